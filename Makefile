@@ -1,0 +1,34 @@
+# Every target sets up what it needs.
+VENV   ?= .venv
+PYTHON ?= python3
+ARGS   ?=
+BIN     = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help train test proofs check bench
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+train: $(VENV)/installed  ## train the default recipe; ARGS="optim.lr=1e-3" changes it
+	$(BIN)/python -m gptx.train $(ARGS)
+
+test: $(VENV)/installed  ## the quick tests, under five minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+proofs: $(VENV)/installed  ## the slow tests: real runs, killed runs, installations
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/installed  ## format, lint, types and the quick tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+bench: $(VENV)/installed  ## tokens/s and memory against a plain loop and the machine's ceiling
+	$(BIN)/python -m gptx.bench $(ARGS)

@@ -1,0 +1,246 @@
+"""Checks a composed config against the signatures of what it names, before anything is built; then builds it.
+
+A Python signature is the schema: names, types and what is required are written once, there.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import os
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
+
+from gptx.lengths import Length, updates
+
+ALLOWED = ("gptx.", "torch.optim.", "torch.nn.")
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
+
+
+class ConfigError(Exception):
+    """A mistake of the user's, told in one line that names the key."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The root keys that are no ingredient: where a run is kept and where it computes, never what."""
+
+    name: str
+    device: str
+    threads: int | None
+    deterministic: bool
+    overwrite: bool
+    allow_targets: list[str]
+
+
+def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
+    """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; turn lengths into updates.
+
+    `allow` names packages whose classes may be built: give `cfg.allow_targets` for a config the user runs, and
+    never for one that was read from a file of somebody else.
+    """
+    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED).__init__).parameters  # type: ignore[misc]
+    settings = {field.name: field.type for field in fields(Settings)}
+    known = [name for name in trainer if name != "self"] + list(settings)
+    for key in cfg:
+        if key not in known:
+            raise ConfigError(f"{key}: no such key{nearest(str(key), known)}")
+    for key in known:
+        if key not in cfg and (key in settings or trainer[key].default is inspect.Parameter.empty):
+            raise ConfigError(f"{key}: required and not set")
+    for key, hint in (settings | {"steps": Length, "seed": int}).items():
+        convert(cfg, key, key, hint, cfg)
+    for group in (name for name in known if name not in settings and name not in ("steps", "seed")):
+        node = value(cfg, group, group) if group in cfg else None
+        several = trainer[group].default is None  # observe and log: any number of objects, by name
+        for path, child in children(node, group) if several and isinstance(node, DictConfig) else [(group, node)]:
+            if child is None and several:
+                continue
+            if not isinstance(child, DictConfig) or "_target_" not in child:
+                raise ConfigError(f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}")
+            walk(child, path, ALLOWED + tuple(allow), cfg)
+
+
+def walk(node, path: str, allowed: tuple[str, ...], root: DictConfig) -> None:
+    """Check every object at and below `node`."""
+    if isinstance(node, DictConfig) and "_target_" in node:
+        check_call(node, path, allowed, root)
+    for where, child in children(node, path):
+        if isinstance(child, DictConfig | ListConfig):
+            walk(child, where, allowed, root)
+
+
+def check_call(node: DictConfig, path: str, allowed: tuple[str, ...], root: DictConfig) -> None:
+    """Check one object's keys and values against the signature of its target."""
+    target = value(node, "_target_", f"{path}._target_")
+    function = locate(str(target), path, allowed)
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    keys = [str(key) for key in node if key not in HYDRA_KEYS]
+    if not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
+        for key in keys:
+            if key not in names:
+                raise ConfigError(f"{path}.{key}: {target} has no '{key}'{nearest(key, names)}")
+    partial = node.get("_partial_", False)
+    for name in names:
+        later = partial and (parameters[name].kind != inspect.Parameter.KEYWORD_ONLY or name in TRAINER_GIVES)
+        if name not in keys and parameters[name].default is inspect.Parameter.empty and not later:
+            raise ConfigError(f"{path}.{name}: required by {target} and not set")
+    for key in keys:
+        convert(node, key, f"{path}.{key}", hints.get(key, typing.Any), root)
+
+
+def convert(node: DictConfig, key: str, path: str, hint, root: DictConfig) -> None:
+    """Check the type of one value; put in its place what it means (a length: updates; '3' for an int: 3)."""
+    given = value(node, key, path)
+    if isinstance(given, DictConfig) and "_target_" in given:
+        return
+    plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    if hint is Length:
+        try:
+            meant = updates(plain, steps=plain if path == "steps" else root.steps, tokens=root.batch.tokens)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        except errors.OmegaConfBaseException:
+            raise ConfigError("batch.tokens: required, since lengths are counted in updates") from None
+    else:
+        meant = typed(plain, hint, path)
+    if meant != plain or type(meant) is not type(plain):
+        with open_dict(node):
+            node[key] = meant
+
+
+def typed(plain, hint, path: str):
+    """`plain` as a value of type `hint`. Raises ConfigError if it is none."""
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+    if hint is bool and not isinstance(plain, bool):
+        raise ConfigError(f"{path}: {plain!r} is not true or false")
+    try:
+        try:
+            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        except PydanticUserError:  # a type that brings its own settings
+            adapter = TypeAdapter(hint)
+        meant = adapter.validate_python(plain)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        inside = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
+        named = getattr(hint, "__name__", None) if not typing.get_args(hint) else None
+        raise ConfigError(f"{path}{inside}: {plain!r} is not a valid {named or str(hint).replace('typing.', '')}") from None
+    return meant if isinstance(meant, int | float | str | None) else plain
+
+
+def value(node: DictConfig, key: str, path: str):
+    """The value of `key`, interpolations resolved. Raises ConfigError if it is mandatory and missing, or broken."""
+    try:
+        return node[key]
+    except errors.MissingMandatoryValue:
+        raise ConfigError(f"{path}: a value is needed; set {path}=...") from None
+    except errors.OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def children(node, path: str) -> list[tuple[str, typing.Any]]:
+    """Path and value of everything directly in a dict or list node."""
+    if isinstance(node, DictConfig):
+        return [(f"{path}.{key}", value(node, str(key), f"{path}.{key}")) for key in node]
+    if isinstance(node, ListConfig):
+        return [(f"{path}[{i}]", item) for i, item in enumerate(node)]
+    return []
+
+
+def locate(target: str, path: str, allowed: tuple[str, ...]) -> Callable:
+    """The function or class that `target` names. Raises ConfigError unless it is one of an allowed package."""
+    if target.startswith(allowed):
+        found = find(target, path)
+        # what it is, not the name it was reached by: gptx.trainer.random.os.system is os.system
+        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+        if home.startswith(allowed) and callable(found):
+            return found
+        target = home
+    raise ConfigError(
+        f"{path}._target_: {target} is not in an allowed package ({', '.join(name.rstrip('.') for name in allowed)}); "
+        f"if you trust it, add allow_targets=[{target.split('.')[0]}.]"
+    )
+
+
+def find(target: str, path: str):
+    """The object of that dotted name."""
+    parts = target.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:split])
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and not f"{module}.".startswith(f"{error.name}."):
+                raise ConfigError(f"{path}._target_: {module} needs the package {error.name}, which is not installed") from None
+            continue
+        for name in parts[split:]:
+            if not hasattr(found, name):
+                raise ConfigError(f"{path}._target_: {module} has no {name}{nearest(name, public(found))}")
+            found = getattr(found, name)
+        return found
+    raise ConfigError(f"{path}._target_: no module {parts[0]}; is its folder on PYTHONPATH?")
+
+
+def public(module) -> list[str]:
+    return [name for name in dir(module) if not name.startswith("_")]
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """The end of a sentence that helps after a misspelt word."""
+    options = sorted(set(options))
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"
+
+
+def build(node):
+    """The object that a checked node describes, with plain lists and dicts inside.
+
+    Raises ConfigError if its own rules refuse the values.
+    """
+    if isinstance(node, DictConfig) and "_target_" not in node:
+        return {str(key): build(node[key]) for key in node}
+    if not isinstance(node, DictConfig):
+        return node
+    path = str(node._get_full_key(None))
+    try:
+        built = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | OSError):
+            raise refusal(path, cause) from cause
+        raise cause from None
+    if isinstance(built, functools.partial):  # Hydra's own kind costs 0.2 ms a call
+        return functools.partial(built.func, *built.args, **built.keywords)
+    return built
+
+
+def refusal(path: str, cause: Exception) -> ConfigError:
+    """A library's or an ingredient's complaint as one line that names the key."""
+    text = str(cause).strip() or type(cause).__name__
+    if isinstance(cause, OSError) and cause.filename:
+        text = f"{cause.filename}: {os.strerror(cause.errno) if cause.errno else text}"
+    line = " ".join(text.split())
+    return ConfigError(line if line.startswith((f"{path}.", f"{path}=")) or not path else f"{path}: {line}")
+
+
+def trainer(cfg: DictConfig):
+    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values."""
+    from gptx.trainer import Trainer
+
+    settings = {field.name for field in fields(Settings)}
+    arguments = {str(key): build(cfg[key]) for key in cfg if key not in settings}
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError) as error:  # what a partial was given is judged when it is called
+        if isinstance(error, TypeError) and "argument" not in str(error):
+            raise
+        raise refusal("", error) from error

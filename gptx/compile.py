@@ -1,0 +1,23 @@
+"""How the network is executed: transforms of a model."""
+
+import shutil
+
+import torch
+from torch import nn
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """Runs operation by operation."""
+    return model
+
+
+def compiled(model: nn.Module, *, mode: str = "default") -> nn.Module:
+    """Fuses operations with torch.compile, whose first step waits for the compiler.
+
+    Raises ValueError where parameters are on the CPU and no C++ compiler is found.
+    """
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise ValueError("compile=compiled needs a C++ compiler (g++ or clang++) on the CPU; install one, or compile=eager")
+    torch._dynamo.reset()  # else it silently stops compiling at the ninth model of one process
+    return torch.compile(model, mode=mode)  # type: ignore[return-value]

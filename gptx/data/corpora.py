@@ -1,0 +1,92 @@
+"""The texts to choose from: one function, one file in conf/data."""
+
+import hashlib
+import sysconfig
+from pathlib import Path
+
+from gptx.data.cache import PARTIAL, cache_folder, only_process, say, sync, unwritable
+from gptx.data.corpus import Corpus
+from gptx.data.sources import Source, held_out, text_at, texts, walk
+
+TESTS = frozenset({"test", "tests", "idle_test"})
+NOT_STANDARD = frozenset({"site-packages", "dist-packages", "__pycache__"})
+
+SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TIMEOUT = 30  # seconds without an answer
+WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
+
+
+def stdlib(*, tokenizer: str, context: int, seed: int, validation: float) -> Corpus:
+    """The source of the running Python's standard library without its tests, one document per file."""
+    root = Path(sysconfig.get_path("stdlib"))
+    modules = (path for path in walk(root, without=TESTS | NOT_STANDARD) if path.suffix == ".py")
+    # the build writes _sysconfigdata, with its own paths: without it the text depends on the version of Python alone
+    files, left_out = texts(root, (path for path in modules if not path.name.startswith("_sysconfigdata")))
+    if not files:
+        raise FileNotFoundError(f"there is no source of the standard library in {root}; use data=text data.path=FILE")
+    source = held_out("stdlib", f"the standard library in {root}", files, share=validation, left_out=left_out)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+
+
+def text(
+    *, path: str, validation_path: str | None, tokenizer: str, context: int, seed: int, validation: float
+) -> Corpus:
+    """Any local text: a file, a folder with its subfolders or a glob, one document per file; raises ValueError or
+    FileNotFoundError where there is none."""
+    files, left_out = text_at(path)
+    if validation_path is None:
+        source = held_out("text", path, files, share=validation, left_out=left_out)
+    else:
+        held, left_out_there = text_at(validation_path)
+        train, held_documents = [file.whole for file in files], [file.whole for file in held]
+        source = Source("text", f"{path} and {validation_path}", train, held_documents, left_out + left_out_there)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+
+
+def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, validation: float) -> Corpus:
+    """Tiny Shakespeare, 1,115,394 characters (github.com/karpathy/char-rnn), from `path` or else downloaded once."""
+    files, left_out = text_at(str(downloaded_shakespeare()) if path is None else path)
+    source = held_out("shakespeare", path or "tiny Shakespeare", files, share=validation, left_out=left_out)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+
+
+def downloaded_shakespeare() -> Path:
+    """Return the downloaded file, fetching it where it is missing or not as it was published; raises ConnectionError
+    that says what to do without a network."""
+    file = cache_folder() / "downloads" / "tinyshakespeare.txt"
+    if published(file):
+        return file
+    with only_process(file):
+        if not published(file):
+            say(f"data: downloading {SHAKESPEARE} to {file}")
+            content = fetched(SHAKESPEARE)
+            partial = file.with_suffix(PARTIAL)
+            try:
+                partial.write_bytes(content)
+                sync(partial)
+                partial.rename(file)
+            except OSError as error:
+                raise unwritable(file, error) from error
+    return file
+
+
+def published(file: Path) -> bool:
+    """Whether the file is tiny Shakespeare to the last byte."""
+    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == SHAKESPEARE_SHA256
+
+
+def fetched(url: str) -> bytes:
+    """The content behind `url`, if it is what was published."""
+    import http.client
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            content: bytes = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ConnectionError(f"{url} cannot be downloaded ({reason}); {WITHOUT_NETWORK}") from error
+    if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
+        raise ConnectionError(f"{url} answered with something else than tiny Shakespeare; {WITHOUT_NETWORK}")
+    return content

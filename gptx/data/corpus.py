@@ -1,0 +1,103 @@
+"""Tokens on disk as batches: a batch is a pure function of the seed and of its place in the run."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gptx.data.cache import SPLITS, token_type, tokenised
+from gptx.data.order import drawn, shuffled
+from gptx.data.sources import Source
+from gptx.data.tokenizers import known, load_encoding, save_encoding, token_lengths
+
+
+class TokenBatch(NamedTuple):
+    """Sequences and, at each position, the token that comes next; both int64."""
+
+    inputs: Tensor  # (B, T)
+    targets: Tensor  # (B, T)
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        """Copy to `device`, towards CUDA from pinned memory without waiting for it."""
+        if torch.device(device).type == "cuda":
+            return TokenBatch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self))
+        return TokenBatch(*(tensor.to(device) for tensor in self))
+
+
+class Corpus:
+    """A tokenised text cut into windows of `context` tokens; a call gives the sequences of the run that it asks for.
+
+    An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone, and shifts all
+    borders by a part of a window, so that no token always comes first. Raises ValueError where a split is too short.
+    """
+
+    def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int):
+        if context < 1:
+            raise ValueError(f"context={context} must be at least 1")
+        folder = tokenised(source, known(tokenizer))
+        self.context, self.seed = context, seed
+        self.encoding = load_encoding(folder / "tokenizer.json")
+        self.vocab_size = self.encoding.n_vocab
+        self.token_bytes = torch.from_numpy(token_lengths(self.encoding))  # (V,)
+        self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
+        for split, length in (("training", len(self.train_tokens)), ("validation", len(self.validation_tokens))):
+            if length <= context:
+                raise ValueError(
+                    f"the {split} text of {source.where} has {length:,} tokens, fewer than one window of "
+                    f"context + 1 = {context + 1:,}; give more text, hold out another share, or set "
+                    f"model.context to {length - 1} or less"
+                )
+        self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
+        self.validation_windows = (len(self.validation_tokens) - 1) // context
+        self.identity: dict[str, Any] = {
+            "name": source.name,
+            "digest": source.digest,
+            "tokenizer": tokenizer,
+            "vocab_size": self.vocab_size,
+            "train_tokens": len(self.train_tokens),
+            "validation_tokens": len(self.validation_tokens),
+            "train_documents": len(source.train),
+            "validation_documents": len(source.validation),
+        }
+
+    def __call__(self, first: int, count: int) -> TokenBatch:
+        """Sequences `first` to `first + count` of the run."""
+        return batch(self.train_tokens, self.starts(first, count), self.context)
+
+    def validation(self, first: int, count: int) -> TokenBatch:
+        """Windows `first` to `first + count` of the validation text: always the same, in the order of the text."""
+        return batch(self.validation_tokens, np.arange(first, first + count) * self.context, self.context)
+
+    def starts(self, first: int, count: int) -> NDArray[np.int64]:
+        """Where in the training tokens the sequences `first` to `first + count` of the run begin, (count,)."""
+        epochs, positions = np.divmod(np.arange(first, first + count), self.windows)
+        room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of the first `room` tokens
+        shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(min(room, self.context))
+        return shuffled(positions, epochs, size=self.windows, seed=self.seed) * self.context + shifts.astype(np.int64)
+
+    def save_tokenizer(self, path: str | Path) -> None:
+        """Write the encoding to one file, all that a sampler needs to turn text to tokens and back."""
+        save_encoding(self.encoding, path)
+
+    def __str__(self) -> str:
+        facts = self.identity
+        return (
+            f"{facts['name']}: {facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents, "
+            f"{facts['validation_tokens']:,} validation tokens in {facts['validation_documents']:,}; "
+            f"{facts['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
+            f"{self.windows:,} windows of {self.context:,} an epoch"
+        )
+
+
+def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:
+    """Map the token ids of a split into memory, (tokens,)."""
+    return np.asarray(np.memmap(f"{base}.tokens", dtype=token_type(vocab_size), mode="r"))
+
+
+def batch(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> TokenBatch:
+    """Read the windows that begin at `starts`; targets are the inputs moved on by one."""
+    windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)  # (B, T + 1)
+    return TokenBatch(*(torch.from_numpy(windows[:, cut].copy()) for cut in (slice(None, -1), slice(1, None))))

@@ -1,0 +1,38 @@
+"""Lengths of time: a number of updates, written as steps, as a share of the run, or in tokens."""
+
+import re
+from typing import NewType
+
+Length = NewType("Length", int)  # annotates an argument that takes updates; the config may say 500, 2% or 10Mtok
+
+FORMS = "a number of updates (500), a share of the run (2%) or tokens (10Mtok)"
+SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+def updates(length: int | str, *, steps: int, tokens: int) -> int:
+    """Number of updates in `length`, for a run of `steps` updates of `tokens` tokens each.
+
+    Shares and tokens are rounded to the nearest, and what is not nothing is at least one update.
+
+    >>> updates(500, steps=10_000, tokens=4096), updates("2%", steps=10_000, tokens=4096)
+    (500, 200)
+    >>> updates("10Mtok", steps=10_000, tokens=4096)
+    2441
+
+    Raises ValueError for anything else, a bare fraction such as 0.02 included: it could mean two things.
+    """
+    if isinstance(length, int) and not isinstance(length, bool):
+        count = length
+    elif isinstance(length, str) and (share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", length)):
+        count = rounded(float(share[1]) / 100 * steps)
+    elif isinstance(length, str) and (amount := re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMBT]?)tok", length)):
+        count = rounded(float(amount[1]) * SCALE[amount[2]] / tokens)
+    else:
+        raise ValueError(f"{length!r} is not a length; write {FORMS}")
+    if count < 0:
+        raise ValueError(f"{length!r} is negative; write {FORMS}")
+    return count
+
+
+def rounded(count: float) -> int:
+    return max(1, round(count)) if count else 0

@@ -1,0 +1,24 @@
+"""Where the numbers of a run go. A sink is called with (step, scalars) after every update, by rank 0 alone.
+
+The command calls `open(run)` before the first update and `close(outcome)` in a `finally`, where `outcome` is one of
+"finished", "failed", "interrupted" and "preempted". Values are floats, or text such as a sample.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a sink may know about the run that it records."""
+
+    folder: Path
+    name: str  # what differs from the other runs of the group: schedule=cosine,seed=0
+    group: str  # the sweep
+    steps: int  # updates in all
+    start: int  # updates already made when it was resumed
+    config: dict  # resolved, plain values
+    choices: dict[str, str]  # the recipe: config group -> option
+    overrides: list[str]
+    git: dict  # sha, dirty
+    tags: list[str]

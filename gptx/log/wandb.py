@@ -1,0 +1,166 @@
+"""Weights & Biases as a mirror of the run: it may be late, incomplete or absent, and training does not notice.
+
+All of wandb, its import included, happens in one daemon thread fed by a queue. `metrics.jsonl` is the record.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import secrets
+import shlex
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from gptx.log import Run
+
+messages = logging.getLogger(__name__)
+MODES = ("auto", "online", "offline", "disabled")
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
+
+
+class Wandb:
+    """Sends every row whose step `every` divides, and every row that holds more than `train/...`.
+
+    A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a
+    resume, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts.
+    Whatever goes wrong is said in one line. The button that stops a run on its page acts like Ctrl-C.
+    """
+
+    thread: threading.Thread | None = None
+
+    def __init__(
+        self, *, project: str, entity: str | None, mode: str, every: int, init_timeout: float, finish_timeout: float
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode={mode} is none of {', '.join(MODES)}")
+        self.project, self.entity, self.mode, self.every = project, entity, mode, every
+        self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
+
+    def open(self, run: Run) -> None:
+        """Start the thread, and wait for nothing."""
+        if self.mode != "disabled":
+            self.rows, self.outcome = queue.SimpleQueue[dict | None](), "failed"
+            self.thread = threading.Thread(target=self.mirror, args=(run,), name="wandb", daemon=True)
+            self.thread.start()
+
+    def __call__(self, step: int, scalars: dict) -> None:
+        if self.thread is not None and self.thread.is_alive():
+            if step % self.every == 0 or any(not key.startswith("train/") for key in scalars):
+                self.rows.put({"train/step": step, **scalars})
+
+    def close(self, outcome: str) -> None:
+        """Wait for what is still to be sent, `finish_timeout` seconds at most."""
+        if self.thread is None:
+            return
+        thread, self.thread, self.outcome = self.thread, None, outcome
+        self.rows.put(None)
+        try:
+            thread.join(0.8 * self.finish_timeout)
+        finally:  # also where Ctrl-C ends the wait
+            if thread.is_alive():
+                end_service()
+        thread.join(0.2 * self.finish_timeout)
+        if thread.is_alive():
+            messages.warning("W&B: given up after %g s", self.finish_timeout)
+
+    def mirror(self, run: Run) -> None:
+        """Follow the run from the import of wandb to the last row; the body of the thread."""
+        page = None
+        try:
+            id, segment = next_segment(run.folder / "wandb_id")
+            page = self.start(run, id)
+            for row in iter(self.rows.get, None):
+                page.log({**row, "segment": segment})
+            if self.outcome in ("interrupted", "preempted"):
+                page.mark_preempting()
+            page.finish(exit_code=EXIT_CODES[self.outcome])
+            messages.info("W&B: %s", upload(run.folder, "offline-run-*") if page.offline else page.url)
+        except TimeoutError:
+            messages.warning("W&B: not all was sent in time; %s", upload(run.folder, "run-*", "--include-online "))
+            reset()
+        except Exception as error:
+            messages.warning("W&B: off from here on, the run goes on: %s", first_line(error))
+            if page is not None:
+                with contextlib.suppress(Exception):
+                    page.finish(exit_code=1)
+            reset()
+
+    def start(self, run: Run, id: str) -> Any:
+        """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
+        import wandb
+
+        def init(mode: str) -> Any:
+            # Silent before all else: only then does wandb raise where it would ask for a key.
+            wandb.setup(wandb.Settings(silent=True))
+            page = wandb.init(
+                project=self.project, entity=self.entity, mode=mode, dir=run.folder.absolute(),
+                id=id, resume="allow", reinit="create_new", allow_val_change=True,
+                name=run.name, group=run.group, job_type="train", tags=[tag[:64] for tag in run.tags],
+                config=page_config(run),
+                settings=wandb.Settings(
+                    silent=True, console="off", init_timeout=self.init_timeout,
+                    finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
+                ),
+            )  # fmt: skip
+            page.define_metric("train/step")
+            page.define_metric("*", step_metric="train/step")
+            return page
+
+        mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
+        if mode == "online":
+            try:
+                return init("online")
+            except Exception as error:
+                if self.mode == "online" or "No API key" not in str(error):
+                    messages.warning("W&B: offline, since %s", first_line(error))
+                reset()  # or the id counts as in use
+                mode = "offline"
+        return init(mode)
+
+
+def next_segment(path: Path) -> tuple[str, int]:
+    """Id of the run's page and the number of this start, from 0; noted at once, so that no other start gets it."""
+    try:
+        id, previous = path.read_text().split()
+        segment = int(previous) + 1
+    except (FileNotFoundError, ValueError):
+        id, segment = secrets.token_hex(5), 0
+    aside = path.with_name("wandb_id.new")
+    aside.write_text(f"{id} {segment}\n")
+    os.replace(aside, path)
+    return id, segment
+
+
+def page_config(run: Run) -> dict:
+    """The run's config with the recipe under flat keys, since W&B groups by `recipe.schedule` and not by a subtree."""
+    recipe = {f"recipe.{group}": option for group, option in run.choices.items()}
+    return {**run.config, **recipe, "overrides": run.overrides, "git": run.git}
+
+
+def upload(folder: Path, runs: str, options: str = "") -> str:
+    """The command that sends to the server what is in the run folder."""
+    return f"wandb sync {options}{shlex.quote(str(folder))}/wandb/{runs}"
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def reset() -> None:
+    """Forget all of wandb's state, so that the next attempt starts afresh."""
+    import wandb
+
+    with contextlib.suppress(Exception, SystemExit):
+        wandb.teardown()
+
+
+def end_service() -> None:
+    """End wandb's own process. It ends all waiting for it, in the thread and at Python's exit."""
+    setup = sys.modules.get("wandb.sdk.wandb_setup")
+    with contextlib.suppress(AttributeError):  # it is not there yet, or wandb has changed within
+        setup._singleton._connection._proc._process.kill()

@@ -1,0 +1,60 @@
+"""What Hydra says about a wrong command line, in one line that helps."""
+
+import difflib
+import re
+import traceback
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from gptx import paths
+from gptx.check import nearest
+from gptx.runs import flat, key
+
+
+def of_composition(error: Exception) -> bool:
+    """True if the error comes from Hydra, which raises a bare ValueError for a few mistakes."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, HydraException) or any(part == "hydra" for part in Path(frames[-1].filename).parts[-4:])
+
+
+def explain(error: Exception, words: list[str]) -> str:
+    """The complaint of Hydra's composition or grammar as one line, with the nearest right word where there is one."""
+    text = str(error.__cause__ or "") + "\n" + str(error)
+    if found := re.search(r"Key '([^']*)' is not in struct\s+full_key: (\S+)", text):
+        return f"{found[2]}: no such key{near_key(found[2], words)}"
+    if found := re.search(r"Could not override '([^']+)'", str(error)):
+        wrong = re.search(r"No match in the defaults list", str(error))
+        return f"{found[1]}: {'no such ingredient' if wrong else 'no such key'}{near_key(found[1], words)}"
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", str(error), re.DOTALL):
+        group, options = found[2], found[3].split("\n\n")[0].split()
+        wrong = found[1].removeprefix(f"{group}/")
+        close = difflib.get_close_matches(wrong, options, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return f"{group}={wrong}: no such option{hint} Options: {', '.join(options)}" if hint else (
+            f"{group}={wrong}: no such option; options: {', '.join(options)}")
+    return " ".join(str(error).split())
+
+
+def near_key(wrong: str, words: list[str]) -> str:
+    """The end of a sentence that names the nearest key of the config as it is without the wrong override."""
+    kept = [word for word in words if "=" in word and not word.startswith("-") and not key(word).startswith(wrong)]
+    GlobalHydra.instance().clear()
+    try:
+        import hydra
+
+        with hydra.initialize_config_dir(paths.CONF, version_base="1.3"):
+            composed = compose("train", [word for word in kept if "," not in word])
+    except Exception:  # another word of the command is wrong as well; it will be told next time
+        return ""
+    plain = OmegaConf.to_container(composed, resolve=False)
+    parent, _, _ = wrong.rpartition(".")
+    node = OmegaConf.select(composed, parent) if parent else composed
+    if isinstance(node, DictConfig):
+        siblings = {f"{parent}.{name}".lstrip("."): None for name in node}
+        if close := difflib.get_close_matches(wrong, siblings, n=1):
+            return f"; did you mean '{close[0]}'?"
+    return nearest(wrong, flat(plain)) if difflib.get_close_matches(wrong, flat(plain), n=1) else ""

@@ -1,0 +1,50 @@
+"""Held-out loss: the rest days of a run."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from gptx.lengths import Length
+from gptx.observe.observer import Observer
+
+FORWARD_TOKENS = 4096  # per forward pass; of its own, so that the result does not depend on the training batch
+
+
+class Validation(Observer):
+    """Cross-entropy over the same validation `windows` every time (all of them if null), without dropout.
+
+    Returns nats per token, perplexity, and bits per byte, which can be compared between tokenizers.
+    """
+
+    def __init__(self, *, every: Length, windows: int | None = None):
+        super().__init__(every=every)
+        if windows is not None and windows < 1:
+            raise ValueError(f"windows={windows} must be at least 1, or null for all")
+        self.windows = windows
+
+    def attach(self, trainer) -> None:
+        self.windows = min(self.windows or trainer.data.validation_windows, trainer.data.validation_windows)
+
+    @torch.no_grad()
+    def __call__(self, trainer) -> dict[str, float]:
+        device, world, rank = trainer.parallel.device, trainer.parallel.world_size, trainer.parallel.rank
+        token_bytes = trainer.data.token_bytes.to(device)
+        totals = torch.zeros(3, dtype=torch.float64, device="cpu")  # nats, tokens, bytes
+        rows = max(1, FORWARD_TOKENS // trainer.data.context)
+        trainer.model.eval()
+        for first in range(rank * rows, self.windows, world * rows):
+            batch = trainer.data.validation(first, min(rows, self.windows - first)).to(device)
+            with trainer.precision.autocast(device):
+                logits = trainer.model(batch.inputs)  # (B, T, V)
+            nats = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="sum")
+            counts = nats, torch.tensor(batch.targets.numel()), token_bytes[batch.targets].sum()
+            totals += torch.tensor([float(count) for count in counts], dtype=torch.float64)
+        trainer.model.train()
+        nats, tokens, size = trainer.parallel.sum(totals.to(device) if device.type == "cuda" else totals).tolist()
+        loss = nats / tokens
+        return {
+            "validation/loss": loss,
+            "validation/perplexity": math.inf if loss > 700 else math.exp(loss),
+            "validation/bits_per_byte": nats / math.log(2) / size if size else math.nan,
+        }

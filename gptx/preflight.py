@@ -1,0 +1,88 @@
+"""Before anything is written or submitted: every job of the command is composed and checked, whole."""
+
+import sys
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gptx.check import ConfigError, build, check, refusal
+from gptx.rank import world_size
+
+cells: list[Path] = []  # run folders of the sweep that this process started, in order; empty in a single run
+
+
+class Preflight(Callback):
+    """Hydra callback; a refusal is a SystemExit, because Hydra turns an exception in a callback into a warning."""
+
+    def on_run_start(self, config: DictConfig, **kwargs) -> None:
+        try:
+            examine(job_of(config), world_size())
+        except ConfigError as error:
+            raise SystemExit(f"config error: {error}") from None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+            return  # another sweeper chooses its jobs as it goes
+        launcher = config.hydra.launcher  # what each job will have, not what this process has
+        world = launcher.get("nodes", 1) * launcher.get("tasks_per_node", world_size())
+        loader, problems, folders = GlobalHydra.instance().config_loader(), [], []
+        lines = jobs(config)
+        for number, overrides in enumerate(lines):
+            try:
+                composed = loader.load_sweep_config(config, overrides)
+                folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+                if folder in folders:
+                    raise ConfigError(f"has the same folder {folder} as job {folders.index(folder)}")
+                folders.append(folder)
+                examine(job_of(composed), world)
+            except Exception as error:  # composing can fail in many ways; each is a line of the table
+                problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(error)}")
+        if problems:
+            found = "\n".join(problems)
+            raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
+        cells[:] = folders
+        print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+
+
+def jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of every job of a basic sweep, in order."""
+    params = config.hydra.sweeper.get("params") or {}
+    typed = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
+    named = {line.split("=")[0].lstrip("+~") for line in typed}
+    lines = [f"{key}={values}" for key, values in params.items() if key not in named] + typed
+    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)[0]
+
+
+def job_of(composed: DictConfig) -> DictConfig:
+    """A copy of the job's own config, without Hydra's."""
+    job = composed.copy()
+    with open_dict(job):
+        del job["hydra"]
+    return job
+
+
+def examine(job: DictConfig, world: int) -> None:
+    """Raise ConfigError for what can be known to be wrong without reading the data."""
+    check(job, allow=job.get("allow_targets") or ())
+    import torch
+
+    trials = {
+        "batch": lambda: build(job.batch).split(job.model.context, world),
+        "schedule": lambda: build(job.schedule)(1),
+        "model": lambda: build(job.model)(vocab_size=256),
+    }
+    for group, trial in trials.items():
+        try:
+            with torch.device("meta"):
+                trial()
+        except (ValueError, TypeError) as error:
+            raise refusal(group, error) from None
+
+
+def one_line(error: Exception) -> str:
+    """The first line that says something, of an error and its cause."""
+    return " ".join(str(error.__cause__ or error).split())

@@ -1,0 +1,120 @@
+"""The run folder: what a run says of itself, and the interface between the commands.
+
+    run.json        state, recipe, data, git, versions, hardware, result
+    config.yaml     the resolved config
+    overrides.yaml  what was typed
+    tokenizer.json  tokens to text and back
+    metrics.jsonl   every update
+    train.log       what the terminal showed
+    checkpoints/    full states
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+# What may change when a run is continued: where and how it is computed and watched, not what is computed.
+FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
+        "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
+BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
+PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
+
+
+def key(override: str) -> str:
+    """The key that an override of the command line sets."""
+    return re.match(r"[+~]*([^=@]+)", override)[1]  # type: ignore[index]
+
+
+def under(name: str, keys: tuple[str, ...]) -> bool:
+    """True if `name` is one of `keys` or lies below one."""
+    return any(name == k or name.startswith((f"{k}.", f"{k}/")) for k in keys)
+
+
+def slug(overrides: list[str], *, sweep: bool) -> str:
+    """A folder name from the overrides that make this run another one; the same in every process and every time.
+
+    In a sweep every override counts, since arms may differ in anything.
+    """
+    left_out = BOOKKEEPING if sweep else BOOKKEEPING + FREE
+    kept = sorted(o.lstrip("+") for o in overrides if not under(key(o), left_out))
+    text = re.sub(r"[^\w.,=+~-]", "_", ",".join(kept)) or "base"
+    return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+
+
+def flat(node, prefix: str = "") -> dict:
+    """Nested dicts as one dict with dotted keys."""
+    if isinstance(node, dict) and node:
+        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: node}
+
+
+def recipe(config: dict) -> dict:
+    """The part of a resolved config that must not change when a run is continued, with dotted keys."""
+    return {k: v for k, v in flat(config).items() if not under(k, FREE)}
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """What separates two flat dicts, a phrase a key."""
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+
+
+def read(folder: Path) -> dict | None:
+    """The record of the run in `folder`; None if it holds none. Raises ValueError if the record is unreadable."""
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder / 'run.json'} cannot be read: {error}; remove it or choose another name=") from None
+
+
+def write(folder: Path, **values) -> None:
+    """Add to the record of the run, in one step, so that a crash leaves the old or the new one."""
+    record = (read(folder) or {}) | values
+    aside = folder / "run.json.part"
+    aside.write_text(json.dumps(record, indent=1))
+    os.replace(aside, folder / "run.json")
+
+
+def clear(folder: Path) -> None:
+    """Remove the run in `folder`, but not the lock that its owner holds."""
+    for entry in folder.iterdir():
+        if entry.name == ".lock":
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def git() -> dict:
+    """Commit of the working folder and whether it was changed since; empty outside of a repository."""
+
+    def ask(*words: str) -> str:
+        try:
+            return subprocess.run(["git", *words], capture_output=True, text=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+
+    commit = ask("rev-parse", "HEAD")
+    return {"sha": commit, "dirty": bool(ask("status", "--porcelain"))} if commit else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,87 @@
+"""Write text with a trained model:  python -m gptx.sample run=runs/default/base prompt="def "   (help shows the keys)."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from gptx import arguments, check, runs
+
+
+def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] = ()):
+    """Model and tiktoken encoding of the newest whole checkpoint of the run in `folder`.
+
+    Raises ValueError if there is no run or no checkpoint, ConfigError if its config names a class that is not allowed.
+    """
+    from gptx import checkpoints
+    from gptx.data.tokenizer import load_encoding
+    from gptx.parallel import find
+
+    if runs.read(folder) is None:
+        raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    check.walk(cfg.model, "model", check.ALLOWED + allow_targets, cfg)
+    encoding = load_encoding(folder / "tokenizer.json")
+    keeper = checkpoints.Checkpoints(every=1, keep=1, folder=cfg.checkpoints.get("folder"))
+    keeper.place(folder)
+    state = keeper.newest()
+    if state is None:
+        raise ValueError(f"run={folder}: no whole checkpoint in {keeper.folder}; let the run reach its first one")
+    model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
+    model.load_state_dict(state["model"])
+    return model.to(find(device)).eval(), encoding
+
+
+def sample(
+    *,
+    run: str,
+    prompt: str = "",
+    length: int = 500,
+    number: int = 1,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    greedy: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    r"""Continue `prompt` with the model of a run folder, as it is drawn. Needs nothing but the folder.
+
+    python -m gptx.sample run=runs/default/base prompt="def " length=300 number=2 temperature=0.8 top_k=50 top_p=0.95
+
+    `length` is in tokens and `number` counts samples; an end of text ends one early. The same `seed` draws the same
+    text. `greedy=true` takes the likeliest token every time. `\n` and `\t` in the prompt are a line end and a tab.
+    """
+    import torch
+
+    from gptx.generate import generate, refuse
+    from gptx.text import decode
+
+    if length < 1 or number < 1:
+        raise ValueError(f"length={length} and number={number} must be at least 1")
+    refuse(temperature, top_k, top_p, [0])
+    model, encoding = load(Path(run), device=device)
+    prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
+    tokens = encode(encoding, prompt)
+    for i in range(number):
+        if number > 1:
+            print(f"--- {i + 1} of {number}")
+        generator = torch.Generator().manual_seed(seed + i)
+        drawn = generate(model, tokens, length=length, temperature=0.0 if greedy else temperature, top_k=top_k, top_p=top_p,
+                         generator=generator)  # fmt: skip
+        sys.stdout.write(prompt)
+        for piece in decode(encoding, drawn):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        print()
+
+
+def encode(encoding, prompt: str) -> list[int]:
+    """Tokens of the prompt, after an end of text, as every document of the training text begins."""
+    from gptx.data.tokenizer import encode as tokenize
+
+    return [encoding.eot_token, *tokenize(encoding, prompt)]
+
+
+if __name__ == "__main__":
+    arguments.call(sample)

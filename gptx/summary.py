@@ -1,0 +1,80 @@
+"""What a run says when it starts and when it ends, in lines for people."""
+
+import platform
+import textwrap
+
+import torch
+
+from gptx.generate import generate
+from gptx.model.gpt import parameter_counts
+from gptx.text import decode
+
+
+def hardware(trainer) -> dict:
+    """Where the run computes."""
+    device = trainer.parallel.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": str(device), "name": name, "threads": torch.get_num_threads(), "processes": trainer.parallel.world_size}
+
+
+def parameters(trainer) -> dict[str, int]:
+    """Parameter counts, with and without embeddings."""
+    return dict(zip(("total", "non_embedding"), parameter_counts(trainer.model), strict=True))
+
+
+def start(trainer, run) -> list[str]:
+    """The ingredients as they came out: data, model, groups, batch, machine."""
+    total, body = parameters(trainer).values()
+    batch, data = trainer.batch, trainer.data
+    tokens = trainer.steps * batch.tokens
+    rows, accumulation, world = trainer.micro_batch, trainer.accumulation, trainer.parallel.world_size
+    place = hardware(trainer)
+    dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
+    return [
+        f"run        {run.folder}",
+        f"data       {data}",
+        f"model      {run.choices.get('model')}: {count(total)} parameters, {count(body)} without embeddings",
+        f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
+        f"batch      {batch.tokens:,} tokens an update = {rows} sequences x {data.context} context x {accumulation} "
+        f"accumulation x {world} process{'es' if world > 1 else ''}",
+        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / data.identity['train_tokens']:.2f} epochs, "
+        f"{tokens / total:.1f} tokens a parameter",
+        f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, {run.choices.get('compile')}",
+    ]
+
+
+def groups(optimizer) -> str:
+    """The parameter groups in short."""
+    return "; ".join(
+        f"{group.get('name', 'group')} {count(sum(p.numel() for p in group['params']))} in {len(group['params'])} tensors"
+        f" (weight decay {group.get('weight_decay', 0):g})"
+        for group in optimizer.param_groups
+    )
+
+
+def end(trainer, folder, result: str, seconds: float) -> list[str]:
+    """The result, a sample of text, and where to look further."""
+    return [
+        f"finished in {int(seconds // 60)}:{int(seconds % 60):02d}: {result}",
+        "",
+        *textwrap.indent(sample(trainer), "    ").splitlines(),
+        "",
+        f"look further in {folder}:",
+        f"  python -m gptx.sample run={folder} temperature=0.8",
+        f"  python -m gptx.report run={folder}",
+    ]
+
+
+def sample(trainer, length: int = 300) -> str:
+    """Text that the model writes after an end of text; drawn from a generator of its own."""
+    encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(trainer.seed)
+    tokens = generate(trainer.model, [encoding.eot_token], length=length, temperature=0.8, generator=generator)
+    return "".join(decode(encoding, tokens))
+
+
+def count(number: float) -> str:
+    """A large number in short: 0.84M."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.2f}{unit}"
+    return f"{number:g}"

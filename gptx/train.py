@@ -1,0 +1,238 @@
+"""Train one recipe, or a sweep of them:  python -m gptx.train optim=adamw schedule=cosine   (--help shows more)."""
+
+import gc
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gptx import check, mistakes, paths, preflight, runs
+from gptx.check import ConfigError
+from gptx.log import Run
+from gptx.log.console import messages_to
+from gptx.rank import rank
+
+log = logging.getLogger("gptx")
+
+
+def resolve_slug(*, _root_: DictConfig) -> str:
+    """The run's folder name; overrides are read as typed, for an override such as a='${b}' must not be resolved here."""
+    typed = OmegaConf.to_container(_root_.hydra.overrides.task)
+    return runs.slug(typed, sweep=_root_.hydra.mode == RunMode.MULTIRUN)  # type: ignore[arg-type]
+
+
+OmegaConf.register_new_resolver("gptx.slug", resolve_slug, replace=True)
+paths.register()
+
+
+def train(cfg: DictConfig, folder: Path) -> float:
+    """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
+    check.check(cfg, allow=cfg.allow_targets)
+    with owned(folder), messages_to(folder):
+        if cfg.overwrite and rank() == 0:
+            runs.clear(folder)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        record = runs.read(folder)
+        if record:
+            refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
+            if record["state"] == "finished":
+                result = record["result"]
+                log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), show(folder))
+                return result.get("validation/loss", math.nan)
+        return begin(cfg, config, folder, record)  # type: ignore[arg-type]
+
+
+def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
+    """Build the trainer, resume it, run it, and record how it ended."""
+    from gptx import summary
+
+    started = time.perf_counter()
+    prepare_process(cfg)
+    trainer = check.trainer(cfg)
+    data = trainer.data.identity
+    if record:
+        refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": data}))
+    trainer.checkpoints.place(folder)
+    resumed = trainer.checkpoints.restore(trainer)
+    chosen = HydraConfig.get()
+    choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
+    overrides = OmegaConf.to_container(chosen.overrides.task)
+    run = Run(folder=folder, name=folder.name, group=cfg.name, steps=trainer.steps, start=trainer.step, config=config,
+              choices=choices, overrides=overrides, git=runs.git(), tags=[])  # type: ignore[arg-type]  # fmt: skip
+    if rank() == 0:
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create(overrides), folder / "overrides.yaml")
+        trainer.data.save_tokenizer(folder / "tokenizer.json")
+        runs.write(folder, state="running", started=(record or {}).get("started", runs.now()), recipe=runs.recipe(config),
+                   data=data, choices=choices, overrides=overrides, git=run.git, versions=runs.versions(),
+                   hardware=summary.hardware(trainer), parameters=summary.parameters(trainer), error="")  # fmt: skip
+    outcome, sinks = "failed", trainer.sinks if rank() == 0 else []
+    try:
+        for sink in sinks:
+            sink.open(run)
+        for line in summary.start(trainer, run):
+            log.info("%s", line)
+        if resumed:
+            log.info("continues after update %d", trainer.step)
+        with stopping(trainer):
+            trainer.fit()
+        outcome = "interrupted" if trainer.stopped else "finished"
+    except BaseException as error:
+        outcome = "failed" if isinstance(error, Exception) else "interrupted"
+        raise
+    finally:
+        for sink in sinks:
+            sink.close(outcome)
+        if rank() == 0:
+            runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest)
+    if outcome == "interrupted":
+        log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
+        raise SystemExit(128 + signal.Signals[trainer.stopped].value)
+    for line in summary.end(trainer, show(folder), spell(trainer.latest), time.perf_counter() - started):
+        log.info("%s", line)
+    return trainer.latest.get("validation/loss", math.nan)
+
+
+@contextmanager
+def owned(folder: Path):
+    """Holds the run folder for this process alone, and leaves no empty folder behind. Raises ConfigError if it is held."""
+    if rank() != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"{show(folder)} is in use by another process; wait for it, or choose another name=") from None
+    try:
+        yield
+    finally:
+        if {entry.name for entry in folder.iterdir()} <= {".lock", "train.log"}:  # no run came of it
+            shutil.rmtree(folder)
+        lock.release()
+
+
+def refuse_other(folder: Path, old: dict, new: dict) -> None:
+    """Raises ConfigError, with the keys, if the folder holds a run of something else."""
+    found = runs.differences(old, new)
+    if found:
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        raise ConfigError(
+            f"{show(folder)} holds another run: {'; '.join(found[:3])}{more}; choose another name=, or overwrite=true to delete it"
+        )
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Set what is global in PyTorch; several runs of a sweep share one process, so nothing is left as it was."""
+    import torch
+
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it
+    torch.use_deterministic_algorithms(cfg.deterministic)
+
+
+@contextmanager
+def stopping(trainer):
+    """Ends the run after the update under way at SIGINT or SIGTERM; a second one ends the process at once."""
+    names = signal.SIGINT, signal.SIGTERM
+    before = {number: signal.getsignal(number) for number in names}
+
+    def ask(number: int, frame) -> None:
+        trainer.stop(signal.Signals(number).name)
+        for each in names:
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in names:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def spell(result: dict) -> str:
+    """The held-out numbers of a result, in words."""
+    names = {"validation/loss": "validation loss", "validation/perplexity": "perplexity", "validation/bits_per_byte": "bits/byte"}
+    found = [f"{words} {result[key]:.4f}" for key, words in names.items() if key in result]
+    return ", ".join(found) or "no validation"
+
+
+def show(folder: Path) -> Path:
+    """The folder as one would type it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+@hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
+def job(cfg: DictConfig) -> float:
+    """One job of Hydra's: a lone run raises its errors; in a sweep the others go on."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if rank() != 0:
+        log.disabled = True
+    try:
+        return train(cfg, folder)
+    except Exception as error:
+        note_failure(folder, error)
+        if not preflight.cells:
+            raise
+        log.error("FAILED %s: %s", show(folder), preflight.one_line(error))
+        if not isinstance(error, ConfigError):
+            log.error("%s", "".join(traceback.format_exception(error)))
+        traceback.clear_frames(error.__traceback__)  # they hold the model
+        return math.nan
+    finally:
+        gc.collect()
+
+
+def note_failure(folder: Path, error: Exception) -> None:
+    """Say in the record of the run why it failed, unless the folder is another run's."""
+    if rank() == 0 and folder.exists() and not (isinstance(error, ConfigError) and (folder / "run.json").exists()):
+        runs.write(folder, state="failed", error=preflight.one_line(error))
+
+
+def table() -> int:
+    """Print how every cell of the sweep ended; the number of those that did not finish."""
+    unfinished = 0
+    for folder in preflight.cells:
+        record = runs.read(folder) or {"state": "missing"}
+        unfinished += record["state"] != "finished"
+        words = record.get("error") or spell(record.get("result") or {})
+        print(f"{record['state']:12} {folder}  {words}")
+    return unfinished
+
+
+def main() -> None:
+    """The command: every mistake is one line on stderr and exit code 1."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
+    sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
+    try:
+        job()
+    except ConfigError as error:
+        raise SystemExit(f"config error: {error}") from None
+    except (HydraException, ValueError) as error:
+        if not mistakes.of_composition(error):
+            raise
+        raise SystemExit(f"config error: {mistakes.explain(error, sys.argv[1:])}") from None
+    finally:
+        unfinished = table() if preflight.cells else 0
+    if unfinished:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

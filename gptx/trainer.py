@@ -1,0 +1,138 @@
+"""The training loop. Every ingredient is handed to it; it imports none of them."""
+
+import hashlib
+import math
+import random
+import time
+
+import numpy
+import torch
+
+
+class Trainer:
+    """One model, one optimizer, one clock. Its arguments are the config groups, by name."""
+
+    def __init__(self, *, model, data, objective, optim, decay, schedule, clip, batch, precision, memory, compile,
+                 parallel, guard, checkpoints, steps: int, seed: int, observe=None, log=None):  # fmt: skip
+        self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
+        self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
+        self.observers, self.sinks = list((observe or {}).values()), list((log or {}).values())
+        self.steps, self.seed = steps, seed
+        self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
+
+        torch.manual_seed(stream(seed, "weights"))
+        self.model = model(vocab_size=data.vocab_size).to(parallel.device)  # owns the weights
+        self.network = parallel.wrap(compile(memory(self.model)))  # what runs
+        self.optimizer = optim(decay(self.model))
+        self.scaler = precision.scaler(parallel.device)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        torch.manual_seed(stream(seed, "dropout", parallel.rank))
+
+        self.step = 0  # updates made; the clock of every schedule
+        self.cursor = 0  # sequences drawn by all processes; the position in the data
+        self.stopped = ""  # why the run ends before `steps`, if it does
+        self.latest: dict = {}  # the last value of everything reported
+
+    def fit(self) -> None:
+        """Make updates until there are `steps` of them, or until someone asks to stop."""
+        for observer in self.observers:
+            observer.attach(self)
+        while self.step < self.steps and not self.stopped:
+            started = time.perf_counter()
+            lr = self.set_learning_rate()
+            loss, grad_norm = self.accumulate_gradients()
+            self.update(skip=self.guard(loss, grad_norm) == "skip")
+            self.report(loss, grad_norm, lr, seconds=time.perf_counter() - started)
+            self.checkpoints(self)
+
+    def set_learning_rate(self) -> float:
+        """Give every parameter group its rate for the update that comes, counted from 1."""
+        factor = self.schedule(self.step + 1)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        return self.optimizer.param_groups[0]["lr"]
+
+    def accumulate_gradients(self) -> tuple[float, float]:
+        """Run the micro-batches of one update; return the mean loss of all of them and the norm before clipping."""
+        device, total = self.parallel.device, torch.zeros((), device=self.parallel.device)
+        for i in range(self.accumulation):
+            share = i * self.parallel.world_size + self.parallel.rank
+            batch = self.data(self.cursor + share * self.micro_batch, self.micro_batch).to(device)
+            with self.parallel.sync(self.network, last=i == self.accumulation - 1):
+                with self.precision.autocast(device):
+                    loss = self.objective(self.network, batch) / self.accumulation
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        self.cursor += self.accumulation * self.parallel.world_size * self.micro_batch
+        self.scaler.unscale_(self.optimizer)
+        grad_norm = self.clip(self.model.parameters())
+        loss = self.parallel.sum(total) / self.parallel.world_size
+        return tuple(torch.stack([loss, grad_norm]).tolist())  # the one time an update waits for the device
+
+    def update(self, skip: bool) -> None:
+        """Move the weights, unless the update is to be skipped."""
+        if not skip:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()  # also after a skip: it is what lowers an fp16 scale that overflowed
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
+        """Send the update's numbers, and those of every observer that is due, to the sinks."""
+        scalars = {
+            "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
+            "train/tokens": self.step * self.batch.tokens, "train/tokens_per_second": self.batch.tokens / seconds,
+        }  # fmt: skip
+        for observer in self.observers:
+            if self.step % observer.every == 0 or self.step == self.steps:
+                scalars |= observer(self)
+        self.latest |= scalars
+        if self.parallel.rank == 0:
+            for sink in self.sinks:
+                sink(self.step, scalars)
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to end after the update under way."""
+        self.stopped = reason
+
+    def state_dict(self) -> dict:
+        """All that the next update depends on; plain values and tensors only."""
+        return {
+            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor,
+            "rng": self.parallel.gather(rng_state(self.parallel.device)),
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from `state`, on any number of processes."""
+        for name in ("model", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.cursor = state["step"], state["cursor"]
+        if self.parallel.rank < len(state["rng"]):
+            set_rng_state(state["rng"][self.parallel.rank], self.parallel.device)
+
+
+def stream(seed: int, *name) -> int:
+    """A seed of its own for each use of randomness, so that drawing more for one never shifts another."""
+    return int.from_bytes(hashlib.sha256(repr((seed, *name)).encode()).digest()[:8], "little") >> 1
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss): among how many equally likely tokens the model chooses."""
+    return math.inf if loss > 700 else math.exp(loss)
+
+
+def rng_state(device: torch.device) -> dict:
+    """State of every random generator of this process."""
+    kind, keys, *rest = numpy.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_rng_state(state: dict, device: torch.device) -> None:
+    """Put every random generator back; a generator that `state` does not have goes on as it is."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    numpy.random.set_state(state["numpy"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,64 @@
+"""The rules of the house, checked."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from gptx import paths
+
+PACKAGE = paths.PACKAGE
+FILES = sorted(PACKAGE.rglob("*.py"))
+CONFIG = {"train.py", "sample.py", "plan.py", "report.py", "bench.py", "check.py", "preflight.py", "mistakes.py", "paths.py", "arguments.py"}
+VOCABULARY = {"gptx.lengths", "gptx.rank"}  # words that ingredients may share
+
+
+def imports(path: Path, *, inside_functions: bool = True) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if inside_functions else tree.body
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_only_commands_and_their_config_know_hydra():
+    for path in FILES:
+        if path.name not in CONFIG:
+            assert not {"hydra", "omegaconf"} & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_loop_imports_no_ingredient():
+    assert not [name for name in imports(PACKAGE / "trainer.py") if name.startswith("gptx")]
+
+
+@pytest.mark.parametrize("group", sorted(f.parent.name for f in Path(paths.CONF).glob("*/") for f in f.glob("*.yaml")))
+def test_an_ingredient_lives_in_the_module_of_its_group_and_imports_no_other(group):
+    room = PACKAGE / group if (PACKAGE / group).is_dir() else PACKAGE / f"{group}.py"
+    if group in ("optim", "hydra"):
+        return  # PyTorch's own so far; Hydra's settings
+    assert room.exists(), f"conf/{group} has no gptx/{group}"
+    for path in room.rglob("*.py") if room.is_dir() else [room]:
+        others = {name for name in imports(path) if name.startswith("gptx") and name not in VOCABULARY}
+        assert not {name for name in others if name.split(".")[1:2] != [group]}, path
+
+
+@pytest.mark.parametrize("package", ["wandb", "tiktoken", "matplotlib", "tqdm", "datasets", "pydantic"])
+def test_heavy_packages_are_imported_where_they_are_used(package):
+    for path in FILES:
+        assert package not in {name.split(".")[0] for name in imports(path, inside_functions=False)}, path
+
+
+def test_nothing_is_called_utils():
+    refused = {"utils", "helpers", "common", "misc", "manager", "handler"}
+    assert not [path for path in FILES if path.stem in refused]
+
+
+def test_the_loop_reads_on_one_screen():
+    tree = ast.parse((PACKAGE / "trainer.py").read_text())
+    methods = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    first, last = methods["fit"].lineno, methods["report"].end_lineno
+    assert last - first < 75

@@ -1,0 +1,162 @@
+"""A run that was stopped goes on as if nothing had happened."""
+
+import random
+
+import numpy
+import pytest
+import torch
+
+from gptx import checkpoints
+
+RECIPES = {
+    "dropout": ["model.dropout=0.2"],
+    "fp16 with its scaler": ["precision=fp16", "model.dropout=0.1"],
+    "accumulation": ["batch.micro=2", "model.dropout=0.1"],
+    "bf16": ["precision=bf16", "model.dropout=0.1"],
+    "recompute": ["memory=recompute", "model.dropout=0.1"],
+}
+
+
+def everything(trainer):
+    """All state of a run as one flat list of tensors and values."""
+
+    def flatten(node):
+        if isinstance(node, dict):
+            return [leaf for key in node for leaf in flatten(node[key])]
+        if isinstance(node, list | tuple):
+            return [leaf for item in node for leaf in flatten(item)]
+        return [node]
+
+    return flatten(trainer.state_dict())
+
+
+def same(one, other):
+    pairs = list(zip(one, other, strict=True))
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+def fit(trainer, until=None):
+    """Losses of the updates made, up to and including update `until`."""
+    found = []
+
+    def sink(step, scalars):
+        found.append(scalars["train/loss"])
+        if step == until:
+            trainer.stop("SIGTERM")
+
+    trainer.sinks.append(sink)
+    trainer.fit()
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("stop", [1, 5, 7])
+def test_a_resumed_run_is_bit_identical(build, recipe, stop):
+    whole = build(*RECIPES[recipe], "steps=8", folder="whole")
+    expected = fit(whole)
+
+    first = build(*RECIPES[recipe], "steps=8", "checkpoints.every=100", folder="cut")
+    before = fit(first, until=stop)
+    torch.manual_seed(99), random.seed(99), numpy.random.seed(99)  # what another process would start from
+    second = build(*RECIPES[recipe], "steps=8", folder="cut")
+    assert second.checkpoints.restore(second)
+    assert second.step == stop
+    assert before + fit(second) == expected
+    assert same(everything(second), everything(whole))
+
+
+@pytest.mark.parametrize("lost", ["rng", "optimizer", "cursor"])
+def test_a_resume_that_forgets_something_is_noticed_by_the_test_above(build, lost):
+    recipe = ["model.dropout=0.2", "steps=8"]
+    expected = fit(build(*recipe, folder="whole"))
+    fit(build(*recipe, "checkpoints.every=100", folder="cut"), until=5)
+    second = build(*recipe, folder="cut")
+    fresh, state = second.state_dict(), second.checkpoints.newest()
+    second.load_state_dict(state | {lost: fresh[lost]})
+    assert fit(second) != expected[5:]
+
+
+@pytest.mark.slow
+def test_a_resumed_compiled_run_is_bit_identical_in_deterministic_mode(build):
+    torch.use_deterministic_algorithms(True)
+    try:
+        recipe = ["compile=compiled", "model.dropout=0.1", "steps=6"]
+        whole = build(*recipe, folder="whole")
+        expected = fit(whole)
+        before = fit(build(*recipe, folder="cut"), until=3)
+        second = build(*recipe, folder="cut")
+        second.checkpoints.restore(second)
+        assert before + fit(second) == expected
+        assert same(everything(second), everything(whole))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_the_newest_are_kept_and_the_last_update_is_always_saved(build):
+    trainer = build("steps=7", "checkpoints.every=2", "checkpoints.keep=2")
+    trainer.fit()
+    assert [folder.name for folder in trainer.checkpoints.saved()] == ["step_00000006", "step_00000007"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "no checksum"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(build, damage, caplog):
+    trainer = build("steps=6", "checkpoints.every=3")
+    trainer.fit()
+    file = trainer.checkpoints.saved()[-1] / "state.pt"
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-100])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (file.parent / "state.sha256").unlink()
+    again = build("steps=6", "checkpoints.every=3")
+    assert again.checkpoints.restore(again)
+    assert again.step == 3
+    assert "step_00000006" in caplog.text
+
+
+def test_a_half_written_checkpoint_is_no_checkpoint_and_is_cleared(build):
+    trainer = build("steps=2")
+    trainer.checkpoints.folder.mkdir(parents=True)
+    left = trainer.checkpoints.folder / "step_00000009.part"
+    left.mkdir()
+    assert not trainer.checkpoints.restore(trainer)
+    trainer.fit()
+    assert not left.exists()
+
+
+def test_a_save_that_fails_warns_and_the_run_goes_on(build, monkeypatch, caplog):
+    trainer = build("steps=4", "checkpoints.every=2")
+    real = torch.save
+
+    def full(state, file):
+        if state["step"] == 4:
+            raise OSError(28, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    trainer.fit()
+    assert trainer.step == 4
+    assert "No space left" in caplog.text
+    assert [folder.name for folder in trainer.checkpoints.saved()] == ["step_00000002"]
+    assert not list(trainer.checkpoints.folder.glob("*.part"))
+
+
+def test_a_checkpoint_cannot_run_code(build, tmp_path):
+    folder = tmp_path / "step_00000001"
+    folder.mkdir()
+    with (folder / "state.pt").open("wb") as file:
+        digest = checkpoints.Digest(file)
+        torch.save({"step": Evil()}, digest)
+    (folder / "state.sha256").write_text(digest.sha.hexdigest())
+    with pytest.raises(Exception, match="[Ww]eights"):
+        checkpoints.load(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this must not run",)

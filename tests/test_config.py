@@ -1,0 +1,184 @@
+"""Every option composes, builds and takes a step; every mistake gets one line that helps."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from gptx import check, mistakes, paths, preflight, runs
+
+CONF = Path(paths.CONF)
+BIG = {"gpt_10m", "gpt2_124m", "gpt2_350m", "gpt2_774m", "gpt2_1558m"}  # built in test_model on the meta device
+ELSEWHERE = {"data=stdlib", "data=shakespeare", "precision=tf32", "log=wandb"}  # need a download, a GPU, or have tests of their own
+OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
+SEVERAL = ("observe", "log")
+
+
+def chosen(option):
+    group, name = option.split("=")
+    return f"{group}=[{name}]" if group in SEVERAL else option
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o not in ELSEWHERE and o.split("=")[1] not in BIG])
+def test_every_option_builds_and_takes_a_step(build, option):
+    if option == "compile=compiled":
+        pytest.skip("tests/test_checkpoints.py compiles")
+    if option.startswith("model="):
+        trainer = build(option, "model.context=32")
+    elif option.startswith(("log=", "observe=")):
+        trainer = build(*([] if option.startswith("observe=") else []))
+    else:
+        trainer = build(option)
+    trainer.steps = 1
+    trainer.fit()
+    assert trainer.step == 1
+    assert trainer.latest["train/loss"] > 0
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_says_what_it_does_and_why(option):
+    group, name = option.split("=")
+    text = (CONF / group / f"{name}.yaml").read_text()
+    assert text.startswith("#") or "#" in text, f"{option} has no comment"
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_fits_the_signature_it_names(option):
+    extra = ["data.path=x"] if option == "data=text" else []
+    GlobalHydra.instance().clear()
+    paths.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        check.check(compose("train", [chosen(option), *extra]))
+
+
+@pytest.mark.parametrize("name", sorted(f.parent.name for f in (paths.ROOT / "experiments").glob("*/experiment.yaml")))
+def test_every_experiment_takes_three_updates(build, corpus, name):
+    trainer = build(f"experiment={name}", f"data.path={corpus}", "steps=3", "batch.tokens=256", "batch.micro=4",
+                    "model.context=32", "model.width=32", "model.depth=1", "schedule.warmup=1", "precision=fp32")  # fmt: skip
+    trainer.fit()
+    assert trainer.step == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+optim.lrr=1", "optim.lrr: torch.optim.AdamW has no 'lrr'; did you mean 'lr'?"),
+        ("+schedule.warmpu=3", "schedule.warmpu: gptx.schedule.cosine has no 'warmpu'; did you mean 'warmup'?"),
+        ("+observe.validation.evry=3", "observe.validation.evry: .* did you mean 'every'?"),
+        ("+stepz=1", "stepz: no such key; did you mean 'steps'?"),
+        ("optim.lr=fast", "optim.lr: 'fast' is not a valid"),
+        ("model.width=wide", "model.width: 'wide' is not a valid int"),
+        ("model.width=12.5", "model.width: 12.5 is not a valid int"),
+        ("optim.betas=[0.9]", r"optim.betas\[1\]: "),
+        ("steps=many", "steps: 'many' is not a length; write a number of updates"),
+        ("schedule.warmup=0.02", "schedule.warmup: 0.02 is not a length; write .*2%"),
+        ("seed=a", "seed: 'a' is not a valid int"),
+        ("overwrite=maybe", "overwrite: 'maybe' is not true or false"),
+        ("~schedule.total", "schedule.total: required by gptx.schedule.cosine and not set"),
+        ("data.path=???", "data.path: a value is needed; set data.path=..."),
+        ("model.width=${data.wdth}", "model.width: Interpolation key 'data.wdth' not found"),
+        ("optim._target_=os.system", "optim._target_: os.system is not in an allowed package .* allow_targets="),
+        ("optim._target_=gptx.train.os.system", "posix.system is not in an allowed package"),
+        ("optim._target_=torch.load", "torch.load is not in an allowed package"),
+        ("optim._target_=torch.optim.AdanW", "torch.optim has no AdanW; did you mean 'AdamW'?"),
+        ("clip._target_=gptx.clipp.global_norm", "clip._target_: gptx has no clipp; did you mean 'clip'?"),
+    ],
+)
+def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message):
+    with pytest.raises(check.ConfigError, match=message) as caught:
+        composed(override)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch.tokens=500"], "batch.tokens=500 is not a multiple of .* nearest that work: 384 or 512"),
+        (["model.heads=5"], "model.heads=5 .* model.width=32"),
+        (["schedule.warmup=7"], "schedule: warmup=7 updates is longer than the run, 6 updates"),
+        (["model.context=4096", "batch.tokens=4096", "batch.micro=1"], "data: .*4,097"),
+        (["device=cuda:77"], "device=cuda:77 is not there"),
+        (["device=toaster"], "device=toaster is not there; this machine has cpu"),
+        (["precision=tf32"], "precision=tf32 needs an NVIDIA GPU"),
+        (["precision.compute=int8"], "precision.compute=int8 is unknown; one of fp32, bf16, fp16, auto"),
+        (["optim.lr=-1"], "Invalid learning rate"),
+        (["checkpoints.keep=0"], "checkpoints.keep=0"),
+        (["observe.validation.windows=0"], "windows=0 must be at least 1"),
+        (["data.tokenizer=words"], "words"),
+        (["data.path=nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_values_that_cannot_work_together_are_refused_in_one_line(build, composed, overrides, message):
+    with pytest.raises(check.ConfigError, match=message) as caught:
+        preflight.examine(composed(*overrides), world=1)
+        build(*overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optim.lrr=1"], "optim.lrr: no such key; did you mean 'optim.lr'?"),
+        (["observe.validation.evry=1"], "observe.validation.evry: no such key; did you mean 'observe.validation.every'?"),
+        (["stesp=1"], "stesp: no such key; did you mean 'steps'?"),
+        (["optim=adamm"], "optim=adamm: no such option; did you mean 'adamw'? Options: adamw"),
+        (["schedule=zzz"], "schedule=zzz: no such option; options: constant, cosine"),
+        (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
+    ],
+)
+def test_what_hydra_refuses_is_told_in_one_line_with_the_nearest_right_word(words, message):
+    GlobalHydra.instance().clear()
+    paths.register()
+    with pytest.raises(Exception, match=".") as caught, initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("train", words)
+    import re
+
+    told = mistakes.explain(caught.value, words)
+    assert re.search(message.replace("?", r"\?"), told), told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("optim", "sgd", "optim: expected an object with a _target_, got 'sgd'; choose an option of conf/optim"),
+        ("observe", {"mine": {"every": 3}}, "observe.mine: expected an object with a _target_"),
+        ("log", {"mine": 3}, "log.mine: expected an object with a _target_, got 3"),
+        ("model", None, "model: expected an object"),
+    ],
+)
+def test_an_ingredient_that_is_no_object_is_refused(composed, key, value, message):
+    cfg = composed()
+    cfg[key] = value
+    with pytest.raises(check.ConfigError, match=message):
+        check.check(cfg)
+
+
+def test_a_users_own_class_is_built_once_its_package_is_allowed(composed, build, tmp_path, monkeypatch):
+    (tmp_path / "mylib.py").write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ["optim._target_=mylib.Mine", "~optim.betas", "~optim.eps"]
+    with pytest.raises(check.ConfigError, match=r"mylib.Mine is not in an allowed package.*allow_targets=\[mylib.\]"):
+        composed(*mine)
+    assert type(build(*mine, "allow_targets=[mylib.]").optimizer).__name__ == "Mine"
+
+
+def test_lengths_become_updates_before_anything_is_built(composed):
+    cfg = composed("steps=200", "schedule.warmup=5%", "observe.validation.every=512tok", "checkpoints.every=25")
+    assert (cfg.schedule.warmup, cfg.schedule.total, cfg.observe.validation.every, cfg.checkpoints.every) == (10, 200, 2, 25)
+
+
+def test_a_folder_is_named_after_what_was_changed():
+    assert runs.slug([], sweep=False) == "base"
+    assert runs.slug(["seed=1", "optim=sgd"], sweep=False) == runs.slug(["optim=sgd", "seed=1"], sweep=False) == "optim=sgd,seed=1"
+    assert runs.slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"], sweep=False) == "base"
+    assert runs.slug(["batch.micro=4"], sweep=True) == "batch.micro=4"
+    assert len(runs.slug(["x=" + "y" * 300], sweep=False)) <= 120
+    assert runs.slug(["x=" + "y" * 300], sweep=False) != runs.slug(["x=" + "y" * 301], sweep=False)
+
+
+def test_the_recipe_holds_what_is_computed_and_not_how():
+    old = {"optim": {"lr": 1.0}, "batch": {"tokens": 8, "micro": 1}, "device": "cpu", "log": {"jsonl": {}}}
+    new = {"optim": {"lr": 2.0}, "batch": {"tokens": 8, "micro": 4}, "device": "cuda", "log": None}
+    assert runs.differences(runs.recipe(old), runs.recipe(new)) == ["optim.lr was 1.0, is 2.0"]

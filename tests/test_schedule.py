@@ -1,0 +1,54 @@
+"""Schedules, against the formula of the tutorials worked out by hand (not against their printed numbers)."""
+
+import pytest
+
+from gptx.schedule import constant, cosine, warmup
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.0), (1_000, 1.5e-4), (2_000, 3e-4), (50_000, 1.5481e-4), (51_000, 1.5e-4), (100_000, 0.0)],
+)
+def test_cosine_has_the_rates_of_the_formula(step, rate):
+    # peak 3e-4, warmup 2000, total 100000; at 50000: 1.5e-4 * (1 + cos(pi * 48 / 98)) = 1.5481e-4, at 51000 the middle
+    assert 3e-4 * cosine(step, warmup=2_000, total=100_000) == pytest.approx(rate, abs=5e-9)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(200, 1.20e-4), (500, 3e-4), (1_000, 2.98e-4), (5_000, 1.76e-4), (9_999, 3e-5)])
+def test_cosine_to_a_tenth_has_the_corrected_rates_of_the_second_tutorial(step, rate):
+    assert 3e-4 * cosine(step, warmup=500, total=10_000, floor=0.1) == pytest.approx(rate, rel=5e-3)
+
+
+def test_cosine_is_continuous_where_the_warmup_ends():
+    before, at, after = (cosine(step, warmup=500, total=9_000) for step in (499, 500, 501))
+    assert at == 1.0
+    assert abs(at - before) <= 1 / 500 + 1e-12
+    assert abs(after - at) < 1e-6
+
+
+def test_cosine_stays_at_the_floor_after_the_end():
+    assert cosine(100, warmup=10, total=100, floor=0.1) == pytest.approx(0.1)
+    assert cosine(500, warmup=10, total=100, floor=0.1) == pytest.approx(0.1)
+
+
+def test_warmup_rises_linearly_and_stays():
+    assert [warmup(step, warmup=4, total=9) for step in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
+
+
+def test_without_warmup_every_schedule_starts_at_the_peak():
+    assert constant(1) == warmup(1, warmup=0, total=9) == cosine(0, warmup=0, total=9) == 1.0
+
+
+@pytest.mark.parametrize("schedule", [warmup, cosine])
+def test_a_warmup_longer_than_the_run_is_refused_with_both_lengths(schedule):
+    with pytest.raises(ValueError, match="warmup=300 updates is longer than the run, 200 updates"):
+        schedule(1, warmup=300, total=200)
+
+
+def test_no_update_of_a_run_is_made_with_a_rate_of_zero(build):
+    trainer = build("steps=10", "schedule.warmup=4")
+    rates = []
+    for trainer.step in range(10):
+        rates.append(trainer.set_learning_rate() / trainer.peaks[0])
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[-1] == pytest.approx(0.1)  # the last update is made at the floor
