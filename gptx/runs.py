@@ -43,7 +43,8 @@ def slug(overrides: list[str], *, sweep: bool) -> str:
     In a sweep every override counts, since arms may differ in anything.
     """
     left_out = BOOKKEEPING if sweep else BOOKKEEPING + FREE
-    kept = sorted(o.lstrip("+") for o in overrides if not under(key(o), left_out))
+    last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
+    kept = sorted(o for name, o in last.items() if not under(name, left_out))
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(kept)) or "base"
     return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
 

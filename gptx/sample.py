@@ -14,7 +14,7 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
     Raises ValueError if there is no run or no checkpoint, ConfigError if its config names a class that is not allowed.
     """
     from gptx import checkpoints
-    from gptx.data.tokenizer import load_encoding
+    from gptx.data.tokenizers import load_encoding
     from gptx.parallel import find
 
     if runs.read(folder) is None:
@@ -78,7 +78,7 @@ def sample(
 
 def encode(encoding, prompt: str) -> list[int]:
     """Tokens of the prompt, after an end of text, as every document of the training text begins."""
-    from gptx.data.tokenizer import encode as tokenize
+    from gptx.data.tokenizers import encode as tokenize
 
     return [encoding.eot_token, *tokenize(encoding, prompt)]
 

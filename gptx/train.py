@@ -180,7 +180,7 @@ def show(folder: Path) -> Path:
 
 @hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
 def job(cfg: DictConfig) -> float:
-    """One job of Hydra's: a lone run raises its errors; in a sweep the others go on."""
+    """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if rank() != 0:
         log.disabled = True
@@ -188,6 +188,8 @@ def job(cfg: DictConfig) -> float:
         return train(cfg, folder)
     except Exception as error:
         note_failure(folder, error)
+        if HydraConfig.get().mode == RunMode.RUN and isinstance(error, ConfigError | OSError):
+            raise SystemExit(complaint(error)) from None
         if not preflight.cells:
             raise
         log.error("FAILED %s: %s", show(folder), preflight.one_line(error))
@@ -197,6 +199,13 @@ def job(cfg: DictConfig) -> float:
         return math.nan
     finally:
         gc.collect()
+
+
+def complaint(error: Exception) -> str:
+    """A mistake of the user's, or what the machine refused, in one line."""
+    if isinstance(error, ConfigError):
+        return f"config error: {error}"
+    return f"error: {check.refusal('', error)}"
 
 
 def note_failure(folder: Path, error: Exception) -> None:
@@ -220,10 +229,11 @@ def main() -> None:
     """The command: every mistake is one line on stderr and exit code 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))  # Hydra wants options first
     try:
         job()
-    except ConfigError as error:
-        raise SystemExit(f"config error: {error}") from None
+    except (ConfigError, OSError) as error:
+        raise SystemExit(complaint(error)) from None
     except (HydraException, ValueError) as error:
         if not mistakes.of_composition(error):
             raise

@@ -74,8 +74,8 @@ class Corpus:
     def starts(self, first: int, count: int) -> NDArray[np.int64]:
         """Where in the training tokens the sequences `first` to `first + count` of the run begin, (count,)."""
         epochs, positions = np.divmod(np.arange(first, first + count), self.windows)
-        room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of the first `room` tokens
-        shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(min(room, self.context))
+        room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of its first `room` tokens
+        shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(room)
         return shuffled(positions, epochs, size=self.windows, seed=self.seed) * self.context + shifts.astype(np.int64)
 
     def save_tokenizer(self, path: str | Path) -> None:

@@ -55,7 +55,7 @@ class Console:
         if self.bar is not None:
             self.bar.ncols = columns()
             self.bar.set_description_str(" ".join([here, *progress]), refresh=False)
-            self.attempt("terminal", self.bar.update, step - self.bar.n)  # backwards after a rollback
+            self.attempt("the terminal", self.bar.update, step - self.bar.n)  # backwards after a rollback
         if notes or step % self.every == 0 or step in (run.start + 1, run.steps):
             self.line(f"step {here}  {'  '.join(progress)}", terminal=self.bar is None)
         for note in notes:
@@ -64,7 +64,7 @@ class Console:
     def close(self, outcome: str) -> None:
         """Leave the bar as it stands and close the file."""
         if self.bar is not None:
-            self.attempt("terminal", self.bar.close)
+            self.attempt("the terminal", self.bar.close)
         if self.file is not None:
             self.attempt("train.log", self.file.close)
         self.bar = self.file = None
@@ -84,7 +84,7 @@ class Console:
         """Write `text` to `train.log`, and on the terminal if asked."""
         self.attempt("train.log", print, f"{time.strftime(CLOCK)} {text}", file=self.file)
         if terminal:
-            self.attempt("terminal", print_above, text)
+            self.attempt("the terminal", print_above, text)
 
     def attempt(self, output: str, write: Callable, *args: Any, **options: Any) -> None:
         """Write, unless this output failed before."""
@@ -93,7 +93,7 @@ class Console:
                 write(*args, **options)
             except OSError as error:
                 self.broken.add(output)
-                messages.warning("no more lines to the %s: %s; training goes on", output, error.strerror)
+                messages.warning("no more lines to %s: %s; training goes on", output, error.strerror)
 
 
 def findings(scalars: dict) -> Iterator[str]:

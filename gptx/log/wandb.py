@@ -29,7 +29,7 @@ class Wandb:
     Whatever goes wrong is said in one line. The button that stops a run on its page acts like Ctrl-C.
     """
 
-    thread: threading.Thread | None = None
+    ended: threading.Event | None = None  # says that the thread is done; None where there is none
 
     def __init__(
         self, *, project: str, entity: str | None, mode: str, every: int, init_timeout: float, finish_timeout: float
@@ -42,31 +42,29 @@ class Wandb:
     def open(self, run: Run) -> None:
         """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
-            self.rows, self.outcome = queue.SimpleQueue[dict | None](), "failed"
-            self.thread = threading.Thread(target=self.mirror, args=(run,), name="wandb", daemon=True)
-            self.thread.start()
+            self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
+            threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
 
     def __call__(self, step: int, scalars: dict) -> None:
-        if self.thread is not None and self.thread.is_alive():
+        if self.ended is not None and not self.ended.is_set():
             if step % self.every == 0 or any(not key.startswith("train/") for key in scalars):
                 self.rows.put({"train/step": step, **scalars})
 
     def close(self, outcome: str) -> None:
         """Wait for what is still to be sent, `finish_timeout` seconds at most."""
-        if self.thread is None:
+        if self.ended is None:
             return
-        thread, self.thread, self.outcome = self.thread, None, outcome
+        ended, self.ended, self.outcome = self.ended, None, outcome
         self.rows.put(None)
         try:
-            thread.join(0.8 * self.finish_timeout)
+            ended.wait(0.8 * self.finish_timeout)
         finally:  # also where Ctrl-C ends the wait
-            if thread.is_alive():
+            if not ended.is_set():
                 end_service()
-        thread.join(0.2 * self.finish_timeout)
-        if thread.is_alive():
+        if not ended.wait(0.2 * self.finish_timeout):
             messages.warning("W&B: given up after %g s", self.finish_timeout)
 
-    def mirror(self, run: Run) -> None:
+    def mirror(self, run: Run, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
         page = None
         try:
@@ -77,16 +75,19 @@ class Wandb:
             if self.outcome in ("interrupted", "preempted"):
                 page.mark_preempting()
             page.finish(exit_code=EXIT_CODES[self.outcome])
-            messages.info("W&B: %s", upload(run.folder, "offline-run-*") if page.offline else page.url)
+            if where := upload(run.folder, "offline-run-*") if page.offline else page.url:
+                messages.info("W&B: %s", where)
         except TimeoutError:
             messages.warning("W&B: not all was sent in time; %s", upload(run.folder, "run-*", "--include-online "))
             reset()
         except Exception as error:
-            messages.warning("W&B: off from here on, the run goes on: %s", first_line(error))
+            messages.warning("W&B is off from here on, the run goes on: %s", first_line(error))
             if page is not None:
                 with contextlib.suppress(Exception):
                     page.finish(exit_code=1)
             reset()
+        finally:
+            ended.set()
 
     def start(self, run: Run, id: str) -> Any:
         """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
@@ -116,7 +117,7 @@ class Wandb:
                 return init("online")
             except Exception as error:
                 if self.mode == "online" or "No API key" not in str(error):
-                    messages.warning("W&B: offline, since %s", first_line(error))
+                    messages.warning("W&B: offline, since there is no connection: %s", first_line(error))
                 reset()  # or the id counts as in use
                 mode = "offline"
         return init(mode)
@@ -143,6 +144,8 @@ def page_config(run: Run) -> dict:
 
 def upload(folder: Path, runs: str, options: str = "") -> str:
     """The command that sends to the server what is in the run folder."""
+    here = Path.cwd()
+    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
     return f"wandb sync {options}{shlex.quote(str(folder))}/wandb/{runs}"
 
 
@@ -153,9 +156,9 @@ def first_line(error: Exception) -> str:
 
 def reset() -> None:
     """Forget all of wandb's state, so that the next attempt starts afresh."""
-    import wandb
-
     with contextlib.suppress(Exception, SystemExit):
+        import wandb
+
         wandb.teardown()
 
 

@@ -1,0 +1,93 @@
+"""metrics.jsonl is the record of a run: no kill, no full disk and no resume may spoil it."""
+
+import json
+import math
+import resource
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from gptx.log.jsonl import Jsonl, read
+
+
+def opened(folder):
+    sink = Jsonl()
+    sink.open(SimpleNamespace(folder=folder))
+    return sink
+
+
+def write(folder, steps, **scalars):
+    sink = opened(folder)
+    for step in steps:
+        sink(step, scalars or {"train/loss": 1 / step})
+    sink.close("finished")
+
+
+def test_every_row_comes_back_as_it_was_written(tmp_path):
+    row = {"train/loss": 0.1 + 0.2, "train/perplexity": math.inf, "train/tokens": 10**15, "sample/text": 'a\n"é"\x00'}
+    write(tmp_path, [7], **row)
+    assert read(tmp_path / "metrics.jsonl") == [{"step": 7, **row}]
+
+
+def test_nan_is_kept(tmp_path):
+    write(tmp_path, [1], loss=math.nan)
+    assert math.isnan(read(tmp_path / "metrics.jsonl")[0]["loss"])
+
+
+def test_sigkill_loses_no_row_that_the_trainer_has_handed_over(tmp_path):
+    program = (
+        "import sys, itertools, pathlib, types; from gptx.log.jsonl import Jsonl; sink = Jsonl()\n"
+        "sink.open(types.SimpleNamespace(folder=pathlib.Path(sys.argv[1])))\n"
+        "for step in itertools.count(1): sink(step, {'train/loss': 1 / step}); print(step, flush=True)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line == "500\n":
+            process.send_signal(signal.SIGKILL)
+    handed_over = int(line)
+    rows = read(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows[:handed_over]] == list(range(1, handed_over + 1))
+
+
+@pytest.mark.parametrize("torn", ['{"step": 4, "train/loss": 0.2', '{"step": 4, "train/loss": 0.25}', "{", "\0" * 99])
+def test_a_last_line_torn_by_a_kill_spoils_neither_the_lines_before_nor_those_after(tmp_path, torn):
+    write(tmp_path, [1, 2, 3])
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "a") as file:
+        file.write(torn)
+    assert [row["step"] for row in read(path)][:3] == [1, 2, 3]
+    write(tmp_path, [4, 5])
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4, 5]
+
+
+def test_of_a_step_done_twice_the_last_counts_and_rows_come_in_the_order_of_steps(tmp_path):
+    write(tmp_path, [1, 2, 3, 4], attempt=1)
+    write(tmp_path, [3, 4, 5], attempt=2)
+    rows = read(tmp_path / "metrics.jsonl")
+    assert [(row["step"], row["attempt"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
+
+
+def test_a_full_disk_costs_rows_and_one_line_but_not_the_run(tmp_path, caplog):
+    sink = opened(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # the write that crosses it is cut, as on a full disk
+    try:
+        for step in range(1, 100):
+            sink(step, {"train/loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    sink(100, {"train/loss": 1.0})
+    sink.close("finished")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(1, len(steps)), 100] and 10 < len(steps) < 30
+    assert [record.message for record in caplog.records] == [
+        f"metrics.jsonl lacks step {len(steps)} (No space left on device); training goes on"
+    ]
+
+
+def test_a_folder_that_is_not_there_is_noticed_before_the_first_update(tmp_path):
+    with pytest.raises(FileNotFoundError, match="metrics.jsonl"):
+        opened(tmp_path / "missing")
