@@ -7,10 +7,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, refusal
 from gptx.rank import world_size
+from gptx.runs import key
 
 cells: list[Path] = []  # run folders of the sweep that this process started, in order; empty in a single run
 
@@ -31,6 +32,7 @@ class Preflight(Callback):
         world = launcher.get("nodes", 1) * launcher.get("tasks_per_node", world_size())
         loader, problems, folders = GlobalHydra.instance().config_loader(), [], []
         lines = jobs(config)
+        name_folders(config, lines)
         for number, overrides in enumerate(lines):
             try:
                 composed = loader.load_sweep_config(config, overrides)
@@ -52,9 +54,18 @@ def jobs(config: DictConfig) -> list[list[str]]:
     """The overrides of every job of a basic sweep, in order."""
     params = config.hydra.sweeper.get("params") or {}
     typed = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
-    named = {line.split("=")[0].lstrip("+~") for line in typed}
-    lines = [f"{key}={values}" for key, values in params.items() if key not in named] + typed
+    named = {key(line) for line in typed}
+    lines = [f"{name}={values}" for name, values in params.items() if name not in named] + typed
     return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)[0]
+
+
+def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
+    """Have every job name its folder after the keys in which the jobs differ, by an override that each takes along."""
+    every = [{key(override): override for override in line} for line in lines]
+    swept = sorted(k for k in every[0] if len({line.get(k) for line in every}) > 1)
+    if swept:
+        with read_write(config.hydra.overrides):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{gptx.slug:{','.join(swept)}}}")
 
 
 def job_of(composed: DictConfig) -> DictConfig:

@@ -37,14 +37,13 @@ def under(name: str, keys: tuple[str, ...]) -> bool:
     return any(name == k or name.startswith((f"{k}.", f"{k}/")) for k in keys)
 
 
-def slug(overrides: list[str], *, sweep: bool) -> str:
+def slug(overrides: list[str], swept: tuple[str, ...] = ()) -> str:
     """A folder name from the overrides that make this run another one; the same in every process and every time.
 
-    In a sweep every override counts, since arms may differ in anything.
+    In a sweep these are the `swept` keys, whatever they are: arms may differ in anything.
     """
-    left_out = BOOKKEEPING if sweep else BOOKKEEPING + FREE
     last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
-    kept = sorted(o for name, o in last.items() if not under(name, left_out))
+    kept = sorted(o for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE)))
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(kept)) or "base"
     return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
 

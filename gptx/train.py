@@ -28,10 +28,9 @@ from gptx.rank import rank
 log = logging.getLogger("gptx")
 
 
-def resolve_slug(*, _root_: DictConfig) -> str:
+def resolve_slug(*swept: str, _root_: DictConfig) -> str:
     """The run's folder name; overrides are read as typed, for an override such as a='${b}' must not be resolved here."""
-    typed = OmegaConf.to_container(_root_.hydra.overrides.task)
-    return runs.slug(typed, sweep=_root_.hydra.mode == RunMode.MULTIRUN)  # type: ignore[arg-type]
+    return runs.slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept)  # type: ignore[arg-type]
 
 
 OmegaConf.register_new_resolver("gptx.slug", resolve_slug, replace=True)
@@ -46,7 +45,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
             runs.clear(folder)
         config = OmegaConf.to_container(cfg, resolve=True)
         record = runs.read(folder)
-        if record:
+        if record and "recipe" in record:
             refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
             if record["state"] == "finished":
                 result = record["result"]
@@ -63,7 +62,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     prepare_process(cfg)
     trainer = check.trainer(cfg)
     data = trainer.data.identity
-    if record:
+    if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": data}))
     trainer.checkpoints.place(folder)
     resumed = trainer.checkpoints.restore(trainer)
@@ -209,8 +208,10 @@ def complaint(error: Exception) -> str:
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Say in the record of the run why it failed, unless the folder is another run's."""
-    if rank() == 0 and folder.exists() and not (isinstance(error, ConfigError) and (folder / "run.json").exists()):
+    """Say in the record why the run failed; not where it was refused, and a lone run that never began leaves nothing."""
+    begun = (folder / "run.json").exists()
+    if rank() == 0 and (not isinstance(error, ConfigError) if begun else bool(preflight.cells)):
+        folder.mkdir(parents=True, exist_ok=True)
         runs.write(folder, state="failed", error=preflight.one_line(error))
 
 
@@ -232,12 +233,12 @@ def main() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))  # Hydra wants options first
     try:
         job()
-    except (ConfigError, OSError) as error:
-        raise SystemExit(complaint(error)) from None
     except (HydraException, ValueError) as error:
         if not mistakes.of_composition(error):
             raise
         raise SystemExit(f"config error: {mistakes.explain(error, sys.argv[1:])}") from None
+    except (ConfigError, OSError) as error:
+        raise SystemExit(complaint(error)) from None
     finally:
         unfinished = table() if preflight.cells else 0
     if unfinished:

@@ -27,7 +27,8 @@ def refused(result, message: str) -> None:
     assert result.returncode == 1, result.stdout + result.stderr
     assert re.search(message, result.stderr), result.stderr
     assert not any(word in result.stdout + result.stderr for word in ERROR_WORDS), result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    said = [line for line in result.stderr.strip().splitlines() if not line.startswith("data: tokenising")]
+    assert len(said) == 1, result.stderr
 
 
 def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(command, tmp_path):
@@ -63,7 +64,7 @@ def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_
     where = "hydra.run.dir=here"
     assert command("gptx.train", where).returncode == 0
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"}
-    refused(command("gptx.train", where, "optim.lr=1e-2", "seed=5"), r"here holds another run: optim.lr was 0.003, is 0.01; seed was 0, is 5;")
+    refused(command("gptx.train", where, "optim.lr=1e-2", "seed=5"), r"here holds another run: .*optim.lr was 0.003, is 0.01; seed was 0, is 5;")
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"} == before
     fresh = command("gptx.train", where, "optim.lr=1e-2", "overwrite=true")
     assert fresh.returncode == 0, fresh.stderr
@@ -154,9 +155,9 @@ def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command,
     sweep = ["--multirun", "schedule=constant,cosine", "seed=0,1", "name=pair", "steps=3"]
     first = command("gptx.train", *sweep)
     assert first.returncode == 0, first.stdout + first.stderr
-    folders = sorted((tmp_path / "runs/pair").iterdir())
+    folders = sorted(f for f in (tmp_path / "runs/pair").iterdir() if f.is_dir())
     assert len(folders) == 4
-    assert all("schedule=" in f.name and "seed=" in f.name for f in folders)
+    assert [f.name for f in folders] == [f"schedule={s},seed={n}" for s in ("constant", "cosine") for n in (0, 1)]
     assert first.stdout.count("finished in") == 4
 
     again = command("gptx.train", *sweep)
@@ -179,7 +180,7 @@ def test_one_failed_job_does_not_stop_the_others_and_the_exit_code_tells(command
     assert result.returncode == 1
     shown, listed = result.stdout.index("FAILED"), result.stdout.rindex("failed ")
     assert shown < result.stdout.index("finished in") < listed
-    states = {f.name: record(f)["state"] for f in (tmp_path / "runs/mixed").iterdir()}
+    states = {f.name: record(f)["state"] for f in (tmp_path / "runs/mixed").iterdir() if f.is_dir()}
     assert sorted(states.values()) == ["failed", "finished"]
 
 

@@ -170,12 +170,12 @@ def test_lengths_become_updates_before_anything_is_built(composed):
 
 
 def test_a_folder_is_named_after_what_was_changed():
-    assert runs.slug([], sweep=False) == "base"
-    assert runs.slug(["seed=1", "optim=sgd"], sweep=False) == runs.slug(["optim=sgd", "seed=1"], sweep=False) == "optim=sgd,seed=1"
-    assert runs.slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"], sweep=False) == "base"
-    assert runs.slug(["batch.micro=4"], sweep=True) == "batch.micro=4"
-    assert len(runs.slug(["x=" + "y" * 300], sweep=False)) <= 120
-    assert runs.slug(["x=" + "y" * 300], sweep=False) != runs.slug(["x=" + "y" * 301], sweep=False)
+    assert runs.slug([]) == "base"
+    assert runs.slug(["seed=1", "optim=sgd"]) == runs.slug(["optim=sgd", "seed=1"]) == "optim=sgd,seed=1"
+    assert runs.slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"]) == "base"
+    assert runs.slug(["batch.micro=4", "seed=1", "steps=9"], ("batch.micro", "seed")) == "batch.micro=4,seed=1"
+    assert len(runs.slug(["x=" + "y" * 300])) <= 120
+    assert runs.slug(["x=" + "y" * 300]) != runs.slug(["x=" + "y" * 301])
 
 
 def test_the_recipe_holds_what_is_computed_and_not_how():

@@ -112,7 +112,8 @@ def test_the_bar_of_a_resumed_run_starts_where_the_run_does(tmp_path):
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path):
     output = seen_on_a_terminal(tmp_path, TERM="dumb")
-    assert "|" not in output and output.count("\r") == output.count("\r\n") == len(log_lines(tmp_path))
+    assert "|" not in output
+    assert output.count("\r") == output.count("\r\n") == len(log_lines(tmp_path))
 
 
 def test_a_reader_that_left_does_not_stop_the_run(tmp_path):
@@ -193,13 +194,13 @@ def test_messages_go_to_the_terminal_and_the_log_file_once_and_only_while_it_las
 
 
 @pytest.mark.parametrize(
-    "seconds, text", [(0.4, "0:00"), (83, "1:23"), (3700, "1:01:40"), (90_000, "25:00:00"), (math.nan, "?")]
+    ("seconds", "text"), [(0.4, "0:00"), (83, "1:23"), (3700, "1:01:40"), (90_000, "25:00:00"), (math.nan, "?")]
 )
 def test_time_left_reads_like_a_clock(seconds, text):
     assert clock(seconds) == text
 
 
-@pytest.mark.parametrize("number, text", [(7.5, "7.5"), (999, "999"), (41_234, "41.2k"), (1.2e6, "1.2M")])
+@pytest.mark.parametrize(("number", "text"), [(7.5, "7.5"), (999, "999"), (41_234, "41.2k"), (1.2e6, "1.2M")])
 def test_speed_is_short(number, text):
     assert thousands(number) == text
 

@@ -82,12 +82,13 @@ def test_a_full_disk_costs_rows_and_one_line_but_not_the_run(tmp_path, caplog):
     sink(100, {"train/loss": 1.0})
     sink.close("finished")
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [*range(1, len(steps)), 100] and 10 < len(steps) < 30
+    assert steps == [*range(1, len(steps)), 100]
+    assert 10 < len(steps) < 30
     assert [record.message for record in caplog.records] == [
         f"metrics.jsonl lacks step {len(steps)} (No space left on device); training goes on"
     ]
 
 
 def test_a_folder_that_is_not_there_is_noticed_before_the_first_update(tmp_path):
-    with pytest.raises(FileNotFoundError, match="metrics.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"metrics\.jsonl"):
         opened(tmp_path / "missing")

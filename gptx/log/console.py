@@ -33,7 +33,7 @@ class Console:
     def open(self, run: Run) -> None:
         """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.updates, self.broken = run, 0, set[str]()
-        self.file = open(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
+        self.file = (run.folder / "train.log").open("a", buffering=1, encoding="utf-8")
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             from tqdm import tqdm
 
@@ -98,17 +98,21 @@ class Console:
 
 def findings(scalars: dict) -> Iterator[str]:
     """What deserves lines of its own: validation, then every text."""
-    validation = {key.removeprefix("validation/"): value for key, value in scalars.items() if "validation/" in key}
+    texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
+    validation = {
+        key.removeprefix("validation/"): value
+        for key, value in scalars.items()
+        if key.startswith("validation/") and key not in texts
+    }
     if validation:
         yield "validation " + "  ".join(
             f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
             for name, value in validation.items()
         )
-    for key, value in scalars.items():
-        if isinstance(value, str):
-            # A model may write any bytes, also those that move a terminal's cursor.
-            shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value.expandtabs())
-            yield f"{key}\n{textwrap.indent(shown, '    ')}"
+    for key, text in texts.items():
+        # A model may write any character, also those that move a terminal's cursor.
+        shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text.expandtabs())
+        yield f"{key}\n{textwrap.indent(shown, '    ')}"
 
 
 def columns() -> int:

@@ -18,7 +18,7 @@ class Jsonl:
     A line that cannot be written, as on a full disk, is left out whole. That is said once, and training goes on.
     """
 
-    file: int | None = None
+    file = -1  # not open
 
     def open(self, run: Run) -> None:
         """Open the file and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
@@ -43,9 +43,9 @@ class Jsonl:
 
     def close(self, outcome: str) -> None:
         """Close the file, if it was opened."""
-        if self.file is not None:
+        if self.file != -1:
             os.close(self.file)
-            self.file = None
+            self.file = -1
 
 
 def read(path: Path) -> list[dict]:

@@ -46,9 +46,9 @@ class Wandb:
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
 
     def __call__(self, step: int, scalars: dict) -> None:
-        if self.ended is not None and not self.ended.is_set():
-            if step % self.every == 0 or any(not key.startswith("train/") for key in scalars):
-                self.rows.put({"train/step": step, **scalars})
+        due = step % self.every == 0 or any(not key.startswith("train/") for key in scalars)
+        if due and self.ended is not None and not self.ended.is_set():
+            self.rows.put({"train/step": step, **scalars})
 
     def close(self, outcome: str) -> None:
         """Wait for what is still to be sent, `finish_timeout` seconds at most."""
@@ -70,13 +70,16 @@ class Wandb:
         try:
             id, segment = next_segment(run.folder / "wandb_id")
             page = self.start(run, id)
+            url = None if page.offline else page.url
+            if url:
+                messages.info("W&B: %s", url)
             for row in iter(self.rows.get, None):
                 page.log({**row, "segment": segment})
             if self.outcome in ("interrupted", "preempted"):
                 page.mark_preempting()
             page.finish(exit_code=EXIT_CODES[self.outcome])
-            if where := upload(run.folder, "offline-run-*") if page.offline else page.url:
-                messages.info("W&B: %s", where)
+            if url or page.offline:  # else it is disabled
+                messages.info("W&B: %s", url or upload(run.folder, "offline-run-*"))
         except TimeoutError:
             messages.warning("W&B: not all was sent in time; %s", upload(run.folder, "run-*", "--include-online "))
             reset()
@@ -94,7 +97,7 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
         import wandb
 
-        def init(mode: str) -> Any:
+        def init(mode: Any) -> Any:
             # Silent before all else: only then does wandb raise where it would ask for a key.
             wandb.setup(wandb.Settings(silent=True))
             page = wandb.init(
@@ -164,6 +167,6 @@ def reset() -> None:
 
 def end_service() -> None:
     """End wandb's own process. It ends all waiting for it, in the thread and at Python's exit."""
-    setup = sys.modules.get("wandb.sdk.wandb_setup")
+    setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
     with contextlib.suppress(AttributeError):  # it is not there yet, or wandb has changed within
         setup._singleton._connection._proc._process.kill()

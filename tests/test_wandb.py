@@ -1,0 +1,288 @@
+"""W&B mirrors the run: complete where it works, and where it does not, training is neither stopped nor slowed."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import wandb_offline
+from wandb_stub import WandbStub
+
+from gptx.log.wandb import Wandb, end_service
+
+pytest.importorskip("wandb")
+KEY = "0" * 40
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(monkeypatch, tmp_path):
+    """No settings, keys or caches but the test's own."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    yield
+    if loaded := sys.modules.get("wandb"):
+        loaded.teardown()  # or the next test talks to this one's server
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    with WandbStub() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture(params=["refuses", "never answers"])
+def dead_server(request, monkeypatch):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "never answers":
+            server.listen(50)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield
+
+
+def sink(**options):
+    ordinary = {"project": "p", "entity": None, "mode": "auto", "every": 10, "init_timeout": 20, "finish_timeout": 10}
+    return Wandb(**ordinary | options)
+
+
+def a_run(folder, *, start=0, name="schedule=cosine", schedule="cosine", seed=0):
+    folder.mkdir(exist_ok=True)
+    return SimpleNamespace(
+        folder=folder, name=name, group="sweep", steps=100, start=start, config={"seed": seed, "optim": {"lr": 1e-3}},
+        choices={"schedule": schedule}, overrides=[name], git={"sha": "abc", "dirty": True}, tags=[name, "x" * 99],
+    )  # fmt: skip
+
+
+def follow(mirror, run, steps=range(1, 101), outcome="finished"):
+    mirror.open(run)
+    for step in steps:
+        mirror(step, {"train/loss": 1 / step})
+    mirror.close(outcome)
+
+
+def within(seconds, act, *args):
+    began = time.perf_counter()
+    act(*args)
+    assert time.perf_counter() - began < seconds
+
+
+def wait(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def in_a_new_process(program, *args, **options):
+    """Runs `program` after the imports and names of this file."""
+    here = os.path.dirname(__file__)
+    prelude = f"import sys; sys.path.insert(0, {here!r}); import pathlib, test_wandb as t\n"
+    return subprocess.run([sys.executable, "-c", prelude + program, *args], check=True, **options)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_without_a_key_the_run_is_kept_offline_whole(tmp_path, caplog):
+    caplog.set_level("INFO")
+    mirror, run = sink(), a_run(tmp_path / "run")
+    mirror.open(run)
+    for step in range(1, 46):
+        more = {"validation/loss": 2.0, "sample/text": "def"} if step == 25 else {}
+        mirror(step, {"train/loss": 1 / step, **more})
+    mirror.close("finished")
+
+    found = wandb_offline.read(run.folder)
+    assert [row["train/step"] for row in found["history"]] == [10, 20, 25, 30, 40]
+    assert found["history"][2].items() >= {"train/loss": 1 / 25, "validation/loss": 2.0, "sample/text": "def"}.items()
+    assert {row["segment"] for row in found["history"]} == {0}
+    assert found["config"]["optim"] == {"lr": 1e-3}
+    assert found["config"]["recipe.schedule"] == "cosine"
+    assert found["config"]["git"] == {"sha": "abc", "dirty": True}
+    assert found["config"]["overrides"] == ["schedule=cosine"]
+    page = found["run"]
+    assert (page.project, page.run_group, page.display_name) == ("p", "sweep", "schedule=cosine")
+    assert list(page.tags) == ["schedule=cosine", "x" * 64]
+    assert found["exit_code"] == 0
+    assert not found["preempting"]
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("gptx")] == [
+        f"W&B: wandb sync {run.folder}/wandb/offline-run-*"
+    ]
+
+
+def test_on_a_terminal_it_asks_for_nothing_and_says_nothing_of_its_own(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    program = "t.follow(t.sink(mode='online'), t.a_run(pathlib.Path(sys.argv[1])))"
+    in_a_new_process(program, tmp_path / "run", stdin=theirs, stdout=theirs, stderr=theirs, timeout=60)
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    assert os.read(ours, 99999).decode().splitlines() == [
+        "W&B: offline, since there is no connection: No API key configured. Use `wandb login` to log in."
+    ]
+
+
+def test_a_key_makes_it_online_and_a_resumed_run_continues_its_page_with_nothing_dropped(stub, tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = tmp_path / "run"
+    follow(sink(), a_run(folder), range(1, 61), "preempted")
+    (page,) = stub.runs.values()
+    assert page.exit_code == 143
+    follow(sink(), a_run(folder, start=40, seed=1), range(41, 101), "finished")
+
+    assert list(stub.runs) == [page.id] == [(folder / "wandb_id").read_text().split()[0]]
+    assert [(row["train/step"], row["segment"]) for row in page.history] == [
+        *((step, 0) for step in range(10, 61, 10)),
+        *((step, 1) for step in range(50, 101, 10)),
+    ]
+    assert page.config["seed"]["value"] == 1
+    assert page.config["recipe.schedule"]["value"] == "cosine"
+    assert (page.meta["groupName"], page.meta["displayName"]) == ("sweep", "schedule=cosine")
+    assert page.meta["jobType"] == "train"
+    assert page.meta["tags"] == ["schedule=cosine", "x" * 64]
+    assert page.exit_code == 0
+    assert caplog.messages[-1] == f"W&B: {stub.url}/stub/p/runs/{page.id}"
+    assert not warnings(caplog)
+
+
+def test_a_key_that_wandb_login_left_counts(stub, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    host = stub.url.removeprefix("http://")
+    (tmp_path / "netrc").write_text(f"machine {host}\n  login user\n  password {KEY}\n")
+    follow(sink(), a_run(tmp_path / "run"))
+    assert len(stub.runs) == 1
+
+
+def test_three_runs_of_one_process_get_three_pages(stub, tmp_path):
+    for schedule, outcome in (("constant", "finished"), ("warmup", "failed"), ("cosine", "finished")):
+        follow(sink(), a_run(tmp_path / schedule, name=schedule, schedule=schedule), outcome=outcome)
+    assert len(stub.runs) == 3
+    for page, exit_code in zip(stub.runs.values(), (0, 1, 0), strict=True):
+        assert page.config["recipe.schedule"]["value"] == page.meta["displayName"]
+        assert [row["train/step"] for row in page.history] == list(range(10, 101, 10))
+        assert page.exit_code == exit_code
+
+
+def test_a_preempted_run_says_so(tmp_path):
+    run = a_run(tmp_path / "run")
+    follow(sink(mode="offline"), run, outcome="preempted")
+    found = wandb_offline.read(run.folder)
+    assert found["preempting"]
+    assert found["exit_code"] == 143
+
+
+def test_wandb_mode_decides_where_it_is_set(stub, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = a_run(tmp_path / "run")
+    follow(sink(), run)
+    assert len(wandb_offline.read(run.folder)["history"]) == 10
+    assert not stub.runs
+
+
+def test_training_never_waits_for_a_dead_server_and_the_run_is_kept_offline(dead_server, tmp_path, caplog):
+    mirror, run = sink(init_timeout=1), a_run(tmp_path / "run")
+    within(0.5, mirror.open, run)
+    for step in range(1, 101):
+        within(0.5, mirror, step, {"train/loss": 1 / step})
+        time.sleep(0.01)
+    mirror.close("finished")
+    (kept,) = run.folder.glob("wandb/offline-run-*/*.wandb")
+    wait(lambda: wandb_offline.contents(kept)["exit_code"] == 0)
+    assert [row["train/step"] for row in wandb_offline.contents(kept)["history"]] == list(range(10, 101, 10))
+    (warning,) = warnings(caplog)
+    assert warning.startswith("W&B: offline, since there is no connection: ")
+
+
+def test_a_server_that_rejects_the_key_is_no_server(stub, tmp_path, caplog):
+    stub.fail = 401
+    run = a_run(tmp_path / "run")
+    follow(sink(), run)
+    assert "401" in warnings(caplog)[0]
+    assert list(run.folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_server_that_dies_on_the_way_costs_a_bounded_wait_and_no_rows(stub, tmp_path, caplog):
+    mirror, run = sink(finish_timeout=2), a_run(tmp_path / "run")
+    mirror.open(run)
+    mirror(10, {"train/loss": 1.0})
+    wait(lambda: stub.runs and mirror.rows.empty())
+    stub.fail = 500
+    for step in range(11, 101):
+        within(0.5, mirror, step, {"train/loss": 1 / step})
+    within(4, mirror.close, "finished")
+    rows = wandb_offline.read(run.folder)["history"]
+    assert [row["train/step"] for row in rows] == list(range(10, 101, 10))
+    assert warnings(caplog) == [f"W&B: not all was sent in time; wandb sync --include-online {run.folder}/wandb/run-*"]
+
+
+def test_when_wandb_itself_is_killed_it_is_off_with_one_warning_and_back_for_the_next_run(tmp_path, caplog):
+    mirror, run = sink(mode="offline"), a_run(tmp_path / "run")
+    mirror.open(run)
+    mirror(10, {"train/loss": 1.0})
+    wait(lambda: list(run.folder.glob("wandb/offline-run-*/*.wandb")) and mirror.rows.empty())
+    end_service()
+    for step in range(11, 201):
+        within(0.5, mirror, step, {"train/loss": 1 / step})
+    within(10, mirror.close, "finished")
+    assert len(warnings(caplog)) == 1
+    assert warnings(caplog)[0].startswith("W&B is off from here on, the run goes on")
+
+    run = a_run(tmp_path / "next")
+    follow(sink(mode="offline"), run)
+    assert len(wandb_offline.read(run.folder)["history"]) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_server_that_never_answers_holds_up_neither_the_end_of_the_run_nor_that_of_the_process(
+    dead_server, tmp_path, interrupted
+):
+    program = "mirror = t.sink(init_timeout=300, finish_timeout=6)\nmirror.open(t.a_run(pathlib.Path(sys.argv[1])))\n"
+    program += "t.time.sleep(3)\n"  # it is now waiting for the server
+    if interrupted:
+        program += "import signal; signal.alarm(1); signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        program += "try: mirror.close('interrupted')\nexcept KeyboardInterrupt: pass\nelse: sys.exit(1)"
+    else:
+        program += "mirror.close('finished')"
+    within(20, in_a_new_process, program, tmp_path / "run")
+
+
+@pytest.mark.parametrize("trouble", ["wandb is not installed", "the folder is gone", "its folder is a file"])
+def test_where_it_cannot_work_one_line_says_so(tmp_path, monkeypatch, caplog, trouble):
+    mirror, run = sink(mode="offline"), a_run(tmp_path / "run")
+    if trouble == "wandb is not installed":
+        monkeypatch.setitem(sys.modules, "wandb", None)
+    elif trouble == "the folder is gone":
+        run.folder.rmdir()
+    else:
+        (run.folder / "wandb").touch()
+    mirror.open(run)
+    wait(mirror.ended.is_set)
+    for step in range(1, 101):
+        mirror(step, {"train/loss": 1 / step})
+    assert mirror.rows.empty()
+    within(0.5, mirror.close, "finished")
+    assert len(warnings(caplog)) == 1
+
+
+def test_disabled_it_does_nothing(tmp_path):
+    run = a_run(tmp_path / "run")
+    follow(sink(mode="disabled"), run)
+    assert not list(run.folder.iterdir())
+
+
+def test_a_mode_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="mode=of is none of auto, online, offline, disabled"):
+        sink(mode="of")
