@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from gptx import paths
@@ -23,6 +23,9 @@ def of_composition(error: Exception) -> bool:
 
 def explain(error: Exception, words: list[str]) -> str:
     """The complaint of Hydra's composition or grammar as one line, with the nearest right word where there is one."""
+    if isinstance(error, OverrideParseException):
+        complaint = error.message.splitlines()[0]
+        return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = str(error.__cause__ or "") + "\n" + str(error)
     if found := re.search(r"Key '([^']*)' is not in struct\s+full_key: (\S+)", text):
         return f"{found[2]}: no such key{near_key(found[2], words)}"

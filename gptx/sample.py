@@ -55,14 +55,14 @@ def sample(
     import torch
 
     from gptx.generate import generate, refuse
-    from gptx.text import decode
+    from gptx.text import beginning, decode
 
     if length < 1 or number < 1:
         raise ValueError(f"length={length} and number={number} must be at least 1")
     refuse(temperature, top_k, top_p, [0])
     model, encoding = load(Path(run), device=device)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
-    tokens = encode(encoding, prompt)
+    tokens = beginning(encoding, prompt, documents=runs.read(Path(run))["data"]["train_documents"])  # type: ignore[index]
     for i in range(number):
         if number > 1:
             print(f"--- {i + 1} of {number}")
@@ -76,11 +76,6 @@ def sample(
         print()
 
 
-def encode(encoding, prompt: str) -> list[int]:
-    """Tokens of the prompt, after an end of text, as every document of the training text begins."""
-    from gptx.data.tokenizers import encode as tokenize
-
-    return [encoding.eot_token, *tokenize(encoding, prompt)]
 
 
 if __name__ == "__main__":

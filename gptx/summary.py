@@ -7,7 +7,7 @@ import torch
 
 from gptx.generate import generate
 from gptx.model.gpt import parameter_counts
-from gptx.text import decode
+from gptx.text import beginning, decode
 
 
 def hardware(trainer) -> dict:
@@ -66,9 +66,10 @@ def end(trainer, folder, result: str, seconds: float) -> list[str]:
 
 
 def sample(trainer, length: int = 300) -> str:
-    """Text that the model writes after an end of text; drawn from a generator of its own."""
+    """Text that the model writes unprompted; drawn from a generator of its own."""
     encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(trainer.seed)
-    tokens = generate(trainer.model, [encoding.eot_token], length=length, temperature=0.8, generator=generator)
+    first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])
+    tokens = generate(trainer.model, first, length=length, temperature=0.8, generator=generator)
     return "".join(decode(encoding, tokens))
 
 

@@ -1,4 +1,4 @@
-"""Tokens to text as they come, although a character may be spread over several tokens."""
+"""Between the text that a person reads and the tokens that a model reads."""
 
 import codecs
 from collections.abc import Iterable, Iterator
@@ -12,3 +12,16 @@ def decode(encoding, tokens: Iterable[int]) -> Iterator[str]:
             break
         yield decoder.decode(encoding.decode_single_token_bytes(token))
     yield decoder.decode(b"", final=True)
+
+
+def beginning(encoding, prompt: str, *, documents: int) -> list[int]:
+    """The tokens that a sample continues: the prompt as the beginning of a document.
+
+    After one end of text if the model was trained on several documents; a single one has none before it, and a model
+    that never read that token would write nonsense after it. Raises ValueError for an unknown character.
+    """
+    from gptx.data.tokenizers import encode
+
+    if documents > 1:
+        return [encoding.eot_token, *encode(encoding, prompt).tolist()]
+    return encode(encoding, prompt or "\n").tolist()
