@@ -61,7 +61,9 @@ SHAPES = {
     "middle": Shape(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
     "large": Shape(depth=12, width=768, heads=12, context=1024, batch=1, vocab_size=50257),
 }
-HOLLOW = Shape(depth=6, width=12, heads=6, context=8, batch=1, vocab_size=65)  # as many operations as middle, on nothing
+HOLLOW = Shape(
+    depth=6, width=12, heads=6, context=8, batch=1, vocab_size=65
+)  # as many operations as middle, on nothing
 SETTINGS = {
     "fp32": ["precision=fp32", "compile=eager"],
     "bf16": ["precision=bf16", "compile=eager"],
@@ -93,11 +95,15 @@ def bench(
     place = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
     loop = statistics.median(b - a for a, b in compare(HOLLOW, "bare", "fp32", repeats=repeats, seconds=seconds).turns)
-    print(f"the loop adds {loop * 1e3:.2f} ms to an update, and reads back from the device {host_reads(HOLLOW)} time(s)")
+    print(
+        f"the loop adds {loop * 1e3:.2f} ms to an update, and reads back from the device {host_reads(HOLLOW)} time(s)"
+    )
     results: dict[str, dict] = {}
     for name in shapes:
         print(f"\n{name}: {SHAPES[name]}")
-        print(f"{'':24}{'tokens/s':>10}{'of transformers':>22}{'of the limit':>14}{'memory':>10}{'first update':>14}{'loop':>8}")
+        print(
+            f"{'':24}{'tokens/s':>10}{'of transformers':>22}{'of the limit':>14}{'memory':>10}{'first update':>14}{'loop':>8}"
+        )
         results[name] = {}
         for option in settings:
             pair = compare(SHAPES[name], "transformers", option, repeats=repeats, seconds=seconds)
@@ -105,7 +111,12 @@ def bench(
                 results[name]["transformers"] = row(SHAPES[name], "transformers", pair, side=0, loop=0.0)
             results[name][option] = row(SHAPES[name], option, pair, side=1, loop=loop)
     if file:
-        record = {**place, "loop_seconds": loop, "shapes": {name: asdict(SHAPES[name]) for name in shapes}, "results": results}
+        record = {
+            **place,
+            "loop_seconds": loop,
+            "shapes": {name: asdict(SHAPES[name]) for name in shapes},
+            "results": results,
+        }
         Path(file).write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -124,7 +135,11 @@ def row(shape: Shape, name: str, pair: Pair, *, side: int, loop: float) -> dict:
     update = statistics.median(turn[side] for turn in pair.turns)
     ratios = [turn[0] / turn[side] for turn in pair.turns]
     limits = pair.limits if side else pair.limits[:0]
-    share = statistics.median(shape.flops / turn[side] / limit for turn, limit in zip(pair.turns, limits)) if limits else None
+    share = (
+        statistics.median(shape.flops / turn[side] / limit for turn, limit in zip(pair.turns, limits))
+        if limits
+        else None
+    )
     numbers = {
         "tokens_per_second": shape.tokens / update, "ratio": statistics.median(ratios), "ratios": ratios,
         "share_of_limit": share, "peak_bytes": pair.memory[side], "first_update_seconds": pair.first[side],
@@ -202,7 +217,9 @@ def trainer_loop(shape: Shape, setting: str) -> Callable[[int], None]:
     model = [f"model.{key}={getattr(shape, key)}" for key in ("depth", "width", "heads", "context")]
     batch = [f"batch.tokens={shape.tokens}", f"batch.micro={shape.batch}"]
     with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", [*SETTINGS[setting], *model, *batch, "device=cpu", "schedule=constant", "log=[]", "observe=[]"])
+        cfg = compose(
+            "train", [*SETTINGS[setting], *model, *batch, "device=cpu", "schedule=constant", "log=[]", "observe=[]"]
+        )
     cfg.data = {"_target_": "gptx.bench.Noise", "vocab_size": shape.vocab_size, "context": shape.context}
     check.check(cfg)
     trainer = check.trainer(cfg)

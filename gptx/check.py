@@ -40,17 +40,17 @@ class Settings:
 
 
 def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
-    """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; turn lengths into updates.
+    """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become updates.
 
     `allow` names packages whose classes may be built: give `cfg.allow_targets` for a config the user runs, and
     never for one that was read from a file of somebody else.
     """
-    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED).__init__).parameters  # type: ignore[misc]
+    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED)).parameters
     settings = {field.name: field.type for field in fields(Settings)}
-    known = [name for name in trainer if name != "self"] + list(settings)
+    known = [*trainer, *settings]
     for key in cfg:
         if key not in known:
-            raise ConfigError(f"{key}: no such key{nearest(str(key), known)}")
+            raise ConfigError(f"{key!s}: no such key{nearest(str(key), known)}")
     for key in known:
         if key not in cfg and (key in settings or trainer[key].default is inspect.Parameter.empty):
             raise ConfigError(f"{key}: required and not set")
@@ -63,7 +63,9 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
             if child is None and several:
                 continue
             if not isinstance(child, DictConfig) or "_target_" not in child:
-                raise ConfigError(f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}")
+                raise ConfigError(
+                    f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}"
+                )
             walk(child, path, ALLOWED + tuple(allow), cfg)
 
 
@@ -133,7 +135,9 @@ def typed(plain, hint, path: str):
         problem = error.errors()[0]
         inside = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
         named = getattr(hint, "__name__", None) if not typing.get_args(hint) else None
-        raise ConfigError(f"{path}{inside}: {plain!r} is not a valid {named or str(hint).replace('typing.', '')}") from None
+        raise ConfigError(
+            f"{path}{inside}: {plain!r} is not a valid {named or str(hint).replace('typing.', '')}"
+        ) from None
     return meant if isinstance(meant, int | float | str | None) else plain
 
 
@@ -150,7 +154,7 @@ def value(node: DictConfig, key: str, path: str):
 def children(node, path: str) -> list[tuple[str, typing.Any]]:
     """Path and value of everything directly in a dict or list node."""
     if isinstance(node, DictConfig):
-        return [(f"{path}.{key}", value(node, str(key), f"{path}.{key}")) for key in node]
+        return [(f"{path}.{key!s}", value(node, str(key), f"{path}.{key!s}")) for key in node]
     if isinstance(node, ListConfig):
         return [(f"{path}[{i}]", item) for i, item in enumerate(node)]
     return []
@@ -180,7 +184,9 @@ def find(target: str, path: str):
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and not f"{module}.".startswith(f"{error.name}."):
-                raise ConfigError(f"{path}._target_: {module} needs the package {error.name}, which is not installed") from None
+                raise ConfigError(
+                    f"{path}._target_: {module} needs the package {error.name}, which is not installed"
+                ) from None
             continue
         for name in parts[split:]:
             if not hasattr(found, name):

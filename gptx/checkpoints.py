@@ -22,11 +22,13 @@ class Checkpoints:
     def __init__(self, *, every: Length, keep: int, folder: str | None = None):
         if keep < 1 or every < 1:
             raise ValueError(f"checkpoints.keep={keep} and checkpoints.every={every} must be at least 1")
-        self.every, self.keep, self.folder = every, keep, Path(folder) if folder else None
+        self.every, self.keep = every, keep
+        self.named, self.folder = folder, Path(folder or "checkpoints")
 
     def place(self, run: Path) -> None:
         """Save below the run folder, unless another folder was named."""
-        self.folder = self.folder or run / "checkpoints"
+        if not self.named:
+            self.folder = run / "checkpoints"
 
     def __call__(self, trainer) -> None:
         """Save if this update is one to save after."""
@@ -61,7 +63,9 @@ class Checkpoints:
             aside.rename(final)
             flush_folder(self.folder)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            log.warning("cannot save a checkpoint at step %d in %s: %s; training goes on", trainer.step, self.folder, error)
+            log.warning(
+                "cannot save a checkpoint at step %d in %s: %s; training goes on", trainer.step, self.folder, error
+            )
             shutil.rmtree(aside, ignore_errors=True)
             return
         for old in self.saved()[: -self.keep]:

@@ -18,6 +18,8 @@ def compiled(model: nn.Module, *, mode: str = "default") -> nn.Module:
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise ValueError("compile=compiled needs a C++ compiler (g++ or clang++) on the CPU; install one, or compile=eager")
+        raise ValueError(
+            "compile=compiled needs a C++ compiler (g++ or clang++) on the CPU; install one, or compile=eager"
+        )
     torch._dynamo.reset()  # else it silently stops compiling at the ninth model of one process
     return torch.compile(model, mode=mode)  # type: ignore[return-value]

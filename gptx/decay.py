@@ -28,8 +28,12 @@ def split(model: nn.Module, decayed: Callable[[Tensor, bool], bool]) -> list[dic
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     trainable = [p for p in model.parameters() if p.requires_grad]
     chosen = [decayed(p, id(p) in embeddings) for p in trainable]
-    groups = [
+    groups: list[dict] = [
         {"name": "decayed", "params": [p for p, yes in zip(trainable, chosen, strict=True) if yes]},
-        {"name": "spared", "params": [p for p, yes in zip(trainable, chosen, strict=True) if not yes], "weight_decay": 0.0},
+        {
+            "name": "spared",
+            "params": [p for p, yes in zip(trainable, chosen, strict=True) if not yes],
+            "weight_decay": 0.0,
+        },
     ]
     return [group for group in groups if group["params"]]

@@ -28,7 +28,7 @@ def generate(
     model.eval()
     try:
         for _ in range(length):
-            sequence = sequence[:, -model.context :]  # type: ignore[index,operator]
+            sequence = sequence[:, -model.context :]  # type: ignore[operator]
             token = draw(model(sequence)[0, -1].float().cpu(), temperature, top_k, top_p, generator)
             yield token
             sequence = torch.cat([sequence, torch.tensor([[token]], device=device)], dim=1)

@@ -27,18 +27,14 @@ def explain(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = str(error.__cause__ or "") + "\n" + str(error)
-    if found := re.search(r"Key '([^']*)' is not in struct\s+full_key: (\S+)", text):
-        return f"{found[2]}: no such key{near_key(found[2], words)}"
-    if found := re.search(r"Could not override '([^']+)'", str(error)):
-        wrong = re.search(r"No match in the defaults list", str(error))
-        return f"{found[1]}: {'no such ingredient' if wrong else 'no such key'}{near_key(found[1], words)}"
-    if found := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", str(error), re.DOTALL):
-        group, options = found[2], found[3].split("\n\n")[0].split()
-        wrong = found[1].removeprefix(f"{group}/")
-        close = difflib.get_close_matches(wrong, options, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        return f"{group}={wrong}: no such option{hint} Options: {', '.join(options)}" if hint else (
-            f"{group}={wrong}: no such option; options: {', '.join(options)}")
+    if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]}: no such key{near_key(unknown[1], words)}"
+    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL):
+        group, options = missing[2], missing[3].split("\n\n")[0].split()
+        option = missing[1].removeprefix(f"{group}/")
+        close = difflib.get_close_matches(option, options, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ";"
+        return f"{group}={option}: no such option{hint} Options: {', '.join(options)}"
     return " ".join(str(error).split())
 
 
@@ -57,7 +53,7 @@ def near_key(wrong: str, words: list[str]) -> str:
     parent, _, _ = wrong.rpartition(".")
     node = OmegaConf.select(composed, parent) if parent else composed
     if isinstance(node, DictConfig):
-        siblings = {f"{parent}.{name}".lstrip("."): None for name in node}
+        siblings = {f"{parent}.{name!s}".lstrip("."): None for name in node}
         if close := difflib.get_close_matches(wrong, siblings, n=1):
             return f"; did you mean '{close[0]}'?"
     return nearest(wrong, flat(plain)) if difflib.get_close_matches(wrong, flat(plain), n=1) else ""

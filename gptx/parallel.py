@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gptx.rank import rank, world_size
+from gptx.rank import world_size
 
 
 class OneProcess:
@@ -78,11 +78,15 @@ def find(device: str) -> torch.device:
         device = next(name for name in ("cuda", "mps", "cpu") if here[name])
     kind, _, index = device.partition(":")
     if not here.get(kind, False) or (index and not index.isdigit()):
-        raise ValueError(f"device={device} is not there; this machine has {', '.join(k for k, yes in here.items() if yes)}")
+        raise ValueError(
+            f"device={device} is not there; this machine has {', '.join(k for k, yes in here.items() if yes)}"
+        )
     if kind != "cuda":
         return torch.device(kind)
-    number = int(index or os.environ.get("LOCAL_RANK", 0))
+    number = int(index or os.environ.get("LOCAL_RANK", "0"))
     if number >= torch.cuda.device_count():
-        raise ValueError(f"device=cuda:{number} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise ValueError(
+            f"device=cuda:{number} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)"
+        )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

@@ -25,10 +25,17 @@ class Precision:
         if self.compute not in DTYPES:
             raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(DTYPES)}, auto")
         if self.compute == "bf16" and device.type == "cuda" and not has_bf16():
-            raise ValueError("precision=bf16: this GPU has no bfloat16 (it needs compute capability 8.0); use fp16 or fp32")
+            raise ValueError(
+                "precision=bf16: this GPU has no bfloat16 (it needs compute capability 8.0); use fp16 or fp32"
+            )
         if self.tf32 and not (device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
             raise ValueError(f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0; on {device.type} use fp32")
         return DTYPES[self.compute]
+
+    def prepare(self, device: torch.device) -> None:
+        """Set what is global in PyTorch. Raises ValueError where the machine cannot."""
+        self.on(device)
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
         """Context in which large operations run in the chosen type."""
@@ -37,7 +44,6 @@ class Precision:
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Loss scaler: at work in fp16, whose smallest gradients would else become zero; elsewhere it does nothing."""
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
         return torch.amp.GradScaler(device.type, enabled=self.on(device) == torch.float16)
 
 

@@ -30,7 +30,9 @@ class Preflight(Callback):
             return  # another sweeper chooses its jobs as it goes
         launcher = config.hydra.launcher  # what each job will have, not what this process has
         world = launcher.get("nodes", 1) * launcher.get("tasks_per_node", world_size())
-        loader, problems, folders = GlobalHydra.instance().config_loader(), [], []
+        loader = GlobalHydra.instance().config_loader()
+        problems: list[str] = []
+        folders: list[Path] = []
         lines = jobs(config)
         name_folders(config, lines)
         for number, overrides in enumerate(lines):

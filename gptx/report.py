@@ -56,7 +56,14 @@ def draw(curves: dict[str, list[dict]], target: Path, smooth: int) -> None:
             values = numpy.array([row[line] for row in rows if line in row])
             if marked:
                 values = numpy.array([values[max(0, j - smooth + 1) : j + 1].mean() for j in range(len(values))])
-            axis.plot(steps, values, color=f"C{i}", linewidth=0.9, alpha=0.45 if marked else 0.9, label=None if marked else name)
+            axis.plot(
+                steps,
+                values,
+                color=f"C{i}",
+                linewidth=0.9,
+                alpha=0.45 if marked else 0.9,
+                label=None if marked else name,
+            )
             if marked:
                 dots = [(row["step"], row[marked]) for row in rows if marked in row]
                 axis.plot(*zip(*dots, strict=True) if dots else ([], []), "o-", color=f"C{i}", markersize=4, label=name)

@@ -1,12 +1,12 @@
 """The run folder: what a run says of itself, and the interface between the commands.
 
-    run.json        state, recipe, data, git, versions, hardware, result
-    config.yaml     the resolved config
-    overrides.yaml  what was typed
-    tokenizer.json  tokens to text and back
-    metrics.jsonl   every update
-    train.log       what the terminal showed
-    checkpoints/    full states
+run.json        state, recipe, data, git, versions, hardware, result
+config.yaml     the resolved config
+overrides.yaml  what was typed
+tokenizer.json  tokens to text and back
+metrics.jsonl   every update
+train.log       what the terminal showed
+checkpoints/    full states
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import platform
 import re
 import shutil
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
@@ -93,7 +93,7 @@ def clear(folder: Path) -> None:
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def git() -> dict:

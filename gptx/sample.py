@@ -1,11 +1,12 @@
-"""Write text with a trained model:  python -m gptx.sample run=runs/default/base prompt="def "   (help shows the keys)."""
+"""Write text with a trained model:  python -m gptx.sample run=runs/default/base prompt="def "   (help shows more)."""
 
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gptx import arguments, check, runs
+from gptx.lengths import Length
 
 
 def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] = ()):
@@ -20,9 +21,10 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
     if runs.read(folder) is None:
         raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
     cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
     check.walk(cfg.model, "model", check.ALLOWED + allow_targets, cfg)
     encoding = load_encoding(folder / "tokenizer.json")
-    keeper = checkpoints.Checkpoints(every=1, keep=1, folder=cfg.checkpoints.get("folder"))
+    keeper = checkpoints.Checkpoints(every=Length(1), keep=1, folder=cfg.checkpoints.get("folder"))
     keeper.place(folder)
     state = keeper.newest()
     if state is None:
@@ -44,6 +46,7 @@ def sample(
     greedy: bool = False,
     seed: int = 0,
     device: str = "auto",
+    allow_targets: str | None = None,
 ) -> None:
     r"""Continue `prompt` with the model of a run folder, as it is drawn. Needs nothing but the folder.
 
@@ -51,6 +54,7 @@ def sample(
 
     `length` is in tokens and `number` counts samples; an end of text ends one early. The same `seed` draws the same
     text. `greedy=true` takes the likeliest token every time. `\n` and `\t` in the prompt are a line end and a tab.
+    `allow_targets=mylib.` trusts the package that the run's own model class is from.
     """
     import torch
 
@@ -60,22 +64,20 @@ def sample(
     if length < 1 or number < 1:
         raise ValueError(f"length={length} and number={number} must be at least 1")
     refuse(temperature, top_k, top_p, [0])
-    model, encoding = load(Path(run), device=device)
+    model, encoding = load(Path(run), device=device, allow_targets=(allow_targets,) if allow_targets else ())
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
     tokens = beginning(encoding, prompt, documents=runs.read(Path(run))["data"]["train_documents"])  # type: ignore[index]
     for i in range(number):
         if number > 1:
             print(f"--- {i + 1} of {number}")
         generator = torch.Generator().manual_seed(seed + i)
-        drawn = generate(model, tokens, length=length, temperature=0.0 if greedy else temperature, top_k=top_k, top_p=top_p,
-                         generator=generator)  # fmt: skip
+        drawn = generate(model, tokens, length=length, temperature=0.0 if greedy else temperature, top_k=top_k,
+                         top_p=top_p, generator=generator)  # fmt: skip
         sys.stdout.write(prompt)
         for piece in decode(encoding, drawn):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print()
-
-
 
 
 if __name__ == "__main__":

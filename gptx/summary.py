@@ -14,7 +14,12 @@ def hardware(trainer) -> dict:
     """Where the run computes."""
     device = trainer.parallel.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": str(device), "name": name, "threads": torch.get_num_threads(), "processes": trainer.parallel.world_size}
+    return {
+        "device": str(device),
+        "name": name,
+        "threads": torch.get_num_threads(),
+        "processes": trainer.parallel.world_size,
+    }
 
 
 def parameters(trainer) -> dict[str, int]:
@@ -37,17 +42,18 @@ def start(trainer, run) -> list[str]:
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
         f"batch      {batch.tokens:,} tokens an update = {rows} sequences x {data.context} context x {accumulation} "
         f"accumulation x {world} process{'es' if world > 1 else ''}",
-        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / data.identity['train_tokens']:.2f} epochs, "
-        f"{tokens / total:.1f} tokens a parameter",
-        f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, {run.choices.get('compile')}",
+        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = "
+        f"{tokens / data.identity['train_tokens']:.2f} epochs, {tokens / total:.1f} tokens a parameter",
+        f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
+        f"{run.choices.get('compile')}",
     ]
 
 
 def groups(optimizer) -> str:
     """The parameter groups in short."""
     return "; ".join(
-        f"{group.get('name', 'group')} {count(sum(p.numel() for p in group['params']))} in {len(group['params'])} tensors"
-        f" (weight decay {group.get('weight_decay', 0):g})"
+        f"{group.get('name', 'group')} {count(sum(p.numel() for p in group['params']))} in "
+        f"{len(group['params'])} tensors (weight decay {group.get('weight_decay', 0):g})"
         for group in optimizer.param_groups
     )
 

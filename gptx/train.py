@@ -29,7 +29,7 @@ log = logging.getLogger("gptx")
 
 
 def resolve_slug(*swept: str, _root_: DictConfig) -> str:
-    """The run's folder name; overrides are read as typed, for an override such as a='${b}' must not be resolved here."""
+    """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here."""
     return runs.slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept)  # type: ignore[arg-type]
 
 
@@ -44,7 +44,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
         if cfg.overwrite and rank() == 0:
             runs.clear(folder)
         config = OmegaConf.to_container(cfg, resolve=True)
-        record = runs.read(folder)
+        record = None if cfg.overwrite else runs.read(folder)
         if record and "recipe" in record:
             refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
             if record["state"] == "finished":
@@ -75,8 +75,8 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
         OmegaConf.save(OmegaConf.create(overrides), folder / "overrides.yaml")
         trainer.data.save_tokenizer(folder / "tokenizer.json")
-        runs.write(folder, state="running", started=(record or {}).get("started", runs.now()), recipe=runs.recipe(config),
-                   data=data, choices=choices, overrides=overrides, git=run.git, versions=runs.versions(),
+        runs.write(folder, state="running", started=(record or {}).get("started", runs.now()), data=data,
+                   recipe=runs.recipe(config), choices=choices, overrides=overrides, git=run.git, versions=runs.versions(),
                    hardware=summary.hardware(trainer), parameters=summary.parameters(trainer), error="")  # fmt: skip
     outcome, sinks = "failed", trainer.sinks if rank() == 0 else []
     try:
@@ -99,7 +99,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest)
     if outcome == "interrupted":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
-        raise SystemExit(128 + signal.Signals[trainer.stopped].value)
+        raise SystemExit(128 + signal.Signals[trainer.stopped])
     for line in summary.end(trainer, show(folder), spell(trainer.latest), time.perf_counter() - started):
         log.info("%s", line)
     return trainer.latest.get("validation/loss", math.nan)
@@ -107,7 +107,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
 
 @contextmanager
 def owned(folder: Path):
-    """Holds the run folder for this process alone, and leaves no empty folder behind. Raises ConfigError if it is held."""
+    """Holds the run folder for this process alone; leaves none behind without a run. Raises ConfigError if it is held."""
     if rank() != 0:
         yield
         return
@@ -116,7 +116,9 @@ def owned(folder: Path):
     try:
         lock.acquire()
     except Timeout:
-        raise ConfigError(f"{show(folder)} is in use by another process; wait for it, or choose another name=") from None
+        raise ConfigError(
+            f"{show(folder)} is in use by another process; wait for it, or choose another name="
+        ) from None
     try:
         yield
     finally:
@@ -131,7 +133,8 @@ def refuse_other(folder: Path, old: dict, new: dict) -> None:
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ConfigError(
-            f"{show(folder)} holds another run: {'; '.join(found[:3])}{more}; choose another name=, or overwrite=true to delete it"
+            f"{show(folder)} holds another run: {'; '.join(found[:3])}{more}; "
+            "choose another name=, or overwrite=true to delete it"
         )
 
 
@@ -167,7 +170,11 @@ def stopping(trainer):
 
 def spell(result: dict) -> str:
     """The held-out numbers of a result, in words."""
-    names = {"validation/loss": "validation loss", "validation/perplexity": "perplexity", "validation/bits_per_byte": "bits/byte"}
+    names = {
+        "validation/loss": "validation loss",
+        "validation/perplexity": "perplexity",
+        "validation/bits_per_byte": "bits/byte",
+    }
     found = [f"{words} {result[key]:.4f}" for key, words in names.items() if key in result]
     return ", ".join(found) or "no validation"
 
@@ -208,7 +215,7 @@ def complaint(error: Exception) -> str:
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Say in the record why the run failed; not where it was refused, and a lone run that never began leaves nothing."""
+    """Say in the record why the run failed; a run that was refused, or a lone one that never began, leaves nothing."""
     begun = (folder / "run.json").exists()
     if rank() == 0 and (not isinstance(error, ConfigError) if begun else bool(preflight.cells)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,9 +237,13 @@ def main() -> None:
     """The command: every mistake is one line on stderr and exit code 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))  # Hydra wants options first
+    sys.argv[1:] = sorted(
+        sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-")
+    )  # Hydra wants options first
     try:
         job()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:
         if not mistakes.of_composition(error):
             raise

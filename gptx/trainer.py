@@ -18,6 +18,7 @@ class Trainer:
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
         self.observers, self.sinks = list((observe or {}).values()), list((log or {}).values())
         self.steps, self.seed = steps, seed
+        precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
 
         torch.manual_seed(stream(seed, "weights"))
@@ -30,6 +31,7 @@ class Trainer:
 
         self.step = 0  # updates made; the clock of every schedule
         self.cursor = 0  # sequences drawn by all processes; the position in the data
+        self.asked = ""  # the signal that asked this process to stop
         self.stopped = ""  # why the run ends before `steps`, if it does
         self.latest: dict = {}  # the last value of everything reported
 
@@ -66,8 +68,11 @@ class Trainer:
         self.cursor += self.accumulation * self.parallel.world_size * self.micro_batch
         self.scaler.unscale_(self.optimizer)
         grad_norm = self.clip(self.model.parameters())
-        loss = self.parallel.sum(total) / self.parallel.world_size
-        return tuple(torch.stack([loss, grad_norm]).tolist())  # the one time an update waits for the device
+        shared = self.parallel.sum(torch.stack([total, torch.full_like(total, bool(self.asked))]))
+        loss, asked, grad_norm = torch.stack([*shared, grad_norm]).tolist()  # the one time an update waits for the device
+        if asked:
+            self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
+        return loss / self.parallel.world_size, grad_norm
 
     def update(self, skip: bool) -> None:
         """Move the weights, unless the update is to be skipped."""
@@ -92,8 +97,8 @@ class Trainer:
                 sink(self.step, scalars)
 
     def stop(self, reason: str) -> None:
-        """Ask the run to end after the update under way."""
-        self.stopped = reason
+        """Ask the run to end after the next update; from a signal handler, at any instant."""
+        self.asked = reason
 
     def state_dict(self) -> dict:
         """All that the next update depends on; plain values and tensors only."""
@@ -125,7 +130,8 @@ def perplexity(loss: float) -> float:
 def rng_state(device: torch.device) -> dict:
     """State of every random generator of this process."""
     kind, keys, *rest = numpy.random.get_state()
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+    plain = (kind, [int(key) for key in keys], *rest)
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": plain}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 

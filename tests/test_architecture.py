@@ -9,7 +9,18 @@ from gptx import paths
 
 PACKAGE = paths.PACKAGE
 FILES = sorted(PACKAGE.rglob("*.py"))
-CONFIG = {"train.py", "sample.py", "plan.py", "report.py", "bench.py", "check.py", "preflight.py", "mistakes.py", "paths.py", "arguments.py"}
+CONFIG = {
+    "train.py",
+    "sample.py",
+    "plan.py",
+    "report.py",
+    "bench.py",
+    "check.py",
+    "preflight.py",
+    "mistakes.py",
+    "paths.py",
+    "arguments.py",
+}
 VOCABULARY = {"gptx.lengths", "gptx.rank"}  # words that ingredients may share
 
 

@@ -29,5 +29,5 @@ def test_a_smaller_micro_batch_that_divides_is_proposed():
 
 @pytest.mark.parametrize("length", [0.02, "2 percent", "abc", -3, True, None, "10M"])
 def test_a_length_that_could_mean_two_things_is_refused_with_the_forms(length):
-    with pytest.raises(ValueError, match="500.*2%.*10Mtok"):
+    with pytest.raises(ValueError, match=r"500.*2%.*10Mtok"):
         updates(length, steps=100, tokens=10)

@@ -42,7 +42,7 @@ def fit(trainer, until=None):
     def sink(step, scalars):
         found.append(scalars["train/loss"])
         if step == until:
-            trainer.stop("SIGTERM")
+            trainer.stopped = "SIGTERM"
 
     trainer.sinks.append(sink)
     trainer.fit()
@@ -153,7 +153,7 @@ def test_a_checkpoint_cannot_run_code(build, tmp_path):
         digest = checkpoints.Digest(file)
         torch.save({"step": Evil()}, digest)
     (folder / "state.sha256").write_text(digest.sha.hexdigest())
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         checkpoints.load(folder)
 
 

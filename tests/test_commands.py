@@ -52,7 +52,9 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert text.returncode == 0, text.stderr
     assert text.stdout.startswith("7 green ")
     assert command("gptx.sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3").stdout == text.stdout
-    greedy = [command("gptx.sample", f"run={folder}", "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)]
+    greedy = [
+        command("gptx.sample", f"run={folder}", "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)
+    ]
     assert greedy[0] == greedy[1]
 
     drawn = command("gptx.report", f"run={folder}")
@@ -64,7 +66,10 @@ def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_
     where = "hydra.run.dir=here"
     assert command("gptx.train", where).returncode == 0
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"}
-    refused(command("gptx.train", where, "optim.lr=1e-2", "seed=5"), r"here holds another run: .*optim.lr was 0.003, is 0.01; seed was 0, is 5;")
+    refused(
+        command("gptx.train", where, "optim.lr=1e-2", "seed=5"),
+        r"here holds another run: .*optim.lr was 0.003, is 0.01; seed was 0, is 5;",
+    )
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"} == before
     fresh = command("gptx.train", where, "optim.lr=1e-2", "overwrite=true")
     assert fresh.returncode == 0, fresh.stderr
@@ -135,7 +140,10 @@ def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stop):
     assert start(*recipe, cwd=tmp_path / "cut", corpus=None).wait(120) == 0
     assert start(*recipe, cwd=tmp_path / "whole", corpus=None).wait(120) == 0
     cut, whole = (next((tmp_path / name / "runs/default").iterdir()) for name in ("cut", "whole"))
-    read = [[(row["step"], row["train/loss"], row["train/grad_norm"]) for row in jsonl.read(f / "metrics.jsonl")] for f in (cut, whole)]
+    read = [
+        [(row["step"], row["train/loss"], row["train/grad_norm"]) for row in jsonl.read(f / "metrics.jsonl")]
+        for f in (cut, whole)
+    ]
     assert read[0] == read[1]
     assert record(cut)["result"]["validation/loss"] == record(whole)["result"]["validation/loss"]
 
@@ -218,7 +226,12 @@ def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path, words, mess
 
 
 def test_a_text_that_cannot_be_used_is_one_line_that_names_the_file(command, tmp_path):
-    files = {"empty.txt": b"", "binary.txt": b"\x00\x01" * 500, "latin.txt": "é".encode("latin-1") * 500, "short.txt": b"hi"}
+    files = {
+        "empty.txt": b"",
+        "binary.txt": b"\x00\x01" * 500,
+        "latin.txt": "é".encode("latin-1") * 500,
+        "short.txt": b"hi",
+    }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         refused(command("gptx.train", f"data.path={tmp_path / name}"), f"config error: data: .*{name.split('.')[0]}")
@@ -284,7 +297,10 @@ def test_a_users_own_config_folder_and_class(command, tmp_path):
     (tmp_path / "mine/optim").mkdir(parents=True)
     (tmp_path / "mine/optim/plain.yaml").write_text("_target_: mylib.Plain\n_partial_: true\nlr: 0.1\n")
     (tmp_path / "mylib.py").write_text("import torch\nclass Plain(torch.optim.SGD):\n    pass\n")
-    refused(command("gptx.train", "--config-dir", "mine", "optim=plain"), r"mylib.Plain is not in an allowed package.*allow_targets=\[mylib.\]")
+    refused(
+        command("gptx.train", "--config-dir", "mine", "optim=plain"),
+        r"mylib.Plain is not in an allowed package.*allow_targets=\[mylib.\]",
+    )
     result = command("gptx.train", "--config-dir", "mine", "optim=plain", "allow_targets=[mylib.]")
     assert result.returncode == 0, result.stderr
     assert "Plain: decayed" in result.stdout
@@ -326,10 +342,14 @@ def test_a_terminal_sees_a_live_line(tmp_path, corpus):
 def test_the_package_works_from_a_wheel_in_any_folder(tmp_path, corpus):
     """Needs the package index for the build environment of the wheel."""
     root = paths.ROOT
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "-o", str(tmp_path), str(root)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "-o", str(tmp_path), str(root)], check=True, capture_output=True
+    )
     site = tmp_path / "site"
     wheel = next(tmp_path.glob("*.whl"))
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True
+    )
     from conftest import TINY
 
     result = subprocess.run(

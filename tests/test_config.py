@@ -10,7 +10,12 @@ from gptx import check, mistakes, paths, preflight, runs
 
 CONF = Path(paths.CONF)
 BIG = {"gpt_10m", "gpt2_124m", "gpt2_350m", "gpt2_774m", "gpt2_1558m"}  # built in test_model on the meta device
-ELSEWHERE = {"data=stdlib", "data=shakespeare", "precision=tf32", "log=wandb"}  # need a download, a GPU, or have tests of their own
+ELSEWHERE = {
+    "data=stdlib",
+    "data=shakespeare",
+    "precision=tf32",
+    "log=wandb",
+}  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
 SEVERAL = ("observe", "log")
 
@@ -27,7 +32,7 @@ def test_every_option_builds_and_takes_a_step(build, option):
     if option.startswith("model="):
         trainer = build(option, "model.context=32")
     elif option.startswith(("log=", "observe=")):
-        trainer = build(*([] if option.startswith("observe=") else []))
+        trainer = build()
     else:
         trainer = build(option)
     trainer.steps = 1
@@ -110,9 +115,12 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
     ],
 )
 def test_values_that_cannot_work_together_are_refused_in_one_line(build, composed, overrides, message):
-    with pytest.raises(check.ConfigError, match=message) as caught:
+    def start():
         preflight.examine(composed(*overrides), world=1)
         build(*overrides)
+
+    with pytest.raises(check.ConfigError, match=message) as caught:
+        start()
     assert "\n" not in str(caught.value)
 
 
@@ -120,17 +128,20 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
     ("words", "message"),
     [
         (["optim.lrr=1"], "optim.lrr: no such key; did you mean 'optim.lr'?"),
-        (["observe.validation.evry=1"], "observe.validation.evry: no such key; did you mean 'observe.validation.every'?"),
+        (
+            ["observe.validation.evry=1"],
+            "observe.validation.evry: no such key; did you mean 'observe.validation.every'?",
+        ),
         (["stesp=1"], "stesp: no such key; did you mean 'steps'?"),
         (["optim=adamm"], "optim=adamm: no such option; did you mean 'adamw'? Options: adamw"),
-        (["schedule=zzz"], "schedule=zzz: no such option; options: constant, cosine"),
+        (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
         (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
     ],
 )
 def test_what_hydra_refuses_is_told_in_one_line_with_the_nearest_right_word(words, message):
     GlobalHydra.instance().clear()
     paths.register()
-    with pytest.raises(Exception, match=".") as caught, initialize_config_dir(str(CONF), version_base="1.3"):
+    with pytest.raises(Exception, match=r".") as caught, initialize_config_dir(str(CONF), version_base="1.3"):
         compose("train", words)
     import re
 
@@ -166,7 +177,12 @@ def test_a_users_own_class_is_built_once_its_package_is_allowed(composed, build,
 
 def test_lengths_become_updates_before_anything_is_built(composed):
     cfg = composed("steps=200", "schedule.warmup=5%", "observe.validation.every=512tok", "checkpoints.every=25")
-    assert (cfg.schedule.warmup, cfg.schedule.total, cfg.observe.validation.every, cfg.checkpoints.every) == (10, 200, 2, 25)
+    assert (cfg.schedule.warmup, cfg.schedule.total, cfg.observe.validation.every, cfg.checkpoints.every) == (
+        10,
+        200,
+        2,
+        25,
+    )
 
 
 def test_a_folder_is_named_after_what_was_changed():

@@ -14,7 +14,9 @@ def test_cosine_has_the_rates_of_the_formula(step, rate):
     assert 3e-4 * cosine(step, warmup=2_000, total=100_000) == pytest.approx(rate, abs=5e-9)
 
 
-@pytest.mark.parametrize(("step", "rate"), [(200, 1.20e-4), (500, 3e-4), (1_000, 2.98e-4), (5_000, 1.76e-4), (9_999, 3e-5)])
+@pytest.mark.parametrize(
+    ("step", "rate"), [(200, 1.20e-4), (500, 3e-4), (1_000, 2.98e-4), (5_000, 1.76e-4), (9_999, 3e-5)]
+)
 def test_cosine_to_a_tenth_has_the_corrected_rates_of_the_second_tutorial(step, rate):
     assert 3e-4 * cosine(step, warmup=500, total=10_000, floor=0.1) == pytest.approx(rate, rel=5e-3)
 

@@ -44,7 +44,9 @@ def test_the_logged_norm_is_the_one_before_clipping(build):
     assert gradients(clipped).norm() == pytest.approx(1e-3, rel=1e-3)
 
 
-@pytest.mark.parametrize("arm", ["schedule=constant", "optim.lr=1e-2", "clip=none", "precision=bf16", "decay=everything"])
+@pytest.mark.parametrize(
+    "arm", ["schedule=constant", "optim.lr=1e-2", "clip=none", "precision=bf16", "decay=everything"]
+)
 def test_arms_with_the_same_seed_share_initial_weights_and_batches(build, arm):
     one, other = build("model.dropout=0.1"), build("model.dropout=0.1", arm)
     assert torch.equal(weights(one), weights(other))
@@ -169,7 +171,9 @@ def test_the_loop_waits_for_the_device_once_an_update(build, monkeypatch):
     waits = []
     for name in ("item", "tolist", "__float__", "__bool__", "cpu"):
         real = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, _real=real, _name=name: waits.append(_name) or _real(self, *a))
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda self, *a, _real=real, _name=name: waits.append(_name) or _real(self, *a)
+        )
     trainer.fit()
     saved = [name for name in waits if name != "tolist"]
     assert waits.count("tolist") <= 3 + 2, (waits, saved)

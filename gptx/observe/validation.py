@@ -21,10 +21,7 @@ class Validation(Observer):
         super().__init__(every=every)
         if windows is not None and windows < 1:
             raise ValueError(f"windows={windows} must be at least 1, or null for all")
-        self.windows = windows
-
-    def attach(self, trainer) -> None:
-        self.windows = min(self.windows or trainer.data.validation_windows, trainer.data.validation_windows)
+        self.limit = windows
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
@@ -32,9 +29,10 @@ class Validation(Observer):
         token_bytes = trainer.data.token_bytes.to(device)
         totals = torch.zeros(3, dtype=torch.float64, device="cpu")  # nats, tokens, bytes
         rows = max(1, FORWARD_TOKENS // trainer.data.context)
+        windows = min(self.limit or trainer.data.validation_windows, trainer.data.validation_windows)
         trainer.model.eval()
-        for first in range(rank * rows, self.windows, world * rows):
-            batch = trainer.data.validation(first, min(rows, self.windows - first)).to(device)
+        for first in range(rank * rows, windows, world * rows):
+            batch = trainer.data.validation(first, min(rows, windows - first)).to(device)
             with trainer.precision.autocast(device):
                 logits = trainer.model(batch.inputs)  # (B, T, V)
             nats = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="sum")
