@@ -1,4 +1,4 @@
-"""How fast an update is, beside a plain loop and the machine's limit:  python -m gptx.bench shape=middle   (help shows more)."""
+"""How fast an update is, beside a plain loop and the machine's limit:  python -m gptx.bench shape=middle."""
 
 import json
 import multiprocessing
@@ -81,7 +81,7 @@ def bench(
     threads: int | None = None,
     file: str | None = None,
 ) -> None:
-    """Compare updates of the Trainer with a plain eager fp32 loop over transformers' GPT-2 of the same shape, on the CPU.
+    """Compare updates of the Trainer with a plain eager fp32 loop over transformers' GPT-2 of the same shape, on CPU.
 
     Each side runs in a process of its own; they take turns, `repeats` times, of about `seconds` each. A ratio is the
     median over the turns; its range is in brackets. The limit is what one large matrix product reaches at the time.
@@ -94,79 +94,73 @@ def bench(
     torch.set_num_threads(threads or torch.get_num_threads())
     place = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
-    loop = statistics.median(b - a for a, b in compare(HOLLOW, "bare", "fp32", repeats=repeats, seconds=seconds).turns)
+    bare, full = zip(*compare(HOLLOW, "bare", "fp32", repeats=8 * repeats, seconds=seconds / 8).turns, strict=True)
+    loop = {"seconds": min(full) - min(bare), "waits": waits(HOLLOW)}
     print(
-        f"the loop adds {loop * 1e3:.2f} ms to an update, and reads back from the device {host_reads(HOLLOW)} time(s)"
+        f"the loop adds {loop['seconds'] * 1e3:.2f} ms to an update and waits for the device {loop['waits']:g} time(s)"
     )
     results: dict[str, dict] = {}
     for name in shapes:
-        print(f"\n{name}: {SHAPES[name]}")
-        print(
-            f"{'':24}{'tokens/s':>10}{'of transformers':>22}{'of the limit':>14}{'memory':>10}{'first update':>14}{'loop':>8}"
-        )
+        print(f"\n{name}: {SHAPES[name]}\n{HEADER}", flush=True)
         results[name] = {}
         for option in settings:
             pair = compare(SHAPES[name], "transformers", option, repeats=repeats, seconds=seconds)
-            if option == settings[0]:
-                results[name]["transformers"] = row(SHAPES[name], "transformers", pair, side=0, loop=0.0)
-            results[name][option] = row(SHAPES[name], option, pair, side=1, loop=loop)
+            results[name].setdefault("transformers", row(SHAPES[name], pair, side=0))
+            results[name][option] = row(SHAPES[name], pair, side=1)
+            if len(results[name]) == 2:
+                print(line("transformers fp32", results[name]["transformers"]))
+            print(line(f"gptx {option}", results[name][option]), flush=True)
+        quickest = max(result["tokens_per_second"] for result in results[name].values())
+        print(f"the loop is {loop['seconds'] * quickest / SHAPES[name].tokens:.2%} of the quickest of these updates")
     if file:
-        record = {
-            **place,
-            "loop_seconds": loop,
-            "shapes": {name: asdict(SHAPES[name]) for name in shapes},
-            "results": results,
-        }
+        record = place | {"loop": loop, "shapes": {name: asdict(SHAPES[name]) for name in shapes}, "results": results}
         Path(file).write_text(json.dumps(record, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sides that took turns: seconds of an update, the limit beside it, and what each side cost."""
+    """What two sides did that took turns; every tuple has one value for each side."""
 
-    turns: list[tuple[float, float]]
-    limits: list[float]  # operations a second, in the type of the second side
-    first: tuple[float, float]  # seconds of the first update, with all that it compiles
-    memory: tuple[int, int]  # peak bytes of the process
+    turns: list[tuple[float, ...]]  # seconds of an update
+    limits: list[tuple[float, ...]]  # operations a second of one large product, in the side's type, after the turn
+    first: tuple[float, ...]  # seconds of the first update, with all that it compiles
+    memory: tuple[int, ...]  # peak bytes of the process
 
 
-def row(shape: Shape, name: str, pair: Pair, *, side: int, loop: float) -> dict:
-    """Print and return the numbers of one side of a pair."""
-    update = statistics.median(turn[side] for turn in pair.turns)
+def row(shape: Shape, pair: Pair, *, side: int) -> dict:
+    """The numbers of one side of a pair."""
     ratios = [turn[0] / turn[side] for turn in pair.turns]
-    limits = pair.limits if side else pair.limits[:0]
-    share = (
-        statistics.median(shape.flops / turn[side] / limit for turn, limit in zip(pair.turns, limits))
-        if limits
-        else None
-    )
-    numbers = {
-        "tokens_per_second": shape.tokens / update, "ratio": statistics.median(ratios), "ratios": ratios,
-        "share_of_limit": share, "peak_bytes": pair.memory[side], "first_update_seconds": pair.first[side],
-        "share_of_loop": loop / update,
+    shares = [shape.flops / turn[side] / limit[side] for turn, limit in zip(pair.turns, pair.limits, strict=True)]
+    return {
+        "tokens_per_second": shape.tokens / statistics.median(turn[side] for turn in pair.turns),
+        "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
+        "share_of_limit": statistics.median(shares), "peak_bytes": pair.memory[side], "first_update": pair.first[side],
     }  # fmt: skip
-    print(
-        f"{'' if name == 'transformers' else 'gptx '}{name:{24 if name == 'transformers' else 19}}"
-        f"{numbers['tokens_per_second']:>10,.0f}"
-        f"{numbers['ratio']:>8.2f} [{min(ratios):.2f} to {max(ratios):.2f}]"
-        f"{f'{share:.0%}' if share else '':>14}{pair.memory[side] / 2**20:>6,.0f} MiB{pair.first[side]:>12.1f} s"
-        f"{f'{loop / update:.2%}' if loop else '':>8}",
-        flush=True,
+
+
+def line(name: str, row: dict) -> str:
+    """A row under HEADER."""
+    ratio = "{ratio:.2f} [{lowest:.2f} to {highest:.2f}]".format(**row)
+    return (
+        f"{name:20}{row['tokens_per_second']:>10,.0f}{ratio:>22}{row['share_of_limit']:>14.0%}"
+        f"{row['peak_bytes'] / 2**20:>9,.0f} MiB{row['first_update']:>12.1f} s"
     )
-    return numbers
 
 
-def compare(shape: Shape, one: str, other: str, *, repeats: int, seconds: float) -> Pair:
-    """Let two sides take turns, each in a process of its own, with a matrix product after every turn."""
-    dtype = torch.bfloat16 if other.startswith("bf16") else torch.float32
-    sides = [Side(shape, name) for name in (one, other)]
+HEADER = f"{'':20}{'tokens/s':>10}{'of transformers':>22}{'of the limit':>14}{'memory':>13}{'first update':>14}"
+
+
+def compare(shape: Shape, *names: str, repeats: int, seconds: float) -> Pair:
+    """Let the sides take turns of about so many `seconds`, each in a process of its own."""
+    sides = [Side(shape, name) for name in names]
+    types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     first = tuple(side.run(1) for side in sides)
     counts = [max(1, round(seconds / side.run(1))) for side in sides]
     turns, limits = [], []
     for _ in range(repeats):
         turns.append(tuple(side.run(count) / count for side, count in zip(sides, counts, strict=True)))
-        limits.append(product_flops(dtype))
-    return Pair(turns, limits, first, tuple(side.close() for side in sides))  # type: ignore[arg-type]
+        limits.append(tuple(map(product_flops, types)))
+    return Pair(turns, limits, first, tuple(side.close() for side in sides))
 
 
 class Side:
@@ -252,10 +246,12 @@ def bare_loop(shape: Shape, name: str) -> Callable[[int], None]:
 
 def transformers_loop(shape: Shape, name: str) -> Callable[[int], None]:
     """A plain eager fp32 loop over GPT2LMHeadModel, with PyTorch's default AdamW on a decayed and a spared group."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPT2Config, GPT2LMHeadModel, logging
 
+    logging.set_verbosity_error()
     config = GPT2Config(
-        vocab_size=shape.vocab_size, n_positions=shape.context, n_embd=shape.width, n_layer=shape.depth, n_head=shape.heads,
+        vocab_size=shape.vocab_size, n_positions=shape.context,
+        n_embd=shape.width, n_layer=shape.depth, n_head=shape.heads,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
@@ -286,28 +282,35 @@ class Noise:
         return TokenBatch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
 
 
-def product_flops(dtype: torch.dtype, size: int = 2048) -> float:
-    """Operations a second of one product of two square matrices."""
+def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
+    """Operations a second of a product of two square matrices, the best of three; larger ones are no quicker."""
     left, right = torch.randn(2, size, size).to(dtype)
-    started = time.perf_counter()
-    left @ right
-    return 2 * size**3 / (time.perf_counter() - started)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times)
 
 
-def host_reads(shape: Shape, updates: int = 4) -> float:
-    """How often an update of the Trainer takes a value from the device, where a GPU would have to finish its work."""
-    update, reads = trainer_loop(shape, "fp32"), []
+def waits(shape: Shape, updates: int = 4) -> float:
+    """How often an update of the Trainer takes a value from the device, for which a GPU must finish its work."""
+    update, taken = trainer_loop(shape, "fp32"), []
 
-    class Reads(TorchDispatchMode):
+    class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             if function is torch.ops.aten._local_scalar_dense.default:  # item(), float(), bool()
-                reads.append(function)
+                taken.append("item")
             return function(*args, **(kwargs or {}))
 
-    to_list = torch.Tensor.tolist
-    with Reads(), patch.object(torch.Tensor, "tolist", lambda tensor: reads.append(to_list) or to_list(tensor)):
+    def to_list(tensor: torch.Tensor) -> list:
+        taken.append("tolist")
+        return original(tensor)
+
+    original = torch.Tensor.tolist
+    with Watch(), patch.object(torch.Tensor, "tolist", to_list):
         update(updates)
-    return len(reads) / updates
+    return len(taken) / updates
 
 
 def peak_memory() -> int:

@@ -44,8 +44,14 @@ def slug(overrides: list[str], swept: tuple[str, ...] = ()) -> str:
     """
     last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
     kept = sorted(o for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE)))
-    text = re.sub(r"[^\w.,=+~-]", "_", ",".join(kept)) or "base"
+    short = [re.sub(r"=.*/(?=.)", "=", override) for override in kept]  # of a path the last part
+    text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
     return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+
+
+def changes(overrides: list[str]) -> list[str]:
+    """The overrides that change what is computed."""
+    return [override for override in overrides if not under(key(override), BOOKKEEPING + FREE)]
 
 
 def flat(node, prefix: str = "") -> dict:

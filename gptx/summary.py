@@ -27,21 +27,30 @@ def parameters(trainer) -> dict[str, int]:
     return dict(zip(("total", "non_embedding"), parameter_counts(trainer.model), strict=True))
 
 
+def batch(trainer) -> dict[str, int]:
+    """How the tokens of an update are cut into sequences and spread."""
+    return {
+        "tokens": trainer.batch.tokens,
+        "micro": trainer.micro_batch,
+        "context": trainer.data.context,
+        "accumulation": trainer.accumulation,
+        "processes": trainer.parallel.world_size,
+    }
+
+
 def start(trainer, run) -> list[str]:
     """The ingredients as they came out: data, model, groups, batch, machine."""
     total, body = parameters(trainer).values()
-    batch, data = trainer.batch, trainer.data
-    tokens = trainer.steps * batch.tokens
-    rows, accumulation, world = trainer.micro_batch, trainer.accumulation, trainer.parallel.world_size
-    place = hardware(trainer)
+    data, cut, place = trainer.data, batch(trainer), hardware(trainer)
+    tokens = trainer.steps * cut["tokens"]
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
         f"run        {run.folder}",
         f"data       {data}",
         f"model      {run.choices.get('model')}: {count(total)} parameters, {count(body)} without embeddings",
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
-        f"batch      {batch.tokens:,} tokens an update = {rows} sequences x {data.context} context x {accumulation} "
-        f"accumulation x {world} process{'es' if world > 1 else ''}",
+        f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
+        f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}",
         f"length     {trainer.steps:,} updates, {count(tokens)} tokens = "
         f"{tokens / data.identity['train_tokens']:.2f} epochs, {tokens / total:.1f} tokens a parameter",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "

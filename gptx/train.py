@@ -70,14 +70,15 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = OmegaConf.to_container(chosen.overrides.task)
     run = Run(folder=folder, name=folder.name, group=cfg.name, steps=trainer.steps, start=trainer.step, config=config,
-              choices=choices, overrides=overrides, git=runs.git(), tags=[])  # type: ignore[arg-type]  # fmt: skip
+              choices=choices, overrides=overrides, git=runs.git(), tags=runs.changes(overrides))  # type: ignore[arg-type]  # fmt: skip
     if rank() == 0:
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
         OmegaConf.save(OmegaConf.create(overrides), folder / "overrides.yaml")
         trainer.data.save_tokenizer(folder / "tokenizer.json")
         runs.write(folder, state="running", started=(record or {}).get("started", runs.now()), data=data,
                    recipe=runs.recipe(config), choices=choices, overrides=overrides, git=run.git, versions=runs.versions(),
-                   hardware=summary.hardware(trainer), parameters=summary.parameters(trainer), error="")  # fmt: skip
+                   hardware=summary.hardware(trainer), parameters=summary.parameters(trainer),
+                   batch=summary.batch(trainer), error="")  # fmt: skip
     outcome, sinks = "failed", trainer.sinks if rank() == 0 else []
     try:
         for sink in sinks:

@@ -39,6 +39,7 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
                  "finished in", "validation loss", "python -m gptx.sample run="):  # fmt: skip
         assert said in first.stdout, first.stdout
     assert record(folder)["state"] == "finished"
+    assert record(folder)["batch"] == {"tokens": 256, "micro": 4, "context": 32, "accumulation": 2, "processes": 1}
     rows = jsonl.read(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert record(folder)["result"]["validation/loss"] == rows[-1]["validation/loss"]

@@ -190,6 +190,7 @@ def test_a_folder_is_named_after_what_was_changed():
     assert runs.slug(["seed=1", "optim=sgd"]) == runs.slug(["optim=sgd", "seed=1"]) == "optim=sgd,seed=1"
     assert runs.slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"]) == "base"
     assert runs.slug(["batch.micro=4", "seed=1", "steps=9"], ("batch.micro", "seed")) == "batch.micro=4,seed=1"
+    assert runs.slug(["data.path=../books/one.txt"]) == "data.path=one.txt"
     assert len(runs.slug(["x=" + "y" * 300])) <= 120
     assert runs.slug(["x=" + "y" * 300]) != runs.slug(["x=" + "y" * 301])
 

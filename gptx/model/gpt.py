@@ -38,7 +38,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Draw N(0, 0.02), and less for what adds to the residual stream, so that depth does not widen it (GPT-2, 2.3)."""
+        """Draw N(0, 0.02), and less for what adds to the residual stream, so that depth does not widen it (GPT-2)."""
         nn.init.normal_(self.token.weight[: self.vocab_size], std=0.02)
         nn.init.normal_(self.position.weight, std=0.02)
         for name, parameter in self.blocks.named_parameters():
@@ -124,7 +124,7 @@ def attend_by_products(q: Tensor, k: Tensor, v: Tensor, *, dropout: float = 0.0)
 
 
 def parameter_counts(model: GPT) -> tuple[int, int]:
-    """All parameters, the tied head once and padding rows not at all; and those without both embeddings (Kaplan's count)."""
+    """All parameters (the tied head once, no padding), and those in no embedding (the count of arXiv:2001.08361)."""
     body = sum(p.numel() for p in model.parameters()) - model.token.weight.numel() - model.position.weight.numel()
     return body + (model.vocab_size + model.context) * model.position.embedding_dim, body
 
@@ -135,6 +135,5 @@ def refuse_uneven(width: int, heads: int) -> None:
         return
     divisors = [n for n in range(1, width + 1) if width % n == 0]
     below, above = [n for n in divisors if n < heads][-1:], [n for n in divisors if n > heads][:1]
-    raise ValueError(
-        f"model.heads={heads} does not divide model.width={width}; the nearest that do: {' or '.join(map(str, below + above))}"
-    )
+    nearest = " or ".join(map(str, below + above))
+    raise ValueError(f"model.heads={heads} does not divide model.width={width}; the nearest that do: {nearest}")

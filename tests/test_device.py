@@ -1,0 +1,62 @@
+"""Every precision and way of execution on the best device here: a GPU where there is one, else the CPU."""
+
+import pytest
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = pytest.mark.slow
+
+SMALL = ["model.width=64", "model.context=64", "batch.tokens=1024", "batch.micro=8", "steps=20", "optim.lr=3e-3"]
+SETTINGS = {
+    "fp32 unfused": ["precision=fp32", "optim.fused=false"],
+    "bf16": ["precision=bf16"],
+    "fp16": ["precision=fp16"],
+    "fp32 compiled": ["precision=fp32", "compile=compiled"],
+    "bf16 compiled": ["precision=bf16", "compile=compiled"],
+    "bf16 recompute": ["precision=bf16", "memory=recompute"],
+    "auto": ["precision=auto"],
+}
+
+
+def losses(build, *overrides, folder="run"):
+    trainer = build(*SMALL, f"device={DEVICE}", *overrides, folder=folder)
+    found = []
+    trainer.sinks.append(lambda step, scalars: found.append(scalars["train/loss"]))
+    trainer.fit()
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return {}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_trains_as_eager_fp32_does(build, setting, reference):
+    if not reference:
+        reference["losses"] = losses(build, "precision=fp32", folder="reference")
+    found = losses(build, *SETTINGS[setting])
+    tolerance = 2e-4 if "fp32" in setting else 3e-2
+    assert found == pytest.approx(reference["losses"], rel=tolerance)
+    assert found[-1] < found[0] - 1
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: compares its first losses with those of the CPU")
+def test_the_gpu_starts_from_the_weights_and_batches_of_the_cpu(build):
+    assert losses(build, "precision=fp32", "steps=3") == pytest.approx(
+        losses(build, "precision=fp32", "steps=3", "device=cpu", folder="cpu"), rel=1e-4
+    )
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_a_run_resumes_bit_identically_on_the_gpu(build):
+    whole = losses(build, "precision=bf16", "model.dropout=0.1", folder="whole")
+    first = build(*SMALL, f"device={DEVICE}", "precision=bf16", "model.dropout=0.1", folder="cut")
+    first.sinks.append(lambda step, scalars: setattr(first, "stopped", "SIGTERM" if step == 7 else ""))
+    first.fit()
+    second = build(*SMALL, f"device={DEVICE}", "precision=bf16", "model.dropout=0.1", folder="cut")
+    assert second.checkpoints.restore(second)
+    found = []
+    second.sinks.append(lambda step, scalars: found.append(scalars["train/loss"]))
+    second.fit()
+    assert found == whole[7:]
