@@ -35,7 +35,7 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     first = command("gptx.train")
     assert first.returncode == 0, first.stderr
     folder = next((tmp_path / "runs/default").iterdir())
-    for said in ("256 tokens an update = 4 sequences x 32 context x 2 accumulation x 1 process", "decayed", "cpu", "float32",
+    for said in ("256 tokens an update = 4 sequences x 32 context x 2 accumulation x 1 process", "matrices", "weight decay 0.1", "cpu", "float32",
                  "finished in", "validation loss", "python -m gptx.sample run="):  # fmt: skip
         assert said in first.stdout, first.stdout
     assert record(folder)["state"] == "finished"
@@ -275,7 +275,7 @@ def test_plan_decay_names_every_parameter_with_its_count(command, tmp_path, corp
     counts = [int(line.split()[-1].replace(",", "")) for line in result.stdout.splitlines() if line.startswith("  ")]
     heads = [int(n.replace(",", "")) for n in re.findall(r"^\w+: ([\d,]+) in", result.stdout, re.MULTILINE)]
     assert sum(counts) == sum(heads)
-    assert len(heads) == 2
+    assert len(heads) == 3
 
 
 def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
@@ -304,7 +304,7 @@ def test_a_users_own_config_folder_and_class(command, tmp_path):
     )
     result = command("gptx.train", "--config-dir", "mine", "optim=plain", "allow_targets=[mylib.]")
     assert result.returncode == 0, result.stderr
-    assert "Plain: decayed" in result.stdout
+    assert "Plain: matrices" in result.stdout
 
 
 def test_verbose_and_cfg_job_work_as_in_any_hydra_application(command):
