@@ -292,16 +292,16 @@ def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / min(times)
 
 
-def loop_seconds(shape: Shape, turns: int = 50, updates: int = 5) -> float:
+def loop_seconds(shape: Shape, turns: int = 300) -> float:
     """What the Trainer adds to an update: its best time less that of the bare loop, on a model that is hardly there."""
     loops: dict[Callable[[int], None], list[float]] = {bare_loop(shape): [], trainer_loop(shape, "fp32"): []}
     for _ in range(turns):
         for loop, times in loops.items():
             started = time.perf_counter()
-            loop(updates)
+            loop(1)
             times.append(time.perf_counter() - started)
     bare, full = map(min, loops.values())
-    return (full - bare) / updates
+    return full - bare
 
 
 def waits(shape: Shape, updates: int = 4) -> float:

@@ -28,7 +28,35 @@ def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> f
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def refuse_long(warmup: int, total: int) -> None:
-    """Raises ValueError for a warmup that the run cannot hold."""
-    if warmup > total:
-        raise ValueError(f"warmup={warmup} updates is longer than the run, {total} updates")
+def wsd(
+    step: int, *, warmup: Length, decay: Length, total: Length, shape: str = "linear", floor: float = 0.0
+) -> float:
+    """Rises linearly, holds the peak, and falls to `floor` over the last `decay` updates (arXiv:2405.18392).
+
+    The fall is `linear` or `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if
+    warmup and decay together are longer than the run.
+    """
+    refuse_long(warmup + decay, total, "warmup + decay")
+    if shape not in ("linear", "sqrt"):
+        raise ValueError(f"shape={shape} is unknown; linear or sqrt")
+    if step < warmup:
+        return step / warmup
+    progress = min(1.0, max(0.0, 1 - (total - step) / decay)) if decay else float(step >= total)
+    return floor + (1 - floor) * (1 - (progress if shape == "linear" else math.sqrt(progress)))
+
+
+def linear(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> float:
+    """Rises linearly, then falls along a line to `floor` at update `total` (arXiv:2502.15938)."""
+    return wsd(step, warmup=warmup, decay=Length(total - warmup), total=total, floor=floor)
+
+
+def inverse_sqrt(step: int, *, warmup: Length, total: Length) -> float:
+    """Rises linearly, then falls as 1 / sqrt(step), from 1 where the warmup ends (arXiv:1706.03762, section 5.3)."""
+    refuse_long(warmup, total)
+    return min(step / warmup, math.sqrt(warmup / max(step, 1))) if warmup else 1 / math.sqrt(max(step, 1))
+
+
+def refuse_long(length: int, total: int, name: str = "warmup") -> None:
+    """Raises ValueError for a part of the schedule that the run cannot hold."""
+    if length > total:
+        raise ValueError(f"{name}={length} updates is longer than the run, {total} updates")

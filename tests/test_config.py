@@ -133,7 +133,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
             "observe.validation.evry: no such key; did you mean 'observe.validation.every'?",
         ),
         (["stesp=1"], "stesp: no such key; did you mean 'steps'?"),
-        (["optim=adamm"], "optim=adamm: no such option; did you mean 'adamw'? Options: adamw"),
+        (["optim=adamm"], "optim=adamm: no such option; did you mean 'adamw'? Options: adam_l2, adamw"),
         (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
         (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
     ],

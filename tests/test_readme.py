@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
         (root / config / "experiment/tiny.yaml").write_text(TINY)
     blocks = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
     (root / "my_conf/optim").mkdir()
-    (root / "my_conf/optim/sgd.yaml").write_text(next(b for b in blocks if "SGD" in b))
+    (root / "my_conf/optim/adagrad.yaml").write_text(next(b for b in blocks if "Adagrad" in b))
     return root
 
 
@@ -64,7 +64,7 @@ def run(words: list[str], folder: Path):
 
 @pytest.mark.slow
 def test_every_command_of_the_readme_runs_in_order(folder):
-    lines = [line for line in commands() if line.startswith("python") and "schedule=linear" not in line]
+    lines = [line for line in commands() if line.startswith("python") and "schedule=parabola" not in line]
     assert len(lines) >= 12
     for line in lines:
         result = run(shrunk(line, folder), folder)
@@ -74,18 +74,18 @@ def test_every_command_of_the_readme_runs_in_order(folder):
 @pytest.mark.slow
 def test_the_new_schedule_of_the_readme_is_one_function_and_one_yaml(folder):
     text = README.read_text()
-    function = re.search(r"```python\n(def linear.*?)```", text, re.DOTALL)[1]
-    yaml = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "schedule.linear" in b)
+    function = re.search(r"```python\n(def parabola.*?)```", text, re.DOTALL)[1]
+    yaml = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "schedule.parabola" in b)
     (folder / "mylib.py").write_text("from gptx.lengths import Length\n\n\n" + function)
     (folder / "my_conf/schedule").mkdir()
-    (folder / "my_conf/schedule/linear.yaml").write_text(yaml.replace("gptx.schedule.linear", "mylib.linear"))
+    (folder / "my_conf/schedule/parabola.yaml").write_text(yaml.replace("gptx.schedule.parabola", "mylib.parabola"))
     words = [
         "-m",
         "gptx.train",
         "--config-dir",
         "my_conf",
         "experiment=tiny",
-        "schedule=linear",
+        "schedule=parabola",
         "allow_targets=[mylib.]",
     ]
     result = run([sys.executable, *words], folder)
@@ -99,5 +99,5 @@ def test_every_make_target_of_the_readme_exists():
 
 def test_every_path_of_the_readme_exists():
     for word in re.findall(r"`((?:conf|gptx|tests|experiments)/[\w/.]+)`", README.read_text()):
-        if word not in ("conf/schedule/linear.yaml", "experiments/NAME/"):
+        if word not in ("conf/schedule/parabola.yaml", "experiments/NAME/"):
             assert (paths.ROOT / word).exists(), word

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gptx.schedule import constant, cosine, warmup
+from gptx.schedule import constant, cosine, inverse_sqrt, linear, warmup, wsd
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,30 @@ def test_without_warmup_every_schedule_starts_at_the_peak():
     assert constant(1) == warmup(1, warmup=0, total=9) == cosine(0, warmup=0, total=9) == 1.0
 
 
-@pytest.mark.parametrize("schedule", [warmup, cosine])
+@pytest.mark.parametrize(("shape", "middle"), [("linear", 0.55), ("sqrt", 0.1 + 0.9 * (1 - 0.5**0.5))])
+def test_wsd_rises_holds_and_falls(shape, middle):
+    rates = [wsd(step, warmup=10, decay=20, total=100, shape=shape, floor=0.1) for step in (0, 5, 10, 80, 90, 100, 120)]
+    assert rates == pytest.approx([0, 0.5, 1, 1, middle, 0.1, 0.1])
+
+
+def test_linear_falls_along_a_line_from_the_peak():
+    assert [linear(step, warmup=20, total=100) for step in (10, 20, 60, 100)] == pytest.approx([0.5, 1, 0.5, 0])
+
+
+def test_inverse_sqrt_halves_when_the_steps_quadruple():
+    assert [inverse_sqrt(step, warmup=100, total=9_000) for step in (50, 100, 400, 1_600)] == pytest.approx([0.5, 1, 0.5, 0.25])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"warmup": 60, "decay": 50}, r"warmup \+ decay=110 updates is longer than the run, 100 updates"),
+    ({"warmup": 1, "decay": 5, "shape": "cubic"}, "shape=cubic is unknown; linear or sqrt"),
+])  # fmt: skip
+def test_wsd_refuses_what_does_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        wsd(1, total=100, **options)
+
+
+@pytest.mark.parametrize("schedule", [warmup, cosine, linear, inverse_sqrt])
 def test_a_warmup_longer_than_the_run_is_refused_with_both_lengths(schedule):
     with pytest.raises(ValueError, match="warmup=300 updates is longer than the run, 200 updates"):
         schedule(1, warmup=300, total=200)

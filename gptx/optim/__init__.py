@@ -1,0 +1,1 @@
+"""Optimizers that PyTorch does not have, or that are worth reading."""
