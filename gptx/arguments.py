@@ -1,6 +1,7 @@
 """Small commands: a function's keyword-only signature is its command line, as key=value."""
 
 import inspect
+import os
 import sys
 import typing
 from collections.abc import Callable
@@ -16,6 +17,8 @@ def call(function: Callable, words: list[str] | None = None) -> None:
         return
     try:
         function(**parse(function, words))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ConfigError, ValueError, OSError) as error:
         raise SystemExit(f"error: {' '.join(str(error).split())}") from None
     except KeyboardInterrupt:

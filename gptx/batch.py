@@ -15,11 +15,12 @@ class Batch:
 
         Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide.
         """
-        if self.micro < 1:
-            raise ValueError(f"batch.micro={self.micro} is not a number of sequences; at least 1")
+        for name, size in (("batch.micro", self.micro), ("model.context", context)):
+            if size < 1:
+                raise ValueError(f"{name}={size}: at least 1")
         share = self.micro * context * world_size
         if self.tokens < 1 or self.tokens % share:
-            below = self.tokens // share * share
+            below = max(self.tokens, 0) // share * share
             nearest = f"{below} or {below + share}" if below else f"{share}"
             raise ValueError(
                 f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "

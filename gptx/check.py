@@ -45,17 +45,20 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
     `allow` names packages whose classes may be built: give `cfg.allow_targets` for a config the user runs, and
     never for one that was read from a file of somebody else.
     """
-    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED)).parameters
-    settings = {field.name: field.type for field in fields(Settings)}
-    known = [*trainer, *settings]
-    for key in cfg:
-        if key not in known:
-            raise ConfigError(f"{key!s}: no such key{nearest(str(key), known)}")
-    for key in known:
-        if key not in cfg and (key in settings or trainer[key].default is inspect.Parameter.empty):
+    settings: dict[str, typing.Any] = {field.name: field.type for field in fields(Settings)}
+    for key, hint in (settings | {"seed": int, "steps": Length}).items():  # before PyTorch is imported
+        if key not in cfg:
             raise ConfigError(f"{key}: required and not set")
-    for key, hint in (settings | {"steps": Length, "seed": int}).items():
         convert(cfg, key, key, hint, cfg)
+    check_settings(cfg)
+    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED)).parameters
+    known = [*trainer, *settings]
+    for given in map(str, cfg):
+        if given not in known:
+            raise ConfigError(f"{given}: no such key{nearest(given, known)}")
+    for key in known:
+        if key not in cfg and trainer[key].default is inspect.Parameter.empty:
+            raise ConfigError(f"{key}: required and not set")
     for group in (name for name in known if name not in settings and name not in ("steps", "seed")):
         node = value(cfg, group, group) if group in cfg else None
         several = trainer[group].default is None  # observe and log: any number of objects, by name
@@ -67,6 +70,17 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
                     f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}"
                 )
             walk(child, path, ALLOWED + tuple(allow), cfg)
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise ConfigError for root values that are of the right type and still make no sense."""
+    if cfg.steps < 1:
+        raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 update")
+    if cfg.threads is not None and cfg.threads < 1:
+        raise ConfigError(f"threads={cfg.threads}: at least 1, or null for PyTorch's choice")
+    parts = cfg.name.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
 
 
 def walk(node, path: str, allowed: tuple[str, ...], root: DictConfig) -> None:
@@ -105,18 +119,23 @@ def convert(node: DictConfig, key: str, path: str, hint, root: DictConfig) -> No
     if isinstance(given, DictConfig) and "_target_" in given:
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
-    if hint is Length:
-        try:
-            meant = updates(plain, steps=plain if path == "steps" else root.steps, tokens=root.batch.tokens)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise ConfigError(f"{path}: {error}") from None
-        except errors.OmegaConfBaseException:
-            raise ConfigError("batch.tokens: required, since lengths are counted in updates") from None
-    else:
-        meant = typed(plain, hint, path)
+    meant = counted(plain, path, root) if hint is Length else typed(plain, hint, path)
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant
+
+
+def counted(length, path: str, root: DictConfig) -> int:
+    """A length in updates. Raises ConfigError if it is none."""
+    if path == "steps" and isinstance(length, str) and length.endswith("%"):
+        raise ConfigError(f"steps: {length} of what? write updates (500) or tokens (10Mtok)")
+    tokens = OmegaConf.select(root, "batch.tokens")
+    if isinstance(length, str) and not (isinstance(tokens, int) and tokens > 0):
+        raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
+    try:
+        return updates(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def typed(plain, hint, path: str):
@@ -232,8 +251,8 @@ def build(node):
 def refusal(path: str, cause: Exception) -> ConfigError:
     """A library's or an ingredient's complaint as one line that names the key."""
     text = str(cause).strip() or type(cause).__name__
-    if isinstance(cause, OSError) and cause.filename:
-        text = f"{cause.filename}: {os.strerror(cause.errno) if cause.errno else text}"
+    if isinstance(cause, OSError) and cause.filename and cause.errno:
+        text = f"{cause.filename}: {os.strerror(cause.errno)}"
     line = " ".join(text.split())
     return ConfigError(line if line.startswith((f"{path}.", f"{path}=")) or not path else f"{path}: {line}")
 

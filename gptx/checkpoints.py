@@ -17,33 +17,34 @@ log = logging.getLogger("gptx.checkpoints")
 
 
 class Checkpoints:
-    """Saves the trainer into `folder` every `every` updates and at the end, and keeps the newest `keep`."""
+    """Saves the trainer every `every` updates and after the last one, and keeps the newest `keep`."""
 
-    def __init__(self, *, every: Length, keep: int, folder: str | None = None):
+    def __init__(self, *, every: Length, keep: int):
         if keep < 1 or every < 1:
             raise ValueError(f"checkpoints.keep={keep} and checkpoints.every={every} must be at least 1")
-        self.every, self.keep = every, keep
-        self.named, self.folder = folder, Path(folder or "checkpoints")
+        self.every, self.keep, self.folder = every, keep, Path("checkpoints")
 
     def place(self, run: Path) -> None:
-        """Save below the run folder, unless another folder was named."""
-        if not self.named:
-            self.folder = run / "checkpoints"
+        """Save below the run folder."""
+        self.folder = run / "checkpoints"
 
     def __call__(self, trainer) -> None:
-        """Save if this update is one to save after."""
-        if trainer.step % self.every == 0 or trainer.step == trainer.steps or trainer.stopped:
-            self.save(trainer)
+        """Save if this update is one to save after. Raises OSError if the run ends here and cannot be saved."""
+        ends = trainer.step == trainer.steps or bool(trainer.stopped)
+        if (ends or trainer.step % self.every == 0) and (failure := self.save(trainer)):
+            if ends:
+                raise failure
+            log.warning("%s; training goes on", failure)
 
     def saved(self) -> list[Path]:
         """Checkpoints in the folder, oldest first."""
         return sorted(self.folder.glob("step_*[0-9]"))
 
-    def save(self, trainer) -> None:
-        """Write aside, flush to the disk, rename; a save that fails warns, keeps what was there and goes on."""
+    def save(self, trainer) -> OSError | None:
+        """Write aside, flush to the disk, rename; what fails leaves the checkpoints before it, and is returned."""
         state = trainer.state_dict()  # on every process, since their random states are gathered
         if trainer.parallel.rank != 0:
-            return
+            return None
         final = self.folder / f"step_{trainer.step:08d}"
         aside = final.with_name(final.name + ".part")
         try:
@@ -52,24 +53,20 @@ class Checkpoints:
                 shutil.rmtree(leftover)
             aside.mkdir()
             with (aside / "state.pt").open("wb") as file:
-                digest = Digest(file)
-                torch.save(state, digest)  # type: ignore[arg-type]
-                flush(file)
+                sha = write(state, file)
             with (aside / "state.sha256").open("w") as file:
-                file.write(digest.sha.hexdigest())
+                file.write(sha)
                 flush(file)
             if final.exists():  # the same update, made again after a resume from an earlier checkpoint
                 shutil.rmtree(final)
             aside.rename(final)
             flush_folder(self.folder)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            log.warning(
-                "cannot save a checkpoint at step %d in %s: %s; training goes on", trainer.step, self.folder, error
-            )
+        except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            return
+            return OSError(f"cannot save a checkpoint after update {trainer.step} in {self.folder}: {error.strerror}")
         for old in self.saved()[: -self.keep]:
             shutil.rmtree(old)
+        return None
 
     def restore(self, trainer) -> bool:
         """Load the newest checkpoint that is whole into the trainer; False if there is none."""
@@ -105,15 +102,31 @@ def load(folder: Path) -> dict:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def write(state: dict, file) -> str:
+    """Write the state into an open file, flush it to the disk, and return its SHA-256. Raises OSError."""
+    digest = Digest(file)
+    try:
+        torch.save(state, digest)  # type: ignore[arg-type]
+        flush(file)
+    except RuntimeError as error:  # torch hides what the disk said behind its own complaint
+        raise digest.failure or error from error
+    return digest.sha.hexdigest()
+
+
 class Digest:
-    """A file opened for writing that hashes what goes through it."""
+    """A file opened for writing that hashes what goes through it, and remembers what the disk said if it refused."""
 
     def __init__(self, file):
         self.file, self.sha = file, hashlib.sha256()
+        self.failure: OSError | None = None
 
     def write(self, data) -> int:
         self.sha.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()

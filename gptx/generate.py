@@ -40,8 +40,8 @@ def draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | N
     """One token from logits (V,): of the `top_k` likeliest, and of the fewest whose shares reach `top_p`."""
     if temperature == 0:
         return int(logits.argmax())
-    logits, order = (logits / temperature).sort(descending=True)
-    shares = logits[:top_k].softmax(0)
+    logits, order = logits.sort(descending=True)
+    shares = ((logits[:top_k] - logits[0]) / temperature).softmax(0)
     if top_p is not None:
         shares = shares[shares.cumsum(0) - shares < top_p]  # the likeliest always stays
     return int(order[torch.multinomial(shares, 1, generator=generator)])

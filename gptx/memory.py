@@ -12,7 +12,12 @@ def store(model: nn.Module) -> nn.Module:
 
 
 def recompute(model: nn.Module) -> nn.Module:
-    """Keeps each block's input only, and runs the block again in the backward pass (arXiv:1604.06174)."""
+    """Keeps each block's input only, and runs the block again in the backward pass (arXiv:1604.06174).
+
+    Raises ValueError for a model without blocks.
+    """
+    if not hasattr(model, "blocks"):
+        raise ValueError(f"memory=recompute: {type(model).__name__} has no `blocks` to compute again; memory=store")
     for block in model.blocks:  # type: ignore[union-attr]
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return model

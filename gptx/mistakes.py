@@ -29,8 +29,8 @@ def explain(error: Exception, words: list[str]) -> str:
     text = str(error.__cause__ or "") + "\n" + str(error)
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key{near_key(unknown[1], words)}"
-    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL):
-        group, options = missing[2], missing[3].split("\n\n")[0].split()
+    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
+        group, options = missing[2], missing[3].split()
         option = missing[1].removeprefix(f"{group}/")
         close = difflib.get_close_matches(option, options, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ";"

@@ -81,6 +81,10 @@ def find(device: str) -> torch.device:
         raise ValueError(
             f"device={device} is not there; this machine has {', '.join(k for k, yes in here.items() if yes)}"
         )
+    if index and world_size() > 1:
+        raise ValueError(
+            f"device={device}: {world_size()} processes would share one GPU; device={kind} gives each its own"
+        )
     if kind != "cuda":
         return torch.device(kind)
     number = int(index or os.environ.get("LOCAL_RANK", "0"))

@@ -1,12 +1,15 @@
 """See what a composition means before it runs:  python -m gptx.plan decay model=gpt2_124m   (help shows more)."""
 
+import inspect
 import sys
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from gptx import check, mistakes, paths
+from gptx import check, mistakes, paths, preflight
 from gptx.check import ConfigError
+from gptx.rank import world_size
 
 PAGE = """See what a composition means before it runs; every override of gptx.train may follow.
 
@@ -23,7 +26,7 @@ def decay(cfg) -> list[str]:
     with torch.device("meta"):
         model = check.build(cfg.model)(vocab_size=vocabulary)
     names = {id(p): name for name, p in model.named_parameters()}
-    default = cfg.optim.get("weight_decay", 0.0)
+    default = cfg.optim.get("weight_decay", library_default(cfg.optim._target_, "weight_decay"))
     lines = []
     for group in check.build(cfg.decay)(model):
         size = sum(p.numel() for p in group["params"])
@@ -33,11 +36,28 @@ def decay(cfg) -> list[str]:
     return lines
 
 
+def library_default(target: str, name: str) -> float:
+    """The value that a class gives an argument that the config leaves out; 0 if it has no such argument."""
+    parameter = inspect.signature(check.find(target, "optim")).parameters.get(name)
+    return 0.0 if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
 def schedule(cfg) -> list[str]:
     """The learning rate at update 1, at every tenth of the run, and at the end."""
     curve, steps = check.build(cfg.schedule), cfg.steps
     chosen = sorted({1, *(round(steps * i / 10) for i in range(1, 11))} - {0})
     return [f"update {step:>8,}   lr {cfg.optim.lr * curve(step):.3e}" for step in chosen]
+
+
+def own_configs(words: list[str]) -> list[str]:
+    """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
+    if "--config-dir" not in words:
+        return words
+    at = words.index("--config-dir")
+    folders = words[at + 1 : at + 2]
+    if not folders or not Path(folders[0]).is_dir():
+        raise ConfigError(f"--config-dir {' '.join(folders)}: no such folder")
+    return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
 
 
 def main(words: list[str] | None = None) -> None:
@@ -51,8 +71,8 @@ def main(words: list[str] | None = None) -> None:
 
     try:
         with initialize_config_dir(paths.CONF, version_base="1.3"):
-            cfg = compose("train", words[1:])
-        check.check(cfg, allow=cfg.allow_targets)
+            cfg = compose("train", own_configs(words[1:]))
+        preflight.examine(cfg, world_size())
         print("\n".join(what(cfg)))
     except HydraException as error:
         raise SystemExit(f"config error: {mistakes.explain(error, words[1:])}") from None

@@ -1,6 +1,7 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
 import sys
+import traceback
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -24,6 +25,9 @@ class Preflight(Callback):
             examine(job_of(config), world_size())
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
@@ -84,7 +88,7 @@ def examine(job: DictConfig, world: int) -> None:
     import torch
 
     trials = {
-        "batch": lambda: build(job.batch).split(job.model.context, world),
+        "batch": lambda: build(job.batch).split(job.data.context, world),
         "schedule": lambda: build(job.schedule)(1),
         "model": lambda: build(job.model)(vocab_size=256),
     }

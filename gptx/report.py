@@ -28,13 +28,13 @@ def report(*, run: str, out: str = "", smooth: int = 20) -> None:
     for folder in folders:
         record = runs.read(folder) or {}
         loss = (record.get("result") or {}).get("validation/loss")
-        print(f"{record.get('state', ''):12} {'' if loss is None else f'{loss:.4f}':>8}  {folder}")
+        print(f"{runs.state(folder):12} {'' if loss is None else f'{loss:.4f}':>8}  {folder}")
     print(f"curves in {target}")
 
 
 def find(root: Path) -> list[Path]:
-    """Run folders at or directly below `root`. Raises ValueError if there is none with a metric."""
-    found = [f.parent for f in sorted([*root.glob("run.json"), *root.glob("*/run.json")])]
+    """Run folders at or below `root`, two levels deep. Raises ValueError if there is none with a metric."""
+    found = [f.parent for pattern in ("", "*/", "*/*/") for f in sorted(root.glob(f"{pattern}run.json"))]
     found = [folder for folder in found if (folder / "metrics.jsonl").exists()]
     if not found:
         raise ValueError(f"run={root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")

@@ -20,11 +20,15 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from gptx.check import ConfigError
+
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
         "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
-PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
+PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 
 
 def key(override: str) -> str:
@@ -73,29 +77,56 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def read(folder: Path) -> dict | None:
-    """The record of the run in `folder`; None if it holds none. Raises ValueError if the record is unreadable."""
+    """The record of the run in `folder`; None if it holds none. Raises ConfigError if the record is unreadable."""
     try:
         return json.loads((folder / "run.json").read_text())
     except FileNotFoundError:
         return None
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / 'run.json'} cannot be read: {error}; remove it or choose another name=") from None
+        raise ConfigError(
+            f"{folder / 'run.json'} cannot be read ({error}); overwrite=true starts afresh, or choose another name="
+        ) from None
 
 
 def write(folder: Path, **values) -> None:
     """Add to the record of the run, in one step, so that a crash leaves the old or the new one."""
     record = (read(folder) or {}) | values
-    aside = folder / "run.json.part"
-    aside.write_text(json.dumps(record, indent=1))
-    os.replace(aside, folder / "run.json")
+    with (folder / "run.json.part").open("w") as file:
+        json.dump(record, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(folder / "run.json.part", folder / "run.json")
 
 
 def clear(folder: Path) -> None:
     """Remove the run in `folder`, but not the lock that its owner holds."""
     for entry in folder.iterdir():
-        if entry.name == ".lock":
+        if entry.name in (".lock", "train.log"):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def remove_beginnings(folder: Path) -> None:
+    """Remove what a run that never began left in its folder, and the folders that this empties."""
+    for name in (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json", "run.json.part"):
+        (folder / name).unlink(missing_ok=True)
+    here = Path.cwd()
+    for empty in (folder, *folder.parents):
+        if any(empty.iterdir()) or empty == here or not empty.is_relative_to(here):
+            return
+        empty.rmdir()
+
+
+def state(folder: Path) -> str:
+    """The recorded state of a run; killed where it says running and no process holds the folder."""
+    recorded = (read(folder) or {}).get("state", "missing")
+    if recorded != "running":
+        return recorded
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            return "killed"
+    except Timeout:
+        return recorded
 
 
 def now() -> str:
@@ -103,11 +134,13 @@ def now() -> str:
 
 
 def git() -> dict:
-    """Commit of the working folder and whether it was changed since; empty outside of a repository."""
+    """Commit of gptx's own repository and whether it was changed since; empty where it was installed without one."""
 
     def ask(*words: str) -> str:
         try:
-            return subprocess.run(["git", *words], capture_output=True, text=True, timeout=10).stdout.strip()
+            return subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, timeout=10
+            ).stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             return ""
 

@@ -24,7 +24,7 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
     assert isinstance(cfg, DictConfig)
     check.walk(cfg.model, "model", check.ALLOWED + allow_targets, cfg)
     encoding = load_encoding(folder / "tokenizer.json")
-    keeper = checkpoints.Checkpoints(every=Length(1), keep=1, folder=cfg.checkpoints.get("folder"))
+    keeper = checkpoints.Checkpoints(every=Length(1), keep=1)
     keeper.place(folder)
     state = keeper.newest()
     if state is None:
@@ -60,6 +60,7 @@ def sample(
 
     from gptx.generate import generate, refuse
     from gptx.text import beginning, decode
+    from gptx.trainer import stream
 
     if length < 1 or number < 1:
         raise ValueError(f"length={length} and number={number} must be at least 1")
@@ -70,7 +71,7 @@ def sample(
     for i in range(number):
         if number > 1:
             print(f"--- {i + 1} of {number}")
-        generator = torch.Generator().manual_seed(seed + i)
+        generator = torch.Generator().manual_seed(stream(seed, "sample", i))
         drawn = generate(model, tokens, length=length, temperature=0.0 if greedy else temperature, top_k=top_k,
                          top_p=top_p, generator=generator)  # fmt: skip
         sys.stdout.write(prompt)

@@ -28,9 +28,7 @@ def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> f
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def wsd(
-    step: int, *, warmup: Length, decay: Length, total: Length, shape: str = "linear", floor: float = 0.0
-) -> float:
+def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str = "linear", floor: float = 0.0) -> float:
     """Rises linearly, holds the peak, and falls to `floor` over the last `decay` updates (arXiv:2405.18392).
 
     The fall is `linear` or `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if
@@ -47,6 +45,7 @@ def wsd(
 
 def linear(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> float:
     """Rises linearly, then falls along a line to `floor` at update `total` (arXiv:2502.15938)."""
+    refuse_long(warmup, total)
     return wsd(step, warmup=warmup, decay=Length(total - warmup), total=total, floor=floor)
 
 

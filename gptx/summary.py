@@ -6,8 +6,9 @@ import textwrap
 import torch
 
 from gptx.generate import generate
-from gptx.model.gpt import parameter_counts
+from gptx.model.gpt import GPT, parameter_counts
 from gptx.text import beginning, decode
+from gptx.trainer import stream
 
 
 def hardware(trainer) -> dict:
@@ -23,8 +24,14 @@ def hardware(trainer) -> dict:
 
 
 def parameters(trainer) -> dict[str, int]:
-    """Parameter counts, with and without embeddings."""
-    return dict(zip(("total", "non_embedding"), parameter_counts(trainer.model), strict=True))
+    """Parameter counts, with and without embeddings; of GPT without the rows that pad its vocabulary."""
+    model = trainer.model
+    if isinstance(model, GPT):
+        total, body = parameter_counts(model)
+    else:
+        total = sum(p.numel() for p in model.parameters())
+        body = total - sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    return {"total": total, "non_embedding": body}
 
 
 def batch(trainer) -> dict[str, int]:
@@ -43,11 +50,13 @@ def start(trainer, run) -> list[str]:
     total, body = parameters(trainer).values()
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
     tokens = trainer.steps * cut["tokens"]
+    padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
         f"run        {run.folder}",
         f"data       {data}",
-        f"model      {run.choices.get('model')}: {count(total)} parameters, {count(body)} without embeddings",
+        f"model      {run.choices.get('model')}: {count(total)} parameters, {count(body)} without embeddings"
+        + (f" ({count(padding)} more pad the vocabulary)" if padding else ""),
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
         f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}",
@@ -82,7 +91,7 @@ def end(trainer, folder, result: str, seconds: float) -> list[str]:
 
 def sample(trainer, length: int = 300) -> str:
     """Text that the model writes unprompted; drawn from a generator of its own."""
-    encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(trainer.seed)
+    encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(stream(trainer.seed, "sample"))
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])
     tokens = generate(trainer.model, first, length=length, temperature=0.8, generator=generator)
     return "".join(decode(encoding, tokens))

@@ -4,12 +4,12 @@ import gc
 import logging
 import math
 import os
-import shutil
 import signal
 import sys
 import time
 import traceback
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -40,9 +40,7 @@ paths.register()
 def train(cfg: DictConfig, folder: Path) -> float:
     """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
     check.check(cfg, allow=cfg.allow_targets)
-    with owned(folder), messages_to(folder):
-        if cfg.overwrite and rank() == 0:
-            runs.clear(folder)
+    with owned(folder), messages_to(folder) if rank() == 0 else silence():
         config = OmegaConf.to_container(cfg, resolve=True)
         record = None if cfg.overwrite else runs.read(folder)
         if record and "recipe" in record:
@@ -61,26 +59,33 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     started = time.perf_counter()
     prepare_process(cfg)
     trainer = check.trainer(cfg)
-    data = trainer.data.identity
     if record and "data" in record:
-        refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": data}))
+        refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
+    if cfg.overwrite:  # only now, when the new run is known to begin
+        if rank() == 0:
+            runs.clear(folder)
+        trainer.parallel.gather(None)
     trainer.checkpoints.place(folder)
     resumed = trainer.checkpoints.restore(trainer)
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
-    overrides = OmegaConf.to_container(chosen.overrides.task)
-    run = Run(folder=folder, name=folder.name, group=cfg.name, steps=trainer.steps, start=trainer.step, config=config,
-              choices=choices, overrides=overrides, git=runs.git(), tags=runs.changes(overrides))  # type: ignore[arg-type]  # fmt: skip
-    if rank() == 0:
-        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-        OmegaConf.save(OmegaConf.create(overrides), folder / "overrides.yaml")
-        trainer.data.save_tokenizer(folder / "tokenizer.json")
-        runs.write(folder, state="running", started=(record or {}).get("started", runs.now()), data=data,
-                   recipe=runs.recipe(config), choices=choices, overrides=overrides, git=run.git, versions=runs.versions(),
-                   hardware=summary.hardware(trainer), parameters=summary.parameters(trainer),
-                   batch=summary.batch(trainer), error="")  # fmt: skip
+    overrides = [str(override) for override in chosen.overrides.task]
+    run = Run(
+        folder=folder,
+        name=folder.name,
+        group=cfg.name,
+        steps=trainer.steps,
+        start=trainer.step,
+        config=config,
+        choices=choices,
+        overrides=overrides,
+        git=runs.git(),
+        tags=runs.changes(overrides),
+    )
     outcome, sinks = "failed", trainer.sinks if rank() == 0 else []
     try:
+        if rank() == 0:
+            record_start(trainer, run)
         for sink in sinks:
             sink.open(run)
         for line in summary.start(trainer, run):
@@ -89,14 +94,14 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("continues after update %d", trainer.step)
         with stopping(trainer):
             trainer.fit()
-        outcome = "interrupted" if trainer.stopped else "finished"
+        outcome = "interrupted" if trainer.step < trainer.steps else "finished"
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
         for sink in sinks:
             sink.close(outcome)
-        if rank() == 0:
+        if rank() == 0 and (folder / "run.json").exists():
             runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest)
     if outcome == "interrupted":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
@@ -106,9 +111,33 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     return trainer.latest.get("validation/loss", math.nan)
 
 
+def record_start(trainer, run: Run) -> None:
+    """Write into the run folder all that other commands need to know of the run."""
+    from gptx import summary
+
+    OmegaConf.save(OmegaConf.create(run.config), run.folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(run.overrides), run.folder / "overrides.yaml")
+    trainer.data.save_tokenizer(run.folder / "tokenizer.json")
+    runs.write(
+        run.folder,
+        state="running",
+        started=runs.now(),
+        recipe=runs.recipe(run.config),
+        data=trainer.data.identity,
+        choices=run.choices,
+        overrides=run.overrides,
+        git=run.git,
+        versions=runs.versions(),
+        hardware=summary.hardware(trainer),
+        parameters=summary.parameters(trainer),
+        batch=summary.batch(trainer),
+        error="",
+    )
+
+
 @contextmanager
 def owned(folder: Path):
-    """Holds the run folder for this process alone; leaves none behind without a run. Raises ConfigError if it is held."""
+    """Holds the run folder for this process alone; leaves none without a run. Raises ConfigError if it is held."""
     if rank() != 0:
         yield
         return
@@ -123,8 +152,8 @@ def owned(folder: Path):
     try:
         yield
     finally:
-        if {entry.name for entry in folder.iterdir()} <= {".lock", "train.log"}:  # no run came of it
-            shutil.rmtree(folder)
+        if not (folder / "run.json").exists():  # no run came of it
+            runs.remove_beginnings(folder)
         lock.release()
 
 
@@ -143,10 +172,27 @@ def prepare_process(cfg: DictConfig) -> None:
     """Set what is global in PyTorch; several runs of a sweep share one process, so nothing is left as it was."""
     import torch
 
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or threads_at_first())
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it
     torch.use_deterministic_algorithms(cfg.deterministic)
+
+
+@cache
+def threads_at_first() -> int:
+    """PyTorch's own choice, asked before any run of this process changed it."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+@contextmanager
+def silence():
+    """Drops what is logged by a process that is not the first: one log, whatever their number."""
+    logger = logging.getLogger("gptx")
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    yield
+    logger.handlers, logger.propagate = before
 
 
 @contextmanager
@@ -189,8 +235,6 @@ def show(folder: Path) -> Path:
 def job(cfg: DictConfig) -> float:
     """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if rank() != 0:
-        log.disabled = True
     try:
         return train(cfg, folder)
     except Exception as error:
@@ -227,20 +271,43 @@ def table() -> int:
     """Print how every cell of the sweep ended; the number of those that did not finish."""
     unfinished = 0
     for folder in preflight.cells:
-        record = runs.read(folder) or {"state": "missing"}
+        try:
+            record = runs.read(folder) or {"state": "missing"}
+        except ConfigError as error:
+            record = {"state": "unreadable", "error": str(error)}
         unfinished += record["state"] != "finished"
         words = record.get("error") or spell(record.get("result") or {})
         print(f"{record['state']:12} {folder}  {words}")
     return unfinished
 
 
+def options_first(words: list[str]) -> list[str]:
+    """The words of a command line with Hydra's options and their values before the overrides, as Hydra needs them."""
+    with_value = {
+        "--config-dir",
+        "-cd",
+        "--config-name",
+        "-cn",
+        "--config-path",
+        "-cp",
+        "--package",
+        "-p",
+        "--cfg",
+        "-c",
+    }
+    options: list[str] = []
+    overrides: list[str] = []
+    for word in words:
+        belongs = bool(options) and options[-1] in with_value
+        (options if belongs or word.startswith("-") else overrides).append(word)
+    return options + overrides
+
+
 def main() -> None:
     """The command: every mistake is one line on stderr and exit code 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
-    sys.argv[1:] = sorted(
-        sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-")
-    )  # Hydra wants options first
+    sys.argv[1:] = options_first(sys.argv[1:])
     try:
         job()
     except KeyboardInterrupt:

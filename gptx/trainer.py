@@ -21,13 +21,13 @@ class Trainer:
         precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
 
-        torch.manual_seed(stream(seed, "weights"))
+        seed_all(stream(seed, "weights"))
         self.model = model(vocab_size=data.vocab_size).to(parallel.device)  # owns the weights
         self.network = parallel.wrap(compile(memory(self.model)))  # what runs
         self.optimizer = optim(decay(self.model))
         self.scaler = precision.scaler(parallel.device)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        torch.manual_seed(stream(seed, "dropout", parallel.rank))
+        seed_all(stream(seed, "dropout", parallel.rank))
 
         self.step = 0  # updates made; the clock of every schedule
         self.cursor = 0  # sequences drawn by all processes; the position in the data
@@ -69,7 +69,9 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         grad_norm = self.clip(self.model.parameters())
         shared = self.parallel.sum(torch.stack([total, torch.full_like(total, bool(self.asked))]))
-        loss, asked, grad_norm = torch.stack([*shared, grad_norm]).tolist()  # the one time an update waits for the device
+        loss, asked, grad_norm = torch.stack(
+            [*shared, grad_norm]
+        ).tolist()  # the one time an update waits for the device
         if asked:
             self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
         return loss / self.parallel.world_size, grad_norm
@@ -104,7 +106,7 @@ class Trainer:
         """All that the next update depends on; plain values and tensors only."""
         return {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor,
+            "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor, "latest": self.latest,
             "rng": self.parallel.gather(rng_state(self.parallel.device)),
         }  # fmt: skip
 
@@ -112,7 +114,7 @@ class Trainer:
         """Continue from `state`, on any number of processes."""
         for name in ("model", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.cursor = state["step"], state["cursor"]
+        self.step, self.cursor, self.latest = state["step"], state["cursor"], state["latest"]
         if self.parallel.rank < len(state["rng"]):
             set_rng_state(state["rng"][self.parallel.rank], self.parallel.device)
 
@@ -120,6 +122,13 @@ class Trainer:
 def stream(seed: int, *name) -> int:
     """A seed of its own for each use of randomness, so that drawing more for one never shifts another."""
     return int.from_bytes(hashlib.sha256(repr((seed, *name)).encode()).digest()[:8], "little") >> 1
+
+
+def seed_all(seed: int) -> None:
+    """Seed every random generator of this process."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
 
 
 def perplexity(loss: float) -> float:

@@ -22,6 +22,11 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_arithmetic_and_what_wo
         Batch(tokens=500, micro=4).split(32, 1)
 
 
+def test_a_negative_batch_is_refused_with_what_works():
+    with pytest.raises(ValueError, match="batch.tokens=-512 .* the nearest that work: 128$"):
+        Batch(tokens=-512, micro=4).split(32, 1)
+
+
 def test_a_smaller_micro_batch_that_divides_is_proposed():
     with pytest.raises(ValueError, match=r"nearest that work: 1024, or batch.micro=2"):
         Batch(tokens=64, micro=32).split(32, 1)

@@ -42,7 +42,9 @@ def test_groups_are_named_after_the_kinds_of_parameters(model):
     groups = {group["name"]: {names[id(p)] for p in group["params"]} for group in decay.matrices(model)}
     assert set(groups) == {"matrices", "embeddings", "vectors"}
     assert groups["embeddings"] == EMBEDDINGS
-    assert groups["matrices"] == {f"blocks.0.{n}.weight" for n in ("attention.qkv", "attention.out", "mlp.up", "mlp.down")}
+    assert groups["matrices"] == {
+        f"blocks.0.{n}.weight" for n in ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
+    }
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -52,7 +52,9 @@ def test_linear_falls_along_a_line_from_the_peak():
 
 
 def test_inverse_sqrt_halves_when_the_steps_quadruple():
-    assert [inverse_sqrt(step, warmup=100, total=9_000) for step in (50, 100, 400, 1_600)] == pytest.approx([0.5, 1, 0.5, 0.25])
+    assert [inverse_sqrt(step, warmup=100, total=9_000) for step in (50, 100, 400, 1_600)] == pytest.approx(
+        [0.5, 1, 0.5, 0.25]
+    )
 
 
 @pytest.mark.parametrize(("options", "message"), [

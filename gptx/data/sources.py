@@ -131,13 +131,17 @@ def texts(root: Path, paths: Iterable[Path]) -> tuple[list[TextFile], list[str]]
 
 
 def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
-    """Yield every file below `root` that is not hidden, nor in a folder that is hidden or named in `without`."""
+    """Yield every file below `root` that is not hidden, nor in a folder that is, is a run's, or is named in `without`."""
 
     def fail(error: OSError) -> None:
         raise error
 
     for folder, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [name for name in folders if name not in without and not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in without and not name.startswith(".") and not Path(folder, name, "run.json").exists()
+        ]
         visible = (Path(folder, name) for name in names if not name.startswith("."))
         yield from (path for path in visible if path.is_file())
 

@@ -28,6 +28,8 @@ class Console:
     file: IO[str] | None = None
 
     def __init__(self, *, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"log.console.every={every}: at least 1 update")
         self.every = every
 
     def open(self, run: Run) -> None:

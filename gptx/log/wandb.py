@@ -36,6 +36,8 @@ class Wandb:
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode={mode} is none of {', '.join(MODES)}")
+        if every < 1:
+            raise ValueError(f"log.wandb.every={every}: at least 1 update")
         self.project, self.entity, self.mode, self.every = project, entity, mode, every
         self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
 

@@ -26,6 +26,10 @@ class GPT(nn.Module):
         vocab_multiple: int = 64,
     ):
         super().__init__()
+        sizes = {"context": context, "width": width, "depth": depth, "vocab_multiple": vocab_multiple}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"model.{name}={size}: at least 1")
         refuse_uneven(width, heads)
         self.vocab_size, self.context = vocab_size, context
         rows = -(-vocab_size // vocab_multiple) * vocab_multiple
