@@ -23,7 +23,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_arithmetic_and_what_wo
 
 
 def test_a_negative_batch_is_refused_with_what_works():
-    with pytest.raises(ValueError, match="batch.tokens=-512 .* the nearest that work: 128$"):
+    with pytest.raises(ValueError, match=r"batch.tokens=-512 .* the nearest that work: 128$"):
         Batch(tokens=-512, micro=4).split(32, 1)
 
 

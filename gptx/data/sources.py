@@ -131,7 +131,7 @@ def texts(root: Path, paths: Iterable[Path]) -> tuple[list[TextFile], list[str]]
 
 
 def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
-    """Yield every file below `root` that is not hidden, nor in a folder that is, is a run's, or is named in `without`."""
+    """Yield every file below `root` that is not hidden, nor in a folder that is, is a run's or named in `without`."""
 
     def fail(error: OSError) -> None:
         raise error
