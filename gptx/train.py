@@ -306,6 +306,9 @@ def options_first(words: list[str]) -> list[str]:
 def main() -> None:
     """The command: every mistake is one line on stderr and exit code 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
+    # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
+    # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     sys.argv[1:] = options_first(sys.argv[1:])
     try:
