@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import platform
 import resource
 import statistics
@@ -91,6 +92,7 @@ def bench(
     shapes, settings = chosen("shape", shape, SHAPES), chosen("setting", setting, SETTINGS)
     if repeats < 1:
         raise ValueError(f"repeats={repeats} must be at least 1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of both sides, as gptx.train sets it
     torch.set_num_threads(threads or torch.get_num_threads())
     place = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
