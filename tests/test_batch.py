@@ -22,6 +22,20 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_arithmetic_and_what_wo
         Batch(tokens=500, micro=4).split(32, 1)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "context", "world", "expected"),
+    [(2048, 128, 1, (16, 1)), (2048, 1024, 1, (2, 1)), (491_520, 1024, 1, (16, 30)), (491_520, 1024, 8, (15, 4))],
+)
+def test_a_micro_batch_left_open_is_the_largest_that_divides_and_fits(tokens, context, world, expected):
+    assert Batch(tokens=tokens).split(context, world) == expected
+    assert expected[0] * expected[1] * context * world == tokens
+
+
+def test_a_batch_smaller_than_one_window_is_refused_when_the_micro_batch_is_open():
+    with pytest.raises(ValueError, match=r"1 x 1024 x 1 = 1024; the nearest that work: 1024$"):
+        Batch(tokens=500).split(1024, 1)
+
+
 def test_a_negative_batch_is_refused_with_what_works():
     with pytest.raises(ValueError, match=r"batch.tokens=-512 .* the nearest that work: 128$"):
         Batch(tokens=-512, micro=4).split(32, 1)
