@@ -30,7 +30,7 @@ class Checkpoints:
 
     def __call__(self, trainer) -> None:
         """Save if this update is one to save after. Raises OSError if the run ends here and cannot be saved."""
-        ends = trainer.step == trainer.steps or bool(trainer.stopped)
+        ends = trainer.finished or bool(trainer.stopped)
         if (ends or trainer.step % self.every == 0) and (failure := self.save(trainer)):
             if ends:
                 raise failure

@@ -17,6 +17,7 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
     from gptx import checkpoints
     from gptx.data.tokenizers import load_encoding
     from gptx.parallel import find
+    from gptx.trainer import copy
 
     if runs.read(folder) is None:
         raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
@@ -31,6 +32,7 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
         raise ValueError(f"run={folder}: no whole checkpoint in {keeper.folder}; let the run reach its first one")
     model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
     model.load_state_dict(state["model"])
+    copy(state["judged"] or [], model.parameters())
     return model.to(find(device)).eval(), encoding
 
 

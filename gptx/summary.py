@@ -93,8 +93,9 @@ def sample(trainer, length: int = 300) -> str:
     """Text that the model writes unprompted; drawn from a generator of its own."""
     encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(stream(trainer.seed, "sample"))
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])
-    tokens = generate(trainer.model, first, length=length, temperature=0.8, generator=generator)
-    return "".join(decode(encoding, tokens))
+    with trainer.evaluation():
+        tokens = generate(trainer.model, first, length=length, temperature=0.8, generator=generator)
+        return "".join(decode(encoding, tokens))
 
 
 def count(number: float) -> str:

@@ -94,7 +94,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("continues after update %d", trainer.step)
         with stopping(trainer):
             trainer.fit()
-        outcome = "interrupted" if trainer.step < trainer.steps else "finished"
+        outcome = "finished" if trainer.finished else "interrupted"
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise

@@ -4,6 +4,7 @@ import hashlib
 import math
 import random
 import time
+from contextlib import contextmanager
 
 import numpy
 import torch
@@ -16,7 +17,7 @@ class Trainer:
                  parallel, guard, checkpoints, steps: int, seed: int, observe=None, log=None):  # fmt: skip
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
-        self.observers, self.sinks = list((observe or {}).values()), list((log or {}).values())
+        self.observers, self.sinks = observe or {}, list((log or {}).values())
         self.steps, self.seed = steps, seed
         precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
@@ -32,20 +33,27 @@ class Trainer:
         self.step = 0  # updates made; the clock of every schedule
         self.cursor = 0  # sequences drawn by all processes; the position in the data
         self.asked = ""  # the signal that asked this process to stop
-        self.stopped = ""  # why the run ends before `steps`, if it does
+        self.stopped = ""  # the signal that ends this run of the process, on every process
+        self.ended = ""  # why an observer ends the run for good before `steps`, if one does
+        self.waited = 0.0  # seconds of the last update that were spent on reading data
         self.latest: dict = {}  # the last value of everything reported
 
     def fit(self) -> None:
         """Make updates until there are `steps` of them, or until someone asks to stop."""
-        for observer in self.observers:
+        for observer in self.observers.values():
             observer.attach(self)
-        while self.step < self.steps and not self.stopped:
+        while not self.finished and not self.stopped:
             started = time.perf_counter()
             lr = self.set_learning_rate()
             loss, grad_norm = self.accumulate_gradients()
             self.update(skip=self.guard(loss, grad_norm) == "skip")
             self.report(loss, grad_norm, lr, seconds=time.perf_counter() - started)
             self.checkpoints(self)
+
+    @property
+    def finished(self) -> bool:
+        """True after the last update."""
+        return self.step >= self.steps or bool(self.ended)
 
     def set_learning_rate(self) -> float:
         """Give every parameter group its rate for the update that comes, counted from 1."""
@@ -57,9 +65,11 @@ class Trainer:
     def accumulate_gradients(self) -> tuple[float, float]:
         """Run the micro-batches of one update; return the mean loss of all of them and the norm before clipping."""
         device, total = self.parallel.device, torch.zeros((), device=self.parallel.device)
+        self.waited = 0.0
         for i in range(self.accumulation):
-            share = i * self.parallel.world_size + self.parallel.rank
+            share, asked = i * self.parallel.world_size + self.parallel.rank, time.perf_counter()
             batch = self.data(self.cursor + share * self.micro_batch, self.micro_batch).to(device)
+            self.waited += time.perf_counter() - asked
             with self.parallel.sync(self.network, last=i == self.accumulation - 1):
                 with self.precision.autocast(device):
                     loss = self.objective(self.network, batch) / self.accumulation
@@ -90,8 +100,8 @@ class Trainer:
             "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
             "train/tokens": self.step * self.batch.tokens, "train/tokens_per_second": self.batch.tokens / seconds,
         }  # fmt: skip
-        for observer in self.observers:
-            if self.step % observer.every == 0 or self.step == self.steps:
+        for observer in self.observers.values():
+            if self.step % observer.every == 0 or self.finished:
                 scalars |= observer(self)
         self.latest |= scalars
         if self.parallel.rank == 0:
@@ -102,19 +112,44 @@ class Trainer:
         """Ask the run to end after the next update; from a signal handler, at any instant."""
         self.asked = reason
 
+    @contextmanager
+    def evaluation(self, weights=None):
+        """The model as it is to be judged: without dropout, with `weights` (tensors in the order of its parameters)
+        or those that the optimizer says to judge. Afterwards everything is as before, to the bit."""
+        judged = weights if weights is not None else self.judged_weights()
+        parameters = list(self.model.parameters())
+        kept = [p.detach().clone() for p in parameters] if judged else []
+        copy(judged or [], parameters)
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train()
+            copy(kept, parameters)
+
+    def judged_weights(self) -> list[torch.Tensor] | None:
+        """The weights to validate and sample, from an optimizer that trains others: its `judged(parameters)`."""
+        judged = getattr(self.optimizer, "judged", None)
+        return judged(self.model.parameters()) if judged else None
+
     def state_dict(self) -> dict:
         """All that the next update depends on; plain values and tensors only."""
         return {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor, "latest": self.latest,
-            "rng": self.parallel.gather(rng_state(self.parallel.device)),
+            "ended": self.ended, "rng": self.parallel.gather(rng_state(self.parallel.device)),
+            "judged": self.judged_weights(), "observers": {k: o.state_dict() for k, o in self.observers.items()},
         }  # fmt: skip
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`, on any number of processes."""
         for name in ("model", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.cursor, self.latest = state["step"], state["cursor"], state["latest"]
+        for name, observer in self.observers.items():
+            if name in state["observers"]:
+                observer.load_state_dict(state["observers"][name])
+        self.step, self.cursor = state["step"], state["cursor"]
+        self.latest, self.ended = state["latest"], state["ended"]
         if self.parallel.rank < len(state["rng"]):
             set_rng_state(state["rng"][self.parallel.rank], self.parallel.device)
 
@@ -129,6 +164,13 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
+
+
+@torch.no_grad()
+def copy(values, parameters) -> None:
+    """Write tensors into parameters, in order."""
+    for value, parameter in zip(values, parameters, strict=False):
+        parameter.copy_(value)
 
 
 def perplexity(loss: float) -> float:

@@ -79,7 +79,7 @@ def test_recompute_gives_the_same_gradients_as_store(build):
 
 
 def test_validation_does_not_depend_on_the_micro_batch(build):
-    found = [build("batch.tokens=512", f"batch.micro={m}").observers[0] for m in (1, 16)]
+    found = [build("batch.tokens=512", f"batch.micro={m}").observers["validation"] for m in (1, 16)]
     values = []
     for micro, observer in zip((1, 16), found, strict=True):
         trainer = build("batch.tokens=512", f"batch.micro={micro}")
@@ -90,7 +90,7 @@ def test_validation_does_not_depend_on_the_micro_batch(build):
 
 def test_validation_is_the_mean_over_the_windows_one_by_one_and_leaves_dropout_on(build):
     trainer = build("model.dropout=0.3")
-    observer = trainer.observers[0]
+    observer = trainer.observers["validation"]
     observer.attach(trainer)
     found = observer(trainer)
     assert trainer.model.training

@@ -17,5 +17,12 @@ class Observer:
     def attach(self, trainer) -> None:
         """Called once, before the first update of the process."""
 
+    def state_dict(self) -> dict:
+        """What the observer must remember over a resume; plain values and tensors only."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up what `state_dict` gave."""
+
     def __call__(self, trainer) -> dict:
         raise NotImplementedError

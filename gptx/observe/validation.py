@@ -24,21 +24,20 @@ class Validation(Observer):
         self.limit = windows
 
     @torch.no_grad()
-    def __call__(self, trainer) -> dict[str, float]:
+    def __call__(self, trainer, weights=None) -> dict[str, float]:
         device, world, rank = trainer.parallel.device, trainer.parallel.world_size, trainer.parallel.rank
         token_bytes = trainer.data.token_bytes.to(device)
         totals = torch.zeros(3, dtype=torch.float64, device="cpu")  # nats, tokens, bytes
         rows = max(1, FORWARD_TOKENS // trainer.data.context)
         windows = min(self.limit or trainer.data.validation_windows, trainer.data.validation_windows)
-        trainer.model.eval()
-        for first in range(rank * rows, windows, world * rows):
-            batch = trainer.data.validation(first, min(rows, windows - first)).to(device)
-            with trainer.precision.autocast(device):
-                logits = trainer.model(batch.inputs)  # (B, T, V)
-            nats = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="sum")
-            counts = nats, torch.tensor(batch.targets.numel()), token_bytes[batch.targets].sum()
-            totals += torch.tensor([float(count) for count in counts], dtype=torch.float64)
-        trainer.model.train()
+        with trainer.evaluation(weights):
+            for first in range(rank * rows, windows, world * rows):
+                batch = trainer.data.validation(first, min(rows, windows - first)).to(device)
+                with trainer.precision.autocast(device):
+                    logits = trainer.model(batch.inputs)  # (B, T, V)
+                nats = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="sum")
+                counts = nats, torch.tensor(batch.targets.numel()), token_bytes[batch.targets].sum()
+                totals += torch.tensor([float(count) for count in counts], dtype=torch.float64)
         nats, tokens, size = trainer.parallel.sum(totals.to(device) if device.type == "cuda" else totals).tolist()
         loss = nats / tokens
         return {
