@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gptx.check import ConfigError, build, check, refusal
+from gptx.check import ConfigError, build, check, find, refusal
 from gptx.rank import world_size
 from gptx.runs import key
 
@@ -98,6 +98,21 @@ def examine(job: DictConfig, world: int) -> None:
                 trial()
         except (ValueError, TypeError) as error:
             raise refusal(group, error) from None
+    refuse_fall(job)
+
+
+def refuse_fall(job: DictConfig) -> None:
+    """Raise ConfigError for a schedule that cools down under an optimizer that averages its weights instead."""
+    optimizer = find(str(job.optim._target_), "optim")
+    if getattr(optimizer, "rate_falls", True):
+        return
+    curve = build(job.schedule)
+    rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]
+    if min(rates[i] - rates[i - 1] for i in range(1, 20)) < 0:
+        raise ConfigError(
+            f"schedule={job.schedule._target_.rpartition('.')[2]}: its rate falls, and {optimizer.__name__} averages "
+            "its weights in place of a cool-down; use schedule=warmup or constant"
+        )
 
 
 def one_line(error: Exception) -> str:

@@ -13,8 +13,9 @@ import torch
 class Trainer:
     """One model, one optimizer, one clock. Its arguments are the config groups, by name."""
 
-    def __init__(self, *, model, data, objective, optim, decay, schedule, clip, batch, precision, memory, compile,
-                 parallel, guard, checkpoints, steps: int, seed: int, observe=None, log=None):  # fmt: skip
+    def __init__(self, *, model, parametrization, data, objective, optim, decay, schedule, clip, batch,
+                 precision, memory, compile, parallel, guard, checkpoints, steps: int, seed: int,
+                 observe=None, log=None):  # fmt: skip
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
         self.observers, self.sinks = observe or {}, list((log or {}).values())
@@ -24,10 +25,12 @@ class Trainer:
 
         seed_all(stream(seed, "weights"))
         self.model = model(vocab_size=data.vocab_size).to(parallel.device)  # owns the weights
+        groups = decay(self.model)
+        factors = parametrization(self.model, groups)
         self.network = parallel.wrap(compile(memory(self.model)))  # what runs
-        self.optimizer = optim(decay(self.model))
+        self.optimizer = optim(groups)
         self.scaler = precision.scaler(parallel.device)
-        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.peaks = [g["lr"] * factor for g, factor in zip(self.optimizer.param_groups, factors, strict=True)]
         seed_all(stream(seed, "dropout", parallel.rank))
 
         self.step = 0  # updates made; the clock of every schedule

@@ -206,7 +206,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     ("words", "message"),
     [
         (["optim.lrr=1"], "config error: optim.lrr: no such key; did you mean 'optim.lr'"),
-        (["+optim.lrr=1"], "config error: optim.lrr: torch.optim.AdamW has no 'lrr'; did you mean 'lr'"),
+        (["+optim.lrr=1"], "config error: optim.lrr: gptx.optim.adam.adam has no 'lrr'; did you mean 'lr'"),
         (["schedule=cosin"], "config error: schedule=cosin: no such option; did you mean 'cosine'"),
         (["optim=null"], "config error: .*"),
         (["steps=many"], "config error: steps: 'many' is not a length"),
@@ -282,7 +282,7 @@ def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
     began = time.monotonic()
     page = command("gptx.train", "--help", tiny=False)
     seconds = time.monotonic() - began
-    for said in ("--multirun schedule=constant,warmup,cosine", "optim: adam_l2, adamw, adamw_scratch, lion, sgd", "schedule: constant, cosine, cosine_no_warmup, inverse_sqrt, linear, warmup, wsd",
+    for said in ("--multirun schedule=constant,warmup,cosine", "optim: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd", "schedule: constant, cosine, cosine_no_warmup, inverse_sqrt, linear, warmup, wsd",
                  "experiment: shakespeare_char", "lr: 0.003"):  # fmt: skip
         assert said in page.stdout, page.stdout
     assert seconds < 20  # a hang, not a speed: bench measures speed
