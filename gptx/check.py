@@ -10,7 +10,6 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -27,16 +26,11 @@ class ConfigError(Exception):
     """A mistake of the user's, told in one line that names the key."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The root keys that are no ingredient: where a run is kept and where it computes, never what."""
-
-    name: str
-    device: str
-    threads: int | None
-    deterministic: bool
-    overwrite: bool
-    allow_targets: list[str]
+# The root keys that are no ingredient: where a run is kept and where it computes or begins, never what.
+SETTINGS: dict[str, typing.Any] = {
+    "name": str, "device": str, "threads": int | None, "deterministic": bool, "overwrite": bool,
+    "allow_targets": list[str], "from": str | None,
+}  # fmt: skip
 
 
 def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
@@ -45,21 +39,20 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
     `allow` names packages whose classes may be built: give `cfg.allow_targets` for a config the user runs, and
     never for one that was read from a file of somebody else.
     """
-    settings: dict[str, typing.Any] = {field.name: field.type for field in fields(Settings)}
-    for key, hint in (settings | {"seed": int, "steps": Length}).items():  # before PyTorch is imported
+    for key, hint in (SETTINGS | {"seed": int, "steps": Length}).items():  # before PyTorch is imported
         if key not in cfg:
             raise ConfigError(f"{key}: required and not set")
         convert(cfg, key, key, hint, cfg)
     check_settings(cfg)
     trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED)).parameters
-    known = [*trainer, *settings]
+    known = [*trainer, *SETTINGS]
     for given in map(str, cfg):
         if given not in known:
             raise ConfigError(f"{given}: no such key{nearest(given, known)}")
     for key in known:
         if key not in cfg and trainer[key].default is inspect.Parameter.empty:
             raise ConfigError(f"{key}: required and not set")
-    for group in (name for name in known if name not in settings and name not in ("steps", "seed")):
+    for group in (name for name in known if name not in SETTINGS and name not in ("steps", "seed")):
         node = value(cfg, group, group) if group in cfg else None
         several = trainer[group].default is None  # observe and log: any number of objects, by name
         for path, child in children(node, group) if several and isinstance(node, DictConfig) else [(group, node)]:
@@ -261,8 +254,7 @@ def trainer(cfg: DictConfig):
     """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values."""
     from gptx.trainer import Trainer
 
-    settings = {field.name for field in fields(Settings)}
-    arguments = {str(key): build(cfg[key]) for key in cfg if key not in settings}
+    arguments = {str(key): build(cfg[key]) for key in cfg if key not in SETTINGS}
     try:
         return Trainer(**arguments)
     except (ValueError, TypeError) as error:  # what a partial was given is judged when it is called

@@ -1,22 +1,28 @@
-"""Number formats. Weights, moments, gradients and the loss stay in fp32 in every mode."""
+"""Number formats. Moments and the loss stay in fp32 in every mode; weights and gradients too, but for pure bf16."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`compute` is the type of the large operations of the forward and backward pass: fp32, bf16, fp16 or auto.
+    """`compute` is the type of the large operations of the forward and backward pass: fp32, bf16, fp16, fp8 or auto.
 
-    auto is bf16 on a CUDA device that has it, else fp32. `tf32` lets fp32 products run in TensorFloat-32.
+    auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, beside bf16.
+    `tf32` lets fp32 products run in TensorFloat-32. With `weights` in bf16 there is no fp32 copy of them: each update
+    is computed in fp32 and its result rounded, to the nearest or stochastically.
     """
 
     compute: str
     tf32: bool = False
+    weights: Literal["fp32", "bf16"] = "fp32"
+    rounding: Literal["stochastic", "nearest"] = "stochastic"
 
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
@@ -30,6 +36,8 @@ class Precision:
             )
         if self.tf32 and not (device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
             raise ValueError(f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0; on {device.type} use fp32")
+        if self.compute == "fp8" and not (device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 9)):
+            raise ValueError(f"precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on {device.type} use bf16")
         return DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
@@ -39,8 +47,18 @@ class Precision:
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
         """Context in which large operations run in the chosen type."""
-        dtype = self.on(device)
-        return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+        dtype = torch.bfloat16 if self.compute == "fp8" else self.on(device)
+        return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32 and self.weights == "fp32")
+
+    def convert(self, model: nn.Module) -> nn.Module:
+        """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
+        if self.compute == "fp8":
+            return with_fp8_products(model)
+        return model.bfloat16() if self.weights == "bf16" else model
+
+    def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
+        """The optimizer of these parameter groups."""
+        return optim(groups) if self.weights == "fp32" else updated_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Loss scaler: at work in fp16, whose smallest gradients would else become zero; elsewhere it does nothing."""
@@ -50,3 +68,55 @@ class Precision:
 def has_bf16() -> bool:
     """True where the GPU computes in bfloat16 and does not imitate it."""
     return torch.cuda.get_device_capability() >= (8, 0)
+
+
+def with_fp8_products(model: nn.Module) -> nn.Module:
+    """Linear layers whose sizes are multiples of 16 multiply in fp8, scaled by tensor (arXiv:2209.05433; torchao)."""
+    try:
+        from torchao.float8 import convert_to_float8_training
+    except ImportError as error:
+        raise ValueError("precision=fp8 needs the package torchao: pip install 'gptx[fp8]'") from error
+
+    def fits(module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.Linear) and not (module.in_features % 16 or module.out_features % 16)
+
+    return convert_to_float8_training(model, module_filter_fn=fits)
+
+
+def updated_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
+    """An optimizer over fp32 stand-ins of the parameters, which exist during an update only.
+
+    The noise of a stochastic rounding is a function of the number of the update, so that processes agree and a
+    resumed run repeats it. Raises ValueError for an optimizer that is judged by other weights than it trains.
+    """
+    pairs = [[(p, nn.Parameter(p.detach().float())) for p in group["params"]] for group in groups]
+    optimizer = optim([group | {"params": [q for _, q in pair]} for group, pair in zip(groups, pairs, strict=True)])
+    if hasattr(optimizer, "judged"):
+        raise ValueError(f"precision=bf16_pure keeps no average of the weights, which {type(optimizer).__name__} needs")
+    optimizer.param_groups[0].setdefault("rounded", 0)
+    every = [both for pair in pairs for both in pair]
+
+    def fill(optimizer, *_) -> None:
+        for p, stand_in in every:
+            stand_in.data = p.detach().float()
+            stand_in.grad = None if p.grad is None else p.grad.float()
+
+    @torch.no_grad()
+    def empty(optimizer, *_) -> None:
+        optimizer.param_groups[0]["rounded"] += 1
+        for i, (p, stand_in) in enumerate(every):
+            noise = torch.Generator(p.device).manual_seed(optimizer.param_groups[0]["rounded"] << 20 | i)
+            p.copy_(stand_in if rounding == "nearest" else stochastically_rounded(stand_in, noise))
+            stand_in.data, stand_in.grad = stand_in.new_empty(0), None
+
+    optimizer.register_step_pre_hook(fill)
+    optimizer.register_step_post_hook(empty)
+    return optimizer
+
+
+def stochastically_rounded(value: Tensor, noise: torch.Generator) -> Tensor:
+    """fp32 values as one of their two neighbours in bf16, up as often as they lie above: right in the mean."""
+    bits = value.view(torch.int32)
+    lower = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=noise)
+    rounded = ((bits + lower) & -(1 << 16)).view(torch.float32)
+    return torch.where(value.isfinite(), rounded, value).bfloat16()

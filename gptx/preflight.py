@@ -87,8 +87,9 @@ def examine(job: DictConfig, world: int) -> None:
     check(job, allow=job.get("allow_targets") or ())
     import torch
 
+    context = job.data.context
     trials = {
-        "batch": lambda: build(job.batch).split(job.data.context, world),
+        "batch": lambda: (batch := build(job.batch)).split(context, world) and batch.context_at(1, context),
         "schedule": lambda: build(job.schedule)(1),
         "model": lambda: build(job.model)(vocab_size=256),
     }
@@ -99,6 +100,11 @@ def examine(job: DictConfig, world: int) -> None:
         except (ValueError, TypeError) as error:
             raise refusal(group, error) from None
     refuse_fall(job)
+    if job["from"] is not None and not (Path(job["from"]) / "state.pt").is_file():
+        raise ConfigError(
+            f"from={job['from']}: no checkpoint there (state.pt); one is a folder such as "
+            "runs/default/base/checkpoints/step_00001000"
+        )
 
 
 def refuse_fall(job: DictConfig) -> None:

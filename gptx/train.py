@@ -67,6 +67,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
         trainer.parallel.gather(None)
     trainer.checkpoints.place(folder)
     resumed = trainer.checkpoints.restore(trainer)
+    branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = [str(override) for override in chosen.overrides.task]
@@ -92,6 +93,8 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("%s", line)
         if resumed:
             log.info("continues after update %d", trainer.step)
+        if branched:
+            log.info("%s", branched)
         with stopping(trainer):
             trainer.fit()
         outcome = "finished" if trainer.finished else "interrupted"
@@ -109,6 +112,30 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     for line in summary.end(trainer, show(folder), spell(trainer.latest), time.perf_counter() - started):
         log.info("%s", line)
     return trainer.latest.get("validation/loss", math.nan)
+
+
+def branch(trainer, origin: Path, config: dict) -> str:
+    """Take up the state of another run's checkpoint; say where the new recipe leaves the old one.
+
+    Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
+    """
+    from gptx.checkpoints import load
+
+    try:
+        state, record = load(origin), runs.read(origin.parent.parent)
+    except ValueError as error:
+        raise ConfigError(f"from={origin}: {error}") from None
+    if state["step"] >= trainer.steps:
+        raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
+    found = runs.differences((record or {}).get("recipe", {}), runs.recipe(config)) if record else []
+    told = [line for line in found if not line.startswith("from ")]
+    kept = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")
+    refused = [line for line in told if line.startswith(kept) and not line.startswith("optim.lr ")]
+    if refused:
+        raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
+    trainer.load_state_dict(state | {"ended": ""})
+    keys = ", ".join(line.split()[0] for line in told)
+    return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
 
 
 def record_start(trainer, run: Run) -> None:
@@ -239,7 +266,7 @@ def job(cfg: DictConfig) -> float:
         return train(cfg, folder)
     except Exception as error:
         note_failure(folder, error)
-        if HydraConfig.get().mode == RunMode.RUN and isinstance(error, ConfigError | OSError):
+        if HydraConfig.get().mode == RunMode.RUN and isinstance(error, ConfigError | OSError | MemoryError):
             raise SystemExit(complaint(error)) from None
         if not preflight.cells:
             raise
@@ -303,6 +330,12 @@ def options_first(words: list[str]) -> list[str]:
     return options + overrides
 
 
+def quoted(word: str) -> str:
+    """from=FOLDER with quotes around a folder that is there: names of runs have signs that mean something to Hydra."""
+    name, _, folder = word.partition("=")
+    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).is_dir() else word
+
+
 def main() -> None:
     """The command: every mistake is one line on stderr and exit code 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
@@ -310,7 +343,7 @@ def main() -> None:
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
-    sys.argv[1:] = options_first(sys.argv[1:])
+    sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
     try:
         job()
     except KeyboardInterrupt:

@@ -1,13 +1,17 @@
 """The training loop. Every ingredient is handed to it; it imports none of them."""
 
 import hashlib
+import logging
 import math
 import random
 import time
+import traceback
 from contextlib import contextmanager
 
 import numpy
 import torch
+
+log = logging.getLogger("gptx.trainer")
 
 
 class Trainer:
@@ -24,11 +28,11 @@ class Trainer:
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
 
         seed_all(stream(seed, "weights"))
-        self.model = model(vocab_size=data.vocab_size).to(parallel.device)  # owns the weights
+        self.model = precision.convert(model(vocab_size=data.vocab_size).to(parallel.device))  # owns the weights
         groups = decay(self.model)
         factors = parametrization(self.model, groups)
         self.network = parallel.wrap(compile(memory(self.model)))  # what runs
-        self.optimizer = optim(groups)
+        self.optimizer = precision.optimizer(optim, groups)
         self.scaler = precision.scaler(parallel.device)
         self.peaks = [g["lr"] * factor for g, factor in zip(self.optimizer.param_groups, factors, strict=True)]
         seed_all(stream(seed, "dropout", parallel.rank))
@@ -41,6 +45,11 @@ class Trainer:
         self.waited = 0.0  # seconds of the last update that were spent on reading data
         self.latest: dict = {}  # the last value of everything reported
 
+    @property
+    def finished(self) -> bool:
+        """True after the last update."""
+        return self.step >= self.steps or bool(self.ended)
+
     def fit(self) -> None:
         """Make updates until there are `steps` of them, or until someone asks to stop."""
         for observer in self.observers.values():
@@ -48,19 +57,19 @@ class Trainer:
         while not self.finished and not self.stopped:
             started = time.perf_counter()
             lr = self.set_learning_rate()
-            loss, grad_norm = self.accumulate_gradients()
+            try:
+                loss, grad_norm = self.accumulate_gradients()
+            except torch.OutOfMemoryError as error:
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
+                self.shrink()
+                continue
             self.update(skip=self.guard(loss, grad_norm) == "skip")
             self.report(loss, grad_norm, lr, seconds=time.perf_counter() - started)
             self.checkpoints(self)
 
-    @property
-    def finished(self) -> bool:
-        """True after the last update."""
-        return self.step >= self.steps or bool(self.ended)
-
     def set_learning_rate(self) -> float:
         """Give every parameter group its rate for the update that comes, counted from 1."""
-        factor = self.schedule(self.step + 1)
+        factor = self.schedule(self.step + 1) * self.batch.rate(self.step + 1)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         return self.optimizer.param_groups[0]["lr"]
@@ -68,40 +77,41 @@ class Trainer:
     def accumulate_gradients(self) -> tuple[float, float]:
         """Run the micro-batches of one update; return the mean loss of all of them and the norm before clipping."""
         device, total = self.parallel.device, torch.zeros((), device=self.parallel.device)
-        self.waited = 0.0
-        for i in range(self.accumulation):
-            share, asked = i * self.parallel.world_size + self.parallel.rank, time.perf_counter()
-            batch = self.data(self.cursor + share * self.micro_batch, self.micro_batch).to(device)
+        context, world = self.data.context, self.parallel.world_size
+        micro, accumulation = self.micro_batch, self.accumulation = self.batch.split(context, world, self.step + 1)
+        length, self.waited = self.batch.context_at(self.step + 1, context), 0.0
+        for i in range(accumulation):
+            share, asked = i * world + self.parallel.rank, time.perf_counter()
+            batch = self.data(self.cursor + share * micro, micro).cut(length).to(device)
             self.waited += time.perf_counter() - asked
-            with self.parallel.sync(self.network, last=i == self.accumulation - 1):
+            with self.parallel.sync(self.network, last=i == accumulation - 1):
                 with self.precision.autocast(device):
-                    loss = self.objective(self.network, batch) / self.accumulation
+                    loss = self.objective(self.network, batch) / accumulation
                 self.scaler.scale(loss).backward()
             total += loss.detach()
-        self.cursor += self.accumulation * self.parallel.world_size * self.micro_batch
         self.scaler.unscale_(self.optimizer)
         grad_norm = self.clip(self.model.parameters())
         shared = self.parallel.sum(torch.stack([total, torch.full_like(total, bool(self.asked))]))
-        loss, asked, grad_norm = torch.stack(
-            [*shared, grad_norm]
-        ).tolist()  # the one time an update waits for the device
+        loss, asked, grad_norm = torch.stack([*shared, grad_norm.float()]).tolist()  # the one wait for the device
+        self.cursor += accumulation * world * micro
         if asked:
             self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
-        return loss / self.parallel.world_size, grad_norm
+        return loss / world, grad_norm
 
     def update(self, skip: bool) -> None:
         """Move the weights, unless the update is to be skipped."""
         if not skip:
             self.scaler.step(self.optimizer)
         self.scaler.update()  # also after a skip: it is what lowers an fp16 scale that overflowed
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         self.step += 1
 
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the update's numbers, and those of every observer that is due, to the sinks."""
+        tokens = self.batch.tokens_at(self.step)
         scalars = {
             "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
-            "train/tokens": self.step * self.batch.tokens, "train/tokens_per_second": self.batch.tokens / seconds,
+            "train/tokens": self.cursor * self.data.context, "train/tokens_per_second": tokens / seconds,
         }  # fmt: skip
         for observer in self.observers.values():
             if self.step % observer.every == 0 or self.finished:
@@ -110,6 +120,18 @@ class Trainer:
         if self.parallel.rank == 0:
             for sink in self.sinks:
                 sink(self.step, scalars)
+
+    def shrink(self) -> None:
+        """Halve the micro-batch, which is not part of the recipe, after an update that did not fit in memory."""
+        if self.micro_batch == 1 or self.parallel.world_size > 1:
+            raise MemoryError(
+                f"{self.micro_batch} sequences of {self.data.context} tokens do not fit in the memory of "
+                f"{self.parallel.device}: memory=recompute, a smaller batch.micro or a smaller model"
+            )
+        self.batch = self.batch.halved(self.micro_batch)
+        log.warning("out of memory with %d sequences at a time: batch.micro=%d", self.micro_batch, self.batch.micro)
+        self.model.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
 
     def stop(self, reason: str) -> None:
         """Ask the run to end after the next update; from a signal handler, at any instant."""

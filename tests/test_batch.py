@@ -46,6 +46,53 @@ def test_a_smaller_micro_batch_that_divides_is_proposed():
         Batch(tokens=64, micro=32).split(32, 1)
 
 
+def test_a_batch_that_grows_doubles_at_even_distances_and_is_full_after_them():
+    batch = Batch(tokens=4096, micro=8, doublings=2, growth=10)
+    assert [batch.tokens_at(step) for step in range(1, 13)] == [1024] * 5 + [2048] * 5 + [4096] * 2
+    for step in range(1, 13):
+        for world in (1, 2):
+            micro, accumulation = batch.split(128, world, step)
+            assert micro * accumulation * 128 * world == batch.tokens_at(step)
+            assert micro <= 8
+
+
+def test_sequences_that_lengthen_double_and_keep_the_tokens_of_an_update():
+    batch = Batch(tokens=4096, context_doublings=2, lengthening=10)
+    assert [batch.context_at(step, 128) for step in (1, 5, 6, 10, 11, 99)] == [32, 32, 64, 64, 128, 128]
+    assert {batch.tokens_at(step) for step in range(1, 20)} == {4096}
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("unscaled", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_rate_follows_the_batch_by_the_chosen_rule(rule, factor):
+    assert Batch(tokens=4096, rule=rule, tuned_at=1024).rate(1) == factor
+
+
+def test_a_growing_batch_takes_the_rate_of_its_present_size():
+    batch = Batch(tokens=4096, rule="sqrt", tuned_at=4096, doublings=2, growth=10)
+    assert [batch.rate(step) for step in (1, 6, 11)] == pytest.approx([0.5, 2**-0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rule": "sqrt"}, r"batch.rule=sqrt scales from batch.tuned_at=None: give the tokens"),
+        ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 updates"),
+        ({"doublings": -1, "growth": 5}, r"batch.doublings=-1"),
+        ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 updates"),
+    ],
+)
+def test_a_warmup_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Batch(tokens=4096, **settings)
+
+
+def test_a_first_batch_smaller_than_a_sequence_and_a_context_that_cannot_be_halved_are_refused():
+    with pytest.raises(ValueError, match=r"the first updates would have 64 tokens, not a multiple of .* = 128"):
+        Batch(tokens=4096, doublings=6, growth=10).split(128, 1)
+    with pytest.raises(ValueError, match=r"model.context=100 cannot be halved so often"):
+        Batch(tokens=4000, context_doublings=3, lengthening=10).context_at(1, 100)
+
+
 @pytest.mark.parametrize("length", [0.02, "2 percent", "abc", -3, True, None, "10M"])
 def test_a_length_that_could_mean_two_things_is_refused_with_the_forms(length):
     with pytest.raises(ValueError, match=r"500.*2%.*10Mtok"):

@@ -14,6 +14,7 @@ ELSEWHERE = {
     "data=stdlib",
     "data=shakespeare",
     "precision=tf32",
+    "precision=fp8",
     "log=wandb",
 }  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
@@ -111,7 +112,14 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["device=cuda:77"], "device=cuda:77 is not there"),
         (["device=toaster"], "device=toaster is not there; this machine has cpu"),
         (["precision=tf32"], "precision=tf32 needs an NVIDIA GPU"),
-        (["precision.compute=int8"], "precision.compute=int8 is unknown; one of fp32, bf16, fp16, auto"),
+        (["precision=fp8"], "precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on cpu use bf16"),
+        (["precision=bf16_pure", "optim=schedule_free", "schedule=constant"], "bf16_pure keeps no average"),
+        (["batch=growing", "batch.rule=cubic"], "batch.rule: 'cubic' is not a valid"),
+        (["batch.micro=some"], "batch.micro.*: 'some' is not a valid"),
+        (["from=nowhere"], "from=nowhere: no checkpoint there"),
+        (["parametrization.rates.head=-1"], "parametrization.rates.head=-1: a factor of the rate, 0"),
+        (["+parametrization.rates.heads=1"], "parametrization.rates.heads: no such group of parameters; all, matrices"),
+        (["precision.compute=int8"], "precision.compute=int8 is unknown; one of fp32, bf16, fp16, fp8, auto"),
         (["optim.lr=-1"], "Invalid learning rate"),
         (["checkpoints.keep=0"], "checkpoints.keep=0"),
         (["model.context=0"], "model.context=0: at least 1"),

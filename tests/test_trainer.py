@@ -177,3 +177,87 @@ def test_the_loop_waits_for_the_device_once_an_update(build, monkeypatch):
     trainer.fit()
     saved = [name for name in waits if name != "tolist"]
     assert waits.count("tolist") <= 3 + 2, (waits, saved)
+
+
+@pytest.mark.parametrize(
+    "words", [["batch.doublings=2", "batch.growth=4"], ["batch=short_first", "batch.lengthening=4"]]
+)
+def test_a_batch_warmup_reads_every_token_once_and_resumes_exactly(build, words):
+    words = [*words, "batch.tokens=256", "checkpoints.every=3", "model.dropout=0.1"]
+    seen = []
+
+    def watched(trainer):
+        data = trainer.data
+        trainer.data = Recorded(data, seen)
+        return trainer
+
+    whole = watched(build(*words))
+    whole.fit()
+    assert seen == list(range(whole.cursor))
+    assert whole.latest["train/tokens"] == whole.cursor * 32
+    first = build(*words, folder="two")
+    first.steps = 3
+    first.fit()
+    second = build(*words, folder="two")
+    second.checkpoints.restore(second)
+    second.fit()
+    assert second.latest["train/loss"] == whole.latest["train/loss"]
+    for p, q in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+class Recorded:
+    """A corpus that notes which sequences are asked for."""
+
+    def __init__(self, data, seen):
+        self.data, self.seen = data, seen
+
+    def __call__(self, first, count):
+        self.seen += range(first, first + count)
+        return self.data(first, count)
+
+    def __getattr__(self, name):
+        return getattr(self.data, name)
+
+
+def test_short_sequences_come_first_and_hold_the_same_tokens(build):
+    trainer = build("batch=short_first", "batch.lengthening=4", "steps=6")
+    shapes, objective = [], trainer.objective
+
+    def watched(network, batch):
+        shapes.append((tuple(batch.inputs.shape), tuple(batch.targets.shape)))
+        return objective(network, batch)
+
+    trainer.objective = watched
+    trainer.fit()
+    lengths = [inputs[1] for inputs, _ in shapes[::2]]
+    assert lengths == [8, 8, 16, 16, 32, 32]
+    assert all(inputs == targets and inputs[0] * inputs[1] == 128 for inputs, targets in shapes)
+
+
+def test_a_micro_batch_that_does_not_fit_in_memory_is_halved_and_the_recipe_is_the_same(build):
+    words = ["batch.tokens=512", "batch.micro=16"]
+    roomy, tight = build(*words), build(*words)
+    objective = tight.objective
+
+    def cramped(network, batch):
+        if len(batch.inputs) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return objective(network, batch)
+
+    tight.objective = cramped
+    for trainer in (roomy, tight):
+        trainer.fit()
+    assert (tight.micro_batch, tight.accumulation, tight.cursor) == (4, 4, roomy.cursor)
+    assert tight.latest["train/loss"] == pytest.approx(roomy.latest["train/loss"], rel=1e-5)
+
+
+def test_a_single_sequence_that_does_not_fit_is_told_in_one_line(build):
+    trainer = build("batch.micro=2")
+
+    def hopeless(network, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer.objective = hopeless
+    with pytest.raises(MemoryError, match=r"1 sequences of 32 tokens do not fit .* memory=recompute"):
+        trainer.fit()

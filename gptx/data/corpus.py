@@ -20,6 +20,10 @@ class TokenBatch(NamedTuple):
     inputs: Tensor  # (B, T)
     targets: Tensor  # (B, T)
 
+    def cut(self, length: int) -> "TokenBatch":
+        """The same tokens in sequences of `length`, which divides T: (B * T / length, length)."""
+        return TokenBatch(*(tensor.reshape(-1, length) for tensor in self))
+
     def to(self, device: torch.device | str) -> "TokenBatch":
         """Copy to `device`, towards CUDA from pinned memory without waiting for it."""
         if torch.device(device).type == "cuda":

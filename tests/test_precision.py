@@ -1,0 +1,102 @@
+"""Number formats: what is held and what is rounded."""
+
+import pytest
+import torch
+
+from gptx import precision
+
+
+def test_stochastic_rounding_is_right_in_the_mean_and_takes_a_neighbour():
+    value = torch.full((200_000,), 1 + 2**-10)  # an eighth of the way from 1 to the next bf16, 1 + 2^-7
+    rounded = precision.stochastically_rounded(value, torch.Generator().manual_seed(0)).float()
+    assert set(rounded.tolist()) == {1.0, 1 + 2**-7}
+    assert rounded.double().mean().item() == pytest.approx(1 + 2**-10, abs=5 * 2**-7 * (0.109 / 200_000) ** 0.5)
+
+
+def test_stochastic_rounding_keeps_what_bf16_holds_and_what_is_not_finite():
+    held = torch.tensor([0.0, -0.0, 1.0, -2.5, float("inf"), -float("inf"), float("nan"), 2.0**-126])
+    for seed in range(20):
+        rounded = precision.stochastically_rounded(held, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(rounded.float(), held, rtol=0, atol=0, equal_nan=True)
+
+
+def test_negative_values_are_rounded_as_their_positive_ones():
+    value = torch.linspace(0.1, 3, 1000)
+    up, down = (precision.stochastically_rounded(v, torch.Generator().manual_seed(1)) for v in (value, -value))
+    assert torch.equal(up, -down)
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+def test_pure_bf16_holds_weights_and_gradients_in_bf16_and_moments_in_fp32(build, rounding):
+    trainer = build("precision=bf16_pure", f"precision.rounding={rounding}")
+    seen = []
+    trainer.optimizer.register_step_pre_hook(lambda *_: seen.extend(p.grad.dtype for p in trainer.model.parameters()))
+    trainer.fit()
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.bfloat16}
+    moments = [v for state in trainer.optimizer.state.values() for v in state.values() if v.ndim]
+    assert moments
+    assert {v.dtype for v in moments} == {torch.float32}
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert sum(p.numel() for p in held) == 0  # no fp32 copy outlives an update
+
+
+def test_nearest_rounding_loses_small_updates_that_stochastic_rounding_keeps_in_the_mean():
+    def moved(rounding):
+        p = torch.nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
+        optimizer = precision.updated_in_fp32(
+            lambda groups: torch.optim.SGD(groups, lr=1e-4), [{"params": [p]}], rounding
+        )
+        for _ in range(100):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+        return 1 - p.detach().double().mean().item()
+
+    assert moved("nearest") == 0
+    assert moved("stochastic") == pytest.approx(100 * 1e-4, rel=0.1)
+
+
+def test_a_pure_bf16_update_is_the_fp32_update_rounded():
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(6, 5).bfloat16())
+    expected = torch.nn.Parameter(p.detach().float())
+    ours = precision.updated_in_fp32(lambda groups: torch.optim.AdamW(groups, lr=0.01), [{"params": [p]}], "nearest")
+    theirs = torch.optim.AdamW([expected], lr=0.01)
+    for _ in range(4):
+        p.grad = torch.randn(6, 5).bfloat16()
+        expected.grad = p.grad.float()
+        ours.step()
+        theirs.step()
+        expected.data = expected.data.bfloat16().float()
+        torch.testing.assert_close(p.float(), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon", "lion"])
+def test_a_pure_bf16_run_resumes_bit_for_bit(build, optim):
+    words = ["precision=bf16_pure", f"optim={optim}", "checkpoints.every=3"]
+    whole, first, second = build(*words), build(*words, folder="two"), build(*words, folder="two")
+    whole.fit()
+    first.steps = 3
+    first.fit()
+    second.checkpoints.restore(second)
+    second.fit()
+    assert second.latest["train/loss"] == whole.latest["train/loss"]
+    for p, q in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_fp8_without_torchao_says_how_to_get_it(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torchao.float8", None)
+    with pytest.raises(ValueError, match=r"precision=fp8 needs the package torchao: pip install 'gptx\[fp8\]'"):
+        precision.with_fp8_products(torch.nn.Linear(16, 16))
+
+
+def test_fp8_replaces_the_linear_layers_whose_sizes_fit():
+    pytest.importorskip("torchao", reason="the extra fp8 is not installed")
+    model = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.Linear(16, 5))
+    weight = model[0].weight
+    converted = precision.with_fp8_products(model)
+    assert [type(layer).__name__ for layer in converted] == ["Float8Linear", "Linear"]
+    assert torch.equal(converted[0].weight, weight)
