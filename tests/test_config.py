@@ -9,7 +9,14 @@ from hydra.core.global_hydra import GlobalHydra
 from gptx import check, mistakes, paths, preflight, runs
 
 CONF = Path(paths.CONF)
-BIG = {"llama_124m", "gpt_10m", "gpt2_124m", "gpt2_350m", "gpt2_774m", "gpt2_1558m"}  # built in test_model on the meta device
+BIG = {
+    "llama_124m",
+    "gpt_10m",
+    "gpt2_124m",
+    "gpt2_350m",
+    "gpt2_774m",
+    "gpt2_1558m",
+}  # built in test_model on the meta device
 ELSEWHERE = {
     "data=stdlib",
     "data=shakespeare",

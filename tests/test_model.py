@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from gptx import check, paths
-from gptx.model.attention import Attention, attend, attend_by_products, rotated, rotations
+from gptx.model.attention import Attention, attend, attend_by_products, rotated, rotations, within
 from gptx.model.gpt import GPT, parameter_counts
 from gptx.model.mlp import MLP, SwiGLU, relu2
 
@@ -233,6 +233,66 @@ def test_a_scale_of_attention_is_as_good_as_larger_queries():
     with torch.no_grad():
         attention.qkv.weight[:32] *= 3
     torch.testing.assert_close(scaled, attention(x))
+
+
+def packed() -> tuple[torch.Tensor, list[slice]]:
+    """Two sequences of several documents each, the first one cut; token 64 is the end of text."""
+    tokens = torch.randint(64, (2, 16), generator=torch.Generator().manual_seed(3))
+    tokens[0, [4, 5, 11]] = tokens[1, 0] = 64
+    return tokens, [(0, slice(0, 4)), (0, slice(4, 5)), (0, slice(5, 11)), (0, slice(11, 16)), (1, slice(0, 16))]
+
+
+@pytest.mark.parametrize("changes", [{}, LLAMA | {"kv_heads": 2, "qk_norm": True}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_documents_packed_under_a_mask_are_documents_run_one_by_one(changes, dtype):
+    tokens, documents = packed()
+    model, alone = ours(mask="document", **changes), ours(mask="cross", **changes)
+    weights = torch.randn(2, 16, 65, generator=torch.Generator().manual_seed(4))
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        logits = model(tokens)
+        each = [(alone(tokens[row : row + 1, place]), weights[row : row + 1, place]) for row, place in documents]
+    exact = dtype == torch.float32
+    close = {"rtol": 1e-4, "atol": 1e-6} if exact else {"rtol": 0.05, "atol": 0.02}
+    for (row, place), (expected, _) in zip(documents, each, strict=True):
+        torch.testing.assert_close(logits[row : row + 1, place], expected, **close)
+    (logits * weights).sum().backward()
+    sum((found * weight).sum() for found, weight in each).backward()
+    for (name, a), b in zip(model.named_parameters(), alone.parameters(), strict=True):
+        error = (a.grad - b.grad).norm() / b.grad.norm().clamp(min=1e-9)
+        assert error < (1e-5 if exact else 0.03), name
+
+
+@pytest.mark.parametrize("changes", [{}, LLAMA])
+def test_without_an_end_of_text_the_document_mask_changes_nothing(changes):
+    tokens = sequences() % 64
+    torch.testing.assert_close(ours(mask="document", **changes)(tokens), ours(**changes)(tokens))
+
+
+def test_flexattention_sees_what_the_boolean_mask_sees(monkeypatch):
+    starts = torch.tensor([[0] * 5 + [5] * 7 + [12] * 4 + [16] * 24, [0] * 30 + [30] * 10])
+    dense, blocks = within(starts, blocks=False), within(starts, blocks=True)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 40, 16) for heads in (4, 2, 2))
+    monkeypatch.setattr("gptx.model.attention.compiled", lambda function: function)  # the CPU has its eager form only
+    torch.testing.assert_close(attend(q, k, v, mask=blocks, scale=0.3), attend(q, k, v, mask=dense, scale=0.3))
+
+
+def test_a_document_mask_trains_the_same_however_the_batch_is_cut_and_stored(build, tmp_path):
+    (tmp_path / "text").mkdir()
+    for i in range(60):
+        (tmp_path / f"text/{i}.txt").write_text(f"{i} green bottles")  # two and more in each sequence of 32 bytes
+    text = f"data.path={tmp_path / 'text'}"
+
+    def results(*overrides):
+        trainer = build(text, "steps=3", *overrides)
+        assert (trainer.data(0, 8).inputs == 256).sum() > 8
+        trainer.fit()
+        return [trainer.latest[key] for key in ("train/loss", "train/grad_norm", "validation/loss")]
+
+    whole = results("model.mask=document", "batch.micro=8")
+    assert results("model.mask=document", "batch.micro=2") == pytest.approx(whole, rel=1e-5)
+    assert results("model.mask=document", "batch.micro=8", "memory=recompute") == pytest.approx(whole, rel=1e-6)
+    assert results("batch.micro=8")[2] != pytest.approx(whole[2], rel=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{}, LLAMA])
