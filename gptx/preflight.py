@@ -90,6 +90,7 @@ def examine(job: DictConfig, world: int) -> None:
     trials = {
         "batch": lambda: build(job.batch).split(job.data.context, world),
         "schedule": lambda: build(job.schedule)(1),
+        "objective": lambda: build(job.objective),
         "model": lambda: build(job.model)(vocab_size=256),
     }
     for group, trial in trials.items():
