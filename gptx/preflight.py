@@ -92,6 +92,7 @@ def examine(job: DictConfig, world: int) -> None:
         "schedule": lambda: build(job.schedule)(1),
         "objective": lambda: build(job.objective),
         "model": lambda: build(job.model)(vocab_size=256),
+        "memory": lambda: build(job.memory)(build(job.model)(vocab_size=256)),
     }
     for group, trial in trials.items():
         try:

@@ -130,6 +130,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["observe.validation.windows=0"], "windows=0 must be at least 1"),
         (["objective.z_loss=-1"], "objective.z_loss=-1.0: at least 0"),
         (["objective=chunked", "objective.chunk=0"], "objective.chunk=0: at least 1"),
+        (["memory=recompute", "memory.every=0"], "memory.every=0: at least 1"),
         (["model.dropout=1.5"], "model.dropout=1.5: a probability"),
         (["model.norm=batchnorm"], "model.norm=batchnorm is unknown; one of layernorm, rmsnorm"),
         (["data.tokenizer=words"], "words"),
