@@ -113,7 +113,10 @@ def flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
     """FlexAttention as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return (flex_attention if torch.compiler.is_compiling() else compiled(flex_attention))(q, k, v, **options)
+    run: Callable = flex_attention
+    if not torch.compiler.is_compiling():
+        run = compiled(flex_attention)
+    return run(q, k, v, **options)
 
 
 @cache
