@@ -1,24 +1,25 @@
 """Which parameters are decayed: functions from a model to parameter groups, one for each kind of parameter.
 
-A group without a `weight_decay` of its own takes the optimizer's.
+A group without a `weight_decay` of its own takes the optimizer's. A model calls the module that gives its logits
+`head`; matrices in it that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
 """
 
 from torch import Tensor, nn
 
 
 def matrices(model: nn.Module) -> list[dict]:
-    """Decays what is multiplied (two dimensions or more, embeddings included); spares gains and biases."""
-    return groups(model, decayed={"matrices", "embeddings"})
+    """Decays what is multiplied (two dimensions or more, embeddings and head included); spares gains and biases."""
+    return groups(model, decayed={"matrices", "embeddings", "head"})
 
 
 def no_embeddings(model: nn.Module) -> list[dict]:
-    """Decays matrices, but not the rows of embeddings, nor a head that is tied to them."""
-    return groups(model, decayed={"matrices"})
+    """Decays matrices and an untied head, but not the rows of embeddings, nor a head that is tied to them."""
+    return groups(model, decayed={"matrices", "head"})
 
 
 def everything(model: nn.Module) -> list[dict]:
     """Decays every parameter: the comparison arm."""
-    return groups(model, decayed={"matrices", "embeddings", "vectors"})
+    return groups(model, decayed={"matrices", "embeddings", "head", "vectors"})
 
 
 def groups(model: nn.Module, *, decayed: set[str]) -> list[dict]:
@@ -31,11 +32,18 @@ def groups(model: nn.Module, *, decayed: set[str]) -> list[dict]:
 
 
 def kinds(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Every trainable parameter once: matrices, embeddings (a tied head is one), and vectors (biases and gains)."""
+    """Every trainable parameter once: hidden matrices, embeddings (a tied head is one), head, biases and gains."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "vectors": []}
+    head = {id(p) for name, module in model.named_children() if name == "head" for p in module.parameters()}
+    found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
     for parameter in model.parameters():
-        if parameter.requires_grad:
-            kind = "embeddings" if id(parameter) in embeddings else "matrices" if parameter.ndim >= 2 else "vectors"
-            found[kind].append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in embeddings:
+            kind = "embeddings"
+        elif parameter.ndim < 2:
+            kind = "vectors"
+        else:
+            kind = "head" if id(parameter) in head else "matrices"
+        found[kind].append(parameter)
     return found

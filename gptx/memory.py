@@ -11,13 +11,16 @@ def store(model: nn.Module) -> nn.Module:
     return model
 
 
-def recompute(model: nn.Module) -> nn.Module:
-    """Keeps each block's input only, and runs the block again in the backward pass (arXiv:1604.06174).
+def recompute(model: nn.Module, *, every: int = 1) -> nn.Module:
+    """Keeps of the first block and each `every`-th after it the input only, and runs those blocks again in the backward
+    pass (arXiv:1604.06174).
 
     Raises ValueError for a model without blocks.
     """
+    if every < 1:
+        raise ValueError(f"memory.every={every}: at least 1, every block")
     if not hasattr(model, "blocks"):
         raise ValueError(f"memory=recompute: {type(model).__name__} has no `blocks` to compute again; memory=store")
-    for block in model.blocks:  # type: ignore[union-attr]
+    for block in list(model.blocks)[::every]:  # type: ignore[arg-type]
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return model

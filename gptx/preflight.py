@@ -91,7 +91,9 @@ def examine(job: DictConfig, world: int) -> None:
     trials = {
         "batch": lambda: (batch := build(job.batch)).split(context, world) and batch.context_at(1, context),
         "schedule": lambda: build(job.schedule)(1),
+        "objective": lambda: build(job.objective),
         "model": lambda: build(job.model)(vocab_size=256),
+        "memory": lambda: build(job.memory)(build(job.model)(vocab_size=256)),
     }
     for group, trial in trials.items():
         try:

@@ -9,7 +9,14 @@ from hydra.core.global_hydra import GlobalHydra
 from gptx import check, mistakes, paths, preflight, runs
 
 CONF = Path(paths.CONF)
-BIG = {"gpt_10m", "gpt2_124m", "gpt2_350m", "gpt2_774m", "gpt2_1558m"}  # built in test_model on the meta device
+BIG = {
+    "llama_124m",
+    "gpt_10m",
+    "gpt2_124m",
+    "gpt2_350m",
+    "gpt2_774m",
+    "gpt2_1558m",
+}  # built in test_model on the meta device
 ELSEWHERE = {
     "data=stdlib",
     "data=shakespeare",
@@ -129,6 +136,11 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["batch.micro=0"], "batch.micro=0: at least 1"),
         (["batch.tokens=0", "schedule.warmup=1ktok"], "batch.tokens=0: a number of tokens"),
         (["observe.validation.windows=0"], "windows=0 must be at least 1"),
+        (["objective.z_loss=-1"], "objective.z_loss=-1.0: at least 0"),
+        (["objective=chunked", "objective.chunk=0"], "objective.chunk=0: at least 1"),
+        (["memory=recompute", "memory.every=0"], "memory.every=0: at least 1"),
+        (["model.dropout=1.5"], "model.dropout=1.5: a probability"),
+        (["model.norm=batchnorm"], "model.norm=batchnorm is unknown; one of layernorm, rmsnorm"),
         (["data.tokenizer=words"], "words"),
         (["data.path=nowhere.txt"], "nowhere.txt"),
     ],

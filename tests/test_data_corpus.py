@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiktoken
 import torch
 
 from gptx.data import corpora, sources
@@ -116,6 +117,18 @@ def test_packing_joins_the_documents_with_one_end_of_text_each(folder):
     assert data.identity["train_documents"] + data.identity["validation_documents"] == 100
     total = sum(len(content.encode()) for content in documents.values())
     assert 0.05 <= (len(data.validation_tokens) - data.identity["validation_documents"]) / total <= 0.1
+
+
+def test_the_end_of_text_is_the_last_token_where_a_document_mask_looks_for_it(numbered, monkeypatch):
+    for tokenizer in ("bytes", "chars"):
+        data = corpus(numbered, tokenizer=tokenizer)
+        assert data.encoding.eot_token == data.vocab_size - 1
+    first = tiktoken.Encoding(
+        "first", pat_str=r"[\s\S]", mergeable_ranks={b"a": 1}, special_tokens={"<|endoftext|>": 0}
+    )
+    monkeypatch.setattr("gptx.data.corpus.load_encoding", lambda path: first)
+    with pytest.raises(ValueError, match=r"^tokenizer=bytes: the end of text is token 0 and must be the last, 1,"):
+        corpus(numbered, tokenizer="bytes")
 
 
 def test_what_is_held_out_is_the_same_wherever_the_folder_lies(folder, tmp_path):

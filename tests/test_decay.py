@@ -1,6 +1,7 @@
 """Which parameters decay, by name."""
 
 import pytest
+from torch import nn
 
 from gptx import decay
 from gptx.model.gpt import GPT
@@ -47,7 +48,34 @@ def test_groups_are_named_after_the_kinds_of_parameters(model):
     }
 
 
+@pytest.mark.parametrize(
+    ("choice", "kinds"),
+    [
+        (decay.matrices, {"matrices", "embeddings", "head"}),
+        (decay.no_embeddings, {"matrices", "head"}),
+        (decay.everything, {"matrices", "embeddings", "head", "vectors"}),
+    ],
+)
+def test_an_untied_head_is_a_kind_of_its_own_and_decays_as_a_matrix(choice, kinds):
+    model = GPT(vocab_size=65, context=16, width=8, depth=1, heads=2, tied=False)
+    groups = {group["name"]: group for group in choice(model)}
+    assert [id(p) for p in groups["head"]["params"]] == [id(model.head.weight)]
+    assert {name for name, group in groups.items() if "weight_decay" not in group} == kinds
+
+
+def test_the_head_of_any_model_is_the_child_of_that_name_unless_it_is_tied():
+    model = nn.ModuleDict({"table": nn.Embedding(7, 4), "hidden": nn.Linear(4, 4), "head": nn.Linear(4, 7)})
+    kinds = {name: {id(p) for p in params} for name, params in decay.kinds(model).items()}
+    assert kinds["head"] == {id(model["head"].weight)}
+    assert kinds["matrices"] == {id(model["hidden"].weight)}
+    assert id(model["head"].bias) in kinds["vectors"]
+    model["head"].weight = model["table"].weight
+    assert not decay.kinds(model)["head"]
+
+
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_parameter_is_in_one_group_once(model, choice):
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_parameter_is_in_one_group_once(tied, choice):
+    model = GPT(vocab_size=65, context=16, width=8, depth=1, heads=2, tied=tied)
     grouped = [id(p) for group in choice(model) for p in group["params"]]
     assert sorted(grouped) == sorted({id(p) for p in model.parameters()})

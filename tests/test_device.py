@@ -60,3 +60,14 @@ def test_a_run_resumes_bit_identically_on_the_gpu(build):
     second.sinks.append(lambda step, scalars: found.append(scalars["train/loss"]))
     second.fit()
     assert found == whole[7:]
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: FlexAttention has no backward pass elsewhere")
+@pytest.mark.parametrize("compile", ["eager", "compiled"])
+def test_a_document_mask_by_flexattention_trains_as_the_boolean_mask_does(build, tmp_path, compile):
+    (tmp_path / "text").mkdir()
+    for i in range(200):
+        (tmp_path / f"text/{i}.txt").write_text(f"{i} green bottles hanging on the wall")
+    masked = ["model.mask=document", "model.positions=rope", "precision=fp32", f"data.path={tmp_path / 'text'}"]
+    found = losses(build, *masked, f"compile={compile}")
+    assert found == pytest.approx(losses(build, *masked, "device=cpu", folder="cpu"), rel=1e-3)

@@ -45,6 +45,11 @@ class Corpus:
         self.context, self.seed = context, seed
         self.encoding = load_encoding(folder / "tokenizer.json")
         self.vocab_size = self.encoding.n_vocab
+        if self.encoding.eot_token != self.vocab_size - 1:
+            raise ValueError(
+                f"tokenizer={tokenizer}: the end of text is token {self.encoding.eot_token:,} and must be the last, "
+                f"{self.vocab_size - 1:,}, where model.mask=document looks for it"
+            )
         self.token_bytes = torch.from_numpy(token_lengths(self.encoding))  # (V,)
         self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
         for split, length in (("training", len(self.train_tokens)), ("validation", len(self.validation_tokens))):
