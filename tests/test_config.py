@@ -124,8 +124,6 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["batch=growing", "batch.rule=cubic"], "batch.rule: 'cubic' is not a valid"),
         (["batch.micro=some"], "batch.micro.*: 'some' is not a valid"),
         (["from=nowhere"], "from=nowhere: no checkpoint there"),
-        (["parametrization.rates.head=-1"], "parametrization.rates.head=-1: a factor of the rate, 0"),
-        (["+parametrization.rates.heads=1"], "parametrization.rates.heads: no such group of parameters; all, matrices"),
         (["precision.compute=int8"], "precision.compute=int8 is unknown; one of fp32, bf16, fp16, fp8, auto"),
         (["optim.lr=-1"], "Invalid learning rate"),
         (["checkpoints.keep=0"], "checkpoints.keep=0"),

@@ -1,0 +1,65 @@
+"""Rates by kind of parameter, and the transfer over widths."""
+
+import pytest
+import torch
+
+SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
+
+
+def peaks(trainer):
+    return {g["name"]: peak for g, peak in zip(trainer.optimizer.param_groups, trainer.peaks, strict=True)}
+
+
+def test_every_kind_of_parameter_may_have_a_rate_of_its_own(build):
+    trainer = build("model.tied=false", "parametrization.rates.embeddings=0.5", "parametrization.rates.head=0.25",
+                    "parametrization.rates.vectors=0", "parametrization.rates.all=2", "optim.lr=0.01", "schedule=constant")  # fmt: skip
+    assert peaks(trainer) == pytest.approx({"matrices": 0.02, "embeddings": 0.01, "head": 0.005, "vectors": 0.0})
+    gain = trainer.model.norm.weight.detach().clone()
+    trainer.fit()
+    assert torch.equal(trainer.model.norm.weight, gain)  # a factor of 0 freezes
+    assert [g["lr"] for g in trainer.optimizer.param_groups] == pytest.approx(list(peaks(trainer).values()))
+
+
+def test_mup_at_its_base_width_is_the_standard_parametrization(build):
+    standard = build(*SHAPE)
+    mup = build(*SHAPE, "parametrization=mup", "parametrization.base_width=128")
+    for trainer in (standard, mup):
+        trainer.fit()
+    assert mup.latest["train/loss"] == pytest.approx(standard.latest["train/loss"], rel=1e-6)
+
+
+def test_mup_scales_initial_weights_rates_attention_and_logits_as_its_table_says(build):
+    standard = build(*SHAPE)
+    mup = build(*SHAPE, "parametrization=mup", "parametrization.base_width=32")  # m = 4
+    for (name, p), q in zip(standard.model.named_parameters(), mup.model.parameters(), strict=True):
+        hidden = p.ndim == 2 and "blocks" in name
+        torch.testing.assert_close(q, p / 2 if hidden else p, msg=name)
+    assert peaks(mup)["matrices"] == pytest.approx(peaks(standard)["matrices"] / 4)
+    assert {peaks(mup)[kind] / peaks(standard)[kind] for kind in ("embeddings", "vectors")} == {1.0}
+    attention = mup.model.blocks[0].attention
+    assert attention.scale == pytest.approx((8**0.5) / 32)  # 8 dimensions a head at the base width, 32 here
+    hidden = torch.randn(2, 128)
+    torch.testing.assert_close(mup.model.logits(hidden), hidden @ mup.model.token.weight[: mup.data.vocab_size].T / 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["parametrization=mup", "parametrization.base_width=0"], r"parametrization.base_width=0: at least 1"),
+        (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the rate, 0"),
+        (
+            ["+parametrization.rates.heads=1"],
+            r"parametrization.rates.heads: no such group of parameters; all, matrices",
+        ),
+    ],
+)
+def test_a_transfer_that_cannot_be_is_refused(build, words, message):
+    with pytest.raises(Exception, match=message):
+        build(*words)
+
+
+def test_mup_refuses_a_model_without_a_width():
+    from gptx.parametrization import mup
+
+    with pytest.raises(ValueError, match=r"parametrization=mup: Linear has no width to transfer over; use standard"):
+        mup(torch.nn.Linear(2, 2), [], base_width=1, rates={})
