@@ -31,7 +31,7 @@ def mup(model: nn.Module, groups: list[dict], *, base_width: int, rates: dict[st
         raise ValueError(f"parametrization.base_width={base_width}: at least 1, the width at which the rate was tuned")
     if not (hasattr(model, "width") and hasattr(model, "output_scale") and hasattr(model, "blocks")):
         raise ValueError(f"parametrization=mup: {type(model).__name__} has no width to transfer over; use standard")
-    wider = model.width / base_width  # type: ignore[operator]
+    wider: float = model.width / base_width  # type: ignore[operator, assignment]
     for group in groups:
         if group.get("name") == "matrices":
             for parameter in group["params"]:

@@ -59,12 +59,25 @@ def start(trainer, run) -> list[str]:
         + (f" ({count(padding)} more pad the vocabulary)" if padding else ""),
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
         f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
-        f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}",
+        f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
+        + warmups(trainer),
         f"length     {trainer.steps:,} updates, {count(tokens)} tokens = "
         f"{tokens / data.identity['train_tokens']:.2f} epochs, {tokens / total:.1f} tokens a parameter",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",
     ]
+
+
+def warmups(trainer) -> str:
+    """How batch, sequences and rate begin, where they are not those of the whole run."""
+    recipe, context = trainer.batch, trainer.data.context
+    told = {
+        f"tokens grow from {recipe.tokens_at(1):,}": recipe.tokens_at(1) < recipe.tokens,
+        f"sequences lengthen from {recipe.context_at(1, context)}": recipe.context_at(1, context) < context,
+        f"rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)": recipe.rule
+        != "unscaled",
+    }
+    return "".join(f"; {words}" for words, so in told.items() if so)
 
 
 def groups(optimizer) -> str:

@@ -361,3 +361,10 @@ def test_the_package_works_from_a_wheel_in_any_folder(tmp_path, corpus):
     assert str(site) in result.stdout
     assert (site / "gptx/conf/train.yaml").exists()
     assert (site / "gptx/experiments/shakespeare_char/experiment.yaml").exists()
+
+
+def test_a_run_says_how_its_batch_and_its_rate_begin(command):
+    result = command("gptx.train", "batch=growing", "batch.tuned_at=64", "batch.doublings=1")
+    assert "tokens grow from 128; rate x 2 (sqrt from 64 tokens)" in result.stdout
+    result = command("gptx.train", "batch=short_first", "name=short")
+    assert "sequences lengthen from 8" in result.stdout

@@ -21,7 +21,7 @@ class Muon(torch.optim.Optimizer):
                 "optim=muon: there is nothing to apply it to, since no parameter group is named `matrices` "
                 "(decay=matrices and its like name them); optim=adamw takes every parameter"
             )
-        self.parts = [
+        self.parts: list[torch.optim.Optimizer] = [
             torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
                              adjust_lr_fn="match_rms_adamw"),
         ]  # fmt: skip
