@@ -31,10 +31,11 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None) -> Corpus:
+def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None, column=None) -> Corpus:
     return text(
         path=str(path),
         validation_path=validation_path,
+        column=column,
         tokenizer=tokenizer,
         context=context,
         seed=seed,
