@@ -7,7 +7,7 @@ import sys
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import chain
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from gptx.data.sources import CHUNK, Documents, Source
 from gptx.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 TOKENS = (
     "tokens-1"  # the number is raised when the files in it change, so that versions of gptx leave each other's alone
@@ -155,18 +156,20 @@ def jobs(encoding: Any, documents: Documents) -> Iterator[list[Part]]:
     for split, name, pieces in documents:
         texts = iter(parts(encoding, pieces))
         text, first = next(texts, ""), True
-        while text is not None:
+        while True:
             following = next(texts, None)
             job.append(Part(split, name, text, first, last=following is None))
             size += len(text)
-            text, first = following, False
             if size >= CHUNK:
                 yield job
                 job, size = [], 0
+            if following is None:
+                break
+            text, first = following, False
     yield job
 
 
-def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
     """Yield function(job) for every job, in order, computed in `workers` threads that are never far ahead."""
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Result]] = deque()

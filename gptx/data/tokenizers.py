@@ -75,7 +75,7 @@ def bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = byte_level  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = byte_level
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False, special_tokens=[]
     )
