@@ -20,6 +20,12 @@ BIG = {
 ELSEWHERE = {
     "data=stdlib",
     "data=shakespeare",
+    "data=mixture",
+    "data=hub",
+    "data=tinystories",
+    "data=openwebtext",
+    "data=fineweb_edu",
+    "data=wikitext",
     "precision=tf32",
     "precision=fp8",
     "log=wandb",
@@ -58,7 +64,8 @@ def test_every_option_says_what_it_does_and_why(option):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_fits_the_signature_it_names(option):
-    extra = ["data.path=x"] if option == "data=text" else []
+    needed = {"data=text": "data.path=x", "data=mixture": "data.sources.text.path=x", "data=hub": "data.dataset=x"}
+    extra = [needed[option]] if option in needed else []
     GlobalHydra.instance().clear()
     paths.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):

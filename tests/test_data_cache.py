@@ -1,5 +1,6 @@
 """The token cache is complete or absent, whoever writes it, however often it is killed or damaged."""
 
+import itertools
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from gptx.data import cache as token_cache
 from gptx.data.cache import TOKENS, tokenised
-from gptx.data.sources import Source, held_out, text_at
+from gptx.data.sources import TextFiles, held_out, text_at
 
 ROOT = Path(__file__).parents[1]
 PREPARE = """
@@ -21,13 +22,14 @@ import sys, time
 from gptx.data import cache
 from gptx.data.sources import held_out, text_at
 
-def slow(encoding, pieces, quick=cache.encoded):
-    for ids in quick(encoding, pieces):
+def slow(encoding, quick=cache.encoder):
+    def encode(text):
         print("tokenising", flush=True)
         time.sleep(float(sys.argv[2]))
-        yield ids
+        return quick(encoding)(text)
+    return encode
 
-cache.encoded = slow
+cache.encoder = slow
 files, left_out = text_at(sys.argv[1])
 print(cache.tokenised(held_out("text", sys.argv[1], files, share=0.1, left_out=left_out), "bytes").name)
 """
@@ -46,7 +48,7 @@ def text(tmp_path) -> Path:
     return tmp_path / "text.txt"
 
 
-def source(path: Path) -> Source:
+def source(path: Path) -> TextFiles:
     files, left_out = text_at(str(path))
     return held_out("text", str(path), files, share=0.1, left_out=left_out)
 
@@ -239,3 +241,50 @@ def test_an_open_that_finds_the_cache_is_quick(text):
     start = time.perf_counter()
     tokenised(source(text), "bytes")
     assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe:300"])
+def test_any_number_of_workers_writes_the_same_files(tmp_path, monkeypatch, tokenizer):
+    monkeypatch.setattr(token_cache, "CHUNK", 500)  # many jobs
+    for i in range(60):
+        (tmp_path / f"{i:02}.txt").write_text(f"document {i} of some words\n" * (i * 7 % 50 + 1))
+    contents = []
+    for workers in (1, 2, 7):
+        monkeypatch.setenv("GPTX_CACHE", str(tmp_path / f"cache{workers}"))
+        written = tokenised(source(tmp_path / "*.txt"), tokenizer, workers=workers)
+        contents.append({path.name: path.read_bytes() for path in written.iterdir()})
+    assert contents[0] == contents[1] == contents[2]
+    assert len(contents[0]["train.tokens"]) > 10_000
+
+
+def test_results_come_in_order_and_workers_are_not_far_ahead():
+    begun = []
+
+    def endless():
+        for i in itertools.count():
+            begun.append(i)
+            yield i
+
+    def square(number):
+        time.sleep(0.01 if number % 3 == 0 else 0)  # so that later ones are ready before
+        return number**2
+
+    results = token_cache.in_order(square, endless(), workers=3)
+    assert list(itertools.islice(results, 20)) == [i**2 for i in range(20)]
+    results.close()
+    assert len(begun) <= 20 + 3
+
+
+def test_a_failing_worker_is_heard():
+    with pytest.raises(ZeroDivisionError):
+        list(token_cache.in_order(lambda number: 1 / number, iter([1, 0, 1]), workers=2))
+
+
+def test_each_tokenizer_has_tokens_of_its_own(text):
+    """Tokens are never read by another tokenizer than the one that made them."""
+    small, large = (tokenised(source(text), f"bpe:{size}") for size in (260, 264))
+    assert small != large
+    (small / "meta.json").write_bytes((large / "meta.json").read_bytes())
+    assert tokenised(source(text), "bpe:260") == small
+    recipe = json.loads((small / "meta.json").read_bytes())["recipe"]
+    assert recipe["tokenizer"] == "bpe:260"

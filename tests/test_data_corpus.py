@@ -11,8 +11,9 @@ import tiktoken
 import torch
 
 from gptx.data import corpora, sources
+from gptx.data.cache import token_type
 from gptx.data.corpora import shakespeare, stdlib, text
-from gptx.data.corpus import Corpus
+from gptx.data.corpus import Corpus, batch, mapped
 
 ALPHABET = "".join(
     chr(point) for point in range(0x4E00, 0x4E00 + 2000)
@@ -32,10 +33,11 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None) -> Corpus:
+def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None, column=None) -> Corpus:
     return text(
         path=str(path),
         validation_path=validation_path,
+        column=column,
         tokenizer=tokenizer,
         context=context,
         seed=seed,
@@ -204,6 +206,28 @@ def test_more_than_65536_tokens_take_32_bits(folder):
     assert data.validation_tokens[-2] == len(alphabet) - 1
     (folder / "few.txt").write_text("few " * 100)
     assert corpus(folder / "few.txt").train_tokens.dtype == np.uint16
+
+
+def test_more_tokens_than_32_bits_can_count_are_reached(numbered, tmp_path):
+    data = corpus(numbered)
+    length = 2**32 + 5000
+    with open(tmp_path / "long.tokens", "wb") as stream:
+        stream.truncate(2 * length)  # a sparse file: nothing but its end takes room
+        stream.seek(2 * 2**32)
+        stream.write(np.arange(5000, dtype="<u2").tobytes())
+    data.train_tokens = mapped(tmp_path / "long", vocab_size=5000)
+    data.windows = length // data.context - 1
+    starts = data.starts(0, 20_000)
+    assert len(data.train_tokens) == length
+    assert 2**32 * 0.999 < starts.max() < length - data.context
+    assert len(set(starts.tolist())) == 20_000
+    read = batch(data.train_tokens, np.array([2**32 - 3, 2**32 + 100]), 4)
+    assert read.targets.tolist() == [[0, 0, 0, 1], [101, 102, 103, 104]]
+
+
+def test_the_first_number_that_16_bits_do_not_hold_takes_32():
+    assert token_type(2**16) == np.uint16
+    assert token_type(2**16 + 1) == np.uint32
 
 
 def test_bits_per_byte_have_the_bytes_of_the_text(folder):

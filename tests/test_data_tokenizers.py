@@ -2,11 +2,13 @@
 
 import itertools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiktoken
 
+from gptx import paths
 from gptx.data import tokenizers
 from gptx.data.tokenizers import (
     at_word_boundaries,
@@ -14,8 +16,8 @@ from gptx.data.tokenizers import (
     chars_encoding,
     construct,
     encode,
-    encoded,
     load_encoding,
+    parts,
     save_encoding,
     token_lengths,
 )
@@ -42,7 +44,9 @@ def test_gpt2_gives_the_tokens_of_tiktoken_also_in_pieces():
     assert encode(encoding, text).tolist() == encoding.encode_ordinary(text)
     for length in (1, 2, 7, 64, 1000):
         pieces = [text[i : i + length] for i in range(0, len(text), length)]
-        assert np.concatenate(list(encoded(encoding, pieces))).tolist() == encoding.encode_ordinary(text)
+        assert [
+            token for part in parts(encoding, pieces) for token in encode(encoding, part)
+        ] == encoding.encode_ordinary(text)
 
 
 def test_pieces_are_cut_only_where_a_word_ends_and_nothing_is_lost():
@@ -71,7 +75,7 @@ def test_an_unknown_character_is_named():
 
 
 def test_an_unknown_tokenizer_is_refused_with_the_list():
-    with pytest.raises(ValueError, match="tokenizer=bpe is unknown; known: bytes, chars, gpt2"):
+    with pytest.raises(ValueError, match="tokenizer=bpe is unknown; known: bytes, chars, gpt2, bpe:SIZE"):
         construct("bpe", [])
 
 
@@ -118,3 +122,59 @@ def test_token_lengths_add_up_to_the_bytes_of_the_text():
 
 def test_the_list_of_fast_paths_names_tokenizers():
     assert set(tokenizers.VECTORISED) <= set(tokenizers.CONSTRUCTORS)
+
+
+CORPUS = [(Path(paths.PACKAGE) / name).read_text() for name in ("train.py", "check.py", "trainer.py")] + [TEXT * 9]
+
+
+def reference(corpus: list[str], vocab_size: int):
+    """Byte-level pairs trained and applied by the `tokenizers` library's own class."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer(add_prefix_space=False)
+    tokenizer.train_from_iterator(corpus, vocab_size=vocab_size, min_frequency=0, show_progress=False)
+    return tokenizer
+
+
+def test_learnt_pairs_give_the_tokens_of_the_tokenizers_library():
+    encoding, expected = construct("bpe:700", CORPUS), reference(CORPUS, 699)
+    for text in (*CORPUS, TEXT, "never seen: ½ ﬀ 한글\x00 zzz"):
+        assert encode(encoding, text).tolist() == expected.encode(text).ids
+
+
+def test_learnt_pairs_give_back_any_text():
+    encoding = construct("bpe:400", CORPUS)
+    assert encoding.n_vocab == 400
+    assert encoding.eot_token == 399
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        points = random.choice([random.integers(0, 0xD800), random.integers(0xE000, 0x110000), 0x20], size=40)
+        text = "".join(map(chr, points))
+        assert encoding.decode(encode(encoding, text).tolist()) == text
+
+
+def test_learnt_pairs_are_the_same_every_time_however_the_text_is_cut():
+    whole = construct("bpe:500", CORPUS)
+    pieces = [text[i : i + 97] for text in ["".join(CORPUS)] for i in range(0, len(text), 97)]
+    assert construct("bpe:500", CORPUS)._mergeable_ranks == whole._mergeable_ranks
+    assert construct("bpe:500", pieces)._mergeable_ranks == construct("bpe:500", ["".join(CORPUS)])._mergeable_ranks
+
+
+def test_pairs_are_learnt_by_how_often_they_occur():
+    ranks = construct("bpe:259", ["ababab abab"])._mergeable_ranks  # ab five times, ba three; then ab+ab three
+    assert (ranks[b"ab"], ranks[b"abab"]) == (256, 257)
+
+
+def test_a_text_with_too_few_pairs_is_refused_with_the_size_that_works():
+    with pytest.raises(
+        ValueError, match=r"tokenizer=bpe:1000: the text has pairs for 258 tokens only; .* tokenizer=bpe:258 or less"
+    ) as caught:
+        construct("bpe:1000", ["ab"])
+    assert "\n" not in str(caught.value)
+    assert construct("bpe:258", ["ab"]).n_vocab == 258
+
+
+@pytest.mark.parametrize("name", ["bpe:", "bpe:-4", "bpe:4k", "bpe:256", "bytes:300"])
+def test_a_size_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match=f"tokenizer={name}"):
+        construct(name, ["text"])

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from gptx.data.cache import PARTIAL, cache_folder, only_process, say, sync, unwritable
 from gptx.data.corpus import Corpus
-from gptx.data.sources import Source, held_out, text_at, texts, walk
+from gptx.data.hub import hub_rows, number_of_tokens
+from gptx.data.rows import COLUMN, tables, tables_meant
+from gptx.data.sources import TextFiles, held_out, text_at, texts, walk
 
 TESTS = frozenset({"test", "tests", "idle_test"})
 NOT_STANDARD = frozenset({"site-packages", "dist-packages", "__pycache__"})
@@ -30,17 +32,50 @@ def stdlib(*, tokenizer: str, context: int, seed: int, validation: float) -> Cor
 
 
 def text(
-    *, path: str, validation_path: str | None, tokenizer: str, context: int, seed: int, validation: float
+    *,
+    path: str,
+    validation_path: str | None,
+    column: str | None,
+    tokenizer: str,
+    context: int,
+    seed: int,
+    validation: float,
 ) -> Corpus:
-    """Any local text: a file, a folder with its subfolders or a glob, one document per file; raises ValueError or
-    FileNotFoundError where there is none."""
+    """Any local text: a file, a folder with its subfolders or a glob, one document per file, or per row of JSONL and
+    Parquet; raises ValueError or FileNotFoundError where there is none."""
+    if tables_meant(path, column):
+        rows = tables(path, validation_path, column=column or COLUMN, share=validation)
+        return Corpus(rows, tokenizer=tokenizer, context=context, seed=seed)
     files, left_out = text_at(path)
     if validation_path is None:
         source = held_out("text", path, files, share=validation, left_out=left_out)
     else:
         held, left_out_there = text_at(validation_path)
         train, held_documents = [file.whole for file in files], [file.whole for file in held]
-        source = Source("text", f"{path} and {validation_path}", train, held_documents, left_out + left_out_there)
+        source = TextFiles("text", f"{path} and {validation_path}", train, held_documents, left_out + left_out_there)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+
+
+def hub(
+    *,
+    dataset: str,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    validation_split: str | None,
+    column: str,
+    tokens: int | str | None,
+    tokenizer: str,
+    context: int,
+    seed: int,
+    validation: float,
+) -> Corpus:
+    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
+    tokens as asked for, read as a stream. Raises ConnectionError or ValueError that say what to do."""
+    source = hub_rows(
+        dataset, config, revision, split=split, validation_split=validation_split, column=column,
+        tokens=number_of_tokens(tokens), share=validation,
+    )  # fmt: skip
     return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
 
 

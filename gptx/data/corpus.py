@@ -56,8 +56,8 @@ class Corpus:
             if length <= context:
                 raise ValueError(
                     f"the {split} text of {source.where} has {length:,} tokens, fewer than one window of "
-                    f"context + 1 = {context + 1:,}; give more text, hold out another share, or set "
-                    f"model.context to {length - 1} or less"
+                    f"context + 1 = {context + 1:,}; give more text, hold out another share"
+                    + (f", or set model.context to {length - 1} or less" if length > 1 else "")
                 )
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
         self.validation_windows = (len(self.validation_tokens) - 1) // context
@@ -68,8 +68,8 @@ class Corpus:
             "vocab_size": self.vocab_size,
             "train_tokens": len(self.train_tokens),
             "validation_tokens": len(self.validation_tokens),
-            "train_documents": len(source.train),
-            "validation_documents": len(source.validation),
+            "train_documents": documents(folder / "train"),
+            "validation_documents": documents(folder / "validation"),
         }
 
     def __call__(self, first: int, count: int) -> TokenBatch:
@@ -103,7 +103,13 @@ class Corpus:
 
 def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:
     """Map the token ids of a split into memory, (tokens,)."""
-    return np.asarray(np.memmap(f"{base}.tokens", dtype=token_type(vocab_size), mode="r"))
+    dtype, path = token_type(vocab_size), Path(f"{base}.tokens")
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype=dtype)
+
+
+def documents(base: Path) -> int:
+    """Count the documents of a split."""
+    return len(np.load(f"{base}.starts.npy", mmap_mode="r"))
 
 
 def batch(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> TokenBatch:

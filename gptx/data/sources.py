@@ -10,8 +10,41 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-CHUNK = 1 << 20  # bytes or characters at a time: memory stays flat however long a file is
+CHUNK = 1 << 18  # bytes or characters at a time: memory stays flat however long a file is
+
+Documents = Iterator[tuple[str, str, Iterable[str]]]  # split, name, and the text in pieces
+
+
+class Source(Protocol):
+    """A corpus before it is tokenised."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def where(self) -> str:
+        """What the user gave, for messages."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that a tokenizer makes token streams of; known without reading documents again."""
+
+    @property
+    def characters(self) -> int | None:
+        """How many there are in all, where that is known before they are read."""
+
+    @property
+    def tokens(self) -> int | None:
+        """A stream is left after the document that brings a split to so many tokens; None reads all."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Complaints about files in a folder that are not text."""
+
+    def streams(self) -> Iterator[Documents]:
+        """Yield the documents, each time anew."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +88,24 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A corpus before it is tokenised: which documents, in which order, train and validate."""
+class TextFiles:
+    """A Source of local files: which documents, in which order, train and validate."""
 
     name: str
-    where: str  # what the user gave, for messages
+    where: str
     train: list[Document]
     validation: list[Document]
-    left_out: list[str] = field(default_factory=list)  # complaints about files in a folder that are not text
+    left_out: list[str] = field(default_factory=list)
+    tokens: int | None = None
+
+    @property
+    def characters(self) -> int:
+        return sum(document.stop - document.start for document in self.train + self.validation)
+
+    def streams(self) -> Iterator[Documents]:
+        """The training text, then the validation text."""
+        for split in ("train", "validation"):
+            yield ((split, document.file.name, document.pieces()) for document in getattr(self, split))
 
     @cached_property
     def digest(self) -> str:
@@ -76,11 +119,10 @@ class Source:
         return digest.hexdigest()
 
 
-def held_out(name: str, where: str, files: list[TextFile], *, share: float, left_out: list[str]) -> Source:
+def held_out(name: str, where: str, files: list[TextFile], *, share: float, left_out: list[str]) -> TextFiles:
     """Hold out `share` of the text for validation: whole files, in the order of a hash of their names, as many as fit,
     if they come to at least half of it; else, for one or few files, the last `share` of the characters of each."""
-    if not 0 < share < 1:
-        raise ValueError(f"validation={share} must be a share of the text above 0 and below 1, such as 0.1")
+    check_share(share)
     budget = room = share * sum(file.bytes for file in files)
     chosen = set()
     for file in sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest()):
@@ -89,30 +131,44 @@ def held_out(name: str, where: str, files: list[TextFile], *, share: float, left
             room -= file.bytes
     if room <= budget / 2:
         train = [file.whole for file in files if file.name not in chosen]
-        return Source(name, where, train, [file.whole for file in files if file.name in chosen], left_out)
+        return TextFiles(name, where, train, [file.whole for file in files if file.name in chosen], left_out)
     heads = [Document(file, 0, int(file.characters * (1 - share))) for file in files]  # 1 - 0.1 is nanoGPT's 0.9
     if not any(head.stop for head in heads):
         raise ValueError(f"{where} is too short to hold out a share of {share}")
     tails = [Document(head.file, head.stop, head.file.characters) for head in heads]
-    return Source(name, where, [head for head in heads if head.stop], tails, left_out)
+    return TextFiles(name, where, [head for head in heads if head.stop], tails, left_out)
 
 
-def text_at(path: str) -> tuple[list[TextFile], list[str]]:
-    """Find the text that `path` means: a file; all text in a folder and its subfolders that is not hidden; or what a
-    glob matches. Returns also the complaints about files left out as no text, which for a single file are raised."""
+def check_share(share: float) -> None:
+    """Raise ValueError unless `share` of a text can be held out."""
+    if not 0 < share < 1:
+        raise ValueError(f"validation={share} must be a share of the text above 0 and below 1, such as 0.1")
+
+
+def found(path: str) -> tuple[Path, list[Path]]:
+    """Find the files that `path` means: a file; all in a folder and its subfolders that are not hidden; or what a glob
+    matches. Returns also the folder to which their names are relative."""
     place = Path(path).expanduser()
     if path and place.is_dir():
-        files, left_out = texts(place, walk(place))
-    elif glob.has_magic(path) and not place.exists():
+        return place, list(walk(place))
+    if glob.has_magic(path) and not place.exists():
         plain = itertools.takewhile(lambda part: not glob.has_magic(part), place.parts)
         matches = [Path(match) for match in glob.glob(str(place), recursive=True) if os.path.isfile(match)]
         if not matches:
             raise FileNotFoundError(f"no file matches '{path}'")
-        files, left_out = texts(Path(*plain), matches)
-    elif place.is_file():
-        return [text_file(place)], []
-    else:
-        raise FileNotFoundError(f"there is no text file, folder or pattern of files '{path}'")
+        return Path(*plain), matches
+    if place.is_file():
+        return place.parent, [place]
+    raise FileNotFoundError(f"there is no text file, folder or pattern of files '{path}'")
+
+
+def text_at(path: str) -> tuple[list[TextFile], list[str]]:
+    """Read the text files that `path` means. Returns also the complaints about files left out as no text, which for a
+    single file are raised."""
+    root, paths = found(path)
+    if paths == [Path(path).expanduser()]:
+        return [text_file(paths[0])], []
+    files, left_out = texts(root, paths)
     if not files:
         raise ValueError(f"there is no text in '{path}'" + "".join(f"; {complaint}" for complaint in left_out[:1]))
     return files, left_out

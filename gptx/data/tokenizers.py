@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 ONE_CHARACTER = r"[\s\S]"
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
 
 Encoder = Callable[[str], NDArray[np.integer]]
@@ -23,14 +25,19 @@ Encoder = Callable[[str], NDArray[np.integer]]
 
 def construct(name: str, text: Iterable[str]) -> "Encoding":
     """Build the encoding `name`; `text` is the corpus in pieces, read only where the vocabulary comes from it."""
-    return CONSTRUCTORS[known(name)](text)
+    kind, _, size = known(name).partition(":")
+    return bpe_encoding(text, vocab_size=int(size)) if size else CONSTRUCTORS[kind](text)
 
 
 def known(name: str) -> str:
     """Return `name` if it is a tokenizer's, else raise ValueError with the list."""
-    if name not in CONSTRUCTORS:
-        raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}")
-    return name
+    if name in CONSTRUCTORS:
+        return name
+    if not (size := re.fullmatch(r"bpe:(\d+)", name)):
+        raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}, bpe:SIZE (such as bpe:4096)")
+    if int(size[1]) < 257:
+        raise ValueError(f"tokenizer={name}: a size of at least 257, the bytes and the end of text")
+    return f"bpe:{int(size[1])}"
 
 
 def bytes_encoding(text: Iterable[str] = ()) -> "Encoding":
@@ -60,6 +67,47 @@ def gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
         ) from error
 
 
+def bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
+    """Byte-level pairs learnt from the first BPE_TEXT characters of `text` in words of GPT-2's pattern (Sennrich et
+    al. 2016; Radford et al. 2019), `vocab_size` tokens with the end of text; raises ValueError where the text has too
+    few pairs."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = byte_level
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False, special_tokens=[]
+    )
+    tokenizer.train_from_iterator(at_word_boundaries(beginning(text, BPE_TEXT)), trainer)
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if len(vocabulary) < vocab_size - 1:
+        raise ValueError(
+            f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only; "
+            f"give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less"
+        )
+    letters = byte_letters()
+    tokens = [bytes(letters[letter] for letter in token) for token, _ in vocabulary]
+    return encoding(f"bpe:{vocab_size}", pattern=GPT2_PATTERN, tokens=tokens)
+
+
+def byte_letters() -> dict[str, int]:
+    """The letter that byte-level encodings write for each byte: itself if it is visible in Latin-1, else one from
+    U+0100 on (Radford et al. 2019)."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(hidden)}
+
+
+def beginning(text: Iterable[str], characters: int) -> Iterator[str]:
+    """Yield pieces until they have that many characters."""
+    for piece in text:
+        yield piece[:characters]
+        characters -= len(piece)
+        if characters <= 0:
+            return
+
+
 CONSTRUCTORS: dict[str, Callable[[Iterable[str]], "Encoding"]] = {
     "bytes": bytes_encoding,
     "chars": chars_encoding,
@@ -86,9 +134,9 @@ def encoder(encoding: "Encoding") -> Encoder:
     return VECTORISED.get(encoding.name, byte_pair_encoder)(encoding)
 
 
-def encoded(encoding: "Encoding", pieces: Iterable[str]) -> Iterator[NDArray[np.integer]]:
-    """Yield the token ids of a text that comes in pieces, the same as those of the whole text at once."""
-    return map(encoder(encoding), pieces if encoding.name in VECTORISED else at_word_boundaries(pieces))
+def parts(encoding: "Encoding", pieces: Iterable[str]) -> Iterable[str]:
+    """Cut a text that comes in pieces so that the tokens of its parts, joined, are those of the whole text at once."""
+    return pieces if encoding.name in VECTORISED else at_word_boundaries(pieces)
 
 
 def byte_encoder(encoding: "Encoding") -> Encoder:

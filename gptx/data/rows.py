@@ -1,0 +1,170 @@
+"""Documents that are the rows of a table: JSONL, JSONL.gz and Parquet."""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptx.data.sources import CHUNK, Documents, check_share, found
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+COLUMN = "text"  # what nearly every dataset calls it
+ROWS = 256  # of Parquet that are in memory at a time
+
+Row = tuple[str, str]  # its name and its text
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A Source of tables; without `validation`, a row is held out if a hash of its text falls below `share`."""
+
+    name: str
+    where: str
+    digest: str
+    train: Callable[[], Iterator[Row]]
+    validation: Callable[[], Iterator[Row]] | None
+    share: float
+    tokens: int | None = None
+    left_out: list[str] = field(default_factory=list)
+    characters: None = None
+
+    def streams(self) -> Iterator[Documents]:
+        """The rows with text, those of both splits as they come where they are of one table."""
+        if self.validation is not None:
+            yield (("validation", name, (text,)) for name, text in self.validation())
+        yield ((self.split(text), name, (text,)) for name, text in self.train())
+
+    def split(self, text: str) -> str:
+        """Where a row of the training table belongs: the same text never in both splits."""
+        if self.validation is not None:
+            return "train"
+        place = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+        return "validation" if place < self.share * 2**64 else "train"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows, as it was when it was read through once."""
+
+    name: str
+    path: Path
+    sha256: str
+    modified: int  # nanoseconds
+
+
+def tables_meant(path: str, column: str | None) -> bool:
+    """Whether `path` means tables: every file of it is one, or a column is asked for."""
+    _, paths = found(path)
+    return column is not None or (all(map(is_table, paths)) and bool(paths))
+
+
+def tables(path: str, validation_path: str | None, *, column: str, share: float) -> Rows:
+    """The rows of all tables of `path`; raises ValueError where there is none, or none with that column."""
+    check_share(share)
+    train = tables_at(path, column)
+    held = None if validation_path is None else tables_at(validation_path, column)
+    key = [
+        column,
+        share if held is None else None,
+        *([(t.name, t.sha256) for t in part] for part in (train, held or [])),
+    ]
+    return Rows(
+        name="text",
+        where=path if validation_path is None else f"{path} and {validation_path}",
+        digest=hashlib.sha256(json.dumps(key).encode()).hexdigest(),
+        train=lambda: rows_of(train, column),
+        validation=None if held is None else lambda: rows_of(held, column),
+        share=share,
+    )
+
+
+def tables_at(path: str, column: str) -> list[Table]:
+    """Read the tables that `path` means, and see that they have the column."""
+    root, paths = found(path)
+    chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if is_table(file))
+    if not chosen:
+        raise ValueError(f"data.column={column}: there is no table ({', '.join(SUFFIXES)}) in '{path}'")
+    for _, file in chosen:
+        for _ in texts_of(file, column):
+            break
+    return [Table(name, file, sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen]
+
+
+def is_table(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def rows_of(tables: Iterable[Table], column: str) -> Iterator[Row]:
+    """Yield the rows of all tables that have text."""
+    for table in tables:
+        if table.path.stat().st_mtime_ns != table.modified:
+            raise ValueError(f"{table.path} changed while it was being read; start again")
+        for number, text in enumerate(texts_of(table.path, column)):
+            if text:
+                yield f"{table.name}:{number}", text
+
+
+def texts_of(path: Path, column: str) -> Iterator[str | None]:
+    """Yield one column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
+    try:
+        for number, value in enumerate(parquet(path, column) if path.suffix == ".parquet" else jsonl(path, column)):
+            yield checked(value, column, f"row {number + 1} of {path}")
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def checked(value: Any, column: str, place: str) -> str | None:
+    """The text of a row, None where it has none; raises ValueError where it is something else."""
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"data.column={column}: {place} holds {type(value).__name__}, not text")
+
+
+def jsonl(path: Path, column: str) -> Iterator[Any]:
+    """Yield a column of a file with one JSON object a line."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path} line {number} is not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path} line {number} is {type(row).__name__}, not an object with columns")
+            if column not in row:
+                raise no_column(column, f"{path} line {number}", row)
+            yield row[column]
+
+
+def parquet(path: Path, column: str) -> Iterator[Any]:
+    """Yield a column of a Parquet file."""
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if column not in file.schema_arrow.names:
+                raise no_column(column, str(path), file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=ROWS, columns=[column]):
+                yield from batch.column(0).to_pylist()
+    except pyarrow.lib.ArrowException as error:
+        raise ValueError(f"{path} is not a whole Parquet file ({' '.join(str(error).split())})") from error
+
+
+def no_column(column: str, place: str, columns: Iterable[str]) -> ValueError:
+    """The one line for a column that is not there."""
+    return ValueError(f"data.column={column}: {place} has no such column; its columns: {', '.join(columns)}")

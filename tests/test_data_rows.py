@@ -1,0 +1,132 @@
+"""A row of JSONL, JSONL.gz or Parquet is a document, whichever of the formats holds it."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from gptx.data.corpora import text
+from gptx.data.corpus import Corpus
+from gptx.data.rows import SUFFIXES
+
+ROWS = [{"text": f"row {i}: naïve 中文\nand more", "number": i} for i in range(300)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("GPTX_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=7)
+    else:
+        path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    return path
+
+
+def corpus(path, *, column=None, validation_path=None, validation=0.2, tokenizer="bytes") -> Corpus:
+    return text(path=str(path), validation_path=validation_path and str(validation_path), column=column, seed=0,
+                tokenizer=tokenizer, context=8, validation=validation)  # fmt: skip
+
+
+def documents(data: Corpus, split: str) -> list[str]:
+    tokens = data.train_tokens if split == "train" else data.validation_tokens
+    return data.encoding.decode(tokens.tolist()).split("<|endoftext|>")[:-1]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_row_is_a_document_in_order_and_in_one_split(tmp_path, suffix):
+    data = corpus(write(tmp_path / f"x{suffix}", ROWS))
+    train, held = documents(data, "train"), documents(data, "validation")
+    every = [row["text"] for row in ROWS]
+    assert sorted(train + held) == sorted(every)
+    assert train == [row for row in every if row in set(train)]
+    assert data.identity["train_documents"] == len(train)
+    assert 0.12 < len(held) / len(every) < 0.28  # 0.2 and three deviations of a coin thrown 300 times
+
+
+def test_the_formats_give_the_same_tokens(tmp_path):
+    held = {tuple(documents(corpus(write(tmp_path / f"x{suffix}", ROWS)), "validation")) for suffix in SUFFIXES}
+    assert len(held) == 1
+
+
+def test_the_same_text_is_never_in_both_splits(tmp_path):
+    data = corpus(write(tmp_path / "x.jsonl", ROWS + ROWS[::-1]))
+    assert not set(documents(data, "train")) & set(documents(data, "validation"))
+
+
+def test_a_folder_or_a_glob_of_tables_is_read_in_the_order_of_names(tmp_path):
+    write(tmp_path / "b.jsonl", ROWS[100:200])
+    write(tmp_path / "a.parquet", ROWS[:100])
+    write(tmp_path / "c.jsonl.gz", ROWS[200:])
+    one = documents(corpus(tmp_path), "train")
+    assert one == documents(corpus(tmp_path / "*.*"), "train")
+    assert one == sorted(one, key=lambda row: int(row.split()[1].rstrip(":")))
+
+
+def test_a_column_means_the_tables_of_a_folder_alone(tmp_path):
+    write(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "README.md").write_text("about these rows")
+    data = corpus(tmp_path, column="text")
+    assert "about" not in "".join(documents(data, "train") + documents(data, "validation"))
+    assert data.identity["train_documents"] > 200
+
+
+def test_another_column_or_content_or_share_is_another_corpus(tmp_path):
+    rows = [row | {"other": row["text"]} for row in ROWS]
+    path = write(tmp_path / "x.jsonl", rows)
+    digests = [corpus(path).identity["digest"], corpus(path, column="other").identity["digest"]]
+    digests.append(corpus(path, validation=0.3).identity["digest"])
+    digests.append(corpus(write(path, rows[1:])).identity["digest"])
+    assert len(set(digests)) == 4
+
+
+def test_a_validation_path_may_be_a_table_too(tmp_path):
+    data = corpus(write(tmp_path / "x.jsonl", ROWS[:50]), validation_path=write(tmp_path / "y.parquet", ROWS[50:60]))
+    assert documents(data, "train") == [row["text"] for row in ROWS[:50]]
+    assert documents(data, "validation") == [row["text"] for row in ROWS[50:60]]
+
+
+def test_rows_without_text_are_left_out(tmp_path):
+    rows = [{"text": None}, {"text": ""}, *ROWS[:100]]
+    for suffix in SUFFIXES:
+        data = corpus(write(tmp_path / f"x{suffix}", rows))
+        assert data.identity["train_documents"] + data.identity["validation_documents"] == 100
+
+
+BAD = {
+    "column.jsonl": (b'{"body": "x", "n": 1}\n', r"data\.column=text: .*column\.jsonl line 1 has no such column; its columns: body, n"),
+    "number.jsonl": (b'{"text": 3}\n', r"data\.column=text: row 1 of .*number\.jsonl holds int, not text"),
+    "broken.jsonl": (b'{"text": "x"\n', r"broken\.jsonl line 1 is not JSON"),
+    "later.jsonl": (b'{"text": "x"}\n[1]\n', r"later\.jsonl line 2 is list, not an object"),
+    "latin.jsonl": ('{"text": "é"}\n'.encode("latin-1"), r"latin\.jsonl line 1 is not JSON"),
+    "plain.jsonl.gz": (b'{"text": "x"}\n', r"plain\.jsonl\.gz cannot be read \(Not a gzipped file"),
+    "cut.jsonl.gz": (gzip.compress(b'{"text": "x"}\n' * 999)[:-9], r"cut\.jsonl\.gz cannot be read"),
+    "text.parquet": (b"text", r"text\.parquet is not a whole Parquet file"),
+    "one.jsonl": (b'{"text": "a long row of text"}\n', r"has 0 tokens, fewer than one window .* hold out another share$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_table_is_named_in_one_line(tmp_path, name):
+    content, message = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        corpus(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_that_a_parquet_lacks_is_named_with_those_it_has(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.column=body: .* its columns: text, number"):
+        corpus(write(tmp_path / "x.parquet", ROWS), column="body")
+
+
+def test_a_column_needs_a_table(tmp_path):
+    (tmp_path / "x.txt").write_text("text")
+    with pytest.raises(ValueError, match=r"data\.column=text: there is no table \(\.jsonl, \.jsonl\.gz, \.parquet\)"):
+        corpus(tmp_path / "x.txt", column="text")
