@@ -18,6 +18,7 @@ class Trainer:
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
         self.observers, self.sinks = observe or {}, list((log or {}).values())
+        self.unattached = list(self.observers.values())
         self.steps, self.seed = steps, seed
         precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
@@ -40,8 +41,7 @@ class Trainer:
 
     def fit(self) -> None:
         """Make updates until there are `steps` of them, or until someone asks to stop."""
-        for observer in self.observers.values():
-            observer.attach(self)
+        self.attach()
         while not self.finished and not self.stopped:
             started = time.perf_counter()
             lr = self.set_learning_rate()
@@ -49,6 +49,11 @@ class Trainer:
             self.update(skip=self.guard(loss, grad_norm) == "skip")
             self.report(loss, grad_norm, lr, seconds=time.perf_counter() - started)
             self.checkpoints(self)
+
+    def attach(self) -> None:
+        """Let each observer register its hooks, once; it raises ValueError here if this run has nothing to show it."""
+        while self.unattached:
+            self.unattached.pop(0).attach(self)
 
     @property
     def finished(self) -> bool:
@@ -100,10 +105,12 @@ class Trainer:
             "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
             "train/tokens": self.step * self.batch.tokens, "train/tokens_per_second": self.batch.tokens / seconds,
         }  # fmt: skip
-        for observer in self.observers.values():
-            if self.step % observer.every == 0 or self.finished:
-                scalars |= observer(self)
         self.latest |= scalars
+        for observer in self.observers.values():  # each sees what those before it found
+            if self.step % observer.every == 0 or self.finished:
+                found = observer(self)
+                scalars |= found
+                self.latest |= found
         if self.parallel.rank == 0:
             for sink in self.sinks:
                 sink(self.step, scalars)
