@@ -15,6 +15,7 @@ CONFIG = {
     "plan.py",
     "report.py",
     "bench.py",
+    "cost.py",
     "check.py",
     "preflight.py",
     "mistakes.py",

@@ -106,15 +106,14 @@ def computed_in(trainer) -> torch.dtype:
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of the quickest of a few square products, larger and larger while time allows."""
-    best, began = 0.0, time.perf_counter()
-    for size in (128, 256, 512, 512, 1024, 1024, 1024, 4096, 4096):
-        left = torch.ones(size, size, dtype=dtype, device=device)
+    best, began = 0.0, wall(device)
+    for size in (128, 128, 256, 512, 512, 1024, 1024, 1024, 4096, 4096):
+        operations, square = 2 * size**3, torch.ones(size, size, dtype=dtype, device=device)
         started = wall(device)
-        left @ left
-        best = max(best, 2 * size**3 / (wall(device) - started))
-        next_one = 8 * 2 * size**3 / best
-        if wall(device) - began + next_one > PROBE_SECONDS:
+        if best and started - began + operations / best > PROBE_SECONDS:
             break
+        square @ square
+        best = max(best, operations / (wall(device) - started))
     return best
 
 
