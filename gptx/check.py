@@ -261,3 +261,11 @@ def trainer(cfg: DictConfig):
         if isinstance(error, TypeError) and "argument" not in str(error):
             raise
         raise refusal("", error) from error
+
+
+def attach(trainer) -> None:
+    """Let the observers attach to a trainer that is to run. Raises ConfigError if one cannot."""
+    try:
+        trainer.attach()
+    except ValueError as error:
+        raise refusal("", error) from error

@@ -9,16 +9,19 @@ from gptx import arguments, check, runs
 from gptx.lengths import Length
 
 
-def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] = ()):
+def load(folder: Path, *, weights: str = "judged", device: str = "auto", allow_targets: tuple[str, ...] = ()):
     """Model and tiktoken encoding of the newest whole checkpoint of the run in `folder`.
 
-    Raises ValueError if there is no run or no checkpoint, ConfigError if its config names a class that is not allowed.
+    `weights` are those that the run was judged by, or those of its ema. Raises ValueError if there is no run, no
+    checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
     """
     from gptx import checkpoints
     from gptx.data.tokenizers import load_encoding
     from gptx.parallel import find
     from gptx.trainer import copy
 
+    if weights not in ("judged", "ema"):
+        raise ValueError(f"weights={weights} is unknown; one of judged, ema")
     if runs.read(folder) is None:
         raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
     cfg = OmegaConf.load(folder / "config.yaml")
@@ -32,7 +35,9 @@ def load(folder: Path, *, device: str = "auto", allow_targets: tuple[str, ...] =
         raise ValueError(f"run={folder}: no whole checkpoint in {keeper.folder}; let the run reach its first one")
     model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
     model.load_state_dict(state["model"])
-    copy(state["judged"] or [], model.parameters())
+    if weights == "ema" and "ema" not in state["observers"]:
+        raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
+    copy(state["observers"]["ema"]["weights"] if weights == "ema" else state["judged"] or [], model.parameters())
     return model.to(find(device)).eval(), encoding
 
 
@@ -47,6 +52,7 @@ def sample(
     top_p: float | None = None,
     greedy: bool = False,
     seed: int = 0,
+    weights: str = "judged",
     device: str = "auto",
     allow_targets: str | None = None,
 ) -> None:
@@ -56,6 +62,7 @@ def sample(
 
     `length` is in tokens and `number` counts samples; an end of text ends one early. The same `seed` draws the same
     text. `greedy=true` takes the likeliest token every time. `\n` and `\t` in the prompt are a line end and a tab.
+    `weights=ema` samples from the averaged weights of a run with observe=ema instead of those it was judged by.
     `allow_targets=mylib.` trusts the package that the run's own model class is from.
     """
     import torch
@@ -67,7 +74,9 @@ def sample(
     if length < 1 or number < 1:
         raise ValueError(f"length={length} and number={number} must be at least 1")
     refuse(temperature, top_k, top_p, [0])
-    model, encoding = load(Path(run), device=device, allow_targets=(allow_targets,) if allow_targets else ())
+    model, encoding = load(
+        Path(run), weights=weights, device=device, allow_targets=(allow_targets,) if allow_targets else ()
+    )
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
     tokens = beginning(encoding, prompt, documents=runs.read(Path(run))["data"]["train_documents"])  # type: ignore[index]
     for i in range(number):

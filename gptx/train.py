@@ -68,6 +68,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     trainer.checkpoints.place(folder)
     resumed = trainer.checkpoints.restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
+    check.attach(trainer)
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = [str(override) for override in chosen.overrides.task]

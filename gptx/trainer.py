@@ -23,6 +23,7 @@ class Trainer:
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
         self.observers, self.sinks = observe or {}, list((log or {}).values())
+        self.unattached = list(self.observers.values())
         self.steps, self.seed = steps, seed
         precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
@@ -50,10 +51,14 @@ class Trainer:
         """True after the last update."""
         return self.step >= self.steps or bool(self.ended)
 
+    def attach(self) -> None:
+        """Let each observer register its hooks, once; it raises ValueError here if this run has nothing to show it."""
+        while self.unattached:
+            self.unattached.pop(0).attach(self)
+
     def fit(self) -> None:
         """Make updates until there are `steps` of them, or until someone asks to stop."""
-        for observer in self.observers.values():
-            observer.attach(self)
+        self.attach()
         while not self.finished and not self.stopped:
             started = time.perf_counter()
             lr = self.set_learning_rate()
@@ -113,10 +118,12 @@ class Trainer:
             "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
             "train/tokens": self.cursor * self.data.context, "train/tokens_per_second": tokens / seconds,
         }  # fmt: skip
-        for observer in self.observers.values():
-            if self.step % observer.every == 0 or self.finished:
-                scalars |= observer(self)
         self.latest |= scalars
+        for observer in self.observers.values():  # each sees what those before it found
+            if self.step % observer.every == 0 or self.finished:
+                found = observer(self)
+                scalars |= found
+                self.latest |= found
         if self.parallel.rank == 0:
             for sink in self.sinks:
                 sink(self.step, scalars)

@@ -15,13 +15,14 @@ CONFIG = {
     "plan.py",
     "report.py",
     "bench.py",
+    "cost.py",
     "check.py",
     "preflight.py",
     "mistakes.py",
     "paths.py",
     "arguments.py",
 }
-VOCABULARY = {"gptx.lengths", "gptx.rank"}  # words that ingredients may share
+VOCABULARY = {"gptx.lengths", "gptx.rank", "gptx.generate", "gptx.text"}  # words that ingredients may share
 
 
 def imports(path: Path, *, inside_functions: bool = True) -> set[str]:

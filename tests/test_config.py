@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from gptx import check, mistakes, paths, preflight, runs
 
@@ -39,14 +40,25 @@ def chosen(option):
     return f"{group}=[{name}]" if group in SEVERAL else option
 
 
+def observing(name):
+    """Overrides that let every observer of an option look at every update."""
+    names = [name] if name in ("validation", "all") else ["validation", name]
+    keys = [
+        key for stem in names for key, node in OmegaConf.load(CONF / f"observe/{stem}.yaml").items() if "every" in node
+    ]
+    return [f"observe=[{','.join(names)}]", *(f"observe.{key}.every=1" for key in keys)]
+
+
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o not in ELSEWHERE and o.split("=")[1] not in BIG])
 def test_every_option_builds_and_takes_a_step(build, option):
     if option == "compile=compiled":
         pytest.skip("tests/test_checkpoints.py compiles")
     if option.startswith("model="):
         trainer = build(option, "model.context=32")
-    elif option.startswith(("log=", "observe=")):
-        trainer = build()
+    elif option.startswith("observe="):
+        trainer = build(*observing(option.removeprefix("observe=")))
+    elif option.startswith("log="):
+        trainer = build(f"log=[{option.removeprefix('log=')}]")
     else:
         trainer = build(option)
     trainer.steps = 1

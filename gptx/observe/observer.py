@@ -17,6 +17,10 @@ class Observer:
     def attach(self, trainer) -> None:
         """Called once, before the first update of the process."""
 
+    def due(self, trainer) -> bool:
+        """True inside an update after which this observer reports; for hooks that shall cost nothing in the others."""
+        return (trainer.step + 1) % self.every == 0 or trainer.step + 1 >= trainer.steps
+
     def state_dict(self) -> dict:
         """What the observer must remember over a resume; plain values and tensors only."""
         return {}

@@ -1,0 +1,65 @@
+"""The moment when a model begins to memorise."""
+
+import logging
+
+from gptx.lengths import Length
+from gptx.observe.observer import Observer
+from gptx.observe.validation import Validation
+
+log = logging.getLogger(__name__)
+
+
+class Overfitting(Observer):
+    """Gap between the validation loss and the mean training loss since the validation before, at each validation.
+
+    Alarm once `patience` validations in a row were no better than the best while the training loss fell below what it
+    was then; with `stop` the alarm ends the run for good. Raises ValueError unless validation comes before it.
+    """
+
+    def __init__(self, *, patience: int, stop: bool):
+        super().__init__(every=Length(1))  # to add up the training loss
+        if patience < 1:
+            raise ValueError(f"patience={patience} must be at least 1 validation")
+        self.patience, self.stop = patience, stop
+        self.total, self.count = 0.0, 0  # training loss since the last validation
+        self.best: dict = {}  # the best validation: its loss, its update, the training loss then
+        self.worse = 0  # validations since
+
+    def attach(self, trainer) -> None:
+        observers = list(trainer.observers.values())
+        before = [observer for observer in observers[: observers.index(self)] if isinstance(observer, Validation)]
+        if not before:
+            raise ValueError(
+                "observe=overfitting reads the validation loss; set observe=[validation,overfitting], in that order"
+            )
+        self.validation = before[-1]
+
+    def __call__(self, trainer) -> dict:
+        self.total, self.count = self.total + trainer.latest["train/loss"], self.count + 1
+        if trainer.step % self.validation.every and not trainer.finished:
+            return {}
+        held_out, train = trainer.latest["validation/loss"], self.total / self.count
+        self.total, self.count = 0.0, 0
+        found = {"overfitting/gap": held_out - train}
+        if not self.best or held_out < self.best["loss"]:
+            self.best, self.worse = {"loss": held_out, "step": trainer.step, "train": train}, 0
+            return found
+        self.worse += 1
+        if self.worse < self.patience or train >= self.best["train"]:
+            return found
+        alarm = (
+            f"overfitting: no validation was better for {self.worse} in a row; best {self.best['loss']:.4f} after "
+            f"update {self.best['step']}, now {held_out:.4f}, while the training loss fell from "
+            f"{self.best['train']:.4f} to {train:.4f}"
+        )
+        if self.stop and not trainer.finished:
+            trainer.ended = alarm
+            log.warning("%s; the run ends here (observe.overfitting.stop=true)", alarm)
+        return found | {"overfitting/alarm": alarm}
+
+    def state_dict(self) -> dict:
+        return {"total": self.total, "count": self.count, "best": self.best, "worse": self.worse}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.total, self.count = state["total"], state["count"]
+        self.best, self.worse = state["best"], state["worse"]

@@ -1,0 +1,31 @@
+"""What the model writes while it learns."""
+
+import torch
+
+from gptx.generate import generate, refuse
+from gptx.lengths import Length
+from gptx.observe.observer import Observer
+from gptx.text import beginning, decode
+
+
+class Samples(Observer):
+    """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
+    differs from sample to sample. An end of text ends it early."""
+
+    def __init__(self, *, every: Length, prompt: str, length: int, temperature: float, seed: int):
+        super().__init__(every=every)
+        if length < 1:
+            raise ValueError(f"length={length} must be at least 1 token")
+        refuse(temperature, None, None, [0])
+        self.prompt, self.length, self.temperature, self.seed = prompt, length, temperature, seed
+
+    def attach(self, trainer) -> None:
+        documents = trainer.data.identity["train_documents"]
+        self.tokens = beginning(trainer.data.encoding, self.prompt, documents=documents)
+
+    def __call__(self, trainer) -> dict[str, str]:
+        generator = torch.Generator().manual_seed(self.seed)
+        with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
+            drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
+                             generator=generator)  # fmt: skip
+            return {"sample/text": self.prompt + "".join(decode(trainer.data.encoding, drawn))}

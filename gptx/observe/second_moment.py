@@ -1,0 +1,80 @@
+"""How soon Adam's second moment can be relied on (why warmup helps Adam)."""
+
+import torch
+from torch import Tensor
+
+from gptx.lengths import Length
+from gptx.observe.observer import Observer
+
+SAMPLE = 2**15  # coordinates looked at: every n-th, always the same
+
+
+class SecondMoment(Observer):
+    """Bias-corrected second moment v of Adam in each of the first `until` updates, over a sample of coordinates.
+
+    `change` is the median of |v / v before this update - 1|: about 1/t at first, and settled once it stays near 1 - b2.
+    `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): how far the update goes
+    in units of the rate. It is 1 at the first update and falls as gradients disagree; were v far too small, it would
+    show here. `median` is that of v. Coordinates that never had a gradient do not count.
+
+    Raises ValueError for an optimizer without a second moment.
+    """
+
+    def __init__(self, *, every: Length, until: Length):
+        super().__init__(every=every)
+        if until < 1:
+            raise ValueError(f"until={until} must be at least 1 update")
+        self.until = until
+
+    def due(self, trainer) -> bool:
+        return trainer.step < self.until and super().due(trainer)
+
+    def attach(self, trainer) -> None:
+        optimizer, self.found = trainer.optimizer, dict[str, Tensor]()
+        self.groups = [group for group in optimizer.param_groups if {"betas", "eps"} <= group.keys()]
+        if not self.groups:
+            raise ValueError(
+                f"observe=second_moment: {type(optimizer).__name__} keeps no second moment; it is Adam's (optim=adamw)"
+            )
+        self.stride = max(1, sum(p.numel() for group in self.groups for p in group["params"]) // SAMPLE)
+        before = list[Tensor]()
+
+        def keep(*_):
+            if self.due(trainer):
+                before.extend(v for _, v, _ in self.moments(optimizer))
+
+        def compare(*_):
+            if self.due(trainer):
+                self.compare(before, self.moments(optimizer))
+                before.clear()
+
+        optimizer.register_step_pre_hook(keep)
+        optimizer.register_step_post_hook(compare)
+
+    def moments(self, optimizer) -> list[tuple[Tensor, Tensor, float]]:
+        """First and second moment of the sampled coordinates of each parameter, bias-corrected, and Adam's epsilon."""
+        found = []
+        for group in self.groups:
+            beta1, beta2 = group["betas"]
+            for state in (optimizer.state[p] for p in group["params"] if optimizer.state.get(p)):
+                t = float(state["step"] if "step" in state else state["t"])
+                m, v = (
+                    state[long if long in state else short] for long, short in (("exp_avg", "m"), ("exp_avg_sq", "v"))
+                )
+                m, v = (tensor.flatten()[:: self.stride].float() for tensor in (m, v))
+                found.append((m / (1 - beta1**t), v / (1 - beta2**t), group["eps"]))
+        return found
+
+    def compare(self, before: list[Tensor], after: list[tuple[Tensor, Tensor, float]]) -> None:
+        m, v = (torch.cat(moments) for moments in list(zip(*after, strict=True))[:2])
+        eps = torch.cat([torch.full_like(v, eps) for _, v, eps in after])
+        seen = v > 0
+        step = (m.abs() / (v.sqrt() + eps))[seen]
+        self.found = {"median": v[seen].median(), "step": step.square().mean().sqrt(), "largest_step": step.max()}
+        if len(before) == len(after):  # not at the first update
+            old = torch.cat(before)
+            self.found["change"] = (v / old - 1).abs()[seen & (old > 0)].median()
+
+    def __call__(self, trainer) -> dict[str, float]:
+        found, self.found = self.found, {}
+        return {f"second_moment/{name}": value.item() for name, value in found.items()}

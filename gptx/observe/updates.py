@@ -1,0 +1,60 @@
+"""How far an update moves the weights."""
+
+import math
+import statistics
+
+import torch
+
+from gptx.observe.gradients import norms
+from gptx.observe.observer import Observer
+
+RULE_OF_THUMB = 1e-3  # a healthy ratio according to A. Karpathy's lectures; `equilibrium` says what AdamW tends to
+
+
+class Updates(Observer):
+    """Root mean square of the step just made over that of the weight, for every parameter of two dimensions or more.
+
+    Beside them their median and, under an Adam with decoupled decay, the ratio at which growth by steps and shrinking
+    by decay balance: sqrt(2 lr wd (1-b1)/(1+b1)), with values of the first group that is decayed (arXiv:2305.17212).
+    At updates that report, and only then, it holds a copy of those weights. No step, no ratio.
+    """
+
+    def attach(self, trainer) -> None:
+        names, weights = zip(*((n, p) for n, p in trainer.model.named_parameters() if p.ndim >= 2), strict=True)
+        self.names, self.found, before = names, None, []
+
+        def keep(*_):
+            if self.due(trainer):
+                before.extend(p.detach().clone() for p in weights)
+
+        @torch.no_grad()
+        def compare(*_):
+            if before:
+                sizes = norms(before)
+                torch._foreach_sub_(before, list(weights))
+                self.found = norms(before) / sizes
+                before.clear()
+
+        trainer.optimizer.register_step_pre_hook(keep)
+        trainer.optimizer.register_step_post_hook(compare)
+
+    def __call__(self, trainer) -> dict[str, float]:
+        if self.found is None:
+            return {}
+        ratios, self.found = self.found.tolist(), None
+        balance = equilibrium(trainer.optimizer)
+        return (
+            {f"updates/{name}": ratio for name, ratio in zip(self.names, ratios, strict=True)}
+            | {"updates/median": statistics.median(ratios)}
+            | ({} if balance is None else {"updates/equilibrium": balance})
+        )
+
+
+def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
+    """The update/weight ratio that AdamW tends to; None for other optimizers, or without decay."""
+    for group in optimizer.param_groups:
+        adam = {"betas", "eps", "weight_decay"} <= group.keys()
+        if adam and group.get("decoupled_weight_decay", True) and group["weight_decay"] > 0:
+            beta1 = group["betas"][0]
+            return math.sqrt(2 * group["lr"] * group["weight_decay"] * (1 - beta1) / (1 + beta1))
+    return None
