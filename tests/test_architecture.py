@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONFIG = {
     "train.py",
     "sample.py",
-    "plan.py",
+    "__main__.py",
     "presets.py",
     "reference.py",
     "bench.py",
