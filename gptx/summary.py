@@ -5,6 +5,7 @@ import textwrap
 
 import torch
 
+from gptx.footprint import Footprint
 from gptx.generate import generate
 from gptx.model.gpt import GPT, parameter_counts
 from gptx.text import beginning, decode
@@ -45,8 +46,8 @@ def batch(trainer) -> dict[str, int]:
     }
 
 
-def start(trainer, run) -> list[str]:
-    """The ingredients as they came out: data, model, groups, batch, machine."""
+def start(trainer, run, predicted: Footprint | str) -> list[str]:
+    """The ingredients as they came out: data, model, groups, batch, machine, and the memory that they will need."""
     total, body = parameters(trainer).values()
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
     tokens = trainer.steps * cut["tokens"]
@@ -65,6 +66,7 @@ def start(trainer, run) -> list[str]:
         f"{tokens / data.identity['train_tokens']:.2f} epochs, {tokens / total:.1f} tokens a parameter",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",
+        f"memory     {predicted}",
     ]
 
 
@@ -89,10 +91,11 @@ def groups(optimizer) -> str:
     )
 
 
-def end(trainer, folder, result: str, seconds: float) -> list[str]:
-    """The result, a sample of text, and where to look further."""
+def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
+    """The result, memory, a sample of text, and where to look further."""
     return [
         f"finished in {int(seconds // 60)}:{int(seconds % 60):02d}: {result}",
+        f"memory at the peak: {memory}",
         "",
         *textwrap.indent(sample(trainer), "    ").splitlines(),
         "",

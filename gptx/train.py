@@ -55,10 +55,14 @@ def train(cfg: DictConfig, folder: Path) -> float:
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Build the trainer, resume it, run it, and record how it ended."""
     from gptx import summary
+    from gptx.footprint import Meter
+    from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
     prepare_process(cfg)
     trainer = check.trainer(cfg)
+    predicted = foreseen(cfg, trainer.data.vocab_size)
+    meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     if cfg.overwrite:  # only now, when the new run is known to begin
@@ -90,7 +94,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             record_start(trainer, run)
         for sink in sinks:
             sink.open(run)
-        for line in summary.start(trainer, run):
+        for line in summary.start(trainer, run, predicted):
             log.info("%s", line)
         if resumed:
             log.info("continues after update %d", trainer.step)
@@ -106,11 +110,13 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
-            runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest)
+            memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
+            runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest, memory=memory)
     if outcome == "interrupted":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
-    for line in summary.end(trainer, show(folder), spell(trainer.latest), time.perf_counter() - started):
+    seconds = time.perf_counter() - started
+    for line in summary.end(trainer, show(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
         log.info("%s", line)
     return trainer.latest.get("validation/loss", math.nan)
 

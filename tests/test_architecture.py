@@ -12,8 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONFIG = {
     "train.py",
     "sample.py",
-    "plan.py",
-    "report.py",
+    "__main__.py",
+    "presets.py",
+    "reference.py",
     "bench.py",
     "cost.py",
     "check.py",

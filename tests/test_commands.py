@@ -60,7 +60,7 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
 
     drawn = command("gptx.report", f"run={folder}")
     assert drawn.returncode == 0, drawn.stderr
-    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_it_was(command, tmp_path):

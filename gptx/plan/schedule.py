@@ -1,0 +1,91 @@
+"""The learning rate over a run, without training."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy
+
+from gptx import check, lengths
+from gptx.check import ConfigError
+from gptx.plan.decay import library_default
+
+SAMPLES = 200_000  # updates at which a curve is judged and drawn at most
+ZERO = 1e-9  # of the peak: less is nothing
+
+
+def schedule(arms: dict, *, at: str = "", out: str = "") -> list[str]:
+    """The rate of every arm at chosen updates (every tenth of the run), what looks odd, and the curves in a file."""
+    rates = {name: rate(cfg) for name, cfg in arms.items()}
+    steps = max(cfg.steps for cfg in arms.values())
+    first = next(iter(arms.values()))
+    tenths = [1, *(round(steps * i / 10) for i in range(1, 11))]
+    chosen = [update(word, steps, first.batch.tokens) for word in at.split(",")] if at else tenths
+    width = max(9, *(len(name) for name in rates)) + 3
+    lines = [f"{'update':>10}" + "".join(f"{name or 'lr':>{width}}" for name in rates)]
+    for step in sorted({*chosen} - {0}):
+        lines.append(f"{step:>10,}" + "".join(f"{f(step):>{width}.3e}" for f in rates.values()))
+    for name, cfg in arms.items():
+        found = list(oddities(rates[name], cfg.steps)) or ["nothing looks odd"]
+        lines += [f"{name}: {said}" if name else said for said in found]
+    if out:
+        draw({name: (rates[name], cfg.steps) for name, cfg in arms.items()}, Path(out))
+        lines.append(f"drawn in {out}")
+    return lines
+
+
+def rate(cfg) -> Callable[[int], float]:
+    """The learning rate of an update."""
+    factor, peak = check.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
+    return lambda step: peak * factor(step)
+
+
+def update(word: str, steps: int, tokens: int) -> int:
+    """The update that a word of `at` means. Raises ConfigError if the run has none such."""
+    try:
+        step = lengths.updates(int(word) if word.strip().isdigit() else word, steps=steps, tokens=tokens)
+    except ValueError as error:
+        raise ConfigError(f"at: {error}") from None
+    if not 1 <= step <= steps:
+        raise ConfigError(f"at={word}: the run has the updates 1 to {steps}")
+    return step
+
+
+def samples(curve: Callable[[int], float], steps: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Updates, the first and the last among them, and their rates."""
+    chosen = numpy.unique(numpy.linspace(1, steps, min(steps, SAMPLES)).round().astype(int))
+    return chosen, numpy.array([curve(int(step)) for step in chosen])
+
+
+def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
+    """What looks odd about a curve, whatever function made it: a phrase each."""
+    updates, rates = samples(curve, steps)
+    peak, last = rates.max(), rates[-1]
+    if peak <= 0:
+        yield "the rate is 0 in every update: nothing is learned"
+        return
+    top = int(updates[numpy.argmax(rates >= peak * (1 - ZERO))])
+    level = numpy.abs(rates - last) > ZERO * peak  # where it is not yet as at the end
+    settled = int(updates[numpy.flatnonzero(level)[-1] + 1]) if level.any() else 1
+    nothing = round(float((rates <= ZERO * peak).mean()) * steps)
+    if top == steps and rates[0] < peak * (1 - ZERO):
+        yield f"still rises in the last update, {steps:,}: the peak is never left"
+        return
+    if top > 0.05 * steps and steps > 20:
+        yield f"rises for {top:,} updates, {top / steps:.0%} of the run; 1-5 % is usual"
+    if last >= peak * (1 - ZERO):
+        yield "never decays: it ends at the peak; a cool-down usually lowers the final loss"
+    elif settled < 0.95 * steps:
+        yield f"reaches its end, {last:.3g}, at update {settled:,}, {1 - settled / steps:.0%} of the run too early"
+    if nothing > max(1, 0.01 * steps):
+        yield f"is 0 in {nothing:,} updates, which move nothing"
+
+
+def draw(curves: dict[str, tuple[Callable[[int], float], int]], target: Path) -> None:
+    """All curves on one figure. Raises ConfigError for a name that is no picture's."""
+    from gptx.report.curves import Curve, Panel, picture
+
+    if target.suffix not in (".png", ".svg"):
+        raise ConfigError(f"out={target}: the name must end in .png or .svg")
+    lines = tuple(Curve(name, *samples(*curve), colour=i) for i, (name, curve) in enumerate(curves.items()))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture([Panel("Learning rate", "by update", lines)], target, "", target.suffix[1:])

@@ -1,0 +1,211 @@
+"""What is said of a recipe before it runs: learning rates, parameter groups, memory."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import TINY
+
+from gptx import footprint
+from gptx.plan.__main__ import main
+from gptx.plan.memory import foreseen, predict
+from gptx.plan.schedule import oddities
+
+SHAKESPEARE = ["optim.lr=3e-4", "schedule.floor=0"]
+
+
+@pytest.fixture
+def plan(capsys):
+    """plan("schedule", "steps=10"): what the command prints."""
+
+    def run(*words: str) -> str:
+        main(list(words))
+        return capsys.readouterr().out
+
+    return run
+
+
+def rates(text: str) -> dict[int, list[float]]:
+    """Update -> the rates of its line."""
+    lines = re.findall(r"^ *([\d,]+)((?: +\d\.\d+e[+-]\d+)+)$", text, re.MULTILINE)
+    return {int(step.replace(",", "")): [float(word) for word in words.split()] for step, words in lines}
+
+
+def test_the_first_tutorials_schedule_has_its_corrected_rates(plan):
+    shown = rates(
+        plan("schedule", "steps=100000", "schedule.warmup=2000", *SHAKESPEARE, "at=1000,2000,50000,51000,100000")
+    )
+    assert {step: found[0] for step, found in shown.items()} == pytest.approx(
+        {1_000: 1.5e-4, 2_000: 3e-4, 50_000: 1.548e-4, 51_000: 1.5e-4, 100_000: 0.0}, rel=1e-3
+    )
+
+
+def test_the_second_tutorials_schedule_has_its_corrected_rates(plan):
+    shown = rates(plan("schedule", "steps=10000", "schedule.warmup=500", "optim.lr=3e-4", "at=200,500,1000,50%,9999"))
+    assert {step: f"{found[0]:.2e}" for step, found in shown.items()} == {
+        200: "1.20e-04", 500: "3.00e-04", 1_000: "2.98e-04", 5_000: "1.76e-04", 9_999: "3.00e-05"
+    }  # fmt: skip
+
+
+def test_lists_are_expanded_as_in_a_sweep_and_drawn_on_one_figure(plan, tmp_path):
+    file = tmp_path / "new/warmups.png"
+    text = plan("schedule", "steps=100000", "schedule.warmup=500,2000,5000", *SHAKESPEARE, "at=500,1000", f"out={file}")
+    # while it rises, the rate is 3e-4 x update / warmup
+    assert rates(text)[500] == pytest.approx([3e-4, 7.5e-5, 3e-5], rel=1e-3)
+    assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_tenth_of_the_run_is_shown_unless_told_otherwise(plan):
+    assert list(rates(plan("schedule", "steps=200"))) == [1, *range(20, 201, 20)]
+
+
+@pytest.mark.parametrize(("curve", "said"), [
+    (lambda step: 1.0, "never decays"),
+    (lambda step: min(1, step / 30) * (1 - max(0, step - 30) / 170 * 0.9), "rises for 30 updates, 15% of the run"),
+    (lambda step: max(0.1, 1 - step / 100), "reaches its end, 0.1, at update 90, 55% of the run too early"),
+    (lambda step: max(0.0, 1 - step / 150), "is 0 in 51 updates, which move nothing"),
+    (lambda step: step / 200, "still rises in the last update"),
+    (lambda step: 0.0, "the rate is 0 in every update"),
+])  # fmt: skip
+def test_what_looks_odd_about_a_curve_is_said(curve, said):
+    assert any(said in line for line in oddities(curve, 200)), list(oddities(curve, 200))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "linear", "inverse_sqrt", "cosine_no_warmup"])
+def test_the_presets_do_not_look_odd(plan, schedule):
+    assert "nothing looks odd" in plan("schedule", f"schedule={schedule}")
+
+
+def test_decay_needs_no_data_when_the_vocabulary_is_given(plan):
+    text = plan("decay", "model=gpt2_124m", "data=text", "data.path=nowhere", "vocab=50257", "batch.tokens=1024")
+    counts = [int(number.replace(",", "")) for number in re.findall(r"^\w+: ([\d,]+) in", text, re.MULTILINE)]
+    # GPT-2 small, with its 50,257 tokens padded to a multiple of 64, less 47 x 768 rows of padding
+    assert sum(counts) - 47 * 768 == 124_439_808
+
+
+def test_seven_billion_parameters_need_112_gb_of_which_84_are_weights_and_moments(composed):
+    """7e9 parameters x 16 bytes in fp32 AdamW: 4 each for weight, gradient, and two moments; here near 7B, exactly."""
+    cfg = composed(
+        "model.width=4096", "model.depth=34", "model.heads=32", "model.context=32", "batch.tokens=32", "batch.micro=1"
+    )
+    found = predict(cfg, vocab_size=32_000)
+    n = 34 * (12 * 4096**2 + 13 * 4096) + 32_000 * 4096 + 32 * 4096 + 2 * 4096
+    assert found.parameters == n
+    assert 6.9e9 < n < 7.1e9
+    assert (found.weights, found.gradients) == (4 * n, 4 * n)
+    assert found.state == {"exp_avg": 4 * n, "exp_avg_sq": 4 * n}
+    assert found.weights + found.gradients + found.moments == 16 * n
+    assert found.peak >= 16 * n
+
+
+@pytest.mark.parametrize(
+    ("optim", "moments"), [("adamw", 2), ("adamw_scratch", 2), ("adam_l2", 2), ("lion", 1), ("sgd", 1)]
+)
+def test_moments_are_those_that_the_optimizer_really_keeps(composed, build, optim, moments):
+    trainer = build(f"optim={optim}")
+    trainer.steps = 1
+    trainer.fit()
+    real = sum(
+        t.numel() * 4 for s in trainer.optimizer.state.values() for t in s.values() if torch.is_tensor(t) and t.ndim
+    )
+    found = predict(composed(f"optim={optim}"), trainer.data.vocab_size)
+    assert found.moments == real == moments * found.weights
+
+
+def test_activations_are_the_tensors_that_autograd_saves(composed, build):
+    trainer = build("model.dropout=0.1")
+    saved, known = {}, {p.untyped_storage().data_ptr() for p in trainer.model.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            saved[storage.data_ptr()] = (storage, storage.nbytes())
+        return tensor
+
+    batch = trainer.data(0, trainer.micro_batch)
+    known |= {batch.inputs.untyped_storage().data_ptr(), batch.targets.untyped_storage().data_ptr()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = trainer.objective(trainer.network, batch)
+    real = sum(size for _, size in saved.values())
+    assert loss.isfinite()
+    assert predict(composed("model.dropout=0.1"), trainer.data.vocab_size).activations == pytest.approx(real, rel=0.02)
+
+
+def test_activations_follow_micro_batch_precision_and_recompute(composed):
+    def kept(*words):
+        return predict(composed("model.depth=6", *words), 257).activations
+
+    plain = kept()
+    assert kept("batch.micro=8") == pytest.approx(2 * plain, rel=0.05)
+    assert kept("memory=recompute") < 0.6 * plain
+    assert kept("precision=bf16") < 0.8 * plain
+
+
+def test_a_prediction_leaves_the_random_streams_alone(composed, build):
+    build()
+    before = torch.get_rng_state()
+    predict(composed("model.dropout=0.5"), 257)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_cannot_compute_without_values_is_said_and_stops_no_run(composed, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("needs values\nand more")
+
+    monkeypatch.setattr(footprint, "Trainer", refuse)
+    assert foreseen(composed(), 257) == "the memory cannot be predicted: needs values"
+
+
+def test_a_run_prints_the_predicted_memory_beside_the_measured(command):
+    result = command("gptx.train")
+    assert re.search(r"memory     [\d.]+ MB at the peak: weights [\d.]+ MB, gradients", result.stdout), result.stdout
+    assert re.search(r"memory at the peak: predicted [\d.]+ MB, measured -?[\d.]+ MB", result.stdout), result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_the_predicted_memory_is_within_a_tenth_of_the_measured(tmp_path, corpus, memory):
+    """10.8M parameters and 4,096 tokens; the C allocator is told to give back what is freed, else it holds more."""
+    shape = [
+        "model=gpt_10m",
+        "model.width=384",
+        "model.depth=6",
+        "model.heads=6",
+        "model.context=256",
+        "batch.tokens=4096",
+        "batch.micro=16",
+    ]
+    words = [word for word in TINY if not word.startswith(("model.", "batch."))]
+    result = subprocess.run(
+        [sys.executable, "-m", "gptx.train", *words, *shape, f"data.path={corpus}", f"memory={memory}", "steps=2", "observe=[]", "checkpoints.every=9"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "1000000"},
+    )  # fmt: skip
+    found = re.search(r"memory at the peak: predicted ([\d.]+ .B), measured ([\d.]+ .B)", result.stdout)
+    assert found, result.stdout + result.stderr
+    predicted, measured = (float(text.split()[0]) * (1000 if text.endswith("GB") else 1) for text in found.groups())
+    assert predicted > 300
+    assert predicted == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["shedule"], "error: shedule: nothing to plan of that name; did you mean 'schedule'"),
+    (["schedule", "schedule.warmup=500,2000"], "config error: schedule.warmup=2000: schedule: warmup=2000 updates is longer than the run, 1000"),
+    (["schedule", "at=5000"], "config error: at=5000: the run has the updates 1 to 1000"),
+    (["schedule", "at=soon"], "config error: at: 'soon' is not a length"),
+    (["schedule", "out=curve.gif"], "config error: out=curve.gif: the name must end in .png or .svg"),
+    (["schedule", "schedule.wrmup=3"], "config error: schedule.wrmup: no such key; did you mean 'schedule.warmup'"),
+    (["schedule", "out=/proc/curve.png"], "config error: /proc/curve.png: No such file"),
+    (["memory", "vocab=many"], "config error: vocab=many: a number of tokens"),
+    (["memory", "device=cuda", "vocab=257"], "config error: .*device=cuda is not there"),
+    (["memory", "batch.tokens=500", "vocab=257"], "config error: batch.tokens=500 is not a multiple"),
+])  # fmt: skip
+def test_a_mistake_is_one_line(words, message):
+    if "device=cuda" in words and torch.cuda.is_available():
+        pytest.skip("it is there")
+    with pytest.raises(SystemExit, match=message) as error:
+        main(words)
+    assert "\n" not in str(error.value)
