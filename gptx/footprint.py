@@ -5,7 +5,7 @@ import resource
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -102,7 +102,8 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
     with torch.device(ingredients["parallel"].device):
         trainer = Trainer(**ingredients | blank)
     trainer.scaler = torch.amp.GradScaler(enabled=False)  # it would judge values, and needs no memory
-    trainer.accumulation = min(2, trainer.accumulation)  # the second micro-batch has gradients beside its activations
+    few = min(2, trainer.accumulation)  # the second micro-batch has gradients beside its activations
+    trainer.batch = replace(trainer.batch, tokens=trainer.batch.tokens // trainer.accumulation * few, doublings=0)
     kept: list[int] = []
     trainer.objective = partial(watched, trainer.objective, live, kept)
     for _ in range(2):

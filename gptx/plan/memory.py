@@ -1,7 +1,6 @@
 """Bytes of a composition, before it runs."""
 
 from gptx import check, footprint
-from gptx.check import Settings
 from gptx.footprint import Footprint
 from gptx.plan.decay import vocabulary
 
@@ -21,7 +20,7 @@ def predict(cfg, vocab_size: int) -> Footprint:
 
     place = OneProcess(find(cfg.device))
     place.world_size = world_size()  # its share of the batch
-    without = {*Settings.__dataclass_fields__, "data", "compile", "parallel", "checkpoints", "observe", "log"}
+    without = {*check.SETTINGS, "data", "compile", "parallel", "checkpoints", "observe", "log"}
     ingredients = {str(key): check.build(cfg[key]) for key in cfg if key not in without}
     ingredients |= {"parallel": place, "checkpoints": None}
     return footprint.predict(ingredients, vocab_size=vocab_size, context=cfg.data.context)
