@@ -22,8 +22,7 @@ MLPS: dict[str, Callable[..., nn.Module]] = {
     "swiglu": SwiGLU,
 }
 # Standard deviation of what adds to the residual stream, by depth: less, so that depth does not widen the stream
-# (GPT-2), or nothing, so that every block begins as the identity and an untied head begins at the uniform guess
-# (modded-nanogpt).
+# (GPT-2), or nothing, so that every block begins as the identity (modded-nanogpt).
 INITS: dict[str, Callable[[int], float]] = {
     "gpt2": lambda depth: 0.02 / (2 * depth) ** 0.5,
     "zero_out": lambda depth: 0.0,
@@ -113,7 +112,7 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=residual if adds else 0.02)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
-            nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02 if residual else 0.0)
+            nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02)
 
     def forward(self, tokens: Tensor, then: Callable[[Tensor, Head], Tensor] | None = None) -> Tensor:
         """Logits; or, for who must not hold them all, what `then` makes of the hidden states (B, T, C) and the head."""
