@@ -54,7 +54,9 @@ class Precision:
         """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
         if self.compute == "fp8":
             return with_fp8_products(model)
-        return model.bfloat16() if self.weights == "bf16" else model
+        for parameter in model.parameters() if self.weights == "bf16" else ():
+            parameter.data = parameter.data.bfloat16()
+        return model
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimizer of these parameter groups."""
