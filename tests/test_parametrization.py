@@ -63,3 +63,40 @@ def test_mup_refuses_a_model_without_a_width():
 
     with pytest.raises(ValueError, match=r"parametrization=mup: Linear has no width to transfer over; use standard"):
         mup(torch.nn.Linear(2, 2), [], base_width=1, rates={})
+
+
+def slopes(result):
+    """parametrization and quantity -> slope, of the lines of `gptx.plan coordinates`."""
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    return {(row[0], row[1]): float(row[-1]) for row in rows}
+
+
+COORDINATES = ["coordinates", "data=text", "model.context=32", "model.depth=2", "batch.tokens=512", "precision=fp32"]
+
+
+def test_the_coordinate_check_tells_mup_from_the_standard_parametrization(command, corpus):
+    found = slopes(command("gptx.plan", *COORDINATES, f"data.path={corpus}", "widths=32,64,128"))
+    for what in ("hidden_states", "logits"):
+        assert found["standard", what] > 0.7
+        assert abs(found["mup", what]) < 0.3
+
+
+@pytest.mark.slow
+def test_activations_stay_flat_over_widths_64_to_1024_under_mup_alone(command, corpus):
+    found = slopes(command("gptx.plan", *COORDINATES, f"data.path={corpus}", timeout=600))
+    assert found["standard", "hidden_states"] > 0.7
+    assert found["standard", "logits"] > 0.2
+    for what in ("hidden_states", "logits"):
+        assert abs(found["mup", what]) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("widths=64", "widths=64: at least two different widths"), ("widths=a,b", "widths=a,b: at least two"),
+     ("updates=0", "updates=0: a number of updates, at least 1")],
+)  # fmt: skip
+def test_a_coordinate_check_of_nothing_is_refused_in_one_line(command, corpus, word, message):
+    result = command("gptx.plan", *COORDINATES, f"data.path={corpus}", word)
+    assert result.returncode == 1
+    assert message in result.stderr

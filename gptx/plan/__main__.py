@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 
 from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
+from gptx.plan.coordinates import coordinates
 from gptx.plan.decay import decay
 from gptx.plan.memory import memory
 from gptx.plan.schedule import schedule
@@ -23,6 +24,8 @@ PAGE = """See what a composition means before it runs; every override of gptx.tr
       at=1,500,50%                            the updates; every tenth of the run if not given
       out=warmups.png                         draws the curves on one figure (.png or .svg)
   python -m gptx.plan memory [overrides]      bytes of weights, gradients, moments and activations
+  python -m gptx.plan coordinates [overrides] trains a few updates at several widths: does a rate carry over?
+      widths=64,128,256 updates=4             the standard parametrization beside muP, based on the first width
 
   vocab=50257 stands for the data's vocabulary, which is else asked of the data (decay, memory).
 
@@ -33,6 +36,7 @@ SUBJECTS: dict[str, tuple[Callable, tuple[str, ...]]] = {  # with the keys that 
     "decay": (decay, ("vocab",)),
     "schedule": (schedule, ("at", "out")),
     "memory": (memory, ("vocab",)),
+    "coordinates": (coordinates, ("widths", "updates")),
 }
 
 

@@ -34,9 +34,10 @@ def schedule(arms: dict, *, at: str = "", out: str = "") -> list[str]:
 
 
 def rate(cfg) -> Callable[[int], float]:
-    """The learning rate of an update."""
+    """The learning rate of an update, of groups without a factor of their own."""
     factor, peak = check.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
-    return lambda step: peak * factor(step)
+    rule, every = check.build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
+    return lambda step: peak * every * factor(step) * rule(step)
 
 
 def update(word: str, steps: int, tokens: int) -> int:
