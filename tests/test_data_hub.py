@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -156,10 +157,11 @@ def test_without_a_network_one_line_says_what_to_do(monkeypatch, cache):
     assert not cache.exists()
 
 
-def test_a_network_that_breaks_halfway_leaves_nothing_behind(monkeypatch, cache):
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), httpx.ReadError("reset by peer")])
+def test_a_network_that_breaks_halfway_leaves_nothing_behind(monkeypatch, cache, error):
     def broken(*_):
         yield {"text": ROWS[0]}
-        raise ConnectionResetError("reset by peer")
+        raise error
 
     monkeypatch.setattr(hub_module, "asked", lambda *_: COMMIT)
     monkeypatch.setattr(hub_module, "opened", broken)
@@ -177,7 +179,6 @@ def test_a_network_that_breaks_halfway_leaves_nothing_behind(monkeypatch, cache)
     ],
 )
 def test_what_the_hub_refuses_is_told(monkeypatch, error, message):
-    import httpx
     from huggingface_hub import errors
 
     hub_that_answers(

@@ -143,7 +143,12 @@ def test_it_is_one_corpus_to_the_trainer(mixture, tmp_path):
     data = mixture()
     one = data.sources["a"]
     missing = {name for name in dir(one) if not name.startswith("_")} - set(dir(data))
-    assert missing <= {"starts", "train_tokens", "validation_tokens"}  # which no part outside gptx.data reads
+    assert missing <= {
+        "sequences",
+        "starts",
+        "train_tokens",
+        "validation_tokens",
+    }  # which no part outside gptx.data reads
     assert set(one.identity) <= set(data.identity)
     assert data.identity["train_tokens"] == sum(len(source.train_tokens) for source in data.sources.values())
     data.save_tokenizer(tmp_path / "tokenizer.json")

@@ -74,15 +74,19 @@ class Corpus:
 
     def __call__(self, first: int, count: int) -> TokenBatch:
         """Sequences `first` to `first + count` of the run."""
-        return batch(self.train_tokens, self.starts(first, count), self.context)
+        return self.sequences(np.arange(first, first + count))
+
+    def sequences(self, numbers: NDArray[np.int64]) -> TokenBatch:
+        """Those sequences of the run, in that order."""
+        return batch(self.train_tokens, self.starts(numbers), self.context)
 
     def validation(self, first: int, count: int) -> TokenBatch:
         """Windows `first` to `first + count` of the validation text: always the same, in the order of the text."""
         return batch(self.validation_tokens, np.arange(first, first + count) * self.context, self.context)
 
-    def starts(self, first: int, count: int) -> NDArray[np.int64]:
-        """Where in the training tokens the sequences `first` to `first + count` of the run begin, (count,)."""
-        epochs, positions = np.divmod(np.arange(first, first + count), self.windows)
+    def starts(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in the training tokens those sequences of the run begin, (numbers,)."""
+        epochs, positions = np.divmod(numbers, self.windows)
         room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of its first `room` tokens
         shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(room)
         return shuffled(positions, epochs, size=self.windows, seed=self.seed) * self.context + shifts.astype(np.int64)

@@ -14,6 +14,14 @@ from gptx.data.sources import check_share, walk
 
 SECONDS = 10  # without an answer of the hub
 SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+HTTP = {
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "requests",
+    "urllib3",
+    "huggingface_hub",
+}  # libraries that `datasets` may read by
 WITHOUT_NETWORK = "give a local copy by data=text data.path=FOLDER, or use data=stdlib, which needs no network"
 
 
@@ -117,6 +125,11 @@ def unreachable(dataset: str, error: Exception) -> ConnectionError:
     )
 
 
+def of_network(error: Exception) -> bool:
+    """Whether the error is of a connection: an OSError, or of an HTTP library whose errors are none."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in HTTP
+
+
 def streamed(dataset: str, config: str | None, revision: str | None, split: str, column: str) -> Iterator[Row]:
     """Yield the rows that have text; raises ValueError that names what there is instead of what was asked for."""
     table = opened(dataset, config, revision, split)
@@ -127,8 +140,8 @@ def streamed(dataset: str, config: str | None, revision: str | None, split: str,
                 raise no_column(column, f"dataset {dataset}", row)
             if text := checked(row[column], column, f"row {number + 1} of dataset {dataset}"):
                 yield f"{split}:{number}", text
-    except OSError as error:
-        raise unreachable(dataset, error) from error
+    except Exception as error:
+        raise (unreachable(dataset, error) if of_network(error) else error) from error
 
 
 def opened(dataset: str, config: str | None, revision: str | None, split: str) -> Any:
@@ -143,8 +156,8 @@ def opened(dataset: str, config: str | None, revision: str | None, split: str) -
         splits = datasets.load_dataset(dataset, config, revision=revision, streaming=True)
     except FileNotFoundError as error:
         raise ValueError(f"data.dataset={dataset}: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise unreachable(dataset, error) from error
+    except Exception as error:
+        raise (unreachable(dataset, error) if of_network(error) else error) from error
     if split not in splits:
         raise ValueError(f"dataset {dataset} has no split '{split}'; its splits: {', '.join(splits)}")
     return splits[split]

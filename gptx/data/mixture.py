@@ -53,8 +53,13 @@ class Mixture:
 
     def __call__(self, first: int, count: int) -> TokenBatch:
         """Sequences `first` to `first + count` of the run."""
-        sources = list(self.sources.values())
-        return joined([sources[source](number, 1) for source, number in self.places(first, count).tolist()])
+        sources, numbers = self.places(first, count).T
+        by_source = np.argsort(sources, kind="stable")
+        batches = [
+            corpus.sequences(numbers[sources == i]) for i, corpus in enumerate(self.sources.values()) if i in sources
+        ]
+        back = torch.from_numpy(np.argsort(by_source))
+        return TokenBatch(*(tensor[back] for tensor in joined(batches)))
 
     def places(self, first: int, count: int) -> NDArray[np.int64]:
         """Source, and the number of the sequence there, of the sequences `first` to `first + count`, (count, 2)."""
