@@ -124,7 +124,7 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
 def in_place(model, **arguments) -> torch.nn.Module:
     """The model where it was built; PyTorch cannot move parameters without data."""
     built = model(**arguments)
-    built.to = lambda device: built  # type: ignore[method-assign,assignment]
+    built.to = lambda device: built
     return built
 
 
