@@ -144,7 +144,7 @@ def watched(objective, live: Live, kept: list[int], network, batch) -> Tensor:
 
 def size(tensors: Iterable[Tensor]) -> int:
     """Bytes of tensors, of those that share their storage once."""
-    return sum({id(t.untyped_storage()): t.untyped_storage().nbytes() for t in tensors}.values())
+    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def by_name(state: dict) -> dict[str, int]:
