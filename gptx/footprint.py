@@ -69,13 +69,19 @@ class Live(TorchDispatchMode):
 class Blank:
     """Data of the right shape and without content."""
 
-    def __init__(self, vocab_size: int, context: int):
-        self.vocab_size, self.context = vocab_size, context
+    def __init__(self, vocab_size: int, context: int, device: torch.device):
+        self.vocab_size, self.context, self.device = vocab_size, context, device
 
     def __call__(self, first: int, count: int):
         from gptx.data.corpus import TokenBatch
 
-        return TokenBatch(*(torch.zeros(count, self.context, dtype=torch.long) for _ in range(2)))
+        class There(TokenBatch):
+            """A batch that is already on its device; the way there cannot be gone without data."""
+
+            def to(self, device):
+                return self
+
+        return There(*(torch.zeros(count, self.context, dtype=torch.long, device=self.device) for _ in range(2)))
 
 
 def predict(ingredients: dict, *, vocab_size: int, context: int) -> Footprint:
@@ -89,7 +95,7 @@ def predict(ingredients: dict, *, vocab_size: int, context: int) -> Footprint:
     live = Live()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
-            return two_updates(ingredients, Blank(vocab_size, context), live)
+            return two_updates(ingredients, Blank(vocab_size, context, device), live)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:  # as PyTorch refuses such tensors
         raise ValueError(f"the memory cannot be predicted: {str(error).strip().splitlines()[0]}") from error
     finally:
@@ -125,7 +131,7 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
 def in_place(model, **arguments) -> torch.nn.Module:
     """The model where it was built; PyTorch cannot move parameters without data."""
     built = model(**arguments)
-    built.to = lambda device: built  # type: ignore[method-assign,assignment]
+    built.to = lambda device: built
     return built
 
 
@@ -139,7 +145,7 @@ def watched(objective, live: Live, kept: list[int], network, batch) -> Tensor:
 
 def size(tensors: Iterable[Tensor]) -> int:
     """Bytes of tensors, of those that share their storage once."""
-    return sum({id(t.untyped_storage()): t.untyped_storage().nbytes() for t in tensors}.values())
+    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def by_name(state: dict) -> dict[str, int]:

@@ -37,6 +37,14 @@ def test_the_norm_returned_is_the_one_before_and_the_direction_stays(function):
     assert torch.cosine_similarity(joined(found), before, dim=0) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_clipping_from_scratch_multiplies_every_gradient_by_the_same_factor(seed):
+    found = parameters(scale=10.0, seed=seed)
+    before = joined(found)
+    norm = clip.scratch(found, max_norm=0.5)
+    torch.testing.assert_close(joined(found) / before, torch.full_like(before, 0.5 / norm.item()), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("function", [clip.global_norm, clip.scratch])
 def test_gradients_below_the_limit_are_left_alone(function):
     found = parameters(scale=1e-3)

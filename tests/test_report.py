@@ -73,7 +73,7 @@ def record(composed, tmp_path):
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
         values = {"state": "finished", "choices": CHOICES, "overrides": list(overrides), "parameters": {"total": 1536},
                   "result": found[-1] if found else {}, "versions": {"torch": "2.13"}, "data": {"name": "text", "train_tokens": 9},
-                  "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T01:02:03+00:00"}  # fmt: skip
+                  "memory": {"predicted": 1_250_000_000, "measured": None}, "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T01:02:03+00:00"}  # fmt: skip
         (folder / "run.json").write_text(json.dumps(values))
         return folder
 
@@ -106,6 +106,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(record):
     assert f"{sum(row['train/loss'] for row in recorded[-5:]) / 5:.4f} training loss, mean of 5" in shown
     assert "15.36k tokens, 10.0 a parameter" in shown
     assert "1:02:03" in shown
+    assert "peak memory predicted 1.250 GB" in shown
 
 
 def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):

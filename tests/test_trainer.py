@@ -30,6 +30,18 @@ def test_four_micro_batches_of_four_give_the_gradient_of_one_batch_of_sixteen(bu
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
 
 
+def test_accumulation_is_the_mean_of_the_micro_gradients_and_without_the_division_it_would_be_four_times_that(build):
+    trainer = build("batch.tokens=512", "batch.micro=4", "clip=none")
+    parameters, alone = list(trainer.model.parameters()), []
+    for i in range(4):
+        loss = trainer.objective(trainer.model, trainer.data(4 * i, 4))
+        alone.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    trainer.accumulate_gradients()
+    accumulated = torch.cat([p.grad.flatten() for p in parameters])
+    torch.testing.assert_close(accumulated, torch.stack(alone).mean(0), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(4 * accumulated, torch.stack(alone).sum(0), rtol=1e-5, atol=1e-7)
+
+
 def test_the_logged_loss_is_the_mean_over_all_micro_batches(build):
     trainer = build("batch.tokens=512", "batch.micro=4")
     singles = [trainer.objective(trainer.model, trainer.data(first, 4)).item() for first in range(0, 16, 4)]

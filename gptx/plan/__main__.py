@@ -78,7 +78,8 @@ def main(words: list[str] | None = None) -> None:
     """The command: the first word says what to show, the others compose a recipe as gptx.train would."""
     words = sys.argv[1:] if words is None else words
     if not words or words[0] in ("help", "-h", "--help"):
-        raise SystemExit(PAGE)
+        print(PAGE)
+        return
     if words[0] not in SUBJECTS:
         raise SystemExit(f"error: {words[0]}: nothing to plan of that name{check.nearest(words[0], SUBJECTS)}")
     show, keys = SUBJECTS[words[0]]

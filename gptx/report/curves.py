@@ -193,6 +193,7 @@ def draw(axis, panel: Panel, theme: Theme) -> None:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if values.max() < 500 * values.min() else (1,)))
         axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlim(left=0)  # however late the first value is, so that panels can be compared
     axis.yaxis.set_major_formatter(plain)
     axis.xaxis.set_major_formatter(plain)
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))

@@ -205,10 +205,11 @@ def spelled(value) -> str:
 
 def environment(record: dict) -> list[tuple[str, str]]:
     """Machine, versions and commit."""
-    place, batch, data, git = (record.get(key, {}) for key in ("hardware", "batch", "data", "git"))
+    place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
     pairs = [
         ("device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"),
         ("batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")),
+        ("peak memory", ", ".join(f"{name} {size / 1e9:.3f} GB" for name, size in memory.items() if size)),
         ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
         ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
         ("started", record.get("started", "")),
