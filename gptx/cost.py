@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -10,15 +11,14 @@ from gptx import arguments, check, paths
 from gptx.lengths import updates
 
 NEVER = 10**9  # updates
-TURN = 3  # updates of a turn
 
 
 def cost(
-    *, observer: str = "all", model: str = "nano", turns: int = 20, steps: int = 1000, threads: int | None = None
+    *, observer: str = "all", model: str = "nano", turns: int = 50, steps: int = 1000, threads: int | None = None
 ) -> None:
     """Compare updates that an observer watches with updates that nobody watches, on the CPU and on data=stdlib.
 
-    python -m gptx.cost observer=updates model=nano turns=50
+    python -m gptx.cost observer=updates model=nano turns=200
 
     Trainers of one recipe take turns: without the observer, with it and never due, and reporting at every update. A
     report costs so many updates; the share of a run is that over the observer's own `every`, and what its hooks cost
@@ -39,17 +39,15 @@ def cost(
 
 def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, float, int]:
     """What a report of the observer costs, what each update costs that has none, both in updates, and its `every`."""
-    node = OmegaConf.load(Path(paths.CONF, "observe", f"{name}.yaml"))[name]
+    node: Any = OmegaConf.to_container(OmegaConf.load(Path(paths.CONF, "observe", f"{name}.yaml")))
+    node = node[name]
     always = [f"observe.{name}.until={NEVER}"] if "until" in node else []
     cadences = [[f"observe.{name}.every={n}"] if "every" in node else [] for n in (NEVER, 1)]
     trainers = [watched(model), *(watched(model, name, *always, *words) for words in cadences)]
     times = [[seconds(trainer) for trainer in trainers] for _ in range(turns + 1)][1:]  # the first warms up
     bare, idle, due = map(min, zip(*times, strict=True))
-    return (
-        (due - idle) / bare,
-        (idle - bare) / bare,
-        updates(node.get("every", 1), steps=steps, tokens=trainers[0].batch.tokens),
-    )
+    every = updates(node.get("every", 1), steps=steps, tokens=trainers[0].batch.tokens)
+    return (due - idle) / bare, (idle - bare) / bare, every
 
 
 def watched(model: str, name: str = "validation", *words: str):
@@ -64,16 +62,16 @@ def watched(model: str, name: str = "validation", *words: str):
     cfg.batch.micro = cfg.batch.tokens // cfg.model.context // 2
     check.check(cfg)
     trainer = check.trainer(cfg)
-    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "" if trainer.step % TURN else "turn")
+    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "one update")
     return trainer
 
 
 def seconds(trainer) -> float:
-    """Processor time that an update takes, mean of one turn."""
+    """Processor time that the next update takes."""
     trainer.stopped = ""
     started = time.process_time()
     trainer.fit()
-    return (time.process_time() - started) / TURN
+    return time.process_time() - started
 
 
 if __name__ == "__main__":
