@@ -118,8 +118,22 @@ def test_a_skipped_update_has_no_ratio_and_no_gradient_norms(build):
 
 @pytest.mark.parametrize(("lr", "ratio"), [(3e-4, 1.8e-3), (6e-4, 2.5e-3), (1.8e-3, 4.4e-3)])
 def test_the_equilibrium_of_usual_rates(lr, ratio):
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
+    weight.grad = torch.ones(2)
+    optimizer.step()
     assert updates.equilibrium(optimizer) == pytest.approx(ratio, rel=0.02)
+
+
+def test_schedule_free_has_an_equilibrium_of_its_own_that_is_not_drawn():
+    import schedulefree
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = schedulefree.AdamWScheduleFree([weight], lr=1e-3, weight_decay=0.1)
+    optimizer.train()
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    assert updates.equilibrium(optimizer) is None
 
 
 @pytest.mark.slow
