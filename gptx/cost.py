@@ -1,7 +1,11 @@
 """What watching a run costs:  python -m gptx.cost   (help shows more)."""
 
+import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from omegaconf import OmegaConf
@@ -10,20 +14,19 @@ from gptx import arguments, check, paths
 from gptx.lengths import updates
 
 NEVER = 10**9  # updates
-TURN = 3  # updates of a turn
 
 
 def cost(
-    *, observer: str = "all", model: str = "nano", turns: int = 20, steps: int = 1000, threads: int | None = None
+    *, observer: str = "all", model: str = "nano", turns: int = 10, steps: int = 1000, threads: int | None = None
 ) -> None:
-    """Compare updates that an observer watches with updates that nobody watches, on the CPU and on data=stdlib.
+    """Compare the time of an observer's own code with that of the update around it, on the CPU and on data=stdlib.
 
-    python -m gptx.cost observer=updates model=nano turns=50
+    python -m gptx.cost observer=updates model=nano turns=20
 
-    Trainers of one recipe take turns: without the observer, with it and never due, and reporting at every update. A
-    report costs so many updates; the share of a run is that over the observer's own `every`, and what its hooks cost
-    in between. Times are the processor's, the least of the `turns`, which other programs disturb little. `steps` is
-    the length of the run, of which an `every` may be a share.
+    Its hooks and its report are timed inside the update that they are part of, in processor time, so that little
+    disturbs their ratio: medians over so many `turns` with a report, and as many without. The share of a run is that
+    of a report over the observer's own `every`, and that of the updates between. `steps` is the length of the run, of
+    which an `every` may be a share.
     """
     names = sorted(path.stem for path in Path(paths.CONF, "observe").glob("*.yaml") if path.stem != "all")
     if observer != "all" and observer not in names:
@@ -38,21 +41,22 @@ def cost(
 
 
 def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, float, int]:
-    """What a report of the observer costs, what each update costs that has none, both in updates, and its `every`."""
-    node = OmegaConf.load(Path(paths.CONF, "observe", f"{name}.yaml"))[name]
-    always = [f"observe.{name}.until={NEVER}"] if "until" in node else []
-    cadences = [[f"observe.{name}.every={n}"] if "every" in node else [] for n in (NEVER, 1)]
-    trainers = [watched(model), *(watched(model, name, *always, *words) for words in cadences)]
-    times = [[seconds(trainer) for trainer in trainers] for _ in range(turns + 1)][1:]  # the first warms up
-    bare, idle, due = map(min, zip(*times, strict=True))
-    return (
-        (due - idle) / bare,
-        (idle - bare) / bare,
-        updates(node.get("every", 1), steps=steps, tokens=trainers[0].batch.tokens),
-    )
+    """What a report costs, what each update costs that has none, both in updates, and the observer's own `every`."""
+    nodes: Any = OmegaConf.to_container(OmegaConf.load(Path(paths.CONF, "observe", f"{name}.yaml")))
+    always = [f"observe.{name}.until={NEVER}"] if "until" in nodes[name] else []
+    shares = []
+    for every in (NEVER, 1):
+        trainer = built(name, model, *always, *([f"observe.{name}.every={every}"] if "every" in nodes[name] else []))
+        watch = Stopwatch(trainer, name)
+        turn(trainer, watch)  # warms up
+        times = [turn(trainer, watch) for _ in range(turns)]
+        shares.append(statistics.median(own / (whole - own) for own, whole in times))
+    between, with_report = shares
+    own_every = updates(nodes[name].get("every", 1), steps=steps, tokens=trainer.batch.tokens)
+    return with_report - between, between, own_every
 
 
-def watched(model: str, name: str = "validation", *words: str):
+def built(name: str, model: str, *words: str):
     """A trainer with that observer, without sinks and checkpoints, and with two micro-batches an update."""
     from hydra import compose, initialize_config_dir
 
@@ -64,16 +68,47 @@ def watched(model: str, name: str = "validation", *words: str):
     cfg.batch.micro = cfg.batch.tokens // cfg.model.context // 2
     check.check(cfg)
     trainer = check.trainer(cfg)
-    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "" if trainer.step % TURN else "turn")
+    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "one update")
     return trainer
 
 
-def seconds(trainer) -> float:
-    """Processor time that an update takes, mean of one turn."""
-    trainer.stopped = ""
+class Stopwatch:
+    """Attaches the observers and adds up the processor time of their hooks, and of the reports of the one named."""
+
+    def __init__(self, trainer, name: str):
+        self.seconds = 0.0
+        with (
+            self.timing(torch.optim.Optimizer, "register_step_pre_hook"),
+            self.timing(torch.optim.Optimizer, "register_step_post_hook"),
+            self.timing(torch.Tensor, "register_post_accumulate_grad_hook"),
+        ):
+            trainer.attach()
+        observer = type(trainer.observers[name])
+        timed = type(observer.__name__, (observer,), {"__call__": self.timed(observer.__call__)})
+        trainer.observers[name].__class__ = timed
+
+    def timing(self, kind: type, registration: str):
+        """While it lasts, hooks of that kind are registered with a clock around them."""
+        register = getattr(kind, registration)
+        return patch.object(kind, registration, lambda owner, hook: register(owner, self.timed(hook)))
+
+    def timed(self, function: Callable) -> Callable:
+        def call(*args):
+            started = time.process_time()
+            try:
+                return function(*args)
+            finally:
+                self.seconds += time.process_time() - started
+
+        return call
+
+
+def turn(trainer, watch: Stopwatch) -> tuple[float, float]:
+    """Processor time of the observer's own code in the next update, and of all of it."""
+    trainer.stopped, watch.seconds = "", 0.0
     started = time.process_time()
     trainer.fit()
-    return (time.process_time() - started) / TURN
+    return watch.seconds, time.process_time() - started
 
 
 if __name__ == "__main__":

@@ -118,8 +118,22 @@ def test_a_skipped_update_has_no_ratio_and_no_gradient_norms(build):
 
 @pytest.mark.parametrize(("lr", "ratio"), [(3e-4, 1.8e-3), (6e-4, 2.5e-3), (1.8e-3, 4.4e-3)])
 def test_the_equilibrium_of_usual_rates(lr, ratio):
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
+    weight.grad = torch.ones(2)
+    optimizer.step()
     assert updates.equilibrium(optimizer) == pytest.approx(ratio, rel=0.02)
+
+
+def test_schedule_free_has_an_equilibrium_of_its_own_that_is_not_drawn():
+    import schedulefree
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = schedulefree.AdamWScheduleFree([weight], lr=1e-3, weight_decay=0.1)
+    optimizer.train()
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    assert updates.equilibrium(optimizer) is None
 
 
 @pytest.mark.slow
@@ -172,6 +186,35 @@ def test_the_second_moment_follows_adams_equations(kind):
         assert found == pytest.approx(expected, rel=1e-5)
         if t == 1:
             assert found["second_moment/largest_step"] == pytest.approx(1, rel=1e-6)  # whatever the gradients
+
+
+def test_schedule_free_has_a_second_moment_and_no_first():
+    import schedulefree
+
+    weight = torch.nn.Parameter(torch.ones(5))
+    optimizer = schedulefree.AdamWScheduleFree([weight], lr=1e-3, betas=(0.9, 0.95))
+    optimizer.train()
+    trainer, observer, v = SimpleNamespace(optimizer=optimizer, step=0, steps=9), SecondMoment(every=1, until=9), 0.0
+    observer.attach(trainer)
+    for t in (1, 2, 3):
+        weight.grad = torch.arange(5.0) * t
+        optimizer.step()
+        v = (
+            0.95 * v + 0.05 * (2 * t) ** 2
+        )  # the coordinate that never had a gradient does not count, and the lower median of 1, 2, 3, 4 is 2
+        found = observer(trainer)
+        assert found["second_moment/median"] == pytest.approx(v / (1 - 0.95**t))
+        assert "second_moment/step" not in found
+
+
+def test_an_optimizer_that_looks_like_adam_and_is_not_is_refused_at_its_first_update():
+    weight = torch.nn.Parameter(torch.ones(5))
+    optimizer = torch.optim.Adamax([weight])
+    observer = SecondMoment(every=1, until=9)
+    observer.attach(SimpleNamespace(optimizer=optimizer, step=0, steps=9))
+    weight.grad = torch.ones(5)
+    with pytest.raises(ValueError, match="observe=second_moment: Adamax keeps no second moment"):
+        optimizer.step()
 
 
 def test_the_second_moment_is_looked_at_on_a_sample_of_a_large_model(monkeypatch):

@@ -45,7 +45,7 @@ class NoiseScale(Observer):
                 self.norms, self.update = {}, trainer.step
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
-                self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)  # type: ignore[arg-type]
+                self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
 
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:

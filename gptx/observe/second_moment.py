@@ -7,6 +7,8 @@ from gptx.lengths import Length
 from gptx.observe.observer import Observer
 
 SAMPLE = 2**15  # coordinates looked at: every n-th, always the same
+FIRST, SECOND, COUNT = ("exp_avg", "m"), ("exp_avg_sq", "v"), ("step", "t", "k")  # PyTorch's names, and others'
+REFUSAL = "observe=second_moment: {} keeps no second moment; it is Adam's (optim=adamw)"
 
 
 class SecondMoment(Observer):
@@ -16,6 +18,7 @@ class SecondMoment(Observer):
     `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): how far the update goes
     in units of the rate. It is 1 at the first update and falls as gradients disagree; were v far too small, it would
     show here. `median` is that of v. Coordinates that never had a gradient do not count.
+    Schedule-Free keeps no m, and so shows no step.
 
     Raises ValueError for an optimizer without a second moment.
     """
@@ -33,9 +36,7 @@ class SecondMoment(Observer):
         optimizer, self.found = trainer.optimizer, dict[str, Tensor]()
         self.groups = [group for group in optimizer.param_groups if {"betas", "eps"} <= group.keys()]
         if not self.groups:
-            raise ValueError(
-                f"observe=second_moment: {type(optimizer).__name__} keeps no second moment; it is Adam's (optim=adamw)"
-            )
+            raise ValueError(REFUSAL.format(type(optimizer).__name__))
         self.stride = max(1, sum(p.numel() for group in self.groups for p in group["params"]) // SAMPLE)
         before = list[Tensor]()
 
@@ -51,26 +52,28 @@ class SecondMoment(Observer):
         optimizer.register_step_pre_hook(keep)
         optimizer.register_step_post_hook(compare)
 
-    def moments(self, optimizer) -> list[tuple[Tensor, Tensor, float]]:
-        """First and second moment of the sampled coordinates of each parameter, bias-corrected, and Adam's epsilon."""
+    def moments(self, optimizer) -> list[tuple]:
+        """First (if there is one) and second moment of each parameter's sample, bias-corrected, and Adam's epsilon."""
         found = []
         for group in self.groups:
-            beta1, beta2 = group["betas"]
             for state in (optimizer.state[p] for p in group["params"] if optimizer.state.get(p)):
-                t = float(state["step"] if "step" in state else state["t"])
+                first, second, t = (named(state | {"k": group.get("k")}, names) for names in (FIRST, SECOND, COUNT))
+                if second is None:
+                    raise ValueError(REFUSAL.format(type(optimizer).__name__))
                 m, v = (
-                    state[long if long in state else short] for long, short in (("exp_avg", "m"), ("exp_avg_sq", "v"))
+                    None if x is None else x.flatten()[:: self.stride].float() / (1 - beta ** float(t))
+                    for x, beta in zip((first, second), group["betas"], strict=True)
                 )
-                m, v = (tensor.flatten()[:: self.stride].float() for tensor in (m, v))
-                found.append((m / (1 - beta1**t), v / (1 - beta2**t), group["eps"]))
+                found.append((m, v, group["eps"]))
         return found
 
-    def compare(self, before: list[Tensor], after: list[tuple[Tensor, Tensor, float]]) -> None:
-        m, v = (torch.cat(moments) for moments in list(zip(*after, strict=True))[:2])
-        eps = torch.cat([torch.full_like(v, eps) for _, v, eps in after])
+    def compare(self, before: list[Tensor], after: list[tuple]) -> None:
+        v = torch.cat([second for _, second, _ in after])
         seen = v > 0
-        step = (m.abs() / (v.sqrt() + eps))[seen]
-        self.found = {"median": v[seen].median(), "step": step.square().mean().sqrt(), "largest_step": step.max()}
+        self.found = {"median": v[seen].median()}
+        if all(first is not None for first, *_ in after):
+            step = torch.cat([m.abs() / (v.sqrt() + eps) for m, v, eps in after])[seen]
+            self.found |= {"step": step.square().mean().sqrt(), "largest_step": step.max()}
         if len(before) == len(after):  # not at the first update
             old = torch.cat(before)
             self.found["change"] = (v / old - 1).abs()[seen & (old > 0)].median()
@@ -78,3 +81,8 @@ class SecondMoment(Observer):
     def __call__(self, trainer) -> dict[str, float]:
         found, self.found = self.found, {}
         return {f"second_moment/{name}": value.item() for name, value in found.items()}
+
+
+def named(state: dict, names: tuple[str, ...]):
+    """What the optimizer keeps under one of those names; None if nothing."""
+    return next((state[name] for name in names if name in state), None)

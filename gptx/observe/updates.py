@@ -9,6 +9,7 @@ from gptx.observe.gradients import norms
 from gptx.observe.observer import Observer
 
 RULE_OF_THUMB = 1e-3  # a healthy ratio according to A. Karpathy's lectures; `equilibrium` says what AdamW tends to
+ADAM = ({"exp_avg", "exp_avg_sq"}, {"m", "v"})  # its moments, under PyTorch's names and the paper's
 
 
 class Updates(Observer):
@@ -51,10 +52,12 @@ class Updates(Observer):
 
 
 def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
-    """The update/weight ratio that AdamW tends to; None for other optimizers, or without decay."""
-    for group in optimizer.param_groups:
-        adam = {"betas", "eps", "weight_decay"} <= group.keys()
-        if adam and group.get("decoupled_weight_decay", True) and group["weight_decay"] > 0:
-            beta1 = group["betas"][0]
-            return math.sqrt(2 * group["lr"] * group["weight_decay"] * (1 - beta1) / (1 + beta1))
-    return None
+    """The update/weight ratio that AdamW tends to; None before its first step, without decay, and for all others."""
+    group = next((group for group in optimizer.param_groups if group.get("weight_decay", 0) > 0), None)
+    if group is None or not group.get("decoupled_weight_decay", True):
+        return None
+    kept = optimizer.state.get(group["params"][0], {}).keys()
+    if not any(moments <= kept for moments in ADAM):
+        return None
+    beta1 = group["betas"][0]
+    return math.sqrt(2 * group["lr"] * group["weight_decay"] * (1 - beta1) / (1 + beta1))
