@@ -197,15 +197,15 @@ def test_a_file_parses_if_python_says_so(build, text, length, share):
 
 
 def test_a_users_function_sees_the_judged_model_and_may_draw_random_numbers(build, tmp_path, monkeypatch):
-    (tmp_path / "mylib.py").write_text(
+    (tmp_path / "myeval.py").write_text(
         "import random, numpy, torch\n"
         "def evaluate(model, encoding, *, text):\n"
         "    random.random(), numpy.random.rand(), torch.rand(1)\n"
         "    return {'mine/training': model.training, 'mine/tokens': torch.tensor(len(encoding.encode(text))), 'mine/text': text}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    trainer = build("observe=[validation,custom]", "observe.custom.function._target_=mylib.evaluate",
-                    "+observe.custom.function.text=abc", "allow_targets=[mylib.]")  # fmt: skip
+    trainer = build("observe=[validation,custom]", "observe.custom.function._target_=myeval.evaluate",
+                    "+observe.custom.function.text=abc", "allow_targets=[myeval.]")  # fmt: skip
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     assert trainer.observers["custom"](trainer) == {"mine/training": 0.0, "mine/tokens": 3.0, "mine/text": "abc"}
     assert torch.equal(before[0], torch.get_rng_state())

@@ -1,5 +1,6 @@
 """See what a composition means before it runs:  python -m gptx.plan decay model=gpt2_124m   (help shows more)."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,6 +86,7 @@ def main(words: list[str] | None = None) -> None:
     show, keys = SUBJECTS[words[0]]
     from gptx import train  # noqa: F401  registers the experiments and the name of run folders
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     own = dict(word.split("=", 1) for word in words[1:] if "=" in word and word.split("=")[0] in keys)
     try:
         rest = [word for word in words[1:] if word.split("=")[0] not in own]
