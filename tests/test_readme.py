@@ -102,3 +102,10 @@ def test_every_path_of_the_readme_exists():
     for word in re.findall(r"`((?:conf|gptx|tests|experiments)/[\w/.]+)`", README.read_text()):
         if word not in ("conf/schedule/parabola.yaml", "experiments/NAME/"):
             assert (paths.ROOT / word).exists(), word
+
+
+def test_the_table_of_ingredients_names_every_option():
+    text = README.read_text()
+    for file in Path(paths.CONF).glob("*/*.yaml"):
+        if file.parent.name not in ("hydra", "checkpoints", "parallel", "log"):
+            assert re.search(rf"\b{file.stem}\b", text), f"{file.parent.name}={file.stem}"
