@@ -5,7 +5,7 @@ ARGS   ?=
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test proofs check bench
+.PHONY: help train test proofs check bench gpu
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -32,3 +32,8 @@ check: $(VENV)/installed  ## format, lint, types and the quick tests
 
 bench: $(VENV)/installed  ## tokens/s and memory against a plain loop and the machine's ceiling
 	$(BIN)/python -m gptx.bench $(ARGS)
+
+gpu: $(VENV)/installed  ## what needs a GPU: the checks of tests/test_device.py, then speed and MFU of GPT-2 124M
+	$(BIN)/python -m pytest -m slow tests/test_device.py
+	$(BIN)/python -m gptx.train --multirun experiment=gpu_speed $(ARGS)
+	$(BIN)/python -m gptx.report run=runs/gpu_speed

@@ -13,6 +13,7 @@ CONFIG = {
     "train.py",
     "sample.py",
     "__main__.py",
+    "coordinates.py",
     "presets.py",
     "reference.py",
     "bench.py",

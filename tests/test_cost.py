@@ -16,10 +16,10 @@ def test_a_report_and_the_updates_between_are_told_apart(monkeypatch, capsys):
     times = iter([*quiet, *loud])
     monkeypatch.setattr(cost, "turn", lambda *_: next(times))
     report, between, every = cost.measured("validation", "nano", turns=3, steps=1000)
-    assert (report, between, every) == (pytest.approx(2.0 / 2), pytest.approx(0.1 / 2), 100)
+    assert (report, between, every) == (pytest.approx(2.0 / 2), pytest.approx(0.1 / 2), 200)
     monkeypatch.setattr(cost, "measured", lambda *_: (report, between, every))
     cost.cost(observer="validation")
-    assert capsys.readouterr().out.splitlines()[1].split() == ["validation", "1.000", "100", "5.00%", "6.00%"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["validation", "1.000", "200", "5.00%", "5.50%"]
 
 
 def test_the_clock_runs_in_hooks_and_reports_and_nowhere_else(build, monkeypatch):
