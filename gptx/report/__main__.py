@@ -17,9 +17,9 @@ def report(*, run: str, out: str = "", smooth: int = 20) -> None:
     """
     if smooth < 1:
         raise ValueError(f"smooth={smooth} must be at least 1 update")
-    root = Path(run)
+    folders = find(Path(run))
+    root = folders[0] if len(folders) == 1 else Path(run)  # a folder of one run means that run
     targets = files(Path(out) if out else root, out)
-    folders = find(root)
     rows = {folder: read(folder) for folder in folders}
     records = {folder: runs.read(folder) or {} for folder in folders}
     if folders == [root]:
