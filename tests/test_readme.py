@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="an installed packag
 
 TINY = """# @package _global_
 steps: 4
-batch: {tokens: 128, micro: 4}
+batch: {tokens: 256, micro: 4}
 model: {context: 32, width: 32, depth: 1, heads: 2}
 observe: {validation: {windows: 4}}
 """
