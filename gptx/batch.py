@@ -68,14 +68,15 @@ class Batch:
         for name, size in (("batch.micro", micro), ("model.context", context)):
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
-        share = micro * context * world_size
+        divisor = 1 if self.micro == "auto" else micro  # an open one takes whatever divides
+        share = divisor * context * world_size
         if self.tokens < 1 or self.tokens % share:
             below = max(self.tokens, 0) // share * share
             nearest = f"{below} or {below + share}" if below else f"{share}"
             raise ValueError(
                 f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
-                f"{micro} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
-                + self.other_micro(micro, context * world_size)
+                f"{divisor} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
+                + self.other_micro(divisor, context * world_size)
             )
         row = context * world_size
         if self.tokens % (row << self.doublings):

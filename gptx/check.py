@@ -7,6 +7,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import math
 import os
 import typing
 from collections.abc import Callable, Iterable
@@ -123,6 +124,10 @@ def counted(length, path: str, root: DictConfig) -> int:
     if path == "steps" and isinstance(length, str) and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write updates (500) or tokens (10Mtok)")
     tokens = OmegaConf.select(root, "batch.tokens")
+    if isinstance(length, str) and length.endswith("tok") and OmegaConf.select(root, "batch.doublings"):
+        raise ConfigError(
+            f"{path}={length}: tokens are no clock for a batch that grows; give updates (500) or a share (2%)"
+        )
     if isinstance(length, str) and not (isinstance(tokens, int) and tokens > 0):
         raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
     try:
@@ -150,6 +155,9 @@ def typed(plain, hint, path: str):
         raise ConfigError(
             f"{path}{inside}: {plain!r} is not a valid {named or str(hint).replace('typing.', '')}"
         ) from None
+    inside_of = meant.values() if isinstance(meant, dict) else meant if isinstance(meant, list | tuple) else [meant]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in inside_of):
+        raise ConfigError(f"{path}: {plain!r} is not finite; numbers must be")
     return meant if isinstance(meant, int | float | str | None) else plain
 
 

@@ -96,10 +96,15 @@ def predict(ingredients: dict, *, vocab_size: int, context: int) -> Footprint:
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             return two_updates(ingredients, Blank(vocab_size, context, device), live)
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:  # as PyTorch refuses such tensors
-        raise ValueError(f"the memory cannot be predicted: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # however an ingredient takes it that tensors have no values
+        raise ValueError(f"the memory cannot be predicted: {first_line(error)}") from error
     finally:
         set_rng_state(before, device)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or what it is."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
@@ -109,7 +114,8 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
         trainer = Trainer(**ingredients | blank)
     trainer.scaler = torch.amp.GradScaler(enabled=False)  # it would judge values, and needs no memory
     few = min(2, trainer.accumulation)  # the second micro-batch has gradients beside its activations
-    trainer.batch = replace(trainer.batch, tokens=trainer.batch.tokens // trainer.accumulation * few, doublings=0)
+    trainer.batch = replace(trainer.batch, tokens=trainer.batch.tokens // trainer.accumulation * few,
+                            micro=trainer.micro_batch, doublings=0, context_doublings=0)  # fmt: skip
     kept: list[int] = []
     trainer.objective = partial(watched, trainer.objective, live, kept)
     for _ in range(2):

@@ -38,6 +38,8 @@ def generate(
 
 def draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator) -> int:
     """One token from logits (V,): of the `top_k` likeliest, and of the fewest whose shares reach `top_p`."""
+    if logits.isnan().any() or logits.max() == torch.inf:
+        raise ValueError("the model's logits are not finite: it has diverged and writes nothing")
     if temperature == 0:
         return int(logits.argmax())
     logits, order = logits.sort(descending=True)

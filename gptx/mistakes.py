@@ -29,6 +29,9 @@ def explain(error: Exception, words: list[str]) -> str:
     text = str(error.__cause__ or "") + "\n" + str(error)
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key{near_key(unknown[1], words)}"
+    if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
+        options = [path.stem for path in Path(paths.CONF, alone[1]).glob("*.yaml")]
+        return f"{alone[1]}=[{alone[2]}]: no such option{nearest(alone[2], options)}"
     if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
         group, options = missing[2], missing[3].split()
         option = missing[1].removeprefix(f"{group}/")

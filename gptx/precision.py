@@ -26,6 +26,8 @@ class Precision:
 
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
+        if self.weights == "bf16" and self.compute != "bf16":
+            raise ValueError(f"precision.weights=bf16 computes in bf16 too, not in precision.compute={self.compute}")
         if self.compute == "auto":
             return torch.bfloat16 if device.type == "cuda" and has_bf16() else torch.float32
         if self.compute not in DTYPES:

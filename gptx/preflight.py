@@ -88,12 +88,18 @@ def examine(job: DictConfig, world: int) -> None:
     import torch
 
     context = job.data.context
+    weight = torch.zeros(2, 2, device="cpu")
+    weight.grad = torch.ones_like(weight)
     trials = {
         "batch": lambda: (batch := build(job.batch)).split(context, world) and batch.context_at(1, context),
         "schedule": lambda: build(job.schedule)(1),
         "objective": lambda: build(job.objective),
         "model": lambda: build(job.model)(vocab_size=256),
         "memory": lambda: build(job.memory)(build(job.model)(vocab_size=256)),
+        "decay": lambda: build(job.decay)(build(job.model)(vocab_size=256)),
+        "parametrization": lambda: transferred(job),
+        "optim": lambda: build(job.optim)([{"name": "matrices", "params": [weight]}]),
+        "clip": lambda: build(job.clip)([weight]),
     }
     for group, trial in trials.items():
         try:
@@ -102,10 +108,37 @@ def examine(job: DictConfig, world: int) -> None:
         except (ValueError, TypeError) as error:
             raise refusal(group, error) from None
     refuse_fall(job)
+    refuse_transfer(job)
+    refuse_token_clock(job)
     if job["from"] is not None and not (Path(job["from"]) / "state.pt").is_file():
         raise ConfigError(
             f"from={job['from']}: no checkpoint there (state.pt); one is a folder such as "
             "runs/default/base/checkpoints/step_00001000"
+        )
+
+
+def transferred(job: DictConfig) -> None:
+    """Apply the parametrization to a model without data."""
+    model = build(job.model)(vocab_size=256)
+    build(job.parametrization)(model, build(job.decay)(model))
+
+
+def refuse_transfer(job: DictConfig) -> None:
+    """Raise ConfigError for muP under an optimizer whose steps do not grow with the width as Adam's do."""
+    adam_like = "betas" in job.optim and "momentum" not in job.optim
+    if str(job.parametrization._target_).endswith(".mup") and not adam_like:
+        raise ConfigError(
+            f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}; use optim=adamw or "
+            "another Adam, or parametrization=standard"
+        )
+
+
+def refuse_token_clock(job: DictConfig) -> None:
+    """Raise ConfigError for a beta2 that would have to follow a growing batch."""
+    if job.batch.get("doublings") and job.optim.get("beta2_half_life_tokens"):
+        raise ConfigError(
+            f"optim.beta2_half_life_tokens={job.optim.beta2_half_life_tokens}: beta2 is one for the whole run, and "
+            f"batch.doublings={job.batch.doublings} changes the tokens of an update; set one of them to null or 0"
         )
 
 

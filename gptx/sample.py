@@ -26,7 +26,9 @@ def load(folder: Path, *, weights: str = "judged", device: str = "auto", allow_t
         raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
-    check.walk(cfg.model, "model", check.ALLOWED + allow_targets, cfg)
+    parts = [name for name in ("model", "decay", "parametrization") if name in cfg]
+    for name in parts:
+        check.walk(cfg[name], name, check.ALLOWED + allow_targets, cfg)
     encoding = load_encoding(folder / "tokenizer.json")
     keeper = checkpoints.Checkpoints(every=Length(1), keep=1)
     keeper.place(folder)
@@ -34,6 +36,8 @@ def load(folder: Path, *, weights: str = "judged", device: str = "auto", allow_t
     if state is None:
         raise ValueError(f"run={folder}: no whole checkpoint in {keeper.folder}; let the run reach its first one")
     model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
+    if "parametrization" in parts:  # it may scale what the model computes
+        check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
     model.load_state_dict(state["model"])
     if weights == "ema" and "ema" not in state["observers"]:
         raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")

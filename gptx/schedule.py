@@ -22,6 +22,7 @@ def warmup(step: int, *, warmup: Length, total: Length) -> float:
 def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> float:
     """Rises linearly over `warmup` updates, then falls along half a cosine to `floor` at update `total`."""
     refuse_long(warmup, total)
+    refuse_floor(floor)
     if step < warmup:
         return step / warmup
     progress = min(1.0, (step - warmup) / (total - warmup)) if total > warmup else 1.0
@@ -35,6 +36,7 @@ def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str =
     warmup and decay together are longer than the run.
     """
     refuse_long(warmup + decay, total, "warmup + decay")
+    refuse_floor(floor)
     if shape not in ("linear", "sqrt"):
         raise ValueError(f"shape={shape} is unknown; linear or sqrt")
     if step < warmup:
@@ -53,6 +55,12 @@ def inverse_sqrt(step: int, *, warmup: Length, total: Length) -> float:
     """Rises linearly, then falls as 1 / sqrt(step), from 1 where the warmup ends (arXiv:1706.03762, section 5.3)."""
     refuse_long(warmup, total)
     return min(step / warmup, math.sqrt(warmup / max(step, 1))) if warmup else 1 / math.sqrt(max(step, 1))
+
+
+def refuse_floor(floor: float) -> None:
+    """Raises ValueError for a floor that is no share of the peak."""
+    if not 0 <= floor <= 1:
+        raise ValueError(f"schedule.floor={floor}: a share of the peak rate, from 0 to 1")
 
 
 def refuse_long(length: int, total: int, name: str = "warmup") -> None:

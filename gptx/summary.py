@@ -50,7 +50,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     """The ingredients as they came out: data, model, groups, batch, machine, and the memory that they will need."""
     total, body = parameters(trainer).values()
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
-    tokens = trainer.steps * cut["tokens"]
+    tokens = sum(trainer.batch.tokens_at(step) for step in range(1, trainer.steps + 1))
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
@@ -111,7 +111,10 @@ def sample(trainer, length: int = 300) -> str:
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])
     with trainer.evaluation():
         tokens = generate(trainer.model, first, length=length, temperature=0.8, generator=generator)
-        return "".join(decode(encoding, tokens))
+        try:
+            return "".join(decode(encoding, tokens))
+        except ValueError as diverged:
+            return f"no sample: {diverged}"
 
 
 def count(number: float) -> str:

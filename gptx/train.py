@@ -61,18 +61,20 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     started = time.perf_counter()
     prepare_process(cfg)
     trainer = check.trainer(cfg)
-    predicted = foreseen(cfg, trainer.data.vocab_size)
+    predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
-    if cfg.overwrite:  # only now, when the new run is known to begin
+    trainer.checkpoints.place(folder)
+    resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
+    branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
+    if len(set(trainer.parallel.gather(trainer.step))) > 1:
+        raise ConfigError(f"{show(folder)}: the processes see different checkpoints there; it must be on a shared disk")
+    check.attach(trainer)
+    if cfg.overwrite:  # only now, when nothing can refuse the new run any more
         if rank() == 0:
             runs.clear(folder)
         trainer.parallel.gather(None)
-    trainer.checkpoints.place(folder)
-    resumed = trainer.checkpoints.restore(trainer)
-    branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
-    check.attach(trainer)
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = [str(override) for override in chosen.overrides.task]
@@ -129,18 +131,23 @@ def branch(trainer, origin: Path, config: dict) -> str:
     from gptx.checkpoints import load
 
     try:
-        state, record = load(origin), runs.read(origin.parent.parent)
+        state, record = load(origin), runs.read(origin.parent.parent) or {}
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     if state["step"] >= trainer.steps:
         raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
-    found = runs.differences((record or {}).get("recipe", {}), runs.recipe(config)) if record else []
-    told = [line for line in found if not line.startswith("from ")]
+    if "recipe" not in record or "data" not in record:
+        raise ConfigError(f"from={origin}: no run.json two folders above it says what was trained; leave it in its run")
+    found = runs.differences(record["recipe"], runs.recipe(config))
+    found += runs.differences(runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
+    clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
+    told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
     kept = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")
     refused = [line for line in told if line.startswith(kept) and not line.startswith("optim.lr ")]
     if refused:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
-    trainer.load_state_dict(state | {"ended": ""})
+    scaler = state["scaler"] or trainer.scaler.state_dict()  # none was at work before a branch in fp16
+    trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler})
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
 

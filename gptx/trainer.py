@@ -34,6 +34,7 @@ class Trainer:
         factors = parametrization(self.model, groups)
         self.network = parallel.wrap(compile(memory(self.model)))  # what runs
         self.optimizer = precision.optimizer(optim, groups)
+        self.optimizer._step_supports_amp_scaling = False  # where fp16 overflows no step is made, hooks included
         self.scaler = precision.scaler(parallel.device)
         self.peaks = [g["lr"] * factor for g, factor in zip(self.optimizer.param_groups, factors, strict=True)]
         seed_all(stream(seed, "dropout", parallel.rank))

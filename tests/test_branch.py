@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import TINY
 
 PLATEAU = [
     "name=plateau",
@@ -20,16 +21,17 @@ def metrics(folder):
 
 
 @pytest.fixture
-def plateau(command, tmp_path):
-    assert command("gptx.train", *PLATEAU).returncode == 0
+def plateau(command, tmp_path, corpus):
+    (tmp_path / "rhyme.txt").write_text(corpus.read_text())
+    assert command("gptx.train", *PLATEAU, f"data.path={tmp_path / 'rhyme.txt'}").returncode == 0
     (checkpoint,) = (tmp_path / "runs" / "plateau").glob("*/checkpoints/step_00000004")
     return checkpoint.relative_to(tmp_path)  # its name has = and , in it
 
 
 def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, tmp_path, plateau):
     wsd = ["schedule=wsd", "schedule.warmup=2", "schedule.decay=3", "steps=7"]  # level until update 4
-    assert command("gptx.train", "name=whole", *wsd).returncode == 0
-    result = command("gptx.train", "name=cooled", *wsd, f"from={plateau}")
+    assert command("gptx.train", "name=whole", *wsd, f"data.path={tmp_path / 'rhyme.txt'}").returncode == 0
+    result = command("gptx.train", "name=cooled", *wsd, f"data.path={tmp_path / 'rhyme.txt'}", f"from={plateau}")
     assert result.returncode == 0, result.stderr
     assert "branches off" in result.stdout
     assert "after update 4" in result.stdout
@@ -43,7 +45,7 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
 
 
 def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tmp_path, plateau):
-    words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
+    words = ["name=cooled", "schedule=constant", "steps=7", f"data.path={tmp_path / 'rhyme.txt'}", f"from={plateau}"]
     assert command("gptx.train", *words).returncode == 0
     again = command("gptx.train", *words)
     assert "already finished" in again.stdout
@@ -61,11 +63,29 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_in_one_line(command, tmp_path, plateau, words, message):
-    result = command("gptx.train", "name=refused", *(word.format(plateau) for word in words))
+    result = command(
+        "gptx.train", "name=refused", f"data.path={tmp_path / 'rhyme.txt'}", *(word.format(plateau) for word in words)
+    )
     assert result.returncode == 1
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs" / "refused").exists()
+
+
+def test_a_branch_may_change_batch_and_precision_and_starts_without_the_old_results(command, tmp_path, plateau):
+    words = ["name=other", "steps=6", "batch.tokens=512", "precision=fp16", "observe=[]", f"from={plateau}"]
+    shrunk = [word for word in TINY if "validation" not in word]
+    result = command("gptx.train", *shrunk, f"data.path={tmp_path / 'rhyme.txt'}", *words, tiny=False)
+    assert result.returncode == 0, result.stderr
+    assert "no validation" in result.stdout
+
+
+def test_a_text_that_changed_is_refused(command, tmp_path, plateau):
+    text = tmp_path / "rhyme.txt"
+    text.write_text(text.read_text() + "and one more line\n")
+    result = command("gptx.train", "name=refused", "steps=9", f"data.path={text}", f"from={plateau}")
+    assert result.returncode == 1
+    assert "the state is of another recipe: data.digest was" in result.stderr
 
 
 def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):

@@ -368,3 +368,25 @@ def test_a_run_says_how_its_batch_and_its_rate_begin(command):
     assert "tokens grow from 128; rate x 2 (sqrt from 64 tokens)" in result.stdout
     result = command("gptx.train", "batch=short_first", "name=short")
     assert "sequences lengthen from 8" in result.stdout
+
+
+def test_a_run_that_diverged_is_finished_and_says_so(command, tmp_path):
+    words = ["optim=sgd", "optim.lr=1e9", "clip=none", "name=lost", "observe=[validation,samples,parses]", "steps=4"]
+    result = command("gptx.train", *words)
+    assert result.returncode == 0, result.stderr
+    assert "no sample: the model's logits are not finite" in result.stdout
+    assert "already finished" in command("gptx.train", *words).stdout
+    (folder,) = (tmp_path / "runs" / "lost").iterdir()
+    result = command("gptx.sample", f"run={folder}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the model's logits are not finite")
+
+
+def test_a_refused_overwrite_leaves_the_run_that_was_there(command, tmp_path):
+    assert command("gptx.train", "name=kept").returncode == 0
+    (folder,) = (tmp_path / "runs" / "kept").iterdir()
+    before = sorted(path.name for path in folder.rglob("*"))
+    result = command("gptx.train", "name=kept", "overwrite=true", "batch.micro=8", "observe=[noise_scale]",
+                     "~observe.validation.windows")  # fmt: skip
+    assert result.returncode == 1
+    assert sorted(path.name for path in folder.rglob("*")) == before

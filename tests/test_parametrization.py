@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from gptx import check, preflight, sample
+
 SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
 
 
@@ -22,7 +24,7 @@ def test_every_kind_of_parameter_may_have_a_rate_of_its_own(build):
 
 def test_mup_at_its_base_width_is_the_standard_parametrization(build):
     standard = build(*SHAPE)
-    mup = build(*SHAPE, "parametrization=mup", "parametrization.base_width=128")
+    mup = build(*SHAPE, "parametrization=mup", "parametrization.base_width=128", "parametrization.base_head_size=32")
     for trainer in (standard, mup):
         trainer.fit()
     assert mup.latest["train/loss"] == pytest.approx(standard.latest["train/loss"], rel=1e-6)
@@ -30,7 +32,9 @@ def test_mup_at_its_base_width_is_the_standard_parametrization(build):
 
 def test_mup_scales_initial_weights_rates_attention_and_logits_as_its_table_says(build):
     standard = build(*SHAPE)
-    mup = build(*SHAPE, "parametrization=mup", "parametrization.base_width=32")  # m = 4
+    mup = build(
+        *SHAPE, "parametrization=mup", "parametrization.base_width=32", "parametrization.base_head_size=8"
+    )  # m = 4
     for (name, p), q in zip(standard.model.named_parameters(), mup.model.parameters(), strict=True):
         hidden = p.ndim == 2 and "blocks" in name
         torch.testing.assert_close(q, p / 2 if hidden else p, msg=name)
@@ -42,9 +46,35 @@ def test_mup_scales_initial_weights_rates_attention_and_logits_as_its_table_says
     torch.testing.assert_close(mup.model.logits(hidden), hidden @ mup.model.token.weight[: mup.data.vocab_size].T / 4)
 
 
+def test_heads_that_grow_in_number_keep_their_scale_under_mup(build):
+    for width, heads in ((32, 1), (64, 2), (128, 4)):
+        mup = build(
+            f"model.width={width}", f"model.heads={heads}", "parametrization=mup", "parametrization.base_width=32"
+        )
+        assert mup.model.blocks[0].attention.scale == pytest.approx(32**-0.5)
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adafactor", "muon"])
+def test_mup_is_refused_with_an_optimizer_that_has_other_rules(composed, optim):
+    with pytest.raises(
+        check.ConfigError, match=r"parametrization=mup has Adam's rules, which are not those of .*optim=adamw"
+    ):
+        preflight.examine(composed(f"optim={optim}", "parametrization=mup"), world=1)
+
+
+def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus):
+    words = ["parametrization=mup", "parametrization.base_width=8", "parametrization.base_head_size=4", "name=mup"]
+    assert command("gptx.train", *words).returncode == 0
+    (folder,) = (tmp_path / "runs" / "mup").iterdir()
+    model, _ = sample.load(folder, device="cpu")
+    assert model.output_scale == 1 / 4
+    assert model.blocks[0].attention.scale == 4**0.5 / 16
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["parametrization=mup", "parametrization.base_head_size=0"], r"parametrization.base_head_size=0: at least 1"),
         (["parametrization=mup", "parametrization.base_width=0"], r"parametrization.base_width=0: at least 1"),
         (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the rate, 0"),
         (
@@ -62,7 +92,7 @@ def test_mup_refuses_a_model_without_a_width():
     from gptx.parametrization import mup
 
     with pytest.raises(ValueError, match=r"parametrization=mup: Linear has no width to transfer over; use standard"):
-        mup(torch.nn.Linear(2, 2), [], base_width=1, rates={})
+        mup(torch.nn.Linear(2, 2), [], base_width=1, base_head_size=1, rates={})
 
 
 def slopes(result):

@@ -100,3 +100,55 @@ def test_fp8_replaces_the_linear_layers_whose_sizes_fit():
     converted = precision.with_fp8_products(model)
     assert [type(layer).__name__ for layer in converted] == ["Float8Linear", "Linear"]
     assert torch.equal(converted[0].weight, weight)
+
+
+def test_the_gradient_norm_of_pure_bf16_is_fp32s():
+    from gptx import clip
+
+    torch.manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(300, 7, dtype=torch.bfloat16)) for _ in range(5)]
+    for p in parameters:
+        p.grad = torch.randn(300, 7).bfloat16()
+    exact = torch.cat([p.grad.double().flatten() for p in parameters]).norm().item()
+    assert clip.none(parameters).item() == pytest.approx(exact, rel=1e-6)
+    assert clip.scratch(parameters, max_norm=1e9).item() == pytest.approx(exact, rel=1e-6)
+    assert clip.global_norm(parameters, max_norm=1e9).item() == pytest.approx(exact, rel=1e-6)
+    clip.global_norm(parameters, max_norm=1.0)
+    assert torch.cat([p.grad.double().flatten() for p in parameters]).norm().item() == pytest.approx(1.0, rel=4e-3)
+
+
+def test_weights_in_bf16_are_refused_with_another_compute_type(build):
+    with pytest.raises(Exception, match=r"precision.weights=bf16 computes in bf16 too, not in precision.compute=fp16"):
+        build("precision=fp16", "+precision.weights=bf16")
+
+
+def test_a_step_that_fp16_overflowed_is_not_made_and_no_hook_runs(build):
+    trainer = build("precision=fp16")
+    calls = []
+    trainer.optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    trainer.optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    weights = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.accumulate_gradients()
+    next(trainer.model.parameters()).grad[0, 0] = float("inf")
+    trainer.scaler._per_optimizer_states.clear()  # as if the overflow had come before unscaling
+    trainer.scaler.unscale_(trainer.optimizer)
+    trainer.update(skip=False)
+    assert not calls
+    assert all(torch.equal(p, w) for p, w in zip(trainer.model.parameters(), weights, strict=True))
+    trainer.accumulate_gradients()
+    trainer.update(skip=False)
+    assert calls == ["before", "after"]
+
+
+def test_an_average_of_bf16_weights_moves_by_small_shares(build):
+    trainer = build("precision=bf16_pure", "observe=[validation,ema]", "observe.ema.half_life=1000", "steps=3")
+    trainer.attach()
+    ema = trainer.observers["ema"]
+    ema.updates = 10_000  # the share of an update is 7e-4, less than bf16 can add to 1
+    before = [w.clone() for w in ema.weights]
+    for p in trainer.model.parameters():
+        p.data += 0.25
+    trainer.accumulate_gradients()
+    trainer.optimizer.step()
+    moved = torch.cat([(w - b).flatten() for w, b in zip(ema.weights, before, strict=True)])
+    assert moved.mean().item() == pytest.approx(0.25 * (1 - 0.5 ** (1 / 1000)), rel=0.1)

@@ -85,7 +85,7 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
     if source.left_out:
         say(f"data: {len(source.left_out)} files that are not text are left out; the first: {source.left_out[0]}")
     encoding = construct(tokenizer, vocabulary_text(source))
-    partial = folder.with_suffix(PARTIAL)
+    partial = folder.with_name(folder.name + PARTIAL)
     try:
         partial.mkdir()
         # disable=None: no bar where stderr is a file, which would fill with it
@@ -215,7 +215,8 @@ def only_process(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error) from error
     try:
         for partial in folder.parent.glob(f"*{PARTIAL}"):
-            theirs = lock if partial == folder.with_suffix(PARTIAL) else FileLock(partial.with_suffix(".lock"))
+            name = partial.name.removesuffix(PARTIAL)
+            theirs = lock if name == folder.name else FileLock(partial.with_name(f"{name}.lock"))
             with suppress(Timeout), theirs.acquire(timeout=0):  # free: whoever began it is no longer alive
                 shutil.rmtree(partial, ignore_errors=True)
         yield

@@ -96,7 +96,7 @@ def downloaded_shakespeare() -> Path:
         if not published(file):
             say(f"data: downloading {SHAKESPEARE} to {file}")
             content = fetched(SHAKESPEARE)
-            partial = file.with_suffix(PARTIAL)
+            partial = file.with_name(file.name + PARTIAL)
             try:
                 partial.write_bytes(content)
                 sync(partial)

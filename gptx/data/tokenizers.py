@@ -179,13 +179,16 @@ def code_points(text: str) -> NDArray[np.uint32]:
 def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
     """Cut the same text anew, always before a blank or line break that follows something visible: no match of GPT-2's
     pattern crosses such a place, so that the tokens of the parts are the tokens of the whole."""
-    rest = ""
+    rest: list[str] = []  # since the last such place; searched once, or text without blanks would take quadratic time
     for piece in pieces:
-        rest += piece
-        if boundary := LAST_WORD_BOUNDARY.match(rest):
-            yield rest[: boundary.end()]
-            rest = rest[boundary.end() :]
-    yield rest
+        last = rest[-1][-1:] if rest else ""
+        if boundary := LAST_WORD_BOUNDARY.match(last + piece):
+            end = boundary.end() - len(last)
+            yield "".join([*rest, piece[:end]])
+            rest = [piece[end:]] if piece[end:] else []
+        elif piece:
+            rest.append(piece)
+    yield "".join(rest)
 
 
 def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:

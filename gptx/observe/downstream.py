@@ -96,6 +96,7 @@ class Parses(Observer):
         sequence = torch.tensor([self.start] * self.files, device=device)
         for _ in range(self.length):
             logits = model(sequence[:, -model.context :])[:, -1].float().cpu()
+            logits = logits.nan_to_num(posinf=0.0)  # a model that has diverged writes nonsense, and nothing stops
             token = torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator)
             sequence = torch.cat([sequence, token.to(device)], dim=1)
         return sequence[:, len(self.start) :]

@@ -13,7 +13,8 @@ class EMA(Observer):
 
     An update's share halves every `half_life` updates. The shares of the updates so far add up to one (the bias
     correction of Adam's moments), so that the weights before the first do not count. The average is kept on the device
-    in the type of the weights, saved with every checkpoint, and sampled with `python -m gptx.sample weights=ema`.
+    in fp32, since a small share of a bf16 weight would round to nothing, saved
+    with every checkpoint, and sampled with `python -m gptx.sample weights=ema`.
     """
 
     def __init__(self, *, every: Length, half_life: Length, windows: int | None = None):
@@ -27,13 +28,13 @@ class EMA(Observer):
     def attach(self, trainer) -> None:
         parameters = list(trainer.model.parameters())
         if not self.weights:
-            self.weights = [p.detach().clone() for p in parameters]
+            self.weights = [p.detach().float().clone() for p in parameters]
         self.weights = [w.to(p.device) for w, p in zip(self.weights, parameters, strict=True)]
 
         def average(*_):
             self.updates += 1
             share = (1 - self.decay) / (1 - self.decay**self.updates)
-            get_ema_multi_avg_fn(1 - share)(self.weights, [p.detach() for p in parameters], self.updates)
+            get_ema_multi_avg_fn(1 - share)(self.weights, [p.detach().float() for p in parameters], self.updates)
 
         trainer.optimizer.register_step_post_hook(average)
 

@@ -50,4 +50,4 @@ def layer(name: str) -> str:
 
 def norms(tensors: list[Tensor]) -> Tensor:
     """L2 norm of each tensor, in fp32, (tensors,)."""
-    return torch.stack(torch._foreach_norm([t.detach() for t in tensors])).float()
+    return torch.stack(torch._foreach_norm([t.detach() for t in tensors], 2, torch.float32))

@@ -36,13 +36,14 @@ class NoiseScale(Observer):
                 f"observe=noise_scale compares micro-batches with the whole update, which has only one of "
                 f"{trainer.micro_batch} sequences; set batch.micro={max(1, trainer.micro_batch // 2)} or smaller"
             )
-        self.norms, self.update = dict[Tensor, Tensor](), -1
+        self.norms, self.update = dict[Tensor, Tensor](), (-1, 0)
 
         def note(parameter: Tensor) -> None:
             if not self.due(trainer):
                 return
-            if self.update != trainer.step:  # the first micro-batch of an update
-                self.norms, self.update = {}, trainer.step
+            update = trainer.step, trainer.micro_batch  # made anew with another one where memory did not suffice
+            if self.update != update:  # the first micro-batch of an update
+                self.norms, self.update = {}, update
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)

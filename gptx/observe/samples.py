@@ -28,4 +28,7 @@ class Samples(Observer):
         with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
             drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
                              generator=generator)  # fmt: skip
-            return {"sample/text": self.prompt + "".join(decode(trainer.data.encoding, drawn))}
+            try:
+                return {"sample/text": self.prompt + "".join(decode(trainer.data.encoding, drawn))}
+            except ValueError as diverged:
+                return {"sample/text": f"no sample: {diverged}"}

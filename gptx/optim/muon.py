@@ -14,6 +14,8 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, params, *, lr: float, weight_decay: float = 0.1, momentum: float = 0.95, nesterov: bool = True,
                  betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8):  # fmt: skip
+        if not 0 <= momentum < 1:
+            raise ValueError(f"optim.momentum={momentum}: from 0 to below 1")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         hidden = [group for group in self.param_groups if group.get("name") == "matrices"]
         if not any(group["params"] for group in hidden):

@@ -16,6 +16,8 @@ class ScheduleFree(schedulefree.AdamWScheduleFree):
 
     def __init__(self, params, *, lr: float, betas: tuple[float, float] = (0.95, 0.99), eps: float = 1e-8,
                  weight_decay: float = 0.1):  # fmt: skip
+        if not all(0 < beta < 1 for beta in betas):
+            raise ValueError(f"optim.betas={list(betas)}: above 0 and below 1, since the average is found from beta1")
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
         self.train()
 

@@ -22,6 +22,9 @@ class AdamW(torch.optim.Optimizer):
 
     def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,
                  weight_decay: float = 0.1):  # fmt: skip
+        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"lr={lr}, betas={list(betas)}, eps={eps}, weight_decay={weight_decay}: betas are from 0 "
+                             "to below 1, the others 0 or more")  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()

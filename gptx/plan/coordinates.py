@@ -45,6 +45,7 @@ def at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> Di
         composed.parametrization = {"_target_": f"gptx.parametrization.{parametrization}", **rates}
         if parametrization == "mup":
             composed.parametrization.base_width = base
+            composed.parametrization.base_head_size = base // cfg.model.heads
         composed.log = composed.observe = None
     return composed
 
