@@ -46,7 +46,7 @@ def mup(
             for parameter in group["params"]:
                 parameter.mul_(wider**-0.5)
     for block in model.blocks:  # type: ignore[union-attr]
-        block.attention.scale = base_head_size**0.5 / (model.width / block.attention.heads)  # type: ignore[operator]
+        block.attention.scale = base_head_size**0.5 / (model.width / block.attention.heads)
     model.output_scale = 1 / wider  # type: ignore[assignment]
     shares = [1 / wider if group.get("name") == "matrices" else 1.0 for group in groups]
     return [share * factor for share, factor in zip(shares, standard(model, groups, rates=rates), strict=True)]
