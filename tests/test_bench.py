@@ -58,6 +58,7 @@ def test_an_update_waits_for_the_device_once():
     assert bench.waits(TINY) == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_its_numbers(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "SHAPES", {"tiny": TINY})
     file = tmp_path / "bench.json"

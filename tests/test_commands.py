@@ -87,6 +87,7 @@ def test_a_changed_text_is_refused_when_a_run_is_continued(command, tmp_path):
     refused(command("gptx.train", f"data.path={text}", "hydra.run.dir=here"), "here holds another run: data.digest was")
 
 
+@pytest.mark.slow
 def test_a_micro_batch_may_change_when_a_run_is_continued(command, tmp_path):
     stopped = start("steps=2000", "checkpoints.every=2000", cwd=tmp_path, corpus=None)
     folder = wait_for_update(tmp_path, 3)
@@ -128,6 +129,7 @@ def wait_for_update(root: Path, step: int, seconds: float = 60) -> Path:
     raise AssertionError(f"no update {step} within {seconds} s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stop):
     (tmp_path / "cut").mkdir()
@@ -149,6 +151,7 @@ def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stop):
     assert record(cut)["result"]["validation/loss"] == record(whole)["result"]["validation/loss"]
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(command, tmp_path):
     first = start("steps=100000", cwd=tmp_path, corpus=None)
     try:
@@ -226,6 +229,7 @@ def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path, words, mess
     assert not [f for f in (tmp_path / "runs").rglob("*") if f.is_file()]
 
 
+@pytest.mark.slow
 def test_a_text_that_cannot_be_used_is_one_line_that_names_the_file(command, tmp_path):
     files = {
         "empty.txt": b"",
@@ -307,6 +311,7 @@ def test_a_users_own_config_folder_and_class(command, tmp_path):
     assert "Plain: matrices" in result.stdout
 
 
+@pytest.mark.slow
 def test_verbose_and_cfg_job_work_as_in_any_hydra_application(command):
     shown = command("gptx.train", "--cfg", "job", "optim.lr=0.5")
     assert "lr: 0.5" in shown.stdout
