@@ -46,7 +46,10 @@ class Preflight(Callback):
                 if folder in folders:
                     raise ConfigError(f"has the same folder {folder} as job {folders.index(folder)}")
                 folders.append(folder)
-                examine(job_of(composed), world)
+                job = job_of(composed)
+                examine(job, world)
+                if launcher._target_.endswith("BasicLauncher"):  # the jobs compute on this machine
+                    refuse_format(job)
             except Exception as error:  # composing can fail in many ways; each is a line of the table
                 problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(error)}")
         if problems:
@@ -121,6 +124,16 @@ def transferred(job: DictConfig) -> None:
     """Apply the parametrization to a model without data."""
     model = build(job.model)(vocab_size=256)
     build(job.parametrization)(model, build(job.decay)(model))
+
+
+def refuse_format(job: DictConfig) -> None:
+    """Raise ConfigError for a device that is not here, or a number format that it does not have."""
+    from gptx.parallel import find as find_device
+
+    try:
+        build(job.precision).on(find_device(job.device))
+    except ValueError as error:
+        raise refusal("", error) from None
 
 
 def refuse_transfer(job: DictConfig) -> None:
