@@ -163,8 +163,12 @@ def test_schedule_free_refuses_a_rate_that_falls(composed, schedule):
 
 
 @pytest.mark.parametrize("schedule", ["constant", "warmup"])
-def test_schedule_free_takes_a_rate_that_stays(composed, schedule):
-    preflight.examine(composed("optim=schedule_free", f"schedule={schedule}"), world=1)
+def test_schedule_free_takes_a_rate_that_stays(composed, build, schedule):
+    words = ["optim=schedule_free", f"schedule={schedule}"]
+    preflight.examine(composed(*words), world=1)
+    trainer = build(*words)
+    trainer.fit()
+    assert trainer.latest["train/lr"] == trainer.peaks[0]
 
 
 def test_beta2_forgets_half_after_the_same_number_of_tokens_whatever_the_batch(build):

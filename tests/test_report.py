@@ -183,7 +183,10 @@ def test_a_run_that_diverged_is_drawn(record):
     found = [
         row | ({"train/loss": math.nan, "train/grad_norm": math.inf} if row["step"] > 30 else {}) for row in rows()
     ]
-    report(run=str(record("one", found)))
+    folder = record("one", found)
+    report(run=str(folder))
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "</html>" in (folder / "report.html").read_text()
 
 
 def test_smoothing_is_the_mean_of_the_last_values_that_are_finite():
