@@ -63,7 +63,8 @@ class Wandb:
         finally:  # also where Ctrl-C ends the wait
             if not ended.is_set():
                 end_service()
-        if not ended.wait(0.2 * self.finish_timeout):
+                ended.wait(0.2 * self.finish_timeout)  # Python would abort if it ended while the thread is in C++
+        if not ended.is_set():
             messages.warning("W&B: given up after %g s", self.finish_timeout)
 
     def mirror(self, run: Run, ended: threading.Event) -> None:
