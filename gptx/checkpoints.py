@@ -28,6 +28,11 @@ class Checkpoints:
         """Save below the run folder."""
         self.folder = run / "checkpoints"
 
+    def begin(self, trainer) -> None:
+        """Save before the first update too where the guard may want to go back there."""
+        if trainer.step == 0 and trainer.guard.lookback and (failure := self.save(trainer)):
+            raise failure
+
     def __call__(self, trainer) -> None:
         """Save if this update is one to save after. Raises OSError if the run ends here and cannot be saved."""
         ends = trainer.finished or bool(trainer.stopped)
@@ -64,25 +69,44 @@ class Checkpoints:
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             return OSError(f"cannot save a checkpoint after update {trainer.step} in {self.folder}: {error.strerror}")
-        for old in self.saved()[: -self.keep]:
+        kept = self.saved()[-self.keep :]
+        safe = [folder for folder in self.saved() if number(folder) <= trainer.step - trainer.guard.lookback]
+        for old in set(self.saved()) - {*kept, *safe[-1:]}:
             shutil.rmtree(old)
         return None
 
-    def restore(self, trainer) -> bool:
-        """Load the newest checkpoint that is whole into the trainer; False if there is none."""
-        state = self.newest()
+    def drop_after(self, step: int) -> None:
+        """Remove what was saved after update `step`: the states of a run that went astray."""
+        for folder in self.saved():
+            if number(folder) > step:
+                shutil.rmtree(folder)
+
+    def restore(self, trainer, before: int | None = None) -> bool:
+        """Load the newest checkpoint that is whole into the trainer; False if there is none.
+
+        With `before`, one saved on schedule and before that update: what a signal saved by the way does not count, so
+        that an interrupted run goes back to where an uninterrupted one would.
+        """
+        state = self.newest(before)
         if state is not None:
             trainer.load_state_dict(state)
         return state is not None
 
-    def newest(self) -> dict | None:
+    def newest(self, before: int | None = None) -> dict | None:
         """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
         for folder in reversed(self.saved()):
+            if before is not None and (number(folder) >= before or number(folder) % self.every):
+                continue
             try:
                 return load(folder)
             except ValueError as damage:
                 log.warning("%s; the checkpoint before it is used", damage)
         return None
+
+
+def number(folder: Path) -> int:
+    """The update after which that checkpoint was saved."""
+    return int(folder.name.removeprefix("step_"))
 
 
 def load(folder: Path) -> dict:

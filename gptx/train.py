@@ -26,6 +26,7 @@ from gptx.log.console import messages_to
 from gptx.rank import rank
 
 log = logging.getLogger("gptx")
+EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # told in one line; the last is a guard's diagnosis
 
 
 def resolve_slug(*swept: str, _root_: DictConfig) -> str:
@@ -147,7 +148,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
     if refused:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
     scaler = state["scaler"] or trainer.scaler.state_dict()  # none was at work before a branch in fp16
-    trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler})
+    trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
 
@@ -280,12 +281,12 @@ def job(cfg: DictConfig) -> float:
         return train(cfg, folder)
     except Exception as error:
         note_failure(folder, error)
-        if HydraConfig.get().mode == RunMode.RUN and isinstance(error, ConfigError | OSError | MemoryError):
+        if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
             raise SystemExit(complaint(error)) from None
         if not preflight.cells:
             raise
         log.error("FAILED %s: %s", show(folder), preflight.one_line(error))
-        if not isinstance(error, ConfigError):
+        if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
         traceback.clear_frames(error.__traceback__)  # they hold the model
         return math.nan

@@ -18,7 +18,7 @@ class Trainer:
     """One model, one optimizer, one clock. Its arguments are the config groups, by name."""
 
     def __init__(self, *, model, parametrization, data, objective, optim, decay, schedule, clip, batch,
-                 precision, memory, compile, parallel, guard, checkpoints, steps: int, seed: int,
+                 precision, memory, compile, parallel, guard, checkpoints, inject, steps: int, seed: int,
                  observe=None, log=None):  # fmt: skip
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
@@ -46,6 +46,7 @@ class Trainer:
         self.ended = ""  # why an observer ends the run for good before `steps`, if one does
         self.waited = 0.0  # seconds of the last update that were spent on reading data
         self.latest: dict = {}  # the last value of everything reported
+        inject(self)  # a fault, where one is to be tried
 
     @property
     def finished(self) -> bool:
@@ -58,24 +59,28 @@ class Trainer:
             self.unattached.pop(0).attach(self)
 
     def fit(self) -> None:
-        """Make updates until there are `steps` of them, or until someone asks to stop."""
+        """Make updates until there are `steps` or someone asks to stop; FloatingPointError if the guard gives up."""
         self.attach()
+        self.checkpoints.begin(self)
         while not self.finished and not self.stopped:
             started = time.perf_counter()
             lr = self.set_learning_rate()
             try:
                 loss, grad_norm = self.accumulate_gradients()
             except torch.OutOfMemoryError as error:
-                traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
-                self.shrink()
+                self.shrink(error)
                 continue
-            self.update(skip=self.guard(loss, grad_norm) == "skip")
-            self.report(loss, grad_norm, lr, seconds=time.perf_counter() - started)
+            verdict = self.judge(loss, grad_norm)
+            if verdict == "rollback":
+                self.rollback()
+                continue
+            self.update(verdict)
+            self.report(loss, grad_norm, lr, time.perf_counter() - started)
             self.checkpoints(self)
 
     def set_learning_rate(self) -> float:
         """Give every parameter group its rate for the update that comes, counted from 1."""
-        factor = self.schedule(self.step + 1) * self.batch.rate(self.step + 1)
+        factor = math.prod(of(self.step + 1) for of in (self.schedule, self.batch.rate, self.guard.rate))
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         return self.optimizer.param_groups[0]["lr"]
@@ -104,9 +109,9 @@ class Trainer:
             self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
         return loss / world, grad_norm
 
-    def update(self, skip: bool) -> None:
+    def update(self, verdict: str) -> None:
         """Move the weights, unless the update is to be skipped."""
-        if not skip:
+        if verdict != "skip":
             self.scaler.step(self.optimizer)
         self.scaler.update()  # also after a skip: it is what lowers an fp16 scale that overflowed
         self.model.zero_grad(set_to_none=True)
@@ -114,10 +119,10 @@ class Trainer:
 
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the update's numbers, and those of every observer that is due, to the sinks."""
-        tokens = self.batch.tokens_at(self.step)
         scalars = {
             "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
-            "train/tokens": self.cursor * self.data.context, "train/tokens_per_second": tokens / seconds,
+            "train/tokens": self.cursor * self.data.context,
+            "train/tokens_per_second": self.batch.tokens_at(self.step) / seconds,
         }  # fmt: skip
         self.latest |= scalars
         for observer in self.observers.values():  # each sees what those before it found
@@ -129,8 +134,57 @@ class Trainer:
             for sink in self.sinks:
                 sink(self.step, scalars)
 
-    def shrink(self) -> None:
+    def judge(self, loss: float, grad_norm: float) -> str:
+        """The guard's verdict on the update that is to come: accept, skip or rollback; what it found is recorded."""
+        overflow = self.scaler.is_enabled() and math.isfinite(loss) and not math.isfinite(grad_norm)
+        verdict = self.guard(self.step + 1, loss, grad_norm, overflow=overflow)
+        for kind, facts in self.guard.news():
+            self.record(kind, **facts)
+        if verdict == "stop":
+            self.checkpoints.drop_after(self.guard.onset - 1)
+            raise FloatingPointError(self.guard.diagnosis)
+        return verdict
+
+    def record(self, kind: str, **facts) -> None:
+        """Send an event, such as a spike or a rollback, to the sinks: plain values, and a `text` that says it all."""
+        if self.parallel.rank == 0:
+            for sink in self.sinks:
+                sink.event(self.step, kind, facts)
+
+    def rollback(self) -> None:
+        """Go back to the last checkpoint from before the trouble, and on past the batches that brought it.
+
+        The guard remembers what happened, the cursor stays ahead of the step, and the checkpoint is saved anew with
+        both, so that a crash from here on does not repeat the trouble. Raises FloatingPointError without a checkpoint.
+        """
+        cursor, left, memory = self.cursor, self.step, self.guard.state_dict()
+        self.model.zero_grad(set_to_none=True)
+        self.scaler.update()  # closes the update that is given up
+        if not self.checkpoints.restore(self, before=self.guard.onset):
+            raise FloatingPointError(
+                f"{self.guard.diagnosis}; there is no checkpoint from before update {self.guard.onset}"
+            )
+        self.guard.load_state_dict(memory)
+        offending = self.cursor, cursor
+        self.cursor = (
+            cursor + self.guard.rolled_back(self.step) * self.batch.tokens_at(self.step + 1) // self.data.context
+        )
+        text = f"from update {left} back to {self.step}, past sequences {offending[0]:,} to {self.cursor:,} of the data"
+        self.record("rollback", text=text, left=left, offending=[*offending], cursor=self.cursor)
+        self.checkpoints.drop_after(self.step)
+        self.checkpoints.save(self)
+
+    @torch.no_grad()
+    def losses_of(self, first: int, count: int) -> list[float]:
+        """Loss of each of those sequences of the run, under the weights as they are."""
+        with self.evaluation():
+            batches = (self.data(number, 1).to(self.parallel.device) for number in range(first, first + count))
+            with self.precision.autocast(self.parallel.device):
+                return torch.stack([self.objective(self.network, batch) for batch in batches]).tolist()
+
+    def shrink(self, error: torch.OutOfMemoryError) -> None:
         """Halve the micro-batch, which is not part of the recipe, after an update that did not fit in memory."""
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
         if self.micro_batch == 1 or self.parallel.world_size > 1:
             raise MemoryError(
                 f"{self.micro_batch} sequences of {self.data.context} tokens do not fit in the memory of "
@@ -171,12 +225,13 @@ class Trainer:
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor, "latest": self.latest,
             "ended": self.ended, "rng": self.parallel.gather(rng_state(self.parallel.device)),
+            "guard": self.guard.state_dict(),
             "judged": self.judged_weights(), "observers": {k: o.state_dict() for k, o in self.observers.items()},
         }  # fmt: skip
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`, on any number of processes."""
-        for name in ("model", "optimizer", "scaler"):
+        for name in ("model", "optimizer", "scaler", "guard"):
             getattr(self, name).load_state_dict(state[name])
         for name, observer in self.observers.items():
             if name in state["observers"]:

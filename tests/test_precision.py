@@ -132,11 +132,11 @@ def test_a_step_that_fp16_overflowed_is_not_made_and_no_hook_runs(build):
     next(trainer.model.parameters()).grad[0, 0] = float("inf")
     trainer.scaler._per_optimizer_states.clear()  # as if the overflow had come before unscaling
     trainer.scaler.unscale_(trainer.optimizer)
-    trainer.update(skip=False)
+    trainer.update("accept")
     assert not calls
     assert all(torch.equal(p, w) for p, w in zip(trainer.model.parameters(), weights, strict=True))
     trainer.accumulate_gradients()
-    trainer.update(skip=False)
+    trainer.update("accept")
     assert calls == ["before", "after"]
 
 

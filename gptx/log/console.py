@@ -63,6 +63,10 @@ class Console:
         for note in notes:
             self.line(f"step {here}  {note}", terminal=True)
 
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Say what happened."""
+        self.line(f"step {step:{len(str(self.run.steps))}}/{self.run.steps}  {kind}: {facts['text']}", terminal=True)
+
     def close(self, outcome: str) -> None:
         """Leave the bar as it stands and close the file."""
         if self.bar is not None:

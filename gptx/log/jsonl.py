@@ -1,10 +1,14 @@
-"""`metrics.jsonl`, the true record of a run: one line an update, which every reader of the run folder can rely on."""
+"""`metrics.jsonl`, the true record of a run: one line an update, which every reader of the run folder can rely on.
+
+`events.jsonl` beside it has what happened otherwise: spikes, rollbacks, starts, saves that failed.
+"""
 
 import contextlib
 import errno
 import json
 import logging
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gptx.log import Run
@@ -18,34 +22,48 @@ class Jsonl:
     A line that cannot be written, as on a full disk, is left out whole. That is said once, and training goes on.
     """
 
-    file = -1  # not open
+    files: tuple["Lines", ...] = ()  # not open
 
     def open(self, run: Run) -> None:
-        """Open the file and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
-        path = run.folder / "metrics.jsonl"
-        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self.end = path.read_bytes().rfind(b"\n") + 1
-        os.ftruncate(self.file, self.end)
-        self.warned = False
+        """Open the files and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
+        self.metrics, self.events = self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
 
     def __call__(self, step: int, scalars: dict) -> None:
-        line = json.dumps({"step": step, **scalars}, default=float).encode() + b"\n"
+        self.metrics.add({"step": step, **scalars})
+
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Append to `events.jsonl`."""
+        self.events.add({"step": step, "event": kind, "time": datetime.now(UTC).isoformat(timespec="seconds"), **facts})
+
+    def close(self, outcome: str) -> None:
+        """Close the files, if they were opened."""
+        for file in self.files:
+            os.close(file.handle)
+        self.files = ()
+
+
+class Lines:
+    """A file to which whole lines are added, each in one write."""
+
+    def __init__(self, path: Path):
+        self.path, self.warned = path, False
+        self.handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.end = path.read_bytes().rfind(b"\n") + 1
+        os.ftruncate(self.handle, self.end)
+
+    def add(self, row: dict) -> None:
+        """Add one line; where that fails, say so once."""
+        line = json.dumps(row, default=float).encode() + b"\n"
         try:
-            if os.write(self.file, line) < len(line):
+            if os.write(self.handle, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self.end += len(line)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self.file, self.end)  # half a line would spoil the next one
+                os.ftruncate(self.handle, self.end)  # half a line would spoil the next one
             if not self.warned:
-                messages.error("metrics.jsonl lacks step %d (%s); training goes on", step, error.strerror)
+                messages.error("%s lacks step %d (%s); training goes on", self.path.name, row["step"], error.strerror)
             self.warned = True
-
-    def close(self, outcome: str) -> None:
-        """Close the file, if it was opened."""
-        if self.file != -1:
-            os.close(self.file)
-            self.file = -1
 
 
 def read(path: Path) -> list[dict]:

@@ -52,6 +52,10 @@ class Wandb:
         if due and self.ended is not None and not self.ended.is_set():
             self.rows.put({"train/step": step, **scalars})
 
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Send the event as a row of its own."""
+        self(step, {"event/kind": kind, "event/text": facts["text"]})
+
     def close(self, outcome: str) -> None:
         """Wait for what is still to be sent, `finish_timeout` seconds at most."""
         if self.ended is None:
