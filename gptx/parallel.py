@@ -16,9 +16,14 @@ class OneProcess:
     """One process on one device: every agreement is trivial."""
 
     rank, world_size = 0, 1
+    writers = 1  # how many processes have a part of the state that must be saved
 
     def __init__(self, device: torch.device):
         self.device = device
+
+    def part(self, state: dict) -> dict | None:
+        """What this process has to save of the trainer's state; None if others save all of it."""
+        return state
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The network that runs."""
@@ -40,11 +45,16 @@ class OneProcess:
 class Replicas:
     """The same model in every process; gradients are averaged in the last micro-batch's backward pass."""
 
+    writers = 1
+
     def __init__(self, device: torch.device):
         if not dist.is_initialized():  # once per process: creating it again for the next job is a race
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(dist.destroy_process_group)
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
+
+    def part(self, state: dict) -> dict | None:
+        return state if self.rank == 0 else None
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
