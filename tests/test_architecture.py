@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONFIG = {
     "train.py",
     "sample.py",
+    "export.py",
     "__main__.py",
     "coordinates.py",
     "presets.py",
@@ -24,7 +25,13 @@ CONFIG = {
     "paths.py",
     "arguments.py",
 }
-VOCABULARY = {"gptx.lengths", "gptx.rank", "gptx.generate", "gptx.text"}  # words that ingredients may share
+VOCABULARY = {
+    "gptx.lengths",
+    "gptx.rank",
+    "gptx.generate",
+    "gptx.text",
+    "gptx.shards",
+}  # words that ingredients may share
 
 
 def imports(path: Path, *, inside_functions: bool = True) -> set[str]:
