@@ -18,6 +18,7 @@ CONFIG = {
     "presets.py",
     "reference.py",
     "bench.py",
+    "bench_saves.py",
     "cost.py",
     "check.py",
     "preflight.py",
