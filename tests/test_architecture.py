@@ -24,7 +24,13 @@ CONFIG = {
     "paths.py",
     "arguments.py",
 }
-VOCABULARY = {"gptx.lengths", "gptx.rank", "gptx.generate", "gptx.text"}  # words that ingredients may share
+VOCABULARY = {
+    "gptx.lengths",
+    "gptx.rank",
+    "gptx.generate",
+    "gptx.text",
+    "gptx.shards",
+}  # words that ingredients may share
 
 
 def imports(path: Path, *, inside_functions: bool = True) -> set[str]:
