@@ -171,7 +171,9 @@ def visible_gpus() -> list[str]:
     import torch
 
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
+    return (
+        [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
+    )
 
 
 def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
 from gptx.log import Run
 from gptx.log.console import messages_to
+from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.rank import job as submitted_job
 from gptx.rank import rank
 
@@ -59,14 +60,20 @@ def train(cfg: DictConfig, folder: Path) -> float:
 
 
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
-    """Build the trainer, resume it, run it, and record how it ended."""
+    """Build the trainer and run it, beside its peers."""
+    prepare_process(cfg)
+    trainer = check.trainer(cfg)
+    with together(trainer.parallel, EXPECTED) as peers:
+        return carry_out(trainer, peers, cfg, config, folder, record)
+
+
+def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
+    """Resume the trainer, run it, and record how it ended."""
     from gptx import summary
     from gptx.footprint import Meter
     from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
-    prepare_process(cfg)
-    trainer = check.trainer(cfg)
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
@@ -108,7 +115,8 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("continues after update %d", trainer.step)
         if branched:
             log.info("%s", branched)
-        handler = fit(trainer, folder)
+        with peers.noticing():
+            handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
         outcome = "finished" if trainer.finished else stopped
     except BaseException as error:
@@ -189,7 +197,11 @@ def record_start(trainer, run: Run) -> None:
 def owned(folder: Path):
     """Holds the run folder for this process alone; leaves none without a run. Raises ConfigError if it is held."""
     if rank() != 0:
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what Hydra made anew after the first process removed it
+                folder.rmdir()
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)
@@ -327,6 +339,9 @@ def job(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return train(cfg, folder)
+    except PeerLost as lost:  # said already; a sweep has too few processes for its other cells
+        note_failure(folder, lost)
+        raise SystemExit(1) from None
     except Exception as error:
         note_failure(folder, error)
         if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
@@ -409,7 +424,17 @@ def quoted(word: str) -> str:
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr and exit code 1."""
+    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str) and not first_to_say(end.code):
+            raise SystemExit(1) from None
+        raise
+
+
+def run() -> None:
+    """The command, in this process."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
