@@ -22,6 +22,7 @@ CONFIG = {
     "cost.py",
     "check.py",
     "preflight.py",
+    "launch.py",
     "mistakes.py",
     "paths.py",
     "arguments.py",
