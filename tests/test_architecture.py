@@ -12,6 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONFIG = {
     "train.py",
     "sample.py",
+    "forensics.py",
     "__main__.py",
     "coordinates.py",
     "presets.py",
