@@ -70,7 +70,7 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             return OSError(f"cannot save a checkpoint after update {trainer.step} in {self.folder}: {error.strerror}")
         kept = self.saved()[-self.keep :]
-        safe = [folder for folder in self.saved() if number(folder) <= trainer.step - trainer.guard.lookback]
+        safe = [folder for folder in self.saved() if number(folder) <= max(0, trainer.step - trainer.guard.lookback)]
         for old in set(self.saved()) - {*kept, *safe[-1:]}:
             shutil.rmtree(old)
         return None

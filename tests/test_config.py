@@ -31,6 +31,7 @@ ELSEWHERE = {
     "precision=tf32",
     "precision=fp8",
     "log=wandb",
+    "inject=loss_jump",
 }  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
 SEVERAL = ("observe", "log")
