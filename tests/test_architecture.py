@@ -13,6 +13,7 @@ CONFIG = {
     "train.py",
     "sample.py",
     "export.py",
+    "forensics.py",
     "__main__.py",
     "coordinates.py",
     "presets.py",

@@ -77,7 +77,7 @@ class Checkpoints:
             return
         about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
         copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
-        safe = trainer.step - trainer.guard.lookback
+        safe = max(0, trainer.step - trainer.guard.lookback)
         self.writing = Writing(partial(self.write, final, copy, parallel.rank, parallel.writers, about, safe))
         if wait:
             self.wait(strict=True)
