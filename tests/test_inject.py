@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_checkpoints import everything, same
 
+from gptx.guard import Guard
 from gptx.guard.verdicts import DRIFTS, RECOVERS, STAYS
 
 RECIPE = ["steps=140", "schedule=constant", "observe.validation.every=140", "checkpoints.every=20"]
@@ -30,6 +31,16 @@ class Seen:
     @property
     def verdicts(self):
         return [facts["verdict"] for _, facts in self.events if "verdict" in facts]
+
+
+class Without(Guard):
+    """Leaves out one update."""
+
+    def __init__(self, left_out):
+        self.left_out = left_out
+
+    def __call__(self, step, loss, grad_norm, *, overflow=False):
+        return "skip" if step == self.left_out else "accept"
 
 
 @pytest.fixture
@@ -59,7 +70,7 @@ SHORT = ["steps=12", "checkpoints.every=4", "observe.validation.every=12"]
 
 
 def test_watching_does_not_change_a_healthy_run_by_a_bit(run):
-    words = ["steps=40", "observe.validation.every=40", "model.dropout=0.1"]
+    words = ["steps=30", "observe.validation.every=30", "model.dropout=0.1"]
     (plain, alone), (watched, seen) = run("guard=none", *words), run("guard=watch", *words, folder="watched")
     assert seen.losses == alone.losses
     assert torch.equal(weights(watched), weights(plain))
@@ -67,23 +78,22 @@ def test_watching_does_not_change_a_healthy_run_by_a_bit(run):
 
 
 def test_a_jump_of_the_loss_is_found_and_its_update_never_made(run, build):
-    fault = ["steps=60", "observe.validation.every=60", "inject=loss_jump", "inject.batch=50"]
+    fault = ["steps=45", "observe.validation.every=45", "inject=loss_jump", "inject.batch=40"]
     found, seen = run("guard=rollback", *fault)
     assert seen.kinds == ["spike", "recovered"]
     assert seen.verdicts == [RECOVERS.name]
-    assert seen.events[0][1]["onset"] == 50
+    assert seen.events[0][1]["onset"] == 40
 
     by_hand = build(*RECIPE, *fault, "guard=none", folder="hand")
-    by_hand.guard = lambda step, *_, **__: "skip" if step == 50 else "accept"
-    by_hand.guard.__dict__ |= {"lookback": 0, "news": list, "rate": lambda step: 1.0, "state_dict": dict}
+    by_hand.guard = Without(40)
     by_hand.fit()
     assert torch.equal(weights(found), weights(by_hand))
     assert not torch.equal(weights(found), weights(run("guard=none", *fault, folder="none")[0]))
-    assert seen.losses[50] > 5 * seen.losses[49]
+    assert seen.losses[40] > 5 * seen.losses[39]
 
 
 def test_nan_in_one_gradient_stays_out_of_the_weights(run):
-    fault = ["inject=nan_gradient", "inject.batch=30", "steps=36", "observe.validation.every=36"]
+    fault = ["inject=nan_gradient", "inject.batch=22", "steps=26", "observe.validation.every=26"]
     lost, _ = run("guard=none", *fault)
     assert not torch.isfinite(weights(lost)).all()
     for guard in ("watch", "skip", "rollback"):
@@ -96,13 +106,14 @@ def test_nan_that_does_not_end_ends_the_run_with_the_diagnosis(build):
     trainer = build("guard=rollback", "inject=nan_gradient", "inject.batch=5", "inject.batches=1000", "steps=50",
                     "checkpoints.every=2", "guard.treatment.rollbacks=2")  # fmt: skip
     trainer.sinks.append(seen := Seen())
-    with pytest.raises(FloatingPointError, match=r"immediate NaN: .* after 2 rollbacks"):
+    with pytest.raises(FloatingPointError, match=r"immediate NaN: .* since update 1; .*\(after 2 rollbacks\)"):
         trainer.fit()
     assert seen.kinds.count("rollback") == 2
     assert torch.isfinite(weights(trainer)).all()
     assert len(str(trainer.guard.diagnosis).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_rate_thirty_times_too_high_is_undone(run):
     clean, _ = run("guard=none", folder="clean")
     fault = ["inject=lr_bug", "inject.batch=80"]
@@ -138,6 +149,7 @@ def test_a_drift_is_in_the_loss_and_in_the_gradient_and_not_in_validation(build)
     assert bad.losses_of(0, 4) == good.losses_of(0, 4)
 
 
+@pytest.mark.slow
 def test_a_slow_drift_is_found_and_undone(run):
     fault = ["inject=drift", "inject.batch=110", "inject.batches=80", "steps=200", "observe.validation.every=200"]
     _, seen = run("guard=rollback", *fault)
@@ -149,11 +161,10 @@ def test_a_slow_drift_is_found_and_undone(run):
 
 
 @pytest.mark.parametrize("fault", [["lr_bug"], ["drift", "inject.batches=9"], ["nan_gradient", "inject.batches=2"]])
-@pytest.mark.parametrize("stop", [6, 8])
-def test_a_run_cut_in_the_middle_of_a_fault_meets_the_rest_of_it(run, fault, stop):
+def test_a_run_cut_in_the_middle_of_a_fault_meets_the_rest_of_it(run, fault):
     words = [f"inject={fault[0]}", "inject.batch=6", *fault[1:], "guard=watch", *SHORT]
     whole, _ = run(*words, folder="whole")
-    run(*words, folder="cut", until=stop)
+    run(*words, folder="cut", until=6)
     resumed, _ = run(*words, folder="cut")
     assert same(everything(resumed), everything(whole))
 

@@ -148,6 +148,7 @@ class Doctor(Guard):
 
     def rolled_back(self, step: int) -> int:
         self.detector.forget_after(step)
+        self.suspect = self.clock - SOON  # it belongs to what was undone
         skipped = self.treatment.rolled_back(step, self.clock)
         factor = self.rate(step + 1)
         text = f"the learning rate times {factor:.3g} from update {step + 1} on, {skipped} more batches left out"
