@@ -190,7 +190,10 @@ def killed_at(instant, work):
         os._exit(0)
 
 
-@pytest.mark.parametrize("again", [4, 6], ids=["an update made again", "a later update"])
+@pytest.mark.parametrize(
+    "again",
+    [pytest.param(4, id="an update made again"), pytest.param(6, id="a later update", marks=pytest.mark.slow)],
+)
 def test_a_kill_at_any_instant_of_a_save_leaves_the_old_set_or_the_new_one(tmp_path, monkeypatch, again):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # the kernel outlives the process, and it is slow
     whole, found, instant, died = tmp_path / "whole", [], 0, True

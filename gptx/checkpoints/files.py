@@ -54,10 +54,14 @@ def aside(final: Path) -> Path:
     return final.with_name(final.name + ".part")
 
 
-def prepare(final: Path) -> None:
-    """Make an empty folder to write in, before any process writes. Raises OSError."""
-    tidy(final.parent)
-    aside(final).mkdir(parents=True)
+def prepare(final: Path) -> OSError | None:
+    """Make an empty folder to write in, before any process writes; what the disk refused is returned."""
+    try:
+        tidy(final.parent)
+        aside(final).mkdir(parents=True)
+    except OSError as refusal:
+        return refusal
+    return None
 
 
 def tidy(folder: Path) -> None:
@@ -85,7 +89,6 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
     name = names(writers)[writer]
     try:
         if writer == 0:
-            aside(final).mkdir(parents=True, exist_ok=True)  # if `prepare` could not, it is said here why
             replace(aside(final) / "about.json", json.dumps(about))
         with (aside(final) / f"{name}.pt").open("wb") as file:
             sha = write(part, file)
