@@ -83,7 +83,7 @@ class Checkpoints:
             return
         about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
         copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
-        safe = trainer.step - trainer.guard.lookback
+        safe = max(0, trainer.step - trainer.guard.lookback)
         self.writing = Writing(partial(self.write, final, refusal, copy, parallel.rank, parallel.writers, about, safe))
         if wait:
             self.wait(strict=True)
@@ -149,8 +149,6 @@ class Checkpoints:
         there and none is whole, or where the optimizer's state is missing.
         """
         self.wait()
-        if trainer.parallel.rank == 0:
-            files.tidy(self.folder)
         trainer.parallel.gather(None)  # no process looks before the first one has written
         state = self.newest(before)
         if state is None:

@@ -22,13 +22,14 @@ PATIENCE = 600.0  # seconds that the first process waits for the parts of the ot
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoints below `folder`, oldest first."""
-    return sorted(folder.glob("step_*[0-9]"))
+    """The checkpoints below `folder`, oldest first; one that a kill left half replaced is the old one."""
+    found = [*folder.glob("step_*.old"), *folder.glob("step_*[0-9]")]
+    return [path for _, path in sorted({number(path): path for path in found}.items())]
 
 
 def number(checkpoint: Path) -> int:
     """The update after which that checkpoint was saved."""
-    return int(checkpoint.name.removeprefix("step_"))
+    return int(checkpoint.stem.removeprefix("step_"))
 
 
 def losses(folder: Path) -> dict[int, float]:
