@@ -18,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from gptx.shards import joined
+
 PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
 
 
@@ -139,9 +141,10 @@ def load(checkpoint: Path) -> dict:
     parts = [read(file, mmap=len(files) > 1) for file in files]
     if len(parts) == 1:
         return parts[0]
-    from gptx.shards import joined
-
-    return joined(parts)
+    try:
+        return joined(parts)
+    except ValueError as missing:
+        raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing}") from None
 
 
 def refuse_damaged(file: Path) -> None:
