@@ -90,7 +90,7 @@ def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp
     told = train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
     assert "moved after update 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
-    with pytest.raises(ConfigError, match="the state is of another recipe: model.depth was 2, is 1"):
+    with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
         train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
 
 
