@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -112,6 +113,7 @@ class Sharded(Replicas):
         from torch.distributed.fsdp import fully_shard
 
         refuse_unshardable(model)
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # logits are not changed in place
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for module in (*model.blocks, model):  # type: ignore[misc]
             fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)
