@@ -113,7 +113,8 @@ def convert(node: DictConfig, key: str, path: str, hint, root: DictConfig) -> No
     if isinstance(given, DictConfig) and "_target_" in given:
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
-    meant = counted(plain, path, root) if hint is Length else typed(plain, hint, path)
+    length = hint is Length or (hint == Length | None and plain is not None)
+    meant = counted(plain, path, root) if length else typed(plain, hint, path)
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant

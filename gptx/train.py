@@ -78,8 +78,8 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
-    trainer.checkpoints.place(folder)
-    resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
+    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
         raise ConfigError(f"{show(folder)}: the processes see different checkpoints there; it must be on a shared disk")
@@ -123,6 +123,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
+        trainer.checkpoints.wait()  # where the run failed, a save may still be under way
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
@@ -139,21 +140,36 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     return trainer.latest.get("validation/loss", math.nan)
 
 
+def restore(trainer) -> bool:
+    """Continue from the newest whole checkpoint of the run; False if it has none yet.
+
+    Raises ConfigError where none is whole, or the state in it is not all of it.
+    """
+    try:
+        return trainer.checkpoints.restore(trainer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def branch(trainer, origin: Path, config: dict) -> str:
-    """Take up the state of another run's checkpoint; say where the new recipe leaves the old one.
+    """Take up the state of another run's checkpoint, or weights alone; say where the new recipe leaves the old one.
 
     Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
     """
-    from gptx.checkpoints import load
+    from gptx.checkpoints import load, refuse_without_optimizer
 
     try:
-        state, record = load(origin), runs.read(origin.parent.parent) or {}
+        if origin.suffix == ".safetensors":
+            return take_weights(trainer, origin, config)
+        state = load(origin)
+        refuse_without_optimizer(state, origin)
+        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     if state["step"] >= trainer.steps:
         raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
     if "recipe" not in record or "data" not in record:
-        raise ConfigError(f"from={origin}: no run.json two folders above it says what was trained; leave it in its run")
+        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
     found = runs.differences(record["recipe"], runs.recipe(config))
     found += runs.differences(runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
@@ -166,6 +182,24 @@ def branch(trainer, origin: Path, config: dict) -> str:
     trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
+
+
+def take_weights(trainer, file: Path, config: dict) -> str:
+    """Begin with the weights of a safetensors file and nothing else of the run they are from; say so.
+
+    Raises ValueError where they are another model's, or number the tokens otherwise.
+    """
+    from gptx import weights
+
+    facts = weights.facts(file)
+    if "config" in facts:
+        found = runs.differences(*(runs.flat({"model": each["model"]}) for each in (facts["config"], config)))
+        if refused := [line for line in found if not line.startswith("model.dropout ")]:
+            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
+    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+        raise ValueError(f"its {facts['vocab_size']:,} tokens are not those of this data's tokenizer")
+    weights.read(file, trainer.model)
+    return f"starts from the weights of {show(file.resolve())} alone, at update 0 with a fresh optimizer"
 
 
 def record_start(trainer, run: Run) -> None:
@@ -417,9 +451,9 @@ def options_first(words: list[str]) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """from=FOLDER with quotes around a folder that is there: names of runs have signs that mean something to Hydra."""
+    """from=FOLDER with quotes around what is there: names of runs have signs that mean something to Hydra."""
     name, _, folder = word.partition("=")
-    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).is_dir() else word
+    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).exists() else word
 
 
 def main() -> None:
