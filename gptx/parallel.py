@@ -10,8 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gptx import shards
+
 from gptx.rank import world_size
+from gptx.shards import like, split
 
 
 class OneProcess:
@@ -94,14 +95,14 @@ class Sharded(Replicas):
         self.reshard, self.writers = reshard, self.world_size
 
     def part(self, state: dict) -> dict | None:
-        return shards.split(state, self.rank)
+        return split(state, self.rank)
 
     def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-        weights = {name: shards.like(state["model"][name], held) for name, held in model.state_dict().items()}
+        weights = {name: like(state["model"][name], held) for name, held in model.state_dict().items()}
         numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
         kept = state["optimizer"]["state"]
         moments = {
-            i: {name: shards.like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
+            i: {name: like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
             for i, p in numbered
             if i in kept
         }
