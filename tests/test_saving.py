@@ -241,21 +241,21 @@ def test_a_checkpoint_without_optimizer_state_is_refused(tmp_path):
     ({"every": 30}, {30, 60, 90, 100}),
     ({"every": 25}, {30, 50, 80, 90, 100}),
     ({"best": True}, {40, 90, 100}),
-    ({"safe": 75}, {70, 90, 100}),
-    ({"every": 1000, "safe": -1}, {90, 100}),
+    ({"safe": 75}, {70, 80, 90, 100}),
+    ({"every": 1000}, {90, 100}),
 ])  # fmt: skip
 def test_the_newest_stay_and_what_else_is_asked_for(rule, stay):
     losses = {step: float("nan") for step in range(0, 101, 10)} | {20: 3.0, 40: 1.0, 50: 1.0, 90: 2.0}
-    rule = {"newest": 2, "every": None, "best": False, "safe": -1} | rule
+    lookback = 100 - rule.get("safe", 100)
+    rule = {"newest": 2, "every": None, "best": False, "safe": 100} | rule
     assert kept(losses, **rule) == stay
     assert kept({step: losses[step] for step in stay}, **rule) == stay  # nothing more goes when asked again
     one_by_one = {}
     for step in sorted(losses):  # as a run does it, which never sees all of them
         one_by_one[step] = losses[step]
-        one_by_one = {
-            s: one_by_one[s] for s in kept(one_by_one, **rule | {"safe": step - 25 if "safe" in rule else -1})
-        }
-    assert set(one_by_one) >= stay - {70}
+        still = kept(one_by_one, **rule | {"safe": step - lookback})
+        one_by_one = {s: one_by_one[s] for s in still}
+    assert set(one_by_one) == stay
 
 
 def test_the_best_is_not_deleted_while_it_is_the_best(tmp_path):

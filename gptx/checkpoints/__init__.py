@@ -25,7 +25,7 @@ class Checkpoints:
     """Saves the trainer every `every` updates and after the last one.
 
     The newest `keep` stay, the first in each `keep_every` updates, the one of the lowest validation loss if
-    `keep_best`, and the last one from before the guard's lookback.
+    `keep_best`, and the last one from before the guard's lookback with all after it.
     """
 
     def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
