@@ -11,7 +11,7 @@ from pathlib import Path
 import submitit
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, filter_overrides
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import DictConfig, OmegaConf
@@ -171,7 +171,9 @@ def visible_gpus() -> list[str]:
     import torch
 
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
+    return (
+        [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
+    )
 
 
 def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:
