@@ -153,11 +153,14 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_fall(job)
     refuse_transfer(job)
     refuse_token_clock(job)
-    if job["from"] is not None and not (Path(job["from"]) / "state.pt").is_file():
-        raise ConfigError(
-            f"from={job['from']}: no checkpoint there (state.pt); one is a folder such as "
-            "runs/default/base/checkpoints/step_00001000"
-        )
+    if job["from"] is not None:
+        origin = Path(job["from"])
+        weights = origin.suffix == ".safetensors" and origin.is_file()
+        if not weights and not any(origin.glob("state*.pt")):
+            raise ConfigError(
+                f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
+                "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+            )
 
 
 def transferred(job: DictConfig) -> None:

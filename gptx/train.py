@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
 from gptx.log import Run
 from gptx.log.console import messages_to
+from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.rank import job as submitted_job
 from gptx.rank import rank
 
@@ -59,20 +60,26 @@ def train(cfg: DictConfig, folder: Path) -> float:
 
 
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
-    """Build the trainer, resume it, run it, and record how it ended."""
+    """Build the trainer and run it, beside its peers."""
+    prepare_process(cfg)
+    trainer = check.trainer(cfg)
+    with together(trainer.parallel, EXPECTED) as peers:
+        return carry_out(trainer, peers, cfg, config, folder, record)
+
+
+def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
+    """Resume the trainer, run it, and record how it ended."""
     from gptx import summary
     from gptx.footprint import Meter
     from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
-    prepare_process(cfg)
-    trainer = check.trainer(cfg)
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
-    trainer.checkpoints.place(folder)
-    resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
+    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
         raise ConfigError(f"{show(folder)}: the processes see different checkpoints there; it must be on a shared disk")
@@ -108,13 +115,15 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("continues after update %d", trainer.step)
         if branched:
             log.info("%s", branched)
-        handler = fit(trainer, folder)
+        with peers.noticing():
+            handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
         outcome = "finished" if trainer.finished else stopped
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
+        trainer.checkpoints.wait()  # where the run failed, a save may still be under way
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
@@ -131,21 +140,36 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     return trainer.latest.get("validation/loss", math.nan)
 
 
+def restore(trainer) -> bool:
+    """Continue from the newest whole checkpoint of the run; False if it has none yet.
+
+    Raises ConfigError where none is whole, or the state in it is not all of it.
+    """
+    try:
+        return trainer.checkpoints.restore(trainer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def branch(trainer, origin: Path, config: dict) -> str:
-    """Take up the state of another run's checkpoint; say where the new recipe leaves the old one.
+    """Take up the state of another run's checkpoint, or weights alone; say where the new recipe leaves the old one.
 
     Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
     """
-    from gptx.checkpoints import load
+    from gptx.checkpoints import load, refuse_without_optimizer
 
     try:
-        state, record = load(origin), runs.read(origin.parent.parent) or {}
+        if origin.suffix == ".safetensors":
+            return take_weights(trainer, origin, config)
+        state = load(origin)
+        refuse_without_optimizer(state, origin)
+        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     if state["step"] >= trainer.steps:
         raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
     if "recipe" not in record or "data" not in record:
-        raise ConfigError(f"from={origin}: no run.json two folders above it says what was trained; leave it in its run")
+        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
     found = runs.differences(record["recipe"], runs.recipe(config))
     found += runs.differences(runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
@@ -158,6 +182,24 @@ def branch(trainer, origin: Path, config: dict) -> str:
     trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
+
+
+def take_weights(trainer, file: Path, config: dict) -> str:
+    """Begin with the weights of a safetensors file and nothing else of the run they are from; say so.
+
+    Raises ValueError where they are another model's, or number the tokens otherwise.
+    """
+    from gptx import weights
+
+    facts = weights.facts(file)
+    if "config" in facts:
+        found = runs.differences(*(runs.flat({"model": each["model"]}) for each in (facts["config"], config)))
+        if refused := [line for line in found if not line.startswith("model.dropout ")]:
+            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
+    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+        raise ValueError(f"its {facts['vocab_size']:,} tokens are not those of this data's tokenizer")
+    weights.read(file, trainer.model)
+    return f"starts from the weights of {show(file.resolve())} alone, at update 0 with a fresh optimizer"
 
 
 def record_start(trainer, run: Run) -> None:
@@ -189,7 +231,11 @@ def record_start(trainer, run: Run) -> None:
 def owned(folder: Path):
     """Holds the run folder for this process alone; leaves none without a run. Raises ConfigError if it is held."""
     if rank() != 0:
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what Hydra made anew after the first process removed it
+                folder.rmdir()
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)
@@ -327,6 +373,9 @@ def job(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return train(cfg, folder)
+    except PeerLost as lost:  # said already; a sweep has too few processes for its other cells
+        note_failure(folder, lost)
+        raise SystemExit(1) from None
     except Exception as error:
         note_failure(folder, error)
         if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
@@ -403,13 +452,23 @@ def options_first(words: list[str]) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """from=FOLDER with quotes around a folder that is there: names of runs have signs that mean something to Hydra."""
+    """from=FOLDER with quotes around what is there: names of runs have signs that mean something to Hydra."""
     name, _, folder = word.partition("=")
-    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).is_dir() else word
+    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).exists() else word
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr and exit code 1."""
+    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str) and not first_to_say(end.code):
+            raise SystemExit(1) from None
+        raise
+
+
+def run() -> None:
+    """The command, in this process."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
