@@ -103,7 +103,7 @@ def test_a_failed_cell_is_failed_for_slurm_and_a_changed_recipe_is_refused_when_
              "batch.micro=1", "name=contexts"]  # fmt: skip
     jobs = submit(*words)
     folders = {cell: tmp_path / "runs/contexts" / cell for cell in jobs}
-    assert [cell for cell in jobs] == [f"model.context={context}" for context in (8, 16, 64)]
+    assert list(jobs) == [f"model.context={context}" for context in (8, 16, 64)]
     assert "0 of 3 finished" in status(tmp_path, "contexts", code=1)
     assert [verdict(job) for job in jobs.values()] == ["COMPLETED", "COMPLETED", "FAILED"]
     said = status(tmp_path, "contexts", code=1)
@@ -116,7 +116,7 @@ def test_a_failed_cell_is_failed_for_slurm_and_a_changed_recipe_is_refused_when_
     assert list(again) == ["model.context=8", "model.context=64"]  # not what is finished
     assert "queued" in status(tmp_path, "contexts", code=1).splitlines()[0]
     assert submit(*words) == {}  # nor what is in the queue
-    own.write_text("_target_: gptx.schedule.warmup\n_partial_: true\nwarmup: 1\n")
+    own.write_text("_target_: gptx.schedule.warmup\n_partial_: true\nwarmup: 1\ntotal: ${steps}\n")
     run("scontrol", "release", again["model.context=8"].split("_")[0], cwd=tmp_path)
     assert [verdict(job) for job in again.values()] == ["FAILED", "FAILED"]
     assert record(first)["state"] == "failed"

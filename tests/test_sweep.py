@@ -196,7 +196,7 @@ def test_a_sweep_on_this_machine_runs_each_cell_in_a_process_of_its_own(command,
     (tmp_path / "short.txt").write_text("long enough for a context of 8, but not for one of 64. " * 4)
     words = ["--multirun", "hydra/launcher=submitit_local", "hydra.launcher.parallel=2", "name=local", "steps=3",
              "data.path=short.txt", "model.context=64,8", "batch.tokens=64", "batch.micro=1"]  # fmt: skip
-    result = command("gptx.train", *words)
+    result = command("gptx.train", *words, timeout=200)
     assert result.returncode == 1, result.stdout + result.stderr
     records = [json.loads((tmp_path / f"runs/local/model.context={n}/run.json").read_text()) for n in (8, 64)]
     assert [record["state"] for record in records] == ["finished", "failed"]
