@@ -110,7 +110,7 @@ def test_a_run_stopped_on_two_processes_continues_on_one(corpus, tmp_path):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=100)
     record = json.loads((tmp_path / "run/run.json").read_text())
-    assert record["state"] == "interrupted"
+    assert record["state"] == "preempted"
     stopped = record["step"]
     alone = launch(1, corpus, tmp_path, "steps=5000", "checkpoints.every=5000", "observe.validation.every=5000")
     end = time.monotonic() + 100
