@@ -109,7 +109,12 @@ def first_line(error: Exception) -> str:
 
 def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
     """The footprint of the second update, in which the optimizer has its state."""
-    blank = {"data": data, "compile": lambda model: model, "model": partial(in_place, ingredients["model"])}
+    blank = {
+        "data": data,
+        "inject": lambda trainer: None,
+        "compile": lambda model: model,
+        "model": partial(in_place, ingredients["model"]),
+    }
     with torch.device(ingredients["parallel"].device):
         trainer = Trainer(**ingredients | blank)
     trainer.scaler = torch.amp.GradScaler(enabled=False)  # it would judge values, and needs no memory
@@ -123,7 +128,7 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
         trainer.set_learning_rate()
         trainer.accumulate_gradients()
         gradients = size(p.grad for p in trainer.model.parameters() if p.grad is not None)
-        trainer.update(skip=False)
+        trainer.update("accept")
     return Footprint(
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         weights=size([*trainer.model.parameters(), *trainer.model.buffers()]),

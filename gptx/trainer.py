@@ -12,6 +12,7 @@ import numpy
 import torch
 
 log = logging.getLogger("gptx.trainer")
+SUSPECTS = 256  # sequences whose loss is asked one by one after an incident: some seconds
 
 
 class Trainer:
@@ -30,9 +31,9 @@ class Trainer:
 
         seed_all(stream(seed, "weights"))
         self.model = precision.convert(model(vocab_size=data.vocab_size).to(parallel.device))  # owns the weights
+        self.network = parallel.wrap(compile(memory(self.model)))  # what runs; the model may now hold shards
         groups = decay(self.model)
         factors = parametrization(self.model, groups)
-        self.network = parallel.wrap(compile(memory(self.model)))  # what runs
         self.optimizer = precision.optimizer(optim, groups)
         self.optimizer._step_supports_amp_scaling = False  # where fp16 overflows no step is made, hooks included
         self.scaler = precision.scaler(parallel.device)
@@ -139,6 +140,9 @@ class Trainer:
         overflow = self.scaler.is_enabled() and math.isfinite(loss) and not math.isfinite(grad_norm)
         verdict = self.guard(self.step + 1, loss, grad_norm, overflow=overflow)
         for kind, facts in self.guard.news():
+            if "onset" in facts and verdict != "rollback":  # which asks healthy weights
+                since = (self.step + 2 - facts["onset"]) * self.batch.tokens_at(self.step + 1) // self.data.context
+                facts = self.suspects(max(0, self.cursor - since), self.cursor) | facts
             self.record(kind, **facts)
         if verdict == "stop":
             self.checkpoints.drop_after(self.guard.onset - 1)
@@ -170,17 +174,26 @@ class Trainer:
             cursor + self.guard.rolled_back(self.step) * self.batch.tokens_at(self.step + 1) // self.data.context
         )
         text = f"from update {left} back to {self.step}, past sequences {offending[0]:,} to {self.cursor:,} of the data"
-        self.record("rollback", text=text, left=left, offending=[*offending], cursor=self.cursor)
         self.checkpoints.drop_after(self.step)
         self.checkpoints.save(self)
+        facts = {"left": left, "cursor": self.cursor, "rate": self.guard.rate(self.step + 1)}
+        self.record("rollback", text=text, **facts, **self.suspects(*offending))
 
     @torch.no_grad()
-    def losses_of(self, first: int, count: int) -> list[float]:
-        """Loss of each of those sequences of the run, under the weights as they are."""
+    def losses_of(self, first: int, count: int, stride: int = 1) -> list[float]:
+        """Loss of `count` sequences of the run, every `stride`-th from `first` on, under the weights as they are."""
         with self.evaluation():
-            batches = (self.data(number, 1).to(self.parallel.device) for number in range(first, first + count))
+            numbers = range(first, first + count * stride, stride)
+            batches = (self.data(number, 1).to(self.parallel.device) for number in numbers)
             with self.precision.autocast(self.parallel.device):
                 return torch.stack([self.objective(self.network, batch) for batch in batches]).tolist()
+
+    def suspects(self, first: int, last: int) -> dict:
+        """The documents of the `sequences` `first` to `last` of the run, those first whose loss lies furthest above the
+        others', under the weights as they are; of many sequences some SUSPECTS at even distances are asked."""
+        stride = -(-(last - first) // SUSPECTS)
+        blamed = self.data.blame(first, self.losses_of(first, -(-(last - first) // stride), stride), stride)
+        return {"sequences": [first, last], "documents": blamed[:10]}
 
     def shrink(self, error: torch.OutOfMemoryError) -> None:
         """Halve the micro-batch, which is not part of the recipe, after an update that did not fit in memory."""
@@ -231,6 +244,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`, on any number of processes."""
+        state = self.parallel.placed(state, self.model, self.optimizer)
         for name in ("model", "optimizer", "scaler", "guard"):
             getattr(self, name).load_state_dict(state[name])
         for name, observer in self.observers.items():

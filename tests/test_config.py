@@ -27,9 +27,11 @@ ELSEWHERE = {
     "data=openwebtext",
     "data=fineweb_edu",
     "data=wikitext",
+    "inject=poisoned",
     "precision=tf32",
     "precision=fp8",
     "log=wandb",
+    "inject=loss_jump",
 }  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
 SEVERAL = ("observe", "log")
@@ -76,7 +78,12 @@ def test_every_option_says_what_it_does_and_why(option):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_fits_the_signature_it_names(option):
-    needed = {"data=text": "data.path=x", "data=mixture": "data.sources.text.path=x", "data=hub": "data.dataset=x"}
+    needed = {
+        "data=text": "data.path=x",
+        "data=mixture": "data.sources.text.path=x",
+        "data=hub": "data.dataset=x",
+        "inject=poisoned": "inject.documents=x",
+    }
     extra = [needed[option]] if option in needed else []
     GlobalHydra.instance().clear()
     paths.register()

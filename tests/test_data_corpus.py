@@ -33,7 +33,9 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None, column=None) -> Corpus:
+def corpus(
+    path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None, column=None, order="shuffled"
+) -> Corpus:
     return text(
         path=str(path),
         validation_path=validation_path,
@@ -42,6 +44,7 @@ def corpus(path, *, tokenizer="chars", context=16, seed=0, validation=0.1, valid
         context=context,
         seed=seed,
         validation=validation,
+        order=order,
     )
 
 
@@ -89,6 +92,24 @@ def test_epochs_differ_in_order_and_in_where_windows_begin(numbered):
 def test_over_many_epochs_every_token_is_a_target(numbered):
     data = corpus(numbered)
     assert set(data(0, 300 * data.windows).targets.unique().tolist()) == set(range(1, 1800)) | {data.vocab_size - 1}
+
+
+def test_a_text_read_as_it_is_written_counts_through_every_epoch(numbered):
+    data = corpus(numbered, order="written")
+    for epoch in range(4):
+        tokens = data(epoch * data.windows, data.windows).inputs.flatten()
+        assert torch.equal(tokens, torch.arange(len(tokens)) + tokens[0])
+        assert tokens[0] < data.context * 2
+    assert corpus(numbered).identity == data.identity
+
+
+def test_files_that_are_read_as_written_come_in_the_order_of_their_names(folder):
+    for i in (3, 1, 2, 0):
+        (folder / f"shard_{i:02}.txt").write_text(f"{i}" * 400)
+    data = corpus(folder, tokenizer="bytes", order="written")
+    names = [name for documents in data.documents(0, data.windows) for name in documents]
+    assert names == sorted(names)
+    assert set(names) == {f"shard_{i:02}.txt" for i in range(4)}
 
 
 def test_the_order_depends_on_the_seed_alone(numbered, folder):
@@ -279,7 +300,7 @@ def test_the_tokenizer_of_a_corpus_can_be_kept(numbered, tmp_path):
 
 
 def test_the_standard_library_is_split_by_file_without_its_tests(cache):
-    data = stdlib(tokenizer="bytes", context=64, seed=0, validation=0.1)
+    data = stdlib(tokenizer="bytes", context=64, seed=0, validation=0.1, order="shuffled")
     share = len(data.validation_tokens) / (len(data.validation_tokens) + len(data.train_tokens))
     assert 0.05 <= share <= 0.101
     assert 8e6 < len(data.train_tokens) < 20e6
@@ -295,7 +316,7 @@ def test_tiny_shakespeare_is_nanogpts():
     path = os.environ.get("GPTX_TEST_SHAKESPEARE")
     if not path:
         pytest.skip("set GPTX_TEST_SHAKESPEARE to a copy of tiny Shakespeare")
-    data = shakespeare(path=path, tokenizer="chars", context=64, seed=0, validation=0.1)
+    data = shakespeare(path=path, tokenizer="chars", context=64, seed=0, validation=0.1, order="shuffled")
     assert data.vocab_size == 65 + 1
     assert len(data.train_tokens) == 1_003_854 + 1  # nanoGPT's data/shakespeare_char/readme.md, and the end of text
     assert len(data.validation_tokens) == 111_540 + 1
@@ -309,7 +330,7 @@ def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch, cache
     copy = tmp_path / "copy.txt"
     copy.write_text("To be, or not to be: that is the question.\n" * 50)
     monkeypatch.setattr(corpora, "SHAKESPEARE", copy.as_uri())
-    options = {"path": None, "tokenizer": "chars", "context": 16, "seed": 0, "validation": 0.1}
+    options = {"path": None, "tokenizer": "chars", "context": 16, "seed": 0, "validation": 0.1, "order": "shuffled"}
     with pytest.raises(ConnectionError, match="something else than tiny Shakespeare"):
         shakespeare(**options)
     monkeypatch.setattr(corpora, "SHAKESPEARE_SHA256", sources.text_file(copy).sha256)
@@ -360,7 +381,9 @@ def test_a_bad_text_is_named_in_one_line(folder, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("parameter", [{"context": 0}, {"validation": 0.0}, {"validation": 1.5}, {"tokenizer": "bpe"}])
+@pytest.mark.parametrize(
+    "parameter", [{"context": 0}, {"validation": 0.0}, {"validation": 1.5}, {"tokenizer": "bpe"}, {"order": "sorted"}]
+)
 def test_a_bad_value_is_named(numbered, parameter, cache):
     with pytest.raises(ValueError, match="{}={}".format(*next(iter(parameter.items())))):
         corpus(numbered, **parameter)

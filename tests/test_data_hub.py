@@ -36,7 +36,8 @@ def folder(tmp_path) -> Path:
 
 def corpus(dataset, **changed) -> Corpus:
     options = {"config": None, "revision": None, "split": "train", "validation_split": None, "column": "text",
-               "tokens": None, "tokenizer": "bytes", "context": 8, "seed": 0, "validation": 0.2}  # fmt: skip
+               "tokens": None, "tokenizer": "bytes", "context": 8, "seed": 0, "validation": 0.2,
+               "order": "shuffled"}  # fmt: skip
     return hub(dataset=str(dataset), **options | changed)
 
 

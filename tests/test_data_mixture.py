@@ -33,6 +33,7 @@ def corpus(tmp_path):
             context=context,
             seed=0,
             validation=0.2,
+            order="shuffled",
         )
 
     return make
@@ -144,6 +145,8 @@ def test_it_is_one_corpus_to_the_trainer(mixture, tmp_path):
     one = data.sources["a"]
     missing = {name for name in dir(one) if not name.startswith("_")} - set(dir(data))
     assert missing <= {
+        "catalogue",
+        "order",
         "sequences",
         "starts",
         "train_tokens",

@@ -31,7 +31,7 @@ def write(path: Path, rows: list[dict]) -> Path:
 
 def corpus(path, *, column=None, validation_path=None, validation=0.2, tokenizer="bytes") -> Corpus:
     return text(path=str(path), validation_path=validation_path and str(validation_path), column=column, seed=0,
-                tokenizer=tokenizer, context=8, validation=validation)  # fmt: skip
+                tokenizer=tokenizer, context=8, validation=validation, order="shuffled")  # fmt: skip
 
 
 def documents(data: Corpus, split: str) -> list[str]:

@@ -19,7 +19,7 @@ TIMEOUT = 30  # seconds without an answer
 WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
 
 
-def stdlib(*, tokenizer: str, context: int, seed: int, validation: float) -> Corpus:
+def stdlib(*, tokenizer: str, context: int, seed: int, validation: float, order: str) -> Corpus:
     """The source of the running Python's standard library without its tests, one document per file."""
     root = Path(sysconfig.get_path("stdlib"))
     modules = (path for path in walk(root, without=TESTS | NOT_STANDARD) if path.suffix == ".py")
@@ -28,7 +28,7 @@ def stdlib(*, tokenizer: str, context: int, seed: int, validation: float) -> Cor
     if not files:
         raise FileNotFoundError(f"there is no source of the standard library in {root}; use data=text data.path=FILE")
     source = held_out("stdlib", f"the standard library in {root}", files, share=validation, left_out=left_out)
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def text(
@@ -40,12 +40,13 @@ def text(
     context: int,
     seed: int,
     validation: float,
+    order: str,
 ) -> Corpus:
     """Any local text: a file, a folder with its subfolders or a glob, one document per file, or per row of JSONL and
     Parquet; raises ValueError or FileNotFoundError where there is none."""
     if tables_meant(path, column):
         rows = tables(path, validation_path, column=column or COLUMN, share=validation)
-        return Corpus(rows, tokenizer=tokenizer, context=context, seed=seed)
+        return Corpus(rows, tokenizer=tokenizer, context=context, seed=seed, order=order)
     files, left_out = text_at(path)
     if validation_path is None:
         source = held_out("text", path, files, share=validation, left_out=left_out)
@@ -53,7 +54,7 @@ def text(
         held, left_out_there = text_at(validation_path)
         train, held_documents = [file.whole for file in files], [file.whole for file in held]
         source = TextFiles("text", f"{path} and {validation_path}", train, held_documents, left_out + left_out_there)
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def hub(
@@ -69,6 +70,7 @@ def hub(
     context: int,
     seed: int,
     validation: float,
+    order: str,
 ) -> Corpus:
     """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
     tokens as asked for, read as a stream. Raises ConnectionError or ValueError that say what to do."""
@@ -76,14 +78,14 @@ def hub(
         dataset, config, revision, split=split, validation_split=validation_split, column=column,
         tokens=number_of_tokens(tokens), share=validation,
     )  # fmt: skip
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
-def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, validation: float) -> Corpus:
+def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, validation: float, order: str) -> Corpus:
     """Tiny Shakespeare, 1,115,394 characters (github.com/karpathy/char-rnn), from `path` or else downloaded once."""
     files, left_out = text_at(str(downloaded_shakespeare()) if path is None else path)
     source = held_out("shakespeare", path or "tiny Shakespeare", files, share=validation, left_out=left_out)
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def downloaded_shakespeare() -> Path:

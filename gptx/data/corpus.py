@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptx.data.cache import SPLITS, token_type, tokenised
+from gptx.data.documents import Catalogue, blamed
 from gptx.data.order import drawn, shuffled
 from gptx.data.sources import Source
 from gptx.data.tokenizers import known, load_encoding, save_encoding, token_lengths
+
+ORDERS = ("shuffled", "written")
 
 
 class TokenBatch(NamedTuple):
@@ -34,15 +37,18 @@ class TokenBatch(NamedTuple):
 class Corpus:
     """A tokenised text cut into windows of `context` tokens; a call gives the sequences of the run that it asks for.
 
-    An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone, and shifts all
-    borders by a part of a window, so that no token always comes first. Raises ValueError where a split is too short.
+    An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (where `order`
+    is "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes
+    first. Raises ValueError where a split is too short.
     """
 
-    def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int):
+    def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str):
+        if order not in ORDERS:
+            raise ValueError(f"order={order} is unknown; one of {', '.join(ORDERS)}")
         if context < 1:
             raise ValueError(f"context={context} must be at least 1")
         folder = tokenised(source, known(tokenizer))
-        self.context, self.seed = context, seed
+        self.context, self.seed, self.order = context, seed, order
         self.encoding = load_encoding(folder / "tokenizer.json")
         self.vocab_size = self.encoding.n_vocab
         if self.encoding.eot_token != self.vocab_size - 1:
@@ -59,6 +65,7 @@ class Corpus:
                     f"context + 1 = {context + 1:,}; give more text, hold out another share"
                     + (f", or set model.context to {length - 1} or less" if length > 1 else "")
                 )
+        self.catalogue = Catalogue(folder / "train")
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
         self.validation_windows = (len(self.validation_tokens) - 1) // context
         self.identity: dict[str, Any] = {
@@ -68,8 +75,8 @@ class Corpus:
             "vocab_size": self.vocab_size,
             "train_tokens": len(self.train_tokens),
             "validation_tokens": len(self.validation_tokens),
-            "train_documents": documents(folder / "train"),
-            "validation_documents": documents(folder / "validation"),
+            "train_documents": len(self.catalogue.starts),
+            "validation_documents": len(Catalogue(folder / "validation").starts),
         }
 
     def __call__(self, first: int, count: int) -> TokenBatch:
@@ -89,7 +96,19 @@ class Corpus:
         epochs, positions = np.divmod(numbers, self.windows)
         room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of its first `room` tokens
         shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(room)
-        return shuffled(positions, epochs, size=self.windows, seed=self.seed) * self.context + shifts.astype(np.int64)
+        if self.order == "shuffled":
+            positions = shuffled(positions, epochs, size=self.windows, seed=self.seed)
+        return positions * self.context + shifts.astype(np.int64)
+
+    def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
+        """Of `count` sequences of the run, every `stride`-th from `first` on, the names of their documents and how many
+        tokens each gives."""
+        starts = self.starts(first + np.arange(count) * stride).tolist()
+        return [self.catalogue.within(start, start + self.context) for start in starts]
+
+    def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
+        """The documents of those sequences by how far the losses of theirs lie above the others' (`blamed`)."""
+        return blamed(self.documents(first, len(losses), stride), losses)
 
     def save_tokenizer(self, path: str | Path) -> None:
         """Write the encoding to one file, all that a sampler needs to turn text to tokens and back."""
@@ -109,11 +128,6 @@ def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:
     """Map the token ids of a split into memory, (tokens,)."""
     dtype, path = token_type(vocab_size), Path(f"{base}.tokens")
     return np.asarray(np.memmap(path, dtype=dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype=dtype)
-
-
-def documents(base: Path) -> int:
-    """Count the documents of a split."""
-    return len(np.load(f"{base}.starts.npy", mmap_mode="r"))
 
 
 def batch(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> TokenBatch:

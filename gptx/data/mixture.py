@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gptx.data.corpus import Corpus, TokenBatch
+from gptx.data.documents import blamed
 from gptx.data.order import shuffled
 
 BLOCK = 1000  # sequences in which every source has its exact share, to a thousandth
@@ -61,9 +62,10 @@ class Mixture:
         back = torch.from_numpy(np.argsort(by_source))
         return TokenBatch(*(tensor[back] for tensor in joined(batches)))
 
-    def places(self, first: int, count: int) -> NDArray[np.int64]:
-        """Source, and the number of the sequence there, of the sequences `first` to `first + count`, (count, 2)."""
-        blocks, offsets = np.divmod(np.arange(first, first + count), BLOCK)
+    def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
+        """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
+        on, (count, 2)."""
+        blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
         slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
         ends = np.cumsum(self.counts)
         sources = np.searchsorted(ends, slots, side="right")
@@ -75,6 +77,19 @@ class Mixture:
         sources = list(self.sources.values())
         order = self.validation_order[first : first + count].tolist()
         return joined([sources[source].validation(number, 1) for source, number in order])
+
+    def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
+        """As a Corpus', each name with its source before it: stories/train:7."""
+        names, corpora = zip(*self.sources.items(), strict=True)
+        places = self.places(first, count, stride).tolist()
+        return [
+            {f"{names[source]}/{name}": tokens for name, tokens in corpora[source].documents(number, 1)[0].items()}
+            for source, number in places
+        ]
+
+    def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
+        """As a Corpus'."""
+        return blamed(self.documents(first, len(losses), stride), losses)
 
     def save_tokenizer(self, path: str | Path) -> None:
         """Write the encoding that all sources share to one file."""

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,12 +69,13 @@ class Lines:
 
 def read(path: Path) -> list[dict]:
     """Rows by step. Of a step done twice, as after a resume, the last line counts; a torn line is passed over."""
-    rows = {}
+    rows = {row["step"]: row for row in lines(path)}
+    return [rows[step] for step in sorted(rows)]
+
+
+def lines(path: Path) -> Iterator[dict]:
+    """All rows in the order in which they were written; a torn line is passed over."""
     with open(path, "rb") as file:
         for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            rows[row["step"]] = row
-    return [rows[step] for step in sorted(rows)]
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)

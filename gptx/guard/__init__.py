@@ -5,8 +5,6 @@ A guard is called before every update with its number, the loss and the gradient
 batches that came since) or "stop" (the run is given up with `diagnosis`).
 """
 
-import math
-
 
 class Guard:
     """Accepts everything; what a guard must have."""
@@ -38,10 +36,3 @@ class Guard:
 
     def load_state_dict(self, state: dict) -> None:
         """Take up what `state_dict` gave."""
-
-
-class Skip(Guard):
-    """Drops an update that is not finite, so that NaN and infinity never reach the weights."""
-
-    def __call__(self, step: int, loss: float, grad_norm: float, *, overflow: bool = False) -> str:
-        return "accept" if math.isfinite(loss) and math.isfinite(grad_norm) else "skip"

@@ -1,0 +1,149 @@
+"""`postmortem.md`, a page about what went wrong in a run: what happened, in which documents, and what was done."""
+
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gptx.log import Run
+from gptx.log.jsonl import lines
+
+messages = logging.getLogger(__name__)
+WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
+COLUMNS = "name", "loss", "above", "sequences", "share"
+SHOWN = 40  # rows of the timeline at its beginning, and as many at its end
+
+
+class Postmortem:
+    """Writes the page at every incident and again at the end; a run without incidents has none.
+
+    An incident is an event in which a guard says where the trouble began, or a rollback. What happened in earlier
+    starts of the run is read from `events.jsonl`. A page that cannot be written is told once; training goes on.
+    """
+
+    events: tuple[dict, ...] | list[dict] = ()  # not open
+
+    def open(self, run: Run) -> None:
+        """Take up the events of earlier starts."""
+        self.run, self.step, self.losses, self.warned = run, run.start, dict[str, float](), False
+        file = run.folder / "events.jsonl"
+        self.events = list(lines(file)) if file.exists() else []
+
+    def __call__(self, step: int, scalars: dict) -> None:
+        self.step = step
+        self.losses |= {key: scalars[key] for key in ("train/loss", "validation/loss") if key in scalars}
+
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Keep what happened, and write the page if it is an incident."""
+        self.step = step  # earlier after a rollback
+        self.events = [*self.events, {"step": step, "event": kind, "time": now(), **facts}]
+        if incident(facts):
+            self.write("goes on")
+
+    def close(self, outcome: str) -> None:
+        """Write how it ended, where there was an incident."""
+        if any(map(incident, self.events)):
+            self.write(outcome)
+        self.events = ()
+
+    def write(self, outcome: str) -> None:
+        """Write the page aside and rename it."""
+        file = self.run.folder / "postmortem.md"
+        aside = file.with_name(f"{file.name}.part")
+        try:
+            aside.write_text("\n".join(self.page(outcome)) + "\n", encoding="utf-8")
+            os.replace(aside, file)
+        except OSError as error:
+            if not self.warned:
+                messages.warning("postmortem.md cannot be written (%s); training goes on", error.strerror)
+            self.warned = True
+
+    def page(self, outcome: str) -> Iterator[str]:
+        """The lines of the page."""
+        folder = shown(self.run.folder)
+        yield f"# Post-mortem of {folder}"
+        yield ""
+        yield f"{self.summary(outcome)} Written {now()}."
+        yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
+        for event in beginning_and_end(self.events):
+            yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
+        if diagnosed := [event for event in self.events if "verdict" in event]:
+            yield from ("", "## Verdict and advice", "")
+        for event in diagnosed:
+            yield f"- update {event['onset']} on, **{event['verdict']}**: likely {event['cause']}. {event['response']}."
+        if blamed := [event for event in self.events if event.get("documents")]:
+            yield from ("", "## Documents in the offending batches", "")
+            yield "Those first whose sequences' loss lies furthest above that of the other sequences, in nats a token."
+            yield "Trouble that is not in the data leaves them close together."
+        for event in blamed:
+            first, last = event["sequences"]
+            yield from (
+                "",
+                f"{event['event'].capitalize()} after update {event['step']}, sequences {first:,} to {last:,}:",
+            )
+            yield from ("", "| document | loss | above the others | sequences asked | share |", "|---|---|---|---|---|")
+            for found in event["documents"]:
+                name, loss, above, sequences, share = (found[key] for key in COLUMNS)
+                yield f"| `{cell(name)}` | {loss:.3f} | {above:+.3f} | {sequences} | {share:.1%} |"
+            yield from ("", f"    python -m gptx.forensics run={folder} sequences={first}:{last}")
+        yield from ("", "## What was done", "")
+        yield from self.treatment()
+        yield from ("", "## Look further", "")
+        yield f"    python -m gptx.report run={folder}"
+        if len(blamed):
+            yield f"    python -m gptx.forensics run={folder} step={blamed[-1]['step'] or 1}"
+
+    def summary(self, outcome: str) -> str:
+        """The whole story in a sentence or two."""
+        rollbacks = sum(event["event"] == "rollback" for event in self.events)
+        found = sum("verdict" in event for event in self.events)
+        losses = "".join(f", {key.replace('/', ' ')} {loss:.4f}" for key, loss in self.losses.items())
+        return (
+            f"{plural(found, 'diagnosis', 'diagnoses')}, {plural(rollbacks, 'rollback', 'rollbacks')}. "
+            f"The run {WORDS.get(outcome, outcome)} after update {self.step} of {self.run.steps}{losses}."
+        )
+
+    def treatment(self) -> Iterator[str]:
+        """What the run did about it."""
+        done = [event for event in self.events if event["event"] == "rollback"]
+        for event in done:
+            passed = event["cursor"] - event["sequences"][0]
+            yield (
+                f"- went back from update {event['left']} to {event['step']} and on at sequence {event['cursor']:,} of "
+                f"the data, past {passed:,} sequences, at {event['rate']:.3g} times the rate"
+            )
+        if not done:
+            yield "- no rollback"
+
+
+def incident(event: dict) -> bool:
+    """Whether an event is about trouble in the training, rather than about a disk or a signal."""
+    return "onset" in event or "sequences" in event
+
+
+def beginning_and_end(events) -> list[dict]:
+    """All events where they are few, else the first and the last of them and a row that says how many are left out."""
+    if len(events) <= 2 * SHOWN:
+        return list(events)
+    left = events[SHOWN:-SHOWN]
+    between = {"time": "", "step": "", "event": "...", "text": f"{len(left)} more in events.jsonl"}
+    return [*events[:SHOWN], between, *events[-SHOWN:]]
+
+
+def cell(text: str) -> str:
+    """Text that does not end a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def plural(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def shown(folder: Path) -> Path:
+    """The folder as one would type it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
