@@ -61,7 +61,8 @@ def measured(trainer: Any, sink: Any, rows: int) -> tuple[float, float, float]:
     trainer.sinks = [timed]
     while not handing or not sink.rows.empty():  # until W&B is ready
         turn()
-    updates.clear(), handing.clear()
+    updates.clear()
+    handing.clear()
     before = processor_time()
     for _ in range(rows):
         turn()
