@@ -363,8 +363,12 @@ def test_a_server_that_never_answers_holds_up_neither_the_end_of_the_run_nor_tha
     program = "mirror = t.sink(init_timeout=300, finish_timeout=6)\nmirror.open(t.a_run(pathlib.Path(sys.argv[1])))\n"
     program += "t.time.sleep(3)\n"  # it is now waiting for the server
     if interrupted:
-        program += "import signal; signal.alarm(1); signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
-        program += "try: mirror.close('interrupted')\nexcept KeyboardInterrupt: pass\nelse: sys.exit(1)"
+        program += "import os, signal; signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))\n"
+        program += "signal.setitimer(signal.ITIMER_REAL, 1, 0.3)\n"  # somebody who hits Ctrl-C again and again
+        program += (
+            "try: mirror.close('interrupted')\nexcept KeyboardInterrupt: signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        )
+        program += "else: sys.exit(1)"
     else:
         program += "mirror.close('finished')"
     within(100, in_a_new_process, program, tmp_path / "run")  # and not 300 s
