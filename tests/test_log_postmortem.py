@@ -92,7 +92,7 @@ def test_the_page_is_there_before_the_run_ends_and_tells_the_end(tmp_path):
     tell(sinks, outcome="interrupted")
     page = (tmp_path / "postmortem.md").read_text()
     assert "The run was interrupted after update 9 of 9, train loss 2.5000." in page
-    assert "update 5 on, **repeated spikes**: likely bad data. look at it." in page
+    assert "update 5 on, **repeated spikes**: likely bad data. Advice: look at it." in page
     assert "no good \\| really" in page
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "metrics.jsonl", "postmortem.md"]
 

@@ -71,7 +71,8 @@ class Postmortem:
         if diagnosed := [event for event in self.events if "verdict" in event]:
             yield from ("", "## Verdict and advice", "")
         for event in diagnosed:
-            yield f"- update {event['onset']} on, **{event['verdict']}**: likely {event['cause']}. {event['response']}."
+            onset, verdict, cause, response = (event[key] for key in ("onset", "verdict", "cause", "response"))
+            yield f"- update {onset} on, **{verdict}**: likely {cause}. Advice: {response}."
         if blamed := [event for event in self.events if event.get("documents")]:
             yield from ("", "## Documents in the offending batches", "")
             yield "Those first whose sequences' loss lies furthest above that of the other sequences, in nats a token."
@@ -91,8 +92,6 @@ class Postmortem:
         yield from self.treatment()
         yield from ("", "## Look further", "")
         yield f"    python -m gptx.report run={folder}"
-        if len(blamed):
-            yield f"    python -m gptx.forensics run={folder} step={blamed[-1]['step'] or 1}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""
