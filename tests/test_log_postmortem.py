@@ -59,6 +59,7 @@ def test_a_poisoned_shard_is_named_after_a_rollback(build, shards, tmp_path):  #
     assert event["documents"][0]["name"] == "shard_03.txt"
     assert event["documents"][0]["above"] > 0.5
     assert event["sequences"][1] == (bad + 2) * 8
+    assert "Highest in the offending batches: `shard_03.txt`" in page
     table = page.split("| document |")[1]
     assert re.search(r"\| `([^`]*)` \|", table)[1] == "shard_03.txt"
     assert f"went back from update {bad + 1} to {event['step']} and on at sequence {event['cursor']:,}" in page

@@ -65,6 +65,10 @@ class Postmortem:
         yield f"# Post-mortem of {folder}"
         yield ""
         yield f"{self.summary(outcome)} Written {now()}."
+        if highest := [event["documents"][0] for event in self.events if event.get("documents")]:
+            worst = max(highest, key=lambda document: document["above"])
+            name, nats = cell(worst["name"]), worst["above"]
+            yield from ("", f"Highest in the offending batches: `{name}`, {nats:.2f} nats above the others.")
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
             yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
