@@ -16,6 +16,7 @@ RECIPE = ["steps=300", "batch.tokens=1536", "batch.micro=24", "model.context=64"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_with_a_poisoned_shard_ends_as_the_clean_one_where_the_guard_goes_back(build, tmp_path):
     runpy.run_path(str(EXPERIMENT / "shards.py"))["main"](tmp_path / "shards")
     losses = {}
