@@ -113,7 +113,8 @@ def convert(node: DictConfig, key: str, path: str, hint, root: DictConfig) -> No
     if isinstance(given, DictConfig) and "_target_" in given:
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
-    meant = counted(plain, path, root) if hint is Length else typed(plain, hint, path)
+    length = hint is Length or (hint == Length | None and plain is not None)
+    meant = counted(plain, path, root) if length else typed(plain, hint, path)
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant
@@ -259,16 +260,32 @@ def refusal(path: str, cause: Exception) -> ConfigError:
 
 
 def trainer(cfg: DictConfig):
-    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values."""
+    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
+    processes would train different things."""
     from gptx.trainer import Trainer
 
     arguments = {str(key): build(cfg[key]) for key in cfg if key not in SETTINGS}
+    agree(cfg, arguments["parallel"], arguments["data"])
     try:
         return Trainer(**arguments)
     except (ValueError, TypeError) as error:  # what a partial was given is judged when it is called
         if isinstance(error, TypeError) and "argument" not in str(error):
             raise
         raise refusal("", error) from error
+
+
+def agree(cfg: DictConfig, parallel, data) -> None:
+    """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
+    from gptx import runs
+
+    own = runs.flat({**OmegaConf.to_container(cfg, resolve=True), "data found": data.identity})  # type: ignore[dict-item]
+    first, *others = parallel.gather(own)
+    for number, other in enumerate(others, start=1):
+        if found := runs.differences(first, other):
+            raise ConfigError(
+                f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s; every process needs the "
+                "same command, environment and files"
+            )
 
 
 def attach(trainer) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from gptx.shards import whole
+
 
 def global_norm(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
     """Scales all gradients by one factor so that their joint L2 norm is at most `max_norm`; PyTorch's own."""
@@ -19,7 +21,7 @@ def scratch(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
     """Does what `global_norm` does, written out."""
     refuse_negative(max_norm)
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.sqrt(torch.stack([at_least_fp32(grad).square().sum() for grad in grads]).sum())
+    norm = torch.sqrt(whole(torch.stack([at_least_fp32(grad).square().sum() for grad in grads]).sum()))
     factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
     for grad in grads:
         grad.mul_(factor)
@@ -43,7 +45,7 @@ def joint_norm(parameters: Iterable[Tensor]) -> Tensor:
     if not grads:
         return torch.zeros(())
     precise = torch.promote_types(grads[0].dtype, torch.float32)
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads, 2, precise)))
+    return torch.linalg.vector_norm(whole(torch.stack(torch._foreach_norm(grads, 2, precise))))
 
 
 def at_least_fp32(value: Tensor) -> Tensor:

@@ -68,8 +68,18 @@ def built(name: str, model: str, *words: str):
     cfg.batch.micro = cfg.batch.tokens // cfg.model.context // 2
     check.check(cfg)
     trainer = check.trainer(cfg)
-    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "one update")
+    trainer.checkpoints = OneUpdate()
     return trainer
+
+
+class OneUpdate:
+    """Stands where checkpoints are: saves nothing, and ends `fit` after one update."""
+
+    def begin(self, trainer) -> None:
+        pass
+
+    def __call__(self, trainer) -> None:
+        trainer.stopped = "one update"
 
 
 class Stopwatch:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gptx import shards
 from gptx.rank import world_size
 
 
@@ -23,6 +24,10 @@ class OneProcess:
 
     def part(self, state: dict) -> dict | None:
         """What this process has to save of the trainer's state; None if others save all of it."""
+        return state
+
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        """A whole state of the trainer's, with what this process holds in place of the model's and optimizer's."""
         return state
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -56,6 +61,9 @@ class Replicas:
     def part(self, state: dict) -> dict | None:
         return state if self.rank == 0 else None
 
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        return state
+
     def wrap(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
 
@@ -72,6 +80,77 @@ class Replicas:
         return values
 
 
+class Sharded(Replicas):
+    """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
+    it computes (FSDP2; arXiv:2304.11277).
+
+    `reshard` frees them between a block's forward and backward pass. Gradients are exchanged in the last micro-batch's
+    backward pass alone; until then each process keeps whole ones.
+    """
+
+    def __init__(self, device: torch.device, *, reshard: bool):
+        super().__init__(device)
+        self.reshard, self.writers = reshard, self.world_size
+
+    def part(self, state: dict) -> dict | None:
+        return shards.split(state, self.rank)
+
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        weights = {name: shards.like(state["model"][name], held) for name, held in model.state_dict().items()}
+        numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
+        kept = state["optimizer"]["state"]
+        moments = {
+            i: {name: shards.like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
+            for i, p in numbered
+            if i in kept
+        }
+        return state | {"model": weights, "optimizer": state["optimizer"] | {"state": moments}}
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Raises ValueError for a compiled model, one without blocks, and one with weights that are not in fp32."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        refuse_unshardable(model)
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
+        for module in (*model.blocks, model):  # type: ignore[misc]
+            fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)
+        if self.device.type != "cuda":  # gloo sums, and does not average
+            for module in (*model.blocks, model):  # type: ignore[misc]
+                module.set_force_sum_reduction_for_comms(True)
+        if not self.reshard:
+            model.register_forward_hook(free_after_evaluation)
+        return model
+
+    def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        network.set_requires_gradient_sync(last)  # type: ignore[operator]
+        network.set_is_last_backward(last)  # type: ignore[operator]
+        return nullcontext()
+
+
+def refuse_unshardable(model: nn.Module) -> None:
+    """Raises ValueError for what would not compute the same in shards."""
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(
+            "parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager or parallel=ddp"
+        )
+    if not hasattr(model, "blocks"):
+        raise ValueError(f"parallel=fsdp: {type(model).__name__} has no `blocks` to shard one by one; use parallel=ddp")
+    if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
+        raise ValueError("parallel=fsdp with precision=fp8 is untried; use precision=bf16 or parallel=ddp")
+    for name, parameter in model.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise ValueError(f"parallel=fsdp shards weights in fp32, {name} is {parameter.dtype}; use precision=bf16")
+
+
+def free_after_evaluation(model: nn.Module, inputs, output) -> None:
+    """Frees whole weights that no backward pass will: they would outlive a change of the shards."""
+    if not torch.is_grad_enabled():
+        for module in model.modules():
+            if hasattr(module, "reshard"):
+                module.reshard()  # type: ignore[operator]
+
+
 def ddp(*, device: str = "auto") -> OneProcess | Replicas:
     """Data parallelism over the processes that torchrun started; one process alone needs none.
 
@@ -79,6 +158,15 @@ def ddp(*, device: str = "auto") -> OneProcess | Replicas:
     """
     place = find(device)
     return OneProcess(place) if world_size() == 1 else Replicas(place)
+
+
+def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess | Sharded:
+    """Weights, gradients and moments sharded over the processes that torchrun started; one alone holds them whole.
+
+    `device` is as in `ddp`. Raises ValueError where it is not there.
+    """
+    place = find(device)
+    return OneProcess(place) if world_size() == 1 else Sharded(place, reshard=reshard)
 
 
 def find(device: str) -> torch.device:

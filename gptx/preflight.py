@@ -1,5 +1,6 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -11,8 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, find, refusal
-from gptx.rank import world_size
-from gptx.runs import key
+from gptx.rank import rank, world_size
+from gptx.runs import key, now
+from gptx.sweep import note
 
 cells: list[Path] = []  # run folders of the sweep that this process started, in order; empty in a single run
 
@@ -30,6 +32,7 @@ class Preflight(Callback):
             raise SystemExit(1) from None
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        find_launcher(config)
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             return  # another sweeper chooses its jobs as it goes
         launcher = config.hydra.launcher  # what each job will have, not what this process has
@@ -48,7 +51,7 @@ class Preflight(Callback):
                 folders.append(folder)
                 job = job_of(composed)
                 examine(job, world)
-                if launcher._target_.endswith("BasicLauncher"):  # the jobs compute on this machine
+                if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
                     refuse_format(job)
             except Exception as error:  # composing can fail in many ways; each is a line of the table
                 problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(error)}")
@@ -56,7 +59,44 @@ class Preflight(Callback):
             found = "\n".join(problems)
             raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
         cells[:] = folders
+        if rank() == 0:
+            note_sweep(Path(config.hydra.sweep.dir), folders, lines)
         print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+
+
+def find_launcher(config: DictConfig) -> None:
+    """Make Hydra know the launcher of the sweep if it is one of gptx's; SystemExit where it could not do its work."""
+    launcher, choice = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]
+    if not launcher._target_.startswith("hydra_plugins.gptx."):
+        return
+    try:
+        from gptx.launch import register
+    except ModuleNotFoundError as missing:
+        raise SystemExit(
+            f"config error: hydra/launcher={choice} needs the package {missing.name}: "
+            'pip install -c constraints.txt "gptx[slurm]"'
+        ) from None
+    register()
+    for name in ("timeout_min", "tasks_per_node", "nodes", "parallel", "array_parallelism"):
+        if not isinstance(launcher.get(name, 1), int) or launcher.get(name, 1) < 1:
+            raise SystemExit(f"config error: hydra.launcher.{name}={launcher[name]!r} must be a whole number from 1 on")
+    if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
+        raise SystemExit(
+            f"config error: hydra.launcher.timeout_min={launcher.timeout_min} is not more than the "
+            f"{launcher.signal_delay_s} s in which the run saves (hydra.launcher.signal_delay_s)"
+        )
+    if launcher.timeout_min <= 12 and not launcher.get("max_num_timeout", 1):  # submitit counts from 10 min to the end
+        raise SystemExit(
+            f"config error: hydra.launcher.timeout_min={launcher.timeout_min}: below 13 minutes a preemption counts as "
+            "a time-out, which max_num_timeout=0 does not allow; raise one of them"
+        )
+
+
+def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
+    """Write down what the sweep consists of, for `python -m gptx.sweep status`."""
+    about = {"command": shlex.join(["python", "-m", "gptx.train", *sys.argv[1:]]), "when": now()}
+    each = zip(cells, lines, strict=True)
+    note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])
 
 
 def jobs(config: DictConfig) -> list[list[str]]:
@@ -113,11 +153,14 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_fall(job)
     refuse_transfer(job)
     refuse_token_clock(job)
-    if job["from"] is not None and not (Path(job["from"]) / "state.pt").is_file():
-        raise ConfigError(
-            f"from={job['from']}: no checkpoint there (state.pt); one is a folder such as "
-            "runs/default/base/checkpoints/step_00001000"
-        )
+    if job["from"] is not None:
+        origin = Path(job["from"])
+        weights = origin.suffix == ".safetensors" and origin.is_file()
+        if not weights and not any(origin.glob("state*.pt")):
+            raise ConfigError(
+                f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
+                "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+            )
 
 
 def transferred(job: DictConfig) -> None:

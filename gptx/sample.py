@@ -6,14 +6,20 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from gptx import arguments, check, runs
-from gptx.lengths import Length
 
 
-def load(folder: Path, *, weights: str = "judged", device: str = "auto", allow_targets: tuple[str, ...] = ()):
-    """Model and tiktoken encoding of the newest whole checkpoint of the run in `folder`.
+def load(
+    folder: Path,
+    *,
+    checkpoint: str = "newest",
+    weights: str = "judged",
+    device: str = "auto",
+    allow_targets: tuple[str, ...] = (),
+):
+    """Model and tiktoken encoding of a checkpoint of the run in `folder`: newest, best or step_00000100.
 
     `weights` are those that the run was judged by, or those of its ema. Raises ValueError if there is no run, no
-    checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
+    such checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
     """
     from gptx import checkpoints
     from gptx.data.tokenizers import load_encoding
@@ -30,11 +36,7 @@ def load(folder: Path, *, weights: str = "judged", device: str = "auto", allow_t
     for name in parts:
         check.walk(cfg[name], name, check.ALLOWED + allow_targets, cfg)
     encoding = load_encoding(folder / "tokenizer.json")
-    keeper = checkpoints.Checkpoints(every=Length(1), keep=1)
-    keeper.place(folder)
-    state = keeper.newest()
-    if state is None:
-        raise ValueError(f"run={folder}: no whole checkpoint in {keeper.folder}; let the run reach its first one")
+    state = checkpoints.chosen(folder, checkpoint)
     model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
     if "parametrization" in parts:  # it may scale what the model computes
         check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
@@ -56,6 +58,7 @@ def sample(
     top_p: float | None = None,
     greedy: bool = False,
     seed: int = 0,
+    checkpoint: str = "newest",
     weights: str = "judged",
     device: str = "auto",
     allow_targets: str | None = None,
@@ -66,6 +69,7 @@ def sample(
 
     `length` is in tokens and `number` counts samples; an end of text ends one early. The same `seed` draws the same
     text. `greedy=true` takes the likeliest token every time. `\n` and `\t` in the prompt are a line end and a tab.
+    `checkpoint=best` is the one of the lowest validation loss, and any may be named, such as step_00000100.
     `weights=ema` samples from the averaged weights of a run with observe=ema instead of those it was judged by.
     `allow_targets=mylib.` trusts the package that the run's own model class is from.
     """
@@ -78,9 +82,8 @@ def sample(
     if length < 1 or number < 1:
         raise ValueError(f"length={length} and number={number} must be at least 1")
     refuse(temperature, top_k, top_p, [0])
-    model, encoding = load(
-        Path(run), weights=weights, device=device, allow_targets=(allow_targets,) if allow_targets else ()
-    )
+    trusted = (allow_targets,) if allow_targets else ()
+    model, encoding = load(Path(run), checkpoint=checkpoint, weights=weights, device=device, allow_targets=trusted)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
     tokens = beginning(encoding, prompt, documents=runs.read(Path(run))["data"]["train_documents"])  # type: ignore[index]
     for i in range(number):

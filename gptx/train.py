@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
 from gptx.log import Run
 from gptx.log.console import messages_to
+from gptx.peers import PeerLost, Peers, first_to_say, together
+from gptx.rank import job as submitted_job
 from gptx.rank import rank
 
 log = logging.getLogger("gptx")
+URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM"  # of several signals the first of these counts
 EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # told in one line; the last is a guard's diagnosis
 
 
@@ -43,6 +47,8 @@ def train(cfg: DictConfig, folder: Path) -> float:
     check.check(cfg, allow=cfg.allow_targets)
     with owned(folder), messages_to(folder) if rank() == 0 else silence():
         config = OmegaConf.to_container(cfg, resolve=True)
+        if cfg.overwrite and requeued(folder):
+            cfg.overwrite = False  # what is there is its own
         record = None if cfg.overwrite else runs.read(folder)
         if record and "recipe" in record:
             refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
@@ -54,20 +60,26 @@ def train(cfg: DictConfig, folder: Path) -> float:
 
 
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
-    """Build the trainer, resume it, run it, and record how it ended."""
+    """Build the trainer and run it, beside its peers."""
+    prepare_process(cfg)
+    trainer = check.trainer(cfg)
+    with together(trainer.parallel, EXPECTED) as peers:
+        return carry_out(trainer, peers, cfg, config, folder, record)
+
+
+def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
+    """Resume the trainer, run it, and record how it ended."""
     from gptx import summary
     from gptx.footprint import Meter
     from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
-    prepare_process(cfg)
-    trainer = check.trainer(cfg)
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device, trainer.model)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
-    trainer.checkpoints.place(folder)
-    resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
+    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
         raise ConfigError(f"{show(folder)}: the processes see different checkpoints there; it must be on a shared disk")
@@ -91,7 +103,7 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
         git=runs.git(),
         tags=runs.changes(overrides),
     )
-    outcome, sinks = "failed", trainer.sinks if rank() == 0 else []
+    outcome, handler, sinks = "failed", None, trainer.sinks if rank() == 0 else []
     try:
         if rank() == 0:
             record_start(trainer, run)
@@ -103,20 +115,24 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
             log.info("continues after update %d", trainer.step)
         if branched:
             log.info("%s", branched)
-        with stopping(trainer):
-            trainer.fit()
-        outcome = "finished" if trainer.finished else "interrupted"
+        with peers.noticing():
+            handler = fit(trainer, folder)
+        stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
+        outcome = "finished" if trainer.finished else stopped
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
+        trainer.checkpoints.wait()  # where the run failed, a save may still be under way
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
             memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
             runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest, memory=memory)
-    if outcome == "interrupted":
+    if outcome != "finished":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
+        if handler:
+            put_back(handler)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
     seconds = time.perf_counter() - started
     for line in summary.end(trainer, show(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
@@ -124,21 +140,36 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
     return trainer.latest.get("validation/loss", math.nan)
 
 
+def restore(trainer) -> bool:
+    """Continue from the newest whole checkpoint of the run; False if it has none yet.
+
+    Raises ConfigError where none is whole, or the state in it is not all of it.
+    """
+    try:
+        return trainer.checkpoints.restore(trainer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def branch(trainer, origin: Path, config: dict) -> str:
-    """Take up the state of another run's checkpoint; say where the new recipe leaves the old one.
+    """Take up the state of another run's checkpoint, or weights alone; say where the new recipe leaves the old one.
 
     Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
     """
-    from gptx.checkpoints import load
+    from gptx.checkpoints import load, refuse_without_optimizer
 
     try:
-        state, record = load(origin), runs.read(origin.parent.parent) or {}
+        if origin.suffix == ".safetensors":
+            return take_weights(trainer, origin, config)
+        state = load(origin)
+        refuse_without_optimizer(state, origin)
+        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     if state["step"] >= trainer.steps:
         raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
     if "recipe" not in record or "data" not in record:
-        raise ConfigError(f"from={origin}: no run.json two folders above it says what was trained; leave it in its run")
+        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
     found = runs.differences(record["recipe"], runs.recipe(config))
     found += runs.differences(runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
@@ -151,6 +182,24 @@ def branch(trainer, origin: Path, config: dict) -> str:
     trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
+
+
+def take_weights(trainer, file: Path, config: dict) -> str:
+    """Begin with the weights of a safetensors file and nothing else of the run they are from; say so.
+
+    Raises ValueError where they are another model's, or number the tokens otherwise.
+    """
+    from gptx import weights
+
+    facts = weights.facts(file)
+    if "config" in facts:
+        found = runs.differences(*(runs.flat({"model": each["model"]}) for each in (facts["config"], config)))
+        if refused := [line for line in found if not line.startswith("model.dropout ")]:
+            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
+    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+        raise ValueError(f"its {facts['vocab_size']:,} tokens are not those of this data's tokenizer")
+    weights.read(file, trainer.model)
+    return f"starts from the weights of {show(file.resolve())} alone, at update 0 with a fresh optimizer"
 
 
 def record_start(trainer, run: Run) -> None:
@@ -168,6 +217,7 @@ def record_start(trainer, run: Run) -> None:
         data=trainer.data.identity,
         choices=run.choices,
         overrides=run.overrides,
+        job=submitted_job(),
         git=run.git,
         versions=runs.versions(),
         hardware=summary.hardware(trainer),
@@ -181,7 +231,11 @@ def record_start(trainer, run: Run) -> None:
 def owned(folder: Path):
     """Holds the run folder for this process alone; leaves none without a run. Raises ConfigError if it is held."""
     if rank() != 0:
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what Hydra made anew after the first process removed it
+                folder.rmdir()
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)
@@ -237,24 +291,64 @@ def silence():
     logger.handlers, logger.propagate = before
 
 
+def fit(trainer, folder: Path) -> Callable | None:
+    """Train until the end or until a signal ends this start; the handler that puts the job back into the queue, if any.
+
+    A scheduler with handlers of its own at work, as submitit has, decides about the end. Its SIGTERM may come long
+    before the process is killed, or without that: the state is saved and training goes on. At its SIGUSR2 the job is
+    put back, but only once everything is saved and closed.
+    """
+    while True:
+        with stopping(trainer) as before:
+            trainer.fit()
+        if not trainer.stopped:
+            return None
+        asked, trainer.asked = trainer.asked, ""
+        trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=URGENCY.index)
+        handler = before[signal.Signals[trainer.stopped]]
+        if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
+            return None
+        if trainer.stopped == "SIGUSR2":
+            return handler
+        log.info("SIGTERM: saved after update %d; training goes on until the job is ended", trainer.step)
+        if rank() == 0:
+            runs.write(folder, state="preempted", step=trainer.step)
+        trainer.stopped = ""
+
+
+def put_back(handler: Callable) -> None:
+    """Have the first process put the job back into the queue, which ends it; the others wait to be ended with it."""
+    if rank() == 0:
+        handler(signal.SIGUSR2, None)
+    time.sleep(60)
+    raise SystemExit
+
+
 @contextmanager
 def stopping(trainer):
-    """Ends the run after the update under way at SIGINT or SIGTERM; a second one ends the process at once."""
-    names = signal.SIGINT, signal.SIGTERM
-    before = {number: signal.getsignal(number) for number in names}
+    """Ends the run after the update under way at a signal; gives the handlers that were there before.
+
+    After the first signal, Ctrl-C ends the process at once. Others are only noted: a scheduler sends several.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.Signals[name] for name in URGENCY)}
 
     def ask(number: int, frame) -> None:
-        trainer.stop(signal.Signals(number).name)
-        for each in names:
-            signal.signal(each, signal.SIG_DFL)
+        name = signal.Signals(number).name
+        trainer.stop(min(name, trainer.asked or name, key=URGENCY.index))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    for number in names:
+    for number in before:
         signal.signal(number, ask)
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def requeued(folder: Path) -> bool:
+    """True if the run in the folder was begun by this same job of a scheduler, before it was put back into the queue."""
+    return bool(submitted_job()) and (runs.read(folder) or {}).get("job") == submitted_job()
 
 
 def spell(result: dict) -> str:
@@ -279,15 +373,20 @@ def job(cfg: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         return train(cfg, folder)
+    except PeerLost as lost:  # said already; a sweep has too few processes for its other cells
+        note_failure(folder, lost)
+        raise SystemExit(1) from None
     except Exception as error:
         note_failure(folder, error)
         if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
             raise SystemExit(complaint(error)) from None
-        if not preflight.cells:
+        if not preflight.cells and not submitted_job():
             raise
         log.error("FAILED %s: %s", show(folder), preflight.one_line(error))
         if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
+        if submitted_job():
+            raise  # to gptx.launch.Cell, which makes it the failure of the job
         traceback.clear_frames(error.__traceback__)  # they hold the model
         return math.nan
     finally:
@@ -302,9 +401,16 @@ def complaint(error: Exception) -> str:
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Say in the record why the run failed; a run that was refused, or a lone one that never began, leaves nothing."""
-    begun = (folder / "run.json").exists()
-    if rank() == 0 and (not isinstance(error, ConfigError) if begun else bool(preflight.cells)):
+    """Say in the record why the run failed; a run that was refused, or a lone one that never began, leaves nothing.
+
+    Nobody sees the refusal of a job in a queue, whose recipe changed while it waited: it is recorded too.
+    """
+    begun, alone = (folder / "run.json").exists(), not preflight.cells and not submitted_job()
+    if begun and isinstance(error, ConfigError):
+        told = bool(submitted_job()) and runs.state(folder) not in ("finished", "running")
+    else:
+        told = begun or not alone
+    if rank() == 0 and told:
         folder.mkdir(parents=True, exist_ok=True)
         runs.write(folder, state="failed", error=preflight.one_line(error))
 
@@ -346,13 +452,23 @@ def options_first(words: list[str]) -> list[str]:
 
 
 def quoted(word: str) -> str:
-    """from=FOLDER with quotes around a folder that is there: names of runs have signs that mean something to Hydra."""
+    """from=FOLDER with quotes around what is there: names of runs have signs that mean something to Hydra."""
     name, _, folder = word.partition("=")
-    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).is_dir() else word
+    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).exists() else word
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr and exit code 1."""
+    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str) and not first_to_say(end.code):
+            raise SystemExit(1) from None
+        raise
+
+
+def run() -> None:
+    """The command, in this process."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we say them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
@@ -376,4 +492,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from gptx import train as command  # under its name, by which a submitted job finds it; __main__ would be copied
+
+    command.main()

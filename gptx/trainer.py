@@ -31,9 +31,9 @@ class Trainer:
 
         seed_all(stream(seed, "weights"))
         self.model = precision.convert(model(vocab_size=data.vocab_size).to(parallel.device))  # owns the weights
+        self.network = parallel.wrap(compile(memory(self.model)))  # what runs; the model may now hold shards
         groups = decay(self.model)
         factors = parametrization(self.model, groups)
-        self.network = parallel.wrap(compile(memory(self.model)))  # what runs
         self.optimizer = precision.optimizer(optim, groups)
         self.optimizer._step_supports_amp_scaling = False  # where fp16 overflows no step is made, hooks included
         self.scaler = precision.scaler(parallel.device)
@@ -244,6 +244,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from `state`, on any number of processes."""
+        state = self.parallel.placed(state, self.model, self.optimizer)
         for name in ("model", "optimizer", "scaler", "guard"):
             getattr(self, name).load_state_dict(state[name])
         for name, observer in self.observers.items():

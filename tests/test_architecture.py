@@ -12,20 +12,29 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONFIG = {
     "train.py",
     "sample.py",
+    "export.py",
     "forensics.py",
     "__main__.py",
     "coordinates.py",
     "presets.py",
     "reference.py",
     "bench.py",
+    "bench_saves.py",
     "cost.py",
     "check.py",
     "preflight.py",
+    "launch.py",
     "mistakes.py",
     "paths.py",
     "arguments.py",
 }
-VOCABULARY = {"gptx.lengths", "gptx.rank", "gptx.generate", "gptx.text"}  # words that ingredients may share
+VOCABULARY = {
+    "gptx.lengths",
+    "gptx.rank",
+    "gptx.generate",
+    "gptx.text",
+    "gptx.shards",
+}  # words that ingredients may share
 
 
 def imports(path: Path, *, inside_functions: bool = True) -> set[str]:

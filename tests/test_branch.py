@@ -1,9 +1,17 @@
 """A cool-down that branches off a plateau: from=CHECKPOINT."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import TINY
+from omegaconf import OmegaConf
+
+from gptx import check, train
+from gptx.check import ConfigError
 
 PLATEAU = [
     "name=plateau",
@@ -20,18 +28,27 @@ def metrics(folder):
     return {row["step"]: row for row in map(json.loads, lines)}
 
 
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory, corpus):
+    """The folder in which the plateau was trained, once for all tests."""
+    folder = tmp_path_factory.mktemp("grown")
+    words = ["-m", "gptx.train", *TINY, f"data.path={corpus}", *PLATEAU]
+    subprocess.run([sys.executable, *words], cwd=folder, check=True, capture_output=True, timeout=120)
+    return folder
+
+
 @pytest.fixture
-def plateau(command, tmp_path, corpus):
-    (tmp_path / "rhyme.txt").write_text(corpus.read_text())
-    assert command("gptx.train", *PLATEAU, f"data.path={tmp_path / 'rhyme.txt'}").returncode == 0
+def plateau(grown, tmp_path):
+    """A checkpoint of a copy of it."""
+    shutil.copytree(grown / "runs", tmp_path / "runs")
     (checkpoint,) = (tmp_path / "runs" / "plateau").glob("*/checkpoints/step_00000004")
     return checkpoint.relative_to(tmp_path)  # its name has = and , in it
 
 
 def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, tmp_path, plateau):
     wsd = ["schedule=wsd", "schedule.warmup=2", "schedule.decay=3", "steps=7"]  # level until update 4
-    assert command("gptx.train", "name=whole", *wsd, f"data.path={tmp_path / 'rhyme.txt'}").returncode == 0
-    result = command("gptx.train", "name=cooled", *wsd, f"data.path={tmp_path / 'rhyme.txt'}", f"from={plateau}")
+    assert command("gptx.train", "name=whole", *wsd).returncode == 0
+    result = command("gptx.train", "name=cooled", *wsd, f"from={plateau}")
     assert result.returncode == 0, result.stderr
     assert "branches off" in result.stdout
     assert "after update 4" in result.stdout
@@ -45,7 +62,7 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
 
 
 def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tmp_path, plateau):
-    words = ["name=cooled", "schedule=constant", "steps=7", f"data.path={tmp_path / 'rhyme.txt'}", f"from={plateau}"]
+    words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
     assert command("gptx.train", *words).returncode == 0
     again = command("gptx.train", *words)
     assert "already finished" in again.stdout
@@ -55,35 +72,41 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["from=nowhere"], "from=nowhere: no checkpoint there"),
-        (["from={}", "steps=4"], "it stands after update 4; steps=4 must be more"),
-        (["from={}", "steps=9", "model.depth=1"], "the state is of another recipe: model.depth was 2, is 1"),
-        (["from={}", "steps=9", "optim=sgd"], "the state is of another recipe: optim._target_ was"),
-        (["from={}", "steps=9", "optim.weight_decay=0"], "optim.weight_decay was 0.1, is 0"),
+        (["steps=4"], "it stands after update 4; steps=4 must be more"),
+        (["steps=9", "model.depth=1"], "the state is of another recipe: model.depth was 2, is 1"),
+        (["steps=9", "optim=sgd"], "the state is of another recipe: optim._target_ was"),
+        (["steps=9", "optim.weight_decay=0"], "optim.weight_decay was 0.1, is 0"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_in_one_line(command, tmp_path, plateau, words, message):
-    result = command(
-        "gptx.train", "name=refused", f"data.path={tmp_path / 'rhyme.txt'}", *(word.format(plateau) for word in words)
-    )
+def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words, message):
+    cfg = composed(*words)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        train.branch(check.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+
+
+def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
+    result = command("gptx.train", "name=refused", "from=nowhere")
     assert result.returncode == 1
-    assert message in result.stderr
+    assert "from=nowhere: no checkpoint there" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "runs" / "refused").exists()
 
 
-def test_a_branch_may_change_batch_and_precision_and_starts_without_the_old_results(command, tmp_path, plateau):
+def test_a_branch_may_change_batch_and_precision_and_starts_without_the_old_results(command, corpus, plateau):
     words = ["name=other", "steps=6", "batch.tokens=512", "precision=fp16", "observe=[]", f"from={plateau}"]
     shrunk = [word for word in TINY if "validation" not in word]
-    result = command("gptx.train", *shrunk, f"data.path={tmp_path / 'rhyme.txt'}", *words, tiny=False)
+    result = command("gptx.train", *shrunk, f"data.path={corpus}", *words, tiny=False)
     assert result.returncode == 0, result.stderr
     assert "no validation" in result.stdout
 
 
-def test_a_text_that_changed_is_refused(command, tmp_path, plateau):
-    text = tmp_path / "rhyme.txt"
-    text.write_text(text.read_text() + "and one more line\n")
-    result = command("gptx.train", "name=refused", "steps=9", f"data.path={text}", f"from={plateau}")
+def test_a_text_that_changed_is_refused(command, corpus, plateau):
+    text = corpus.read_text()
+    corpus.write_text(text + "and one more line\n")
+    try:
+        result = command("gptx.train", "name=refused", "steps=9", f"from={plateau}")
+    finally:
+        corpus.write_text(text)
     assert result.returncode == 1
     assert "the state is of another recipe: data.digest was" in result.stderr
 

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from gptx import checkpoints
+from gptx.checkpoints import files
 
 RECIPES = {
     "dropout": ["model.dropout=0.2"],
@@ -149,7 +149,7 @@ def test_a_save_that_fails_warns_and_the_run_goes_on(build, monkeypatch, caplog)
 
 def test_a_run_whose_last_update_cannot_be_saved_does_not_call_itself_finished(build, monkeypatch):
     trainer = build("steps=2", "checkpoints.every=100")
-    monkeypatch.setattr(checkpoints.Digest, "write", refuse)
+    monkeypatch.setattr(files.Digest, "write", refuse)
     with pytest.raises(OSError, match=r"cannot save a checkpoint after update 2 in .*: No space left on device"):
         trainer.fit()
 
@@ -163,11 +163,11 @@ def test_a_checkpoint_cannot_run_code(build, tmp_path):
     folder = tmp_path / "step_00000001"
     folder.mkdir()
     with (folder / "state.pt").open("wb") as file:
-        digest = checkpoints.Digest(file)
+        digest = files.Digest(file)
         torch.save({"step": Evil()}, digest)
     (folder / "state.sha256").write_text(digest.sha.hexdigest())
     with pytest.raises(Exception, match=r"[Ww]eights"):
-        checkpoints.load(folder)
+        files.load(folder)
 
 
 class Evil:

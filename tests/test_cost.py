@@ -27,7 +27,7 @@ def test_the_clock_runs_in_hooks_and_reports_and_nowhere_else(build, monkeypatch
     monkeypatch.setattr(cost.time, "process_time", lambda: next(ticks))
     trainer = build("observe=[validation,updates,gradients]", "observe.updates.every=2")
     watch = cost.Stopwatch(trainer, "updates")
-    trainer.checkpoints = lambda trainer: setattr(trainer, "stopped", "one update")
+    trainer.checkpoints = cost.OneUpdate()
     hooks = 3  # of the two observers at the step, one tick each
     assert [cost.turn(trainer, watch)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
     assert "updates/median" in trainer.latest

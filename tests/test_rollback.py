@@ -81,7 +81,10 @@ def test_what_was_saved_after_the_trouble_began_is_gone(build):
     saved = []
     trainer.sinks[0].event = lambda *_: saved.extend(f.name for f in trainer.checkpoints.saved())
     real = trainer.checkpoints.save
-    trainer.checkpoints.save = lambda t: (saved.append([f.name[-1] for f in trainer.checkpoints.saved()]), real(t))[1]
+    trainer.checkpoints.save = lambda t, **how: (
+        saved.append([f.name[-1] for f in trainer.checkpoints.saved()]),
+        real(t, **how),
+    )[1]
     trainer.fit()
     assert ["0", "2"] in saved  # when the state after update 2 was saved anew, that after 4 was gone
 

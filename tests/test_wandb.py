@@ -1,9 +1,11 @@
 """W&B mirrors the run: complete where it works, and where it does not, training is neither stopped nor slowed."""
 
+import logging  # noqa: F401  for programs below
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -83,11 +85,15 @@ def wait(condition, seconds=20):
         time.sleep(0.01)
 
 
-def in_a_new_process(program, *args, **options):
+def later(run):
+    return f"later: python -m gptx.upload run={run.folder}"
+
+
+def in_a_new_process(program, *args, before=(), **options):
     """Runs `program` after the imports and names of this file."""
     here = os.path.dirname(__file__)
-    prelude = f"import sys; sys.path.insert(0, {here!r}); import pathlib, test_wandb as t\n"
-    return subprocess.run([sys.executable, "-c", prelude + program, *args], check=True, **options)
+    prelude = f"import sys; sys.path.insert(0, {here!r}); import os, pathlib, test_wandb as t\n"
+    return subprocess.run([*before, sys.executable, "-c", prelude + program, *args], check=True, **options)
 
 
 def warnings(caplog):
@@ -224,7 +230,110 @@ def test_a_server_that_dies_on_the_way_costs_a_bounded_wait_and_no_rows(stub, tm
     within(4, mirror.close, "finished")
     rows = wandb_offline.read(run.folder)["history"]
     assert [row["train/step"] for row in rows] == list(range(10, 101, 10))
-    assert warnings(caplog) == [f"W&B: not all was sent in time; wandb sync --include-online {run.folder}/wandb/run-*"]
+    assert warnings(caplog) == [f"W&B: not all was sent in time; {later(run)}"]
+
+
+def test_a_server_that_is_gone_at_the_end_costs_a_bounded_wait(stub, tmp_path, caplog):
+    mirror, run = sink(finish_timeout=2), a_run(tmp_path / "run")
+    mirror.open(run)
+    mirror(10, {"train/loss": 1.0})
+    wait(lambda: stub.runs and next(iter(stub.runs.values())).history)
+    stub.fail = 500
+    within(4, mirror.close, "finished")
+    assert warnings(caplog) == [f"W&B: not all was sent in time; {later(run)}"]
+
+
+def test_a_rollback_stays_on_the_page_with_nothing_dropped_and_begins_a_segment_of_its_own(stub, tmp_path, caplog):
+    mirror, run = sink(every=1), a_run(tmp_path / "run")
+    mirror.open(run)
+    for step in (1, 2, 3, 4):
+        mirror(step, {"train/loss": 1 / step})
+    mirror.event(4, "spike", {"text": "loss 9.0 at update 4"})
+    mirror.event(2, "rollback", {"text": "from update 4 back to 2", "left": 4})
+    for step in (3, 4):
+        mirror(step, {"train/loss": 1 / step})
+    mirror.close("preempted")
+    follow(sink(every=1), run, (5, 6))
+    (page,) = stub.runs.values()
+    assert [(row["train/step"], row["segment"], row.get("event/kind")) for row in page.history] == [
+        (1, 0, None), (2, 0, None), (3, 0, None), (4, 0, None), (4, 0, "spike"),
+        (2, 1, "rollback"), (3, 1, None), (4, 1, None), (5, 2, None), (6, 2, None),
+    ]  # fmt: skip
+    assert [(alert["title"], alert["text"]) for alert in stub.alerts] == [
+        ("spike: schedule=cosine", "loss 9.0 at update 4"),
+        ("rollback: schedule=cosine", "from update 4 back to 2"),
+    ]
+    assert not warnings(caplog)
+
+
+def test_while_wandb_hangs_for_hours_memory_is_bounded_and_what_is_dropped_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("gptx.log.wandb.BACKLOG", 50)
+    hangs, page, run = threading.Event(), Page(), a_run(tmp_path / "run")
+    monkeypatch.setattr(Wandb, "start", lambda *_: hangs.wait() and page)
+    mirror = sink(every=10)
+    mirror.open(run)
+    for step in range(1, 100_001):
+        mirror(step, {"train/loss": 1 / step})
+    mirror.event(100_000, "rollback", {"text": "back"})
+    assert mirror.rows.qsize() == 50
+    hangs.set()
+    wait(mirror.rows.empty)
+    mirror(100_010, {"train/loss": 0.0})
+    mirror.close("finished")
+    assert [row["train/step"] for row in page.rows] == [*range(10, 501, 10), 100_010]
+    assert page.rows[-1]["segment"] == 1  # also where the row of the rollback itself was dropped
+    assert warnings(caplog) == [
+        f"W&B hangs, and rows are dropped from update 510 on; {later(run)}",
+        f"W&B lacks 9951 rows; {later(run)}",
+    ]
+
+
+class Page:
+    """A page that keeps its rows."""
+
+    offline, url = False, ""
+
+    def __init__(self):
+        self.rows = []
+
+    def log(self, row):
+        self.rows.append(row)
+
+    def finish(self, exit_code):
+        pass
+
+
+@pytest.mark.slow
+def test_where_its_files_find_no_room_that_is_said(tmp_path):
+    program = "t.logging.basicConfig(format='%(message)s'); m, run = t.sink(mode='offline', every=1, finish_timeout=60), t.a_run(pathlib.Path(sys.argv[1]) / 'run')\n"
+    program += "m.open(run)\nfor step in range(1, 3001): m(step, {'train/loss': 1 / step, 'sample': 'x' * 99})\n"
+    program += "m.close('finished')"
+    small = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=300k small "$0" && exec "$@"', str(tmp_path)]
+    if subprocess.run([*small, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    said = in_a_new_process(program, tmp_path, before=small, capture_output=True, text=True, timeout=100).stderr
+    assert said.splitlines() == [
+        f"W&B: its files lack rows (No space left on device); {later(SimpleNamespace(folder=tmp_path / 'run'))}"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [".", "wandb"])
+def test_a_folder_that_may_not_be_written_is_noticed_and_nothing_goes_elsewhere(tmp_path, closed):
+    run = a_run(tmp_path / "run")
+    (run.folder / "wandb").mkdir()
+    (tmp_path / "tmp").mkdir()
+    (run.folder / closed).chmod(0o555)
+    program = "t.logging.basicConfig(format='%(message)s')\n"
+    program += "t.follow(t.sink(mode='offline', finish_timeout=60), t.a_run(pathlib.Path(sys.argv[1])))"
+    mortal = [] if os.getuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]  # even root may not, then
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    options = {"env": environment, "capture_output": True, "text": True, "timeout": 100}
+    said = in_a_new_process(program, run.folder, before=mortal, **options).stderr
+    assert said.startswith("W&B is off from here on, the run goes on: ")
+    assert "ermission denied" in said or "not writable" in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.wandb"))
 
 
 def test_when_wandb_itself_is_killed_it_is_off_with_one_warning_and_back_for_the_next_run(tmp_path, caplog):

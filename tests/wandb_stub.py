@@ -38,6 +38,10 @@ class RunPage:
     def history(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines("wandb-history.jsonl")]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The history in JSON, which has no NaN."""
+        return [json.loads(line, parse_constant=str) for line in self.lines("wandb-history.jsonl")]
+
     def bucket(self) -> dict[str, Any]:
         return {
             "id": f"id-{self.id}", "name": self.id, "displayName": self.meta.get("displayName") or self.id,
@@ -62,6 +66,7 @@ class WandbStub:
         self.fail, self.lock = 0, threading.RLock()
         self.runs: dict[str, RunPage] = {}
         self.errors: list[str] = []
+        self.alerts: list[dict] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Request,), {"stub": self}))
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # wandb drops its connections when it exits
@@ -101,6 +106,30 @@ class WandbStub:
         run = self.runs.get(v["name"])
         model = {"id": "p", "name": v["project"], "entity": {"id": "e", "name": "stub"}}
         return {"model": run and model | {"bucket": run.resume()}}
+
+    def answer_GetDefaultEntity(self, v: dict) -> dict:
+        return self.answer_Viewer(v)
+
+    def answer_Run(self, v: dict) -> dict:
+        run = self.runs[v["name"]]
+        facts = run.bucket() | {
+            "projectId": "1", "state": "finished", "historyKeys": {"lastStep": len(run.history) - 1},
+            "systemMetrics": "{}", "summaryMetrics": "{}", "user": {"name": "stub", "username": "stub"},
+        }  # fmt: skip
+        return {"project": {"run": facts}}
+
+    def answer_NotifyScriptableRunAlert(self, v: dict) -> dict:
+        self.alerts.append(v)
+        return {"notifyScriptableRunAlert": {"success": True}}
+
+    answer_RunHistoryKeys = answer_Run
+
+    def answer_RunParquetHistory(self, v: dict) -> dict:
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": self.runs[v["runName"]].rows()}}}}
+
+    def answer_HistoryPage(self, v: dict) -> dict:
+        rows = self.runs[v["run"]].rows()[v["minStep"] : v["maxStep"]]
+        return {"project": {"run": {"history": [json.dumps(row) for row in rows]}}}
 
     def answer_CreateRunFiles(self, v: dict) -> dict:
         files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in v["files"]]

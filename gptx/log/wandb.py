@@ -1,8 +1,10 @@
 """Weights & Biases as a mirror of the run: it may be late, incomplete or absent, and training does not notice.
 
-All of wandb, its import included, happens in one daemon thread fed by a queue. `metrics.jsonl` is the record.
+All of wandb, its import included, happens in one daemon thread fed by a queue. `metrics.jsonl` is the record, and
+`python -m gptx.upload` sends what W&B lacks of it.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -11,6 +13,7 @@ import secrets
 import shlex
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,20 @@ from gptx.log import Run
 messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
+BACKLOG = 10_000  # rows that wait at most: 100,000 updates at every=10, some 10 MB
 
 
 class Wandb:
     """Sends every row whose step `every` divides, and every row that holds more than `train/...`.
 
-    A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a
-    resume, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts.
-    Whatever goes wrong is said in one line. The button that stops a run on its page acts like Ctrl-C.
+    A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a resume
+    and a rollback, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts
+    and rollbacks. Where wandb hangs for so long that `BACKLOG` rows wait, further ones are dropped. Whatever goes wrong
+    is said in one line. The button that stops a run on its page acts like Ctrl-C.
     """
 
     ended: threading.Event | None = None  # says that the thread is done; None where there is none
+    rollbacks = dropped = 0
 
     def __init__(
         self, *, project: str, entity: str | None, mode: str, every: int, init_timeout: float, finish_timeout: float
@@ -45,15 +51,27 @@ class Wandb:
         """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
             self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
+            self.rollbacks, self.dropped, self.later = 0, 0, upload(run.folder)
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
+            atexit.register(self.settle, self.ended)
 
     def __call__(self, step: int, scalars: dict) -> None:
-        due = step % self.every == 0 or any(not key.startswith("train/") for key in scalars)
-        if due and self.ended is not None and not self.ended.is_set():
-            self.rows.put({"train/step": step, **scalars})
+        if not self.due(step, scalars) or self.ended is None or self.ended.is_set():
+            return
+        if self.rows.qsize() < BACKLOG:
+            self.rows.put({"train/step": step, **scalars, "segment": self.rollbacks})
+            return
+        if not self.dropped:
+            messages.warning("W&B hangs, and rows are dropped from update %d on; %s", step, self.later)
+        self.dropped += 1
+
+    def due(self, step: int, scalars: dict) -> bool:
+        """True if that row is one to send."""
+        return step % self.every == 0 or any(not key.startswith("train/") for key in scalars)
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        """Send the event as a row of its own."""
+        """Send the event as a row of its own, and as an alert; a rollback begins a segment."""
+        self.rollbacks += kind == "rollback"
         self(step, {"event/kind": kind, "event/text": facts["text"]})
 
     def close(self, outcome: str) -> None:
@@ -65,33 +83,48 @@ class Wandb:
         try:
             ended.wait(0.8 * self.finish_timeout)
         finally:  # also where Ctrl-C ends the wait
-            if not ended.is_set():
-                end_service()
-                ended.wait(0.2 * self.finish_timeout)  # Python would abort if it ended while the thread is in C++
+            self.settle(ended)
         if not ended.is_set():
-            messages.warning("W&B: given up after %g s", self.finish_timeout)
+            messages.warning("W&B: given up after %g s; %s", self.finish_timeout, self.later)
+        elif self.dropped:
+            messages.warning("W&B lacks %d rows; %s", self.dropped, self.later)
+
+    def settle(self, ended: threading.Event) -> None:
+        """Have the thread end, at the end of the run and once more at that of Python, which would abort if it ended
+        while the thread is inside C++: wandb's own process is ended as often as the thread starts one."""
+        deadline = time.monotonic() + 0.2 * self.finish_timeout
+        while not ended.is_set() and time.monotonic() < deadline:
+            end_service()
+            ended.wait(0.1)
 
     def mirror(self, run: Run, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
-        page = None
+        page, notes = None, run.folder / "wandb_id"
         try:
-            id, segment = next_segment(run.folder / "wandb_id")
+            id, segment = next_segment(notes)
             page = self.start(run, id)
             url = None if page.offline else page.url
             if url:
                 messages.info("W&B: %s", url)
+            first = segment
             for row in iter(self.rows.get, None):
+                while segment < first + row["segment"]:
+                    id, segment = next_segment(notes)
                 page.log({**row, "segment": segment})
+                if "event/kind" in row:
+                    page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
             if self.outcome in ("interrupted", "preempted"):
                 page.mark_preempting()
             page.finish(exit_code=EXIT_CODES[self.outcome])
-            if url or page.offline:  # else it is disabled
-                messages.info("W&B: %s", url or upload(run.folder, "offline-run-*"))
+            if page.offline and (failure := unwritten(Path(page.settings.sync_dir))):
+                messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
+            elif url or page.offline:  # else it is disabled
+                messages.info("W&B: %s", url or sync(run.folder))
         except TimeoutError:
-            messages.warning("W&B: not all was sent in time; %s", upload(run.folder, "run-*", "--include-online "))
+            messages.warning("W&B: not all was sent in time; %s", self.later)
             reset()
         except Exception as error:
-            messages.warning("W&B is off from here on, the run goes on: %s", first_line(error))
+            messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
             if page is not None:
                 with contextlib.suppress(Exception):
                     page.finish(exit_code=1)
@@ -101,36 +134,44 @@ class Wandb:
 
     def start(self, run: Run, id: str) -> Any:
         """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
-        import wandb
-
-        def init(mode: Any) -> Any:
-            # Silent before all else: only then does wandb raise where it would ask for a key.
-            wandb.setup(wandb.Settings(silent=True))
-            page = wandb.init(
-                project=self.project, entity=self.entity, mode=mode, dir=run.folder.absolute(),
-                id=id, resume="allow", reinit="create_new", allow_val_change=True,
-                name=run.name, group=run.group, job_type="train", tags=[tag[:64] for tag in run.tags],
-                config=page_config(run),
-                settings=wandb.Settings(
-                    silent=True, console="off", init_timeout=self.init_timeout,
-                    finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
-                ),
-            )  # fmt: skip
-            page.define_metric("train/step")
-            page.define_metric("*", step_metric="train/step")
-            return page
-
+        wandb = imported()
         mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
         if mode == "online":
             try:
-                return init("online")
+                return self.page(run, id, "online")
             except Exception as error:
                 if self.mode == "online" or "No API key" not in str(error):
                     messages.warning("W&B: offline, since there is no connection: %s", first_line(error))
                 reset()  # or the id counts as in use
                 mode = "offline"
-        return init(mode)
+        return self.page(run, id, mode)
+
+    def page(self, run: Run, id: str, mode: Any) -> Any:
+        """The run's page, made or continued. Raises what wandb does without a key or a server."""
+        wandb = imported()
+        # Silent before all else: only then does wandb raise where it would ask for a key.
+        wandb.setup(wandb.Settings(silent=True))
+        page = wandb.init(
+            project=self.project, entity=self.entity, mode=mode, dir=run.folder.absolute(),
+            id=id, resume="allow", reinit="create_new", allow_val_change=True,
+            name=run.name, group=run.group, job_type="train", tags=[tag[:64] for tag in run.tags],
+            config=page_config(run),
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=self.init_timeout,
+                finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
+            ),
+        )  # fmt: skip
+        page.define_metric("train/step")
+        page.define_metric("*", step_metric="train/step")
+        return page
+
+
+def imported() -> Any:
+    """wandb itself."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
+    import wandb
+
+    return wandb
 
 
 def next_segment(path: Path) -> tuple[str, int]:
@@ -152,11 +193,35 @@ def page_config(run: Run) -> dict:
     return {**run.config, **recipe, "overrides": run.overrides, "git": run.git}
 
 
-def upload(folder: Path, runs: str, options: str = "") -> str:
-    """The command that sends to the server what is in the run folder."""
+def shown(folder: Path) -> str:
+    """The folder as one would type it."""
     here = Path.cwd()
-    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    return f"wandb sync {options}{shlex.quote(str(folder))}/wandb/{runs}"
+    return shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+
+
+def sync(folder: Path) -> str:
+    """The command that sends what was kept offline, with what wandb noted of the machine."""
+    return f"wandb sync {shown(folder)}/wandb/offline-run-*"
+
+
+def upload(folder: Path) -> str:
+    """The command that sends what the page lacks of the run's own record."""
+    return f"later: python -m gptx.upload run={shown(folder)}"
+
+
+def unwritten(folder: Path) -> str:
+    """Why wandb could not write all of its files in `folder`, which it says in its log alone; empty if it could."""
+    try:
+        with (folder / "probe").open("wb") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+        log = (folder / "logs/debug-internal.log").read_text(errors="replace")
+        return "see its debug-internal.log" if "failed to save record" in log else ""
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        (folder / "probe").unlink(missing_ok=True)
 
 
 def first_line(error: Exception) -> str:

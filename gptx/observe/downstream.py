@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
+from gptx.observe.validation import shares
 from gptx.text import beginning, decode
 
 FORWARD_TOKENS = 4096  # per forward pass
@@ -31,15 +32,15 @@ class NextWord(Observer):
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
-        device, world, rank = trainer.parallel.device, trainer.parallel.world_size, trainer.parallel.rank
+        device = trainer.parallel.device
         rows = max(1, FORWARD_TOKENS // trainer.data.context)
         windows, counts = min(self.windows, trainer.data.validation_windows), torch.zeros(2, device=device)
         with trainer.evaluation(), trainer.precision.autocast(device):
-            for first in range(rank * rows, windows, world * rows):
-                batch = trainer.data.validation(first, min(rows, windows - first))
+            for first, count, counted in shares(windows, rows, trainer.parallel):
+                batch = trainer.data.validation(first, count)
                 guesses = trainer.model(batch.inputs.to(device)).argmax(-1).cpu()
                 for targets, hits in zip(batch.targets.tolist(), (guesses == batch.targets).tolist(), strict=True):
-                    counts += torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
+                    counts += counted * torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
 

@@ -6,6 +6,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
 from gptx.observe.validation import Validation
+from gptx.shards import like
 
 
 class EMA(Observer):
@@ -23,13 +24,13 @@ class EMA(Observer):
             raise ValueError(f"half_life={half_life} must be at least 1 update")
         self.decay = 0.5 ** (1 / half_life)
         self.validation = Validation(every=every, windows=windows)
-        self.weights, self.updates = list[torch.Tensor](), 0
+        self.weights, self.updates, self.parameters = list[torch.Tensor](), 0, list[torch.Tensor]()
 
     def attach(self, trainer) -> None:
-        parameters = list(trainer.model.parameters())
+        parameters = self.parameters = list(trainer.model.parameters())
         if not self.weights:
             self.weights = [p.detach().float().clone() for p in parameters]
-        self.weights = [w.to(p.device) for w, p in zip(self.weights, parameters, strict=True)]
+        self.place()
 
         def average(*_):
             self.updates += 1
@@ -42,8 +43,14 @@ class EMA(Observer):
         found = self.validation(trainer, self.weights)
         return {name.replace("validation/", "ema/"): value for name, value in found.items()}
 
+    def place(self) -> None:
+        """Hold the average as the weights are held: on their device, and of a shard its rows."""
+        self.weights = [like(w, p) for w, p in zip(self.weights, self.parameters, strict=True)]
+
     def state_dict(self) -> dict:
         return {"weights": self.weights, "updates": self.updates}
 
     def load_state_dict(self, state: dict) -> None:
         self.weights, self.updates = state["weights"], state["updates"]
+        if self.parameters:  # a rollback comes after `attach`
+            self.place()

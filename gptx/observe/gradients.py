@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gptx.observe.observer import Observer
+from gptx.shards import whole
 
 
 class Gradients(Observer):
@@ -50,4 +51,4 @@ def layer(name: str) -> str:
 
 def norms(tensors: list[Tensor]) -> Tensor:
     """L2 norm of each tensor, in fp32, (tensors,)."""
-    return torch.stack(torch._foreach_norm([t.detach() for t in tensors], 2, torch.float32))
+    return whole(torch.stack(torch._foreach_norm([t.detach() for t in tensors], 2, torch.float32)))

@@ -21,7 +21,8 @@ class NoiseScale(Observer):
     the division; the band is a bootstrap over these. Far below it a larger batch saves updates one for one, far above
     it saves none. It is infinite where noise hides the gradient.
 
-    Raises ValueError where an update has one micro-batch in all: there is nothing to compare.
+    Raises ValueError where an update has one micro-batch in all, and nothing to compare, and where the gradient of one
+    micro-batch is never seen, since the processes hold shards.
     """
 
     def __init__(self, *, every: Length, window: int):
@@ -35,6 +36,11 @@ class NoiseScale(Observer):
             raise ValueError(
                 f"observe=noise_scale compares micro-batches with the whole update, which has only one of "
                 f"{trainer.micro_batch} sequences; set batch.micro={max(1, trainer.micro_batch // 2)} or smaller"
+            )
+        if trainer.parallel.writers > 1:
+            raise ValueError(
+                "observe=noise_scale compares the gradient of one micro-batch with the whole update's, and under "
+                "parallel=fsdp only the latter is seen; use parallel=ddp"
             )
         self.norms, self.update = dict[Tensor, Tensor](), (-1, 0)
 

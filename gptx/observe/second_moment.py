@@ -5,6 +5,7 @@ from torch import Tensor
 
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
+from gptx.shards import whole
 
 SAMPLE = 2**15  # coordinates looked at: every n-th, always the same
 FIRST, SECOND, COUNT = ("exp_avg", "m"), ("exp_avg_sq", "v"), ("step", "t", "k")  # PyTorch's names, and others'
@@ -61,7 +62,7 @@ class SecondMoment(Observer):
                 if second is None:
                     raise ValueError(REFUSAL.format(type(optimizer).__name__))
                 m, v = (
-                    None if x is None else x.flatten()[:: self.stride].float() / (1 - beta ** float(t))
+                    None if x is None else whole(x).flatten()[:: self.stride].float() / (1 - beta ** float(t))
                     for x, beta in zip((first, second), group["betas"], strict=True)
                 )
                 found.append((m, v, group["eps"]))

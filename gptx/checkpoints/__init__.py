@@ -1,0 +1,189 @@
+"""Full-state checkpoints that a crash at any instant cannot spoil, and that training hardly waits for.
+
+A save copies the state in memory (`shadow`) and writes the copy in a thread (`writing`); `files` is what is on the
+disk, `kept` which of it stays.
+"""
+
+import logging
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from gptx.checkpoints import files
+from gptx.checkpoints.files import load, number, saved
+from gptx.checkpoints.kept import best_of, kept
+from gptx.checkpoints.shadow import Shadow
+from gptx.checkpoints.writing import Writing
+from gptx.lengths import Length
+
+__all__ = ["Checkpoints", "chosen", "load", "refuse_without_optimizer"]
+
+log = logging.getLogger("gptx.checkpoints")
+
+
+class Checkpoints:
+    """Saves the trainer every `every` updates and after the last one.
+
+    The newest `keep` stay, the first in each `keep_every` updates, the one of the lowest validation loss if
+    `keep_best`, and the last one from before the guard's lookback with all after it.
+    """
+
+    def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
+        if keep < 1 or every < 1:
+            raise ValueError(f"checkpoints.keep={keep} and checkpoints.every={every} must be at least 1")
+        if keep_every is not None and keep_every < 1:
+            raise ValueError(f"checkpoints.keep_every={keep_every}: at least 1 update, or null for none")
+        self.every, self.keep, self.keep_every, self.keep_best = every, keep, keep_every, keep_best
+        self.folder, self.identity = Path("checkpoints"), dict[str, dict]()
+        self.shadow = Shadow()
+        self.writing: Writing | None = None  # the save under way, if there is one
+        self.told = False  # that the disk is slower than `every`
+
+    def place(self, run: Path, **identity: dict) -> None:
+        """Save below the run folder; `identity`, plain values that say whose state it is, is saved with the state."""
+        self.folder, self.identity = run / "checkpoints", identity
+
+    def begin(self, trainer) -> None:
+        """Save before the first update too where the guard may want to go back there."""
+        if trainer.step == 0 and trainer.guard.lookback:
+            self.save(trainer, wait=True)
+
+    def __call__(self, trainer) -> None:
+        """Save if this update is one to save after. Raises OSError if the run ends here and cannot be saved."""
+        if self.writing and not self.writing.is_alive():
+            self.wait()  # for nothing but its result
+        ends = trainer.finished or bool(trainer.stopped)
+        if ends or trainer.step % self.every == 0:
+            self.save(trainer, wait=ends)
+
+    def saved(self) -> list[Path]:
+        """Checkpoints in the folder, oldest first."""
+        return saved(self.folder)
+
+    def save(self, trainer, *, wait: bool = False) -> None:
+        """Copy the state and write the copy while training goes on; a save that fails is warned about, and leaves
+        those before it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
+        if self.writing and self.writing.is_alive() and not wait and not self.told:
+            log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
+            self.told = True
+        self.wait()
+        parallel, final = trainer.parallel, self.folder / f"step_{trainer.step:08d}"
+        if parallel.rank == 0:
+            with suppress(OSError):  # it will be met, and told, when the state is written
+                files.prepare(final)
+        # Every process takes part, since random states are gathered; none is past it before the folder is there.
+        part = parallel.part(trainer.state_dict() | self.identity)
+        if part is None:
+            return
+        about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
+        copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
+        safe = max(0, trainer.step - trainer.guard.lookback)
+        self.writing = Writing(partial(self.write, final, copy, parallel.rank, parallel.writers, about, safe))
+        if wait:
+            self.wait(strict=True)
+
+    def write(self, final: Path, part: dict, writer: int, writers: int, about: dict, safe: int) -> None:
+        """Put the part on the disk; the first process then removes what need not stay. Raises OSError in words."""
+        try:
+            files.put(final, part, writer, writers, about)
+            if writer == 0:
+                self.prune(safe)
+        except OSError as error:
+            raise OSError(
+                f"cannot save a checkpoint after update {number(final)} in {self.folder}: {error.strerror or error}"
+            ) from None
+
+    def prune(self, safe: int) -> None:
+        """Point to the best checkpoint, and remove those that need not stay."""
+        losses = files.losses(self.folder)
+        stay = kept(losses, newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
+        if self.keep_best:
+            self.point()
+        for checkpoint in self.saved():
+            if number(checkpoint) not in stay:
+                files.remove(checkpoint)
+
+    def point(self) -> None:
+        """Make `best` a link to the best checkpoint, in one step; none where there is none."""
+        link, part = self.folder / "best", self.folder / "best.part"
+        with suppress(OSError):  # not every disk has links; `chosen` does without
+            part.unlink(missing_ok=True)
+            for step in best_of(files.losses(self.folder)):
+                part.symlink_to(f"step_{step:08d}")
+                part.replace(link)
+                return
+            link.unlink(missing_ok=True)
+
+    def wait(self, *, strict: bool = False) -> None:
+        """Return when nothing is being written; warn, or if `strict` raise OSError, if what was could not be."""
+        writing, self.writing = self.writing, None
+        if writing and (failure := writing.result()):
+            if strict:
+                raise failure
+            log.warning("%s; those saved before stay", failure)
+
+    def drop_after(self, step: int) -> None:
+        """Remove what was saved after update `step`: the states of a run that went astray."""
+        self.wait()
+        for checkpoint in self.saved():
+            if number(checkpoint) > step:
+                files.remove(checkpoint)
+        if self.keep_best:
+            self.point()
+
+    def restore(self, trainer, before: int | None = None) -> bool:
+        """Load the newest checkpoint that is whole into the trainer; False if there is none.
+
+        With `before`, one saved on schedule and before that update: what a signal saved by the way does not count, so
+        that an interrupted run goes back to where an uninterrupted one would. Raises ValueError where checkpoints are
+        there and none is whole, or where the optimizer's state is missing.
+        """
+        self.wait()
+        if trainer.parallel.rank == 0:
+            files.tidy(self.folder)
+        trainer.parallel.gather(None)  # no process looks before the first one has written
+        state = self.newest(before)
+        if state is None:
+            if before is None and (there := self.saved()):
+                raise ValueError(
+                    f"{self.folder}: none of {len(there)} checkpoints is whole, and the run is not begun again over "
+                    "them; overwrite=true deletes it and starts afresh, another name= leaves it"
+                )
+            return False
+        refuse_without_optimizer(state, self.folder)
+        trainer.load_state_dict(state)
+        return True
+
+    def newest(self, before: int | None = None) -> dict | None:
+        """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
+        self.wait()
+        there = [c for c in self.saved() if before is None or (number(c) < before and number(c) % self.every == 0)]
+        return files.newest(there, log.warning)
+
+
+def refuse_without_optimizer(state: dict, where: Path) -> None:
+    """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
+    if "optimizer" not in state:
+        raise ValueError(
+            f"{where}: the checkpoint holds no optimizer state; to start from its weights alone, "
+            "python -m gptx.export them and give the file as from=FILE.safetensors"
+        )
+
+
+def chosen(run: Path, checkpoint: str) -> dict:
+    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or the name of one.
+
+    Raises ValueError if there is none, or if the one named is damaged.
+    """
+    folder = run / "checkpoints"
+    if checkpoint == "newest":
+        state = files.newest(saved(folder), log.warning)
+        if state is None:
+            raise ValueError(f"run={run}: no whole checkpoint in {folder}; let the run reach its first one")
+        return state
+    named = {path.name: path for path in saved(folder)}
+    best = [f"step_{step:08d}" for step in best_of(files.losses(folder))]
+    name = best[0] if checkpoint == "best" and best else checkpoint
+    if name not in named:
+        raise ValueError(f"checkpoint={checkpoint}: not in {folder}; there: {', '.join(['newest', *named])}")
+    return load(named[name])

@@ -1,0 +1,75 @@
+"""Weights alone, as safetensors: no code can hide in the file, and other programs read it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from torch import Tensor, nn
+
+
+def write(file: Path, model: nn.Module, **facts) -> None:
+    """Write every weight of the model under its full name, one that has several names once, and `facts` beside.
+
+    In the file's metadata each fact is JSON, and a name that was left out stands with the one that holds its weight.
+    """
+    from safetensors.torch import save_file
+
+    weights: dict[str, Tensor] = {}
+    names: dict[tuple, str] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in model.state_dict().items():
+        first = names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), name)
+        if first == name:
+            weights[name] = tensor.contiguous()
+        else:
+            shared[name] = first
+    part = file.with_name(file.name + ".part")
+    save_file(weights, part, {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared})
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    part.replace(file)
+
+
+def read(file: Path, model: nn.Module) -> None:
+    """Give the model the weights of a file that `write` made or that has the same names.
+
+    Raises ValueError that names the first tensor that the file lacks, has in another shape, or has too many; the model
+    is then as it was.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    own = model.state_dict()
+    try:
+        with safe_open(file, "pt") as opened:
+            there, shared = set(opened.keys()), opened.metadata() or {}
+            source = {name: name if name in there else shared.get(name, name) for name in own}
+            for name, tensor in own.items():
+                if source[name] not in there:
+                    raise ValueError(f"{file}: it holds no {name}, which the model has")
+                shape = tuple(opened.get_slice(source[name]).get_shape())
+                if shape != tensor.shape:
+                    raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
+            for name in sorted(there - {*source.values()}):
+                raise ValueError(f"{file}: it holds {name}, which the model has not")
+            model.load_state_dict({name: opened.get_tensor(source[name]) for name in own})
+    except SafetensorError as error:
+        raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
+
+
+def facts(file: Path) -> dict:
+    """What `write` noted beside the weights; empty for a file that another program wrote. Raises ValueError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
+    return {name: json.loads(metadata[name]) for name in ("config", "vocab_size", "vocabulary") if name in metadata}
+
+
+def vocabulary(encoding) -> str:
+    """SHA-256 of an encoding's tokens in the order of their numbers: the same text is the same numbers."""
+    tokens = [encoding.decode_single_token_bytes(number).hex() for number in range(encoding.n_vocab)]
+    return hashlib.sha256(" ".join(tokens).encode()).hexdigest()
