@@ -134,7 +134,7 @@ def test_low_precision_keeps_weights_moments_and_gradients_in_fp32(build, precis
     trainer = build(f"precision={precision}")
     trainer.accumulate_gradients()
     assert {p.grad.dtype for p in trainer.model.parameters()} == {torch.float32}
-    trainer.update(skip=False)
+    trainer.update("accept")
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
     moments = [v for state in trainer.optimizer.state.values() for k, v in state.items() if k.startswith("exp_avg")]
     assert moments
@@ -155,7 +155,7 @@ def test_an_fp16_overflow_skips_the_update_and_lowers_the_scale(build):
     real, trainer.objective = trainer.objective, lambda network, batch: trainer_loss(network, batch) * 1e30
     trainer_loss = real
     trainer.accumulate_gradients()
-    trainer.update(skip=False)
+    trainer.update("accept")
     assert torch.equal(weights(trainer), before)
     assert trainer.scaler.get_scale() < scale
 
