@@ -30,15 +30,26 @@ def loss_jump(trainer, *, batch: Length, factor: float) -> None:
 
 
 def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
-    """One number in one gradient is not a number, in `batches` batches."""
+    """One number in the gradient of the network's output is not a number, in `batches` batches; their loss is."""
+    real = trainer.objective
 
     def spoiled(gradient):
-        if batch <= drawn(trainer) < batch + batches:
-            gradient = gradient.clone()
-            gradient.view(-1)[0] = torch.nan
+        gradient = gradient.clone()
+        gradient.view(-1)[0] = torch.nan
         return gradient
 
-    next(trainer.model.parameters()).register_hook(spoiled)
+    def objective(network, tokens):
+        if not (trainer.model.training and batch <= drawn(trainer) < batch + batches):
+            return real(network, tokens)
+
+        def hooked(*inputs, **options):
+            output = network(*inputs, **options)
+            output.register_hook(spoiled)
+            return output
+
+        return real(hooked, tokens)
+
+    trainer.objective = objective
 
 
 def drift(trainer, *, batch: Length, batches: Length, nats: float) -> None:

@@ -122,6 +122,14 @@ def test_ten_times_the_loss_is_found_at_once(guard, history):
     assert verdicts[history] == "skip"
 
 
+@pytest.mark.parametrize(("apart", "kinds"), [(4, ["outlier", "spike", "recovered"]), (5, ["outlier", "outlier"])])
+def test_two_outliers_soon_after_each_other_are_a_spike_and_two_far_apart_are_not(guard, apart, kinds):
+    losses, _ = flat(400, sd=0.02, seed=1)
+    losses[300], losses[300 + apart] = 3.3 + 0.25, 3.3 + 0.25
+    _, told = watched(guard("skip"), losses, [0.3] * 400)
+    assert [kind for step, kind, _ in told if 300 < step < 320] == kinds
+
+
 def test_losses_far_too_low_are_as_unusual(guard):
     losses, norms = flat(400)
     losses[300:302] = [1.9, 1.8]  # long repeats are easy
@@ -298,6 +306,16 @@ def test_after_a_rollback_the_statistics_are_those_from_before(guard):
     assert doctor.detector.state_dict() == never.detector.state_dict()
     assert doctor.detector(9.0, 1.0) == never.detector(9.0, 1.0)
     assert doctor.detector.rise() == never.detector.rise()
+
+
+def test_what_comes_after_a_rollback_is_not_reckoned_from_what_was_undone(guard):
+    losses, norms = flat(300, seed=4)
+    doctor = guard("rollback")
+    verdicts, _ = watched(doctor, [*losses, *[math.nan] * 10], [*norms, *[0.3] * 10])
+    assert verdicts[-1] == "rollback"
+    doctor.rolled_back(200)
+    _, told = watched(doctor, [math.nan], first=201)
+    assert [facts["onset"] for _, kind, facts in told if kind == "spike"] == [201]
 
 
 def test_quantiles_are_those_of_the_last_values():

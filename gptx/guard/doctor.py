@@ -27,8 +27,7 @@ class Doctor(Guard):
     within 5 updates, with an outlier of the gradient norm too, and where loss or norm is not finite; a norm alone
     opens none. It is over once 3 updates in a row are usual; where that takes more than `patience` updates, and where
     the loss creeps up by `drift` standard deviations, the `treatment` follows. fp16 overflows count from the
-    `overflows`-th in a row on. With `drop_outliers` these do not reach the weights, nor does what is unusual in an
-    incident.
+    `overflows`-th in a row on. With `drop_outliers` no outlier reaches the weights, in an incident or outside.
     """
 
     def __init__(self, *, detector: Detector, treatment: Advice, drop_outliers: bool, outlier: float, certain: float,
