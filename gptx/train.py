@@ -123,12 +123,12 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
-        trainer.checkpoints.wait()  # where the run failed, a save may still be under way
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
             memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
             runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest, memory=memory)
+        trainer.checkpoints.wait()  # where the run failed, a save may still be under way
     if outcome != "finished":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
         if handler:
