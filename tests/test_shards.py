@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 
 from gptx import check, parallel, paths, preflight, shards
+from gptx.checkpoints import files
 from gptx.lengths import Length
 from gptx.observe.validation import shares
 
@@ -101,6 +104,20 @@ def test_every_process_makes_as_many_validation_passes_and_each_window_counts_on
         assert len({len(each) for each in passes}) == 1
         counted = [range(first, first + count) for each in passes for first, count, counts in each if counts]
         assert sorted(number for numbers in counted for number in numbers) == list(range(windows))
+
+
+def test_a_save_that_waits_for_a_process_which_is_gone_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 30)
+    final = tmp_path / "step_00000001"
+    files.prepare(final)
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(files.put, final, {"a": 1}, 0, 2, {})
+        while not (files.aside(final) / "state_0of2.sha256").exists():
+            time.sleep(0.01)
+        files.abandon(tmp_path, 2)
+        with pytest.raises(OSError, match="another process could not write its part"):
+            writing.result()
+    assert not list(tmp_path.iterdir())
 
 
 def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep=None) -> list[float]:
