@@ -17,7 +17,7 @@ from gptx.checkpoints import files
 from gptx.lengths import Length
 from gptx.observe.validation import shares
 
-HALF, WHOLE = 3, 6  # updates
+HALF, WHOLE = 10, 20  # updates
 
 
 def rows(offset: int, count: int) -> dict:
@@ -129,7 +129,7 @@ def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep
     check.check(cfg)
     trainer, losses = check.trainer(cfg), list[float]()
     trainer.sinks, trainer.observers, trainer.checkpoints.every = [Losses(losses)], {}, Length(WHOLE + 1)
-    trainer.checkpoints.save = lambda _: None
+    trainer.checkpoints.save = lambda *_, **__: None
     trainer.unattached.clear()
     if state:
         trainer.load_state_dict(state)
@@ -189,13 +189,13 @@ OPTIMIZERS = {"adamw": [], "schedule_free": ["optim=schedule_free", "schedule=wa
 
 
 @pytest.mark.slow
-def test_a_run_saved_on_two_processes_continues_on_one_two_and_four_sharded_or_not(corpus, tmp_path):
+def test_two_and_four_processes_give_the_losses_of_one_and_continue_each_other_s_runs_sharded_or_not(corpus, tmp_path):
     first = [(f"fsdp_{name}", "fsdp", words, "") for name, words in OPTIMIZERS.items()] + [("ddp", "ddp", [], "")]
     again = [("fsdp_again", "fsdp", [], "fsdp_adamw"), ("ddp_again", "ddp", [], "ddp")]
     crossed = [("to_fsdp", "fsdp", [], "ddp"), ("to_ddp", "ddp", [], "fsdp_adamw")]
     more = [(f"{name}_on_four", "fsdp", words, f"fsdp_{name}") for name, words in OPTIMIZERS.items()]
     together(2, corpus, tmp_path, first + again + crossed)
-    together(4, corpus, tmp_path, [*more, ("four", "fsdp", [], "ddp")])
+    together(4, corpus, tmp_path, [*more, ("four", "fsdp", [], "ddp"), ("four_whole", "fsdp", [], "")])
 
     def losses(name: str) -> list[float]:
         return json.loads((tmp_path / f"{name}.json").read_text())
@@ -207,6 +207,8 @@ def test_a_run_saved_on_two_processes_continues_on_one_two_and_four_sharded_or_n
         assert trained(corpus, "ddp", words, read(tmp_path, f"fsdp_{name}")) == pytest.approx(
             alone[name][HALF:], rel=1e-6
         )
+    for name in ("ddp", "four_whole"):
+        assert losses(name) == pytest.approx(alone["adamw"], rel=1e-6)
     for name in ("to_fsdp", "to_ddp", "four"):
         assert losses(name) == pytest.approx(alone["adamw"][HALF:], rel=1e-6)
     assert losses("fsdp_again") == losses("fsdp_adamw")[HALF:]  # to the bit
