@@ -349,7 +349,7 @@ def stopping(trainer):
 
 
 def requeued(folder: Path) -> bool:
-    """True if the run in the folder was begun by this same job of a scheduler, before it was put back into the queue."""
+    """True if this same job of a scheduler began the run in the folder, before it was put back into the queue."""
     return bool(submitted_job()) and (runs.read(folder) or {}).get("job") == submitted_job()
 
 
@@ -426,7 +426,7 @@ def table() -> int:
         except ConfigError as error:
             record = {"state": "unreadable", "error": str(error)}
         unfinished += record["state"] != "finished"
-        words = record.get("error") or spell(record.get("result") or {})
+        words = record.get("error") or (spell(record["result"]) if record.get("result") else "")
         print(f"{record['state']:12} {folder}  {words}")
     return unfinished
 
