@@ -119,6 +119,9 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
         outcome = "finished" if trainer.finished else stopped
+    except PeerLost:
+        trainer.checkpoints.abandon(trainer.parallel.writers)
+        raise
     except BaseException as error:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise

@@ -33,7 +33,7 @@ def rows(folder):
 
 def test_the_same_recipe_on_one_two_and_four_processes_sharded_or_not_gives_the_same_losses(corpus, tmp_path):
     found, validation = {}, {}
-    for processes, parallel in ((1, "fsdp"), (2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")):
+    for processes, parallel in ((1, "fsdp"), (2, "fsdp"), (4, "ddp")):  # test_shards has the other pairs
         cwd = tmp_path / f"{processes}{parallel}"
         cwd.mkdir()
         process = launch(processes, corpus, cwd, f"parallel={parallel}", "memory=recompute")

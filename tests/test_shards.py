@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,10 +13,11 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 
 from gptx import check, parallel, paths, preflight, shards
+from gptx.checkpoints import files
 from gptx.lengths import Length
 from gptx.observe.validation import shares
 
-HALF, WHOLE = 3, 6  # updates
+HALF, WHOLE = 10, 20  # updates
 
 
 def rows(offset: int, count: int) -> dict:
@@ -103,6 +106,20 @@ def test_every_process_makes_as_many_validation_passes_and_each_window_counts_on
         assert sorted(number for numbers in counted for number in numbers) == list(range(windows))
 
 
+def test_a_save_that_waits_for_a_process_which_is_gone_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 30)
+    final = tmp_path / "step_00000001"
+    files.prepare(final)
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(files.put, final, {"a": 1}, 0, 2, {})
+        while not (files.aside(final) / "state_0of2.sha256").exists():
+            time.sleep(0.01)
+        files.abandon(tmp_path, 2)
+        with pytest.raises(OSError, match="another process could not write its part"):
+            writing.result()
+    assert not list(tmp_path.iterdir())
+
+
 def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep=None) -> list[float]:
     """Losses of a small run from `state` on; `keep` is called with what this process has to save of it at half."""
     paths.register()
@@ -112,7 +129,7 @@ def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep
     check.check(cfg)
     trainer, losses = check.trainer(cfg), list[float]()
     trainer.sinks, trainer.observers, trainer.checkpoints.every = [Losses(losses)], {}, Length(WHOLE + 1)
-    trainer.checkpoints.save = lambda _: None
+    trainer.checkpoints.save = lambda *_, **__: None
     trainer.unattached.clear()
     if state:
         trainer.load_state_dict(state)
@@ -172,13 +189,13 @@ OPTIMIZERS = {"adamw": [], "schedule_free": ["optim=schedule_free", "schedule=wa
 
 
 @pytest.mark.slow
-def test_a_run_saved_on_two_processes_continues_on_one_two_and_four_sharded_or_not(corpus, tmp_path):
+def test_two_and_four_processes_give_the_losses_of_one_and_continue_each_other_s_runs_sharded_or_not(corpus, tmp_path):
     first = [(f"fsdp_{name}", "fsdp", words, "") for name, words in OPTIMIZERS.items()] + [("ddp", "ddp", [], "")]
     again = [("fsdp_again", "fsdp", [], "fsdp_adamw"), ("ddp_again", "ddp", [], "ddp")]
     crossed = [("to_fsdp", "fsdp", [], "ddp"), ("to_ddp", "ddp", [], "fsdp_adamw")]
     more = [(f"{name}_on_four", "fsdp", words, f"fsdp_{name}") for name, words in OPTIMIZERS.items()]
     together(2, corpus, tmp_path, first + again + crossed)
-    together(4, corpus, tmp_path, [*more, ("four", "fsdp", [], "ddp")])
+    together(4, corpus, tmp_path, [*more, ("four", "fsdp", [], "ddp"), ("four_whole", "fsdp", [], "")])
 
     def losses(name: str) -> list[float]:
         return json.loads((tmp_path / f"{name}.json").read_text())
@@ -190,6 +207,8 @@ def test_a_run_saved_on_two_processes_continues_on_one_two_and_four_sharded_or_n
         assert trained(corpus, "ddp", words, read(tmp_path, f"fsdp_{name}")) == pytest.approx(
             alone[name][HALF:], rel=1e-6
         )
+    for name in ("ddp", "four_whole"):
+        assert losses(name) == pytest.approx(alone["adamw"], rel=1e-6)
     for name in ("to_fsdp", "to_ddp", "four"):
         assert losses(name) == pytest.approx(alone["adamw"][HALF:], rel=1e-6)
     assert losses("fsdp_again") == losses("fsdp_adamw")[HALF:]  # to the bit

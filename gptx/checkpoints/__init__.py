@@ -132,6 +132,10 @@ class Checkpoints:
                 raise failure
             log.warning("%s; those saved before stay", failure)
 
+    def abandon(self, writers: int) -> None:
+        """Give up a save that waits for the part of a process which is gone."""
+        files.abandon(self.folder, writers)
+
     def drop_after(self, step: int) -> None:
         """Remove what was saved after update `step`: the states of a run that went astray."""
         self.wait()

@@ -118,6 +118,13 @@ def await_parts(final: Path, writers: int) -> None:
         time.sleep(0.02)
 
 
+def abandon(folder: Path, writers: int) -> None:
+    """Let a save below `folder` end that waits for parts which will not come, since processes are gone."""
+    for part in folder.glob("step_*.part"):
+        if not all((part / f"{name}.sha256").exists() for name in names(writers)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def finish(final: Path) -> None:
     """Give the folder its name, in place of an older checkpoint of the same update if there is one."""
     flush_folder(aside(final))
