@@ -58,7 +58,7 @@ def moved(cfg: DictConfig, updates: int) -> dict[str, float]:
     for _ in range(updates):
         trainer.set_learning_rate()
         trainer.accumulate_gradients()
-        trainer.update(skip=False)
+        trainer.update("accept")
     after = seen(trainer, inputs)
     return {what: (after[what] - before[what]).abs().mean().item() for what in before}
 
