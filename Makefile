@@ -5,7 +5,7 @@ ARGS   ?=
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test proofs soak check bench gpu
+.PHONY: help train test proofs soak slurm check bench gpu
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
@@ -19,13 +19,16 @@ train: $(VENV)/installed  ## train the default recipe; ARGS="optim.lr=1e-3" chan
 	$(BIN)/python -m gptx.train $(ARGS)
 
 test: $(VENV)/installed  ## the quick tests, under five minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not soak" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not soak and not slurm" $(ARGS)
 
 proofs: $(VENV)/installed  ## the slow tests: real runs, killed runs, installations
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 soak: $(VENV)/installed  ## a run that is killed thirty times, on one process and on two; GPTX_SOAK_SEED=... repeats a plan
 	$(BIN)/python -m pytest -s -m soak $(ARGS)
+
+slurm: $(VENV)/installed  ## sweeps on the SLURM that is there; skipped, with the reason, where none is
+	$(BIN)/python -m pytest -rs -m slurm $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types and the quick tests
 	$(BIN)/ruff format --check .

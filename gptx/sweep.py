@@ -21,7 +21,6 @@ PAGE = """How the cells of a sweep stand: finished, running, queued, failed, kil
 
 The exit code is 0 if all are finished. The command that began the sweep runs or submits what is not.
 """
-OVER = ("COMPLETED", "COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
 
 
 def note(sweep: Path, cells: list[dict]) -> None:
@@ -42,12 +41,11 @@ def cells(sweep: Path) -> dict[str, dict]:
 
 
 def queue() -> dict[str, str]:
-    """State of every job that SLURM has in its queue, by its id (42, or 42_0 in an array); nothing without SLURM."""
+    """State of every job of SLURM that waits, runs or is being ended, by its id: 42, or 42_0 in an array."""
     if not shutil.which("squeue"):
         return {}
     asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
-    pairs = (line.split() for line in asked.stdout.splitlines())
-    return {id: state for id, state in pairs if state not in OVER}
+    return dict(line.split() for line in asked.stdout.splitlines())
 
 
 def standing(folder: Path, job: str, jobs: dict[str, str]) -> tuple[str, str]:
@@ -60,8 +58,8 @@ def standing(folder: Path, job: str, jobs: dict[str, str]) -> tuple[str, str]:
         from gptx.train import spell
 
         return state, spell(record["result"])
-    if job in jobs:
-        state = "running" if jobs[job] == "RUNNING" else "queued"
+    if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
+        state = "running" if jobs[job] == "RUNNING" else "queued"  # what is being ended may be put back
     progress, rows = "", folder / "metrics.jsonl"
     if rows.exists() and (done := jsonl.read(rows)):
         progress = f"update {done[-1]['step']} of {record.get('recipe', {}).get('steps', '?')}"

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -234,8 +234,7 @@ def owned(folder: Path):
         try:
             yield
         finally:
-            with suppress(OSError):  # what Hydra made anew after the first process removed it
-                folder.rmdir()
+            runs.remove_empty(folder)  # which Hydra made anew after the first process removed it
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)
@@ -347,7 +346,7 @@ def stopping(trainer):
 
 
 def requeued(folder: Path) -> bool:
-    """True if the run in the folder was begun by this same job of a scheduler, before it was put back into the queue."""
+    """True if this same job of a scheduler began the run in the folder, before it was put back into the queue."""
     return bool(submitted_job()) and (runs.read(folder) or {}).get("job") == submitted_job()
 
 
@@ -424,7 +423,7 @@ def table() -> int:
         except ConfigError as error:
             record = {"state": "unreadable", "error": str(error)}
         unfinished += record["state"] != "finished"
-        words = record.get("error") or spell(record.get("result") or {})
+        words = record.get("error") or (spell(record["result"]) if record.get("result") else "")
         print(f"{record['state']:12} {folder}  {words}")
     return unfinished
 

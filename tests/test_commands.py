@@ -152,15 +152,20 @@ def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stop):
 
 
 @pytest.mark.slow
-def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(command, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first(command, tmp_path):
     first = start("steps=100000", cwd=tmp_path, corpus=None)
     try:
         folder = wait_for_update(tmp_path, 2)
         words = [f"data.path={tmp_path / 'own.txt'}", "steps=100000"]
         refused(command("gptx.train", *words), f"{folder.relative_to(tmp_path)} is in use by another process")
+        assert record(folder)["state"] == "running"
+        first.send_signal(signal.SIGUSR1)
+        assert first.wait(60) == 128 + signal.SIGUSR1
     finally:
         first.kill()
         first.wait()
+    assert record(folder)["state"] == "preempted"
+    assert (folder / f"checkpoints/step_{record(folder)['step']:08d}").is_dir()
 
 
 def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command, tmp_path):
