@@ -37,6 +37,7 @@ def test_a_run_with_a_poisoned_shard_ends_as_the_clean_one_where_the_guard_goes_
     assert poisoned - clean > 0.02, losses
     page = (folder / "postmortem.md").read_text()
     blamed = [table.split("`")[1] for table in page.split("| document |")[1:]]
-    assert set(blamed) == {"shard_06.jsonl"}
+    assert blamed[-1] == "shard_06.jsonl"  # after the rollback, judged by healthy weights
+    assert all(name.startswith("shard_06.jsonl") for name in blamed)  # a batch of nothing else tells its rows apart
     assert re.search(r"went back from update \d+ to \d+ and on at sequence", page)
     assert not (tmp_path / "guard=none,inject.documents=nothing/postmortem.md").exists()
