@@ -284,6 +284,8 @@ def transformers_loop(shape: Shape) -> Callable[[int], None]:
 class Noise:
     """A corpus of random tokens, in memory."""
 
+    identity: dict = {"name": "noise"}  # noqa: RUF012 - of every such corpus
+
     def __init__(self, *, vocab_size: int, context: int):
         self.vocab_size, self.context = vocab_size, context
         self.tokens = torch.randint(vocab_size, (1024, context + 1), generator=torch.Generator().manual_seed(0))

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from gptx.shards import local
 from gptx.trainer import Trainer, rng_state, set_rng_state
 
 
@@ -155,8 +156,9 @@ def watched(objective, live: Live, kept: list[int], network, batch) -> Tensor:
 
 
 def size(tensors: Iterable[Tensor]) -> int:
-    """Bytes of tensors, of those that share their storage once."""
-    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
+    """Bytes that this process holds of tensors, of those that share their storage once."""
+    storages = [local(tensor).untyped_storage() for tensor in tensors]
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 def by_name(state: dict) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,8 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gptx import shards
+
 from gptx.rank import world_size
+from gptx.shards import like, split
 
 
 class OneProcess:
@@ -93,14 +95,14 @@ class Sharded(Replicas):
         self.reshard, self.writers = reshard, self.world_size
 
     def part(self, state: dict) -> dict | None:
-        return shards.split(state, self.rank)
+        return split(state, self.rank)
 
     def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-        weights = {name: shards.like(state["model"][name], held) for name, held in model.state_dict().items()}
+        weights = {name: like(state["model"][name], held) for name, held in model.state_dict().items()}
         numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
         kept = state["optimizer"]["state"]
         moments = {
-            i: {name: shards.like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
+            i: {name: like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
             for i, p in numbered
             if i in kept
         }
@@ -112,6 +114,7 @@ class Sharded(Replicas):
         from torch.distributed.fsdp import fully_shard
 
         refuse_unshardable(model)
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # logits are not changed in place
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for module in (*model.blocks, model):  # type: ignore[misc]
             fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)

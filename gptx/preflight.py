@@ -16,6 +16,7 @@ from gptx.rank import rank, world_size
 from gptx.runs import key, now
 from gptx.sweep import note
 
+WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
 cells: list[Path] = []  # run folders of the sweep that this process started, in order; empty in a single run
 
 
@@ -153,6 +154,7 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_fall(job)
     refuse_transfer(job)
     refuse_token_clock(job)
+    refuse_rows(job, world)
     if job["from"] is not None:
         origin = Path(job["from"])
         weights = origin.suffix == ".safetensors" and origin.is_file()
@@ -195,6 +197,15 @@ def refuse_token_clock(job: DictConfig) -> None:
         raise ConfigError(
             f"optim.beta2_half_life_tokens={job.optim.beta2_half_life_tokens}: beta2 is one for the whole run, and "
             f"batch.doublings={job.batch.doublings} changes the tokens of an update; set one of them to null or 0"
+        )
+
+
+def refuse_rows(job: DictConfig, world: int) -> None:
+    """Raise ConfigError for an optimizer that must see whole matrices, and what the processes hold are rows."""
+    if world > 1 and job.parallel._target_ == "gptx.parallel.fsdp" and job.optim._target_ in WHOLE_MATRICES:
+        raise ConfigError(
+            f"parallel=fsdp: {job.optim._target_} moves a matrix by what all of its rows are; use parallel=ddp, or "
+            "optim=adamw, lion, schedule_free or sgd"
         )
 
 

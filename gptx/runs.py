@@ -110,11 +110,21 @@ def remove_beginnings(folder: Path) -> None:
     """Remove what a run that never began left in its folder, and the folders that this empties."""
     for name in (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json", "run.json.part"):
         (folder / name).unlink(missing_ok=True)
+    remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that is empty, and those above it that this empties, up to the one where the command runs."""
     here = Path.cwd()
     for empty in (folder, *folder.parents):
-        if any(empty.iterdir()) or empty == here or not empty.is_relative_to(here):
+        if empty == here or not empty.is_relative_to(here):
             return
-        empty.rmdir()
+        try:
+            empty.rmdir()
+        except FileNotFoundError:  # another process of the run was quicker
+            continue
+        except OSError:  # not empty
+            return
 
 
 def state(folder: Path) -> str:

@@ -20,6 +20,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
+def local(tensor: Tensor) -> Tensor:
+    """The rows that this process holds; a tensor that is not spread as it is."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
 def like(value: Tensor, held: Tensor) -> Tensor:
     """The whole `value`, on any device, as this process holds `held`: on its device, and of a shard its own rows.
 
@@ -47,7 +52,7 @@ def split(state, rank: int):
         return state if rank == 0 else None
     if not state.placements[0].is_shard(0):
         return split(whole(state), rank)
-    rows, most = state.to_local().detach(), -(-len(state) // state.device_mesh.size())
+    rows, most = local(state).detach(), -(-len(state) // state.device_mesh.size())
     return {ROWS: rows, OFFSET: min(most * state.device_mesh.get_local_rank(), len(state)), SHAPE: [*state.shape]}
 
 

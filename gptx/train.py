@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -234,8 +234,7 @@ def owned(folder: Path):
         try:
             yield
         finally:
-            with suppress(OSError):  # what Hydra made anew after the first process removed it
-                folder.rmdir()
+            runs.remove_empty(folder)  # which Hydra made anew after the first process removed it
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)

@@ -1,7 +1,6 @@
 """Send a run to W&B that is not there yet, or not whole:  python -m gptx.upload run=runs/default/base"""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +81,9 @@ def as_sent(row: dict) -> dict:
     return {"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}}
 
 
-def happened(path: Path) -> Iterable[dict]:
-    """The events of a run as the sink sends them; a line torn by a kill is passed over."""
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
+def happened(path: Path) -> Iterator[dict]:
+    """The events of a run as the sink sends them."""
+    for event in jsonl.lines(path) if path.exists() else ():
         yield {"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]}
 
 

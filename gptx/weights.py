@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from gptx.shards import like
+
 
 def write(file: Path, model: nn.Module, **facts) -> None:
     """Write every weight of the model under its full name, one that has several names once, and `facts` beside.
@@ -52,7 +54,7 @@ def read(file: Path, model: nn.Module) -> None:
                     raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
             for name in sorted(there - {*source.values()}):
                 raise ValueError(f"{file}: it holds {name}, which the model has not")
-            model.load_state_dict({name: opened.get_tensor(source[name]) for name in own})
+            model.load_state_dict({name: like(opened.get_tensor(source[name]), own[name]) for name in own})
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
 

@@ -84,6 +84,16 @@ def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words
         train.branch(check.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
 
 
+def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
+    moved = (tmp_path / plateau).rename(tmp_path / "moved")
+    cfg = composed("steps=9")
+    told = train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+    assert "moved after update 4; what changes: " in told
+    cfg = composed("steps=9", "model.depth=1")
+    with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
+        train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+
+
 def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
     result = command("gptx.train", "name=refused", "from=nowhere")
     assert result.returncode == 1

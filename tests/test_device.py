@@ -62,6 +62,23 @@ def test_a_run_resumes_bit_identically_on_the_gpu(build):
     assert found == whole[7:]
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_a_save_in_the_background_holds_the_state_of_the_gpu_at_the_call(build):
+    trainer = build(*SMALL, f"device={DEVICE}", "precision=bf16", "checkpoints.every=100")
+    for step in (3, 20):
+        trainer.steps = step
+        trainer.fit()
+        expected = {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()}
+        trainer.checkpoints.save(trainer)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.zero_()
+        trainer.checkpoints.wait(strict=True)
+        saved = trainer.checkpoints.newest()
+        assert all(torch.equal(saved["model"][name], tensor) for name, tensor in expected.items())
+        trainer.load_state_dict(saved)
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: FlexAttention has no backward pass elsewhere")
 @pytest.mark.parametrize("compile", ["eager", "compiled"])
 def test_a_document_mask_by_flexattention_trains_as_the_boolean_mask_does(build, tmp_path, compile):

@@ -59,6 +59,7 @@ def test_a_poisoned_shard_is_named_after_a_rollback(build, shards, tmp_path):  #
     assert event["documents"][0]["name"] == "shard_03.txt"
     assert event["documents"][0]["above"] > 0.5
     assert event["sequences"][1] == (bad + 2) * 8
+    assert "Highest in the offending batches: `shard_03.txt`" in page
     table = page.split("| document |")[1]
     assert re.search(r"\| `([^`]*)` \|", table)[1] == "shard_03.txt"
     assert f"went back from update {bad + 1} to {event['step']} and on at sequence {event['cursor']:,}" in page
@@ -92,7 +93,7 @@ def test_the_page_is_there_before_the_run_ends_and_tells_the_end(tmp_path):
     tell(sinks, outcome="interrupted")
     page = (tmp_path / "postmortem.md").read_text()
     assert "The run was interrupted after update 9 of 9, train loss 2.5000." in page
-    assert "update 5 on, **repeated spikes**: likely bad data. look at it." in page
+    assert "update 5 on, **repeated spikes**: likely bad data. Advice: look at it." in page
     assert "no good \\| really" in page
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "metrics.jsonl", "postmortem.md"]
 

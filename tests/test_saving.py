@@ -1,9 +1,11 @@
 """What is on the disk is whole at every instant, and training does not wait for it."""
 
+import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from gptx.checkpoints import Checkpoints, chosen, files
 from gptx.checkpoints.kept import kept
 from gptx.checkpoints.shadow import Shadow
 from gptx.parallel import OneProcess
+from gptx.shards import OFFSET, ROWS, SHAPE
 
 
 class Run:
@@ -190,7 +193,10 @@ def killed_at(instant, work):
         os._exit(0)
 
 
-@pytest.mark.parametrize("again", [4, 6], ids=["an update made again", "a later update"])
+@pytest.mark.parametrize(
+    "again",
+    [pytest.param(4, id="an update made again"), pytest.param(6, id="a later update", marks=pytest.mark.slow)],
+)
 def test_a_kill_at_any_instant_of_a_save_leaves_the_old_set_or_the_new_one(tmp_path, monkeypatch, again):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # the kernel outlives the process, and it is slow
     whole, found, instant, died = tmp_path / "whole", [], 0, True
@@ -241,21 +247,21 @@ def test_a_checkpoint_without_optimizer_state_is_refused(tmp_path):
     ({"every": 30}, {30, 60, 90, 100}),
     ({"every": 25}, {30, 50, 80, 90, 100}),
     ({"best": True}, {40, 90, 100}),
-    ({"safe": 75}, {70, 90, 100}),
-    ({"every": 1000, "safe": -1}, {90, 100}),
+    ({"safe": 75}, {70, 80, 90, 100}),
+    ({"every": 1000}, {90, 100}),
 ])  # fmt: skip
 def test_the_newest_stay_and_what_else_is_asked_for(rule, stay):
     losses = {step: float("nan") for step in range(0, 101, 10)} | {20: 3.0, 40: 1.0, 50: 1.0, 90: 2.0}
-    rule = {"newest": 2, "every": None, "best": False, "safe": -1} | rule
+    lookback = 100 - rule.get("safe", 100)
+    rule = {"newest": 2, "every": None, "best": False, "safe": 100} | rule
     assert kept(losses, **rule) == stay
     assert kept({step: losses[step] for step in stay}, **rule) == stay  # nothing more goes when asked again
     one_by_one = {}
     for step in sorted(losses):  # as a run does it, which never sees all of them
         one_by_one[step] = losses[step]
-        one_by_one = {
-            s: one_by_one[s] for s in kept(one_by_one, **rule | {"safe": step - 25 if "safe" in rule else -1})
-        }
-    assert set(one_by_one) >= stay - {70}
+        still = kept(one_by_one, **rule | {"safe": step - lookback})
+        one_by_one = {s: one_by_one[s] for s in still}
+    assert set(one_by_one) == stay
 
 
 def test_the_best_is_not_deleted_while_it_is_the_best(tmp_path):
@@ -287,20 +293,16 @@ class Share(OneProcess):
         self.rank, self.meeting = rank, meeting
 
     def part(self, state):
-        half = slice(32 * self.rank, 32 * self.rank + 32)
-        return state | {name: {k: v[half] for k, v in state[name].items()} for name in ("model", "optimizer")}
+        first = 32 * self.rank
+        halves = {
+            name: {k: {ROWS: v[first : first + 32], OFFSET: first, SHAPE: [64, 64]} for k, v in state[name].items()}
+            for name in ("model", "optimizer")
+        }
+        return state | halves if self.rank == 0 else halves
 
     def gather(self, value):
         self.meeting.wait(60)
         return [value] * 2
-
-
-def joined(parts):
-    together = {
-        name: {k: torch.cat([part[name][k] for part in parts]) for k in parts[0][name]}
-        for name in ("model", "optimizer")
-    }
-    return parts[0] | together
 
 
 class SharedRun(Run):
@@ -312,9 +314,8 @@ class SharedRun(Run):
 
 
 @pytest.fixture
-def together(tmp_path, monkeypatch):
+def together(tmp_path):
     """together(lambda run: ...): the same in both processes; what each returned or raised."""
-    monkeypatch.setitem(sys.modules, "gptx.shards", SimpleNamespace(joined=joined))
     meeting = threading.Barrier(2)
     runs = [SharedRun(tmp_path, parallel=Share(rank, meeting)) for rank in range(2)]
 
@@ -382,3 +383,36 @@ def test_a_process_that_is_too_late_is_named(together, tmp_path, monkeypatch):
     assert "state_1of2.pt was not written within 0 s" in str(first)
     assert isinstance(second, OSError)
     assert not list((tmp_path / "checkpoints").glob("step*"))
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_early_waits_for_its_save_and_no_longer(tmp_path):
+    ends = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from pathlib import Path
+from test_saving import Run
+run = Run(Path({str(tmp_path)!r}))
+run.save(2, wait=False)
+raise SystemExit(3)
+"""
+    result = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (3, "")
+    heir = Run(tmp_path)
+    assert heir.checkpoints.restore(heir)
+    assert heir.step == 2
+
+
+@pytest.mark.slow
+def test_a_command_whose_checkpoints_are_all_damaged_refuses_to_begin_again(command, tmp_path):
+    assert command("gptx.train", "hydra.run.dir=here").returncode == 0
+    record = json.loads((tmp_path / "here/run.json").read_text()) | {"state": "interrupted"}
+    (tmp_path / "here/run.json").write_text(json.dumps(record))
+    for checkpoint in (tmp_path / "here/checkpoints").glob("step*"):
+        (checkpoint / "state.pt").write_bytes(b"")
+    metrics = (tmp_path / "here/metrics.jsonl").read_text()
+    result = command("gptx.train", "hydra.run.dir=here")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "config error: here/checkpoints: none of " in result.stderr.replace(f"{tmp_path}/", "")
+    assert (tmp_path / "here/metrics.jsonl").read_text() == metrics

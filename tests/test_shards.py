@@ -10,8 +10,9 @@ import torch.multiprocessing
 from conftest import TINY
 from hydra import compose, initialize_config_dir
 
-from gptx import check, paths, shards
+from gptx import check, parallel, paths, preflight, shards
 from gptx.lengths import Length
+from gptx.observe.validation import shares
 
 HALF, WHOLE = 3, 6  # updates
 
@@ -44,11 +45,69 @@ def test_a_state_without_shards_is_rank_0_s_alone():
     assert shards.joined([shards.split(state, 0), shards.split(state, 1)]) == state
 
 
-def trained(corpus, parallel: str, words: list[str], state: dict | None = None, keep=None) -> list[float]:
+class TwoProcesses:
+    """Stands for two processes, of which the other composed the config with another `change`."""
+
+    rank, world_size, writers = 0, 2, 2
+
+    def __init__(self, **change):
+        self.change = change
+
+    def gather(self, value) -> list:
+        return [value, value | self.change]
+
+
+def test_processes_that_would_train_different_things_are_refused(composed):
+    cfg = composed()
+    data = check.build(cfg.data)
+    check.agree(cfg, TwoProcesses(), data)
+    with pytest.raises(check.ConfigError, match="seed was 0, is 1: the first is rank 0's, the second rank 1's"):
+        check.agree(cfg, TwoProcesses(seed=1), data)
+
+
+@pytest.mark.parametrize("optim", ["muon", "adafactor"])
+def test_an_optimizer_that_needs_whole_matrices_is_refused_with_shards_and_not_alone(composed, optim):
+    cfg = composed(f"optim={optim}", "parallel=fsdp")
+    preflight.examine(cfg, world=1)
+    with pytest.raises(check.ConfigError, match=r"parallel=fsdp: .* moves a matrix by what all of its rows are"):
+        preflight.examine(cfg, world=2)
+
+
+def test_what_would_not_compute_the_same_in_shards_is_refused(composed):
+    model = check.build(composed().model)(vocab_size=16)
+    parallel.refuse_unshardable(model)
+    with pytest.raises(ValueError, match="compile=eager"):
+        parallel.refuse_unshardable(torch.compile(model))
+    with pytest.raises(ValueError, match="Linear has no `blocks`"):
+        parallel.refuse_unshardable(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="shards weights in fp32"):
+        parallel.refuse_unshardable(model.bfloat16())
+
+
+def test_the_noise_scale_is_refused_where_no_gradient_of_one_micro_batch_is_seen(build):
+    trainer = build("observe=[validation,noise_scale]")
+    trainer.parallel = TwoProcesses()
+    with pytest.raises(ValueError, match=r"observe=noise_scale .* use parallel=ddp"):
+        trainer.attach()
+
+
+def test_every_process_makes_as_many_validation_passes_and_each_window_counts_once():
+    for windows, rows_, world in ((8, 3, 1), (8, 3, 2), (1, 4, 4), (9, 2, 4)):
+        passes = []
+        for rank in range(world):
+            place = TwoProcesses()
+            place.rank, place.world_size = rank, world
+            passes.append(list(shares(windows, rows_, place)))
+        assert len({len(each) for each in passes}) == 1
+        counted = [range(first, first + count) for each in passes for first, count, counts in each if counts]
+        assert sorted(number for numbers in counted for number in numbers) == list(range(windows))
+
+
+def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep=None) -> list[float]:
     """Losses of a small run from `state` on; `keep` is called with what this process has to save of it at half."""
     paths.register()
     with initialize_config_dir(paths.CONF, version_base="1.3"):
-        words = [*TINY, f"data.path={corpus}", "batch.tokens=512", f"steps={WHOLE}", f"parallel={parallel}", *words]
+        words = [*TINY, f"data.path={corpus}", "batch.tokens=512", f"steps={WHOLE}", f"parallel={kind}", *words]
         cfg = compose("train", words)
     check.check(cfg)
     trainer, losses = check.trainer(cfg), list[float]()
@@ -88,14 +147,14 @@ def work(rank: int, world: int, port: int, corpus, folder, tasks: list) -> None:
     """One of `world` processes: each task is a name, a parallelism, further words and the name of a saved state."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    for name, parallel, words, origin in tasks:
+    for name, kind, words, origin in tasks:
 
         def keep(part, name=name):
             if part is not None:
                 torch.save(part, folder / f"{name}.{rank}.pt")
 
         state = read(folder, origin) if origin else None
-        losses = trained(corpus, parallel, words, state, keep=None if origin else keep)
+        losses = trained(corpus, kind, words, state, keep=None if origin else keep)
         if rank == 0:
             (folder / f"{name}.json").write_text(json.dumps(losses))
         torch.distributed.barrier()

@@ -23,7 +23,7 @@ from gptx.log import jsonl
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
-STEPS, EVERY, PATIENCE = 330, 7, 120  # updates, updates, seconds
+STEPS, EVERY, PATIENCE = 330, 7, 300  # updates, updates, seconds
 RECIPE = [*TINY, f"steps={STEPS}", f"checkpoints.every={EVERY}", "model.dropout=0.1", "batch.tokens=256",
           "hydra.run.dir=run", "observe=[validation,overfitting,updates,ema]", "observe.validation.every=20",
           "observe.updates.every=5", "log=[jsonl,wandb]"]  # fmt: skip

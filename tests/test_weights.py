@@ -78,6 +78,9 @@ def test_a_run_starts_from_the_exported_weights_of_another_with_a_fresh_optimize
     assert set(file) == set(state["model"])
     assert all(torch.equal(file[name], state["model"][name]) for name in file)
 
+    sampled = command("gptx.sample", "run=first", "checkpoint=best", "length=5")
+    assert sampled.returncode == 0, sampled.stderr
+
     # a rate of nothing moves nothing: after one update the weights are still those of the file, and there are moments
     still = ["steps=1", "optim.lr=0", "optim.weight_decay=0"]
     second = command("gptx.train", "hydra.run.dir=second", *still, "from=model.safetensors")

@@ -25,7 +25,7 @@ class Checkpoints:
     """Saves the trainer every `every` updates and after the last one.
 
     The newest `keep` stay, the first in each `keep_every` updates, the one of the lowest validation loss if
-    `keep_best`, and the last one from before the guard's lookback.
+    `keep_best`, and the last one from before the guard's lookback with all after it.
     """
 
     def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
@@ -37,6 +37,7 @@ class Checkpoints:
         self.folder, self.identity = Path("checkpoints"), dict[str, dict]()
         self.shadow = Shadow()
         self.writing: Writing | None = None  # the save under way, if there is one
+        self.reserved = False  # memory for the copies
         self.told = False  # that the disk is slower than `every`
 
     def place(self, run: Path, **identity: dict) -> None:
@@ -55,6 +56,13 @@ class Checkpoints:
         ends = trainer.finished or bool(trainer.stopped)
         if ends or trainer.step % self.every == 0:
             self.save(trainer, wait=ends)
+        elif self.ahead(trainer) and not self.reserved:
+            self.shadow.reserve(trainer.parallel.part(trainer.state_dict()) or {})
+            self.reserved = True
+
+    def ahead(self, trainer) -> bool:
+        """True if there will be a save that is not the last."""
+        return (trainer.step // self.every + 1) * self.every < trainer.steps
 
     def saved(self) -> list[Path]:
         """Checkpoints in the folder, oldest first."""
@@ -68,9 +76,7 @@ class Checkpoints:
             self.told = True
         self.wait()
         parallel, final = trainer.parallel, self.folder / f"step_{trainer.step:08d}"
-        if parallel.rank == 0:
-            with suppress(OSError):  # it will be met, and told, when the state is written
-                files.prepare(final)
+        refusal = files.prepare(final) if parallel.rank == 0 else None
         # Every process takes part, since random states are gathered; none is past it before the folder is there.
         part = parallel.part(trainer.state_dict() | self.identity)
         if part is None:
@@ -78,13 +84,17 @@ class Checkpoints:
         about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
         copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
         safe = max(0, trainer.step - trainer.guard.lookback)
-        self.writing = Writing(partial(self.write, final, copy, parallel.rank, parallel.writers, about, safe))
+        self.writing = Writing(partial(self.write, final, refusal, copy, parallel.rank, parallel.writers, about, safe))
         if wait:
             self.wait(strict=True)
 
-    def write(self, final: Path, part: dict, writer: int, writers: int, about: dict, safe: int) -> None:
+    def write(
+        self, final: Path, refusal: OSError | None, part: dict, writer: int, writers: int, about: dict, safe: int
+    ):
         """Put the part on the disk; the first process then removes what need not stay. Raises OSError in words."""
         try:
+            if refusal:
+                raise refusal
             files.put(final, part, writer, writers, about)
             if writer == 0:
                 self.prune(safe)
@@ -139,8 +149,6 @@ class Checkpoints:
         there and none is whole, or where the optimizer's state is missing.
         """
         self.wait()
-        if trainer.parallel.rank == 0:
-            files.tidy(self.folder)
         trainer.parallel.gather(None)  # no process looks before the first one has written
         state = self.newest(before)
         if state is None:

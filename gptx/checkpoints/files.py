@@ -18,17 +18,20 @@ from pathlib import Path
 
 import torch
 
+from gptx.shards import joined
+
 PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
 
 
 def saved(folder: Path) -> list[Path]:
-    """The checkpoints below `folder`, oldest first."""
-    return sorted(folder.glob("step_*[0-9]"))
+    """The checkpoints below `folder`, oldest first; one that a kill left half replaced is the old one."""
+    found = [*folder.glob("step_*.old"), *folder.glob("step_*[0-9]")]
+    return [path for _, path in sorted({number(path): path for path in found}.items())]
 
 
 def number(checkpoint: Path) -> int:
     """The update after which that checkpoint was saved."""
-    return int(checkpoint.name.removeprefix("step_"))
+    return int(checkpoint.stem.removeprefix("step_"))
 
 
 def losses(folder: Path) -> dict[int, float]:
@@ -54,10 +57,14 @@ def aside(final: Path) -> Path:
     return final.with_name(final.name + ".part")
 
 
-def prepare(final: Path) -> None:
-    """Make an empty folder to write in, before any process writes. Raises OSError."""
-    tidy(final.parent)
-    aside(final).mkdir(parents=True)
+def prepare(final: Path) -> OSError | None:
+    """Make an empty folder to write in, before any process writes; what the disk refused is returned."""
+    try:
+        tidy(final.parent)
+        aside(final).mkdir(parents=True)
+    except OSError as refusal:
+        return refusal
+    return None
 
 
 def tidy(folder: Path) -> None:
@@ -85,7 +92,6 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
     name = names(writers)[writer]
     try:
         if writer == 0:
-            aside(final).mkdir(parents=True, exist_ok=True)  # if `prepare` could not, it is said here why
             replace(aside(final) / "about.json", json.dumps(about))
         with (aside(final) / f"{name}.pt").open("wb") as file:
             sha = write(part, file)
@@ -135,9 +141,10 @@ def load(checkpoint: Path) -> dict:
     parts = [read(file, mmap=len(files) > 1) for file in files]
     if len(parts) == 1:
         return parts[0]
-    from gptx.shards import joined
-
-    return joined(parts)
+    try:
+        return joined(parts)
+    except ValueError as missing:
+        raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing}") from None
 
 
 def refuse_damaged(file: Path) -> None:

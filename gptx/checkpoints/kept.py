@@ -8,10 +8,10 @@ def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool
     """The updates whose checkpoints stay, of all updates saved and their validation losses (NaN where none is known).
 
     They are the `newest` ones, the first in each `every` updates after the first `every`, the best one if `best`, and
-    the last one up to update `safe`.
+    the last one up to update `safe` with all after it: trouble found now may have begun as long ago as that.
     """
     steps = sorted(losses)
-    stay = {*steps[-newest:], *[step for step in steps if step <= safe][-1:]}
+    stay = {*steps[-newest:], *[step for step in steps if step <= safe][-1:], *[step for step in steps if step > safe]}
     if every is not None:
         stay |= {first for first in first_of_each(every, steps) if first >= every}
     if best:

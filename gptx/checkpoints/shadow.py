@@ -6,6 +6,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from gptx.checkpoints.writing import Writing
+
 Path = tuple  # of keys and indices, from the root of a state to a tensor
 
 
@@ -14,10 +16,23 @@ class Shadow:
 
     def __init__(self):
         self.buffers: dict[Path, Tensor] = {}
+        self.reserving: Writing | None = None
+
+    def reserve(self, state: dict) -> None:
+        """Begin to allocate what a copy of the state will need, beside training: the system takes longer to find the
+        memory than a copy takes."""
+
+        def allocate() -> None:
+            self.buffers = {path: like(tensor, None).zero_() for path, tensor in tensors(state)}
+
+        self.reserving = Writing(allocate)
 
     @torch.no_grad()
     def __call__(self, state: dict) -> dict:
         """The state as it is now, its tensors on the CPU; the copy returned before is overwritten."""
+        if self.reserving:
+            self.reserving.result()
+            self.reserving = None
         before, self.buffers = self.buffers, {}
         copies: dict[int, Tensor] = {}  # by the id of the original: what deepcopy takes for already copied
         seen: dict[tuple, Tensor] = {}  # tensors of one memory, such as tied weights, have one copy

@@ -18,6 +18,8 @@ class Writing(Thread):
             self.write()
         except BaseException as failure:  # told by `result` in the thread that trains
             self.failure = failure
+        finally:
+            del self.write  # it holds the state
 
     def result(self) -> OSError | None:
         """Wait for the end; what the disk refused is returned, and any other failure raised."""

@@ -7,19 +7,12 @@ from gptx.guard import Guard
 from gptx.guard.detector import Detector, Reading
 from gptx.guard.treatment import Advice
 from gptx.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS, Verdict
+from gptx.lengths import Length
 
-COUNTERS = (
-    "clock",
-    "accepted",
-    "suspect",
-    "suspected",
-    "norms",
-    "overflown",
-    "nonfinite",
-    "calm",
-    "incident",
-    "openings",
-)
+STATE = (
+    "events", "clock", "accepted", "suspect", "suspected", "norms", "overflown", "nonfinite", "calm",
+    "incident", "openings",
+)  # fmt: skip
 OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
 SOON = 5  # updates within which a second outlier is no coincidence
 CALM = 3  # updates in a row that are back among the usual ones, after which a spike is over
@@ -39,7 +32,7 @@ class Doctor(Guard):
     """
 
     def __init__(self, *, detector: Detector, treatment: Advice, drop_outliers: bool, outlier: float, certain: float,
-                 drift: float, patience: int, overflows: int):  # fmt: skip
+                 drift: float, patience: Length, overflows: int):  # fmt: skip
         if not 0 < outlier <= certain:
             raise ValueError(f"guard.outlier={outlier} and guard.certain={certain}: above 0, and the second no smaller")
         self.detector, self.treatment, self.drop_outliers = detector, treatment, drop_outliers
@@ -100,10 +93,11 @@ class Doctor(Guard):
             onset = max(1, self.detector.rose_at())
             self.incident = {"onset": onset, "detected": step, "opened": self.clock, "told": False}
             return self.treat(step, loss, DRIFTS, f"the loss has crept up to {loss:.4g} since about update {onset}")
-        since, lasted = f"since update {self.incident['onset']}", self.clock - self.incident["opened"] - CALM + 1
+        since, lasted = f"since update {self.incident['onset']}", self.clock - self.incident["opened"]
         if self.calm >= CALM:
             if not self.incident["told"]:
                 verdict = REPEATS if len(self.openings) >= REPEATED else RECOVERS
+                lasted += 1 - CALM
                 self.tell("recovered", f"back to usual after {lasted} updates", verdict, loss=loss, lasted=lasted)
             self.incident = {}
         elif (lasted >= self.patience or self.nonfinite >= FROZEN) and not self.incident["told"]:
@@ -127,6 +121,7 @@ class Doctor(Guard):
         asked = self.treatment()
         if asked:
             self.incident, self.calm, self.nonfinite = {}, 0, 0
+            self.diagnosis += f" (after {len(self.treatment.done)} rollbacks)"
         else:  # what was unusual is usual from here on
             self.incident["told"] = True
             self.detector.clear()
@@ -153,14 +148,19 @@ class Doctor(Guard):
 
     def rolled_back(self, step: int) -> int:
         self.detector.forget_after(step)
-        return self.treatment.rolled_back(step, self.clock)
+        self.suspect = self.clock - SOON  # it belongs to what was undone
+        skipped = self.treatment.rolled_back(step, self.clock)
+        factor = self.rate(step + 1)
+        text = f"the learning rate times {factor:.3g} from update {step + 1} on, {skipped} more batches left out"
+        self.tell("treatment", text, factor=factor, skipped=skipped, rollbacks=len(self.treatment.done))
+        return skipped
 
     def state_dict(self) -> dict:
-        counters = {name: copy.copy(getattr(self, name)) for name in COUNTERS}
-        return {**counters, "detector": self.detector.state_dict(), "treatment": self.treatment.state_dict()}
+        own = {name: copy.copy(getattr(self, name)) for name in STATE}
+        return {**own, "detector": self.detector.state_dict(), "treatment": self.treatment.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        for name in COUNTERS:
+        for name in STATE:
             setattr(self, name, copy.copy(state[name]))
         self.detector.load_state_dict(state["detector"])
         self.treatment.load_state_dict(state["treatment"])

@@ -65,13 +65,18 @@ class Postmortem:
         yield f"# Post-mortem of {folder}"
         yield ""
         yield f"{self.summary(outcome)} Written {now()}."
+        if highest := [event["documents"][0] for event in self.events if event.get("documents")]:
+            worst = max(highest, key=lambda document: document["above"])
+            name, nats = cell(worst["name"]), worst["above"]
+            yield from ("", f"Highest in the offending batches: `{name}`, {nats:.2f} nats above the others.")
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
             yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
         if diagnosed := [event for event in self.events if "verdict" in event]:
             yield from ("", "## Verdict and advice", "")
         for event in diagnosed:
-            yield f"- update {event['onset']} on, **{event['verdict']}**: likely {event['cause']}. {event['response']}."
+            onset, verdict, cause, response = (event[key] for key in ("onset", "verdict", "cause", "response"))
+            yield f"- update {onset} on, **{verdict}**: likely {cause}. Advice: {response}."
         if blamed := [event for event in self.events if event.get("documents")]:
             yield from ("", "## Documents in the offending batches", "")
             yield "Those first whose sequences' loss lies furthest above that of the other sequences, in nats a token."
@@ -91,8 +96,6 @@ class Postmortem:
         yield from self.treatment()
         yield from ("", "## Look further", "")
         yield f"    python -m gptx.report run={folder}"
-        if len(blamed):
-            yield f"    python -m gptx.forensics run={folder} step={blamed[-1]['step'] or 1}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""

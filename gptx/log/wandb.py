@@ -11,6 +11,7 @@ import os
 import queue
 import secrets
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -93,9 +94,11 @@ class Wandb:
         """Have the thread end, at the end of the run and once more at that of Python, which would abort if it ended
         while the thread is inside C++: wandb's own process is ended as often as the thread starts one."""
         deadline = time.monotonic() + 0.2 * self.finish_timeout
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more Ctrl-C must not shorten this too
         while not ended.is_set() and time.monotonic() < deadline:
             end_service()
             ended.wait(0.1)
+        signal.signal(signal.SIGINT, heard)
 
     def mirror(self, run: Run, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
