@@ -92,6 +92,8 @@ class Slurm(Submission):
         self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        if not self.wait:
+            preflight.cells.clear()  # they end when this process is long gone
         todo = self.todo(job_overrides, initial_job_idx)
         jobs = self.submit(todo) if todo else []
         sweep.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
@@ -101,8 +103,6 @@ class Slurm(Submission):
         if self.wait:
             for job in jobs:
                 job.wait()
-        else:
-            preflight.cells.clear()  # they end when this process is long gone
         return []
 
     def submit(self, todo: list[tuple[str, tuple]]) -> list[submitit.Job]:
@@ -115,7 +115,7 @@ class Slurm(Submission):
             executor.update_parameters(**limits)
             return executor.map_array(self.cell(threads), *zip(*(job for _, job in todo), strict=True))
         except (RuntimeError, AssertionError, NameError) as error:
-            raise ConfigError(f"hydra/launcher=slurm: {preflight.one_line(error)}") from None
+            raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
 
 
 class Local(Submission):

@@ -24,6 +24,7 @@ def idle_nodes() -> int:
 
 pytestmark = [
     pytest.mark.slurm,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not idle_nodes(), reason="there is no SLURM with idle nodes here (sinfo -h -t idle)"),
 ]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}  # each job would take every core
