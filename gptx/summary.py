@@ -93,6 +93,7 @@ def groups(optimizer) -> str:
 
 def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
     """The result, memory, a sample of text, and where to look further."""
+    trouble = (folder / "postmortem.md").exists()
     return [
         f"finished in {int(seconds // 60)}:{int(seconds % 60):02d}: {result}",
         f"memory at the peak: {memory}",
@@ -100,6 +101,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         *textwrap.indent(sample(trainer), "    ").splitlines(),
         "",
         f"look further in {folder}:",
+        *["  postmortem.md: something went wrong on the way"] * trouble,
         f"  python -m gptx.sample run={folder} temperature=0.8",
         f"  python -m gptx.report run={folder}",
     ]
