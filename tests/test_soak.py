@@ -21,7 +21,7 @@ from filelock import FileLock
 from gptx import checkpoints
 from gptx.log import jsonl
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 STEPS, EVERY, PATIENCE = 330, 7, 300  # updates, updates, seconds
 RECIPE = [*TINY, f"steps={STEPS}", f"checkpoints.every={EVERY}", "model.dropout=0.1", "batch.tokens=256",

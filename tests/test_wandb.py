@@ -2,6 +2,7 @@
 
 import logging  # noqa: F401  for programs below
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -353,6 +354,20 @@ def test_when_wandb_itself_is_killed_it_is_off_with_one_warning_and_back_for_the
     run = a_run(tmp_path / "next")
     follow(sink(mode="offline"), run)
     assert len(wandb_offline.read(run.folder)["history"]) == 10
+
+
+@pytest.mark.slow
+def test_when_wandb_itself_stands_still_the_end_of_the_run_waits_no_longer_than_it_may(tmp_path, caplog):
+    mirror, run = sink(mode="offline", every=1, finish_timeout=3), a_run(tmp_path / "run")
+    mirror.open(run)
+    mirror(1, {"train/loss": 1.0})
+    wait(lambda: list(run.folder.glob("wandb/offline-run-*/*.wandb")) and mirror.rows.empty())
+    os.kill(sys.modules["wandb.sdk.wandb_setup"]._singleton._connection._proc._process.pid, signal.SIGSTOP)
+    for step in range(2, 5001):
+        mirror(step, {"train/loss": 1 / step, "sample/text": "x" * 1000})
+    within(60, mirror.close, "finished")  # of a finish that would last for ever
+    assert len(warnings(caplog)) == 1
+    assert warnings(caplog)[0].endswith(later(run))
 
 
 @pytest.mark.slow
