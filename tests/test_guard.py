@@ -160,6 +160,14 @@ def test_nan_from_the_start(guard):
     assert set(verdicts) == {"skip"}
 
 
+@pytest.mark.parametrize("option", ["watch", "skip"])
+def test_nan_that_never_ends_is_given_up(guard, option):
+    doctor, losses = guard(option), flat(60)[0]
+    verdicts, _ = watched(doctor, losses + [math.nan] * 150)
+    assert verdicts.index("stop") == 60 + 99
+    assert doctor.diagnosis.startswith(STAYS.name)
+
+
 @pytest.mark.parametrize(("falls", "verdict"), [(0, FLAT_THEN_NAN), (2, STAYS)])
 def test_nan_after_a_plateau_and_after_a_fall(guard, falls, verdict):
     losses, norms = flat(500)

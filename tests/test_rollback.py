@@ -129,3 +129,11 @@ def test_the_losses_of_sequences_are_those_of_the_batch(build):
     with trainer.evaluation(), torch.no_grad():
         together = trainer.objective(trainer.network, trainer.data(3, 5))
     assert sum(one_by_one) / 5 == pytest.approx(float(together), rel=1e-5)
+
+
+def test_what_went_astray_is_removed_but_never_all_there_is(build):
+    trainer = build("steps=6", "checkpoints.every=2", "checkpoints.keep=3")
+    trainer.fit()
+    trainer.checkpoints.drop_after(3)
+    trainer.checkpoints.drop_after(1)
+    assert [folder.name for folder in trainer.checkpoints.saved()] == ["step_00000002"]

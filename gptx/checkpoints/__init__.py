@@ -137,11 +137,11 @@ class Checkpoints:
         files.abandon(self.folder, writers)
 
     def drop_after(self, step: int) -> None:
-        """Remove what was saved after update `step`: the states of a run that went astray."""
+        """Remove what was saved after update `step`, the states of a run that went astray, unless all of it was."""
         self.wait()
-        for checkpoint in self.saved():
-            if number(checkpoint) > step:
-                files.remove(checkpoint)
+        astray = [checkpoint for checkpoint in self.saved() if number(checkpoint) > step]
+        for checkpoint in astray if len(astray) < len(self.saved()) else []:
+            files.remove(checkpoint)
         if self.keep_best:
             self.point()
 

@@ -17,6 +17,7 @@ OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
 SOON = 5  # updates within which a second outlier is no coincidence
 CALM = 3  # updates in a row that are back among the usual ones, after which a spike is over
 FROZEN = 10  # updates in a row that are not finite: the weights stand still, and no more will come of it
+HOPELESS = 100  # of them, after which the run is given up whatever the treatment: it computes nothing
 REPEATED = 3  # spikes within the detector's memory, from which on it is the data
 
 
@@ -102,7 +103,7 @@ class Doctor(Guard):
         elif (lasted >= self.patience or self.nonfinite >= FROZEN) and not self.incident["told"]:
             what = "loss or gradient not finite" if self.nonfinite else f"loss {loss:.4g}, not back to usual"
             return self.treat(step, loss, self.name(), f"{what} {since}")
-        return ""
+        return "stop" if self.nonfinite >= HOPELESS else ""
 
     def name(self) -> Verdict:
         """The verdict on a spike that does not pass."""
