@@ -72,7 +72,7 @@ def test_the_command_prints_a_table_and_writes_its_numbers(monkeypatch, tmp_path
     assert numbers["results"]["tiny"]["fp32"]["peak_bytes"] > 50e6
 
 
-@pytest.mark.parametrize("word", ["shape=huge", "setting=fp8", "repeats=0", "shapes=small"])
+@pytest.mark.parametrize("word", ["shape=huge", "shapes=small"])
 def test_a_wrong_word_is_one_line(command, word):
     result = command("gptx.bench", word)
     assert result.returncode == 1

@@ -61,6 +61,7 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
     assert metrics(tmp_path / plateau.parent.parent)[8]["train/lr"] > 10 * other[7]["train/lr"]
 
 
+@pytest.mark.slow
 def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tmp_path, plateau):
     words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
     assert command("gptx.train", *words).returncode == 0
@@ -102,6 +103,7 @@ def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
     assert not (tmp_path / "runs" / "refused").exists()
 
 
+@pytest.mark.slow
 def test_a_branch_may_change_batch_and_precision_and_starts_without_the_old_results(command, corpus, plateau):
     words = ["name=other", "steps=6", "batch.tokens=512", "precision=fp16", "observe=[]", f"from={plateau}"]
     shrunk = [word for word in TINY if "validation" not in word]

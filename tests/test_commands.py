@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first
     assert (folder / f"checkpoints/step_{record(folder)['step']:08d}").is_dir()
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command, tmp_path):
     sweep = ["--multirun", "schedule=constant,cosine", "seed=0,1", "name=pair", "steps=3"]
     first = command("gptx.train", *sweep)
@@ -182,8 +184,7 @@ def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command,
     assert again.stdout.count("already finished") == 4
     assert "finished in" not in again.stdout
 
-    for file in sorted(folders[2].rglob("*"), reverse=True):
-        file.unlink() if file.is_file() else file.rmdir()
+    shutil.rmtree(folders[2])
     third = command("gptx.train", *sweep)
     assert third.stdout.count("already finished") == 3
     assert third.stdout.count("finished in") == 1
@@ -252,6 +253,7 @@ def test_a_text_that_cannot_be_used_is_one_line_that_names_the_file(command, tmp
     assert not [f for f in (tmp_path / "runs").rglob("*") if f.is_file()]
 
 
+@pytest.mark.slow
 def test_a_character_that_the_tokenizer_does_not_know_is_named(command, tmp_path):
     assert command("gptx.train", "data.tokenizer=chars", "hydra.run.dir=here").returncode == 0
     refused(command("gptx.sample", "run=here", "prompt=ß"), "error: .*ß")
@@ -282,6 +284,7 @@ def test_report_refuses_what_is_no_run(command, tmp_path):
     refused(command("gptx.report", f"run={tmp_path}"), "error: run=.*: no run with metrics there")
 
 
+@pytest.mark.slow
 def test_plan_decay_names_every_parameter_with_its_count(command, tmp_path, corpus):
     result = command("gptx.plan", "decay", "data=text", f"data.path={corpus}", "model.width=32")
     assert result.returncode == 0, result.stderr
@@ -296,7 +299,7 @@ def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
     page = command("gptx.train", "--help", tiny=False)
     seconds = time.monotonic() - began
     for said in ("--multirun schedule=constant,warmup,cosine", "optim: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd", "schedule: constant, cosine, cosine_no_warmup, inverse_sqrt, linear, warmup, wsd",
-                 "experiment: gpu_speed, optimizers, shakespeare_char", "lr: 0.003"):  # fmt: skip
+                 "experiment: gpu_speed, optimizers, poisoned_shard, shakespeare_char", "lr: 0.003"):  # fmt: skip
         assert said in page.stdout, page.stdout
     assert seconds < 20  # a hang, not a speed: bench measures speed
 
@@ -377,6 +380,7 @@ def test_the_package_works_from_a_wheel_in_any_folder(tmp_path, corpus):
     assert (site / "gptx/experiments/shakespeare_char/experiment.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_run_says_how_its_batch_and_its_rate_begin(command):
     result = command("gptx.train", "batch=growing", "batch.tuned_at=64", "batch.doublings=1")
     assert "tokens grow from 128; rate x 2 (sqrt from 64 tokens)" in result.stdout
@@ -384,6 +388,7 @@ def test_a_run_says_how_its_batch_and_its_rate_begin(command):
     assert "sequences lengthen from 8" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_finished_and_says_so(command, tmp_path):
     words = ["optim=sgd", "optim.lr=1e9", "clip=none", "name=lost", "observe=[validation,samples,parses]", "steps=4"]
     result = command("gptx.train", *words)

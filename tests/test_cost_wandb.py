@@ -16,6 +16,7 @@ def burn(seconds):
         pass
 
 
+@pytest.mark.slow
 def test_the_update_the_hand_over_and_the_sending_are_told_apart():
     rows, trainer = queue.SimpleQueue(), SimpleNamespace()
 

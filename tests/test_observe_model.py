@@ -232,6 +232,7 @@ def test_ema_is_the_sum_of_all_weights_with_shares_that_halve(build):
     assert trainer.latest["ema/bits_per_byte"] == judged["validation/bits_per_byte"]
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_sampled_from_a_run_that_has_them(command):
     assert command("gptx.train", "observe=[validation,ema]", "hydra.run.dir=with").returncode == 0
     assert command("gptx.train", "hydra.run.dir=without").returncode == 0

@@ -62,6 +62,7 @@ def test_mup_is_refused_with_an_optimizer_that_has_other_rules(composed, optim):
         preflight.examine(composed(f"optim={optim}", "parametrization=mup"), world=1)
 
 
+@pytest.mark.slow
 def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus):
     words = ["parametrization=mup", "parametrization.base_width=8", "parametrization.base_head_size=4", "name=mup"]
     assert command("gptx.train", *words).returncode == 0
