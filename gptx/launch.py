@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import preflight, runs, sweep
+from gptx import check, preflight, runs, sweep
 from gptx.check import ConfigError
 
 
@@ -67,6 +67,7 @@ class Submission(Launcher):
             state = sweep.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)
             record = runs.read(self.sweep / name) or {}
             if "recipe" in record and not config.overwrite:
+                check.check(config, allow=config.allow_targets)  # which makes updates of lengths
                 resolved = OmegaConf.to_container(config, resolve=True)
                 refuse_other(self.sweep / name, record["recipe"], runs.recipe(resolved))  # type: ignore[arg-type]
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
@@ -134,7 +135,8 @@ class Local(Submission):
         stopped = False
         while waiting or running:
             try:
-                for place in [place for place in range(self.parallel) if place not in running and waiting]:
+                free = [place for place in range(self.parallel) if place not in running]
+                for place in free[: len(waiting)]:
                     name, job = waiting.popleft()
                     running[place] = name, self.start(place, job)
                     print(f"{'started':12} {self.sweep / name}  {running[place][1].paths.stdout}")

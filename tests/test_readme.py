@@ -63,6 +63,7 @@ def run(words: list[str], folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_runs_in_order(folder):
     lines = [line for line in commands() if line.startswith("python") and "schedule=parabola" not in line]
     lines.insert(0, "python -m gptx.train")  # what make train does
