@@ -60,7 +60,7 @@ class Submission(Launcher):
         """
         from gptx.train import refuse_other
 
-        found, noted, jobs = [], sweep.cells(self.sweep), sweep.queue()
+        found, noted, jobs = [], sweep.cells(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             name, config = str(composed.hydra.sweep.subdir), preflight.job_of(composed)
@@ -76,6 +76,13 @@ class Submission(Launcher):
             job = list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state()
             found.append((name, job))
         return found
+
+    def queue(self) -> dict[str, str]:
+        """The jobs that SLURM has. Raises ConfigError if it does not say: a cell could be submitted twice."""
+        try:
+            return sweep.queue()
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def cell(self, environment: dict[str, str]) -> Cell:
         """What submitit has to call with the arguments of a job."""

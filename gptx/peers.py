@@ -38,8 +38,12 @@ def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
     try:
         with peers.noticing():
             yield peers
-    finally:
+    except KeyboardInterrupt:  # the connection that closes tells the others
+        raise
+    except BaseException:
         peers.say({"finished": True})
+        raise
+    peers.say({"finished": True})
 
 
 class Peers:
@@ -65,9 +69,10 @@ class Peers:
         except PeerLost:
             raise
         except Exception as error:
+            if self.connections:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which comes as soon as one process has left
             news = NEWS if self.connections and isinstance(error, RuntimeError) else 0
             if self.lost.wait(news) and not isinstance(error, self.told):
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which comes as soon as it sees the same
                 self.tell()
                 raise PeerLost(self.line) from None
             self.say({"ended": " ".join(str(error).split()) or type(error).__name__})

@@ -100,7 +100,7 @@ def write(folder: Path, **values) -> None:
 
 def clear(folder: Path) -> None:
     """Remove the run in `folder`, but not the lock that its owner holds."""
-    for entry in folder.iterdir():
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
         if entry.name in (".lock", "train.log"):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -41,10 +41,15 @@ def cells(sweep: Path) -> dict[str, dict]:
 
 
 def queue() -> dict[str, str]:
-    """State of every job of SLURM that waits, runs or is being ended, by its id: 42, or 42_0 in an array."""
+    """State of every job of SLURM that waits, runs or is being ended, by its id: 42, or 42_0 in an array.
+
+    Raises ValueError if SLURM does not answer.
+    """
     if not shutil.which("squeue"):
         return {}
     asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
+    if asked.returncode:
+        raise ValueError(f"SLURM does not tell which jobs it has: {' '.join(asked.stderr.split())}")
     return dict(line.split() for line in asked.stdout.splitlines())
 
 

@@ -26,7 +26,7 @@ from gptx.log import Run
 from gptx.log.console import messages_to
 from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.rank import job as submitted_job
-from gptx.rank import rank
+from gptx.rank import rank, world_size
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM"  # of several signals the first of these counts
@@ -389,6 +389,8 @@ def job(cfg: DictConfig) -> float:
             log.error("%s", "".join(traceback.format_exception(error)))
         if submitted_job():
             raise  # to gptx.launch.Cell, which makes it the failure of the job
+        if world_size() > 1:
+            raise SystemExit(1) from None  # the processes do not fail together, and the next cell would miss one
         traceback.clear_frames(error.__traceback__)  # they hold the model
         return math.nan
     finally:

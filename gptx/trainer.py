@@ -145,7 +145,7 @@ class Trainer:
                 facts = self.suspects(max(0, self.cursor - since), self.cursor) | facts
             self.record(kind, **facts)
         if verdict == "stop":
-            self.checkpoints.drop_after(self.guard.onset - 1)
+            self.checkpoints.drop_after(self, self.guard.onset - 1)
             raise FloatingPointError(self.guard.diagnosis)
         return verdict
 
@@ -174,7 +174,7 @@ class Trainer:
             cursor + self.guard.rolled_back(self.step) * self.batch.tokens_at(self.step + 1) // self.data.context
         )
         text = f"from update {left} back to {self.step}, past sequences {offending[0]:,} to {self.cursor:,} of the data"
-        self.checkpoints.drop_after(self.step)
+        self.checkpoints.drop_after(self, self.step)
         self.checkpoints.save(self)
         facts = {"left": left, "cursor": self.cursor, "rate": self.guard.rate(self.step + 1)}
         self.record("rollback", text=text, **facts, **self.suspects(*offending))

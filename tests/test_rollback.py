@@ -118,8 +118,9 @@ def test_a_run_killed_after_a_rollback_does_not_repeat_the_trouble(build):
 
 
 def test_without_a_checkpoint_from_before_the_run_is_given_up(build):
-    trainer, _ = run(build, Alarm(at=2, onset=0))
-    with pytest.raises(FloatingPointError, match="there is no checkpoint from before update 0"):
+    trainer, _ = run(build, guard := Alarm(at=2, onset=1))
+    guard.lookback = 0  # nothing is saved at the start
+    with pytest.raises(FloatingPointError, match="there is no checkpoint from before update 1"):
         trainer.fit()
 
 
@@ -134,6 +135,44 @@ def test_the_losses_of_sequences_are_those_of_the_batch(build):
 def test_what_went_astray_is_removed_but_never_all_there_is(build):
     trainer = build("steps=6", "checkpoints.every=2", "checkpoints.keep=3")
     trainer.fit()
-    trainer.checkpoints.drop_after(3)
-    trainer.checkpoints.drop_after(1)
+    trainer.checkpoints.drop_after(trainer, 3)
+    trainer.checkpoints.drop_after(trainer, 1)
     assert [folder.name for folder in trainer.checkpoints.saved()] == ["step_00000002"]
+
+
+def test_a_save_by_a_signal_does_not_change_where_the_run_goes_back_to(build):
+    ends = {}
+    for stop in (None, 23):
+        trainer, seen = run(build, guard := Alarm(at=36, onset=27), "steps=40", "checkpoints.every=7", folder=f"{stop}")
+        guard.lookback = 10
+        if stop:
+            trainer.steps = stop  # its last save is off schedule, as a signal's is
+            trainer.fit()
+            trainer.steps = 40
+        trainer.fit()
+        ends[stop] = trainer.guard.rollbacks, seen.rows[-1]
+    assert ends[23] == ends[None]
+    assert ends[None][0] == [21]
+
+
+def test_a_branch_can_go_back_to_where_it_began(build):
+    origin = build("steps=4", folder="origin")
+    origin.fit()
+    trainer, _ = run(build, Alarm(at=6, onset=2), folder="branch")
+    trainer.load_state_dict(origin.state_dict() | {"guard": trainer.guard.state_dict()})
+    trainer.fit()
+    assert trainer.guard.rollbacks == [4]
+
+
+def test_what_a_kill_left_is_cleared_also_where_no_update_is_left(build):
+    trainer = build("steps=2")
+    trainer.fit()
+    left = [
+        trainer.checkpoints.folder / name for name in ("step_00000001.gone", "step_00000002.old", "step_00000009.part")
+    ]
+    for folder in left:
+        folder.mkdir()
+    again = build("steps=2")
+    assert again.checkpoints.restore(again)
+    again.fit()
+    assert not [folder for folder in left if folder.exists()]

@@ -118,7 +118,11 @@ class Soaked:
     def left_behind(self) -> list[Path]:
         """Half-written files, and whatever is in its temporary folder but PyTorch's cache and the empty folders of a
         killed wandb, which nobody else can know to be unused."""
-        half = [p for pattern in ("*.part", "*.new", "*.tmp", "*.incomplete") for p in self.cwd.rglob(pattern)]
+        half = [
+            p
+            for pattern in ("*.part", "*.new", "*.old", "*.gone", "*.tmp", "*.incomplete")
+            for p in self.cwd.rglob(pattern)
+        ]
         temporary = [p for p in (self.cwd / "tmp").rglob("*") if not p.is_dir() and not p.match("tmp*/port-*.txt")]
         return sorted({*half, *(p for p in temporary if "torchinductor" not in str(p))})
 

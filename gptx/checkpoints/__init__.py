@@ -45,8 +45,12 @@ class Checkpoints:
         self.folder, self.identity = run / "checkpoints", identity
 
     def begin(self, trainer) -> None:
-        """Save before the first update too where the guard may want to go back there."""
-        if trainer.step == 0 and trainer.guard.lookback:
+        """Clear away what a killed run left; save at the start too where the guard may want to go back there."""
+        self.wait()
+        if trainer.parallel.rank == 0 and self.saved():
+            files.tidy(self.folder)
+            self.prune(self.safe(trainer))
+        if trainer.guard.lookback and not trainer.parallel.gather(len(self.saved()))[0]:
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
@@ -83,10 +87,14 @@ class Checkpoints:
             return
         about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
         copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
-        safe = max(0, trainer.step - trainer.guard.lookback)
+        safe = self.safe(trainer)
         self.writing = Writing(partial(self.write, final, refusal, copy, parallel.rank, parallel.writers, about, safe))
         if wait:
             self.wait(strict=True)
+
+    def safe(self, trainer) -> int:
+        """The last update to save after that lies the guard's lookback behind: what was saved since then stays."""
+        return max(0, trainer.step - trainer.guard.lookback) // self.every * self.every
 
     def write(
         self, final: Path, refusal: OSError | None, part: dict, writer: int, writers: int, about: dict, safe: int
@@ -136,9 +144,11 @@ class Checkpoints:
         """Give up a save that waits for the part of a process which is gone."""
         files.abandon(self.folder, writers)
 
-    def drop_after(self, step: int) -> None:
+    def drop_after(self, trainer, step: int) -> None:
         """Remove what was saved after update `step`, the states of a run that went astray, unless all of it was."""
         self.wait()
+        if trainer.parallel.rank != 0:
+            return
         astray = [checkpoint for checkpoint in self.saved() if number(checkpoint) > step]
         for checkpoint in astray if len(astray) < len(self.saved()) else []:
             files.remove(checkpoint)
@@ -149,8 +159,9 @@ class Checkpoints:
         """Load the newest checkpoint that is whole into the trainer; False if there is none.
 
         With `before`, one saved on schedule and before that update: what a signal saved by the way does not count, so
-        that an interrupted run goes back to where an uninterrupted one would. Raises ValueError where checkpoints are
-        there and none is whole, or where the optimizer's state is missing.
+        that an interrupted run goes back to where an uninterrupted one would. Without such a one the oldest: of a run
+        that branched off, or changed `every`, it is from before all that can still be noticed. Raises ValueError
+        where checkpoints are there and none is whole, or where the optimizer's state is missing.
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
@@ -169,7 +180,9 @@ class Checkpoints:
     def newest(self, before: int | None = None) -> dict | None:
         """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
         self.wait()
-        there = [c for c in self.saved() if before is None or (number(c) < before and number(c) % self.every == 0)]
+        there = self.saved()
+        if before is not None:
+            there = [c for c in there if number(c) < before and number(c) % self.every == 0] or there[:1]
         return files.newest(there, log.warning)
 
 

@@ -72,8 +72,10 @@ def tidy(folder: Path) -> None:
     for old in folder.glob("step_*.old"):
         final = old.with_suffix("")
         remove(old) if final.exists() else old.rename(final)
-    for leftover in (*folder.glob("step_*.part"), *folder.glob("step_*.gone")):
+    for leftover in folder.glob("step_*.part"):
         shutil.rmtree(leftover)
+    for leftover in folder.glob("step_*.gone"):
+        shutil.rmtree(leftover, ignore_errors=True)  # one that is still read may stay on a disk of the network
 
 
 def remove(checkpoint: Path) -> None:
@@ -120,9 +122,9 @@ def await_parts(final: Path, writers: int) -> None:
 
 def abandon(folder: Path, writers: int) -> None:
     """Let a save below `folder` end that waits for parts which will not come, since processes are gone."""
-    for part in folder.glob("step_*.part"):
+    for part in folder.glob("step_*.part") if writers > 1 else ():
         if not all((part / f"{name}.sha256").exists() for name in names(writers)):
-            shutil.rmtree(part, ignore_errors=True)
+            remove(part)  # renamed first, or the writer could finish what is left of it
 
 
 def finish(final: Path) -> None:

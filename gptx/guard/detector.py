@@ -23,6 +23,10 @@ class Detector:
     """
 
     def __init__(self, *, window: int, trend: int, smooth: int, memory: int, history: int, floor: float):
+        if memory < max(window, trend, smooth):
+            raise ValueError(
+                f"guard.detector.memory={memory}: at least window, trend and smooth, which are parts of it"
+            )
         self.window, self.trend, self.smooth, self.memory = window, trend, smooth, memory
         self.history, self.floor = history, floor
         self.clear()

@@ -11,7 +11,7 @@ from gptx.lengths import Length
 
 STATE = (
     "events", "clock", "accepted", "suspect", "suspected", "norms", "overflown", "nonfinite", "calm",
-    "incident", "openings",
+    "incident", "openings", "onset", "diagnosis",
 )  # fmt: skip
 OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
 SOON = 5  # updates within which a second outlier is no coincidence

@@ -1,6 +1,6 @@
 """Where the numbers of a run go. A sink is called with (step, scalars) after every update, by rank 0 alone.
 
-What happens to a run beside its updates (a spike, a rollback, a save that failed) comes as `event(step, kind, facts)`,
+What happens to a run beside its updates (a spike, a diagnosis, a rollback) comes as `event(step, kind, facts)`,
 where `facts["text"]` says it in one line and the rest is plain values.
 
 The command calls `open(run)` before the first update and `close(outcome)` in a `finally`, where `outcome` is one of

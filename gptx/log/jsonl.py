@@ -1,6 +1,6 @@
 """`metrics.jsonl`, the true record of a run: one line an update, which every reader of the run folder can rely on.
 
-`events.jsonl` beside it has what happened otherwise: spikes, rollbacks, starts, saves that failed.
+`events.jsonl` beside it has what happened otherwise: spikes, diagnoses, rollbacks.
 """
 
 import contextlib
