@@ -20,6 +20,7 @@ def none(trainer) -> None:
 
 def loss_jump(trainer, *, batch: Length, factor: float) -> None:
     """The loss of one batch, and with it the gradient, is `factor` times as large."""
+    refuse_never(trainer, batch)
     real = trainer.objective
 
     def objective(network, tokens):
@@ -31,6 +32,7 @@ def loss_jump(trainer, *, batch: Length, factor: float) -> None:
 
 def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
     """One number in the gradient of the network's output is not a number, in `batches` batches; their loss is."""
+    refuse_never(trainer, batch, batches)
     real = trainer.objective
 
     def spoiled(gradient):
@@ -58,6 +60,7 @@ def drift(trainer, *, batch: Length, batches: Length, nats: float) -> None:
     A growing weight is given to the loss of the neighbour's labels, so that the gradient leads astray too, as much as
     it must for the rise that is due (all of it where the model tells the two apart by less).
     """
+    refuse_never(trainer, batch, batches)
     real = trainer.objective
 
     def objective(network, tokens):
@@ -73,12 +76,21 @@ def drift(trainer, *, batch: Length, batches: Length, nats: float) -> None:
 
 def lr_bug(trainer, *, batch: Length, batches: Length, factor: float) -> None:
     """The learning rate is `factor` times as high, for `batches` batches."""
+    refuse_never(trainer, batch, batches)
     real = trainer.schedule
 
     def schedule(step):
         return real(step) * (factor if batch <= drawn(trainer) < batch + batches else 1.0)
 
     trainer.schedule = schedule
+
+
+def refuse_never(trainer, batch: int, batches: int = 1) -> None:
+    """Raises ValueError for a fault that would not come."""
+    if not 1 <= batch <= trainer.steps:
+        raise ValueError(f"inject.batch={batch}: batches are counted from 1 to {trainer.steps} here")
+    if batches < 1:
+        raise ValueError(f"inject.batches={batches}: at least 1")
 
 
 def drawn(trainer) -> int:

@@ -78,11 +78,8 @@ class Submission(Launcher):
         return found
 
     def queue(self) -> dict[str, str]:
-        """The jobs that SLURM has. Raises ConfigError if it does not say: a cell could be submitted twice."""
-        try:
-            return sweep.queue()
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        """The jobs that are still to come or at work elsewhere."""
+        return {}
 
     def cell(self, environment: dict[str, str]) -> Cell:
         """What submitit has to call with the arguments of a job."""
@@ -98,6 +95,13 @@ class Slurm(Submission):
 
     def __init__(self, *, wait: bool, submitit_folder: str, max_num_timeout: int, **limits):
         self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
+
+    def queue(self) -> dict[str, str]:
+        """The jobs that SLURM has. Raises ConfigError if it does not say: a cell could be submitted twice."""
+        try:
+            return sweep.queue()
+        except ValueError as error:
+            raise ConfigError(f"{error}; hydra/launcher=submitit_local runs the sweep on this machine") from None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if not self.wait:

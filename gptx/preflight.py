@@ -25,6 +25,7 @@ class Preflight(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         try:
+            refuse_launcher(config)
             examine(job_of(config), world_size())
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
@@ -98,6 +99,15 @@ def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     about = {"command": shlex.join(["python", "-m", "gptx.train", *sys.argv[1:]]), "when": now()}
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])
+
+
+def refuse_launcher(config: DictConfig) -> None:
+    """Raise ConfigError for a launcher that a lone run would pass over."""
+    chosen = config.hydra.runtime.choices.get("hydra/launcher")
+    if chosen != "basic":
+        raise ConfigError(
+            f"hydra/launcher={chosen} needs --multirun, also for one run; without it a run is trained here"
+        )
 
 
 def jobs(config: DictConfig) -> list[list[str]]:

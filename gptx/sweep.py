@@ -80,7 +80,11 @@ def status(sweep: Path) -> int:
     folders = list(dict.fromkeys([*noted, *here]))
     if not folders:
         raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
-    jobs = queue()
+    try:
+        jobs = queue()
+    except ValueError as error:
+        jobs = {}
+        print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)
     found = {folder: standing(sweep / folder, noted.get(folder, {}).get("job", ""), jobs) for folder in folders}
     for folder, (state, words) in found.items():
         print(f"{state:12} {sweep / folder}  {words}".rstrip())
@@ -96,7 +100,7 @@ def main() -> None:
         print(PAGE)
         return
     if words[0] != "status" or len(words) != 2:
-        raise SystemExit(f"error: {' '.join(words)!r} is not: status runs/NAME")
+        raise SystemExit("error: it takes the folder of a sweep: python -m gptx.sweep status runs/NAME")
     try:
         unfinished = status(Path(words[1]))
     except (ValueError, OSError) as error:

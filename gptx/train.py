@@ -152,6 +152,10 @@ def restore(trainer) -> bool:
         return trainer.checkpoints.restore(trainer)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    except KeyError as missing:
+        where = show(trainer.checkpoints.folder)
+        raise ConfigError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
+                          "or export the weights") from None  # fmt: skip
 
 
 def branch(trainer, origin: Path, config: dict) -> str:
@@ -338,6 +342,8 @@ def stopping(trainer):
         name = signal.Signals(number).name
         trainer.stop(min(name, trainer.asked or name, key=URGENCY.index))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if name == "SIGINT" and rank() == 0:
+            os.write(2, b"\nSIGINT: this update is finished and saved; Ctrl-C again leaves at once\n")
 
     for number in before:
         signal.signal(number, ask)

@@ -140,7 +140,7 @@ class Trainer:
         overflow = self.scaler.is_enabled() and math.isfinite(loss) and not math.isfinite(grad_norm)
         verdict = self.guard(self.step + 1, loss, grad_norm, overflow=overflow)
         for kind, facts in self.guard.news():
-            if "onset" in facts and verdict != "rollback":  # which asks healthy weights
+            if "onset" in facts and kind != "recovered" and verdict != "rollback":  # which asks healthy weights
                 since = (self.step + 2 - facts["onset"]) * self.batch.tokens_at(self.step + 1) // self.data.context
                 facts = self.suspects(max(0, self.cursor - since), self.cursor) | facts
             self.record(kind, **facts)

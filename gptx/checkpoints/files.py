@@ -184,7 +184,7 @@ def newest(checkpoints: list[Path], warn: Callable[[str], None]) -> dict | None:
         try:
             return load(checkpoint)
         except ValueError as damage:
-            warn(f"{damage}; the checkpoint before it is used")
+            warn(f"{damage}; it is passed over")
     return None
 
 

@@ -23,6 +23,11 @@ class Detector:
     """
 
     def __init__(self, *, window: int, trend: int, smooth: int, memory: int, history: int, floor: float):
+        for key, count in {"window": window, "trend": trend, "smooth": smooth, "history": history}.items():
+            if count < 1:
+                raise ValueError(f"guard.detector.{key}={count}: at least 1 loss")
+        if not floor > 0:
+            raise ValueError(f"guard.detector.floor={floor}: nats, above 0")
         if memory < max(window, trend, smooth):
             raise ValueError(
                 f"guard.detector.memory={memory}: at least window, trend and smooth, which are parts of it"

@@ -10,7 +10,7 @@ from gptx.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, RE
 from gptx.lengths import Length
 
 STATE = (
-    "events", "clock", "accepted", "suspect", "suspected", "norms", "overflown", "nonfinite", "calm",
+    "events", "clock", "accepted", "suspect", "suspected", "norms", "overflown", "nonfinite", "calm", "dropped",
     "incident", "openings", "onset", "diagnosis",
 )  # fmt: skip
 OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
@@ -35,6 +35,11 @@ class Doctor(Guard):
                  drift: float, patience: Length, overflows: int):  # fmt: skip
         if not 0 < outlier <= certain:
             raise ValueError(f"guard.outlier={outlier} and guard.certain={certain}: above 0, and the second no smaller")
+        if not drift > 0:
+            raise ValueError(f"guard.drift={drift}: standard deviations, above 0")
+        for key, count in {"patience": patience, "overflows": overflows}.items():
+            if count < 1:
+                raise ValueError(f"guard.{key}={count}: at least 1 update")
         self.detector, self.treatment, self.drop_outliers = detector, treatment, drop_outliers
         self.outlier, self.certain, self.drift = outlier, certain, drift
         self.patience, self.overflows = patience, overflows
@@ -47,6 +52,7 @@ class Doctor(Guard):
         self.norms = 0  # outliers of the gradient norm alone
         self.overflown = self.nonfinite = self.calm = 0  # in a row
         self.incident: dict = {}
+        self.dropped = 0  # updates that did not reach the weights
         self.openings: list[int] = []  # when the latest incidents opened
 
     def __call__(self, step: int, loss: float, grad_norm: float, *, overflow: bool = False) -> str:
@@ -61,6 +67,7 @@ class Doctor(Guard):
             self.open(step, loss, grad_norm, reading)
         if unusual:
             dropped = self.drop_outliers or not finite
+            self.dropped += dropped
             self.suspect, self.suspected, self.calm = self.clock, step, 0
             self.nonfinite = 0 if finite else self.nonfinite + 1
             if dropped and not self.incident:
@@ -98,7 +105,8 @@ class Doctor(Guard):
             if not self.incident["told"]:
                 verdict = REPEATS if len(self.openings) >= REPEATED else RECOVERS
                 lasted += 1 - CALM
-                self.tell("recovered", f"back to usual after {lasted} updates", verdict, loss=loss, lasted=lasted)
+                text = f"back to usual after {lasted} updates; {self.dropped} in all were kept from the weights so far"
+                self.tell("recovered", text, verdict, loss=loss, lasted=lasted, dropped=self.dropped)
             self.incident = {}
         elif (lasted >= self.patience or self.nonfinite >= FROZEN) and not self.incident["told"]:
             what = "loss or gradient not finite" if self.nonfinite else f"loss {loss:.4g}, not back to usual"
@@ -130,7 +138,7 @@ class Doctor(Guard):
     def beside(self, loss: float, reading: Reading) -> str:
         """The loss and what would have been usual."""
         if reading is OUTSIDE:
-            return "the loss or the gradient is not finite"
+            return f"{'the gradient' if math.isfinite(loss) else 'the loss'} is not finite"
         return f"loss {loss:.4g} where {self.detector.level():.4g} is usual, z = {reading.z:.1f}"
 
     def tell(self, kind: str, text: str, verdict: Verdict | None = None, **facts) -> None:

@@ -59,6 +59,9 @@ class Rollback(Advice):
     def __post_init__(self):
         if not 0 < self.lowered <= 1:
             raise ValueError(f"guard.treatment.lowered={self.lowered}: a factor of the rate, above 0 and at most 1")
+        for key in ("rollbacks", "skip", "margin", "memory"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"guard.treatment.{key}={getattr(self, key)}: at least 0")
         if self.lookback < 1:
             raise ValueError(f"guard.treatment.lookback={self.lookback}: at least 1 update")
 

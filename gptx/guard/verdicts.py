@@ -13,8 +13,8 @@ class Verdict(NamedTuple):
 
 RECOVERS = Verdict(
     "single spike, recovers",
-    "a hard or rare batch",
-    "nothing: one bounded update does no lasting harm",
+    "a hard or rare batch, or one fault in computing it",
+    "nothing, as long as it stays alone",
 )
 STAYS = Verdict(
     "spike, does not recover",
@@ -28,8 +28,8 @@ DRIFTS = Verdict(
 )
 NAN_AT_ONCE = Verdict(
     "immediate NaN",
-    "an initialisation out of scale, or a number format that overflows",
-    "check the initialisation; compute in bf16 rather than fp16",
+    "a rate or an initialisation out of scale, or a number format that overflows",
+    "check the rate and the initialisation; compute in bf16 rather than fp16",
 )
 REPEATS = Verdict(
     "repeated spikes",

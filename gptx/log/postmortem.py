@@ -68,7 +68,8 @@ class Postmortem:
         if highest := [event["documents"][0] for event in self.events if event.get("documents")]:
             worst = max(highest, key=lambda document: document["above"])
             name, nats = cell(worst["name"]), worst["above"]
-            yield from ("", f"Highest in the offending batches: `{name}`, {nats:.2f} nats above the others.")
+            yield ""
+            yield f"Highest in the offending batches: `{name}`, {nats:.2f} nats above the others (one or two is usual)."
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
             yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
@@ -116,6 +117,8 @@ class Postmortem:
                 f"- went back from update {event['left']} to {event['step']} and on at sequence {event['cursor']:,} of "
                 f"the data, past {passed:,} sequences, at {event['rate']:.3g} times the rate"
             )
+        if dropped := max((event.get("dropped", 0) for event in self.events), default=0):
+            yield f"- kept {plural(dropped, 'update', 'updates')} from the weights"
         if not done:
             yield "- no rollback"
 

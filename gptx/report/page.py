@@ -223,8 +223,8 @@ def events(folder: Path) -> list[tuple[str, str]]:
     """What happened beside the updates, and the checkpoints that are left."""
     file = folder / "events.jsonl"
     happened = [
-        (f"update {row['step']:,}", ", ".join(f"{key} {value}" for key, value in row.items() if key != "step"))
-        for row in (jsonl.read(file) if file.exists() else [])
+        (f"update {row['step']:,}", f"{row['event']}: {row['text']}")
+        for row in (jsonl.lines(file) if file.exists() else [])
     ]
     kept = sorted(path.name for path in (folder / "checkpoints").glob("step_*[0-9]"))
     return [*happened, ("checkpoints", ", ".join(kept) or "none")]
