@@ -59,15 +59,19 @@ def measured(trainer: Any, sink: Any, rows: int) -> tuple[float, float, float]:
         updates.append(time.thread_time() - started)
 
     trainer.sinks = [timed]
-    while not handing or not sink.rows.empty():  # until W&B is ready
-        turn()
+
+    def sent() -> None:
+        while not sink.rows.empty():
+            time.sleep(0.01)
+
+    turn()
+    sent()  # W&B is ready
     updates.clear()
     handing.clear()
     before = processor_time()
     for _ in range(rows):
         turn()
-    while not sink.rows.empty():
-        time.sleep(0.01)
+    sent()
     return statistics.median(updates), statistics.median(handing), (processor_time() - before) / rows
 
 
