@@ -88,21 +88,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         if rank() == 0:
             runs.clear(folder)
         trainer.parallel.gather(None)
-    chosen = HydraConfig.get()
-    choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
-    overrides = [str(override) for override in chosen.overrides.task]
-    run = Run(
-        folder=folder,
-        name=folder.name,
-        group=cfg.name,
-        steps=trainer.steps,
-        start=trainer.step,
-        config=config,
-        choices=choices,
-        overrides=overrides,
-        git=runs.git(),
-        tags=runs.changes(overrides),
-    )
+    run = described(trainer, folder, cfg.name, config)
     outcome, handler, sinks = "failed", None, trainer.sinks if rank() == 0 else []
     try:
         if rank() == 0:
@@ -141,6 +127,25 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     for line in summary.end(trainer, show(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
         log.info("%s", line)
     return trainer.latest.get("validation/loss", math.nan)
+
+
+def described(trainer, folder: Path, group: str, config: dict) -> Run:
+    """What the sinks and the record may know about the run."""
+    chosen = HydraConfig.get()
+    choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
+    overrides = [str(override) for override in chosen.overrides.task]
+    return Run(
+        folder=folder,
+        name=folder.name,
+        group=group,
+        steps=trainer.steps,
+        start=trainer.step,
+        config=config,
+        choices=choices,
+        overrides=overrides,
+        git=runs.git(),
+        tags=runs.changes(overrides),
+    )
 
 
 def restore(trainer) -> bool:

@@ -205,8 +205,9 @@ def test_speed_is_short(number, text):
     assert thousands(number) == text
 
 
-def test_closing_what_was_never_opened_is_allowed():
+def test_closing_what_was_never_opened_is_allowed(capsys):
     Console(every=1).close("failed")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_call_costs_little(tmp_path, capsys):

@@ -126,5 +126,7 @@ def test_a_page_that_cannot_be_written_is_told_once(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("outcome", ["failed", "finished"])
-def test_a_sink_that_was_never_opened_closes(outcome):
+def test_a_sink_that_was_never_opened_closes_and_writes_nothing(outcome, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Postmortem().close(outcome)
+    assert not list(tmp_path.iterdir())
