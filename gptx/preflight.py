@@ -12,8 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, find, refusal
+from gptx.log import now
 from gptx.rank import rank, world_size
-from gptx.runs import key, now
+from gptx.runs import key
 from gptx.sweep import note
 
 WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")

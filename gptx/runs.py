@@ -17,7 +17,6 @@ import platform
 import re
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -137,10 +136,6 @@ def state(folder: Path) -> str:
             return "killed"
     except Timeout:
         return recorded
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def git() -> dict:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
-from gptx.log import Run
+from gptx.log import Run, now, shown
 from gptx.log.console import messages_to
 from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.rank import job as submitted_job
@@ -54,7 +54,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
             refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
             if record["state"] == "finished":
                 result = record["result"]
-                log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), show(folder))
+                log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), shown(folder))
                 return result.get("validation/loss", math.nan)
         return begin(cfg, config, folder, record)  # type: ignore[arg-type]
 
@@ -82,7 +82,9 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
-        raise ConfigError(f"{show(folder)}: the processes see different checkpoints there; it must be on a shared disk")
+        raise ConfigError(
+            f"{shown(folder)}: the processes see different checkpoints there; it must be on a shared disk"
+        )
     check.attach(trainer)
     if cfg.overwrite:  # only now, when nothing can refuse the new run any more
         if rank() == 0:
@@ -116,7 +118,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
             memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
-            runs.write(folder, state=outcome, ended=runs.now(), step=trainer.step, result=trainer.latest, memory=memory)
+            runs.write(folder, state=outcome, ended=now(), step=trainer.step, result=trainer.latest, memory=memory)
         trainer.checkpoints.wait()  # where the run failed, a save may still be under way
     if outcome != "finished":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
@@ -124,7 +126,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             put_back(handler)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
     seconds = time.perf_counter() - started
-    for line in summary.end(trainer, show(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
+    for line in summary.end(trainer, shown(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
         log.info("%s", line)
     return trainer.latest.get("validation/loss", math.nan)
 
@@ -158,7 +160,7 @@ def restore(trainer) -> bool:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     except KeyError as missing:
-        where = show(trainer.checkpoints.folder)
+        where = shown(trainer.checkpoints.folder)
         raise ConfigError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
                           "or export the weights") from None  # fmt: skip
 
@@ -193,7 +195,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
     scaler = state["scaler"] or trainer.scaler.state_dict()  # none was at work before a branch in fp16
     trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
     keys = ", ".join(line.split()[0] for line in told)
-    return f"branches off {show(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
+    return f"branches off {shown(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
 
 
 def take_weights(trainer, file: Path, config: dict) -> str:
@@ -211,7 +213,7 @@ def take_weights(trainer, file: Path, config: dict) -> str:
     if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
         raise ValueError(f"its {facts['vocab_size']:,} tokens are not those of this data's tokenizer")
     weights.read(file, trainer.model)
-    return f"starts from the weights of {show(file.resolve())} alone, at update 0 with a fresh optimizer"
+    return f"starts from the weights of {shown(file.resolve())} alone, at update 0 with a fresh optimizer"
 
 
 def record_start(trainer, run: Run) -> None:
@@ -224,7 +226,7 @@ def record_start(trainer, run: Run) -> None:
     runs.write(
         run.folder,
         state="running",
-        started=runs.now(),
+        started=now(),
         recipe=runs.recipe(run.config),
         data=trainer.data.identity,
         choices=run.choices,
@@ -254,7 +256,7 @@ def owned(folder: Path):
         lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"{show(folder)} is in use by another process; wait for it, or choose another name="
+            f"{shown(folder)} is in use by another process; wait for it, or choose another name="
         ) from None
     try:
         yield
@@ -270,7 +272,7 @@ def refuse_other(folder: Path, old: dict, new: dict) -> None:
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ConfigError(
-            f"{show(folder)} holds another run: {'; '.join(found[:3])}{more}; "
+            f"{shown(folder)} holds another run: {'; '.join(found[:3])}{more}; "
             "choose another name=, or overwrite=true to delete it"
         )
 
@@ -375,11 +377,6 @@ def spell(result: dict) -> str:
     return ", ".join(found) or "no validation"
 
 
-def show(folder: Path) -> Path:
-    """The folder as one would type it."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
 @hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
 def job(cfg: DictConfig) -> float:
     """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
@@ -395,7 +392,7 @@ def job(cfg: DictConfig) -> float:
             raise SystemExit(complaint(error)) from None
         if not preflight.cells and not submitted_job():
             raise
-        log.error("FAILED %s: %s", show(folder), preflight.one_line(error))
+        log.error("FAILED %s: %s", shown(folder), preflight.one_line(error))
         if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
         if submitted_job():

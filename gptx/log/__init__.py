@@ -8,6 +8,7 @@ The command calls `open(run)` before the first update and `close(outcome)` in a 
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -25,3 +26,14 @@ class Run:
     overrides: list[str]
     git: dict  # sha, dirty
     tags: list[str]
+
+
+def shown(folder: Path) -> Path:
+    """The folder as one would type it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

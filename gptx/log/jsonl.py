@@ -9,10 +9,9 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-from gptx.log import Run
+from gptx.log import Run, now
 
 messages = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Jsonl:
 
     def event(self, step: int, kind: str, facts: dict) -> None:
         """Append to `events.jsonl`."""
-        self.events.add({"step": step, "event": kind, "time": datetime.now(UTC).isoformat(timespec="seconds"), **facts})
+        self.events.add({"step": step, "event": kind, "time": now(), **facts})
 
     def close(self, outcome: str) -> None:
         """Close the files, if they were opened."""

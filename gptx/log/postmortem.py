@@ -3,10 +3,8 @@
 import logging
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
-from gptx.log import Run
+from gptx.log import Run, now, shown
 from gptx.log.jsonl import lines
 
 messages = logging.getLogger(__name__)
@@ -144,12 +142,3 @@ def cell(text: str) -> str:
 
 def plural(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
-
-
-def shown(folder: Path) -> Path:
-    """The folder as one would type it."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gptx.log import Run
+from gptx.log import Run, shown
 
 messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
@@ -196,20 +196,14 @@ def page_config(run: Run) -> dict:
     return {**run.config, **recipe, "overrides": run.overrides, "git": run.git}
 
 
-def shown(folder: Path) -> str:
-    """The folder as one would type it."""
-    here = Path.cwd()
-    return shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
-
-
 def sync(folder: Path) -> str:
     """The command that sends what was kept offline, with what wandb noted of the machine."""
-    return f"wandb sync {shown(folder)}/wandb/offline-run-*"
+    return f"wandb sync {shlex.quote(str(shown(folder)))}/wandb/offline-run-*"
 
 
 def upload(folder: Path) -> str:
     """The command that sends what the page lacks of the run's own record."""
-    return f"later: python -m gptx.upload run={shown(folder)}"
+    return f"later: python -m gptx.upload run={shlex.quote(str(shown(folder)))}"
 
 
 def unwritten(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from gptx import presets, runs
-from gptx.log import jsonl
+from gptx.log import jsonl, now
 from gptx.report import curves
 
 
@@ -73,7 +73,7 @@ def line(place: int, name: str, folder: Path, rows: list[dict]) -> tuple[float, 
 def whole(name: str, parts: Iterable[str], folder: Path) -> str:
     """The parts in a page with its style."""
     style = Path(__file__).with_name("page.css").read_text()
-    made = f"Made of <code>{escape(str(folder))}</code> by <code>python -m gptx.report</code>, {runs.now()[:10]}."
+    made = f"Made of <code>{escape(str(folder))}</code> by <code>python -m gptx.report</code>, {now()[:10]}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
