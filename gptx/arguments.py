@@ -1,4 +1,5 @@
-"""Small commands: a function's keyword-only signature is its command line, as key=value."""
+"""Small commands: a function's signature is its command line. Keyword-only parameters are key=value, or --key for a
+boolean that is to be true; the words before them fill the positional ones."""
 
 import inspect
 import os
@@ -16,7 +17,8 @@ def call(function: Callable, words: list[str] | None = None) -> None:
         print(page(function))
         return
     try:
-        function(**parse(function, words))
+        places, named = parse(function, words)
+        function(*places, **named)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ConfigError, ValueError, OSError) as error:
@@ -25,24 +27,40 @@ def call(function: Callable, words: list[str] | None = None) -> None:
         raise SystemExit(130) from None
 
 
-def parse(function: Callable, words: list[str]) -> dict:
-    """The arguments that `words` give. Raises ConfigError for an unknown key, a wrong type or a missing value."""
-    parameters, hints, given = inspect.signature(function).parameters, typing.get_type_hints(function), {}
+def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
+    """The positional and the named arguments that `words` give.
+
+    Raises ConfigError for an unknown key, a wrong type or a missing value.
+    """
+    parameters, hints = inspect.signature(function).parameters, typing.get_type_hints(function)
+    keys = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    places = [name for name in parameters if name not in keys]
+    several = any(parameters[name].kind is inspect.Parameter.VAR_POSITIONAL for name in places)
+    positional: list[str] = []
+    given: dict = {}
     for word in words:
         name, equals, text = word.partition("=")
+        if word.startswith("--") and hints.get(word[2:]) is bool and word[2:] in keys:
+            name, equals, text = word[2:], "=", "true"
+        elif name not in keys and (several or len(positional) < len(places)):  # folders may have an = in their names
+            positional.append(word)
+            continue
         if not equals:
-            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(parameters)}")
-        if name not in parameters:
-            raise ConfigError(f"{name}: no such key{nearest(name, parameters)}")
+            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
+        if name not in keys:
+            raise ConfigError(f"{name}: no such key{nearest(name, keys)}")
         hint = hints[name]
         if hint is bool:
             text = {"true": True, "false": False}.get(text, text)  # type: ignore[assignment]
         optional = type(None) in typing.get_args(hint)
         given[name] = None if optional and text in ("null", "none") else typed(text, hint, name)
-    for name, parameter in parameters.items():
+    for place, name in enumerate(places):
+        if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY and place >= len(positional):
+            raise ConfigError(f"{name.upper()}: a value is needed")
+    for name, parameter in keys.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             raise ConfigError(f"{name}: a value is needed; {name}=...")
-    return given
+    return positional, given
 
 
 def page(function: Callable) -> str:
@@ -50,6 +68,9 @@ def page(function: Callable) -> str:
     lines = [inspect.getdoc(function) or "", ""]
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            lines.append(f"  {name.upper():14} in its place")
+            continue
         kind = str(hints[name]) if typing.get_args(hints[name]) else hints[name].__name__
         default = "(needed)" if parameter.default is inspect.Parameter.empty else f"= {parameter.default}"
         lines.append(f"  {name:14} {kind:14} {default}")

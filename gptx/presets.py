@@ -20,6 +20,15 @@ def defaults() -> dict[str, str | list[str]]:
     return {group: option for group, option in chosen.items() if option is not None and group != "hydra"}
 
 
+def spelled(value) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, list):
+        return ", ".join(map(spelled, value))
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
 def values(choices: dict[str, str]) -> dict:
     """The config of those options, as plain values: what is missing is ???, what is derived is resolved."""
     paths.register()

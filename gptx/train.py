@@ -424,7 +424,9 @@ def note_failure(folder: Path, error: Exception) -> None:
         told = begun or not alone
     if rank() == 0 and told:
         folder.mkdir(parents=True, exist_ok=True)
-        runs.write(folder, state="failed", error=preflight.one_line(error))
+        runs.write(
+            folder, state="failed", error=preflight.one_line(error), diverged=isinstance(error, FloatingPointError)
+        )
 
 
 def table() -> int:

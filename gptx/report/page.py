@@ -10,6 +10,7 @@ import numpy
 
 from gptx import presets, runs
 from gptx.log import jsonl, now
+from gptx.presets import spelled
 from gptx.report import curves
 
 
@@ -192,15 +193,6 @@ def shown(name: str, given, usual) -> str:
     if given != usual:
         return f'<span class="changed">{escape(name)} {escape(spelled(given))} ({escape(spelled(usual))})</span>'
     return f"<span>{escape(name)} <b>{escape(spelled(given))}</b></span>"
-
-
-def spelled(value) -> str:
-    """A value as YAML has it."""
-    if isinstance(value, list):
-        return ", ".join(map(spelled, value))
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
 
 
 def environment(record: dict) -> list[tuple[str, str]]:

@@ -1,0 +1,105 @@
+"""Runs as their folders tell of them, whatever became of them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy
+
+from gptx import metrics, presets, runs, sweep
+from gptx.check import ConfigError
+from gptx.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: finished, under way, failed, or only meant by a sweep and not begun (then without record)."""
+
+    folder: Path
+    name: str  # below what all folders have in common
+    state: str
+    record: dict  # run.json
+    config: dict  # config.yaml, resolved, nested
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What it recorded; read when it is first asked for."""
+        return metrics.read(self.folder)
+
+    @property
+    def seed(self) -> int:
+        return self.config.get("seed", 0)
+
+    @property
+    def flops_per_token(self) -> float | None:
+        """6 N, N without embeddings: what the model needs for a token of training; None where N is not known."""
+        body = self.record.get("parameters", {}).get("non_embedding")
+        return 6.0 * body if body else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time spent in updates: tokens over tokens per second, summed; validation and saves are not in it."""
+        tokens, speed = self.metrics["train/tokens"][1], self.metrics["train/tokens_per_second"][1]
+        if not len(speed) or len(speed) != len(tokens):
+            return None
+        return float(
+            sum(made / rate for made, rate in zip(numpy.diff(tokens, prepend=0), speed, strict=True) if rate > 0)
+        )
+
+    def result(self, key: str) -> float | None:
+        """The last value of a metric; NaN where the run diverged, None where there is none or more is to come.
+
+        A run that a guard ended, as it does when the loss is no number any more, has diverged.
+        """
+        last = self.metrics.last(key)
+        if self.state == "failed" and (
+            self.record.get("diverged") or not math.isfinite(last if last is not None else 0.0)
+        ):
+            return math.nan
+        if self.state != "finished":
+            return None
+        return last
+
+
+def find(folders: list[Path]) -> list[Cell]:
+    """The runs in `folders`: each is one itself, or has them one or two levels below; with those that a sweep there
+    means and that did not begin. In the order of the sweeps, then by name. Raises ValueError where there is no run."""
+    found: dict[Path, None] = {}
+    for root in folders:
+        if not root.is_dir():
+            raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
+        here = below(root)
+        if not here:
+            raise ValueError(f"{root}: no run there; a run folder holds run.json and metrics.jsonl")
+        found |= dict.fromkeys(here)
+    common = folders[0] if len(folders) == 1 else Path(*shared([folder.resolve().parts for folder in found]))
+    return [cell(folder, common) for folder in found]
+
+
+def below(root: Path) -> list[Path]:
+    """The run folders at or below `root`."""
+    if (root / "run.json").exists():
+        return [root]
+    meant = [root / name for name in sweep.cells(root)]
+    there = [file.parent for pattern in ("*/run.json", "*/*/run.json") for file in sorted(root.glob(pattern))]
+    return list(dict.fromkeys([*meant, *there]))
+
+
+def cell(folder: Path, common: Path) -> Cell:
+    """The run in `folder`. One whose record cannot be read is `unreadable`."""
+    try:
+        record, state = runs.read(folder) or {}, runs.state(folder)
+    except ConfigError:
+        record, state = {}, "unreadable"
+    name = str(folder.resolve().relative_to(common.resolve()))
+    return Cell(folder, folder.name if name == "." else name, state, record, presets.load(folder / "config.yaml"))
+
+
+def shared(paths: list[tuple[str, ...]]) -> list[str]:
+    shared = []
+    for parts in zip(*(path[:-1] for path in paths), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return shared

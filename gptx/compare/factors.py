@@ -1,0 +1,89 @@
+"""What sets runs apart: the fewest ingredients and values that tell every arm from every other."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from gptx import presets, runs
+from gptx.compare.cells import Cell
+
+# What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
+ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "seed", "data.seed")
+
+
+def factors(cells: list[Cell]) -> dict[str, list[str]]:
+    """The keys in which the runs differ, with their levels in order: options of groups first, then what was typed, then
+    whatever else differs and those do not account for. Empty where all are alike but for their seeds."""
+    described = {id(cell): described_by(cell) for cell in cells if cell.config}
+    rows = list(described.values())
+    differing = [
+        key for key in dict.fromkeys(key for row in rows for key in row) if len({r.get(key) for r in rows}) > 1
+    ]
+    typed = {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
+    order = sorted(differing, key=lambda key: ("." in key or key not in presets.defaults(), key not in typed))
+    chosen: list[str] = []
+    for key in order:
+        if not accounted(key, chosen, rows):
+            chosen.append(key)
+    needed = list(chosen)
+    for key in chosen:  # an early one may follow from later ones
+        rest = [other for other in needed if other != key]
+        if key not in typed and accounted(key, rest, rows) and all(accounted(other, rest, rows) for other in differing):
+            needed = rest
+    return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
+
+
+def described_by(cell: Cell) -> dict[str, str]:
+    """Options and values of a run that may matter, as text."""
+    values = {key: spelled(value) for key, value in runs.flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
+    return {
+        key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if not runs.under(key, ASIDE)
+    }
+
+
+def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
+    """True if the values of `by` decide the value of `key` in these runs."""
+    seen: dict[tuple, str | None] = {}
+    return all(seen.setdefault(tuple(row.get(k) for k in by), row.get(key)) == row.get(key) for row in rows)
+
+
+def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
+    """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
+    may not be what made the difference."""
+    rows, told = [described_by(cell) for cell in cells if cell.config], []
+    names = tuple(found)
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = list(dict.fromkeys(row.get(key, "not set") for row in rows))
+        if len(values) > 1 and not runs.under(key, names) and key not in presets.defaults() and not derived(key):
+            told.append(f"{key} is {' or '.join(ordered(values))}")
+    return told
+
+
+@cache
+def derived_keys() -> frozenset[str]:
+    """The keys that presets take from others: ${steps}, or lengths such as 5 %."""
+    found = set()
+    for file in presets.CONF.glob("*/*.yaml"):
+        for name, text in re.findall(r"^(\w+):\s*(\S+)", file.read_text(), re.MULTILINE):
+            if "${" in text or re.fullmatch(r"[\d.]+(%|[kMB]?tok)", text):
+                found.add(f"{file.parent.name}.{name}")
+    return frozenset(found)
+
+
+def derived(key: str) -> bool:
+    """True if a preset takes the value of `key` from other keys."""
+    return key in derived_keys()
+
+
+def ordered(levels: Iterable[str]) -> list[str]:
+    """Numbers by size; anything else in the order in which it came."""
+    levels = list(levels)
+    try:
+        return sorted(levels, key=float)
+    except ValueError:
+        return levels
+
+
+def spelled(value) -> str:
+    """A value of a config as text."""
+    return f"{value:g}" if isinstance(value, float) else presets.spelled(value)

@@ -1,0 +1,109 @@
+"""The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and verdicts rest on."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from gptx.compare.cells import Cell
+from gptx.compare.factors import confounded, described_by, factors
+
+METRIC = "validation/loss"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: its level of each factor, and its numbers. None is not known; a `value` of NaN is a diverged run."""
+
+    levels: dict[str, str]
+    seed: int
+    state: str
+    value: float | None
+    seconds: float | None = None  # in updates
+    tokens_per_second: float | None = None  # the median of its updates
+    peak_bytes: int | None = None  # of memory, measured
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs to compare. `factors` are what sets them apart, each with its levels in order."""
+
+    metric: str
+    factors: dict[str, list[str]]
+    outcomes: list[Outcome]
+    missing: list[str] = field(default_factory=list)  # cells of a sweep that were not begun
+    confounded: list[str] = field(default_factory=list)  # what differs beside the factors
+    environment: dict = field(default_factory=dict)
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON, a line an outcome."""
+        facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
+        lines = ",\n  ".join(json.dumps(asdict(outcome)) for outcome in self.outcomes)
+        file.write_text(f'{json.dumps(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
+
+
+def load(file: Path) -> Comparison:
+    """The comparison that was saved. Raises ValueError if the file holds none."""
+    try:
+        facts = json.loads(file.read_text())
+        return Comparison(**facts | {"outcomes": [Outcome(**each) for each in facts["outcomes"]]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: no results of a comparison ({error})") from None
+
+
+def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:
+    """The comparison of some runs. Raises ValueError if none of them has the metric."""
+    begun = [cell for cell in cells if cell.config]
+    found = factors(begun)
+    outcomes = [outcome(cell, found, metric) for cell in begun]
+    if not any(each.value is not None for each in outcomes) and not any(len(cell.metrics[metric][1]) for cell in begun):
+        known = dict.fromkeys(key for cell in begun for key in cell.metrics.columns)
+        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
+    return Comparison(
+        metric=metric,
+        factors=found,
+        outcomes=outcomes,
+        missing=[cell.name for cell in cells if not cell.config],
+        confounded=confounded(begun, found),
+        environment=environment(begun),
+    )
+
+
+def outcome(cell: Cell, found: dict[str, list[str]], metric: str) -> Outcome:
+    """What became of one run."""
+    described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
+    measured = cell.record.get("memory", {}).get("measured")
+    return Outcome(
+        levels={name: described.get(name, "") for name in found},
+        seed=cell.seed,
+        state=cell.state,
+        value=cell.result(metric),
+        seconds=cell.seconds,
+        tokens_per_second=float(sorted(speeds)[len(speeds) // 2]) if len(speeds) else None,
+        peak_bytes=measured,
+    )
+
+
+def environment(cells: list[Cell]) -> dict:
+    """Where and with what the runs were made: what they have in common, and lists where they differ."""
+    records = [cell.record for cell in cells]
+    told = [
+        {
+            "date": record.get("ended", record.get("started", ""))[:10],
+            "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
+            "threads": record.get("hardware", {}).get("threads"),
+            "commit": record.get("git", {}).get("sha", "")[:12],
+            "uncommitted changes": record.get("git", {}).get("dirty", False),
+            "data": record.get("data", {}).get("digest", "")[:12],
+            **record.get("versions", {}),
+        }
+        for record in records
+    ]
+    keys = dict.fromkeys(key for each in told for key in each)
+    found = {key: list(dict.fromkeys(each.get(key) for each in told)) for key in keys}
+    return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+
+
+def diverged(outcome: Outcome) -> bool:
+    """True for a run whose metric is no finite number."""
+    return outcome.value is not None and not math.isfinite(outcome.value)

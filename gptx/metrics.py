@@ -1,0 +1,92 @@
+"""What a run recorded, a column a key: `metrics.jsonl` as arrays, with the branches that a rollback gave up."""
+
+import contextlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+from numpy import ndarray
+
+Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
+EMPTY = numpy.empty(0), numpy.empty(0)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers by key, the last text of each key that has text with its update, and branches that were given up."""
+
+    columns: Columns = field(default_factory=dict)
+    texts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    abandoned: tuple[Columns, ...] = ()
+    torn: int = 0  # lines that are no row: cut by a kill, or of something else
+
+    def __getitem__(self, key: str) -> tuple[ndarray, ndarray]:
+        """Updates and values of a key; empty where it was not recorded."""
+        return self.columns.get(key, EMPTY)
+
+    def last(self, key: str) -> float | None:
+        """The last value of a key, or None."""
+        values = self[key][1]
+        return float(values[-1]) if len(values) else None
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return int(max((steps[-1] for steps, _ in self.columns.values() if len(steps)), default=0))
+
+
+def read(folder: Path) -> Metrics:
+    """The metrics of the run in `folder`; none where it has no file yet.
+
+    Of a step done twice the later line counts. Where a rollback is why, the earlier ones are kept as `abandoned`.
+    """
+    rows: list[dict] = []
+    branches, torn = [], 0
+    left = {event["left"]: event["step"] for event in lines(folder / "events.jsonl")[0]
+            if event.get("event") == "rollback" and "left" in event}  # fmt: skip
+    found, torn = lines(folder / "metrics.jsonl")
+    for row in found:
+        step = row["step"]
+        if rows and step <= rows[-1]["step"]:
+            last, at = rows[-1]["step"], len(rows)
+            while at and rows[at - 1]["step"] >= step:
+                at -= 1
+            if left.get(last) == step - 1:
+                branches.append(columns(rows[max(0, at - 1) :])[0])  # with the update where it leaves the run
+            del rows[at:]
+        rows.append(row)
+    return Metrics(*columns(rows), tuple(branches), torn)
+
+
+def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
+    """Numbers by key, and the last text of each key that has text."""
+    steps, values = defaultdict(list), defaultdict(list)
+    texts = {}
+    for row in rows:
+        step = row["step"]
+        for key, value in row.items():
+            if type(value) is float or type(value) is int:
+                steps[key].append(step)
+                values[key].append(value)
+            elif type(value) is str:
+                texts[key] = step, value
+    del steps["step"]
+    return {key: (numpy.array(at, float), numpy.array(values[key], float)) for key, at in steps.items()}, texts
+
+
+def lines(file: Path) -> tuple[list[dict], int]:
+    """The rows of a file, in its order, and how many of its lines are none; nothing where it is not there."""
+    rows, torn = [], 0
+    with contextlib.suppress(FileNotFoundError), open(file, "rb") as opened:
+        for line in opened:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict) and type(row.get("step")) is int:
+                rows.append(row)
+            else:
+                torn += 1
+    return rows, torn
