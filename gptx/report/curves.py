@@ -9,6 +9,8 @@ from typing import Any
 import numpy
 from numpy import ndarray
 
+from gptx.metrics import Metrics
+
 POINTS = 1200  # of a curve that are drawn at most: the lowest and highest of each stretch, so that no spike is lost
 COLOURS = 8  # as many as can be told apart; more runs begin again with dashes
 
@@ -57,13 +59,6 @@ VARIABLES = {"#010101": "var(--ink)", "#020202": "var(--muted)", "#030303": "var
 }
 
 
-def series(rows: list[dict], key: str) -> tuple[ndarray, ndarray]:
-    """Updates and values of a key, where it was recorded."""
-    pairs = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
-    steps, values = zip(*pairs, strict=True) if pairs else ((), ())
-    return numpy.array(steps, dtype=float), numpy.array(values, dtype=float)
-
-
 def smoothed(values: ndarray, window: int) -> ndarray:
     """The mean of the last `window` values at each place, of as many as there are; what is not finite is left out."""
     finite = numpy.isfinite(values)
@@ -85,84 +80,84 @@ def thinned(steps: ndarray, values: ndarray) -> tuple[ndarray, ndarray]:
     return steps[index], values[index]
 
 
-def of_run(rows: list[dict], config: dict, smooth: int) -> list[Panel]:
+def of_run(metrics: Metrics, config: dict, smooth: int) -> list[Panel]:
     """The vital signs of one run: the five of the dashboard, then those of the observers that it had."""
-    steps, loss = series(rows, "train/loss")
+    steps, loss = metrics["train/loss"]
     mean = smoothed(loss, smooth)
     clip, lengths = (config.get("clip") or {}).get("max_norm"), [steps.min(initial=1), steps.max(initial=1)]
     limit = [Curve(f"clipped above {clip:g}", lengths, [clip, clip], "dashed", 1)] if clip else []
     with numpy.errstate(over="ignore"):
         perplexity = numpy.exp(mean)
-    norm = series(rows, "train/grad_norm")
+    norm = metrics["train/grad_norm"]
     return [
         Panel("Loss", "nats per token", (
             Curve("", steps, loss, "faint"), Curve("training", steps, mean),
-            Curve("validation", *series(rows, "validation/loss"), "dots", 1),
+            Curve("validation", *metrics["validation/loss"], "dots", 1),
         )),
         Panel("Perplexity", "equally likely tokens", (
             Curve("training", steps, perplexity),
-            Curve("validation", *series(rows, "validation/perplexity"), "dots", 1),
+            Curve("validation", *metrics["validation/perplexity"], "dots", 1),
         ), log=True),
         Panel("Gradient norm", "before clipping", (
             Curve("", *norm, "faint"), Curve("all gradients", norm[0], smoothed(norm[1], smooth)), *limit,
         ), log=True),
-        Panel("Learning rate", "of the first group", (Curve("", *series(rows, "train/lr")),)),
-        ratios(rows),
-        *extras(rows, smooth),
+        Panel("Learning rate", "of the first group", (Curve("", *metrics["train/lr"]),)),
+        ratios(metrics),
+        *extras(metrics, smooth),
     ]  # fmt: skip
 
 
-def ratios(rows: list[dict]) -> Panel:
+def ratios(metrics: Metrics) -> Panel:
     """Size of the update over size of the weights, per matrix, beside AdamW's equilibrium and the rule of 1e-3."""
-    names = families(rows, r"updates/(?!median$|equilibrium$).+")
-    curves = [Curve("" if i else "each matrix", *series(rows, key), "faint") for i, key in enumerate(names)]
-    steps = series(rows, "updates/median")[0] if not names else series(rows, names[0])[0]
-    if len(series(rows, "updates/median")[0]):
-        curves.append(Curve("median", *series(rows, "updates/median")))
-    if len(series(rows, "updates/equilibrium")[0]):
-        curves.append(Curve("AdamW's equilibrium", *series(rows, "updates/equilibrium"), "dashed", 1))
+    names = families(metrics, r"updates/(?!median$|equilibrium$).+")
+    curves = [Curve("" if i else "each matrix", *metrics[key], "faint") for i, key in enumerate(names)]
+    steps = metrics["updates/median"][0] if not names else metrics[names[0]][0]
+    if len(metrics["updates/median"][0]):
+        curves.append(Curve("median", *metrics["updates/median"]))
+    if len(metrics["updates/equilibrium"][0]):
+        curves.append(Curve("AdamW's equilibrium", *metrics["updates/equilibrium"], "dashed", 1))
     if curves:
         curves.append(Curve("rule of thumb 1e-3", [steps.min(), steps.max()], [1e-3, 1e-3], "dashed", 2))
     return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True,
                  hint="not recorded; train with observe=[validation,updates]")  # fmt: skip
 
 
-def extras(rows: list[dict], smooth: int) -> Iterator[Panel]:
+def extras(metrics: Metrics, smooth: int) -> Iterator[Panel]:
     """A panel for each further family of numbers that the run recorded."""
-    if families(rows, "clip/share"):
-        yield Panel("Clip pressure", "share of updates clipped", (Curve("", *series(rows, "clip/share")),))
-    if families(rows, "noise_scale/tokens"):
-        steps, tokens = series(rows, "noise_scale/tokens")
-        low, high = (series(rows, f"noise_scale/{end}") for end in ("low", "high"))
+    if families(metrics, "clip/share"):
+        yield Panel("Clip pressure", "share of updates clipped", (Curve("", *metrics["clip/share"]),))
+    if families(metrics, "noise_scale/tokens"):
+        steps, tokens = metrics["noise_scale/tokens"]
+        low, high = (metrics[f"noise_scale/{end}"] for end in ("low", "high"))
         band = [Curve("band", low[0], low[1], "band", upper=high[1])] if len(low[0]) == len(high[0]) > 0 else []
         yield Panel("Gradient noise scale", "tokens", (*band, Curve("estimate", steps, tokens)), log=True)
-    if blocks := families(rows, r"activations/.+/rms"):
+    if blocks := families(metrics, r"activations/.+/rms"):
         curves = tuple(
-            Curve(key.split("/")[1] if i in (0, len(blocks) - 1) else "", *series(rows, key),
+            Curve(key.split("/")[1] if i in (0, len(blocks) - 1) else "", *metrics[key],
                   alpha=0.3 + 0.7 * (i + 1) / len(blocks))
             for i, key in enumerate(blocks)
         )  # fmt: skip
         yield Panel("Activations", "root mean square, by block", curves, log=True)
-    if families(rows, "throughput/mfu"):
-        yield Panel("Model FLOPs utilisation", "of the peak", (Curve("", *series(rows, "throughput/mfu")),))
-    steps, speed = series(rows, "train/tokens_per_second")
+    if families(metrics, "throughput/mfu"):
+        yield Panel("Model FLOPs utilisation", "of the peak", (Curve("", *metrics["throughput/mfu"]),))
+    steps, speed = metrics["train/tokens_per_second"]
     yield Panel("Speed", "tokens per second", (
         Curve("", steps, speed, "faint"), Curve("", steps, smoothed(speed, smooth)),
     ))  # fmt: skip
 
 
-def of_runs(runs: dict[str, list[dict]], smooth: int) -> list[Panel]:
+def of_runs(runs: dict[str, Metrics], smooth: int) -> list[Panel]:
     """Loss, gradient norm and learning rate of several runs, on the same axes, one colour a run."""
     loss, norm, rate = [], [], []
-    for i, (name, rows) in enumerate(runs.items()):
-        steps, values = series(rows, "train/loss")
+    for i, (name, metrics) in enumerate(runs.items()):
+        steps, values = metrics["train/loss"]
         loss += [
             Curve("", steps, smoothed(values, smooth), colour=i, alpha=0.45),
-            Curve(name, *series(rows, "validation/loss"), "dots", i),
+            Curve(name, *metrics["validation/loss"], "dots", i),
         ]
-        steps, values = series(rows, "train/grad_norm")
+        steps, values = metrics["train/grad_norm"]
         norm.append(Curve("", steps, smoothed(values, smooth), colour=i))
-        rate.append(Curve("", *series(rows, "train/lr"), colour=i))
+        rate.append(Curve("", *metrics["train/lr"], colour=i))
     return [
         Panel("Loss", "nats per token: training, and dots of validation", tuple(loss)),
         Panel("Gradient norm", "before clipping", tuple(norm), log=True),
@@ -170,9 +165,9 @@ def of_runs(runs: dict[str, list[dict]], smooth: int) -> list[Panel]:
     ]
 
 
-def families(rows: list[dict], pattern: str) -> list[str]:
+def families(metrics: Metrics, pattern: str) -> list[str]:
     """The keys that were recorded and match, in the order of their first appearance."""
-    return [key for key in dict.fromkeys(key for row in rows for key in row) if re.fullmatch(pattern, key)]
+    return [key for key in metrics.columns if re.fullmatch(pattern, key)]
 
 
 def draw(axis, panel: Panel, theme: Theme) -> None:

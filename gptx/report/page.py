@@ -8,43 +8,45 @@ from pathlib import Path
 
 import numpy
 
-from gptx import presets, runs
-from gptx.log import jsonl, now
+from gptx import metrics, presets, runs
+from gptx.compare.cells import Cell
+from gptx.log import now
 from gptx.presets import spelled
 from gptx.report import curves
 
 
-def of_run(folder: Path, rows: list[dict], record: dict, config: dict, panels: list[curves.Panel], smooth: int) -> str:
+def of_run(cell: Cell, panels: list[curves.Panel], smooth: int) -> str:
     """The page of one run: the numbers first, then the signals, a sample, the recipe and the machine."""
     parts = [
-        heading(title(folder, config), runs.state(folder)),
-        f'<p class="note">{escape(sentence(rows, record, config))}</p>',
-        tiles(headline(rows, record, smooth)),
+        heading(title(cell), cell.state),
+        f'<p class="note">{escape(sentence(cell))}</p>',
+        tiles(headline(cell, smooth)),
         f"<h2>Vital signs</h2><p class='note'>Over the updates. Lines of training are means of the last {smooth}, "
         "pale ones the updates themselves.</p>",
         grid(panels),
-        *samples(rows),
+        *samples(cell),
         "<h2>Recipe</h2>",
-        recipe(record, config),
+        recipe(cell.record, cell.config),
         '<div class="columns">',
-        f"<div><h2>Environment</h2>{table(environment(record))}</div>",
-        f"<div><h2>Checkpoints and events</h2>{table(events(folder))}</div>",
+        f"<div><h2>Environment</h2>{table(environment(cell.record))}</div>",
+        f"<div><h2>Checkpoints and events</h2>{table(events(cell.folder))}</div>",
         "</div>",
     ]
-    return whole(title(folder, config), parts, folder)
+    return whole(title(cell), parts, cell.folder)
 
 
-def title(folder: Path, config: dict) -> str:
+def title(cell: Cell) -> str:
     """The run's name and folder."""
-    return f"{config.get('name', folder.resolve().parent.name)} / {folder.resolve().name}"
+    folder = cell.folder.resolve()
+    return f"{cell.config.get('name', folder.parent.name)} / {folder.name}"
 
 
-def of_runs(root: Path, found: dict[str, tuple[Path, list[dict]]], panels: list[curves.Panel]) -> str:
+def of_runs(root: Path, cells: list[Cell], panels: list[curves.Panel]) -> str:
     """The page of several runs: a table, the best first, and their curves."""
     columns = "run", "state", "validation loss", "best", "last training loss", "updates", "tokens/s"
     head = "".join(f'<th class="{"number" if i > 1 else ""}">{name}</th>' for i, name in enumerate(columns))
-    lines = [line(i, name, *run) for i, (name, run) in enumerate(found.items())]
-    name = f"{root.resolve().name}: {len(found)} runs"
+    lines = [line(i, cell) for i, cell in enumerate(cells)]
+    name = f"{root.resolve().name}: {len(cells)} runs"
     parts = [
         heading(name, ""),
         f'<div class="card first"><table><tr>{head}</tr>{"".join(text for _, text in sorted(lines))}</table></div>',
@@ -54,19 +56,20 @@ def of_runs(root: Path, found: dict[str, tuple[Path, list[dict]]], panels: list[
     return whole(name, parts, root)
 
 
-def line(place: int, name: str, folder: Path, rows: list[dict]) -> tuple[float, str]:
+def line(place: int, cell: Cell) -> tuple[float, str]:
     """The last validation loss of a run, to sort by, and its line of the table."""
-    losses = curves.series(rows, "validation/loss")[1]
-    speeds = curves.series(rows, "train/tokens_per_second")[1]
+    losses = cell.metrics["validation/loss"][1]
+    speeds = cell.metrics["train/tokens_per_second"][1]
+    training = cell.metrics.last("train/loss")
     numbers = (
         f"{losses[-1]:.4f}" if len(losses) else "",
         f"{losses.min():.4f}" if len(losses) else "",
-        f"{rows[-1]['train/loss']:.4f}" if "train/loss" in rows[-1] else "",
-        f"{rows[-1]['step']:,}",
+        "" if training is None else f"{training:.4f}",
+        f"{cell.metrics.steps:,}",
         curves.spell(float(numpy.median(speeds))) if len(speeds) else "",
     )
     dot = f'<span class="dot" style="background:var(--curve{place % curves.COLOURS})"></span>'
-    cells = f'<td class="wide">{dot}{escape(name)}</td><td>{escape(runs.state(folder))}</td>'
+    cells = f'<td class="wide">{dot}{escape(cell.name)}</td><td>{escape(cell.state)}</td>'
     cells += "".join(f'<td class="number">{text}</td>' for text in numbers)
     return losses[-1] if len(losses) and math.isfinite(losses[-1]) else math.inf, f"<tr>{cells}</tr>"
 
@@ -89,35 +92,36 @@ def heading(text: str, state: str) -> str:
     return f"<h1>{escape(text)}{pill}</h1>"
 
 
-def sentence(rows: list[dict], record: dict, config: dict) -> str:
+def sentence(cell: Cell) -> str:
     """What the run is, in a line."""
+    record, config = cell.record, cell.config
     choices, batch = record.get("choices", {}), record.get("batch", {})
     total = record.get("parameters", {}).get("total")
     return ", ".join(
         [
             f"{choices.get('model', 'a model')} of {curves.spell(float(total))} parameters" if total else "a model",
             f"on {record.get('data', {}).get('name', choices.get('data', '?'))}",
-            f"{rows[-1]['step']:,} of {config.get('steps', '?')} updates of {batch.get('tokens', 0):,} tokens",
+            f"{cell.metrics.steps:,} of {config.get('steps', '?')} updates of {batch.get('tokens', 0):,} tokens",
             f"seed {config.get('seed', '?')}",
         ]
     )
 
 
-def headline(rows: list[dict], record: dict, smooth: int) -> list[tuple[str, str]]:
+def headline(cell: Cell, smooth: int) -> list[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
-    found = []
-    validated = [row for row in rows if "validation/loss" in row]
-    if validated:
-        last, best = validated[-1], min(validated, key=lambda row: row["validation/loss"])
-        found.append((f"{last['validation/loss']:.4f}", "validation loss, nats a token"))
-        if best is not last:
-            found.append((f"{best['validation/loss']:.4f}", f"best, after update {best['step']:,}"))
-        found.append((f"{last['validation/perplexity']:.2f}", "validation perplexity"))
-        found.append((f"{last['validation/bits_per_byte']:.4f}", "bits per byte"))
-    loss, speed = (curves.series(rows, f"train/{name}")[1] for name in ("loss", "tokens_per_second"))
+    found, metrics, record = [], cell.metrics, cell.record
+    steps, losses = metrics["validation/loss"]
+    if len(losses):
+        found.append((f"{losses[-1]:.4f}", "validation loss, nats a token"))
+        if losses[-1] != losses.min():
+            found.append((f"{losses.min():.4f}", f"best, after update {int(steps[losses.argmin()]):,}"))
+    for key, name, digits in (("perplexity", "validation perplexity", 2), ("bits_per_byte", "bits per byte", 4)):
+        if (value := metrics.last(f"validation/{key}")) is not None:
+            found.append((f"{value:.{digits}f}", name))
+    loss, speed = metrics["train/loss"][1], metrics["train/tokens_per_second"][1]
     if len(loss):
         found.append((f"{curves.smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"))
-    if tokens := rows[-1].get("train/tokens"):
+    if tokens := metrics.last("train/tokens"):
         found.append((curves.spell(float(tokens)), f"tokens, {tokens / record['parameters']['total']:.1f} a parameter"
                       if record.get("parameters", {}).get("total") else "tokens"))  # fmt: skip
     if len(speed):
@@ -151,13 +155,12 @@ def grid(panels: list[curves.Panel]) -> str:
     return f'<div class="panels">{"".join(cells)}</div>'
 
 
-def samples(rows: list[dict]) -> list[str]:
+def samples(cell: Cell) -> list[str]:
     """The last text that was recorded under each key that has text."""
-    last = {key: (row["step"], value) for row in rows for key, value in row.items() if isinstance(value, str)}
     return [
         f'<h2>{escape(key)} <small class="note">after update {step:,}</small></h2>'
         f'<div class="card"><pre>{escape(text)}</pre></div>'
-        for key, (step, text) in last.items()
+        for key, (step, text) in cell.metrics.texts.items()
     ]
 
 
@@ -214,10 +217,7 @@ def environment(record: dict) -> list[tuple[str, str]]:
 def events(folder: Path) -> list[tuple[str, str]]:
     """What happened beside the updates, and the checkpoints that are left."""
     file = folder / "events.jsonl"
-    happened = [
-        (f"update {row['step']:,}", f"{row['event']}: {row['text']}")
-        for row in (jsonl.lines(file) if file.exists() else [])
-    ]
+    happened = [(f"update {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in metrics.lines(file)[0]]
     kept = sorted(path.name for path in (folder / "checkpoints").glob("step_*[0-9]"))
     return [*happened, ("checkpoints", ", ".join(kept) or "none")]
 
