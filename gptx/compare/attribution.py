@@ -1,8 +1,8 @@
 """Which of two things contributed more, where runs with both, either and neither are there: a 2 x 2 factorial."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
 from gptx.compare import statistics
 from gptx.compare.arms import Arm
@@ -11,7 +11,6 @@ from gptx.compare.statistics import Estimate
 from gptx.compare.words import named
 
 Corner = tuple[int, int]  # whether the first and the second of two things are there
-CORNERS: tuple[Corner, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,18 @@ class Effects:
 
     @property
     def turned(self) -> tuple[Estimate | None, Estimate | None]:
-        """What happens to the reference if the first, or the second, is turned from there to not there, or back."""
-        one, two = self.reference
+        """What happens to the reference if the first, or the second, is turned: taken away, or added."""
         base = self.corners[self.reference].values
-        return tuple(statistics.paired(self.corners[to].values, base) for to in ((1 - one, two), (one, 1 - two)))  # type: ignore[return-value]
+        return statistics.paired(self.across(0).values, base), statistics.paired(self.across(1).values, base)
+
+    def across(self, thing: int) -> Arm:
+        """The arm that differs from the reference in one of the two things."""
+        first, second = self.reference
+        return self.corners[(1 - first, second) if thing == 0 else (first, 1 - second)]
+
+    def anywhere(self) -> "Effects":
+        """The same without the context."""
+        return replace(self, context={})
 
     def contrast(self, weights: Mapping[Corner, float]) -> Estimate | None:
         return statistics.contrast({corner: arm.values for corner, arm in self.corners.items()}, weights)
@@ -50,47 +57,56 @@ class Effects:
 
 @dataclass(frozen=True)
 class Factorial:
-    """Two things, how their being turned is said, and what they do in each context."""
+    """Two things, how turning them is said ("without warmup"), and what they do in each context."""
 
     names: tuple[str, str]
-    turns: tuple[str, str]  # from the reference: "without warmup"
+    turns: tuple[str, str]
     effects: list[Effects]
 
 
 def factorial(comparison: Comparison, found: list[Arm], baseline: dict[str, str]) -> Factorial | None:
     """The 2 x 2 in a comparison: a factor whose levels are one of each combination of two traits, else the first two
-    factors of two levels each that are crossed. None where there is none."""
-    for factor, traits in comparison.traits.items():
-        corners = {level: tuple(int(there) for there in having.values()) for level, having in traits.items()}
-        if sorted(corners.values()) == sorted(CORNERS):
-            first, second = next(iter(traits.values()))
-            reference: Corner = corners[baseline[factor]]  # type: ignore[assignment]
-            turns = tuple(
-                f"with{'out' if there else ''} {name}" for name, there in zip((first, second), reference, strict=True)
-            )
-            places = {(factor, level): corner for level, corner in corners.items()}
-            effects = crossed(found, [factor], lambda arm: places[factor, arm.levels[factor]], reference)
-            return Factorial((first, second), turns, effects) if effects else None
-    two = [name for name, levels in comparison.factors.items() if len(levels) == 2]
-    for one, other in combinations(two, 2):
-        changed = {
-            name: next(level for level in comparison.factors[name] if level != baseline[name]) for name in (one, other)
-        }
-        effects = crossed(
-            found, [one, other], lambda arm: tuple(int(arm.levels[name] == changed[name]) for name in changed), (0, 0)
-        )
-        if effects:
-            turns = tuple(
-                f"with {named(name, level)} instead of {named(name, baseline[name])}" for name, level in changed.items()
-            )
-            return Factorial((named(one, changed[one]), named(other, changed[other])), turns, effects)
-    return None
+    factors of two levels each of which all four combinations are there. None where there is neither."""
+    of_traits = (traited(factor, traits, found, baseline) for factor, traits in comparison.traits.items())
+    two_levels = [name for name, levels in comparison.factors.items() if len(levels) == 2]
+    of_factors = (paired(pair, comparison, found, baseline) for pair in combinations(two_levels, 2))
+    return next((each for each in (*of_traits, *of_factors) if each), None)
 
 
-def crossed(found: list[Arm], factors: list[str], corner, reference: Corner) -> list[Effects]:
-    """The effects in each context that has all four corners."""
+def traited(
+    factor: str, traits: dict[str, dict[str, bool]], found: list[Arm], baseline: dict[str, str]
+) -> Factorial | None:
+    """The 2 x 2 of two traits of a factor's levels."""
+    first, second = next(iter(traits.values()))
+    corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+    if sorted(corners.values()) != sorted(product((0, 1), repeat=2)):
+        return None
+    reference = corners[baseline[factor],]
+    out = ["out" if there else "" for there in reference]
+    effects = crossed(found, (factor,), corners, reference)
+    turns = f"with{out[0]} {first}", f"with{out[1]} {second}"
+    return Factorial((first, second), turns, effects) if effects else None
+
+
+def paired(
+    pair: tuple[str, str], comparison: Comparison, found: list[Arm], baseline: dict[str, str]
+) -> Factorial | None:
+    """The 2 x 2 of two factors: what is there or not is the level that is not the baseline's."""
+    no, without = (baseline[name] for name in pair)
+    yes, having = (next(level for level in comparison.factors[name] if level != baseline[name]) for name in pair)
+    corners = {(no, without): (0, 0), (no, having): (0, 1), (yes, without): (1, 0), (yes, having): (1, 1)}
+    names = named(pair[0], yes), named(pair[1], having)
+    turns = f"with {names[0]} instead of {named(pair[0], no)}", f"with {names[1]} instead of {named(pair[1], without)}"
+    effects = crossed(found, pair, corners, (0, 0))
+    return Factorial(names, turns, effects) if effects else None
+
+
+def crossed(
+    found: list[Arm], factors: tuple[str, ...], corners: dict[tuple, Corner], reference: Corner
+) -> list[Effects]:
+    """The effects in each context that has an arm in all four corners."""
     contexts: dict[tuple, dict[Corner, Arm]] = {}
     for arm in found:
         context = tuple((name, level) for name, level in arm.levels.items() if name not in factors)
-        contexts.setdefault(context, {})[corner(arm)] = arm
-    return [Effects(dict(context), corners, reference) for context, corners in contexts.items() if len(corners) == 4]
+        contexts.setdefault(context, {})[corners[tuple(arm.levels[name] for name in factors)]] = arm
+    return [Effects(dict(context), there, reference) for context, there in contexts.items() if len(there) == 4]

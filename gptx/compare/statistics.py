@@ -33,6 +33,11 @@ class Estimate:
         """True if the interval does not hold zero: an effect is told from none."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    @property
+    def same(self) -> bool:
+        """True if no seed shows any difference."""
+        return self.low == self.high == 0
+
 
 def interval(samples: ndarray) -> tuple[ndarray, ndarray]:
     """Mean and half the width of its 95 % interval, over the last axis, of at least two samples."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from statistics import median
 
+from gptx.compare.answers import more
 from gptx.compare.arms import Arm, Round
 from gptx.compare.attribution import Factorial
 from gptx.compare.outcomes import Comparison, Outcome
@@ -24,71 +25,42 @@ class Table:
     names: int = 1
 
 
-def of_arms(found: list[Arm], rounds: list[Round], words: Words, factor: str) -> Table:
-    """Every arm with mean, spread and n, and its distance from the arm with the baseline's level of `factor`."""
-    factors = [name for name in found[0].levels if name != factor] + [factor]
-    distance = {id(arm): (r, level) for r in rounds for level, arm in r.arms.items()}
-    changes = {id(r): r.differences for r in rounds}
-    rows = []
-    for arm in [arm for r in rounds for arm in r.arms.values()]:
-        around, level = distance[id(arm)]
-        if level == around.baseline:
-            beside = "baseline"
-        elif (
-            around.baseline not in around.arms
-            or around.arms[around.baseline].diverged
-            or not around.arms[around.baseline].results
-        ):
-            beside = "no baseline"
-        else:
-            beside = words.change(changes[id(around)][level])
-        mean = (
-            f"diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
-            if arm.diverged
-            else words.number(arm.mean)
-        )
-        rows.append(
-            (
-                *(arm.levels[name] or "-" for name in factors),
-                mean,
-                words.number(arm.spread),
-                str(len(arm.results)),
-                states(arm.states),
-                beside,
-            )
-        )
-    made = [each for r in rounds for each in changes[id(r)].values()]
-    base = named(factor, rounds[0].baseline) if factor else ""
-    columns = (*map(label, factors), "mean", "sd", "n", "runs", f"beside {base} (95 % interval)")
-    note = f"{words.metric}{f', {words.unit}' if words.unit else ''}; n: seeds with a result. {pairing(len(factors) > 1)} {together(made)}".strip()
-    return Table("Arms", columns, rows, note, len(factors))
+def attribution(two: Factorial, words: Words) -> Table:
+    """Main effects and interaction in each context, and what contributed more there."""
+    rows, made = [], []
+    for effects in two.effects:
+        three = [*effects.main, effects.interaction]
+        made += three
+        n = max((each.n for each in three if each), default=0)
+        place = where(effects.context) or "here"
+        rows.append((place, *map(words.change, three), str(n), more(two, effects, words)))
+    (first, second), unit = two.names, f" ({words.unit})" if words.unit else ""
+    note = (
+        f"What {first} and {second} do to the {words.metric}{unit}, each averaged over the arms without and with the "
+        f"other, seed by seed, with 95 % intervals. Interaction: how much more either does beside the other than "
+        f"without it. What contributed more is judged by {first} alone beside {second} alone. {together(made)}"
+    )
+    columns = ("", first, second, "interaction", "n", "contributed more")
+    return Table(f"What {first} and {second} contribute", columns, rows, note.strip())
 
 
 def matrix(found: list[Arm], factor: str, other: str, context: dict[str, str], words: Words) -> Table:
     """Mean and spread by the levels of two factors, the best of each column marked."""
-    here = [arm for arm in found if context.items() <= arm.levels.items()]
-    place = {(arm.levels[factor], arm.levels[other]): arm for arm in here}
-    levels, columns = (list(dict.fromkeys(arm.levels[name] for arm in here)) for name in (factor, other))
-    best = {}
+    here = {(arm.levels[factor], arm.levels[other]): arm for arm in found if context.items() <= arm.levels.items()}
+    levels, columns = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
+    cells = {key: words.spread(arm) for key, arm in here.items()}
     for column in columns:
-        means = {row: place[row, column].mean for row in levels if (row, column) in place}
+        means = {row: here[row, column].mean for row in levels if (row, column) in here}
         ranked = sorted((words.better(mean), row) for row, mean in means.items() if mean is not None)
-        best[column] = ranked[0][1] if len(ranked) > 1 else None
-    rows = []
-    for row in levels:
-        cells = [words.spread(place[row, column]) if (row, column) in place else "" for column in columns]
-        rows.append(
-            (
-                row or "-",
-                *(f"**{cell}**" if best[column] == row else cell for cell, column in zip(cells, columns, strict=True)),
-            )
-        )
-    title = f"{words.metric} by {factor} and {other}" + (f", {where(context)}" if context else "")
+        if len(ranked) > 1:
+            cells[ranked[0][1], column] = f"**{cells[ranked[0][1], column]}**"
+    rows = [(row or "-", *(cells.get((row, column), "") for column in columns)) for row in levels]
+    unit = f", {words.unit}" if words.unit else ""
     return Table(
-        title,
+        f"{words.metric.capitalize()} by {factor} and {other}" + (f", {where(context)}" if context else ""),
         (factor, *(named(other, column) for column in columns)),
         rows,
-        f"mean ± sd over seeds{f', {words.unit}' if words.unit else ''}; bold: the best of its column",
+        f"Mean ± sd over seeds{unit}; bold: the {'highest' if words.rising else 'lowest'} mean of its column.",
     )
 
 
@@ -98,88 +70,77 @@ def best(chosen: Round, factor: str, others: list[str], words: Words) -> Table:
     for level in chosen.ranked(words.better):
         arm = chosen.arms[level]
         beside = "baseline" if level == chosen.baseline else words.change(changes.get(level))
-        rows.append(
-            (
-                named(factor, level),
-                *(arm.levels[name] for name in others),
-                words.spread(arm),
-                str(len(arm.results)),
-                beside,
-            )
-        )
-    note = f"Chosen on the seeds that are shown, which flatters: fresh seeds would come out a little {'lower' if words.rising else 'higher'}. {together(list(changes.values()))}"
-    columns = (
-        factor,
-        *(f"best {label(name)}" for name in others),
-        "mean ± sd",
-        "n",
-        f"beside {named(factor, chosen.baseline)} (95 % interval)",
-    )
+        there = (arm.levels[name] for name in others)
+        rows.append((named(factor, level), *there, words.spread(arm), str(len(arm.results)), beside))
+    note = f"Chosen on the seeds that are shown, which flatters every row. {together(list(changes.values()))}"
+    columns = (factor, *(f"best {label(name)}" for name in others), "mean ± sd", "n", heading(factor, chosen))
     return Table(f"Each {factor} at its best {joined(map(label, others))}", columns, rows, note.strip())
 
 
-def attribution(found: Factorial, more: list[str], words: Words) -> Table:
-    """Main effects and interaction in each context, and what contributed more there."""
-    rows, all_of_them = [], []
-    for effects, told in zip(found.effects, more, strict=True):
-        three = [*effects.main, effects.interaction]
-        all_of_them += three
-        seeds = max((each.n for each in three if each), default=0)
-        rows.append((where(effects.context) or "all", *map(words.change, three), str(seeds), told))
-    first, second = found.names
-    note = (f"What {first} and {second} each do to the {words.metric}{f' ({words.unit})' if words.unit else ''}, averaged over the arms without and with the "
-            f"other; interaction: how much more either does beside the other than without it. Seed by seed, with 95 % "
-            f"intervals; what contributed more is judged by the arm with {first} alone beside the arm with {second} alone. {together(all_of_them)}")  # fmt: skip
-    return Table(
-        f"What {first} and {second} contribute",
-        ("", first, second, "interaction", "n", "contributed more"),
-        rows,
-        note.strip(),
+def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
+    """Every arm with mean, spread and n, and its distance from the arm with the baseline's level of `factor`."""
+    factors = [*rounds[0].context, factor]
+    made: list[Estimate | None] = []
+    rows = []
+    for around in rounds:
+        changes, base = around.differences, around.arms.get(around.baseline)
+        made += changes.values()
+        for level, arm in around.arms.items():
+            mean = words.number(arm.mean)
+            if arm.diverged:
+                mean = f"diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
+            beside = words.change(changes.get(level))
+            if arm is base:
+                beside = "baseline"
+            elif not base or base.mean is None:
+                beside = "baseline diverged" if base and base.diverged else "no baseline"
+            names = (arm.levels[name] or "-" for name in factors)
+            rows.append((*names, mean, words.number(arm.spread), str(len(arm.results)), states(arm.states), beside))
+    level = " at the same level of the other factors" if len(factors) > 1 else ""
+    note = (
+        f"{words.metric.capitalize()}{f', {words.unit}' if words.unit else ''}; n: seeds with a result. Differences "
+        f"are means over pairs of the same seed{level}, intervals Student's t. {together(made)}"
     )
+    columns = (*map(label, factors), "mean", "sd", "n", "runs", heading(factor, rounds[0]))
+    return Table("Arms", columns, rows, note.strip(), len(factors))
 
 
 def cost(comparison: Comparison, found: list[Arm], factor: str) -> Table | None:
-    """Speed, time and memory, by arm, or by level of `factor` where there are many arms; medians over runs."""
-    by_arm = len(found) <= ROWS
+    """Speed, time and memory, by arm, or by level of `factor` where there are many arms; None where none is known."""
+    names = (list(comparison.factors) if len(found) <= ROWS else [factor]) if comparison.factors else []
     groups: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in comparison.outcomes:
-        key = tuple(outcome.levels.values()) if by_arm else (outcome.levels[factor],)
+        key = tuple(outcome.levels[name] or "-" for name in names) or ("all",)
         groups.setdefault(key, []).append(outcome)
     rows = []
     for key, outcomes in groups.items():
-        speed, time, peak = (
-            [getattr(o, name) for o in outcomes if getattr(o, name) is not None and o.state == "finished"]
-            for name in ("tokens_per_second", "seconds", "peak_bytes")
-        )
-        rows.append((*(level or "-" for level in key),
-                     f"{median(speed):,.0f}" if speed else "-", f"{median(time):,.1f}" if time else "-",
-                     f"{median(peak) / 1e6:,.0f}" if peak else "-"))  # fmt: skip
-    names = (list(comparison.factors) if by_arm else [factor]) if comparison.factors else []
-    if not any(cell != "-" for row in rows for cell in row[len(names) :]):
-        return None
-    columns = (*map(label, names), "tokens/s", "seconds in updates", "peak memory, MB")
-    return Table(
-        "Speed and memory",
-        columns,
-        rows,
-        "Medians over finished runs; they compare only where the runs had the machine alike.",
-        len(names),
-    )
+        speed = [o.tokens_per_second for o in outcomes if o.state == "finished" and o.tokens_per_second]
+        time = [o.seconds for o in outcomes if o.state == "finished" and o.seconds]
+        peak = [o.peak_bytes / 1e6 for o in outcomes if o.state == "finished" and o.peak_bytes]
+        if speed or time or peak:
+            rows.append((*key, middle(speed), middle(time, ".1f"), middle(peak)))
+    columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in updates", "peak memory, MB")
+    note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
+    return Table("Speed and memory", columns, rows, note, max(1, len(names))) if rows else None
+
+
+def middle(values: list[float], form: str = ".0f") -> str:
+    """The median as text; a dash of none."""
+    return f"{median(values):,{form}}" if values else "-"
+
+
+def heading(factor: str, around: Round) -> str:
+    return f"beside {named(factor, around.baseline)} (95 % interval)"
 
 
 def together(made: list[Estimate | None]) -> str:
-    """What is to be said of several comparisons in one table."""
+    """What is to be said of several intervals in one table."""
     judged = [each for each in made if each and each.low is not None]
     if len(judged) < 2:
         return ""
     told = sum(each.told for each in judged)
-    kept = f"; of the {told} that hold no zero, {holm(judged)} would pass as effects if all were judged together (Holm)"
-    return f"{len(judged)} intervals, each for itself{kept if told else ''}."
-
-
-def pairing(context: bool) -> str:
-    """How differences are taken."""
-    return f"Differences are means over pairs of the same seed{' at the same level of the other factors' if context else ''}, intervals Student's t."
+    kept = f"; {told} hold no zero, {holm(judged)} of them also if all are judged together (Holm)" if told else ""
+    return f"{len(judged)} intervals, each for itself{kept}."
 
 
 def states(found: tuple[str, ...]) -> str:

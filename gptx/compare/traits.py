@@ -25,7 +25,7 @@ def traits(cells: list[Cell], factors: dict[str, list[str]], levels: list[dict[s
 
 
 def shaped(config: dict) -> tuple[tuple[str, bool], ...] | None:
-    """Whether the schedule of a resolved config rises at first and falls at the end; None for one of another library."""
+    """Whether the schedule of a resolved config rises at first and falls at the end; None for any other."""
     node, steps = config.get("schedule") or {}, config.get("steps")
     module, _, name = str(node.get("_target_")).rpartition(".")
     function = getattr(schedule, name, None)

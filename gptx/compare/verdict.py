@@ -6,13 +6,14 @@ from itertools import product
 
 from gptx import presets
 from gptx.compare import tables
-from gptx.compare.answers import alone, beside, contributions, more, ranking, removal
-from gptx.compare.arms import Arm, Round, arms, at_best, is_group, numeric, primary, rounds
+from gptx.compare.answers import alone, beside, contributions, ranking, removal, several
+from gptx.compare.arms import Arm, arms, at_best, is_group, numeric, primary, rounds
 from gptx.compare.attribution import factorial
 from gptx.compare.doubts import doubts
 from gptx.compare.outcomes import Comparison
 from gptx.compare.tables import Table
-from gptx.compare.words import Words, capital, count, joined, named, where
+from gptx.compare.words import Words, sentence
+from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
 SENTENCES = 8  # the same of what is said of one level of the other factors each
@@ -38,7 +39,7 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     base = {name: usual(name, levels) for name, levels in comparison.factors.items()}
     base |= comparison.baseline | chosen(comparison.factors, baseline)
     found = arms(comparison)
-    words = Words(comparison, found)
+    words = words_for(comparison, found)
     warnings = list(doubts(comparison, found, words))
     if not any(arm.results for arm in found):
         return Verdict(base, f"No run has a {words.metric} to compare yet.", [], warnings, [])
@@ -46,46 +47,26 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         cost = tables.cost(comparison, found, "")
         return Verdict(base, alone(found[0], words), [], warnings, [cost] if cost else [])
     factor = primary(comparison.factors)
+    others = [name for name in base if name != factor]
     each = rounds(found, factor, base)
     two = factorial(comparison, found, base)
-    others = [name for name in base if name != factor]
-    tuned = all(not is_group(name) and numeric(comparison.factors[name]) for name in others) and bool(others)
+    tuned = bool(others) and all(not is_group(name) and numeric(comparison.factors[name]) for name in others)
     best = at_best(found, factor, base, words.better) if tuned else None
     if two:
-        headline = removal(two, words)
-        sentences = [contributions(two, effects, words) for effects in two.effects[:SENTENCES]]
+        headline, sentences = removal(two, words), [contributions(two, effects, words) for effects in two.effects]
+        told = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
     else:
-        headline = capital(ranking(best, factor, words)) + "." if best else several(each, factor, words)
-        sentences = [beside(around, factor, words) for around in each if len(around.ranked(words.better)) > 1
-                     and around.baseline in around.ranked(words.better)]  # fmt: skip
-        sentences = sentences if 1 < len(each) <= SENTENCES else []
-    if two and best:
-        sentences.append(f"With each {factor} at its best: {ranking(best, factor, words)}.")
-    shown: list[Table | None] = []
-    if two:
-        shown.append(tables.attribution(two, [more(two, effects, words) for effects in two.effects], words))
-    shown += matrices(comparison, found, factor, others, words)
-    shown.append(tables.best(best, factor, others, words) if best else None)
-    shown.append(tables.of_arms(found, each, words, factor))
-    shown.append(tables.cost(comparison, found, factor))
-    return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
-
-
-def several(each: list[Round], factor: str, words: Words) -> str:
-    """The answer where each level of the other factors is a question of its own."""
-    if len(each) <= 3:
-        told = (
-            ranking(around, factor, words, f"{where(around.context)}, " if around.context else "") for around in each
-        )
-        return " ".join(f"{capital(text)}." for text in told)
-    first: dict[str, list[Round]] = {}
-    for around in each:
-        for level in around.ranked(words.better)[:1]:
-            first.setdefault(level, []).append(around)
-    ranked = sorted(first, key=lambda level: -len(first[level]))
-    way = "highest" if words.rising else "lowest"
-    told = [f"{named(factor, level)} ends {way} in {len(first[level])}" for level in ranked]
-    return f"Of {len(each)} combinations of the other factors, {joined(told)}."
+        headline = sentence(ranking(best, factor, words)) if best else several(each, factor, words)
+        sentences, told = [beside(around, factor, words) for around in each if len(each) > 1], []
+    shown = [
+        tables.attribution(two, words) if two else None,
+        *matrices(comparison, found, factor, others, words),
+        tables.best(best, factor, others, words) if best else None,
+        tables.of_arms(each, factor, words),
+        tables.cost(comparison, found, factor),
+    ]
+    sentences = [*(sentences if len(sentences) <= SENTENCES else []), *told]
+    return Verdict(base, headline, list(filter(None, sentences)), warnings, [table for table in shown if table])
 
 
 def matrices(comparison: Comparison, found: list[Arm], factor: str, others: list[str], words: Words) -> Iterator[Table]:

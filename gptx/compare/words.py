@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.arms import Arm, is_group
@@ -16,42 +17,41 @@ UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_p
 RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is better
 
 
+@dataclass(frozen=True)
 class Words:
-    """The words for one comparison: its metric, its unit, and as many decimals as the spread of seeds deserves."""
+    """The metric of a comparison, its unit, whether more of it is better, and how many decimals its values get."""
 
-    def __init__(self, comparison: Comparison, found: Sequence[Arm]):
-        last, tokenizer = comparison.metric.split("/")[-1], comparison.environment.get("tokenizer")
-        token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
-        self.metric = comparison.metric.replace("/", " ").replace("_", " ")
-        self.unit = UNITS.get(last, "").format(token=token)
-        self.rising = bool(re.search(RISING, comparison.metric))
-        self.decimals = decimals(found)
+    metric: str
+    unit: str
+    rising: bool
+    decimals: int
 
     def better(self, value: float) -> float:
         """A number that is less for what is better."""
         return -value if self.rising else value
 
     def number(self, value: float | None, *, sign: str = "") -> str:
+        """A value or a difference; a dash for none."""
         if value is None:
             return "-"
         text = f"{value:{sign},.{self.decimals}f}"
-        return f"{0:.{self.decimals}f}" if float(text.replace(",", "")) == 0 else text
+        return text.lstrip("+-") if not re.search("[1-9]", text) else text
 
-    def amount(self, value: float) -> str:
+    def brief(self, value: float) -> str:
+        """A difference in two digits."""
+        places = 1 - math.floor(math.log10(abs(value))) if value else 0
+        return f"{value:,.{min(self.decimals, max(0, places))}f}"
+
+    def amount(self, text: str) -> str:
         """A number with its unit."""
-        return f"{self.number(value)} {self.unit}".strip()
+        return f"{text} {self.unit}".strip()
 
     def spread(self, arm: Arm) -> str:
         """Mean and standard deviation of an arm, or why it has none."""
         if arm.diverged:
             return f"diverged {arm.diverged} of {len(arm.results)}"
-        return (
-            f"{self.number(arm.mean)} ± {self.number(arm.spread)}" if arm.spread is not None else self.number(arm.mean)
-        )
-
-    def span(self, found: Estimate) -> str:
-        """The interval of an estimate."""
-        return f"{self.number(found.low, sign='+')} to {self.number(found.high, sign='+')}"
+        mean = self.number(arm.mean)
+        return mean if arm.spread is None else f"{mean} ± {self.number(arm.spread)}"
 
     def change(self, found: Estimate | None) -> str:
         """An estimate as a cell of a table."""
@@ -60,31 +60,50 @@ class Words:
         text = self.number(found.mean, sign="+")
         if found.low is None:
             return f"{text} (single seed)"
-        return f"{text} ({self.span(found)}{'' if found.told else ', cannot tell'})"
+        if found.same:
+            return f"{text} (the same)"
+        span = f"{self.number(found.low, sign='+')} to {self.number(found.high, sign='+')}"
+        return f"{text} ({span}{'' if found.told else ', cannot tell'})"
 
-    def difference(self, subject: str, found: Estimate | None, other: str) -> str:
-        """How far the subject is from another, in a clause, and how sure that is."""
+    def relation(self, found: Estimate | None, other: str) -> str:
+        """Where something is beside another, after "it is", and how sure that is."""
         if found is None:
-            return f"{subject} and {other} have no finished seed in common"
-        if found.low is None:
-            return f"{subject} ends {self.distance(found.mean)} {other} with the one seed that both have, which cannot say what is chance"
+            return f"without a finished seed in common with {other}"
+        away = f"{self.amount(self.number(abs(found.mean)))} {'above' if found.mean > 0 else 'below'} {other}"
+        if found.low is None or found.high is None:
+            return f"{away} in the one seed that both have, which cannot say what is chance"
+        if found.same:
+            return f"the same as {other} in each of {count(found.n, 'seed')}"
+        seeds = count(found.n, "seed")
         if not found.told:
-            same = "end alike" if found.low == found.high else "cannot be told apart"
-            return f"{subject} and {other} {same} with {count(found.n, 'seed')} ({self.number(found.mean, sign='+')}, 95 % interval {self.span(found)})"
-        return f"{subject} ends {self.distance(found.mean)} {other} (95 % interval {self.span(found)}, {count(found.n, 'seed')})"
+            low, high = (self.number(end, sign="+") for end in (found.low, found.high))
+            mean = self.number(found.mean, sign="+")
+            return f"not to be told from {other} ({mean}, 95 % interval {low} to {high}, {seeds})"
+        near, far = (self.number(end) for end in sorted((abs(found.low), abs(found.high))))
+        return f"{away} (95 % interval {near} to {far}, {seeds})"
 
-    def distance(self, difference: float) -> str:
-        return f"{self.amount(abs(difference))} {'above' if difference > 0 else 'below'}"
+
+def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
+    """The words for a comparison, with as many decimals as the spread of its arms deserves."""
+    tokenizer = comparison.environment.get("tokenizer")
+    token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
+    return Words(
+        comparison.metric.replace("/", " ").replace("_", " "),
+        UNITS.get(comparison.metric.split("/")[-1], "").format(token=token),
+        bool(re.search(RISING, comparison.metric)),
+        decimals(found),
+    )
 
 
 def decimals(found: Sequence[Arm]) -> int:
-    """Decimals for means: two digits of the usual spread over seeds; without one, five digits of the values."""
+    """Decimals for means: two digits of the usual spread over seeds, at most five digits; without a spread, five."""
     spreads = [arm.spread for arm in found if arm.spread]
     values = [abs(value) for arm in found for value in arm.results if value and math.isfinite(value)]
     if not values:
         return 4
-    size = median(spreads) / 10 if spreads else median(values) / 1e4
-    return max(0, min(4 if median(values) > 0.1 else 9, -math.floor(math.log10(size))))
+    smallest = median(values) / 10**4
+    digit = max(smallest, median(spreads) / 10) if spreads else smallest
+    return max(0, -math.floor(math.log10(digit)))
 
 
 def named(factor: str, level: str) -> str:
@@ -102,14 +121,22 @@ def label(factor: str) -> str:
 def where(levels: dict[str, str]) -> str:
     """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none."""
     return " and ".join(
-        f"with {factor} {level}" if is_group(factor) else f"at {named(factor, level)}"
-        for factor, level in levels.items()
+        f"with {name} {level}" if is_group(name) else f"at {named(name, level)}" for name, level in levels.items()
     )
 
 
-def joined(words: Iterable[str], last: str = "and") -> str:
+def places(contexts: list[dict[str, str]]) -> str:
+    """Several places: at peak rate 0.003 and 0.01; empty of none."""
+    contexts = [context for context in contexts if context]
+    if not contexts or any(len(context) > 1 for context in contexts):
+        return joined(map(where, contexts))
+    first, *rest = contexts
+    return joined([where(first), *(level for context in rest for level in context.values())])
+
+
+def joined(phrases: Iterable[str], last: str = "and") -> str:
     """a, b and c."""
-    *first, end = list(words) or [""]
+    *first, end = list(phrases) or [""]
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
@@ -118,5 +145,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def sentence(*phrases: str) -> str:
+    """Phrases that are not empty, with a capital and a full stop."""
+    text = " ".join(filter(None, phrases))
+    return f"{text[:1].upper()}{text[1:]}."
