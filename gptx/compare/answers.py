@@ -2,10 +2,13 @@
 
 from gptx.compare.arms import Arm, Round
 from gptx.compare.attribution import Effects, Factorial
-from gptx.compare.words import Words, count, joined, named, places, sentence, where
+from gptx.compare.statistics import Estimate
+from gptx.compare.words import NAMES, Words, count, joined, named, places, sentence, where
 
-CANNOT = "cannot tell"
-SEVERAL = 4  # more places than this are told of as a range
+CANNOT, SINGLE = "cannot tell", "single seed"  # what is said of which contributed more
+CLAUSES = {CANNOT: "which contributed more cannot be told", SINGLE: "which contributed more a single seed cannot tell"}
+SEVERAL = 4  # more places than this are told of as a range, or counted
+Change = tuple[dict[str, str], Estimate | None, Arm, Arm]  # context, difference, the arm and the one beside it
 
 
 def alone(arm: Arm, words: Words) -> str:
@@ -20,7 +23,7 @@ def alone(arm: Arm, words: Words) -> str:
 
 def ranking(around: Round, factor: str, words: Words) -> str:
     """Which level of `factor` ends best, and how far from the baseline: a clause."""
-    ranked, base = around.ranked(words.better), around.baseline
+    ranked, base, differences = around.ranked(words.better), around.baseline, around.differences
     lost = [f"{named(factor, level)} diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
             for level, arm in around.arms.items() if arm.diverged]  # fmt: skip
     tail = f"; {joined(lost)}" if lost else ""
@@ -29,12 +32,9 @@ def ranking(around: Round, factor: str, words: Words) -> str:
 
     def name(level: str) -> str:
         """A level, and where it stands if arms differ in that too."""
-        else_ = {
-            name: value
-            for name, value in around.arms[level].levels.items()
-            if name not in around.context | {factor: ""}
-        }
-        return " ".join(filter(None, [named(factor, level), where(else_)]))
+        aside = {factor, *around.context}
+        apart = {name: value for name, value in around.arms[level].levels.items() if name not in aside}
+        return " ".join(filter(None, [named(factor, level), where(apart)]))
 
     first = ranked[0]
     value = words.amount(words.number(around.arms[first].mean))
@@ -42,30 +42,33 @@ def ranking(around: Round, factor: str, words: Words) -> str:
         return f"only {name(first)} has a {words.metric}: {value}{tail}"
     if len(ranked) == 2 and base in ranked:
         other = next(level for level in ranked if level != base)
-        return f"in {words.metric}, {name(other)} is {words.relation(around.differences[other], name(base))}{tail}"
-    lead = f"{name(first)} ends with the {'highest' if words.rising else 'lowest'} {words.metric}, {value}"
+        return f"in {words.metric}, {name(other)} is {words.relation(differences[other], name(base))}{tail}"
+    judged = {level: each for level, each in differences.items() if each and each.low is not None}
+    if base in ranked and judged and len(judged) == len(ranked) - 1 and not any(each.told for each in judged.values()):
+        far = max(judged, key=lambda level: abs(judged[level].mean))
+        whole = words.amount(words.number(around.arms[base].mean))
+        return (f"no {NAMES.get(factor, factor)} can be told from {name(base)} in {words.metric} ({whole}): "
+                f"the farthest, {name(far)}, is at {words.change(judged[far])}{tail}")  # fmt: skip
+    lead = f"the {words.best} {words.metric} is that of {name(first)}, {value}"
     if base not in ranked:
         return f"{lead}; the baseline, {named(factor, base)}, has no mean{tail}"
     if first == base:
-        return f"{lead}; the next, {name(ranked[1])}, is {words.relation(around.differences[ranked[1]], 'it')}{tail}"
-    return f"{lead}; it is {words.relation(around.differences[first], name(base))}{tail}"
+        return f"{lead}; the next, {name(ranked[1])}, is {words.relation(differences[ranked[1]], 'it')}{tail}"
+    return f"{lead}; it is {words.relation(differences[first], name(base))}{tail}"
 
 
 def several(rounds: list[Round], factor: str, words: Words) -> str:
     """The answer where each level of the other factors is a question of its own."""
-    if len(rounds) <= 3:
-        phrases = [
-            f"{where(around.context)}{', ' if around.context else ''}{ranking(around, factor, words)}"
-            for around in rounds
-        ]
+    if len(rounds) <= SEVERAL:
+        phrases = (f"{where(each.context)}, {ranking(each, factor, words)}" for each in rounds)
         return " ".join(map(sentence, phrases))
     first: dict[str, list[dict[str, str]]] = {}
     for around in rounds:
         for level in around.ranked(words.better)[:1]:
             first.setdefault(level, []).append(around.context)
     told = [f"{named(factor, level)} in {len(first[level])}" for level in sorted(first, key=lambda k: -len(first[k]))]
-    way = "highest" if words.rising else "lowest"
-    return f"Of {len(rounds)} combinations of the other factors, the {way} {words.metric} is that of {joined(told)}."
+    who = f"the {words.best} {words.metric} is that of {joined(told)}"
+    return f"Of {len(rounds)} combinations of the other factors, {who}."
 
 
 def beside(around: Round, factor: str, words: Words) -> str:
@@ -78,68 +81,61 @@ def beside(around: Round, factor: str, words: Words) -> str:
     return sentence(f"{place}{', ' if place else ''}{base}: {joined(told)}")
 
 
-def removal(two: Factorial, words: Words) -> str:
-    """What happens if the first of two things is turned, in each context, and which contributed more where."""
-    away: list[tuple[float, dict[str, str]]] = []
-    alike, lost, single = [], [], False
-    for effects in two.effects:
-        turned = effects.turned[0]
-        if effects.across(0).diverged and not effects.corners[effects.reference].diverged:
-            lost.append(effects.context)
-        elif turned and (turned.told or turned.low is None):
-            away.append((turned.mean, effects.context))
-            single |= turned.low is None
-        elif turned:
-            alike.append(effects.context)
-    above, below = [pair for pair in away if pair[0] > 0], [pair for pair in away if pair[0] <= 0]
-    extents = [extent(those, way, words) for those, way in ((above, "higher"), (below, "lower")) if those]
-    told = [f"ends {joined(extents)}"] if extents else []
-    told += [f"diverges {places(lost)}".strip()] if lost else []
-    told += [f"cannot be told from what it is else {places(alike)}".strip()] if alike else []
-    what = f"{two.turns[0]} the {words.metric} {joined(told)}" if told else f"what {two.names[0]} does cannot be told"
-    return sentence(
-        f"{what}; {shares(two, two.effects, words)}", "(single seed: what is chance cannot be said)" if single else ""
-    )
+def turned(turn: str, changes: list[Change], words: Words) -> str:
+    """What happens to the metric in each context if one thing is turned, as by "without warmup"."""
+    lost = [context for context, _, arm, base in changes if arm.diverged and not base.diverged]
+    known = [(context, change) for context, change, _, _ in changes if change]
+    alike = [context for context, change in known if not (change.told or change.low is None)]
+    away = [(change.mean, context) for context, change in known if change.told or change.low is None]
+    told: list[str] = []
+    said = 0
+    for way, those in (("higher", [p for p in away if p[0] > 0]), ("lower", [p for p in away if p[0] <= 0])):
+        if those:
+            told.append(f"{'' if told else 'ends '}{extent(those, way, words, again=said > 0)}")
+            said += 1
+    if lost:
+        told.append(f"diverges {places(lost, again=said > 0)}".strip())
+        said += 1
+    text = f"{turn} the {words.metric} {joined(told)}" if told else ""
+    if alike:
+        seeds = joined(dict.fromkeys(str(change.n) for _, change in known if not change.told), "or")
+        here = places(alike, again=said > 0)
+        text += f"{'; ' if text else f'{turn}, '}{seeds} seeds tell no difference {here}".rstrip()
+    single = " (single seed: what of it is chance cannot be said)" if any(c.low is None for _, c in known) else ""
+    return sentence(f"{text or f'{turn}: no two runs of the same seed to compare'}{single}")
 
 
-def extent(those: list[tuple[float, dict[str, str]]], way: str, words: Words) -> str:
-    """0.63 nats per character higher at peak rate 0.01 and 0.39 at peak rate 0.003."""
+def extent(those: list[tuple[float, dict[str, str]]], way: str, words: Words, *, again: bool) -> str:
+    """0.63 nats per character higher at peak rate 0.01 and 0.39 at 0.003."""
     those = sorted(those, key=lambda pair: -abs(pair[0]))
-    sizes = [words.brief(abs(by)) for by, _ in those]
+    sizes, contexts = [words.brief(abs(by)) for by, _ in those], [context for _, context in those]
     if len(those) > SEVERAL:
-        return f"{sizes[-1]} to {words.amount(sizes[0])} {way} {places([context for _, context in those])}"
-    first, *rest = (f"{size}|{where(context)}" for size, (_, context) in zip(sizes, those, strict=True))
-    phrases = [
-        first.replace("|", f" {words.unit} {way} " if words.unit else f" {way} "),
-        *(each.replace("|", " ") for each in rest),
-    ]
-    return joined(phrase.strip() for phrase in phrases)
+        return f"{sizes[-1]} to {words.amount(sizes[0])} {way} {places(contexts, again=again)}"
+    first = f"{words.amount(sizes[0])} {way} {where(contexts[0], again=again)}".strip()
+    return joined([first, *(f"{size} {where(c, again=True)}" for size, c in zip(sizes[1:], contexts[1:], strict=True))])
 
 
-def shares(two: Factorial, effects: list[Effects], words: Words) -> str:
-    """warmup contributed more than cool-down at peak rate 0.01, cool-down more than warmup at peak rate 0.0003."""
+def shares(two: Factorial, words: Words) -> str:
+    """Of warmup and cool-down, warmup contributed more at peak rate 0.01, and cool-down at 0.0003."""
     contexts: dict[str, list[dict[str, str]]] = {}
-    for each in effects:
+    for each in two.effects:
         contexts.setdefault(more(two, each, words), []).append(each.context)
-    told = []
-    for word, where_ in contexts.items():
-        if word in two.names:
-            word = f"{word} contributed more than {two.names[1 - two.names.index(word)]}"
-        elif word == CANNOT:
-            word = f"which of {joined(two.names)} contributed more cannot be told"
-        told.append(f"{word} {places(where_)}".strip())
-    return joined(told)
+    told: list[str] = []
+    for word, there in contexts.items():
+        verb = " contributed more" if word in two.names and not any("more" in phrase for phrase in told) else ""
+        told.append(f"{CLAUSES.get(word, word)}{verb} {places(there, again=bool(told))}".strip())
+    return sentence(f"of {joined(two.names)}, {joined(told)}")
 
 
 def more(two: Factorial, effects: Effects, words: Words) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
     lead = effects.first_over_second
-    if any(arm.diverged for arm in effects.corners.values()):
-        return "an arm diverged"
     if lead is None:
-        return "no seed has all four arms"
+        lost = [joined(arm.levels[name] for name in arm.levels if name not in effects.context)
+                for arm in effects.corners.values() if arm.diverged]  # fmt: skip
+        return f"{joined(lost)} diverged" if lost else "no common seed"
     if lead.low is None:
-        return "single seed"
+        return SINGLE
     if not lead.told:
         return CANNOT
     winner = int(words.better(lead.mean) > 0)
@@ -152,8 +148,10 @@ def more(two: Factorial, effects: Effects, words: Words) -> str:
 def contributions(two: Factorial, effects: Effects, words: Words) -> str:
     """What turning each of two things does in one context, which contributed more, and what they do together."""
     place, base = where(effects.context), words.spread(effects.corners[effects.reference])
-    turned = joined(f"{turn} {words.change(each)}" for turn, each in zip(two.turns, effects.turned, strict=True))
-    said = [f"{place}{', ' if place else ''}beside {base}: {turned}", shares(two, [effects.anywhere()], words)]
+    changes = joined(f"{turn} {words.change(each)}" for turn, each in zip(two.turns, effects.turned, strict=True))
+    said = [f"{place}{', ' if place else ''}beside {base}: {changes}"]
+    word = more(two, effects, words)
+    said.append(f"{word} contributed more" if word in two.names else CLAUSES.get(word, word))
     if effects.interaction and effects.interaction.told:
         gain = -words.better(effects.interaction.mean)
         more_or_less = "more" if gain > 0 else "less"

@@ -1,14 +1,14 @@
 """Which of two things contributed more, where runs with both, either and neither are there: a 2 x 2 factorial."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 
 from gptx.compare import statistics
 from gptx.compare.arms import Arm
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
-from gptx.compare.words import named
+from gptx.compare.words import instead, named
 
 Corner = tuple[int, int]  # whether the first and the second of two things are there
 
@@ -37,6 +37,11 @@ class Effects:
         return self.contrast(statistics.FIRST_OVER_SECOND)
 
     @property
+    def change(self) -> tuple[dict[str, str], Estimate | None, Arm, Arm]:
+        """What turning the first thing does, between which arms, in this context."""
+        return self.context, self.turned[0], self.across(0), self.corners[self.reference]
+
+    @property
     def turned(self) -> tuple[Estimate | None, Estimate | None]:
         """What happens to the reference if the first, or the second, is turned: taken away, or added."""
         base = self.corners[self.reference].values
@@ -47,12 +52,8 @@ class Effects:
         first, second = self.reference
         return self.corners[(1 - first, second) if thing == 0 else (first, 1 - second)]
 
-    def anywhere(self) -> "Effects":
-        """The same without the context."""
-        return replace(self, context={})
-
     def contrast(self, weights: Mapping[Corner, float]) -> Estimate | None:
-        return statistics.contrast({corner: arm.values for corner, arm in self.corners.items()}, weights)
+        return statistics.contrast({corner: self.corners[corner].values for corner in weights}, weights)
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,18 @@ def paired(
     yes, having = (next(level for level in comparison.factors[name] if level != baseline[name]) for name in pair)
     corners = {(no, without): (0, 0), (no, having): (0, 1), (yes, without): (1, 0), (yes, having): (1, 1)}
     names = named(pair[0], yes), named(pair[1], having)
-    turns = f"with {names[0]} instead of {named(pair[0], no)}", f"with {names[1]} instead of {named(pair[1], without)}"
+    turns = f"with {instead(pair[0], yes, no)}", f"with {instead(pair[1], having, without)}"
     effects = crossed(found, pair, corners, (0, 0))
     return Factorial(names, turns, effects) if effects else None
+
+
+def turn(comparison: Comparison, factor: str, level: str, other: str) -> str:
+    """How taking one level instead of another is said: by the one trait in which they differ, if that is so."""
+    traits = comparison.traits.get(factor, {})
+    changed = [name for name, there in traits.get(level, {}).items() if there != traits[other][name]]
+    if len(changed) != 1:
+        return f"with {instead(factor, level, other)}"
+    return f"with{'' if traits[level][changed[0]] else 'out'} {changed[0]}"
 
 
 def crossed(

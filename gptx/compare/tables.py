@@ -10,7 +10,8 @@ from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.statistics import Estimate, holm
 from gptx.compare.words import Words, count, joined, label, named, where
 
-ROWS = 12  # more arms than this are told of by level in the table of speed and memory
+ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
+FREE = ("optim.", "parametrization", "schedule.")  # values that an update takes as long with
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def matrix(found: list[Arm], factor: str, other: str, context: dict[str, str], w
         f"{words.metric.capitalize()} by {factor} and {other}" + (f", {where(context)}" if context else ""),
         (factor, *(named(other, column) for column in columns)),
         rows,
-        f"Mean ± sd over seeds{unit}; bold: the {'highest' if words.rising else 'lowest'} mean of its column.",
+        f"Mean ± sd over seeds{unit}; bold: the {words.best} mean of its column.",
     )
 
 
@@ -106,8 +107,10 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
 
 
 def cost(comparison: Comparison, found: list[Arm], factor: str) -> Table | None:
-    """Speed, time and memory, by arm, or by level of `factor` where there are many arms; None where none is known."""
-    names = (list(comparison.factors) if len(found) <= ROWS else [factor]) if comparison.factors else []
+    """Speed, time and memory, by what may change them, or by `factor` where that is much; None where none is known."""
+    names = [name for name in comparison.factors if not name.startswith(FREE)]
+    if not 0 < len({tuple(arm.levels[name] for name in names) for arm in found}) <= ROWS or not names:
+        names = [factor] if factor else []
     groups: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in comparison.outcomes:
         key = tuple(outcome.levels[name] or "-" for name in names) or ("all",)
@@ -139,7 +142,7 @@ def together(made: list[Estimate | None]) -> str:
     if len(judged) < 2:
         return ""
     told = sum(each.told for each in judged)
-    kept = f"; {told} hold no zero, {holm(judged)} of them also if all are judged together (Holm)" if told else ""
+    kept = f"; without zero: {told}, of which stand if all are judged together (Holm): {holm(judged)}" if told else ""
     return f"{len(judged)} intervals, each for itself{kept}."
 
 

@@ -6,9 +6,9 @@ from itertools import product
 
 from gptx import presets
 from gptx.compare import tables
-from gptx.compare.answers import alone, beside, contributions, ranking, removal, several
-from gptx.compare.arms import Arm, arms, at_best, is_group, numeric, primary, rounds
-from gptx.compare.attribution import factorial
+from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
+from gptx.compare.arms import Arm, Round, arms, at_best, is_group, numeric, primary, rounds
+from gptx.compare.attribution import factorial, turn
 from gptx.compare.doubts import doubts
 from gptx.compare.outcomes import Comparison
 from gptx.compare.tables import Table
@@ -52,12 +52,21 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     two = factorial(comparison, found, base)
     tuned = bool(others) and all(not is_group(name) and numeric(comparison.factors[name]) for name in others)
     best = at_best(found, factor, base, words.better) if tuned else None
+    rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
     if two:
-        headline, sentences = removal(two, words), [contributions(two, effects, words) for effects in two.effects]
-        told = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
+        headline = turned(two.turns[0], [each.change for each in two.effects], words)
+        sentences = few([contributions(two, effects, words) for effects in two.effects])
+        sentences = [shares(two, words), *sentences, *rank]
+    elif len(each) == 1:
+        headline, sentences = sentence(ranking(each[0], factor, words)), []
     else:
-        headline = sentence(ranking(best, factor, words)) if best else several(each, factor, words)
-        sentences, told = [beside(around, factor, words) for around in each if len(each) > 1], []
+        sentences = few([beside(around, factor, words) for around in each])
+        if len(comparison.factors[factor]) == 2:
+            level = next(level for level in comparison.factors[factor] if level != base[factor])
+            headline = turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
+            sentences += rank
+        else:
+            headline = sentence(ranking(best, factor, words)) if best else several(each, factor, words)
     shown = [
         tables.attribution(two, words) if two else None,
         *matrices(comparison, found, factor, others, words),
@@ -65,15 +74,27 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         tables.of_arms(each, factor, words),
         tables.cost(comparison, found, factor),
     ]
-    sentences = [*(sentences if len(sentences) <= SENTENCES else []), *told]
-    return Verdict(base, headline, list(filter(None, sentences)), warnings, [table for table in shown if table])
+    return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
+
+
+def few(sentences: list[str]) -> list[str]:
+    """Those that say something; none where they are too many to be read."""
+    found = list(filter(None, sentences))
+    return found if len(found) <= SENTENCES else []
+
+
+def changes(rounds: list[Round], level: str) -> Iterator[Change]:
+    """What a level does beside the baseline in each context that has both."""
+    for each in rounds:
+        if level in each.arms and each.baseline in each.arms:
+            yield each.context, each.differences[level], each.arms[level], each.arms[each.baseline]
 
 
 def matrices(comparison: Comparison, found: list[Arm], factor: str, others: list[str], words: Words) -> Iterator[Table]:
-    """The metric by the first factor and another, numbers before groups, for each combination of the rest."""
+    """The metric by the first factor and another, one of numbers if there is one, for each combination of the rest."""
     if not others:
         return
-    other = next((name for name in others if not is_group(name)), others[0])
+    other = next((name for name in others if numeric(comparison.factors[name])), others[0])
     rest = {name: comparison.factors[name] for name in others if name != other}
     contexts = [dict(zip(rest, levels, strict=True)) for levels in product(*rest.values())]
     if len(contexts) <= MATRICES:

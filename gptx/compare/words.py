@@ -30,6 +30,10 @@ class Words:
         """A number that is less for what is better."""
         return -value if self.rising else value
 
+    @property
+    def best(self) -> str:
+        return "highest" if self.rising else "lowest"
+
     def number(self, value: float | None, *, sign: str = "") -> str:
         """A value or a difference; a dash for none."""
         if value is None:
@@ -118,20 +122,28 @@ def label(factor: str) -> str:
     return f"{NAMES[factor]} ({factor})" if factor in NAMES else factor
 
 
-def where(levels: dict[str, str]) -> str:
-    """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none."""
+def instead(factor: str, level: str, other: str) -> str:
+    """muon instead of adamw, model.qk_norm=true instead of false."""
+    return f"{named(factor, level)} instead of {(other if factor not in NAMES else '') or named(factor, other)}"
+
+
+def where(levels: dict[str, str], *, again: bool = False) -> str:
+    """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none. `again` leaves out the factor's name."""
+    if again and len(levels) == 1:
+        name, level = next(iter(levels.items()))
+        return f"{'with' if is_group(name) else 'at'} {level}"
     return " and ".join(
         f"with {name} {level}" if is_group(name) else f"at {named(name, level)}" for name, level in levels.items()
     )
 
 
-def places(contexts: list[dict[str, str]]) -> str:
-    """Several places: at peak rate 0.003 and 0.01; empty of none."""
+def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
+    """Several places: at peak rate 0.003 and 0.01; empty of none. `again` leaves out the factor's name."""
     contexts = [context for context in contexts if context]
     if not contexts or any(len(context) > 1 for context in contexts):
         return joined(map(where, contexts))
     first, *rest = contexts
-    return joined([where(first), *(level for context in rest for level in context.values())])
+    return joined([where(first, again=again), *(level for context in rest for level in context.values())])
 
 
 def joined(phrases: Iterable[str], last: str = "and") -> str:
