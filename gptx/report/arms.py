@@ -70,7 +70,7 @@ class Arm:
 
 
 def arms(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[Arm]:
-    """The arms of runs that have begun, in the order of the factors' levels. Those of one panel differ in their look."""
+    """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
     together: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         described = described_by(cell)

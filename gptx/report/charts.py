@@ -47,8 +47,9 @@ def of_curve(curve: Curve, points: int) -> dict:
     for end in ("low", "high"):
         if (limit := getattr(curve, end)) is not None:
             told[end] = rounded(numpy.asarray(limit, float)[kept])
-    extra = {"key": curve.key, "texts": list(curve.texts), "width": round(width, 3) if curve.smooth else 0}
-    return told | {key: value for key, value in extra.items() if value} | ({"alpha": round(curve.alpha, 2)} if curve.alpha < 1 else {})  # fmt: skip
+    more = {"key": curve.key, "texts": list(curve.texts), "width": round(width, 3) if curve.smooth else 0}
+    more |= {"alpha": round(curve.alpha, 2)} if curve.alpha < 1 else {}
+    return told | {key: value for key, value in more.items() if value}
 
 
 def rounded(values):
@@ -102,4 +103,6 @@ def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell],
             point = {"x": float(arm.levels[factor]), "arm": arm.place, "mean": mean, "values": rounded(finite),
                      "diverged": len(told) - len(finite), "runs": len(arm.cells)}  # fmt: skip
             line["points"].append(point)
-    return {"title": words.NAMES.get(factor, factor), "metric": comparison.metric, "lines": list(lines.values())} if any(l["points"] for l in lines.values()) else None  # fmt: skip
+    if not any(line["points"] for line in lines.values()):
+        return None
+    return {"title": words.NAMES.get(factor, factor), "metric": comparison.metric, "lines": list(lines.values())}

@@ -78,6 +78,7 @@ function layout(logarithmic, title, lowest) {
     hoverlabel: { namelength: -1 }, uirevision: `${state.x}${state.key}${logarithmic}`,
     xaxis: { ...axis, title: { text: title, font: { size: 11, color: css("--muted") }, standoff: 6 }, rangemode: "tozero" },
     yaxis: { ...axis, type: logarithmic ? "log" : "linear", dtick: undefined, exponentformat: logarithmic ? "power" : "SI", range: lowest },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: ink },
     legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
   };
 }
@@ -106,7 +107,10 @@ function limits(panel, log) {
   return [low - room, high + room];
 }
 
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const CONFIG = {
+  displaylogo: false, responsive: true, doubleClick: "reset+autosize", displayModeBar: COARSE ? false : "hover",
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], toImageButtonOptions: { format: "svg" },
+};
 
 function draw(place) {
   if (place.dataset.finals) return drawFinals(place);

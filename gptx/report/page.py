@@ -1,10 +1,12 @@
-"""A report as one HTML page that needs nothing beside itself: style, script, the library of plots and data are in it."""
+"""A report as one HTML page that needs nothing beside itself: style, script, plotly and data are in it."""
 
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from gptx.compare import words
 from gptx.compare.verdict import Table
 from gptx.log import now
 from gptx.report.arms import Arm
@@ -92,8 +94,8 @@ def axes(arms: Sequence[Arm]) -> str:
 
 def smoothing(smooth: int) -> str:
     """The choice of how many updates a line of training is the mean of."""
-    windows = sorted({*WINDOWS, smooth})
-    return menu("training as the mean of", "smooth", [(str(w), f"{w} updates" if w > 1 else "1 update") for w in windows], str(smooth))  # fmt: skip
+    options = [(str(window), words.count(window, "update")) for window in sorted({*WINDOWS, smooth})]
+    return menu("training as the mean of", "smooth", options, str(smooth))
 
 
 def logarithm(group: str) -> str:
@@ -106,14 +108,21 @@ def pairs(found: list[tuple[str, str]]) -> str:
 
 
 def table(found: Table) -> str:
-    """A table with its title and note; all columns but the first hold numbers."""
-    head = "".join(cell("th", i, name) for i, name in enumerate(found.columns))
-    rows = "".join(f"<tr>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>" for row in found.rows)
+    """A table with its title and note; columns of numbers stand to the right, **text** is strong."""
+    numbers = [all(re.match(r"[*+\-\d]|$", row[i]) for row in found.rows) for i in range(len(found.columns))]
+    head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
+    rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
     note = f'<p class="note">{escape(found.note)}</p>' if found.note else ""
-    title = f"<h3>{escape(found.title)}</h3>" if found.title else ""
-    return f'<section>{title}<div class="card"><table><thead><tr>{head}</tr></thead>{rows}</table></div>{note}</section>'
+    title = f"<h3>{escape(words.capital(found.title))}</h3>" if found.title else ""
+    inside = f"<thead><tr>{head}</tr></thead>{''.join(f'<tr>{row}</tr>' for row in rows)}"
+    return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
 
 
-def cell(tag: str, column: int, text: str) -> str:
-    kind = ' class="number"' if column else ""
-    return f"<{tag}{kind}>{escape(text)}</{tag}>"
+def entry(tag: str, text: str, right: bool) -> str:
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
+    return f"<{tag}{' class=number' * right}>{strong}</{tag}>"
+
+
+def folded(summary: str, inside: str) -> str:
+    """What is shown when asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"

@@ -42,7 +42,8 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
             Curve("validation", *found["validation/perplexity"], "dots", 1),
         ), log=True),
         Panel("Gradient norm", "before clipping", (
-            Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit, *abandoned(found, "train/grad_norm"),
+            Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
+            *abandoned(found, "train/grad_norm"),
         ), log=True),
         Panel("Learning rate", "of the first group", (
             Curve("", *found["train/lr"]), *abandoned(found, "train/lr"),
@@ -102,8 +103,8 @@ def extras(found: Metrics, smooth: int) -> Iterator[Panel]:
         steps, tokens = found["noise_scale/tokens"]
         low, high = (found[f"noise_scale/{end}"][1] for end in ("low", "high"))
         whole = len(low) == len(high) == len(tokens)
-        band = {"low": low, "high": high} if whole else {}
-        yield Panel("Gradient noise scale", "tokens", (Curve("estimate", steps, tokens, **band),), log=True)
+        estimate = Curve("estimate", steps, tokens, low=low if whole else None, high=high if whole else None)
+        yield Panel("Gradient noise scale", "tokens", (estimate,), log=True)
     if blocks := families(found, r"activations/.+/rms"):
         curves = tuple(
             Curve(key.split("/")[1] if i in (0, len(blocks) - 1) else "", *found[key],
@@ -134,13 +135,13 @@ def main(arms: Sequence[Arm], factors: dict[str, list[str]], keys: Sequence[str]
 
 
 def lines(arms: Sequence[Arm], key: str, smooth: int) -> Iterator[Curve]:
-    """A line for each arm, the mean of its seeds with a band to the lowest and highest; branches given up; incidents."""
+    """A line for each arm, the mean of its seeds in a band from lowest to highest; branches given up; incidents."""
     training = key.startswith("train/")
     for arm in arms:
         steps, mean, low, high = arm.merged(key)
-        seeds = {"low": low, "high": high} if len(arm.cells) > 1 else {}
+        spread = {"low": low, "high": high} if len(arm.cells) > 1 else {"low": None, "high": None}
         yield Curve(arm.name, steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
-                    smooth=smooth if training else 0, **seeds)  # fmt: skip
+                    smooth=smooth if training else 0, low=spread["low"], high=spread["high"])  # fmt: skip
         for cell in arm.cells:
             yield from abandoned(cell.metrics, key, arm.look, arm.place, alternative=True)
             if key == "train/loss":

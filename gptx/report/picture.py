@@ -8,7 +8,14 @@ import numpy
 from gptx.report.curves import Curve, Panel, smoothed, thinned
 
 COLOURS = ("#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793", "#d03b3b")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1.5, 1.5)),
+    (0, (6, 2, 1.5, 2)),
+    (0, (10, 3)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
 MARKERS = ("o", "s", "D", "^", "X", "P", "*", "v")
 INK, AXES, GRID = "#1c2024", "#6b7280", "#e5e7eb"
 
@@ -30,7 +37,8 @@ def picture(panels: Sequence[Panel], file, title: str, kind: str) -> None:
             axis.set_axis_off()
         for axis in axes[-1]:
             axis.set_xlabel("update", fontsize=8, color=AXES)
-        figure.savefig(file, format=kind, dpi=120, **({"metadata": {"Date": None}} if kind == "svg" else {}))
+        undated: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {}
+        figure.savefig(file, format=kind, dpi=120, **undated)
         pyplot.close(figure)
 
 

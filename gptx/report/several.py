@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from gptx import paths
+from gptx.compare import words
 from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
@@ -14,13 +15,25 @@ from gptx.report import charts, one, page, panels
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
 
+LEGEND = (
+    "A line is the mean of an arm's seeds, the band behind it reaches from the lowest to the highest of them; of "
+    "training, from the lowest to the highest update of any. A branch that a rollback gave up is dashed and ends in a "
+    "cross. Click an arm to hide it, twice to see it alone."
+)
 TOLD = 200  # incidents that are told of a comparison
 
 
 def of_runs(
-    name: str, cells: Sequence[Cell], arms: Sequence[Arm], comparison: Comparison, answer: Verdict, smooth: int, renew: float
+    name: str,
+    cells: Sequence[Cell],
+    arms: Sequence[Arm],
+    comparison: Comparison,
+    answer: Verdict,
+    smooth: int,
+    renew: float,
 ) -> str:
     """The page of a comparison."""
+    begun = [cell for cell in cells if cell.config or cell.metrics.columns]
     keys = list(dict.fromkeys((comparison.metric, "validation/loss", "train/loss")))
     keys = [key for key in keys if any(key in cell.metrics.columns for arm in arms for cell in arm.cells)]
     curves = panels.main(arms, comparison.factors, keys, smooth)
@@ -41,16 +54,15 @@ def of_runs(
         ),
         legend(rows, arms),
         page.grid(curves, kind="panels main" if len(curves) > 1 else "panels single"),
-        '<p class="note">A line is the mean of an arm\'s seeds, the band behind it reaches from the lowest to the highest '
-        "of them; of training, of any update of them. A branch that a rollback gave up is dashed and ends in a cross. "
-        "Click an arm to hide it, twice to see it alone.</p>",
-        *(f"<h2>The numbers</h2>{''.join(map(page.table, answer.tables))}" if answer.tables else []),
+        f'<p class="note">{LEGEND}</p>',
+        *(["<h2>The numbers</h2>", *map(page.table, answer.tables)] if answer.tables else []),
         "<h2>What differs between two arms</h2>",
         differences(arms),
         "<h2>Schedule followed and vital signs</h2>",
         page.grid(signs, len(curves)),
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
-        f"<h2>Runs</h2>{page.table(runs(cells, comparison.metric))}",
+        "<h2>Runs, speed and memory</h2>",
+        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
     facts = [meaning(arm.cells[0]) for arm in arms]
@@ -84,7 +96,8 @@ def final(finals: dict, comparison: Comparison) -> list[str]:
     metric = comparison.metric.replace("/", " ")
     return [
         f"<h2>Final {escape(metric)} by {escape(finals['title'])}</h2>",
-        f'<div class="panels single"><figure><h3><small>mean of the seeds; bars reach from the lowest to the highest</small>'
+        '<div class="panels single"><figure>'
+        "<h3><small>mean of the seeds; bars reach from the lowest to the highest</small>"
         f"{page.logarithm('finals')}</h3>"
         '<div class="plot" data-finals="true"></div></figure></div>',
     ]
@@ -103,7 +116,8 @@ def legend(rows: list[dict], arms: Sequence[Arm]) -> str:
 
 
 def switch(entry: dict) -> str:
-    return f'<button class="arm" aria-pressed="true" data-arms="{entry["arms"]}">{key(entry.get("look"))}{escape(entry["name"])}</button>'
+    inside = key(entry.get("look")) + escape(entry["name"])
+    return f'<button class="arm" aria-pressed="true" data-arms="{entry["arms"]}">{inside}</button>'
 
 
 def key(look: int | None) -> str:
@@ -120,7 +134,8 @@ def key(look: int | None) -> str:
 def differences(arms: Sequence[Arm]) -> str:
     """Two menus, and the table that page.js fills."""
     menus = []
-    for side, chosen in (("a", 0), ("b", min(1, len(arms) - 1))):
+    other = next((arm.place for arm in arms if arm.look != arms[0].look), len(arms) - 1)
+    for side, chosen in (("a", 0), ("b", other)):
         options = "".join(page.option(str(arm.place), arm.name, arm.place == chosen) for arm in arms)
         menus.append(f'<select id="diff-{side}" aria-label="arm {side}">{options}</select>')
     return (
@@ -146,7 +161,7 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 def runs(cells: Sequence[Cell], metric: str) -> Table:
     """Every run, with its state and numbers."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cell in cells:
         result, best = cell.result(metric), cell.metrics[metric][1]
         speeds = sorted(cell.metrics["train/tokens_per_second"][1])
@@ -163,7 +178,9 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
 
 def environment(found: dict) -> list[tuple[str, str]]:
     """Where and with what the runs were made."""
-    told = {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()}
+    told = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
+    }
     return [(name, text) for name, text in told.items() if text not in ("", "None")]
 
 
