@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from gptx import arguments, check
+from gptx.exercise.readme import write
 
 EXERCISES = {
     11: "schedules",
@@ -48,11 +49,16 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     if full and "full" not in accepted:
         raise ValueError(f"exercise {number} has no --full form; only exercise 20 is shrunk")
     folder = Path(f"runs/exercise_{number}")
-    figure = picture(out, folder, number)
+    figure = picture(out or readme, folder, number)
+    page = Path(readme) / "README.md"
+    if readme and not page.exists():
+        raise ValueError(f"readme={readme}: {page} is not there; write its question first, and where results go")
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
     found = answer(folder, figure, *overrides, **{"full": True} if full else {})
     print("\n".join(found.told(number)))
+    for file in write(found, number, Path(readme)) if readme else ():
+        print(f"{'written':12}{file}")
     if not found.passed:
         raise SystemExit(1)
 

@@ -63,3 +63,15 @@ def bars(
         axis.spines["left"].set_color(LIGHT.axes)
 
     return draw
+
+
+def arms(cells, metric: str, title: str, smooth: int = 0) -> Drawing:
+    """A metric of some runs on the same axes, a line a run; with `smooth`, means of its last so many values."""
+    from gptx.report.curves import Curve, Panel, smoothed
+
+    curves = []
+    for place, cell in enumerate(cells):
+        steps, values = cell.metrics[metric]
+        shown = smoothed(values, smooth) if smooth else values
+        curves.append(Curve(cell.name, steps, shown, "line" if smooth else "dots", place))
+    return lines(Panel(title, "nats per token", tuple(curves)))

@@ -14,7 +14,7 @@ from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
 
 QUESTION = "Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."
-RECIPE = ("experiment=gpt_10m",)
+RECIPE = "experiment=gpt_10m", "observe=[validation,updates,samples]"
 SHRUNK = (
     "data=stdlib",
     "data.tokenizer=bytes",
@@ -25,12 +25,9 @@ SHRUNK = (
     "model.dropout=0",
     "batch.tokens=2048",
     "batch.micro=16",
-    "optim.lr=3e-3",
     "precision=fp32",
     "steps=600",
     "threads=1",
-    "observe=[validation,updates]",
-    "log=[console,jsonl,postmortem]",
 )
 WORDS = r"[A-Za-z]{4,}"
 COHERENT = 0.8  # of the words of a sample
@@ -39,7 +36,7 @@ COHERENT = 0.8  # of the words of a sample
 def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> Answer:
     """A run that was stopped and resumed, its signals, its sample and its post-mortem."""
     recipe = *RECIPE, *(() if full else SHRUNK), *overrides
-    run = Path("runs/gpt_10m", runs.slug(list(overrides))) if full else folder / "run"
+    run = Path("runs/exercise_20_full") if full else folder / "run"
     cfg = next(iter(composed(*recipe).values()))
     if runs.read(run) is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)

@@ -24,8 +24,6 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """Validation loss without warmup less that with it, beside how far seeds differ."""
     from gptx.compare.cells import find
     from gptx.compare.outcomes import compare, diverged
-    from gptx.log import jsonl
-    from gptx.report.curves import of_runs
 
     train(folder, *RECIPE, *overrides, sweep=True)
     cells = find([folder])
@@ -48,8 +46,12 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         "seeds differ by at most": spread,
         "runs that diverged": gone,
     }
-    panels = of_runs({cell.name: jsonl.read(cell.folder / "metrics.jsonl") for cell in cells}, 20)
-    figures.save(figure, "With and without warmup", *map(figures.lines, panels))
+    figures.save(
+        figure,
+        "Training without and with warmup",
+        figures.arms(cells, "validation/loss", "Validation loss"),
+        figures.arms(cells, "train/loss", "Training loss, mean of 20 updates", smooth=20),
+    )
     return Answer(
         QUESTION,
         f"cosine with {first['schedule']['warmup'] or 'no'} updates of warmup against cosine without, seeds 0 and 1, "
