@@ -39,7 +39,8 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
         wr.H2(text="The runs"),
         wr.MarkdownBlock(text=linked(cells, place)),
     ]
-    title = f"{', '.join(place.groups)}: {comparison.metric} by {' and '.join(keys) or 'seed'}"
+    metric = comparison.metric.replace("/", " ")  # the title becomes part of the address
+    title = f"{', '.join(place.groups)}, {metric} by {' and '.join(keys) or 'seed'}"
     return wr.Report(
         project=place.project, entity=place.entity, title=title[:128], description=made, blocks=blocks, width="fluid"
     )
