@@ -149,7 +149,9 @@ def test_no_exercise_is_without_an_answer():
 
 def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between_its_marks(tmp_path):
     page = tmp_path / "README.md"
-    page.write_text(f"**Question.** Is it?\n\n{readme.BEGIN}\nold 7\n{readme.END}\n\n**Verdict.** It is.\n")
+    page.write_text(
+        f"**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n{readme.END}\n\n**Verdict.** It is.\n"
+    )
     told = Answer("Is it?", "looked twice", {"size": 1234, "share": 0.25}, "above 0", True, tmp_path / "seen.png")
     readme.write(told, 13, tmp_path)
     text = page.read_text()
@@ -161,8 +163,12 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
     assert json.loads((tmp_path / "results.json").read_text())["measured"] == told.measured
     readme.write(told, 13, tmp_path)
     assert page.read_text() == text  # written twice, it is as written once
+    (tmp_path / "results.json").write_text('{"factors": {}}')
+    readme.write(told, 13, tmp_path)
+    assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
+    assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
     page.write_text("no marks")
-    with pytest.raises(ValueError, match="needs one line"):
+    with pytest.raises(ValueError, match="has no place for the answer"):
         readme.write(told, 13, tmp_path)
 
 
