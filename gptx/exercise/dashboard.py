@@ -61,4 +61,4 @@ def draw(run: Path, figure: Path) -> None:
     from gptx.report.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
-    picture(of_run(find([run])[0], 20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
+    picture(of_run(find([run])[0], smooth=20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])

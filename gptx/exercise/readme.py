@@ -1,17 +1,22 @@
 """The answer to an exercise as the page of an experiment: numbers between two marks of its README, and as JSON."""
 
 import json
+import re
 from pathlib import Path
 
 from gptx import runs
 from gptx.exercise.answer import Answer, spelled
 from gptx.log import now
 
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+START = re.compile(r"^<!-- exercise: written by (.+?) -->\n", re.MULTILINE)
+END = "<!-- /exercise -->"
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
-    """Write results.json and the marked part of README.md in an experiment's folder; the files."""
+    """Write results.json and the marked part of README.md in an experiment's folder; the files.
+
+    Where results.json is a sweep's, the exercise has a file of its own.
+    """
     file = experiment / "README.md"
     text = replaced(file.read_text(), file, page(answer, number))
     facts = {
@@ -22,16 +27,21 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
         "environment": environment(),
     }
     results = experiment / "results.json"
+    if results.exists() and "exercise" not in json.loads(results.read_text()):
+        results = experiment / f"exercise_{number}.json"
     results.write_text(json.dumps(facts, indent=1) + "\n")
     file.write_text(text)
     return [results, file]
 
 
 def replaced(text: str, file: Path, page: str) -> str:
-    """A text with the page between its marks. Raises ValueError if they are not there, once each and in order."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{file} needs one line {BEGIN} and, below it, one line {END}")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{page}\n\n{text[text.index(END) :]}"
+    """A text with the page between its marks. Raises ValueError if they are not there."""
+    start = START.search(text)
+    end = text.find(END, start.end()) if start else -1
+    if not start or end < 0:
+        raise ValueError(f"{file} has no place for the answer; on lines of their own, it needs "
+                         f"<!-- exercise: written by COMMAND --> and {END}")  # fmt: skip
+    return f"{text[: start.end()]}\n{page}\n\n{text[end:]}"
 
 
 def page(answer: Answer, number: int) -> str:
