@@ -72,7 +72,7 @@ def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
                 values[key].append(value)
             elif type(value) is str:
                 texts[key] = step, value
-    del steps["step"]
+    steps.pop("step", None)
     return {key: (numpy.array(at, float), numpy.array(values[key], float)) for key, at in steps.items()}, texts
 
 

@@ -86,7 +86,7 @@ def text_of(folder) -> str:
 
 def test_the_page_is_whole_and_loads_nothing(record):
     folder = record("one", rows(**{"updates/median": 1e-3, "sample/text": "a <script src='http://x'>"}))
-    report(run=str(folder))
+    report(str(folder))
     written = (folder / "report.html").read_text()
     page = Page(written)
     assert page.open == []
@@ -97,7 +97,7 @@ def test_the_page_is_whole_and_loads_nothing(record):
 
 def test_the_numbers_of_the_page_are_those_of_the_record(record):
     folder = record("one", rows())
-    report(run=str(folder), smooth=5)
+    report(str(folder), smooth=5)
     recorded = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     shown, last = text_of(folder), recorded[-1]
     assert f"{last['validation/loss']:.4f} validation loss" in shown
@@ -113,21 +113,21 @@ def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):
     found = rows()
     found[19]["validation/loss"] = 1.5
     folder = record("one", found)
-    report(run=str(folder))
+    report(str(folder))
     assert "1.5000 best, after update 20" in text_of(folder)
 
 
 def test_of_an_update_made_twice_the_last_line_counts(record):
     found = rows()
     folder = record("one", [*found[:40], found[39] | {"validation/loss": 9.75}])
-    report(run=str(folder))
+    report(str(folder))
     assert "9.7500 validation loss" in text_of(folder)
 
 
 def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_to_record_it(record):
     without, having = record("without", rows()), record("having", rows(**{"updates/median": 1e-3, "updates/equilibrium": 2e-3, "updates/blocks.0.mlp.up.weight": 1e-3}))  # fmt: skip
     for folder in (without, having):
-        report(run=str(folder))
+        report(str(folder))
         for title in ("Loss", "Perplexity", "Gradient norm", "Learning rate", "Update / weight"):
             assert title in text_of(folder)
     assert "train with observe=[validation,updates]" in text_of(without)
@@ -142,7 +142,7 @@ def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_
 def test_what_an_observer_recorded_gets_a_panel(record, key, title):
     plain, watched = record("plain", rows()), record("watched", rows(**{key: 0.5}))
     for folder in (plain, watched):
-        report(run=str(folder), out=str(folder / "page.html"))
+        report(str(folder), out=str(folder / "page.html"))
     assert title not in (plain / "page.html").read_text()
     assert title in (watched / "page.html").read_text()
 
@@ -155,7 +155,7 @@ def test_the_recipe_marks_what_is_not_as_in_conf_and_nothing_else(record, compos
     assert set(changed) - tiny == {"optim.lr"}
     assert changed["optim.lr"] == 3e-3
     folder = record("one", rows(), "optim.lr=1e-2")
-    report(run=str(folder))
+    report(str(folder))
     marked = re.findall(r'class="changed">([^<]*)<', (folder / "report.html").read_text())
     assert "lr 0.01 (0.003)" in marked
     assert not [words for words in marked if words.startswith(("warmup", "weight_decay"))]
@@ -165,7 +165,7 @@ def test_several_runs_are_on_the_same_axes_the_best_first(record):
     good, bad = rows(), [row | {"train/loss": 5.0} for row in rows()]
     bad[-1]["validation/loss"] = 4.5
     folders = [record("sweep/bad", bad), record("sweep/good", good)]
-    report(run=str(folders[0].parent))
+    report(str(folders[0].parent))
     written = (folders[0].parent / "report.html").read_text()
     assert Page(written).loads == []
     assert 0 < written.index(">good</td>") < written.index(">bad</td>")
@@ -175,7 +175,7 @@ def test_several_runs_are_on_the_same_axes_the_best_first(record):
 
 @pytest.mark.parametrize("name", ["a.html", "a.png", "a.svg"])
 def test_out_may_name_one_file(record, tmp_path, name):
-    report(run=str(record("one", rows())), out=str(tmp_path / "new" / name))
+    report(str(record("one", rows())), out=str(tmp_path / "new" / name))
     assert [file.name for file in (tmp_path / "new").iterdir()] == [name]
 
 
@@ -184,7 +184,7 @@ def test_a_run_that_diverged_is_drawn(record):
         row | ({"train/loss": math.nan, "train/grad_norm": math.inf} if row["step"] > 30 else {}) for row in rows()
     ]
     folder = record("one", found)
-    report(run=str(folder))
+    report(str(folder))
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "</html>" in (folder / "report.html").read_text()
 
@@ -203,17 +203,17 @@ def test_a_long_curve_keeps_its_spikes_when_it_is_thinned():
 
 
 @pytest.mark.parametrize(("text", "options", "message"), [
-    (None, {}, "no run with metrics there"),
-    ("", {}, "metrics.jsonl holds no update yet"),
-    ('{"loss": 1}\n', {}, "is no record of updates: a line has no step"),
+    (None, {}, "no update recorded yet"),
+    ("", {}, "no update recorded yet"),
+    ('{"loss": 1}\n', {}, "no update recorded yet"),
     ('{"step": 1}\n', {"smooth": 0}, "smooth=0 must be at least 1"),
-    ('{"step": 1}\n', {"out": "picture.jpg"}, "out=picture.jpg: the name must end in .html, .png or .svg"),
+    ('{"step": 1, "train/loss": 2.5}\n', {"out": "picture.jpg"}, "out=picture.jpg: the name must end in .html, .png, .svg, .md"),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused_in_one_line(record, tmp_path, text, options, message):
     folder = record("one", [])
     (folder / "metrics.jsonl").write_text(text) if text is not None else (folder / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=message) as error:
-        report(run=str(folder), **options)
+        report(str(folder), **options)
     assert "\n" not in str(error.value)
 
 

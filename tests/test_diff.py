@@ -1,0 +1,86 @@
+"""What a run means, and what sets two runs apart."""
+
+import math
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from gptx.compare.cells import Cell
+from gptx.compare.meaning import differences, meaning
+
+CONFIG = {
+    "steps": 1000, "seed": 3, "from": None, "threads": 2, "device": "auto", "name": "x",
+    "model": {"_target_": "gptx.model.gpt.GPT", "_partial_": True, "context": 64, "width": 128},
+    "data": {"_target_": "gptx.data.corpora.shakespeare", "context": 64, "seed": 3, "order": "shuffled"},
+    "optim": {"_target_": "gptx.optim.adam.adam", "_partial_": True, "lr": 3e-3, "betas": [0.9, 0.95], "eps": 1e-8},
+    "decay": {"_target_": "gptx.decay.matrices", "_partial_": True},
+    "parametrization": {"_target_": "gptx.parametrization.standard", "rates": {"all": 0.5}},
+    "schedule": {"_target_": "gptx.schedule.cosine", "_partial_": True, "warmup": 50, "total": 1000, "floor": 0.1},
+    "batch": {"_target_": "gptx.batch.Batch", "tokens": 768, "micro": 12},
+    "precision": {"_target_": "gptx.precision.Precision", "compute": "auto"},
+}  # fmt: skip
+RECORD = {
+    "state": "finished", "choices": {"model": "nano", "optim": "adamw", "schedule": "cosine"},
+    "recipe": {"steps": 1000},
+    "parameters": {"total": 384_000, "non_embedding": 300_000}, "data": {"name": "s", "digest": "ab" * 32, "tokenizer":
+    "chars", "vocab_size": 66, "train_tokens": 1_536_000}, "hardware": {"device": "cpu", "name": "x86_64", "threads": 2,
+    "processes": 1}, "versions": {"torch": "2.13.0"}, "git": {"sha": "0123456789abcdef", "dirty": True},
+}  # fmt: skip
+
+
+def run(**config) -> Cell:
+    """A finished run, with other values of some ingredients."""
+    merged = OmegaConf.to_container(OmegaConf.merge(CONFIG, config))
+    return Cell(Path("nowhere"), "run", "finished", RECORD, merged)  # type: ignore[arg-type]
+
+
+def test_a_recipe_means_tokens_and_epochs_by_arithmetic():
+    found = meaning(run())
+    assert found["tokens"] == f"{1000 * 768:,}"
+    assert found["tokens per parameter"] == "2"
+    assert found["epochs"] == "0.5 of 1,536,000 tokens"
+    grown = meaning(run(batch={"doublings": 1, "growth": 100}))
+    assert grown["tokens"] == f"{100 * 384 + 900 * 768:,}"
+
+
+def test_the_rate_is_the_textbook_cosine_at_five_points_of_the_run():
+    found, peak = meaning(run()), 0.5 * 3e-3
+
+    def cosine(step: int) -> float:
+        return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 50) / 950)) / 2)
+
+    assert float(found["rate at update 1"]) == pytest.approx(peak / 50, rel=1e-2)
+    for where, step in (("at 25 %", 250), ("at 50 %", 500), ("at 75 %", 750), ("at the end", 1000)):
+        assert float(found[f"rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
+    assert found["warmup"].startswith("50 updates, 5.00%")
+    assert found["cool-down"] == "to 0.1 of the peak"
+    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak rate"] == "0.003"
+
+
+def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
+    cell = run(schedule={"_target_": "mylib.parabola"})
+    cell.__dict__["metrics"] = type("M", (), {"__getitem__": lambda self, key: (np([1, 500, 1000]), np([1, 5, 2]))})()
+    found = meaning(cell)
+    assert (found["rate at update 1"], found["rate at 50 %"], found["rate at the end"]) == ("1", "5", "2")
+
+
+def np(values: list[float]):
+    import numpy
+
+    return numpy.array(values, float)
+
+
+def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
+    one, other = meaning(run()), meaning(run(batch={"tokens": 1536}))
+    assert differences(one, one) == {}
+    assert set(differences(one, other)) == {"tokens per update", "tokens", "tokens per parameter", "epochs"}
+    assert differences(one, meaning(run(model={"width": 64}))) == {"model": ("nano (width 128)", "nano (width 64)")}
+    assert one["commit"] == "0123456789ab with uncommitted changes"
+
+
+def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_its_config_says():
+    assert meaning(Cell(Path("nowhere"), "run", "missing", {}, {})) == {}
+    early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
+    assert early["updates"] == "1,000"
+    assert "epochs" not in early
