@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy
 
-from gptx import metrics, presets
+from gptx import metrics
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import train
 
@@ -56,9 +56,9 @@ def signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
 
 def draw(run: Path, figure: Path) -> None:
     """The five signals of a run on one figure, as the report draws them."""
-    from gptx.log import jsonl
-    from gptx.report.curves import of_run, picture
+    from gptx.compare.cells import find
+    from gptx.report.panels import of_run
+    from gptx.report.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
-    panels = of_run(jsonl.read(run / "metrics.jsonl"), presets.load(run / "config.yaml"), 20)[:5]
-    picture(panels, figure, f"The five signals of {run}", figure.suffix[1:])
+    picture(of_run(find([run])[0], 20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
