@@ -18,9 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx import check, preflight, runs, sweep
 from gptx.places import cores, fit, room, share, threads_asked, visible_gpus
-from gptx.rank import rank, world_size
-
-SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no option of a lone cell
+from gptx.rank import world_size
 
 
 class Submission(Launcher):
@@ -74,12 +72,13 @@ class Local(Submission):
         self.parallel, self.tasks, self.gpus = parallel, tasks_per_node, gpus_per_node
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        cells = dict(self.composed(overrides) for overrides in job_overrides) if world_size() == 1 else {}
+        if world_size() > 1:
+            return self.one_after_another(job_overrides, initial_job_idx)
+        cells = dict(self.composed(overrides) for overrides in job_overrides)
         configs = list(cells.values())
-        self.places = self.parallel or (room(configs, self.tasks) if cells else 1)
+        self.places = self.parallel or room(configs, self.tasks)
         if self.places * self.tasks == 1:
-            if rank() == 0:
-                print("1 at a time, in this process")
+            print("1 at a time, in this process")
             return self.one_after_another(job_overrides, initial_job_idx)
         todo = deque((name, job[0]) for name, job in self.todo(job_overrides, initial_job_idx))
         if todo and not self.parallel:
@@ -131,7 +130,7 @@ class Local(Submission):
 
     def start(self, place: int, name: str, overrides: list[str]) -> subprocess.Popen:
         """Start a cell with the share of the machine that belongs to one of the places; it is deaf to the terminal."""
-        words = [*overrides, *options(self.config), f"hydra.run.dir={quoted(str(self.sweep / name))}"]
+        words = [*overrides, *runs.options(self.config.hydra), f"hydra.run.dir={quoted(str(self.sweep / name))}"]
         threads = self.threads[name]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         if gpus := visible_gpus():
@@ -163,18 +162,6 @@ def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> 
     module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
     several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"]
     return [sys.executable, "-m", *(several if tasks > 1 else []), *module]
-
-
-def options(config: DictConfig) -> list[str]:
-    """The options of Hydra's that a command was given, but for those of the sweep itself."""
-    sources = config.hydra.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    kept = [
-        str(word)
-        for word in config.hydra.overrides.hydra
-        if not runs.under(runs.key(str(word)).replace("/", "."), SWEEPS_OWN)
-    ]
-    return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
 
 
 def quoted(text: str) -> str:
