@@ -15,14 +15,17 @@ MARKERS = "os^Dv<>P"
 WIDE = 5  # levels whose largest is more than so many times the smallest stand on a logarithmic axis
 
 
-def figure(comparison: Comparison, file: Path) -> bool:
-    """Draw the comparison in a .png or .svg file. False, and no file, if no run has a result.
+def drawable(comparison: Comparison) -> bool:
+    """True if there is a result to draw."""
+    return any(math.isfinite(value) for arm in shown(comparison) for value in arm.results)
+
+
+def figure(comparison: Comparison, file: Path) -> None:
+    """Draw a comparison that has a result in a .png or .svg file.
 
     Of more than two factors the first and one of numbers are shown, at the others' levels that have most runs.
     """
     found = shown(comparison)
-    if not any(math.isfinite(value) for arm in found for value in arm.results):
-        return False
     import matplotlib
 
     matplotlib.use("agg")
@@ -43,7 +46,6 @@ def figure(comparison: Comparison, file: Path) -> bool:
     metadata = {"Date": None} if file.suffix == ".svg" else {}
     picture.savefig(file, dpi=150, metadata=metadata)
     pyplot.close(picture)
-    return True
 
 
 def shown(comparison: Comparison) -> list[Arm]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptx import arguments
-from gptx.compare.figure import figure
+from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.tables import Table
 from gptx.compare.verdict import Verdict, verdict
@@ -31,7 +31,7 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
         f"**{said.headline}**",
         "\n".join(f"- {each}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {each}" for each in said.warnings),
-        f"![{comparison.metric} of every run, by {joined(comparison.factors) or 'seed'}]({PICTURE})",
+        f"![{comparison.metric} by {joined(comparison.factors) or 'seed'}]({PICTURE})" if drawable(comparison) else "",
         *map(table, said.tables),
         f"({made(comparison)}; every run in `results.json`)",
     ]
@@ -72,7 +72,8 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     before, _, after = parts(folder / "README.md")
     comparison = replace(comparison, baseline=said.baseline)
     in_one_step(folder / "results.json", comparison.save)
-    in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
+    if drawable(comparison):
+        in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
     in_one_step(folder / "README.md", lambda part: part.write_text(before + markdown(comparison, said) + after))
 
 
