@@ -68,6 +68,6 @@ def ratios(medians) -> str:
     if not len(medians):
         return ""
     return (
-        f'"a healthy value is around 1e-3": the median over matrices goes from {medians[0]:.1e} to {medians[-1]:.1e} in '
+        f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in '
         "this run, with the rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)), drawn beside."
     )
