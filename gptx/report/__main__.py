@@ -9,7 +9,7 @@ from gptx.compare import cells, outcomes
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import METRIC, Comparison
 from gptx.compare.verdict import Verdict, verdict
-from gptx.report import one, panels, picture, several
+from gptx.report import markdown, one, panels, picture, several
 from gptx.report.arms import Arm, arms
 
 KINDS = (".html", ".png", ".svg", ".md")
@@ -65,6 +65,11 @@ def report(
         if not going:
             break
         time.sleep(EVERY)
+    if wandb or sync:
+        from gptx.report.workspace import publish
+
+        for line in publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync):
+            print(line)
 
 
 def gathered(places: list[Path], metric: str, baseline: str) -> Report:
@@ -96,7 +101,11 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
         )  # fmt: skip
         part.write_text(text)
     elif target.suffix == ".md":
-        part.write_text("")
+        asked = several.question(found.cells)
+        text = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
+            found.name, asked, found.answer, several.standing(found.cells)
+        )  # fmt: skip
+        part.write_text(text)
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
         title = one.title(alone) if alone else f"{found.name}: {several.standing(found.cells)}"
