@@ -53,20 +53,19 @@ def page(answer: Answer, number: int) -> str:
     place = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     return "\n".join(
         [
-            f"{answer.method[:1].upper()}{answer.method[1:]}.",
+            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
+            "",
+            f"![{answer.question}]({answer.figure.name})",
+            "",
+            f"{answer.method[:1].upper()}{answer.method[1:].rstrip('.')}.",
             "",
             "| measured | |",
             "|---|---|",
             *rows,
             "",
-            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
-            *(["", f"The tutorial: {answer.tutorial}"] if answer.tutorial else []),
-            "",
-            f"![{answer.question}]({answer.figure.name})",
-            "",
+            *([f"The tutorial: {answer.tutorial}", ""] if answer.tutorial else []),
             f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, "
-            f"{told['cores']} CPU cores, {place}, "
-            f"commit {told['commit'] or 'unknown'})",
+            f"{told['cores']} CPU cores, {place}, commit {told['commit'] or 'unknown'})",
         ]
     )
 
