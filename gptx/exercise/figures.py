@@ -55,7 +55,7 @@ def bars(
         axis.set_yticks(places, list(values), fontsize=9, color=INK)
         axis.set_title(title, fontsize=10, color=INK)
         if mark:
-            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0])
+            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
         room = max(0, 4 - len(values)) / 2  # so that few bars are not thick

@@ -13,10 +13,10 @@ FORMATS = "fp32", "bf16", "fp16"
 RECIPE = (
     "experiment=precision",  # its model and batch; shorter, on text that every machine has
     "data=stdlib",
-    "steps=60",
+    "steps=40",
     "observe.validation.windows=256",
 )
-ROUNDS = 10  # updates of each format that are timed, in turns
+ROUNDS = 6  # updates of each format that are timed, in turns
 TOLERANCE = 0.02  # of the loss in fp32
 
 

@@ -1,10 +1,12 @@
 """The answer to an exercise as the page of an experiment: numbers between two marks of its README, and as JSON."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 from gptx import runs
+from gptx.compare.readme import in_one_step
 from gptx.exercise.answer import Answer, spelled
 from gptx.log import now
 
@@ -29,8 +31,8 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
     results = experiment / "results.json"
     if results.exists() and "exercise" not in json.loads(results.read_text()):
         results = experiment / f"exercise_{number}.json"
-    results.write_text(json.dumps(facts, indent=1) + "\n")
-    file.write_text(text)
+    in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
+    in_one_step(file, lambda part: part.write_text(text))
     return [results, file]
 
 
@@ -51,19 +53,19 @@ def page(answer: Answer, number: int) -> str:
     place = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     return "\n".join(
         [
-            f"{answer.method[:1].upper()}{answer.method[1:]}.",
+            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
+            "",
+            f"![{answer.question}]({answer.figure.name})",
+            "",
+            f"{answer.method[:1].upper()}{answer.method[1:].rstrip('.')}.",
             "",
             "| measured | |",
             "|---|---|",
             *rows,
             "",
-            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
-            *(["", f"The tutorial: {answer.tutorial}"] if answer.tutorial else []),
-            "",
-            f"![{answer.question}]({answer.figure.name})",
-            "",
-            f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, {place}, "
-            f"commit {told['commit'] or 'unknown'})",
+            *([f"The tutorial: {answer.tutorial}", ""] if answer.tutorial else []),
+            f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, "
+            f"{told['cores']} CPU cores, {place}, commit {told['commit'] or 'unknown'})",
         ]
     )
 
@@ -76,4 +78,10 @@ def environment() -> dict:
     commit = git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else "")
     kept = ("python", "torch", "numpy")
     versions = {name: version for name, version in runs.versions().items() if name in kept}
-    return {"date": now()[:10], "processor": processor(), "versions": versions, "commit": commit}
+    return {
+        "date": now()[:10],
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "commit": commit,
+    }
