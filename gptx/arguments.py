@@ -1,5 +1,5 @@
 """Small commands: a function's signature is its command line. Keyword-only parameters are key=value, or --key for a
-boolean that is to be true; the words before them fill the positional ones."""
+boolean that is to be true; the other words fill the positional ones."""
 
 import inspect
 import os
@@ -36,14 +36,15 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
     keys = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     places = [name for name in parameters if name not in keys]
     several = any(parameters[name].kind is inspect.Parameter.VAR_POSITIONAL for name in places)
-    positional: list[str] = []
+    positional: list = []
     given: dict = {}
     for word in words:
         name, equals, text = word.partition("=")
         if word.startswith("--") and hints.get(word[2:]) is bool and word[2:] in keys:
             name, equals, text = word[2:], "=", "true"
         elif name not in keys and (several or len(positional) < len(places)):  # folders may have an = in their names
-            positional.append(word)
+            place = places[min(len(positional), len(places) - 1)]
+            positional.append(typed(word, hints.get(place, str), place.upper()))
             continue
         if not equals:
             raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
@@ -54,8 +55,9 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
             text = {"true": True, "false": False}.get(text, text)  # type: ignore[assignment]
         optional = type(None) in typing.get_args(hint)
         given[name] = None if optional and text in ("null", "none") else typed(text, hint, name)
-    for place, name in enumerate(places):
-        if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY and place >= len(positional):
+    for name in places[len(positional) :]:
+        needed = parameters[name].default is inspect.Parameter.empty
+        if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY and needed:
             raise ConfigError(f"{name.upper()}: a value is needed")
     for name, parameter in keys.items():
         if parameter.default is inspect.Parameter.empty and name not in given:

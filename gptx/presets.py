@@ -1,5 +1,6 @@
 """What conf/ says: the options that the recipe takes unless told otherwise, their values, and where a run differs."""
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ CONF = Path(paths.CONF)
 HIDDEN = ("_target_", "_partial_", "_convert_")
 
 
+@cache
 def defaults() -> dict[str, str | list[str]]:
     """The option of every ingredient in conf/train.yaml's defaults list, in its order; a list where several may be."""
     entries = yaml.safe_load((CONF / "train.yaml").read_text())["defaults"]

@@ -103,7 +103,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,
         f"  python -m gptx.sample run={folder} temperature=0.8",
-        f"  python -m gptx.report run={folder}",
+        f"  python -m gptx.report {folder}",
     ]
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_w_and_b_has_not_seen_gets_its_page_whole_and_only_once(stub,
         ("spike", "loss 9.0"), ("rollback", "back to 20"),
     ]  # fmt: skip
     assert page.id == (folder / "wandb_id").read_text().split()[0]
-    assert page.config["recipe.schedule"]["value"] == "cosine"
+    assert page.config["recipe"]["value"]["schedule"] == "cosine"
     assert (page.meta["groupName"], page.meta["displayName"], page.exit_code) == ("sweep", "run", 0)
     assert capsys.readouterr().out == f"      11 rows    2 events  {folder}  {stub.url}/stub/p/runs/{page.id}\n"
 

@@ -115,7 +115,7 @@ def test_without_a_key_the_run_is_kept_offline_whole(tmp_path, caplog):
     assert found["history"][2].items() >= {"train/loss": 1 / 25, "validation/loss": 2.0, "sample/text": "def"}.items()
     assert {row["segment"] for row in found["history"]} == {0}
     assert found["config"]["optim"] == {"lr": 1e-3}
-    assert found["config"]["recipe.schedule"] == "cosine"
+    assert found["config"]["recipe"]["schedule"] == "cosine"
     assert found["config"]["git"] == {"sha": "abc", "dirty": True}
     assert found["config"]["overrides"] == ["schedule=cosine"]
     page = found["run"]
@@ -155,7 +155,7 @@ def test_a_key_makes_it_online_and_a_resumed_run_continues_its_page_with_nothing
         *((step, 1) for step in range(50, 101, 10)),
     ]
     assert page.config["seed"]["value"] == 1
-    assert page.config["recipe.schedule"]["value"] == "cosine"
+    assert page.config["recipe"]["value"]["schedule"] == "cosine"
     assert (page.meta["groupName"], page.meta["displayName"]) == ("sweep", "schedule=cosine")
     assert page.meta["jobType"] == "train"
     assert page.meta["tags"] == ["schedule=cosine", "x" * 64]
@@ -177,7 +177,7 @@ def test_three_runs_of_one_process_get_three_pages(stub, tmp_path):
         follow(sink(), a_run(tmp_path / schedule, name=schedule, schedule=schedule), outcome=outcome)
     assert len(stub.runs) == 3
     for page, exit_code in zip(stub.runs.values(), (0, 1, 0), strict=True):
-        assert page.config["recipe.schedule"]["value"] == page.meta["displayName"]
+        assert page.config["recipe"]["value"]["schedule"] == page.meta["displayName"]
         assert [row["train/step"] for row in page.history] == list(range(10, 101, 10))
         assert page.exit_code == exit_code
 

@@ -67,6 +67,7 @@ class WandbStub:
         self.runs: dict[str, RunPage] = {}
         self.errors: list[str] = []
         self.alerts: list[dict] = []
+        self.reports: list[dict] = []  # as saved, with the runs that were there at that time
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Request,), {"stub": self}))
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # wandb drops its connections when it exits
@@ -130,6 +131,35 @@ class WandbStub:
     def answer_HistoryPage(self, v: dict) -> dict:
         rows = self.runs[v["run"]].rows()[v["minStep"] : v["maxStep"]]
         return {"project": {"run": {"history": [json.dumps(row) for row in rows]}}}
+
+    def answer_Runs(self, v: dict) -> dict:
+        asked = json.loads(v["filters"])["name"]["$in"]
+        found = [run for run in self.runs.values() if (run.entity, run.project) == (v["entity"], v["project"])]
+        edges = [{"node": run.bucket() | {"projectId": "1"}, "cursor": run.id} for run in found if run.id in asked]
+        runs = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "1", "runCount": len(edges), "runs": runs} if found else None}
+
+    def answer_GetProjects(self, v: dict) -> dict:
+        user = {"id": "u", "name": "stub", "username": "stub", "email": "", "admin": False, "flags": "{}",
+                "entity": "stub", "deletedAt": None, "apiKeys": None, "teams": None}  # fmt: skip
+        edges = [
+            {"node": {"__typename": "Project", "id": name, "name": name, "entityName": v["entity"], "user": user,
+                      "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False}}
+            for name in sorted({run.project for run in self.runs.values() if run.entity == v["entity"]})
+        ]  # fmt: skip
+        info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": info, "edges": edges}}
+
+    def answer_ProjectInternalId(self, v: dict) -> dict:
+        known = {(run.entity, run.project) for run in self.runs.values()}
+        return {"project": {"id": "p", "internalId": "1"} if (v["entityName"], v["projectName"]) in known else None}
+
+    def answer_upsertView(self, v: dict) -> dict:
+        self.reports.append(v | {"spec": json.loads(v["spec"]), "runs": sorted(self.runs)})
+        view = {name: v[name] for name in ("name", "displayName", "description", "type", "spec")}
+        view |= {"id": v["id"] or f"report-{len(self.reports)}", "updatedAt": "2026-01-01T00:00:00Z",
+                 "project": {"id": "p", "name": v["projectName"], "entityName": v["entityName"]}}  # fmt: skip
+        return {"upsertView": {"view": view, "inserted": not v["id"]}}
 
     def answer_CreateRunFiles(self, v: dict) -> dict:
         files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in v["files"]]

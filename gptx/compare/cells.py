@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy
+from yaml import YAMLError
 
 from gptx import metrics, presets, runs, sweep
 from gptx.check import ConfigError
@@ -21,6 +22,7 @@ class Cell:
     state: str
     record: dict  # run.json
     config: dict  # config.yaml, resolved, nested
+    problem: str = ""  # why it, or a part of it, cannot be read
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -64,17 +66,21 @@ class Cell:
 
 def find(folders: list[Path]) -> list[Cell]:
     """The runs in `folders`: each is one itself, or has them one or two levels below; with those that a sweep there
-    means and that did not begin. In the order of the sweeps, then by name. Raises ValueError where there is no run."""
-    found: dict[Path, None] = {}
+    means and that did not begin. In the order of the sweeps, then by name. A folder without runs is a cell with that
+    problem. Raises ValueError where there is no run at all, or no such folder."""
     for root in folders:
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
-        here = below(root)
-        if not here:
-            raise ValueError(f"{root}: no run there; a run folder holds run.json and metrics.jsonl")
-        found |= dict.fromkeys(here)
-    common = folders[0] if len(folders) == 1 else Path(*shared([folder.resolve().parts for folder in found]))
-    return [cell(folder, common) for folder in found]
+    found = {root: below(root) for root in folders}
+    there = list(dict.fromkeys(folder for here in found.values() for folder in here))
+    empty = [root for root, here in found.items() if not here]
+    if not there:
+        raise ValueError(f"{', '.join(map(str, empty))}: no run there; a run folder holds run.json and metrics.jsonl")
+    common = folders[0] if len(folders) == 1 else Path(*shared([folder.resolve().parts for folder in there]))
+    return [
+        *(cell(folder, common) for folder in there),
+        *(Cell(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in empty),
+    ]
 
 
 def below(root: Path) -> list[Path]:
@@ -87,13 +93,16 @@ def below(root: Path) -> list[Path]:
 
 
 def cell(folder: Path, common: Path) -> Cell:
-    """The run in `folder`. One whose record cannot be read is `unreadable`."""
-    try:
-        record, state = runs.read(folder) or {}, runs.state(folder)
-    except ConfigError:
-        record, state = {}, "unreadable"
+    """The run in `folder`. One whose record or config cannot be read is `unreadable`, and has that problem."""
     name = str(folder.resolve().relative_to(common.resolve()))
-    return Cell(folder, folder.name if name == "." else name, state, record, presets.load(folder / "config.yaml"))
+    name = folder.name if name == "." else name
+    try:
+        return Cell(folder, name, runs.state(folder), runs.read(folder) or {}, presets.load(folder / "config.yaml"))
+    except ConfigError as error:
+        return Cell(folder, name, "unreadable", {}, {}, f"{error}")
+    except (YAMLError, OSError) as error:
+        problem = f"config.yaml cannot be read ({' '.join(str(error).split())}); left out."
+        return Cell(folder, name, "unreadable", {}, {}, problem)
 
 
 def shared(paths: list[tuple[str, ...]]) -> list[str]:

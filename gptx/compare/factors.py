@@ -20,7 +20,8 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
         key for key in dict.fromkeys(key for row in rows for key in row) if len({r.get(key) for r in rows}) > 1
     ]
     typed = {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
-    order = sorted(differing, key=lambda key: ("." in key or key not in presets.defaults(), key not in typed))
+    groups = presets.defaults()
+    order = sorted(differing, key=lambda key: (key not in groups, key not in typed))
     chosen: list[str] = []
     for key in order:
         if not accounted(key, chosen, rows):
@@ -51,10 +52,10 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
     may not be what made the difference."""
     rows, told = [described_by(cell) for cell in cells if cell.config], []
-    names = tuple(found)
+    names, groups = tuple(found), presets.defaults()
     for key in dict.fromkeys(key for row in rows for key in row):
         values = list(dict.fromkeys(row.get(key, "not set") for row in rows))
-        if len(values) > 1 and not runs.under(key, names) and key not in presets.defaults() and not derived(key):
+        if len(values) > 1 and not runs.under(key, names) and key not in groups and not derived(key):
             told.append(f"{key} is {' or '.join(ordered(values))}")
     return told
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
+from gptx.compare.traits import traits
 
 METRIC = "validation/loss"
 
@@ -33,12 +35,15 @@ class Comparison:
     outcomes: list[Outcome]
     missing: list[str] = field(default_factory=list)  # cells of a sweep that were not begun
     confounded: list[str] = field(default_factory=list)  # what differs beside the factors
+    problems: list[str] = field(default_factory=list)  # what could not be read, a phrase each
+    traits: dict[str, dict[str, dict[str, bool]]] = field(default_factory=dict)  # factor, level: is there a warmup?
+    baseline: dict[str, str] = field(default_factory=dict)  # levels that were asked for as such
     environment: dict = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
         """Write it as JSON, a line an outcome."""
         facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
-        lines = ",\n  ".join(json.dumps(asdict(outcome)) for outcome in self.outcomes)
+        lines = ",\n  ".join(json.dumps(asdict(outcome) | {"value": plain(outcome.value)}) for outcome in self.outcomes)
         file.write_text(f'{json.dumps(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
 
 
@@ -46,9 +51,19 @@ def load(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
         facts = json.loads(file.read_text())
-        return Comparison(**facts | {"outcomes": [Outcome(**each) for each in facts["outcomes"]]})
+        outcomes = [Outcome(**each | {"value": number(each["value"])}) for each in facts["outcomes"]]
+        return Comparison(**facts | {"outcomes": outcomes})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
+
+
+def plain(value: float | None) -> float | str | None:
+    """A number as JSON has it, which knows no NaN."""
+    return value if value is None or math.isfinite(value) else "NaN"
+
+
+def number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:
@@ -63,8 +78,10 @@ def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:
         metric=metric,
         factors=found,
         outcomes=outcomes,
-        missing=[cell.name for cell in cells if not cell.config],
+        missing=[cell.name for cell in cells if not cell.config and not cell.problem],
         confounded=confounded(begun, found),
+        problems=list(problems(cells)),
+        traits=traits(begun, found, [outcome.levels for outcome in outcomes]),
         environment=environment(begun),
     )
 
@@ -84,6 +101,15 @@ def outcome(cell: Cell, found: dict[str, list[str]], metric: str) -> Outcome:
     )
 
 
+def problems(cells: list[Cell]) -> Iterator[str]:
+    """What of the cells could not be read."""
+    for cell in cells:
+        if cell.problem:
+            yield f"{cell.name}: {cell.problem}"
+        elif cell.config and cell.metrics.torn > (cell.state == "running"):  # whose last line may be under way
+            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl are cut off or no record; left out."
+
+
 def environment(cells: list[Cell]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
     records = [cell.record for cell in cells]
@@ -95,13 +121,14 @@ def environment(cells: list[Cell]) -> dict:
             "commit": record.get("git", {}).get("sha", "")[:12],
             "uncommitted changes": record.get("git", {}).get("dirty", False),
             "data": record.get("data", {}).get("digest", "")[:12],
+            "tokenizer": record.get("data", {}).get("tokenizer"),
             **record.get("versions", {}),
         }
         for record in records
     ]
     keys = dict.fromkeys(key for each in told for key in each)
-    found = {key: list(dict.fromkeys(each.get(key) for each in told)) for key in keys}
-    return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+    found = {key: list(dict.fromkeys(v for each in told if (v := each.get(key)) not in (None, ""))) for key in keys}
+    return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 
 def diverged(outcome: Outcome) -> bool:

@@ -1,18 +1,22 @@
 """The answer that a comparison gives, in words and tables, with how sure it is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
+from gptx import presets
+from gptx.compare import tables
+from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
+from gptx.compare.arms import Arm, Round, arms, at_best, is_group, numeric, primary, rounds
+from gptx.compare.attribution import factorial, turn
+from gptx.compare.doubts import doubts
 from gptx.compare.outcomes import Comparison
+from gptx.compare.tables import Table
+from gptx.compare.words import Words, sentence
+from gptx.compare.words import words as words_for
 
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first column names the rows. Numbers stand in all others."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
+MATRICES = 4  # more than this many are not shown: the table of arms has it all
+SENTENCES = 8  # the same of what is said of one level of the other factors each
 
 
 @dataclass(frozen=True)
@@ -32,4 +36,102 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     Where it does not say, the option of conf/train.yaml is it, else the first level. Raises ValueError for a level
     that is none.
     """
-    raise NotImplementedError
+    base = {name: usual(name, levels) for name, levels in comparison.factors.items()}
+    base |= comparison.baseline | chosen(comparison.factors, baseline)
+    found = arms(comparison)
+    words = words_for(comparison, found)
+    warnings = list(doubts(comparison, found, words))
+    if not any(arm.results for arm in found):
+        return Verdict(base, f"No run has a {words.metric} to compare yet.", [], warnings, [])
+    if not base:
+        cost = tables.cost(comparison, found, "")
+        return Verdict(base, alone(found[0], words), [], warnings, [cost] if cost else [])
+    factor = primary(comparison.factors)
+    others = [name for name in base if name != factor]
+    each = rounds(found, factor, base)
+    two = factorial(comparison, found, base)
+    tuned = bool(others) and all(not is_group(name) and numeric(comparison.factors[name]) for name in others)
+    best = at_best(found, factor, base, words.better) if tuned else None
+    rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
+    if two:
+        headline = turned(two.turns[0], [each.change for each in two.effects], words)
+        sentences = few([contributions(two, effects, words) for effects in two.effects])
+        sentences = [shares(two, words), *sentences, *rank]
+    elif len(each) == 1:
+        headline, sentences = sentence(ranking(each[0], factor, words)), []
+    else:
+        sentences = few([beside(around, factor, words) for around in each])
+        if len(comparison.factors[factor]) == 2:
+            level = next(level for level in comparison.factors[factor] if level != base[factor])
+            headline = turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
+            sentences += rank
+        else:
+            headline = sentence(ranking(best, factor, words)) if best else several(each, factor, words)
+    shown = [
+        tables.attribution(two, words) if two else None,
+        *matrices(comparison, found, factor, others, words),
+        tables.best(best, factor, others, words) if best else None,
+        tables.of_arms(each, factor, words),
+        tables.cost(comparison, found, factor),
+    ]
+    return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
+
+
+def few(sentences: list[str]) -> list[str]:
+    """Those that say something; none where they are too many to be read."""
+    found = list(filter(None, sentences))
+    return found if len(found) <= SENTENCES else []
+
+
+def changes(rounds: list[Round], level: str) -> Iterator[Change]:
+    """What a level does beside the baseline in each context that has both."""
+    for each in rounds:
+        if level in each.arms and each.baseline in each.arms:
+            yield each.context, each.differences[level], each.arms[level], each.arms[each.baseline]
+
+
+def matrices(comparison: Comparison, found: list[Arm], factor: str, others: list[str], words: Words) -> Iterator[Table]:
+    """The metric by the first factor and another, one of numbers if there is one, for each combination of the rest."""
+    if not others:
+        return
+    other = next((name for name in others if numeric(comparison.factors[name])), others[0])
+    rest = {name: comparison.factors[name] for name in others if name != other}
+    contexts = [dict(zip(rest, levels, strict=True)) for levels in product(*rest.values())]
+    if len(contexts) <= MATRICES:
+        for context in contexts:
+            if any(context.items() <= arm.levels.items() for arm in found):
+                yield tables.matrix(found, factor, other, context, words)
+
+
+def usual(name: str, levels: list[str]) -> str:
+    """The level that the recipe takes unless told otherwise, if it is among them, else the first."""
+    option = presets.spelled(presets.defaults().get(name))
+    return option if option in levels else levels[0]
+
+
+def chosen(factors: dict[str, list[str]], text: str) -> dict[str, str]:
+    """The levels that `text` names. Raises ValueError for a level or factor that is none, or for an unclear one."""
+    if not text:
+        return {}
+    found: dict[str, str] = {}
+    known = (
+        "; ".join(f"{name}={'|'.join(levels)}" for name, levels in factors.items()) or "nothing but the seed differs"
+    )
+    whole = [text] if any(text in levels for levels in factors.values()) else text.split(",")
+    for word in whole:
+        name, equals, level = word.strip().rpartition("=")
+        names = [name] if equals else [each for each in factors if level_of(level, factors[each])]
+        places = [(each, same) for each in names if (same := level_of(level, factors.get(each, [])))]
+        if len(places) != 1:
+            raise ValueError(
+                f"baseline={word}: {'levels of several factors' if places else 'no such level'}; there are {known}"
+            )
+        found |= places
+    return found
+
+
+def level_of(text: str, levels: list[str]) -> str | None:
+    """The level that is meant by `text`: the same word, or the same number."""
+    if text in levels:
+        return text
+    return next((level for level in levels if numeric([text, level]) and float(text) == float(level)), None)

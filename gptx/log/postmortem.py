@@ -94,7 +94,7 @@ class Postmortem:
         yield from ("", "## What was done", "")
         yield from self.treatment()
         yield from ("", "## Look further", "")
-        yield f"    python -m gptx.report run={folder}"
+        yield f"    python -m gptx.report {folder}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""

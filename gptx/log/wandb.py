@@ -191,9 +191,9 @@ def next_segment(path: Path) -> tuple[str, int]:
 
 
 def page_config(run: Run) -> dict:
-    """The run's config with the recipe under flat keys, since W&B groups by `recipe.schedule` and not by a subtree."""
-    recipe = {f"recipe.{group}": option for group, option in run.choices.items()}
-    return {**run.config, **recipe, "overrides": run.overrides, "git": run.git}
+    """The run's config, and under `recipe` the option of each ingredient, since W&B groups by recipe.schedule and not
+    by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn there."""
+    return {**run.config, "recipe": run.choices, "overrides": run.overrides, "git": run.git}
 
 
 def sync(folder: Path) -> str:

@@ -83,7 +83,8 @@ def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
 
 def draw(curves: dict[str, tuple[Callable[[int], float], int]], target: Path) -> None:
     """All curves on one figure. Raises ConfigError for a name that is no picture's."""
-    from gptx.report.curves import Curve, Panel, picture
+    from gptx.report.curves import Curve, Panel
+    from gptx.report.picture import picture
 
     if target.suffix not in (".png", ".svg"):
         raise ConfigError(f"out={target}: the name must end in .png or .svg")

@@ -1,7 +1,32 @@
 """The page of a run, or of all runs of some folders side by side:  python -m gptx.report runs/NAME"""
 
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
 from gptx import arguments
-from gptx.compare.outcomes import METRIC
+from gptx.compare import cells, outcomes
+from gptx.compare.cells import Cell
+from gptx.compare.factors import factors
+from gptx.compare.outcomes import METRIC, Comparison
+from gptx.compare.verdict import Verdict, verdict
+from gptx.report import markdown, one, panels, picture, several
+from gptx.report.arms import Arm, arms
+
+KINDS = (".html", ".png", ".svg", ".md")
+UNDER_WAY = ("running", "missing")  # a sweep goes on
+EVERY = 10  # seconds between two renewals of a watched page
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of some runs: each, as arms, compared, and the answer."""
+
+    name: str
+    cells: list[Cell]
+    arms: list[Arm]
+    comparison: Comparison
+    answer: Verdict
 
 
 def report(
@@ -25,6 +50,96 @@ def report(
     --watch renews the page while runs go on. --wandb builds the comparison as a W&B report; --sync first sends runs
     that were made offline.
     """
+    if smooth < 1:
+        raise ValueError(f"smooth={smooth} must be at least 1 update")
+    if not folders:
+        raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx.report runs/NAME")
+    places = [Path(folder) for folder in folders]
+    said = ""
+    while True:
+        found = gathered(places, metric, baseline)
+        watch = watch and any(cell.state in UNDER_WAY for cell in found.cells)
+        root = found.cells[0].folder if len(found.cells) == 1 else places[0]
+        targets = files(Path(out) if out else root, out)
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(found, target, smooth, EVERY if watch else 0)
+        if not watch:
+            break
+        if said != (said := f"{several.standing(found.cells)}. {found.answer.headline}"):
+            print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
+        try:
+            time.sleep(EVERY)
+        except KeyboardInterrupt:
+            watch = False  # the page is written once more, as one that stays
+    tell(found, targets)
+    if wandb or sync:
+        from gptx.report.workspace import publish
+
+        for line in publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync):
+            print(line)
+
+
+def gathered(places: list[Path], metric: str, baseline: str) -> Report:
+    """The runs in some folders, compared. Raises ValueError where no run has recorded anything."""
+    found = cells.find(places)
+    begun = [cell for cell in found if cell.metrics.columns]
+    if not begun:
+        raise ValueError(f"{', '.join(map(str, places))}: no update recorded yet; let a run make its first one")
+    name = begun[0].config.get("name") or places[0].resolve().name
+    try:
+        comparison = outcomes.compare(found, metric)
+    except ValueError as error:  # no run has the metric: what there is can still be drawn
+        comparison = Comparison(metric, factors(begun), [])
+        answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}.", [], [], [])
+    else:
+        answer = verdict(comparison, baseline)
+    return Report(str(name), found, arms(begun, comparison.factors), comparison, answer)
+
+
+def write(found: Report, target: Path, smooth: int, renew: float) -> None:
+    """Write one file of the report, in one step."""
+    alone = found.cells[0] if len(found.cells) == 1 else None
+    part = target.with_name(target.name + ".part")
+    if target.suffix == ".html":
+        text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
+            found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
+        )  # fmt: skip
+        part.write_text(text)
+    elif target.suffix == ".md":
+        asked = several.question(found.cells)
+        text = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
+            found.name, asked, found.answer, several.standing(found.cells)
+        )  # fmt: skip
+        part.write_text(text)
+    else:
+        drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
+        title = one.title(alone) if alone else f"{found.name}: {several.standing(found.cells)}"
+        picture.picture(drawn, part, title, target.suffix[1:])
+    part.replace(target)
+
+
+def tell(found: Report, targets: list[Path]) -> None:
+    """Print the answer, a line a run, and where the report is."""
+    if len(found.cells) > 1:
+        print(found.answer.headline)
+        for text in found.answer.warnings:
+            print(f"warning: {text}")
+    for cell in found.cells:
+        loss = cell.result(found.comparison.metric)
+        print(f"{cell.state:12} {'' if loss is None else f'{loss:.4f}':>8}  {cell.folder}")
+    print("report in " + " and ".join(map(str, targets)))
+
+
+def files(target: Path, out: str) -> list[Path]:
+    """What to write: the one file that `out` names, or a page, a picture and a summary in the folder."""
+    if target.suffix in KINDS and out:
+        return [target]
+    if out and target.is_file():
+        raise ValueError(f"out={out} is a file; a folder, or a name that ends in {', '.join(KINDS)}")
+    if out and not target.is_dir() and target.suffix in (".jpg", ".jpeg", ".pdf", ".htm", ".txt"):
+        raise ValueError(f"out={out}: the name must end in {', '.join(KINDS)}, or be a folder")
+    return [target / "report.html", target / "report.png", target / "report.md"]
 
 
 if __name__ == "__main__":

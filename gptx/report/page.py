@@ -1,87 +1,44 @@
-"""A report as one HTML page that needs nothing beside itself: no network, no script, light and dark."""
+"""A report as one HTML page that needs nothing beside itself: style, script, plotly and data are in it."""
 
-import math
-from collections.abc import Iterable
-from datetime import datetime
+import importlib.util
+import re
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-import numpy
+from gptx.compare import words
+from gptx.compare.verdict import Table
+from gptx.log import now
+from gptx.report.arms import Arm
+from gptx.report.curves import Panel
 
-from gptx import presets, runs
-from gptx.log import jsonl, now
-from gptx.presets import spelled
-from gptx.report import curves
-
-
-def of_run(folder: Path, rows: list[dict], record: dict, config: dict, panels: list[curves.Panel], smooth: int) -> str:
-    """The page of one run: the numbers first, then the signals, a sample, the recipe and the machine."""
-    parts = [
-        heading(title(folder, config), runs.state(folder)),
-        f'<p class="note">{escape(sentence(rows, record, config))}</p>',
-        tiles(headline(rows, record, smooth)),
-        f"<h2>Vital signs</h2><p class='note'>Over the updates. Lines of training are means of the last {smooth}, "
-        "pale ones the updates themselves.</p>",
-        grid(panels),
-        *samples(rows),
-        "<h2>Recipe</h2>",
-        recipe(record, config),
-        '<div class="columns">',
-        f"<div><h2>Environment</h2>{table(environment(record))}</div>",
-        f"<div><h2>Checkpoints and events</h2>{table(events(folder))}</div>",
-        "</div>",
-    ]
-    return whole(title(folder, config), parts, folder)
+HERE = Path(__file__).parent
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # updates that a line may be the mean of
 
 
-def title(folder: Path, config: dict) -> str:
-    """The run's name and folder."""
-    return f"{config.get('name', folder.resolve().parent.name)} / {folder.resolve().name}"
-
-
-def of_runs(root: Path, found: dict[str, tuple[Path, list[dict]]], panels: list[curves.Panel]) -> str:
-    """The page of several runs: a table, the best first, and their curves."""
-    columns = "run", "state", "validation loss", "best", "last training loss", "updates", "tokens/s"
-    head = "".join(f'<th class="{"number" if i > 1 else ""}">{name}</th>' for i, name in enumerate(columns))
-    lines = [line(i, name, *run) for i, (name, run) in enumerate(found.items())]
-    name = f"{root.resolve().name}: {len(found)} runs"
-    parts = [
-        heading(name, ""),
-        f'<div class="card first"><table><tr>{head}</tr>{"".join(text for _, text in sorted(lines))}</table></div>',
-        "<h2>Curves</h2>",
-        grid(panels),
-    ]
-    return whole(name, parts, root)
-
-
-def line(place: int, name: str, folder: Path, rows: list[dict]) -> tuple[float, str]:
-    """The last validation loss of a run, to sort by, and its line of the table."""
-    losses = curves.series(rows, "validation/loss")[1]
-    speeds = curves.series(rows, "train/tokens_per_second")[1]
-    numbers = (
-        f"{losses[-1]:.4f}" if len(losses) else "",
-        f"{losses.min():.4f}" if len(losses) else "",
-        f"{rows[-1]['train/loss']:.4f}" if "train/loss" in rows[-1] else "",
-        f"{rows[-1]['step']:,}",
-        curves.spell(float(numpy.median(speeds))) if len(speeds) else "",
-    )
-    dot = f'<span class="dot" style="background:var(--curve{place % curves.COLOURS})"></span>'
-    cells = f'<td class="wide">{dot}{escape(name)}</td><td>{escape(runs.state(folder))}</td>'
-    cells += "".join(f'<td class="number">{text}</td>' for text in numbers)
-    return losses[-1] if len(losses) and math.isfinite(losses[-1]) else math.inf, f"<tr>{cells}</tr>"
-
-
-def whole(name: str, parts: Iterable[str], folder: Path) -> str:
-    """The parts in a page with its style."""
-    style = Path(__file__).with_name("page.css").read_text()
-    made = f"Made of <code>{escape(str(folder))}</code> by <code>python -m gptx.report</code>, {now()[:10]}."
+def whole(name: str, parts: Iterable[str], source: str, data: str) -> str:
+    """The parts in a page with its style, its script and the data that it draws."""
+    made = f"Made of <code>{escape(source)}</code> by <code>python -m gptx.report</code>, {now()[:10]}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)}</title><style>{style}</style></head><body><main>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{escape(name)}</title><style>{(HERE / 'page.css').read_text()}</style></head><body><main>\n"
+        "<noscript><p class='warning'>The plots need JavaScript; report.png has them without.</p></noscript>"
         + "\n".join(parts)
-        + f"\n<footer>{made}</footer></main></body></html>\n"
+        + f"\n<footer>{made}</footer></main>\n"
+        f'<script type="application/json" id="data">{data}</script>\n'
+        f"<script>{library()}</script>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
     )
+
+
+def library() -> str:
+    """Plotly's script, out of the installed package without importing it."""
+    found = importlib.util.find_spec("plotly")
+    if found is None or found.origin is None:
+        raise ValueError("the page draws with plotly, which is not installed: pip install plotly")
+    return (Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def heading(text: str, state: str) -> str:
@@ -89,49 +46,8 @@ def heading(text: str, state: str) -> str:
     return f"<h1>{escape(text)}{pill}</h1>"
 
 
-def sentence(rows: list[dict], record: dict, config: dict) -> str:
-    """What the run is, in a line."""
-    choices, batch = record.get("choices", {}), record.get("batch", {})
-    total = record.get("parameters", {}).get("total")
-    return ", ".join(
-        [
-            f"{choices.get('model', 'a model')} of {curves.spell(float(total))} parameters" if total else "a model",
-            f"on {record.get('data', {}).get('name', choices.get('data', '?'))}",
-            f"{rows[-1]['step']:,} of {config.get('steps', '?')} updates of {batch.get('tokens', 0):,} tokens",
-            f"seed {config.get('seed', '?')}",
-        ]
-    )
-
-
-def headline(rows: list[dict], record: dict, smooth: int) -> list[tuple[str, str]]:
-    """The numbers to see first, each with what it is."""
-    found = []
-    validated = [row for row in rows if "validation/loss" in row]
-    if validated:
-        last, best = validated[-1], min(validated, key=lambda row: row["validation/loss"])
-        found.append((f"{last['validation/loss']:.4f}", "validation loss, nats a token"))
-        if best is not last:
-            found.append((f"{best['validation/loss']:.4f}", f"best, after update {best['step']:,}"))
-        found.append((f"{last['validation/perplexity']:.2f}", "validation perplexity"))
-        found.append((f"{last['validation/bits_per_byte']:.4f}", "bits per byte"))
-    loss, speed = (curves.series(rows, f"train/{name}")[1] for name in ("loss", "tokens_per_second"))
-    if len(loss):
-        found.append((f"{curves.smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"))
-    if tokens := rows[-1].get("train/tokens"):
-        found.append((curves.spell(float(tokens)), f"tokens, {tokens / record['parameters']['total']:.1f} a parameter"
-                      if record.get("parameters", {}).get("total") else "tokens"))  # fmt: skip
-    if len(speed):
-        found.append((curves.spell(float(f"{numpy.median(speed):.3g}")), "tokens per second, median"))
-    if record.get("started") and record.get("ended"):
-        found.append((duration(record["started"], record["ended"]), "from the last start to the end"))
-    return found
-
-
-def duration(first: str, last: str) -> str:
-    """The time between two moments of a record, as 1:02:03."""
-    seconds = int((datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds())
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+def warned(told: Iterable[str]) -> str:
+    return '<div class="warning">' + "".join(f"<p>{escape(text)}</p>" for text in told) + "</div>"
 
 
 def tiles(numbers: list[tuple[str, str]]) -> str:
@@ -139,89 +55,74 @@ def tiles(numbers: list[tuple[str, str]]) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def grid(panels: list[curves.Panel]) -> str:
-    """The panels as drawings; one without curves says how to record them."""
-    cells = []
-    for panel in panels:
-        if any(len(curve.steps) for curve in panel.curves):
-            inside = curves.svg(panel)
-        else:
-            inside = f'<div class="missing"><div>{escape(panel.hint or "nothing recorded")}</div></div>'
-        cells.append(f"<figure><h3>{escape(panel.title)} <small>{escape(panel.unit)}</small></h3>{inside}</figure>")
-    return f'<div class="panels">{"".join(cells)}</div>'
+def grid(panels: Sequence[Panel], first: int = 0, kind: str = "panels") -> str:
+    """Places for panels, the first of which is the page's `first`; one without curves says how to record them."""
+    return f'<div class="{kind}">{"".join(figure(panel, first + i) for i, panel in enumerate(panels))}</div>'
 
 
-def samples(rows: list[dict]) -> list[str]:
-    """The last text that was recorded under each key that has text."""
-    last = {key: (row["step"], value) for row in rows for key, value in row.items() if isinstance(value, str)}
-    return [
-        f'<h2>{escape(key)} <small class="note">after update {step:,}</small></h2>'
-        f'<div class="card"><pre>{escape(text)}</pre></div>'
-        for key, (step, text) in last.items()
-    ]
+def figure(panel: Panel, place: int) -> str:
+    group = panel.group or f"p{place}"
+    scale = f'<button class="log" data-group="{group}" aria-pressed="false">log</button>' if not panel.group else ""
+    inside = f'<div class="plot" data-panel="{place}"></div>'
+    if panel.empty:
+        inside, scale = f'<div class="missing"><div>{escape(panel.hint or "nothing recorded")}</div></div>', ""
+    return f"<figure><h3>{escape(panel.title)} <small>{escape(panel.unit)}</small>{scale}</h3>{inside}</figure>"
 
 
-def recipe(record: dict, config: dict) -> str:
-    """Ingredient, option and values; what is not as in conf/ stands out, with the value of the preset."""
-    choices = record.get("choices", {})
-    changed, lines = presets.differences(config, choices), []
-    for group, usual in presets.defaults().items():
-        several = isinstance(usual, list)
-        expected = ", ".join(usual) if several else str(usual)
-        chosen = (", ".join(config.get(group) or {}) or "none") if several else choices.get(group, "?")
-        option = escape(chosen)
-        if chosen != expected:
-            option = f'<span class="changed">{option}</span> <span class="note">instead of {escape(expected)}</span>'
-        values = [
-            shown(key.removeprefix(f"{group}."), value, changed.get(key, value))
-            for key, value in runs.flat({group: config.get(group)}).items()
-            if key != group and not key.endswith(presets.HIDDEN)
-        ]
-        lines.append(entry(group, option, values))
-    roots = [key for key in ("steps", "seed", "device", "threads", "deterministic") if key in config]
-    lines.append(entry("run", "", [shown(key, config[key], changed.get(key, config[key])) for key in roots]))
-    legend = '<p class="note">Marked: not as in <code>conf/</code>, whose value is in brackets.</p>'
-    return f'{legend}<div class="card"><table>{"".join(lines)}</table></div>'
+def controls(*parts: str) -> str:
+    return f'<div class="controls">{"".join(parts)}</div>'
 
 
-def entry(group: str, option: str, values: list[str]) -> str:
-    return f'<tr><th>{escape(group)}</th><td>{option}</td><td class="values">{" ".join(values)}</td></tr>'
+def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
+    """A menu that sets one of the page's choices."""
+    inside = "".join(option(value, name, value == chosen) for value, name in options)
+    return f'<label>{escape(label)} <select data-set="{key}">{inside}</select></label>'
 
 
-def shown(name: str, given, usual) -> str:
-    """A value of the recipe, marked where it is not the usual one."""
-    if given != usual:
-        return f'<span class="changed">{escape(name)} {escape(spelled(given))} ({escape(spelled(usual))})</span>'
-    return f"<span>{escape(name)} <b>{escape(spelled(given))}</b></span>"
+def option(value: str, name: str, chosen: bool) -> str:
+    return f'<option value="{escape(value)}"{" selected" * chosen}>{escape(name)}</option>'
 
 
-def environment(record: dict) -> list[tuple[str, str]]:
-    """Machine, versions and commit."""
-    place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
-    pairs = [
-        ("device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"),
-        ("batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")),
-        ("peak memory", ", ".join(f"{name} {size / 1e9:.3f} GB" for name, size in memory.items() if size)),
-        ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
-        ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
-        ("started", record.get("started", "")),
-        ("typed", " ".join(record.get("overrides", [])) or "no overrides"),
-        *record.get("versions", {}).items(),
-    ]
-    return [(name, text) for name, text in pairs if text]
+def axes(arms: Sequence[Arm]) -> str:
+    """The choice of what lines are drawn over: what every arm can tell."""
+    clocks = [arm.clock for arm in arms if arm.clock["steps"]]
+    known = {"updates": True, "tokens": bool(clocks),
+             "FLOPs": bool(clocks) and all(clock["flops_per_token"] for clock in clocks),
+             "time": bool(clocks) and all(len(clock["minutes"]) for clock in clocks)}  # fmt: skip
+    return menu("over", "x", [(name, name) for name, told in known.items() if told], "updates")
 
 
-def events(folder: Path) -> list[tuple[str, str]]:
-    """What happened beside the updates, and the checkpoints that are left."""
-    file = folder / "events.jsonl"
-    happened = [
-        (f"update {row['step']:,}", f"{row['event']}: {row['text']}")
-        for row in (jsonl.lines(file) if file.exists() else [])
-    ]
-    kept = sorted(path.name for path in (folder / "checkpoints").glob("step_*[0-9]"))
-    return [*happened, ("checkpoints", ", ".join(kept) or "none")]
+def smoothing(smooth: int) -> str:
+    """The choice of how many updates a line of training is the mean of."""
+    options = [(str(window), words.count(window, "update")) for window in sorted({*WINDOWS, smooth})]
+    return menu("training as the mean of", "smooth", options, str(smooth))
 
 
-def table(pairs: list[tuple[str, str]]) -> str:
-    lines = "".join(f'<tr><th>{escape(name)}</th><td class="wide">{escape(text)}</td></tr>' for name, text in pairs)
+def logarithm(group: str) -> str:
+    return f'<button class="log" data-group="{group}" aria-pressed="false">log scale</button>'
+
+
+def pairs(found: list[tuple[str, str]]) -> str:
+    lines = "".join(f'<tr><th>{escape(name)}</th><td class="wide">{escape(text)}</td></tr>' for name, text in found)
     return f'<div class="card"><table>{lines}</table></div>'
+
+
+def table(found: Table) -> str:
+    """A table with its title and note; columns of numbers stand to the right, **text** is strong."""
+    numbers = [i > 0 and all(re.match(r"[*+\-\d]|$", row[i]) for row in found.rows) for i in range(len(found.columns))]
+    head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
+    rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
+    note = f'<p class="note">{escape(found.note)}</p>' if found.note else ""
+    title = f"<h3>{escape(found.title[:1].upper() + found.title[1:])}</h3>" if found.title else ""
+    inside = f"<thead><tr>{head}</tr></thead>{''.join(f'<tr>{row}</tr>' for row in rows)}"
+    return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
+
+
+def entry(tag: str, text: str, right: bool) -> str:
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
+    return f"<{tag}{' class=number' * right}>{strong}</{tag}>"
+
+
+def folded(summary: str, inside: str) -> str:
+    """What is shown when asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"

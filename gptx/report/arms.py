@@ -1,0 +1,100 @@
+"""The runs of a report as arms: alike but for their seeds, one line with a band."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy
+from numpy import ndarray
+
+from gptx.compare import words
+from gptx.compare.arms import is_group, numeric
+from gptx.compare.cells import Cell
+from gptx.compare.factors import described_by
+
+FEW = 6  # arms that one panel shows without confusion
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs at the same levels of the factors. `place` is among the arms; `look` among those of one panel."""
+
+    levels: dict[str, str]
+    cells: list[Cell]
+    place: int = 0
+    look: int = 0
+
+    @property
+    def name(self) -> str:
+        return ", ".join(words.named(*each) for each in self.levels.items()) or self.cells[0].name
+
+    def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+        """Updates, mean, lowest and highest of a metric over the runs that have a finite number there."""
+        columns = [cell.metrics[key] for cell in self.cells if len(cell.metrics[key][0])]
+        if len(columns) == 1:
+            steps, values = columns[0]
+            return steps, values, values, values
+        if not columns:
+            return (numpy.empty(0),) * 4
+        steps = numpy.unique(numpy.concatenate([at for at, _ in columns]))
+        values = numpy.full((len(columns), len(steps)), numpy.nan)
+        for row, (at, here) in zip(values, columns, strict=True):
+            row[numpy.searchsorted(steps, at)] = here
+        values[~numpy.isfinite(values)] = numpy.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # updates at which all are no number
+            return steps, numpy.nanmean(values, 0), numpy.nanmin(values, 0), numpy.nanmax(values, 0)
+
+    @cached_property
+    def clock(self) -> dict:
+        """What the updates of the longest run are in tokens and minutes, at some of them, and FLOPs a token."""
+        cell = max(self.cells, key=lambda cell: cell.metrics.steps)
+        steps, tokens = cell.metrics["train/tokens"]
+        if not len(steps):
+            return {"steps": [], "tokens": [], "minutes": [], "flops_per_token": None}
+        speed = cell.metrics["train/tokens_per_second"][1]
+        kept = numpy.unique(numpy.linspace(0, len(steps) - 1, 64).astype(int))
+        minutes = []
+        if len(speed) == len(tokens):
+            spent = numpy.divide(
+                numpy.diff(tokens, prepend=0), speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0
+            )
+            minutes = [0.0, *(numpy.cumsum(spent)[kept] / 60)]
+        return {
+            "steps": [0, *steps[kept]],
+            "tokens": [0, *tokens[kept]],
+            "minutes": minutes,
+            "flops_per_token": cell.flops_per_token,
+        }
+
+
+def arms(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[Arm]:
+    """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
+    together: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        described = described_by(cell)
+        together.setdefault(tuple(described.get(name, "") for name in factors), []).append(cell)
+    order = [{level: i for i, level in enumerate(levels)} for levels in factors.values()]
+    keys = sorted(together, key=lambda key: [place[level] for place, level in zip(order, key, strict=True)])
+    side = across(factors, len(keys))
+    looks: dict[tuple[str, ...], int] = {}
+    found = []
+    for place, key in enumerate(keys):
+        levels = dict(zip(factors, key, strict=True))
+        look = looks.setdefault(tuple(level for name, level in levels.items() if name != side), len(looks))
+        found.append(Arm(levels, together[key], place, look))
+    return found
+
+
+def across(factors: dict[str, list[str]], count: int) -> str:
+    """The factor whose levels are drawn side by side, where one panel would hold too many arms; "" for none."""
+    if len(factors) < 2 or count <= FEW:
+        return ""
+    return second(factors) or list(factors)[-1]
+
+
+def second(factors: dict[str, list[str]]) -> str:
+    """The factor that is a number, over which a final result is drawn: the last such one, "" for none."""
+    found = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
+    return found[-1] if found else ""

@@ -1,0 +1,178 @@
+"""The answers to the tutorial's code exercises: right where they pass, and failing where the recipe is made wrong."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+
+from gptx import arguments
+from gptx.exercise import accumulation, clipping, decay_groups, readme, resuming, schedules
+from gptx.exercise.__main__ import EXERCISES, exercise, module
+from gptx.exercise.answer import Answer
+from gptx.exercise.training import last_of_each
+from gptx.exercise.turns import ratio
+
+SMALL = [word for word in TINY if not word.startswith(("steps", "log", "batch", "observe"))]
+
+
+@pytest.fixture
+def figure(tmp_path) -> Path:
+    return tmp_path / "figure.png"
+
+
+def drawn(file: Path) -> bool:
+    return file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_eleven_gives_the_mean_rates_of_the_closed_form(tmp_path, figure):
+    found = schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50,200")
+    assert found.passed
+    assert drawn(figure)
+    for warmup in (50, 200):
+        rates = [
+            step / warmup if step < warmup else 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (1000 - warmup))
+            for step in range(1, 1001)
+        ]
+        assert found.measured[f"warmup {warmup}: mean rate of the run, of the peak"] == pytest.approx(sum(rates) / 1000)
+        assert found.measured[f"warmup {warmup}: peak reached at update"] == rates.index(max(rates)) + 1
+
+
+@pytest.mark.slow
+def test_eleven_corrects_the_tutorials_rate_by_the_formula(tmp_path, figure):
+    found = schedules.answer(tmp_path, figure, "schedule.warmup=2000")
+    assert f"{3e-4 * 0.5 * (1 + math.cos(math.pi * 48 / 98)):.2e}" in found.tutorial
+    assert "1.51e-04" in found.tutorial
+
+
+def test_eleven_fails_for_a_schedule_that_does_not_end_at_zero(tmp_path, figure):
+    assert not schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50", "schedule.floor=0.1").passed
+
+
+@pytest.mark.slow
+def test_twelve_counts_two_matrices_of_attention_and_two_of_the_mlp_a_block(tmp_path, figure):
+    found = decay_groups.answer(tmp_path, figure, "model.depth=3")
+    assert found.passed
+    assert found.measured["decay=no_embeddings: tensors decayed"] == 3 * 4
+    assert found.measured["decay=matrices: tensors decayed"] == 3 * 4 + 2  # of tokens, of positions
+    assert any("blocks.2.mlp.up.weight" in line for line in found.details)
+    assert drawn(figure)
+
+
+def test_twelve_fails_where_gains_and_biases_are_decayed(tmp_path, figure):
+    assert not decay_groups.answer(tmp_path, figure, "decay=everything").passed
+
+
+@pytest.mark.slow
+def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forgets_a_tensor(
+    tmp_path, figure, monkeypatch
+):
+    found = clipping.answer(tmp_path, figure)
+    assert found.passed
+    assert found.measured["gradients clipped"] == found.measured["gradients left alone"] == clipping.DRAWS // 2
+    assert drawn(figure)
+
+    def forgetful(parameters, *, max_norm):
+        return torch.nn.utils.clip_grad_norm_(parameters[:-1], max_norm)
+
+    monkeypatch.setattr("gptx.clip.scratch", forgetful)
+    assert not clipping.answer(tmp_path, figure).passed
+
+
+@pytest.mark.slow
+def test_sixteen_finds_the_same_gradient_and_a_control_without_the_division_four_times_as_large(
+    tmp_path, figure, corpus
+):
+    found = accumulation.answer(
+        tmp_path, figure, *SMALL, f"data.path={corpus}", "batch.tokens=512", "observe.validation.windows=8"
+    )
+    assert found.passed
+    assert found.measured["relative difference of all gradients"] > 0  # they were not one and the same
+    assert found.measured["control, without the division by 4"] == pytest.approx(3, abs=1e-5)
+    assert drawn(figure)
+
+
+def test_a_state_is_equal_to_itself_and_not_to_one_with_another_bit():
+    state = {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 3])]}
+    assert resuming.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 3])]})
+    assert not resuming.equal(state, {"model": {"a": torch.ones(3) * (1 + 2**-23)}, "rng": [(1, [2, 3])]})
+    assert not resuming.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 4])]})
+    assert not resuming.equal(state, {"model": {"a": torch.ones(3)}})
+
+
+def test_what_the_user_adds_wins_over_what_the_exercise_says():
+    assert last_of_each(("data=stdlib", "steps=9", "+data=text", "steps=3")) == ["+data=text", "steps=3"]
+
+
+def test_every_exercise_is_listed_with_its_question(capsys):
+    exercise()
+    shown = capsys.readouterr().out
+    assert [int(number) for number in re.findall(r"^(\d\d)  \w.*[?.]$", shown, re.MULTILINE)] == list(range(11, 21))
+
+
+def test_a_failed_answer_is_told_and_ends_with_one(monkeypatch, tmp_path, capsys):
+    told = Answer("Is it?", "looked", {"number": 0.5, "seen": True}, "above 1", False, tmp_path / "x.png", "says 2")
+    monkeypatch.setattr(clipping, "answer", lambda folder, figure: told)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        arguments.call(exercise, ["13"])
+    assert ended.value.code == 1
+    shown = capsys.readouterr().out
+    for said in ("Is it?", "number  0.5", "seen    yes", "above 1", "FAILED", "tutorial    says 2", "x.png"):
+        assert said in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["eleven"], "NUMBER: 'eleven' is not a valid int"),
+        (["10"], "exercise 10: 11 to 20 are answered here"),
+        (["13", "steps=3"], "exercise 13 trains nothing: steps=3"),
+        (["14", "--ful"], "'--ful' is no override of gptx.train; did you mean '--full'"),
+        (["14", "--full"], "exercise 14 has no --full form"),
+        (["13", "out=figure.pdf"], "out=figure.pdf: a .png or .svg file"),
+        (["12", "model.heads=5"], "model.heads=5 does not divide"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        arguments.call(exercise, words)
+
+
+def test_no_exercise_is_without_an_answer():
+    assert all(callable(module(name).answer) for name in EXERCISES.values())
+
+
+def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between_its_marks(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(
+        f"**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n{readme.END}\n\n**Verdict.** It is.\n"
+    )
+    told = Answer("Is it?", "looked twice", {"size": 1234, "share": 0.25}, "above 0", True, tmp_path / "seen.png")
+    readme.write(told, 13, tmp_path)
+    text = page.read_text()
+    assert text.startswith("**Question.** Is it?")
+    assert text.endswith("**Verdict.** It is.\n")
+    assert "old 7" not in text
+    for said in ("| size | 1,234 |", "| share | 0.25 |", "**Passed**: above 0.", "](seen.png)", "gptx.exercise 13"):
+        assert said in text
+    assert json.loads((tmp_path / "results.json").read_text())["measured"] == told.measured
+    readme.write(told, 13, tmp_path)
+    assert page.read_text() == text  # written twice, it is as written once
+    (tmp_path / "results.json").write_text('{"factors": {}}')
+    readme.write(told, 13, tmp_path)
+    assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
+    assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has no place for the answer"):
+        readme.write(told, 13, tmp_path)
+
+
+def test_a_ratio_of_times_is_taken_turn_by_turn_so_that_a_slow_turn_disturbs_both_sides():
+    # seconds by the clock and of the processor; in the second turn the machine was ten times slower
+    slow, quick = [(1.3, 1.2), (13.0, 1.2), (1.3, 1.2)], [(1.0, 1.0), (10.0, 1.0), (1.0, 1.0)]
+    assert ratio(slow, quick) == pytest.approx({"clock": 1.3, "low": 1.3, "high": 1.3, "processor": 1.2})
