@@ -154,8 +154,9 @@ def test_each_level_at_its_best_rate_is_compared_with_the_caveat():
 def test_the_best_of_each_column_is_marked():
     best = {("adamw", "0.01"): 1.9, ("muon", "0.001"): 1.3}
     found = verdict(compared({"optim": ["adamw", "muon"], "optim.lr": RATES}, lambda levels: best.get(tuple(levels.values()), 2.5)))  # fmt: skip
-    marked = {(row[0], i) for row in table(found, "by optim").rows for i, cell in enumerate(row) if cell.startswith("**")}  # fmt: skip
-    assert marked == {("muon", 1), ("adamw", 2)}
+    cells = {(row[0], i): cell for row in table(found, "by optim").rows for i, cell in enumerate(row)}
+    marked = {place: float(cell.strip("*").split()[0]) for place, cell in cells.items() if cell.startswith("**")}
+    assert marked == {("muon", 1): pytest.approx(1.3, abs=0.03), ("adamw", 2): pytest.approx(1.9, abs=0.03)}
 
 
 @pytest.mark.parametrize("text", ["muon", "optim=muon", "optim=muon,optim.lr=1e-2"])
