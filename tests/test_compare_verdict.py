@@ -234,6 +234,13 @@ def test_three_factors_stay_readable():
     assert all(len(row) == len(each.columns) for each in found.tables for row in each.rows)
 
 
+def test_speed_and_memory_are_shown_by_what_may_change_them():
+    rates = compared({"schedule": ["constant", "cosine"], "optim.lr": RATES}, lambda levels: 2.0)
+    assert not [each for each in verdict(rates).tables if "Speed" in each.title]
+    found = verdict(compared({"precision": ["fp32", "bf16"], "optim.lr": RATES}, lambda levels: 2.0))
+    assert table(found, "Speed").rows == [("fp32", "12,000", "60.0", "100"), ("bf16", "12,000", "60.0", "100")]
+
+
 def test_two_runs_of_one_arm_and_seed_count_once():
     whole = compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0)
     again = Comparison(whole.metric, whole.factors, [*whole.outcomes, Outcome({"optim": "muon"}, 2, "finished", 3.0)])
