@@ -91,15 +91,6 @@ def test_every_option_fits_the_signature_it_names(option):
         check.check(compose("train", [chosen(option), *extra]))
 
 
-@pytest.mark.parametrize("name", sorted(f.parent.name for f in (paths.ROOT / "experiments").glob("*/experiment.yaml")))
-def test_every_experiment_takes_three_updates(build, corpus, name):
-    trainer = build(f"experiment={name}", f"data.path={corpus}", "steps=3", "batch.tokens=256", "batch.micro=4",
-                    "model.context=32", "model.width=32", "model.depth=1", "model.heads=2", "schedule.warmup=1", "precision=fp32",
-                    "data.tokenizer=bytes")  # fmt: skip
-    trainer.fit()
-    assert trainer.step == 3
-
-
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -36,8 +36,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
         whole and apart < 1e-6,
         figure,
-        '"a healthy value is around 1e-3": the ratio is largest at first and falls with the rate; where AdamW\'s decay '
-        "balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)), which is drawn beside it.",
+        ratios(found["updates/median"][1]),
     )
 
 
@@ -61,4 +60,14 @@ def draw(run: Path, figure: Path) -> None:
     from gptx.report.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
-    picture(of_run(find([run])[0], 20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
+    picture(of_run(find([run])[0], smooth=20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
+
+
+def ratios(medians) -> str:
+    """What the update/weight ratio of a healthy run was, beside what the tutorial calls healthy."""
+    if not len(medians):
+        return ""
+    return (
+        f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in '
+        "this run, with the rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)), drawn beside."
+    )

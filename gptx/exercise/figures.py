@@ -29,12 +29,11 @@ def lines(panel, across: str = "update") -> Drawing:
     """A panel of curves over what is named `across`."""
 
     def draw(axis) -> None:
-        from gptx.report.picture import AXES, INK
-        from gptx.report.picture import draw as drawn
+        from gptx.report import picture
 
-        drawn(axis, panel)
-        axis.set_title(f"{panel.title}, {panel.unit}", fontsize=10, color=INK)
-        axis.set_xlabel(across, fontsize=8, color=AXES)
+        picture.draw(axis, panel)
+        axis.set_title(f"{panel.title}, {panel.unit}", fontsize=10, color=picture.INK)
+        axis.set_xlabel(across, fontsize=8, color=picture.AXES)
 
     return draw
 
@@ -51,13 +50,16 @@ def bars(
         axis.barh(places, list(values.values()), height=0.6, color=COLOURS[0])
         for place, value in zip(places, values.values(), strict=True):
             axis.annotate(spell.format(value), (value, place), (4, 0), textcoords="offset points", va="center",
-                          fontsize=9, color=INK)  # fmt: skip
+                          fontsize=9, color=INK,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
         axis.set_yticks(places, list(values), fontsize=9, color=INK)
         axis.set_title(title, fontsize=10, color=INK)
         if mark:
-            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0])
+            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
+        room = max(0, 4 - len(values)) / 2  # so that few bars are not thick
+        axis.set_ylim(-0.5 - room, len(values) - 0.5 + room)
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[["top", "right", "bottom"]].set_visible(False)

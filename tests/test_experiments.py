@@ -1,0 +1,108 @@
+"""Every experiment runs, every arm of its sweep is one that can, and every page says what its reader needs."""
+
+import math
+import os
+import re
+from functools import partial
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from gptx import check, paths, preflight
+
+FOLDERS = sorted(file.parent for file in (paths.ROOT / "experiments").glob("*/experiment.yaml"))
+NAMES = [folder.name for folder in FOLDERS]
+SHRUNK = ["steps=3", "model.context=32", "model.width=32", "model.depth=1", "model.heads=2", "batch.tokens=256",
+          "batch.micro=4", "schedule.warmup=1", "compile=eager", "precision=fp32", "device=cpu",
+          "data.tokenizer=bytes"]  # fmt: skip
+each_experiment = partial(pytest.mark.parametrize, "name", NAMES)
+
+
+def recipe(name):
+    return OmegaConf.load(paths.ROOT / "experiments" / name / "experiment.yaml")
+
+
+def on(corpus, name):
+    """Overrides that let the experiment read a local text instead of its own data."""
+    known = set(OmegaConf.load(paths.ROOT / "conf/data/text.yaml"))
+    ours = [f"~data.{key}" for key in recipe(name).get("data") or {} if key not in known]
+    return [f"experiment={name}", "data=text", f"data.path={corpus}", *ours]
+
+
+def composed(overrides):
+    GlobalHydra.instance().clear()
+    paths.register()
+    with initialize_config_dir(paths.CONF, version_base="1.3"):
+        cfg = compose("train", overrides)
+    check.check(cfg, allow=cfg.allow_targets)
+    return cfg
+
+
+def started(cfg, folder):
+    trainer = check.trainer(cfg)
+    trainer.checkpoints.place(folder)
+    trainer.sinks.clear()
+    return trainer
+
+
+def arms(name):
+    """The overrides of each cell of the experiment's sweep; one empty cell where it is a single run."""
+    params = OmegaConf.select(recipe(name), "hydra.sweeper.params") or {}
+    grid = [f"{key}={values}" for key, values in params.items()]
+    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(grid), None)[0]
+
+
+@each_experiment()
+def test_every_experiment_takes_three_updates(corpus, tmp_path, name):
+    trainer = started(composed([*on(corpus, name), *SHRUNK]), tmp_path)
+    trainer.fit()
+    assert trainer.step == 3
+    assert 0 < trainer.latest["train/loss"] < 10
+
+
+@pytest.mark.slow
+@each_experiment()
+def test_every_arm_of_an_experiment_is_a_run_of_its_own_that_may_start(corpus, name):
+    cells = arms(name)
+    found = []
+    for overrides in cells:
+        cfg = composed([f"experiment={name}", *overrides])
+        preflight.examine(cfg, world=1)
+        found.append(OmegaConf.to_container(cfg, resolve=False))
+    assert all(found.index(one) == number for number, one in enumerate(found)), "two arms are one recipe"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TIKTOKEN_CACHE_DIR" not in os.environ, reason="TIKTOKEN_CACHE_DIR: where tiktoken keeps GPT-2's")
+def test_gpt2_124m_shrunk_in_batch_alone_begins_at_the_loss_of_a_guess_and_on_its_own_warmup(tmp_path):
+    source = paths.ROOT / "gptx"  # in place of OpenWebText, which is a download of gigabytes
+    trainer = started(composed([*on(source, "gpt2_124m"), "data.tokenizer=gpt2", "batch.tokens=1024", "compile=eager",
+                                "device=cpu", "observe.validation.windows=1"]), tmp_path)  # fmt: skip
+    rows = []
+    trainer.sinks.append(lambda step, scalars: rows.append(scalars))
+    trainer.steps = 3
+    trainer.fit()
+    assert sum(p.numel() for p in trainer.model.parameters()) // 1_000_000 == 124
+    assert rows[0]["train/loss"] == pytest.approx(math.log(50257), abs=0.3)
+    assert [row["train/lr"] for row in rows] == pytest.approx([3e-4 * step / 500 for step in (1, 2, 3)])
+
+
+@each_experiment()
+def test_every_experiment_has_a_page_with_question_command_result_verdict_and_where_it_ran(name):
+    page = paths.ROOT / "experiments" / name / "README.md"
+    assert page.exists(), f"{page} is missing"
+    text = page.read_text()
+    for what, pattern in {
+        "a question": r"\?",
+        "the command": rf"python -m gptx\.\w+ .*{name}",
+        "a result": r"\d\.\d",
+        "a verdict": r"(?i)verdict|reading",
+        "the hardware": r"(?i)\b(core|cpu|gpu|a100|h100|h200)\b",
+        "the version of PyTorch": r"torch \d\.\d+",
+        "the date": r"20\d\d-\d\d-\d\d",
+    }.items():
+        assert re.search(pattern, text), f"experiments/{name}/README.md lacks {what}"
