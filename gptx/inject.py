@@ -5,6 +5,8 @@ past it does not meet it again, one that resumes meets the rest of it, and every
 sees nothing of it.
 """
 
+import logging
+import math
 from fnmatch import fnmatchcase
 from random import Random
 from typing import Literal
@@ -12,6 +14,8 @@ from typing import Literal
 import torch
 
 from gptx.lengths import Length
+
+log = logging.getLogger(__name__)
 
 
 def none(trainer) -> None:
@@ -21,6 +25,7 @@ def none(trainer) -> None:
 def loss_jump(trainer, *, batch: Length, factor: float) -> None:
     """The loss of one batch, and with it the gradient, is `factor` times as large."""
     refuse_never(trainer, batch)
+    refuse_no_factor(factor)
     real = trainer.objective
 
     def objective(network, tokens):
@@ -77,6 +82,7 @@ def drift(trainer, *, batch: Length, batches: Length, nats: float) -> None:
 def lr_bug(trainer, *, batch: Length, batches: Length, factor: float) -> None:
     """The learning rate is `factor` times as high, for `batches` batches."""
     refuse_never(trainer, batch, batches)
+    refuse_no_factor(factor)
     real = trainer.schedule
 
     def schedule(step):
@@ -93,6 +99,14 @@ def refuse_never(trainer, batch: int, batches: int = 1) -> None:
         raise ValueError(f"inject.batches={batches}: at least 1")
 
 
+def refuse_no_factor(factor: float) -> None:
+    """Raises ValueError for what is no size of a fault: none at all, or one that turns the update around."""
+    if not 0 < factor < math.inf:
+        raise ValueError(
+            f"inject.factor={factor:g}: more than 0, such as 10; for a gradient of NaN inject=nan_gradient"
+        )
+
+
 def drawn(trainer) -> int:
     """Which batch is the present one, by the sequences drawn before it, in full batches; from 1."""
     return trainer.cursor * trainer.data.context // trainer.batch.tokens + 1
@@ -100,7 +114,13 @@ def drawn(trainer) -> int:
 
 def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> None:
     """Sequences with a document whose name matches the pattern `documents` become random tokens, or a random phrase of
-    1 to 13 tokens repeated to the end."""
+    1 to 13 tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
+    if not any(fnmatchcase(name, documents) for name in trainer.data.names()):
+        count, first = trainer.data.identity["train_documents"], next(trainer.data.names())
+        warning = (
+            "inject.documents=%s: no training document has such a name, so nothing is poisoned; of %d the first is %s"
+        )
+        log.warning(warning, documents, count, first)
     trainer.data = Poisoned(trainer.data, documents, repeats=kind == "repeats")
 
 

@@ -1,69 +1,47 @@
-"""Hands the cells of a sweep to SLURM or to processes of this machine, through submitit: what Hydra calls launchers."""
+"""Runs the cells of a sweep on this machine, several at once: what Hydra calls a launcher."""
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-import submitit
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import DictConfig, OmegaConf
 
 from gptx import check, preflight, runs, sweep
-from gptx.check import ConfigError
-
-
-class Failed(Exception):
-    """A cell failed, and said why in its log and its record."""
-
-
-class Cell(BaseSubmititLauncher):
-    """One cell as it is submitted: composed anew from the files whenever it starts, and failed where its run fails.
-
-    `environment` is set before PyTorch is loaded.
-    """
-
-    def __init__(self, environment: dict[str, str]):
-        super().__init__()
-        self.environment = environment
-
-    def __call__(self, *job) -> JobReturn:
-        os.environ.update(self.environment)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by those who started this process
-        returned = super().__call__(*job)
-        try:
-            _ = returned.return_value
-        except Exception as error:
-            sys.tracebacklimit = 0
-            raise Failed(preflight.one_line(error)) from None  # the process ends with 1, and SLURM notices
-        return returned
+from gptx.places import cores, fit, room, share, threads_asked, visible_gpus
+from gptx.rank import world_size
 
 
 class Submission(Launcher):
-    """What both launchers share: which cells there are, and which of them are still to do."""
+    """What our launchers share: which cells there are, and which of them are still to do."""
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.sweep = Path(str(config.hydra.sweep.dir))
 
-    def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
-        """Folder name and arguments for `Cell` of every cell that is neither finished nor at work nor in the queue.
+    def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
+        """Folder name and own config of a cell."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        return str(config.hydra.sweep.subdir), preflight.job_of(config)
 
-        Raises ConfigError, with the keys, if a folder holds a run of another recipe.
+    def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
+        """Folder name, and overrides and more as `gptx.slurm.Cell` takes them, of every cell that is neither finished
+        nor at work nor in the queue. Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
         from gptx.train import refuse_other
 
         found, noted, jobs = [], sweep.cells(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
-            composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            name, config = str(composed.hydra.sweep.subdir), preflight.job_of(composed)
+            name, config = self.composed(overrides)
             state = sweep.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)
             record = runs.read(self.sweep / name) or {}
             if "recipe" in record and not config.overwrite:
@@ -71,7 +49,7 @@ class Submission(Launcher):
                 resolved = OmegaConf.to_container(config, resolve=True)
                 refuse_other(self.sweep / name, record["recipe"], runs.recipe(resolved))  # type: ignore[arg-type]
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
-                print(f"{state[0]:12} {self.sweep / name}  {state[1]}")
+                print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}")
                 continue
             job = list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state()
             found.append((name, job))
@@ -81,126 +59,129 @@ class Submission(Launcher):
         """The jobs that are still to come or at work elsewhere."""
         return {}
 
-    def cell(self, environment: dict[str, str]) -> Cell:
-        """What submitit has to call with the arguments of a job."""
-        cell = Cell(environment)
-        cell.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return cell
-
-
-class Slurm(Submission):
-    """Submits the cells as one array and returns; with `wait` once they have ended."""
-
-    __module__ = "hydra_plugins.gptx"
-
-    def __init__(self, *, wait: bool, submitit_folder: str, max_num_timeout: int, **limits):
-        self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
-
-    def queue(self) -> dict[str, str]:
-        """The jobs that SLURM has. Raises ConfigError if it does not say: a cell could be submitted twice."""
-        try:
-            return sweep.queue()
-        except ValueError as error:
-            raise ConfigError(f"{error}; hydra/launcher=submitit_local runs the sweep on this machine") from None
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if not self.wait:
-            preflight.cells.clear()  # they end when this process is long gone
-        todo = self.todo(job_overrides, initial_job_idx)
-        jobs = self.submit(todo) if todo else []
-        sweep.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
-        for (name, _), job in zip(todo, jobs, strict=True):
-            print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
-        print(f"logs         {self.folder}\nhow it goes  python -m gptx.sweep status {self.sweep}")
-        if self.wait:
-            for job in jobs:
-                job.wait()
-        return []
-
-    def submit(self, todo: list[tuple[str, tuple]]) -> list[submitit.Job]:
-        """The jobs, accepted by SLURM. Raises ConfigError with what it said if it was not."""
-        shared = submitit.AutoExecutor._typed_parameters()
-        limits = {name if name in shared else f"slurm_{name}": value for name, value in self.limits.items()}
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)}
-        try:
-            executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
-            executor.update_parameters(**limits)
-            return executor.map_array(self.cell(threads), *zip(*(job for _, job in todo), strict=True))
-        except (RuntimeError, AssertionError, NameError) as error:
-            raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
-
 
 class Local(Submission):
-    """Runs the cells as processes of this machine, `parallel` at a time, and waits for them."""
+    """Runs the cells as processes of this machine, several at once, each with its share of it, and waits for them.
+
+    Where it is one at a time, or this process is one of several that train together, they run in this process.
+    """
 
     __module__ = "hydra_plugins.gptx"
 
-    def __init__(self, *, parallel: int, submitit_folder: str, cpus_per_task: int | None, gpus_per_node: int | None,
-                 **limits):  # fmt: skip
-        self.parallel, self.folder, self.limits = parallel, submitit_folder, limits
-        self.cpus, self.gpus = cpus_per_task, gpus_per_node
+    def __init__(self, *, parallel: int | None, tasks_per_node: int, gpus_per_node: int | None):
+        self.parallel, self.tasks, self.gpus = parallel, tasks_per_node, gpus_per_node
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        waiting = deque(self.todo(job_overrides, initial_job_idx))
-        running: dict[int, tuple[str, submitit.Job]] = {}
-        stopped = False
-        while waiting or running:
-            try:
-                free = [place for place in range(self.parallel) if place not in running]
-                for place in free[: len(waiting)]:
-                    name, job = waiting.popleft()
-                    running[place] = name, self.start(place, job)
-                    print(f"{'started':12} {self.sweep / name}  {running[place][1].paths.stdout}")
-                time.sleep(0.2)
-                for place in [place for place, (_, job) in running.items() if job.done()]:
-                    name, _ = running.pop(place)
-                    print(f"{runs.state(self.sweep / name):12} {self.sweep / name}")
-            except KeyboardInterrupt:
-                stopped = True
-                waiting.clear()
-                print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
-        if stopped:
-            raise KeyboardInterrupt
+        if world_size() > 1:
+            return self.one_after_another(job_overrides, initial_job_idx)
+        cells = dict(self.composed(overrides) for overrides in job_overrides)
+        configs = list(cells.values())
+        self.places = self.parallel or room(configs, self.tasks)
+        if self.places * self.tasks == 1:
+            print("1 at a time, in this process")
+            return self.one_after_another(job_overrides, initial_job_idx)
+        todo = deque((name, job[0]) for name, job in self.todo(job_overrides, initial_job_idx))
+        if todo and not self.parallel:
+            self.places = min(self.places, fit(configs))
+        # neither from what else the machine does nor from which cells are left: the same sweep has the same threads
+        share = threads_asked(configs, max(1, cores() // (self.places * self.tasks)))
+        self.threads = {name: config.threads or share for name, config in cells.items()}
+        print(f"{self.places} at a time, each in a process of its own with threads={share}")
+        self.run(todo)
         return []
 
-    def start(self, place: int, job: tuple) -> submitit.Job:
-        """Start a cell with the share of the machine that belongs to one of the `parallel` places."""
-        cores = str(self.cpus or max(1, (os.cpu_count() or 1) // self.parallel))
-        environment = {
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or cores,
-            "CUDA_VISIBLE_DEVICES": ",".join(share(visible_gpus(), place, self.parallel, self.gpus)),
-        }
-        executor = submitit.LocalExecutor(self.folder)
-        executor.update_parameters(**self.limits, gpus_per_node=0, signal_delay_s=120)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, not for what watches over it
+    def one_after_another(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+        """Hydra's own way, which spends no time on starting processes."""
+        basic = BasicLauncher()
+        basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return basic.launch(job_overrides, first)
+
+    def run(self, waiting: deque[tuple[str, list[str]]]) -> None:
+        """Start cells as places become free. When this process is to end, those at work save and end first."""
+        running: dict[int, tuple[str, subprocess.Popen, float]] = {}
+        stopped = False
+        before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
-            return executor.submit(self.cell(environment), *job)
+            while waiting or running:
+                try:
+                    free = [place for place in range(self.places) if place not in running]
+                    for place in free[: len(waiting)]:
+                        name, overrides = waiting.popleft()
+                        running[place] = name, self.start(place, name, overrides), time.time()
+                        print(f"started      {self.sweep / name}  log: {self.log(name)}", flush=True)
+                    time.sleep(0.2)
+                    for place in [place for place, (_, process, _) in running.items() if process.poll() is not None]:
+                        self.ended(*running.pop(place))
+                except KeyboardInterrupt:
+                    stopped = True
+                    waiting.clear()
+                    for _, process, _ in running.values():
+                        process.send_signal(signal.SIGINT if self.tasks == 1 else signal.SIGTERM)
+                    print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if stopped:
+            raise KeyboardInterrupt
+
+    def log(self, name: str) -> Path:
+        """Where a cell prints."""
+        return self.sweep / ".logs" / f"{name}.log"
+
+    def start(self, place: int, name: str, overrides: list[str]) -> subprocess.Popen:
+        """Start a cell with the share of the machine that belongs to one of the places; it is deaf to the terminal."""
+        words = [*overrides, *runs.options(self.config.hydra), f"hydra.run.dir={quoted(str(self.sweep / name))}"]
+        threads = self.threads[name]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        if gpus := visible_gpus():
+            count = self.gpus or (self.tasks if self.tasks > 1 else None)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, place, self.places, count))
+        self.log(name).parent.mkdir(parents=True, exist_ok=True)
+        with self.log(name).open("ab") as file:
+            return subprocess.Popen(
+                command(words, tasks=self.tasks, threads=threads),
+                env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            )  # fmt: skip
+
+    def ended(self, name: str, process: subprocess.Popen, started: float) -> None:
+        """Say how a cell ended and how far the sweep is; put down why one failed that could not do so itself."""
+        folder, code = self.sweep / name, process.returncode
+        if code and not (folder / "run.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            runs.write(folder, state="failed", error=last_words(self.log(name)) or f"ended with exit code {code}")
+        state, words = sweep.standing(folder, "", {})
+        label = {"failed": "FAILED", "finished": f"finished in {sweep.clock(time.time() - started)}"}.get(state, state)
+        print(f"{label:12} {folder}  {words}", flush=True)
+        each = [(runs.state(self.sweep / cell), sweep.work(self.sweep / cell)) for cell in self.threads]
+        print(sweep.total(each, self.places), flush=True)
 
 
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use."""
-    import torch
-
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (
-        [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
-    )
+def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
+    """The command that trains one run with these overrides, in one process or several, with so many threads each."""
+    given = any(runs.key(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
+    module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
+    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"]
+    return [sys.executable, "-m", *(several if tasks > 1 else []), *module]
 
 
-def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:
-    """The GPUs of one of `places` places: `count` each, else as many as there are for each; shared where too few.
+def quoted(text: str) -> str:
+    """A text as a value of Hydra's, whatever signs it has."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
-    >>> share(["0", "1", "2", "3"], place=1, places=2, count=None), share(["0"], place=1, places=2, count=None)
-    (['2', '3'], ['0'])
-    """
-    count = count or max(1, len(gpus) // places)
-    return [gpus[(place * count + i) % len(gpus)] for i in range(min(count, len(gpus)))]
+
+def ask_to_end(number: int, frame) -> None:
+    """The signal of a scheduler, or of a terminal that closes, means what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def last_words(log: Path) -> str:
+    """The last line that a process printed."""
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def register() -> None:
-    """Make Hydra know the launchers: it finds them by name, and takes them from hydra_plugins alone."""
+    """Make Hydra know the launcher: it finds it by name, and takes it from hydra_plugins alone."""
     sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
-    Plugins.instance().register(Slurm)
     Plugins.instance().register(Local)

@@ -78,15 +78,21 @@ def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
 
 def lines(file: Path) -> tuple[list[dict], int]:
     """The rows of a file, in its order, and how many of its lines are none; nothing where it is not there."""
-    rows, torn = [], 0
-    with contextlib.suppress(FileNotFoundError), open(file, "rb") as opened:
-        for line in opened:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if isinstance(row, dict) and type(row.get("step")) is int:
-                rows.append(row)
-            else:
-                torn += 1
-    return rows, torn
+    try:
+        whole = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], 0
+    found: list = []
+    with contextlib.suppress(ValueError):
+        found = json.loads(b"[%b]" % b",".join(whole))  # at once, which takes half the time
+    if len(found) != len(whole):
+        found = [row_of(line) for line in whole]
+    rows = [row for row in found if type(row) is dict and type(row.get("step")) is int]
+    return rows, len(whole) - len(rows)
+
+
+def row_of(line: bytes) -> object:
+    """What a line says; None where it was cut."""
+    with contextlib.suppress(ValueError):
+        return json.loads(line)
+    return None

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
@@ -53,8 +52,6 @@ class SearchPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make Hydra know the experiments, and no launcher in place of ours; harmless when repeated."""
+    """Make Hydra know the experiments; harmless when repeated."""
     Plugins.instance().register(ExperimentSource)
     Plugins.instance().register(SearchPath)
-    launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
-    launchers.pop("submitit_local.yaml", None)  # the plugin's schema would refuse what conf/ has under that name

@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, find, refusal
+from gptx.compare.shared import kinship
 from gptx.log import now
 from gptx.rank import rank, world_size
 from gptx.runs import key
@@ -39,10 +40,12 @@ class Preflight(Callback):
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             return  # another sweeper chooses its jobs as it goes
         launcher = config.hydra.launcher  # what each job will have, not what this process has
-        world = launcher.get("nodes", 1) * launcher.get("tasks_per_node", world_size())
+        tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
+        world = launcher.get("nodes", 1) * tasks
         loader = GlobalHydra.instance().config_loader()
         problems: list[str] = []
         folders: list[Path] = []
+        recipes: list[dict] = []
         lines = jobs(config)
         name_folders(config, lines)
         for number, overrides in enumerate(lines):
@@ -54,6 +57,7 @@ class Preflight(Callback):
                 folders.append(folder)
                 job = job_of(composed)
                 examine(job, world)
+                recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
                 if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
                     refuse_format(job)
             except Exception as error:  # composing can fail in many ways; each is a line of the table
@@ -64,25 +68,33 @@ class Preflight(Callback):
         cells[:] = folders
         if rank() == 0:
             note_sweep(Path(config.hydra.sweep.dir), folders, lines)
-        print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+            print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+            print(*filter(None, [kinship(recipes)]), sep="\n", file=sys.stderr)
 
 
 def find_launcher(config: DictConfig) -> None:
     """Make Hydra know the launcher of the sweep if it is one of gptx's; SystemExit where it could not do its work."""
     launcher, choice = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]
+    if choice.startswith("submitit"):  # the plugin's own, which know nothing of runs that are finished
+        own = "slurm" if "slurm" in choice else "local"
+        raise SystemExit(f"config error: hydra/launcher={choice}: gptx has its own, hydra/launcher={own}")
     if not launcher._target_.startswith("hydra_plugins.gptx."):
         return
     try:
-        from gptx.launch import register
+        from importlib import import_module
+
+        import_module("gptx.slurm" if launcher._target_.endswith("Slurm") else "gptx.launch").register()
     except ModuleNotFoundError as missing:
         raise SystemExit(
             f"config error: hydra/launcher={choice} needs the package {missing.name}: "
             'pip install -c constraints.txt "gptx[slurm]"'
         ) from None
-    register()
-    for name in ("timeout_min", "tasks_per_node", "nodes", "parallel", "array_parallelism"):
-        if not isinstance(launcher.get(name, 1), int) or launcher.get(name, 1) < 1:
-            raise SystemExit(f"config error: hydra.launcher.{name}={launcher[name]!r} must be a whole number from 1 on")
+    for name in ("timeout_min", "tasks_per_node", "nodes", "parallel", "array_parallelism", "gpus_per_node"):
+        count = launcher.get(name, 1)
+        if (count is not None or name not in ("parallel", "gpus_per_node")) and (type(count) is not int or count < 1):
+            raise SystemExit(f"config error: hydra.launcher.{name}={count!r} must be a whole number from 1 on")
+    if "timeout_min" not in launcher:
+        return
     if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
         raise SystemExit(
             f"config error: hydra.launcher.timeout_min={launcher.timeout_min} is not more than the "
@@ -105,7 +117,7 @@ def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
 def refuse_launcher(config: DictConfig) -> None:
     """Raise ConfigError for a launcher that a lone run would pass over."""
     chosen = config.hydra.runtime.choices.get("hydra/launcher")
-    if chosen != "basic":
+    if chosen not in ("basic", "local"):
         raise ConfigError(
             f"hydra/launcher={chosen} needs --multirun, also for one run; without it a run is trained here"
         )

@@ -27,6 +27,7 @@ from gptx.check import ConfigError
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
         "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
+SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 
 
@@ -55,6 +56,14 @@ def slug(overrides: list[str], swept: tuple[str, ...] = ()) -> str:
 def changes(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed."""
     return [override for override in overrides if not under(key(override), BOOKKEEPING + FREE)]
+
+
+def options(hydra) -> list[str]:
+    """What the command line told Hydra itself, by Hydra's own config, as words for another command that trains one run
+    of the same: folders of configs, and settings that are not of the sweep."""
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    kept = [word for word in map(str, hydra.overrides.hydra) if not under(key(word).replace("/", "."), SWEEPS_OWN)]
+    return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
 
 
 def flat(node, prefix: str = "") -> dict:

@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import astuple, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gptx import runs
 from gptx.check import ConfigError
-from gptx.log import jsonl
 
 PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
 
   python -m gptx.sweep status runs/NAME
+
+A line a cell: state, folder, result or progress, then its time in updates, tokens and floating-point operations (6 N a
+token). The last line has their sums and the time that is left, from the speed of the cells so far.
 
 The exit code is 0 if all are finished. The command that began the sweep runs or submits what is not.
 """
@@ -53,24 +57,87 @@ def queue() -> dict[str, str]:
     return dict(line.split() for line in asked.stdout.splitlines())
 
 
-def standing(folder: Path, job: str, jobs: dict[str, str]) -> tuple[str, str]:
-    """State of a cell and what is to be said of it, where `job` was the last one submitted for it, if any."""
+@dataclass(frozen=True)
+class Work:
+    """What a run has done, of how many updates, and what that cost."""
+
+    updates: int = 0
+    steps: int = 0  # in all; 0 if not known
+    tokens: int = 0
+    seconds: float = 0.0  # in updates
+    wall: float = 0.0  # with validation, saves and start, of a run that is finished
+    flops: float = 0.0
+
+
+def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = None) -> tuple[str, str]:
+    """State of a cell that `made` so much and what is to be said of it; `job` was the last submitted for it, if any."""
     try:
         record, state = runs.read(folder) or {}, runs.state(folder)
     except ConfigError as error:
         return "unreadable", str(error)
+    made = made or work(folder)
     if state == "finished":
         from gptx.train import spell
 
-        return state, spell(record["result"])
+        return state, ", ".join([spell(record["result"]), *cost(made)])
     if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
         state = "running" if jobs[job] == "RUNNING" else "queued"  # what is being ended may be put back
-    progress, rows = "", folder / "metrics.jsonl"
-    if rows.exists() and (done := jsonl.read(rows)):
-        progress = f"update {done[-1]['step']} of {record.get('recipe', {}).get('steps', '?')}"
-        progress += f", {time.time() - rows.stat().st_mtime:.0f} s ago" if state == "running" else ""
-    words = [record.get("error", "") if state == "failed" else "", progress, f"job {job}" if job in jobs else ""]
-    return state, ", ".join(filter(None, words))
+    words = [record.get("error", "") if state == "failed" else ""]
+    if made.updates:
+        ago = f"{time.time() - (folder / 'metrics.jsonl').stat().st_mtime:.0f} s ago"
+        words += [f"update {made.updates} of {made.steps or '?'}", *cost(made), ago if state == "running" else ""]
+    return state, ", ".join(filter(None, [*words, f"job {job}" if job in jobs else ""]))
+
+
+def work(folder: Path) -> Work:
+    """The work of the run in `folder`; none where it has not begun."""
+    from gptx.compare.cells import cell
+
+    run = cell(folder, folder)
+    tokens, seconds, record = int(run.metrics.last("train/tokens") or 0), run.seconds or 0.0, run.record
+    times = [datetime.fromisoformat(record[key]) for key in ("started", "ended") if key in record]
+    wall = (times[1] - times[0]).total_seconds() if run.state == "finished" and len(times) == 2 else 0.0
+    steps = record.get("recipe", {}).get("steps", 0)
+    return Work(run.metrics.steps, steps, tokens, seconds, max(wall, seconds), tokens * (run.flops_per_token or 0.0))
+
+
+def cost(made: Work) -> list[str]:
+    """Time in updates, tokens and floating-point operations, in words; none where it is nothing."""
+    found = [clock(made.seconds)] if made.seconds else []
+    found += [f"{made.tokens:,} tokens"] if made.tokens else []
+    return found + ([f"{made.flops:.2g} FLOPs"] if made.flops else [])
+
+
+def clock(seconds: float) -> str:
+    """A time as h:mm:ss."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
+    """How far a sweep is, what it cost so far and how long the rest takes, from the speed of its own cells.
+
+    Without `at_once`, as many are taken to run at a time as do so now. A cell that has not begun is taken to be as long
+    as the longest and as fast as the mean of the others.
+    """
+    line = f"{sum(state == 'finished' for state, _ in each)} of {len(each)} finished"
+    done = Work(*(sum(column) for column in zip(*(astuple(made) for _, made in each), strict=True)))
+    longest = max(made.steps for _, made in each)
+    if not done.updates or not longest:
+        return line
+    pace = [made.seconds / made.updates for _, made in each if made.updates]
+    rest = [  # seconds; one that is finished may be so before its last update
+        ((made.steps or longest) - made.updates)
+        * (made.seconds / made.updates if made.updates else sum(pace) / len(pace))
+        for state, made in each
+        if state != "finished"
+    ]
+    whole = [made for state, made in each if state == "finished" and made.seconds]
+    beside = sum(made.wall for made in whole) / sum(made.seconds for made in whole) if whole else 1.0
+    running = at_once or max(1, sum(state == "running" for state, _ in each))
+    steps = sum(made.steps or longest for _, made in each)
+    words = [line, f"{done.updates:,} of {steps:,} updates", *cost(done)]
+    left = f"about {clock(sum(rest) * beside / running)} left at {running} at a time"
+    return ", ".join(words + [left] * bool(rest))
 
 
 def status(sweep: Path) -> int:
@@ -85,12 +152,14 @@ def status(sweep: Path) -> int:
     except ValueError as error:
         jobs = {}
         print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)
-    found = {folder: standing(sweep / folder, noted.get(folder, {}).get("job", ""), jobs) for folder in folders}
-    for folder, (state, words) in found.items():
+    each = []
+    for folder in folders:
+        made = work(sweep / folder)
+        state, words = standing(sweep / folder, noted.get(folder, {}).get("job", ""), jobs, made)
         print(f"{state:12} {sweep / folder}  {words}".rstrip())
-    finished = sum(state == "finished" for state, _ in found.values())
-    print(f"{finished} of {len(folders)} finished")
-    return len(folders) - finished
+        each.append((state, made))
+    print(total(each))
+    return sum(state != "finished" for state, _ in each)
 
 
 def main() -> None:

@@ -231,6 +231,7 @@ def record_start(trainer, run: Run) -> None:
         data=trainer.data.identity,
         choices=run.choices,
         overrides=run.overrides,
+        options=runs.options(HydraConfig.get()),
         job=submitted_job(),
         git=run.git,
         versions=runs.versions(),

@@ -27,7 +27,11 @@ def write(file: Path, model: nn.Module, **facts) -> None:
         else:
             shared[name] = first
     part = file.with_name(file.name + ".part")
+    part.unlink(missing_ok=True)
+    part.touch()
+    usual = part.stat().st_mode  # save_file makes a file anew, for its owner alone
     save_file(weights, part, {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared})
+    part.chmod(usual)
     with part.open("rb") as written:
         os.fsync(written.fileno())
     part.replace(file)

@@ -24,6 +24,7 @@ CONFIG = {
     "check.py",
     "preflight.py",
     "launch.py",
+    "slurm.py",
     "mistakes.py",
     "paths.py",
     "arguments.py",

@@ -72,7 +72,9 @@ def test_a_mixture_names_the_source_too(letters, tmp_path):
     for row, documents in zip(data(3, 200).inputs[::2], told, strict=True):
         (source,) = {name.split("/")[0] for name in documents}
         assert source == ("digits" if chr(int(row[1])).isdigit() else "letters")
-    assert {name for documents in told for name in documents} >= {"digits/digits.txt", "letters/z.txt"}
+    met, all_names = {name for documents in told for name in documents}, list(data.names())
+    assert set(all_names) >= met >= {"digits/digits.txt", "letters/z.txt"}
+    assert len(set(all_names)) == len(all_names) == data.identity["train_documents"]
     assert data.blame(3, [9.0 if "digits/digits.txt" in d else 2.0 for d in told], 2)[0]["name"] == "digits/digits.txt"
 
 

@@ -3,11 +3,14 @@
 import math
 from pathlib import Path
 
+import numpy
 import pytest
 from omegaconf import OmegaConf
 
 from gptx.compare.cells import Cell
 from gptx.compare.meaning import differences, meaning
+from gptx.diff import agreement, find, lines
+from gptx.metrics import Metrics
 
 CONFIG = {
     "steps": 1000, "seed": 3, "from": None, "threads": 2, "device": "auto", "name": "x",
@@ -60,15 +63,11 @@ def test_the_rate_is_the_textbook_cosine_at_five_points_of_the_run():
 
 def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
     cell = run(schedule={"_target_": "mylib.parabola"})
-    cell.__dict__["metrics"] = type("M", (), {"__getitem__": lambda self, key: (np([1, 500, 1000]), np([1, 5, 2]))})()
+    cell.__dict__["metrics"] = type(
+        "M", (), {"__getitem__": lambda self, key: (numpy.array([1, 500, 1000]), numpy.array([1, 5, 2]))}
+    )()
     found = meaning(cell)
     assert (found["rate at update 1"], found["rate at 50 %"], found["rate at the end"]) == ("1", "5", "2")
-
-
-def np(values: list[float]):
-    import numpy
-
-    return numpy.array(values, float)
 
 
 def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
@@ -84,3 +83,62 @@ def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_
     early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
     assert early["updates"] == "1,000"
     assert "epochs" not in early
+
+
+def recorded(losses: list[float], tokens: int = 100, speed: float = 1.0, key: str = "train/loss") -> Metrics:
+    steps = numpy.arange(1.0, len(losses) + 1)
+    values = {key: numpy.array(losses), "train/tokens": tokens * steps, "train/tokens_per_second": speed * steps}
+    return Metrics({name: (steps, column) for name, column in values.items()})
+
+
+def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_speed():
+    one = recorded([3.0, math.nan, 2.0], speed=1.0)
+    assert agreement(one, recorded([3.0, math.nan, 2.0], speed=7.0)).startswith(
+        "identical: the same to the bit in all 3"
+    )
+    assert "one goes on to 4" in agreement(one, recorded([3.0, math.nan, 2.0, 1.0]))
+    other = agreement(one, recorded([3.0, math.nan, math.nextafter(2.0, 3.0)]))
+    assert other.startswith("not identical: the same up to update 2, then apart, train/loss by up to 4.4e-16")
+    assert agreement(one, recorded([2.5, math.nan, 2.0])).startswith("not identical: apart from the first update on")
+    assert agreement(one, Metrics()) == "no update was recorded by both"
+
+
+def beside(a: Cell, b: Cell, left: Metrics, right: Metrics) -> str:
+    a.__dict__["metrics"], b.__dict__["metrics"] = left, right
+    return "\n".join(lines(a, b))
+
+
+def test_a_difference_stands_under_what_it_can_do():
+    said = beside(run(), run(clip={"max_norm": 1}, deterministic=True, name="y"), *[recorded([3.0, 2.0])] * 2)
+    parts = ["the recipe differs, which decides the result:", "clip.max_norm", "the last digits:", "deterministic",
+             "same code and packages", "which changes no result:", "name", "\nresult:"]  # fmt: skip
+    places = [said.index(part) for part in parts]
+    assert places == sorted(places)
+    same = beside(run(), run(), *[recorded([3.0, 2.0])] * 2)
+    assert "same recipe\n" in same
+    assert "same machine and way of computing" in same
+    assert "differs" not in same
+
+
+def test_losses_are_compared_at_the_same_update_and_where_batches_differ_after_the_same_tokens():
+    fast, slow = recorded([10.0 - i for i in range(8)], tokens=100), recorded([10.0 - i for i in range(4)], tokens=200)
+    said = beside(run(), run(batch={"tokens": 1536}), fast, slow)
+    mean = {count: sum(10.0 - i for i in range(count)) / count for count in (2, 4, 8)}
+    assert [line.split() for line in said.splitlines() if line.startswith("  update 4")] == [
+        ["update", "4", f"{mean[4]:.4f}", f"{mean[4]:.4f}", "(+0)"]
+    ]
+    assert [line.split() for line in said.splitlines() if line.startswith("  token 800")] == [
+        ["token", "800", f"{mean[8]:.4f}", f"{mean[4]:.4f}", f"({mean[4] - mean[8]:+.2g})"]
+    ]
+
+
+def test_a_folder_that_is_no_single_run_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="no such folder"):
+        find(str(tmp_path / "nowhere"))
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text('{"state": "failed"}')
+    with pytest.raises(ValueError, match="there are 2 runs below it; name one, such as"):
+        find(str(tmp_path))
+    with pytest.raises(ValueError, match="did not begin"):
+        find(str(tmp_path / "one"))

@@ -1,5 +1,6 @@
 """The answers to the tutorial's code exercises: right where they pass, and failing where the recipe is made wrong."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -9,10 +10,11 @@ import torch
 from conftest import TINY
 
 from gptx import arguments
-from gptx.exercise import accumulation, clipping, decay_groups, resuming, schedules
+from gptx.exercise import accumulation, clipping, decay_groups, readme, resuming, schedules
 from gptx.exercise.__main__ import EXERCISES, exercise, module
 from gptx.exercise.answer import Answer
 from gptx.exercise.training import last_of_each
+from gptx.exercise.turns import ratio
 
 SMALL = [word for word in TINY if not word.startswith(("steps", "log", "batch", "observe"))]
 
@@ -39,6 +41,7 @@ def test_eleven_gives_the_mean_rates_of_the_closed_form(tmp_path, figure):
         assert found.measured[f"warmup {warmup}: peak reached at update"] == rates.index(max(rates)) + 1
 
 
+@pytest.mark.slow
 def test_eleven_corrects_the_tutorials_rate_by_the_formula(tmp_path, figure):
     found = schedules.answer(tmp_path, figure, "schedule.warmup=2000")
     assert f"{3e-4 * 0.5 * (1 + math.cos(math.pi * 48 / 98)):.2e}" in found.tutorial
@@ -49,6 +52,7 @@ def test_eleven_fails_for_a_schedule_that_does_not_end_at_zero(tmp_path, figure)
     assert not schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50", "schedule.floor=0.1").passed
 
 
+@pytest.mark.slow
 def test_twelve_counts_two_matrices_of_attention_and_two_of_the_mlp_a_block(tmp_path, figure):
     found = decay_groups.answer(tmp_path, figure, "model.depth=3")
     assert found.passed
@@ -62,6 +66,7 @@ def test_twelve_fails_where_gains_and_biases_are_decayed(tmp_path, figure):
     assert not decay_groups.answer(tmp_path, figure, "decay=everything").passed
 
 
+@pytest.mark.slow
 def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forgets_a_tensor(
     tmp_path, figure, monkeypatch
 ):
@@ -77,6 +82,7 @@ def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forge
     assert not clipping.answer(tmp_path, figure).passed
 
 
+@pytest.mark.slow
 def test_sixteen_finds_the_same_gradient_and_a_control_without_the_division_four_times_as_large(
     tmp_path, figure, corpus
 ):
@@ -139,3 +145,34 @@ def test_bad_input_is_one_line(words, message, monkeypatch, tmp_path):
 
 def test_no_exercise_is_without_an_answer():
     assert all(callable(module(name).answer) for name in EXERCISES.values())
+
+
+def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between_its_marks(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(
+        f"**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n{readme.END}\n\n**Verdict.** It is.\n"
+    )
+    told = Answer("Is it?", "looked twice", {"size": 1234, "share": 0.25}, "above 0", True, tmp_path / "seen.png")
+    readme.write(told, 13, tmp_path)
+    text = page.read_text()
+    assert text.startswith("**Question.** Is it?")
+    assert text.endswith("**Verdict.** It is.\n")
+    assert "old 7" not in text
+    for said in ("| size | 1,234 |", "| share | 0.25 |", "**Passed**: above 0.", "](seen.png)", "gptx.exercise 13"):
+        assert said in text
+    assert json.loads((tmp_path / "results.json").read_text())["measured"] == told.measured
+    readme.write(told, 13, tmp_path)
+    assert page.read_text() == text  # written twice, it is as written once
+    (tmp_path / "results.json").write_text('{"factors": {}}')
+    readme.write(told, 13, tmp_path)
+    assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
+    assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has no place for the answer"):
+        readme.write(told, 13, tmp_path)
+
+
+def test_a_ratio_of_times_is_taken_turn_by_turn_so_that_a_slow_turn_disturbs_both_sides():
+    # seconds by the clock and of the processor; in the second turn the machine was ten times slower
+    slow, quick = [(1.3, 1.2), (13.0, 1.2), (1.3, 1.2)], [(1.0, 1.0), (10.0, 1.0), (1.0, 1.0)]
+    assert ratio(slow, quick) == pytest.approx({"clock": 1.3, "low": 1.3, "high": 1.3, "processor": 1.2})

@@ -1,11 +1,14 @@
 """Faults in real runs: each is found and named, its harm is shown where nothing guards, and kept away where one does."""
 
 import math
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_checkpoints import everything, same
 
+from gptx import inject
 from gptx.guard import Guard
 from gptx.guard.verdicts import DRIFTS, RECOVERS, STAYS
 
@@ -167,6 +170,14 @@ def test_a_run_cut_in_the_middle_of_a_fault_meets_the_rest_of_it(run, fault):
     run(*words, folder="cut", until=6)
     resumed, _ = run(*words, folder="cut")
     assert same(everything(resumed), everything(whole))
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, math.inf, math.nan])
+def test_a_factor_that_is_no_size_of_a_fault_is_refused(factor):
+    trainer = SimpleNamespace(steps=12)
+    for refused in (partial(inject.loss_jump, batch=3), partial(inject.lr_bug, batch=3, batches=2)):
+        with pytest.raises(ValueError, match=rf"^inject.factor={factor:g}: more than 0[^\n]*$"):
+            refused(trainer, factor=factor)
 
 
 @pytest.mark.parametrize("name", ["loss_jump", "lr_bug", "drift", "nan_gradient"])

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from gptx import inject
+
 
 @pytest.fixture
 def shards(tmp_path):
@@ -41,6 +43,18 @@ def test_all_else_of_the_data_is_as_it_was(build, shards):
     assert torch.equal(data.validation(0, 5).inputs, clean.validation(0, 5).inputs)
     assert data.documents(3, 4) == clean.documents(3, 4)
     assert str(data) == f"{clean}; poisoned: shard_03*"
+
+
+def test_a_pattern_that_no_training_document_has_is_said_with_a_name_that_one_has(build, shards, caplog):
+    trainer = build(*shards, *poison("random"))
+    assert not caplog.messages
+    for pattern in ("shard_3*", "SHARD_03*", "held*", "shards/shard_03*"):  # held.txt is for validation alone
+        inject.poisoned(trainer, documents=pattern, kind="random")
+        assert caplog.messages.pop() == (
+            f"inject.documents={pattern}: no training document has such a name, so nothing is poisoned; "
+            "of 10 the first is shard_00.txt"
+        )
+        caplog.clear()
 
 
 def test_a_model_that_learnt_the_text_blames_the_shard(build, shards):

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
-from gptx.report import curves
+from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
 CHOICES = {group: option for group, option in presets.defaults().items() if isinstance(option, str)} | {"data": "text"}
@@ -30,7 +30,7 @@ class Page(HTMLParser):
             for name, value in attributes
             if name in ("src", "href", "srcset", "data", "xlink:href") and not value.startswith("#")
         ]
-        self.loads += [tag] if tag in ("script", "link", "iframe", "object", "embed", "img") else []
+        self.loads += [tag] if tag in ("link", "iframe", "object", "embed", "img") else []
         if tag not in ("meta", "br"):
             self.open.append(tag)
 
@@ -71,7 +71,7 @@ def record(composed, tmp_path):
         (folder / "checkpoints/step_00000060").mkdir(parents=True)
         OmegaConf.save(composed(*overrides), folder / "config.yaml", resolve=True)
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
-        values = {"state": "finished", "choices": CHOICES, "overrides": list(overrides), "parameters": {"total": 1536},
+        values = {"state": "finished", "choices": CHOICES, "overrides": list(overrides), "parameters": {"total": 1536, "non_embedding": 1000},
                   "result": found[-1] if found else {}, "versions": {"torch": "2.13"}, "data": {"name": "text", "train_tokens": 9},
                   "memory": {"predicted": 1_250_000_000, "measured": None}, "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T01:02:03+00:00"}  # fmt: skip
         (folder / "run.json").write_text(json.dumps(values))
@@ -84,6 +84,16 @@ def text_of(folder) -> str:
     return re.sub(r"\s+", " ", " ".join(Page((folder / "report.html").read_text()).words))
 
 
+def paged(folder, **options):
+    """Only the page, which is quicker than all three files."""
+    report(str(folder), out=str(folder / "report.html"), **options)
+
+
+def drawn(folder) -> dict:
+    """What the page's script draws."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', (folder / "report.html").read_text())[1])
+
+
 def test_the_page_is_whole_and_loads_nothing(record):
     folder = record("one", rows(**{"updates/median": 1e-3, "sample/text": "a <script src='http://x'>"}))
     report(str(folder))
@@ -91,13 +101,14 @@ def test_the_page_is_whole_and_loads_nothing(record):
     page = Page(written)
     assert page.open == []
     assert page.loads == []
-    assert not re.search(r"@import|url\((?!#)", written)
+    assert not re.search(r"@import|url\((?!#)", re.sub(r"<script.*?</script>", "", written, flags=re.DOTALL))
+    assert "default-src 'none'" in written
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_the_numbers_of_the_page_are_those_of_the_record(record):
     folder = record("one", rows())
-    report(str(folder), smooth=5)
+    paged(folder, smooth=5)
     recorded = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     shown, last = text_of(folder), recorded[-1]
     assert f"{last['validation/loss']:.4f} validation loss" in shown
@@ -113,21 +124,21 @@ def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):
     found = rows()
     found[19]["validation/loss"] = 1.5
     folder = record("one", found)
-    report(str(folder))
+    paged(folder)
     assert "1.5000 best, after update 20" in text_of(folder)
 
 
 def test_of_an_update_made_twice_the_last_line_counts(record):
     found = rows()
     folder = record("one", [*found[:40], found[39] | {"validation/loss": 9.75}])
-    report(str(folder))
+    paged(folder)
     assert "9.7500 validation loss" in text_of(folder)
 
 
 def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_to_record_it(record):
     without, having = record("without", rows()), record("having", rows(**{"updates/median": 1e-3, "updates/equilibrium": 2e-3, "updates/blocks.0.mlp.up.weight": 1e-3}))  # fmt: skip
     for folder in (without, having):
-        report(str(folder))
+        paged(folder)
         for title in ("Loss", "Perplexity", "Gradient norm", "Learning rate", "Update / weight"):
             assert title in text_of(folder)
     assert "train with observe=[validation,updates]" in text_of(without)
@@ -155,25 +166,193 @@ def test_the_recipe_marks_what_is_not_as_in_conf_and_nothing_else(record, compos
     assert set(changed) - tiny == {"optim.lr"}
     assert changed["optim.lr"] == 3e-3
     folder = record("one", rows(), "optim.lr=1e-2")
-    report(str(folder))
+    paged(folder)
     marked = re.findall(r'class="changed">([^<]*)<', (folder / "report.html").read_text())
     assert "lr 0.01 (0.003)" in marked
     assert not [words for words in marked if words.startswith(("warmup", "weight_decay"))]
 
 
-def test_several_runs_are_on_the_same_axes_the_best_first(record):
-    good, bad = rows(), [row | {"train/loss": 5.0} for row in rows()]
-    bad[-1]["validation/loss"] = 4.5
-    folders = [record("sweep/bad", bad), record("sweep/good", good)]
-    report(str(folders[0].parent))
-    written = (folders[0].parent / "report.html").read_text()
-    assert Page(written).loads == []
-    assert 0 < written.index(">good</td>") < written.index(">bad</td>")
-    assert written.count("<svg ") == 3
-    assert (folders[0].parent / "report.png").exists()
+def swept(record, rates=("1e-3", "1e-2"), seeds=(0, 1, 2)):
+    """A sweep over rates and seeds; each seed shifts the loss by a tenth, each rate by one."""
+    for i, rate in enumerate(rates):
+        for seed in seeds:
+            found = [{k: v + i + seed / 10 if k.endswith("/loss") else v for k, v in row.items()} for row in rows()]
+            folder = record(f"sweep/lr={rate},seed={seed}", found, f"optim.lr={rate}", f"seed={seed}")
+    return folder.parent
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.png", "a.svg"])
+def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
+    folder = swept(record)
+    paged(folder)
+    page = drawn(folder)
+    curves = [curve for curve in page["panels"][0]["curves"] if curve["key"] == "validation/loss"]
+    assert [curve["name"] for curve in curves] == page["arms"] == ["peak rate 0.001", "peak rate 0.01"]
+    recorded = [row["validation/loss"] for row in rows() if "validation/loss" in row]
+    for i, curve in enumerate(curves):
+        assert curve["x"] == [20, 40, 60]
+        assert curve["y"] == pytest.approx([loss + i + 0.1 for loss in recorded], rel=1e-5)
+        assert curve["low"] == pytest.approx([loss + i for loss in recorded], rel=1e-5)
+        assert curve["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
+    assert [point["mean"] for line in page["finals"]["lines"] for point in line["points"]] == pytest.approx(
+        [recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5
+    )
+
+
+def test_a_seed_that_is_no_number_leaves_the_line_to_the_others_and_is_told(record):
+    folder = swept(record, rates=("1e-3",))
+    broken = folder / "lr=1e-3,seed=1"
+    paged(folder)
+    whole = drawn(folder)["panels"][0]["curves"][0]
+    text = (broken / "metrics.jsonl").read_text()
+    (broken / "metrics.jsonl").write_text(re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', text))
+    paged(folder)
+    curve = drawn(folder)["panels"][0]["curves"][0]
+    assert curve["y"] == pytest.approx(whole["y"])  # the middle one of three at even distances
+    assert "diverged" in text_of(folder)
+
+
+def test_every_update_is_given_in_tokens_flops_and_minutes(record):
+    folder = swept(record)
+    paged(folder)
+    clock = drawn(folder)["clocks"][0]
+    seconds = sum(256 / (1000 + step) for step in range(1, 61))
+    assert clock["steps"][0] == clock["tokens"][0] == clock["minutes"][0] == 0
+    assert clock["tokens"] == [256 * step for step in clock["steps"]]
+    assert clock["minutes"][-1] == pytest.approx(seconds / 60, rel=1e-5)
+    assert clock["flops_per_token"] == 6000
+
+
+def test_what_two_arms_mean_is_embedded(record):
+    folder = swept(record)
+    paged(folder)
+    slow, fast = drawn(folder)["facts"]
+    assert {key for key in slow if slow[key] != fast[key] and "rate" not in key} == set()
+    assert any("0.001" in slow[key] and "0.01" in fast[key] for key in slow)
+
+
+def test_a_branch_that_a_rollback_gave_up_is_drawn_dashed_and_its_events_are_marked(record):
+    found = rows()
+    again = [row | {"train/loss": 2.0} for row in found[30:]]
+    bad = [row | {"train/loss": 9.0} for row in found[30:40]]
+    folder = record("sweep/one", [*found[:30], *bad, *again])
+    other = record("sweep/two", rows(), "optim.lr=1e-2")
+    (folder / "events.jsonl").write_text(
+        json.dumps({"step": 30, "event": "rollback", "left": 40, "text": "back"}) + "\n"
+    )
+    for place, key in ((folder, None), (other.parent, "train/loss")):
+        paged(place)
+        curves = [curve for curve in drawn(place)["panels"][0]["curves"] if curve.get("key") == key]
+        (gone,) = (curve for curve in curves if curve["style"] == "abandoned")
+        (marked,) = (curve for curve in curves if curve["style"] == "incidents")
+        assert gone["x"] == list(range(30, 41))
+        assert gone["y"][1:] == [9.0] * 10
+        assert marked["x"] == [30]
+        assert marked["texts"] == ["rollback: back"]
+        assert "rollback: back" in text_of(place)
+
+
+def test_many_arms_are_drawn_side_by_side_on_one_axis(record):
+    for rate in ("1e-3", "3e-3", "1e-2", "3e-2"):
+        for schedule in ("constant", "cosine"):
+            made = record(f"sweep/{rate}{schedule}", rows(), f"optim.lr={rate}", f"schedule={schedule}")
+            written = json.loads((made / "run.json").read_text())
+            written["choices"]["schedule"] = schedule
+            (made / "run.json").write_text(json.dumps(written))
+    paged(made.parent)
+    page = drawn(made.parent)
+    beside = [panel for panel in page["panels"] if panel["group"] == "main"]
+    assert [panel["title"] for panel in beside] == [f"peak rate {rate}" for rate in ("0.001", "0.003", "0.01", "0.03")]
+    assert all({curve["look"] for curve in panel["curves"]} == {0, 1} for panel in beside)
+    assert [entry["name"] for entry in page["legend"][1]["entries"]] == ["0.001", "0.003", "0.01", "0.03"]
+
+
+def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path, monkeypatch):
+    folder = swept(record)
+    for file in folder.glob("*/run.json"):
+        file.write_text(file.read_text().replace('"choices": {', '"choices": {"experiment": "rates", '))
+    readme = tmp_path / "experiments" / "rates" / "README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text("# rates\n\n**Question.** Which rate\nis `best`?\n\nMore.\n")
+    monkeypatch.setattr("gptx.paths.ROOT", tmp_path)
+    report(str(folder))
+    told = text_of(folder)
+    assert 0 < told.index("Which rate is best?") < told.index("peak rate 0.001 ")
+    assert "**Question.** Which rate is best?" in (folder / "report.md").read_text()
+
+
+def test_the_summary_has_the_tables_of_the_page(record):
+    folder = swept(record)
+    report(str(folder))
+    summary = (folder / "report.md").read_text()
+    tables = [line for line in summary.splitlines() if line.startswith("| ---")]
+    assert len(tables) == (folder / "report.html").read_text().count("<section>") - 1  # that of the runs
+    assert "![runs](report.png)" in summary or "](report.png)" in summary
+
+
+def test_a_line_cut_in_the_middle_is_left_out_and_told(record):
+    folder = swept(record)
+    with (folder / "lr=1e-3,seed=0" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 61, "train/lo')
+    paged(folder)
+    assert re.search(r"seed=0.{0,80}cut off", text_of(folder))
+
+
+def test_a_metric_that_no_run_has_is_one_line_and_the_rest_is_drawn(record, capsys):
+    folder = swept(record)
+    paged(folder, metric="validation/accuracy")
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].startswith("No run has the metric validation/accuracy; recorded: train/loss")
+    assert len(drawn(folder)["arms"]) == 2
+
+
+def test_a_run_that_failed_says_why(record):
+    folder = record("one", rows())
+    values = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(values | {"state": "failed", "error": "out of memory"}))
+    paged(folder)
+    assert "The run is failed: out of memory" in text_of(folder)
+
+
+def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch):
+    folder = record("one", rows())
+    values, pages = json.loads((folder / "run.json").read_text()), []
+    states = iter(["running", "running", "finished"])
+    monkeypatch.setattr("gptx.runs.state", lambda _: state)
+    state = next(states)
+
+    def pause(_):
+        nonlocal state
+        pages.append(drawn(folder)["renew"])
+        state = next(states)
+
+    monkeypatch.setattr("time.sleep", pause)
+    report(str(folder), out=str(folder / "report.html"), watch=True)
+    assert len(pages) == 2
+    assert all(pages)
+    assert not drawn(folder)["renew"]
+    assert values["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_of_ten_thousand_updates_make_a_page_in_time(record):
+    import time
+
+    text = "".join(json.dumps(row) + "\n" for row in rows(10_000))
+    spiked = json.dumps(rows(10_000)[5_431] | {"train/loss": 77.0}) + "\n"
+    for arm in range(100):
+        folder = record(f"sweep/lr={arm + 1}", [], f"optim.lr={1e-5 * (arm + 1)}")
+        lines = text.splitlines(keepends=True)
+        (folder / "metrics.jsonl").write_text("".join([*lines[:5_431], spiked, *lines[5_432:]]) if arm == 7 else text)
+    before = time.process_time()  # of this process alone: others may use the machine
+    paged(folder.parent)
+    assert time.process_time() - before < 20
+    assert (folder.parent / "report.html").stat().st_size < 15e6
+    training = [curve for curve in drawn(folder.parent)["panels"][0]["curves"] if curve["key"] == "train/loss"]
+    assert len(training) == 100
+    assert [curve["arm"] for curve in training if max(curve["high"]) == 77] == [7]
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.png", "a.svg", "a.md"])
 def test_out_may_name_one_file(record, tmp_path, name):
     report(str(record("one", rows())), out=str(tmp_path / "new" / name))
     assert [file.name for file in (tmp_path / "new").iterdir()] == [name]
@@ -197,9 +376,20 @@ def test_smoothing_is_the_mean_of_the_last_values_that_are_finite():
 def test_a_long_curve_keeps_its_spikes_when_it_is_thinned():
     steps, values = numpy.arange(100_000.0), numpy.ones(100_000)
     values[54_321] = 50.0
-    kept, drawn = curves.thinned(steps, values)
+    kept = curves.thinned(steps, values)
     assert len(kept) <= curves.POINTS + 2
-    assert drawn[kept == 54_321] == 50.0
+    assert 54_321 in kept
+
+
+def test_a_stretch_has_the_mean_of_its_values_and_keeps_the_spike_and_the_dip():
+    values = numpy.ones(10_000)
+    values[5_432], values[77], values[9_999] = 50.0, -3.0, math.nan
+    made, width = curves.stretches(curves.Curve("", numpy.arange(10_000.0), values, smooth=20), 100)
+    assert (len(made.steps), width) == (100, 100)
+    assert made.values[54] == pytest.approx(1.49)
+    assert (made.high.max(), made.low.min()) == (50, -3)
+    assert made.steps[-1] == 9_999
+    assert made.values[-1] == 1
 
 
 @pytest.mark.parametrize(("text", "options", "message"), [
@@ -219,4 +409,4 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(record, tmp_path, text, opt
 
 @pytest.mark.parametrize(("value", "label"), [(0, "0"), (0.5, "0.5"), (3e-4, "3e-4"), (20_000, "20k"), (1.25e-5, "1.25e-5"), (2.5e9, "2.5B")])  # fmt: skip
 def test_labels_are_short(value, label):
-    assert curves.spell(value) == label
+    assert picture.spell(value) == label

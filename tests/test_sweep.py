@@ -5,15 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
+from conftest import TINY
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from gptx import preflight, rank, runs, sweep
+from gptx import places, preflight, rank, runs, sweep
 from gptx.check import ConfigError
+from gptx.compare.shared import kinship
+from gptx.plan.memory import foreseen
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def cells(tmp_path) -> Path:
         if record:
             (tmp_path / name).mkdir()
             runs.write(tmp_path / name, **record)
-    (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7}\n')
+    (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7, "train/loss": 1.0}\n')
     sweep.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
     return tmp_path
 
@@ -86,6 +91,14 @@ def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to
         preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
     assert list(sweep.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert sweep.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
+
+
+def until(true, seconds: float = 100) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not true within {seconds} s"
+        time.sleep(0.1)
 
 
 SUBMITTED = {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "77", "SUBMITIT_LOCAL_NTASKS": "4",
@@ -147,7 +160,7 @@ def sweep_of(**launcher):
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "gptx.launch", raising=False)
+    monkeypatch.delitem(sys.modules, "gptx.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
         preflight.find_launcher(sweep_of())
@@ -190,17 +203,125 @@ with stopping(trainer):
     assert (result.returncode, result.stdout) == (-signal.SIGINT, "SIGUSR2\n")
 
 
+SWEPT = [("optim.lr=1e-3", ""), ("schedule=constant", ""), ("optim=lion", ""), ("model.dropout=0.1", ""), ("steps=3", ""),
+         ("decay=everything", ""), ("precision=bf16", ""), ("batch.micro=2", ""), ("model.width=64", "weights"),
+         ("model=llama_nano", "weights"), ("data.tokenizer=chars", "weights and batches"),
+         ("batch.tokens=512", "batches"), ("data.order=written", "batches"), ("batch=short_first", "batches"),
+         ("model.context=16", "weights and batches")]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_a_sweep_on_this_machine_runs_each_cell_in_a_process_of_its_own(command, tmp_path):
-    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+@pytest.mark.parametrize(("arm", "differs"), SWEPT)
+def test_what_a_sweep_says_its_arms_share_is_what_they_share(build, composed, arm, differs):
+    def began(trainer) -> tuple[list, list]:
+        batches = [trainer.data(first, 8) for first in (0, 8)]
+        cut = [batch.cut(trainer.batch.context_at(1, trainer.data.context)).inputs for batch in batches]
+        return list(trainer.model.state_dict().values()), [torch.tensor(trainer.batch.tokens_at(1)), *cut]
+
+    def same(one: list, other: list) -> bool:
+        return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    found = [began(build(*words)) for words in ((), (arm,))]
+    alike = [same(one, other) for one, other in zip(*found, strict=True)]
+    said = kinship([OmegaConf.to_container(composed(*words), resolve=True) for words in ((), (arm,))])
+    assert alike == ["weights" not in differs, "batches" not in differs]
+    assert ("not initial weights" in said, "not batches" in said) == tuple(not each for each in alike), said
+    assert said.startswith("arms with the same seed share")
+
+
+def test_arms_of_different_seeds_share_nothing_to_speak_of(composed):
+    configs = [OmegaConf.to_container(composed(f"seed={seed}"), resolve=True) for seed in (0, 1)]
+    assert kinship(configs) == ""
+    assert kinship([*configs, configs[0]]) == "arms with the same seed share initial weights and batches"
+
+
+@pytest.mark.slow
+def test_a_sweep_on_this_machine_runs_each_cell_in_a_process_of_its_own_and_then_only_what_failed(command, tmp_path):
     (tmp_path / "short.txt").write_text("long enough for a context of 8, but not for one of 64. " * 4)
-    words = ["--multirun", "hydra/launcher=submitit_local", "hydra.launcher.parallel=2", "name=local", "steps=3",
-             "data.path=short.txt", "model.context=64,8", "batch.tokens=64", "batch.micro=1"]  # fmt: skip
+    words = ["--multirun", "hydra.launcher.parallel=2", "name=local", "steps=3", "data.path=short.txt",
+             "model.context=64,8", "batch.tokens=64", "batch.micro=1"]  # fmt: skip
     result = command("gptx.train", *words, timeout=200)
     assert result.returncode == 1, result.stdout + result.stderr
     records = [json.loads((tmp_path / f"runs/local/model.context={n}/run.json").read_text()) for n in (8, 64)]
     assert [record["state"] for record in records] == ["finished", "failed"]
     assert "the validation text of short.txt" in records[1]["error"]
+    assert records[0]["hardware"]["threads"] == 1
+    assert "threads=1" in records[0]["overrides"]
     assert "1 of 2 finished" in command("gptx.sweep", "status", "runs/local").stdout
     again = command("gptx.train", *words)
     assert again.stdout.count("started ") == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_where_they_were(tmp_path, corpus):
+    words = [*TINY, f"data.path={corpus}", "--multirun", "schedule=constant,cosine", "seed=0,1", "name=cut", "steps=300",
+             "hydra.launcher.parallel=2"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = [tmp_path / f"runs/cut/schedule=constant,seed={seed}" for seed in (0, 1)]
+    command = [sys.executable, "-m", "gptx.train", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
+        until(lambda: all((folder / "metrics.jsonl").exists() for folder in first))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGINT
+    assert [runs.state(folder) for folder in first] == ["interrupted"] * 2
+    assert len(list((tmp_path / "runs/cut").glob("*/run.json"))) == 2  # no other one was started
+    runs.write(first[1], state="running")  # as after a kill: nobody holds the folder
+    assert runs.state(first[1]) == "killed"
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=200)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("started ") == 4
+    assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
+    assert sweep.status(tmp_path / "runs/cut") == 0
+
+
+def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys):
+    def cell(name: str, state: str, updates: int, **record) -> None:
+        (tmp_path / name).mkdir()
+        runs.write(
+            tmp_path / name, state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
+        )
+        rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(1, updates + 1)]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    times = {
+        "started": "2026-01-01T00:00:00+00:00",
+        "ended": "2026-01-01T00:05:00+00:00",
+    }  # 300 s, 200 of them in updates
+    cell("done", "finished", 100, **times)
+    cell("half", "preempted", 50)
+    sweep.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
+    sweep.status(tmp_path)
+    *_, half, never, last = capsys.readouterr().out.splitlines()
+    assert half.endswith("update 50 of 100, 0:01:40, 3,200 tokens, 1.9e+07 FLOPs")  # 2 s each; 6 x 1,000 a token
+    assert never.startswith("missing")
+    rest = (50 + 100) * 2 * 300 / 200  # seconds
+    assert last == ("1 of 3 finished, 150 of 300 updates, 0:05:00, 9,600 tokens, 5.8e+07 FLOPs, about "
+                    f"{sweep.clock(rest)} left at 1 at a time")  # fmt: skip
+
+
+def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(places, "cores", lambda: cores)
+    monkeypatch.setattr(places, "memory", lambda: memory)
+    monkeypatch.setattr(places, "visible_gpus", lambda: list(map(str, range(gpus))))
+    monkeypatch.setattr("gptx.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "cells", "tasks", "threads", "expected"),
+    [(2, 0, 12, 1, None, 2), (8, 0, 3, 1, None, 3), (8, 0, 12, 1, 4, 2), (2, 0, 1, 1, None, 1), (8, 0, 12, 4, None, 2),
+     (16, 4, 12, 1, None, 4), (16, 4, 12, 2, None, 2), (16, 1, 12, 1, None, 1), (2, 0, 12, 1, 8, 1)],
+)  # fmt: skip
+def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cells, tasks, threads, expected):
+    machine(monkeypatch, cores, gpus)
+    configs = [OmegaConf.create({"threads": threads, "device": "auto"})] * cells
+    assert places.room(configs, tasks) == expected
+
+
+@pytest.mark.slow
+def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
+    needed = 2 * foreseen(composed(), 257).peak + places.RESERVE
+    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / places.SHARE))
+    assert places.fit([composed(), composed("seed=1")]) == 3
+    machine(monkeypatch, 64, 0, memory=1)
+    assert places.fit([composed()]) == 1

@@ -1,6 +1,7 @@
 """Weights alone, as safetensors: written whole, read whole, and refused where they do not fit."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -37,6 +38,19 @@ def test_what_is_written_is_read_to_the_bit_and_a_tied_matrix_is_stored_once(tmp
         assert torch.equal(tensor, other.state_dict()[name]), name
     assert other.head.weight is other.token.weight
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_others_may_read_the_file_as_they_may_any_other(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        (tmp_path / "any").write_text("")
+        for _ in range(2):  # afresh, and over the one that is there
+            weights.write(tmp_path / "model.safetensors", Tied())
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode for file in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(["any", "model.safetensors"], 0o100666 & ~mask)
 
 
 @pytest.mark.parametrize(("model", "message"), [

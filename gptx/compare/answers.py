@@ -85,24 +85,23 @@ def turned(turn: str, changes: list[Change], words: Words) -> str:
     """What happens to the metric in each context if one thing is turned, as by "without warmup"."""
     lost = [context for context, _, arm, base in changes if arm.diverged and not base.diverged]
     known = [(context, change) for context, change, _, _ in changes if change]
-    alike = [context for context, change in known if not (change.told or change.low is None)]
-    away = [(change.mean, context) for context, change in known if change.told or change.low is None]
+    alike = [(context, change.n) for context, change in known if change.low is not None and not change.told]
+    single = [context for context, change in known if change.low is None]
+    away = [(change.mean, context) for context, change in known if change.low is None or change.told]
     told: list[str] = []
-    said = 0
-    for way, those in (("higher", [p for p in away if p[0] > 0]), ("lower", [p for p in away if p[0] <= 0])):
-        if those:
-            told.append(f"{'' if told else 'ends '}{extent(those, way, words, again=said > 0)}")
-            said += 1
-    if lost:
-        told.append(f"diverges {places(lost, again=said > 0)}".strip())
-        said += 1
+    for way, those in (
+        ("higher", [each for each in away if each[0] > 0]),
+        ("lower", [each for each in away if each[0] <= 0]),
+    ):
+        told += [f"{'' if told else 'ends '}{extent(those, way, words, again=bool(told))}"] if those else []
+    told += [f"diverges {places(lost, again=bool(told))}".strip()] if lost else []
     text = f"{turn} the {words.metric} {joined(told)}" if told else ""
     if alike:
-        seeds = joined(dict.fromkeys(str(change.n) for _, change in known if not change.told), "or")
-        here = places(alike, again=said > 0)
+        seeds = joined(dict.fromkeys(str(n) for _, n in alike), "or")
+        here = places([context for context, _ in alike], again=bool(told))
         text += f"{'; ' if text else f'{turn}, '}{seeds} seeds tell no difference {here}".rstrip()
-    single = " (single seed: what of it is chance cannot be said)" if any(c.low is None for _, c in known) else ""
-    return sentence(f"{text or f'{turn}: no two runs of the same seed to compare'}{single}")
+    chance = f" (single seed {places(single)}: what is chance cannot be said)" if single else ""
+    return sentence(f"{text or f'{turn}: no two finished runs of the same seed to compare'}{chance.replace(' :', ':')}")
 
 
 def extent(those: list[tuple[float, dict[str, str]]], way: str, words: Words, *, again: bool) -> str:

@@ -159,5 +159,8 @@ def count(number: int, noun: str) -> str:
 
 def sentence(*phrases: str) -> str:
     """Phrases that are not empty, with a capital and a full stop."""
-    text = " ".join(filter(None, phrases))
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{capital(' '.join(filter(None, phrases)))}."
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

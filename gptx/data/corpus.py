@@ -1,5 +1,6 @@
 """Tokens on disk as batches: a batch is a pure function of the seed and of its place in the run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +106,10 @@ class Corpus:
         tokens each gives."""
         starts = self.starts(first + np.arange(count) * stride).tolist()
         return [self.catalogue.within(start, start + self.context) for start in starts]
+
+    def names(self) -> Iterator[str]:
+        """Names of all training documents."""
+        return iter(self.catalogue)
 
     def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
         """The documents of those sequences by how far the losses of theirs lie above the others' (`blamed`)."""

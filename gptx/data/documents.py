@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +29,11 @@ class Catalogue:
         borders = [start, *self.starts[first + 1 : last + 1].tolist(), stop]
         lengths = (after - before for before, after in itertools.pairwise(borders))
         return dict(zip(self.names(first, last + 1), lengths, strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of all documents, in their order."""
+        with open(self.file, "rb") as lines:
+            yield from map(json.loads, lines)
 
     def names(self, first: int, stop: int) -> list[str]:
         """Names of the documents `first` to `stop`."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ class Mixture:
             {f"{names[source]}/{name}": tokens for name, tokens in corpora[source].documents(number, 1)[0].items()}
             for source, number in places
         ]
+
+    def names(self) -> Iterator[str]:
+        """As a Corpus', each with its source before it."""
+        return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
 
     def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
         """As a Corpus'."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy
 
-from gptx import metrics, presets
+from gptx import metrics
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import train
 
@@ -36,8 +36,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
         whole and apart < 1e-6,
         figure,
-        '"a healthy value is around 1e-3": the ratio is largest at first and falls with the rate; where AdamW\'s decay '
-        "balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)), which is drawn beside it.",
+        ratios(found["updates/median"][1]),
     )
 
 
@@ -56,9 +55,19 @@ def signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
 
 def draw(run: Path, figure: Path) -> None:
     """The five signals of a run on one figure, as the report draws them."""
-    from gptx.log import jsonl
-    from gptx.report.curves import of_run, picture
+    from gptx.compare.cells import find
+    from gptx.report.panels import of_run
+    from gptx.report.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
-    panels = of_run(jsonl.read(run / "metrics.jsonl"), presets.load(run / "config.yaml"), 20)[:5]
-    picture(panels, figure, f"The five signals of {run}", figure.suffix[1:])
+    picture(of_run(find([run])[0], smooth=20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
+
+
+def ratios(medians) -> str:
+    """What the update/weight ratio of a healthy run was, beside what the tutorial calls healthy."""
+    if not len(medians):
+        return ""
+    return (
+        f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in '
+        "this run, with the rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)), drawn beside."
+    )

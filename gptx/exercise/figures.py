@@ -9,14 +9,14 @@ Drawing = Callable[[Any], None]  # on matplotlib axes
 
 def save(file: Path, title: str, *drawings: Drawing) -> Path:
     """Draw side by side into a PNG or SVG file; the file."""
-    from gptx.report.curves import LIGHT, drawing
+    from gptx.report.picture import INK, drawing
 
     with drawing():
         from matplotlib import pyplot
 
         size = 5.6 * len(drawings), 4.2
         figure, axes = pyplot.subplots(1, len(drawings), figsize=size, layout="constrained", squeeze=False)
-        figure.suptitle(title, fontsize=11, color=LIGHT.ink)
+        figure.suptitle(title, fontsize=11, color=INK)
         for axis, draw in zip(axes.flat, drawings, strict=True):
             draw(axis)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,11 +29,11 @@ def lines(panel, across: str = "update") -> Drawing:
     """A panel of curves over what is named `across`."""
 
     def draw(axis) -> None:
-        from gptx.report import curves
+        from gptx.report import picture
 
-        curves.draw(axis, panel, curves.LIGHT)
-        axis.set_title(f"{panel.title}, {panel.unit}", fontsize=10, color=curves.LIGHT.ink)
-        axis.set_xlabel(across, fontsize=8, color=curves.LIGHT.axes)
+        picture.draw(axis, panel)
+        axis.set_title(f"{panel.title}, {panel.unit}", fontsize=10, color=picture.INK)
+        axis.set_xlabel(across, fontsize=8, color=picture.AXES)
 
     return draw
 
@@ -44,23 +44,26 @@ def bars(
     """A bar for each value, with the value beside it; `mark` is a line that is named, such as what was expected."""
 
     def draw(axis) -> None:
-        from gptx.report.curves import LIGHT
+        from gptx.report.picture import AXES, COLOURS, INK
 
         places = list(range(len(values)))[::-1]
-        axis.barh(places, list(values.values()), height=0.6, color=LIGHT.curves[0])
+        axis.barh(places, list(values.values()), height=0.6, color=COLOURS[0])
         for place, value in zip(places, values.values(), strict=True):
             axis.annotate(spell.format(value), (value, place), (4, 0), textcoords="offset points", va="center",
-                          fontsize=9, color=LIGHT.ink)  # fmt: skip
-        axis.set_yticks(places, list(values), fontsize=9, color=LIGHT.ink)
-        axis.set_title(title, fontsize=10, color=LIGHT.ink)
+                          fontsize=9, color=INK,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        axis.set_yticks(places, list(values), fontsize=9, color=INK)
+        axis.set_title(title, fontsize=10, color=INK)
         if mark:
-            axis.axvline(mark[1], color=LIGHT.axes, linestyle="--", linewidth=1.2, label=mark[0])
+            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
+        room = max(0, 4 - len(values)) / 2  # so that few bars are not thick
+        axis.set_ylim(-0.5 - room, len(values) - 0.5 + room)
         axis.set_xticks([])
         axis.tick_params(length=0)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
-        axis.spines["left"].set_color(LIGHT.axes)
+        axis.spines["left"].set_color(AXES)
 
     return draw
 

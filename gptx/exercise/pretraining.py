@@ -26,7 +26,7 @@ SHRUNK = (
     "batch.tokens=2048",
     "batch.micro=16",
     "precision=fp32",
-    "steps=600",
+    "steps=500",
     "threads=1",
 )
 WORDS = r"[A-Za-z]{4,}"

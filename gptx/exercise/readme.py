@@ -1,17 +1,24 @@
 """The answer to an exercise as the page of an experiment: numbers between two marks of its README, and as JSON."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 from gptx import runs
+from gptx.compare.readme import in_one_step
 from gptx.exercise.answer import Answer, spelled
 from gptx.log import now
 
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+START = re.compile(r"^<!-- exercise: written by (.+?) -->\n", re.MULTILINE)
+END = "<!-- /exercise -->"
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
-    """Write results.json and the marked part of README.md in an experiment's folder; the files."""
+    """Write results.json and the marked part of README.md in an experiment's folder; the files.
+
+    Where results.json is a sweep's, the exercise has a file of its own.
+    """
     file = experiment / "README.md"
     text = replaced(file.read_text(), file, page(answer, number))
     facts = {
@@ -22,16 +29,21 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
         "environment": environment(),
     }
     results = experiment / "results.json"
-    results.write_text(json.dumps(facts, indent=1) + "\n")
-    file.write_text(text)
+    if results.exists() and "exercise" not in json.loads(results.read_text()):
+        results = experiment / f"exercise_{number}.json"
+    in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
+    in_one_step(file, lambda part: part.write_text(text))
     return [results, file]
 
 
 def replaced(text: str, file: Path, page: str) -> str:
-    """A text with the page between its marks. Raises ValueError if they are not there, once each and in order."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{file} needs one line {BEGIN} and, below it, one line {END}")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{page}\n\n{text[text.index(END) :]}"
+    """A text with the page between its marks. Raises ValueError if they are not there."""
+    start = START.search(text)
+    end = text.find(END, start.end()) if start else -1
+    if not start or end < 0:
+        raise ValueError(f"{file} has no place for the answer; on lines of their own, it needs "
+                         f"<!-- exercise: written by COMMAND --> and {END}")  # fmt: skip
+    return f"{text[: start.end()]}\n{page}\n\n{text[end:]}"
 
 
 def page(answer: Answer, number: int) -> str:
@@ -41,19 +53,19 @@ def page(answer: Answer, number: int) -> str:
     place = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     return "\n".join(
         [
-            f"{answer.method[:1].upper()}{answer.method[1:]}.",
+            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
+            "",
+            f"![{answer.question}]({answer.figure.name})",
+            "",
+            f"{answer.method[:1].upper()}{answer.method[1:].rstrip('.')}.",
             "",
             "| measured | |",
             "|---|---|",
             *rows,
             "",
-            f"**{answer.verdict.capitalize()}**: {answer.criterion}.",
-            *(["", f"The tutorial: {answer.tutorial}"] if answer.tutorial else []),
-            "",
-            f"![{answer.question}]({answer.figure.name})",
-            "",
-            f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, {place}, "
-            f"commit {told['commit'] or 'unknown'})",
+            *([f"The tutorial: {answer.tutorial}", ""] if answer.tutorial else []),
+            f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, "
+            f"{told['cores']} CPU cores, {place}, commit {told['commit'] or 'unknown'})",
         ]
     )
 
@@ -66,4 +78,10 @@ def environment() -> dict:
     commit = git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else "")
     kept = ("python", "torch", "numpy")
     versions = {name: version for name, version in runs.versions().items() if name in kept}
-    return {"date": now()[:10], "processor": processor(), "versions": versions, "commit": commit}
+    return {
+        "date": now()[:10],
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "commit": commit,
+    }

@@ -44,9 +44,10 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     }
     missed = [name for name, run in controls.items() if equal(final(whole), final(run))]
     curves = tuple(
-        Curve(name, range(1, steps + 1), difference, colour=i) for i, (name, difference) in enumerate(apart.items())
+        Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=i)
+        for i, (name, difference) in enumerate(apart.items())
     )
-    panel = Panel("Difference of the training loss from the uninterrupted run", "nats", curves)
+    panel = Panel("Difference of the training loss from the uninterrupted run", "nats", curves, log=True)
     figures.save(figure, f"Stopped after update {step} and resumed", figures.lines(panel))
     return Answer(
         QUESTION,

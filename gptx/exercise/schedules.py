@@ -45,7 +45,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     return Answer(
         QUESTION,
         "composed and drawn by gptx.plan schedule; nothing is trained. A longer warmup keeps more of the first updates "
-        "small and shifts the cosine a little later; the mean rate of the run stays: both parts average a half.",
+        "small and shifts the cosine a little later; the mean rate of the run stays: both parts average a half",
         measured,
         "each peaks at the end of its warmup, never steps by more than warmup or cosine allow (continuous), ends at 0",
         bool(passed),

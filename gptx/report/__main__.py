@@ -7,12 +7,14 @@ from pathlib import Path
 from gptx import arguments
 from gptx.compare import cells, outcomes
 from gptx.compare.cells import Cell
+from gptx.compare.factors import factors
 from gptx.compare.outcomes import METRIC, Comparison
 from gptx.compare.verdict import Verdict, verdict
-from gptx.report import one, panels, picture, several
+from gptx.report import markdown, one, panels, picture, several
 from gptx.report.arms import Arm, arms
 
 KINDS = (".html", ".png", ".svg", ".md")
+UNDER_WAY = ("running", "missing")  # a sweep goes on
 EVERY = 10  # seconds between two renewals of a watched page
 
 
@@ -53,18 +55,29 @@ def report(
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx.report runs/NAME")
     places = [Path(folder) for folder in folders]
+    said = ""
     while True:
         found = gathered(places, metric, baseline)
-        going = watch and any(cell.state == "running" for cell in found.cells)
+        watch = watch and any(cell.state in UNDER_WAY for cell in found.cells)
         root = found.cells[0].folder if len(found.cells) == 1 else places[0]
         targets = files(Path(out) if out else root, out)
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write(found, target, smooth, EVERY if going else 0)
-        tell(found, targets)
-        if not going:
+            write(found, target, smooth, EVERY if watch else 0)
+        if not watch:
             break
-        time.sleep(EVERY)
+        if said != (said := f"{several.standing(found.cells)}. {found.answer.headline}"):
+            print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
+        try:
+            time.sleep(EVERY)
+        except KeyboardInterrupt:
+            watch = False  # the page is written once more, as one that stays
+    tell(found, targets)
+    if wandb or sync:
+        from gptx.report.workspace import publish
+
+        for line in publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync):
+            print(line)
 
 
 def gathered(places: list[Path], metric: str, baseline: str) -> Report:
@@ -76,13 +89,11 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
         comparison = outcomes.compare(found, metric)
+    except ValueError as error:  # no run has the metric: what there is can still be drawn
+        comparison = Comparison(metric, factors(begun), [])
+        answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}.", [], [], [])
+    else:
         answer = verdict(comparison, baseline)
-    except ValueError as error:
-        if metric in str(error):  # what there is can still be drawn
-            comparison = Comparison(metric, {}, [])
-            answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}", [], [], [])
-        else:
-            raise
     return Report(str(name), found, arms(begun, comparison.factors), comparison, answer)
 
 
@@ -96,7 +107,11 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
         )  # fmt: skip
         part.write_text(text)
     elif target.suffix == ".md":
-        part.write_text("")
+        asked = several.question(found.cells)
+        text = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
+            found.name, asked, found.answer, several.standing(found.cells)
+        )  # fmt: skip
+        part.write_text(text)
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
         title = one.title(alone) if alone else f"{found.name}: {several.standing(found.cells)}"

@@ -7,8 +7,9 @@ from typing import Any
 
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
-from gptx.compare.verdict import Table, Verdict
+from gptx.compare.verdict import Verdict
 from gptx.log.wandb import imported
+from gptx.report import markdown
 
 STEP = "train/step"  # the sink's own count, see gptx.log.wandb
 MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
@@ -33,8 +34,8 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
     blocks = [
         wr.CalloutBlock(text=verdict.headline),
         wr.MarkdownBlock(text="\n\n".join(verdict.sentences)),
-        *([wr.H2(text="Mind"), wr.UnorderedList(items=verdict.warnings)] if verdict.warnings else []),
-        *(wr.MarkdownBlock(text=markdown(table)) for table in verdict.tables),
+        *([wr.H2(text="Warnings"), wr.UnorderedList(items=verdict.warnings)] if verdict.warnings else []),
+        *(wr.MarkdownBlock(text="\n".join(markdown.table(table))) for table in verdict.tables),
         *charts(wr, comparison, place, keys),
         wr.H2(text="The runs"),
         wr.MarkdownBlock(text=linked(cells, place)),
@@ -159,17 +160,6 @@ def numbers(levels: list[str]) -> list[float] | None:
 def spread(sizes: list[float]) -> bool:
     """True for numbers to be drawn on a logarithmic axis."""
     return bool(sizes) and min(sizes) > 0 and max(sizes) >= SPREAD * min(sizes)
-
-
-def markdown(table: Table) -> str:
-    """A table as Markdown."""
-
-    def line(cells: tuple[str, ...]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    rule = f"|:--|{'--:|' * (len(table.columns) - 1)}"
-    rows = [line(table.columns), rule, *map(line, table.rows)]
-    return "\n\n".join(filter(None, [f"### {table.title}", "\n".join(rows), table.note]))
 
 
 def linked(cells: list[Cell], place: Place) -> str:

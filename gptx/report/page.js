@@ -137,7 +137,7 @@ function drawFinals(place) {
   const shape = layout(log, found.title, undefined);
   const levels = [...new Set(xs)].sort((a, b) => a - b);
   shape.xaxis = { ...shape.xaxis, rangemode: "normal", type: positive && Math.max(...xs) > 8 * Math.min(...xs) ? "log" : "linear",
-    tickvals: levels, ticktext: levels.map(String) };
+    ...(levels.length <= 10 && { tickvals: levels, ticktext: levels.map(String) }) };
   shape.uirevision = `finals${log}`;
   Plotly.react(place, all, shape, CONFIG);
 }

@@ -109,11 +109,11 @@ def pairs(found: list[tuple[str, str]]) -> str:
 
 def table(found: Table) -> str:
     """A table with its title and note; columns of numbers stand to the right, **text** is strong."""
-    numbers = [all(re.match(r"[*+\-\d]|$", row[i]) for row in found.rows) for i in range(len(found.columns))]
+    numbers = [i > 0 and all(re.match(r"[*+\-\d]|$", row[i]) for row in found.rows) for i in range(len(found.columns))]
     head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
     rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
     note = f'<p class="note">{escape(found.note)}</p>' if found.note else ""
-    title = f"<h3>{escape(words.capital(found.title))}</h3>" if found.title else ""
+    title = f"<h3>{escape(found.title[:1].upper() + found.title[1:])}</h3>" if found.title else ""
     inside = f"<thead><tr>{head}</tr></thead>{''.join(f'<tr>{row}</tr>' for row in rows)}"
     return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
 

@@ -65,7 +65,7 @@ def draw(axis, panel: Panel) -> None:
     axis.xaxis.set_major_formatter(plain)
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
     dress(axis)
-    if any(curve.name for curve in panel.curves) and len(panel.curves) <= 12:
+    if 0 < sum(bool(curve.name) for curve in panel.curves) <= 12:
         legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
         legend.set_in_layout(False)
 

@@ -1,0 +1,118 @@
+"""A comparison as a picture: every seed's result and the means of arms, over a second factor if there is one."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gptx.compare.arms import Arm, arms, numeric, primary
+from gptx.compare.outcomes import Comparison
+from gptx.compare.words import label, named, words
+
+# Each line has a colour, a dash and a marker of its own, so that it is told without colours.
+COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793")
+DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1)))
+MARKERS = "os^Dv<>P"
+WIDE = 5  # levels whose largest is more than so many times the smallest stand on a logarithmic axis
+
+
+def drawable(comparison: Comparison) -> bool:
+    """True if there is a result to draw."""
+    return any(math.isfinite(value) for arm in shown(comparison) for value in arm.results)
+
+
+def figure(comparison: Comparison, file: Path) -> None:
+    """Draw a comparison that has a result in a .png or .svg file.
+
+    Of more than two factors the first and one of numbers are shown, at the others' levels that have most runs.
+    """
+    found = shown(comparison)
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    factor = primary(comparison.factors)
+    along = second(comparison, factor)
+    picture, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+    (lines if along else dots)(axes, found, factor, along)
+    said = words(comparison, found)
+    axes.set_ylabel(f"{said.metric}{f', {said.unit}' if said.unit else ''}")
+    axes.grid(axis="y", color="#e5e7eb")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    rest = {name: level for name, level in found[0].levels.items() if name not in (factor, along)}
+    title = ", ".join(named(*level) for level in rest.items())
+    axes.set_title(title, loc="left", fontsize="small")
+    metadata = {"Date": None} if file.suffix == ".svg" else {}
+    picture.savefig(file, dpi=150, metadata=metadata)
+    pyplot.close(picture)
+
+
+def shown(comparison: Comparison) -> list[Arm]:
+    """The arms at those levels of third and further factors that most arms have."""
+    factor = primary(comparison.factors)
+    along = second(comparison, factor)
+    groups: dict[tuple, list[Arm]] = {}
+    for arm in arms(comparison):
+        groups.setdefault(tuple(v for k, v in arm.levels.items() if k not in (factor, along)), []).append(arm)
+    return max(groups.values(), key=len, default=[])
+
+
+def second(comparison: Comparison, factor: str) -> str:
+    """The factor along which the first is drawn: one of numbers if there is one; "" of none."""
+    others = [name for name in comparison.factors if name != factor]
+    return next((name for name in others if numeric(comparison.factors[name])), next(iter(others), ""))
+
+
+def lines(axes: Any, found: list[Arm], factor: str, along: str) -> None:
+    """The means of each level of `factor` along the other one's levels, joined where those are numbers, and every seed
+    as a small mark."""
+    columns = list(dict.fromkeys(arm.levels[along] for arm in sorted(found, key=lambda arm: place(arm.levels[along]))))
+    levels = list(dict.fromkeys(arm.levels[factor] for arm in found))
+    numbers = numeric(columns)
+    for i, level in enumerate(levels):
+        aside = 0.0 if numbers else 0.5 * ((i + 0.5) / len(levels) - 0.5)  # side by side where columns are words
+        at = {column: float(column) if numbers else j + aside for j, column in enumerate(columns)}
+        here = sorted((arm for arm in found if arm.levels[factor] == level), key=lambda arm: at[arm.levels[along]])
+        style = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8]}
+        dash = DASHES[i % 8] if numbers else ""
+        for arm in here:
+            seeds(axes, at[arm.levels[along]], arm, markersize=3.5, alpha=0.6, **style)
+        means = [(at[arm.levels[along]], arm.mean) for arm in here if arm.mean is not None]
+        axes.plot(*(zip(*means, strict=True) if means else ((), ())), label=named(factor, level), linestyle=dash,
+                  markersize=7, markerfacecolor="white", **style)  # fmt: skip
+    ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
+    if numbers and min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks, columns)
+    axes.minorticks_off()
+    axes.set_xlabel(label(along))
+    axes.legend(frameon=False, handlelength=3.5)
+
+
+def dots(axes: Any, found: list[Arm], factor: str, along: str) -> None:
+    """Every seed's result as a dot by the level of `factor`, with a bar at the mean."""
+    for i, arm in enumerate(found):
+        seeds(axes, i, arm, marker="o", color=COLOURS[1], alpha=0.7)
+        if arm.mean is not None:
+            axes.hlines(arm.mean, i - 0.25, i + 0.25, color=COLOURS[0])
+    levels = [arm.levels[factor] or "not set" for arm in found] if factor else ["all runs"]
+    axes.set_xticks(range(len(levels)), levels, rotation=30 if len(levels) > 6 else 0)
+    axes.set_xlim(-0.6, len(levels) - 0.4)
+    axes.set_xlabel(label(factor))
+
+
+def seeds(axes: Any, x: float, arm: Arm, **style) -> None:
+    """The results of an arm at `x`; at the upper edge, in how many seeds it diverged."""
+    finite = [value for value in arm.results if math.isfinite(value)]
+    axes.plot([x] * len(finite), finite, linestyle="", **style)
+    if arm.diverged:
+        edge = axes.get_xaxis_transform()
+        axes.plot([x], [0.99], linestyle="", marker="x", markersize=8, color=style["color"], transform=edge)
+        text, look = f"diverged {arm.diverged} of {len(arm.results)}  ", {"ha": "right", "va": "center"}
+        axes.annotate(text, (x, 0.99), xycoords=edge, fontsize="small", color=style["color"], **look)
+
+
+def place(level: str) -> tuple[float, str]:
+    """Where a level stands: numbers by size, words as they come."""
+    return (float(level), "") if numeric([level]) else (0.0, "")

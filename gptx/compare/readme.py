@@ -1,0 +1,116 @@
+"""The results of an experiment in its README, from the runs or again from its results.json:
+
+python -m gptx.compare.readme experiments/*
+
+What is written stands between two markers; the first names the command that makes it from the runs.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from gptx import arguments
+from gptx.compare.figure import drawable, figure
+from gptx.compare.outcomes import Comparison, load
+from gptx.compare.tables import Table
+from gptx.compare.verdict import Verdict, verdict
+from gptx.compare.words import joined
+
+START = re.compile(r"^<!-- results: written by (.+?) -->\n", re.MULTILINE)
+END = "<!-- /results -->"
+PICTURE = "result.png"
+ROWS = 8  # a longer table of arms is folded
+SHOWN = ("python", "torch")  # versions that the line of the environment gives
+
+
+def markdown(comparison: Comparison, said: Verdict) -> str:
+    """The text between the markers: the answer, warnings, tables, figure, and what the runs were made with."""
+    parts = [
+        f"**{said.headline}**",
+        "\n".join(f"- {each}" for each in said.sentences),
+        "\n>\n".join(f"> Warning: {each}" for each in said.warnings),
+        f"![{comparison.metric} by {joined(comparison.factors) or 'seed'}]({PICTURE})" if drawable(comparison) else "",
+        *map(table, said.tables),
+        f"({made(comparison)}; every run in `results.json`)",
+    ]
+    return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+
+
+def table(shown: Table) -> str:
+    """A table of GitHub's Markdown with its title and note; folded if it is long."""
+    rule = tuple(":--" if i < shown.names else "--:" for i in range(len(shown.columns)))
+    rows = (
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (shown.columns, rule, *shown.rows)
+    )
+    text = "\n".join(rows) + (f"\n\n{shown.note}" if shown.note else "")
+    if len(shown.rows) > ROWS:
+        return f"<details><summary>{shown.title}</summary>\n\n{text}\n\n</details>"
+    return f"### {shown.title}\n\n{text}"
+
+
+def made(comparison: Comparison) -> str:
+    """Date, hardware, threads, versions and commit of the runs."""
+    around = {key: several(value) for key, value in comparison.environment.items()}
+    keys = {"date": "", "hardware": "", "threads": "threads ", "commit": "commit "} | {
+        name: f"{name} " for name in SHOWN
+    }
+    told = [f"{words}{around[key]}" for key, words in keys.items() if key in around]
+    return ", ".join(told) or "nothing is recorded of how they were made"
+
+
+def several(value) -> str:
+    return joined(map(str, value), "or") if isinstance(value, list) else str(value)
+
+
+def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
+    """Write results.json, result.png and the marked part of README.md in an experiment's folder.
+
+    Raises ValueError if there is no README.md, or if it has no place for the results.
+    """
+    before, _, after = parts(folder / "README.md")
+    comparison = replace(comparison, baseline=said.baseline)
+    in_one_step(folder / "results.json", comparison.save)
+    if drawable(comparison):
+        in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
+    in_one_step(folder / "README.md", lambda part: part.write_text(before + markdown(comparison, said) + after))
+
+
+def parts(readme: Path) -> tuple[str, str, str]:
+    """A README up to the first marker, between the markers, and from the second one on. Raises ValueError without."""
+    if not readme.exists():
+        raise ValueError(f"{readme}: no such file; it states the question and holds the markers of the results")
+    text = readme.read_text()
+    start = START.search(text)
+    end = text.find(END, start.end()) if start else -1
+    if not start or end < 0:
+        raise ValueError(f"{readme}: no place for the results; on lines of their own, it needs "
+                         f"<!-- results: written by COMMAND --> and {END}")  # fmt: skip
+    return text[: start.end()], text[start.end() : end], text[end:]
+
+
+def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:
+    """Have `fill` write a file, which is there whole or as it was."""
+    part = file.with_name(f".part.{file.name}")
+    try:
+        fill(part)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def readme(*folders: str) -> None:
+    """Write the marked part of README.md and the figure of experiments again from their results.json.
+
+    FOLDERS are experiments' folders, such as experiments/warmup; those without results that a report wrote are passed.
+    """
+    for folder in map(Path, folders):
+        if (folder / "results.json").exists() and START.search((folder / "README.md").read_text()):
+            comparison = load(folder / "results.json")
+            write(comparison, verdict(comparison), folder)
+            print(f"{folder / 'README.md'}: written from results.json")
+
+
+if __name__ == "__main__":
+    arguments.call(readme)

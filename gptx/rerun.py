@@ -1,0 +1,96 @@
+"""Makes a run again from its folder, and tells whether the same comes out:  python -m gptx.rerun RUN [overrides]"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from gptx import arguments, runs
+from gptx.compare import meaning
+from gptx.compare.cells import Cell
+from gptx.diff import agreement, find
+from gptx.launch import command, quoted
+
+
+def rerun(run: str, /, *overrides: str) -> None:
+    """Train the run of a folder again from what it recorded, in a new folder, and say whether the result is the same.
+
+    python -m gptx.rerun runs/NAME/ARM [overrides]
+
+    A cell of a sweep is trained as that one run. The overrides are its own, then those that are given, as
+    gptx.train takes them (--config-dir too, where the recorded folder has moved). The new folder is that of
+    name=NAME_again unless another name= is given; the same command continues or leaves alone what is there. The number
+    of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
+    or machine are not those of the record, a line says so.
+    """
+    old = find(run)
+    if not old.record.get("recipe"):
+        raise ValueError(f"{run}: its record says nothing of how it was made, so it cannot be made again")
+    recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
+    options, given = split(list(overrides))
+    words = merged(old, given)
+    folder = target(old, given, words)
+    if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
+        raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it anew")
+    for warning in changed_since(old):
+        print(f"warning: {warning}")
+    print(f"runs again in {folder}", flush=True)
+    options = options or old.record.get("options", [])
+    line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=machine.get("processes", 1),
+                   threads=machine.get("threads"))  # fmt: skip
+    ended = subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": str(machine.get("threads") or 1)})
+    if ended.returncode:
+        raise SystemExit(ended.returncode)
+    new = find(str(folder))
+    if elsewhere := unlike(meaning.place(old) | data_of(old), meaning.place(new) | data_of(new)):
+        print(f"warning: not as recorded: {elsewhere}")
+    print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """`--config-dir FOLDER`, if it is there, and the overrides. Raises ValueError for anything else."""
+    at = words.index("--config-dir") if "--config-dir" in words else len(words)
+    options, given = words[at : at + 2], words[:at] + words[at + 2 :]
+    for word in given:
+        if "=" not in word and not word.startswith("~"):
+            raise ValueError(f"{word}: an override is key=value; beside these there may be --config-dir FOLDER")
+    return options, given
+
+
+def merged(old: Cell, given: list[str]) -> list[str]:
+    """The overrides of a run, with those that are given in place of its own for the same keys, and a new name."""
+    named = {runs.key(word) for word in given}
+    name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
+    dropped = {*named, "name", "overwrite"}  # a run that was to replace another is not to replace itself
+    return [word for word in old.record["overrides"] if runs.key(word) not in dropped] + given + name
+
+
+def target(old: Cell, given: list[str], words: list[str]) -> Path:
+    """The folder for a run with these overrides: of the same name as the old one's, unless something else is run."""
+    name = next(word.partition("=")[2] for word in reversed(words) if runs.key(word) == "name")
+    return Path("runs", name.strip("'\""), runs.slug(words) if runs.changes(given) else old.folder.resolve().name)
+
+
+def changed_since(old: Cell) -> list[str]:
+    """What is not as it was when the run was made: a line about the code and one about the packages."""
+    was, now = old.record.get("git", {}), runs.git()
+    code = {"commit": was.get("sha", "")[:12]}, {"commit": now.get("sha", "")[:12]}
+    found = [f"the code is not as recorded: {unlike(*code)}"] if code[0] != code[1] else []
+    if was.get("dirty") or now.get("dirty"):
+        found.append("the code had or has uncommitted changes, which no commit names")
+    packages = unlike(old.record.get("versions", {}), runs.versions())
+    return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
+
+
+def data_of(cell: Cell) -> dict[str, str]:
+    """The text of a run: its digest decides whether it is the same."""
+    return {"data": str(cell.record.get("data", {}).get("digest", ""))[:12]}
+
+
+def unlike(old: dict[str, str], new: dict[str, str]) -> str:
+    """What differs between two dicts of facts, in a phrase each."""
+    found = meaning.differences(old, new)
+    return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())
+
+
+if __name__ == "__main__":
+    arguments.call(rerun)

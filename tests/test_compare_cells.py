@@ -1,0 +1,186 @@
+"""Runs as their folders tell of them: what sets them apart, what they came to, and what cannot be read."""
+
+import json
+import math
+
+import pytest
+import yaml
+
+from gptx.compare import cells, factors, outcomes
+from gptx.compare.outcomes import Comparison, Outcome, compare, load
+from gptx.compare.verdict import verdict
+
+SCHEDULES = {
+    "constant": {"_target_": "gptx.schedule.constant"},
+    "warmup": {"_target_": "gptx.schedule.warmup", "warmup": 5, "total": 100},
+    "cosine": {"_target_": "gptx.schedule.cosine", "warmup": 5, "total": 100, "floor": 0.1},
+    "cosine_no_warmup": {"_target_": "gptx.schedule.cosine", "warmup": 0, "total": 100, "floor": 0.1},
+}
+
+
+@pytest.fixture
+def keep(tmp_path):
+    """keep("a", lr=1e-3, seed=1, losses=[3, 2]): a folder as such a run leaves it."""
+
+    def make(
+        name: str, *, schedule="cosine", lr=1e-3, seed=0, losses=(3.0, 2.5, 2.0), overrides=(), config=(), **record
+    ):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        text = {"optim": {"_target_": "gptx.optim.adam.adam", "lr": lr}, "schedule": SCHEDULES[schedule],
+                "steps": 100, "seed": seed, "name": name, "data": {"seed": seed}}  # fmt: skip
+        (folder / "config.yaml").write_text(yaml.safe_dump(text | dict(config)))
+        rows = [{"step": i + 1, "validation/loss": loss, "train/tokens": 100 * (i + 1), "train/tokens_per_second": 50.0}
+                for i, loss in enumerate(losses)]  # fmt: skip
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        said = {"state": "finished", "choices": {"optim": "adamw", "schedule": schedule}, "overrides": list(overrides),
+                "data": {"digest": "d" * 64, "tokenizer": "bytes"}, "versions": {"torch": "2.13"},
+                "memory": {"measured": 10**6}}  # fmt: skip
+        (folder / "run.json").write_text(json.dumps(said | record))
+        return folder
+
+    return make
+
+
+def test_what_was_swept_is_what_sets_runs_apart_and_seeds_and_names_are_not(keep):
+    for seed in (0, 1):
+        for schedule in SCHEDULES:
+            for lr in (1e-2, 3e-4):
+                keep(f"sweep/{schedule},{lr},{seed}", schedule=schedule, lr=lr, seed=seed, overrides=[f"schedule={schedule}", f"optim.lr={lr}"])  # fmt: skip
+    root = keep("sweep/later", seed=2, lr=1e-2).parent
+    found = factors.factors(cells.find([root]))
+    assert list(found) == ["schedule", "optim.lr"]
+    assert set(found["schedule"]) == set(SCHEDULES)
+    assert found["optim.lr"] == ["0.0003", "0.01"]
+
+
+def test_a_schedule_is_known_by_whether_it_rises_and_falls(keep):
+    folders = [keep(f"s/{name}", schedule=name, overrides=[f"schedule={name}"]) for name in SCHEDULES]
+    found = compare(cells.find([folders[0].parent]))
+    assert found.traits["schedule"] == {
+        "constant": {"warmup": False, "cool-down": False},
+        "warmup": {"warmup": True, "cool-down": False},
+        "cosine": {"warmup": True, "cool-down": True},
+        "cosine_no_warmup": {"warmup": False, "cool-down": True},
+    }
+    assert any("contribute" in table.title for table in verdict(found).tables)
+
+
+def test_a_schedule_of_another_library_or_of_two_shapes_has_no_traits(keep):
+    other = {"schedule": {"_target_": "mylib.ramp"}}
+    keep("o/a", schedule="constant", config=other, overrides=["schedule=constant"])
+    root = keep("o/b", schedule="warmup", overrides=["schedule=warmup"]).parent
+    assert compare(cells.find([root])).traits == {}
+    longer = {"schedule": SCHEDULES["warmup"] | {"warmup": 0}}
+    keep("p/a", schedule="warmup", overrides=["schedule=warmup"])
+    keep("p/b", schedule="warmup", overrides=["schedule=warmup"], config=longer)
+    root = keep("p/c", schedule="constant", overrides=["schedule=constant"]).parent
+    assert "schedule" not in compare(cells.find([root])).traits
+
+
+def test_the_outcome_of_a_run_is_its_last_value_its_time_and_its_memory(keep):
+    found = compare(cells.find([keep("a", losses=[3.0, 2.5, 2.25])]))
+    (only,) = found.outcomes
+    assert (only.value, only.seconds, only.tokens_per_second, only.peak_bytes) == (2.25, 6.0, 50.0, 10**6)
+    assert found.environment == {"data": "d" * 12, "tokenizer": "bytes", "torch": "2.13", "uncommitted changes": False}
+
+
+@pytest.mark.parametrize(("record", "losses", "value"), [
+    ({"state": "failed", "diverged": True}, [3.0], math.nan),
+    ({"state": "failed"}, [3.0, math.nan], math.nan),
+    ({"state": "failed", "error": "disk"}, [3.0], None),
+    ({"state": "interrupted"}, [3.0], None),
+    ({}, [3.0, math.inf], math.inf),
+])  # fmt: skip
+def test_a_run_that_diverged_is_told_from_one_that_did_not_end(keep, record, losses, value):
+    found = cells.find([keep("a", losses=losses, **record)])[0].result("validation/loss")
+    assert found is value or found == value or (math.isnan(found) and math.isnan(value))
+
+
+def test_cells_of_a_sweep_that_did_not_begin_are_missing(keep):
+    root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
+    keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"])
+    (root / "sweep.jsonl").write_text('{"folder": "a"}\n{"folder": "b"}\n{"folder": "c"}\n')
+    assert compare(cells.find([root])).missing == ["c"]
+
+
+def test_a_folder_without_runs_beside_one_with_runs_is_a_problem_in_one_line(keep, tmp_path):
+    run = keep("s/a")
+    (tmp_path / "pictures").mkdir()
+    found = compare(cells.find([run.parent, tmp_path / "pictures"]))
+    assert [outcome.value for outcome in found.outcomes] == [2.0]
+    assert found.problems == [f"{tmp_path / 'pictures'}: no run there; left out."]
+
+
+@pytest.mark.parametrize(("name", "words"), [("missing", "no such folder"), ("empty", "no run there")])
+def test_no_run_at_all_is_refused_in_one_line(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=words) as error:
+        cells.find([tmp_path / name])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("file", "words"), [("run.json", "cannot be read"), ("config.yaml", "config.yaml cannot be read")])  # fmt: skip
+def test_a_run_that_cannot_be_read_is_named_and_the_rest_compared(keep, file, words):
+    root = keep("s/a", overrides=["optim.lr=1e-3"]).parent
+    broken = keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"])
+    (broken / file).write_text("{ no: [such, thing")
+    found = compare(cells.find([root]))
+    assert [outcome.value for outcome in found.outcomes] == [2.0]
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("b: ")
+    assert words in found.problems[0]
+    assert "\n" not in found.problems[0]
+    assert found.missing == []
+
+
+def test_a_line_that_was_cut_is_told_and_left_out(keep):
+    folder = keep("a", losses=[3.0, 2.5])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "validation/lo')
+    found = compare(cells.find([folder]))
+    assert found.outcomes[0].value == 2.5
+    assert found.problems == ["a: 1 of the lines of metrics.jsonl are cut off or no record; left out."]
+
+
+def test_a_metric_that_no_run_has_is_refused_with_those_there_are(keep):
+    with pytest.raises(
+        ValueError, match="no run has the metric validation/bits; recorded: validation/loss, train/tokens"
+    ):
+        compare(cells.find([keep("a")]), "validation/bits")
+
+
+def test_an_arm_without_the_metric_is_named_and_the_rest_compared(keep):
+    root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
+    keep("s/b", lr=1e-2, losses=[], overrides=["optim.lr=1e-2"])
+    found = verdict(compare(cells.find([root])))
+    assert "peak rate 0.01, seed 0: finished without validation/loss; left out." in found.warnings
+    assert "only peak rate 0.001 has a validation loss" in found.headline.lower()
+
+
+def test_a_value_that_differs_beside_the_swept_one_is_named(keep):
+    root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"], config={"clip": {"max_norm": 1.0}}).parent
+    keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"], config={"clip": {"max_norm": 2.0}})
+    found = compare(cells.find([root]))
+    assert found.factors == {"optim.lr": ["0.001", "0.01"]}
+    assert found.confounded == ["clip.max_norm is 1 or 2"]
+
+
+def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_were(tmp_path):
+    kept = Comparison("validation/loss", {"optim": ["a", "b"]}, [
+        Outcome({"optim": "a"}, 0, "finished", 2.5, 1.0, 2.0, 3), Outcome({"optim": "b"}, 0, "failed", math.nan),
+        Outcome({"optim": "b"}, 1, "running", None),
+    ], missing=["c"], environment={"torch": "2.13"}, baseline={"optim": "b"})  # fmt: skip
+    kept.save(tmp_path / "results.json")
+    json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    again = load(tmp_path / "results.json")
+    assert math.isnan(again.outcomes[1].value)
+    assert repr(again) == repr(kept)
+    assert outcomes.diverged(again.outcomes[1])
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"adamw": {"1": 2.0}}', "no json"])
+def test_results_of_another_shape_are_refused_in_one_line(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results.json: no results of a comparison"):
+        load(tmp_path / "results.json")

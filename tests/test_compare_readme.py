@@ -1,0 +1,118 @@
+"""What a README says of results is made of its results.json, and of nothing else."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gptx import paths
+from gptx.compare import readme
+from gptx.compare.figure import figure
+from gptx.compare.outcomes import Comparison, Outcome, load
+from gptx.compare.verdict import verdict
+
+EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
+               if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
+COMMAND = "python -m gptx.report runs/rates readme=experiments/rates"
+RATES = Comparison(
+    "validation/loss",
+    {"optim": ["adamw", "muon"], "optim.lr": ["0.001", "0.01"]},
+    [Outcome({"optim": o, "optim.lr": lr}, seed, "finished", 2.0 + 0.1 * seed - 0.5 * (o == "muon") + 0.01 * len(lr))
+     for o in ("adamw", "muon") for lr in ("0.001", "0.01") for seed in (0, 1)],
+    environment={"date": "2026-01-02", "hardware": "cpu x86_64", "threads": 1, "commit": "abc", "torch": "2.13"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch) -> Path:
+    """An experiment's folder; pictures, which take long, are a few bytes."""
+    monkeypatch.setattr(readme, "figure", lambda comparison, part: part.write_bytes(b"\x89PNG"))
+    (tmp_path / "README.md").write_text(
+        f"# rates\n\nby hand <!-- kept -->\n\n<!-- results: written by {COMMAND} -->\nold\n<!-- /results -->\n\nalso by hand\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
+def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
+    kept = load(folder / "results.json")
+    assert readme.parts(folder / "README.md")[1] == readme.markdown(kept, verdict(kept)), (
+        f"python -m gptx.compare.readme experiments/{folder.name} writes it anew"
+    )
+    assert (folder / readme.PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
+    readme.write(RATES, verdict(RATES), experiment)
+    text = (experiment / "README.md").read_text()
+    assert text.startswith(f"# rates\n\nby hand <!-- kept -->\n\n<!-- results: written by {COMMAND} -->\n")
+    assert text.endswith("<!-- /results -->\n\nalso by hand\n")
+    assert "\nold\n" not in text
+    assert verdict(RATES).headline in text
+    assert "2026-01-02, cpu x86_64, threads 1, commit abc, torch 2.13" in text
+    assert (experiment / "result.png").read_bytes().startswith(b"\x89PNG")
+    assert not [file for file in experiment.iterdir() if "part" in file.name]
+
+
+def test_written_again_from_the_results_it_is_the_same_also_with_another_baseline(experiment):
+    readme.write(RATES, verdict(RATES, "muon"), experiment)
+    before = (experiment / "README.md").read_text()
+    assert "beside muon" in before
+    readme.readme(str(experiment))
+    assert (experiment / "README.md").read_text() == before
+
+
+def test_the_numbers_follow_the_results(experiment):
+    readme.write(RATES, verdict(RATES), experiment)
+    facts = json.loads((experiment / "results.json").read_text())
+    facts["outcomes"][0]["value"] += 7
+    (experiment / "results.json").write_text(json.dumps(facts))
+    readme.readme(str(experiment))
+    assert re.search(r"\| adamw \| 5\.6", (experiment / "README.md").read_text())
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (None, "no such file"), ("# rates\n", "no place for the results"),
+    ("<!-- results: written by x -->\nold\n", "no place for the results"),
+])  # fmt: skip
+def test_a_readme_without_a_place_for_results_is_refused_before_anything_is_written(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=words) as error:
+        readme.write(RATES, verdict(RATES), tmp_path)
+    assert "\n" not in str(error.value)
+    assert {file.name for file in tmp_path.iterdir()} <= {"README.md"}
+
+
+def test_a_write_that_fails_leaves_what_was_there(experiment, monkeypatch):
+    readme.write(RATES, verdict(RATES), experiment)
+    before = {file.name: file.read_bytes() for file in experiment.iterdir()}
+    monkeypatch.setattr(Comparison, "save", lambda self, part: (part.write_text("half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        readme.write(replace(RATES, metric="validation/perplexity"), verdict(RATES), experiment)
+    assert {file.name: file.read_bytes() for file in experiment.iterdir()} == before
+
+
+def test_a_bar_in_a_level_does_not_break_the_table():
+    odd = Comparison("validation/loss", {"data.path": ["a|b", "c"]}, [Outcome({"data.path": p}, 0, "finished", 2.0) for p in ("a|b", "c")])  # fmt: skip
+    rows = [line for line in readme.markdown(odd, verdict(odd)).splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factors", [{}, {"precision": ["fp32", "bf16"]}, {"optim.lr": ["0.001", "0.1"], "model": ["nano", "a"]}])  # fmt: skip
+def test_any_comparison_has_a_figure(tmp_path, factors):
+    outcomes = [Outcome({k: v[i % 2] for k, v in factors.items()}, i, "finished", value) for i, value in enumerate([2.0, float("nan"), 2.1, 2.2])]  # fmt: skip
+    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.svg")
+    assert "diverged 1 of 2" in (tmp_path / "a.svg").read_text() or not factors
+
+
+def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):
+    gone = replace(RATES, outcomes=[replace(each, value=float("nan")) for each in RATES.outcomes])
+    readme.write(gone, verdict(gone), experiment)
+    assert "result.png" not in (experiment / "README.md").read_text()
+    assert not (experiment / "result.png").exists()

@@ -1,0 +1,43 @@
+"""What a run recorded, by column: repeated steps, branches that were given up, and lines that were cut."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptx import metrics
+
+
+def written(folder: Path, lines: list[str], events: list[dict] = []) -> metrics.Metrics:  # noqa: B006
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return metrics.read(folder)
+
+
+def row(step: int, loss: float) -> str:
+    return json.dumps({"step": step, "loss": loss})
+
+
+def test_of_a_step_done_twice_the_later_line_counts(tmp_path):
+    found = written(tmp_path, [row(1, 3.0), row(2, 2.0), row(3, 9.0), row(2, 2.5), row(3, 1.0)])
+    assert found["loss"][1].tolist() == [3.0, 2.5, 1.0]
+    assert found.abandoned == ()
+
+
+def test_a_branch_that_a_rollback_gave_up_is_kept_aside(tmp_path):
+    lines = [row(1, 3.0), row(2, 2.0), row(3, 9.0), row(2, 2.5)]
+    found = written(tmp_path, lines, [{"event": "rollback", "step": 1, "left": 3}])
+    assert found["loss"][1].tolist() == [3.0, 2.5]
+    assert [branch["loss"][1].tolist() for branch in found.abandoned] == [[3.0, 2.0, 9.0]]
+
+
+@pytest.mark.parametrize(("lines", "torn"), [
+    ([row(1, 3.0), '{"step": 2, "lo', row(3, 1.0)], 1),
+    ([row(1, 3.0), '{"step": 2, "loss": 9.0', '"x": 1}', row(3, 1.0)], 2),  # which together would be a row
+    ([row(1, 3.0), "[2]", '{"loss": 9.0}', '{"step": "2"}', row(3, 1.0)], 3),
+    ([row(1, 3.0), "\x00\x00\xff", row(3, 1.0)], 1),
+])  # fmt: skip
+def test_lines_that_are_no_rows_are_counted_and_left_out(tmp_path, lines, torn):
+    found = written(tmp_path, lines)
+    assert found["loss"][1].tolist() == [3.0, 1.0]
+    assert found.torn == torn

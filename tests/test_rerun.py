@@ -1,0 +1,82 @@
+"""A run is made again from its folder alone, and what comes out is compared with what was recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptx import rerun, runs
+from gptx.compare.cells import Cell
+from gptx.log import jsonl
+
+OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
+RECORD = {
+    "state": "finished",
+    "overrides": OVERRIDES,
+    "recipe": {"steps": 10},
+    "git": {"sha": "a" * 40, "dirty": False},
+}
+
+
+def old(folder: Path = Path("runs/warmup/optim.lr=0.0003,schedule=constant,seed=0"), **record) -> Cell:
+    return Cell(folder, "run", "finished", RECORD | record, {"name": "warmup"})
+
+
+def test_a_cell_of_a_sweep_becomes_a_run_of_the_same_name_in_another_group():
+    words = rerun.merged(old(), [])
+    assert words == [*OVERRIDES[:4], "name='warmup_again'"]
+    assert rerun.target(old(), [], words) == Path("runs/warmup_again/optim.lr=0.0003,schedule=constant,seed=0")
+
+
+def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
+    given = ["schedule=cosine", "steps=20", "name=other"]
+    words = rerun.merged(old(), given)
+    assert words == ["optim.lr=0.0003", "seed=0", "experiment=warmup", *given]
+    assert rerun.target(old(), given, words) == Path("runs/other/optim.lr=0.0003,schedule=cosine,seed=0,steps=20")
+
+
+def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
+    monkeypatch.setattr(runs, "git", lambda: {"sha": "b" * 40, "dirty": False})
+    monkeypatch.setattr(runs, "versions", lambda: {"torch": "2.13.0"})
+    assert rerun.changed_since(old(versions={"torch": "2.12.0"})) == [
+        f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
+        "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
+    ]
+    monkeypatch.setattr(runs, "git", lambda: {"sha": "a" * 40, "dirty": False})
+    assert rerun.changed_since(old(versions={"torch": "2.13.0"})) == []
+
+
+def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monkeypatch):
+    assert rerun.split(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
+    with pytest.raises(ValueError, match=r"^cosine: an override is key=value"):
+        rerun.split(["cosine"])
+    folder = tmp_path / "runs/warmup/cell"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("name: warmup\n")
+    monkeypatch.chdir(tmp_path)
+    runs.write(folder, state="failed", overrides=[])
+    with pytest.raises(ValueError, match="its record says nothing"):
+        rerun.rerun("runs/warmup/cell")
+    runs.write(folder, recipe={"steps": 1})
+    with pytest.raises(ValueError, match="is the run itself; choose another name=, or overwrite=true"):
+        rerun.rerun("runs/warmup/cell", "name=warmup")
+
+
+@pytest.mark.slow
+def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not(command, tmp_path):
+    (tmp_path / "mine/schedule").mkdir(parents=True)
+    (tmp_path / "mine/schedule/own.yaml").write_text("_target_: gptx.schedule.constant\n_partial_: true\n")
+    made = command("gptx.train", "--config-dir", "mine", "--multirun", "schedule=own,cosine", "name=two", "threads=1",
+                   timeout=200)  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    again = command("gptx.rerun", "runs/two/schedule=own", timeout=200)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "identical: the same to the bit in all 6 updates" in again.stdout.splitlines()[-1]
+    rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
+    assert [row["train/loss"] for row in rows[0]] == [row["train/loss"] for row in rows[1]]
+    records = [
+        json.loads((tmp_path / f"runs/{name}/schedule=own/run.json").read_text()) for name in ("two", "two_again")
+    ]
+    assert records[0]["recipe"] == records[1]["recipe"]
+    other = command("gptx.rerun", "runs/two/schedule=own", "seed=1", timeout=200)
+    assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
