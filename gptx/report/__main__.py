@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptx import arguments
 from gptx.compare import cells, outcomes
+from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.factors import factors
 from gptx.compare.outcomes import METRIC, Comparison
@@ -54,6 +55,8 @@ def report(
         raise ValueError(f"smooth={smooth} must be at least 1 update")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx.report runs/NAME")
+    if readme:
+        results.parts(Path(readme) / "README.md")  # a mistake is told before anything is drawn
     places = [Path(folder) for folder in folders]
     said = ""
     while True:
@@ -73,6 +76,9 @@ def report(
         except KeyboardInterrupt:
             watch = False  # the page is written once more, as one that stays
     tell(found, targets)
+    if readme:
+        results.write(found.comparison, found.answer, Path(readme))
+        print(f"results in {Path(readme) / 'README.md'}")
     if wandb or sync:
         from gptx.report.workspace import publish
 
@@ -100,23 +106,21 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
 def write(found: Report, target: Path, smooth: int, renew: float) -> None:
     """Write one file of the report, in one step."""
     alone = found.cells[0] if len(found.cells) == 1 else None
-    part = target.with_name(target.name + ".part")
+    standing = several.standing(found.cells)
     if target.suffix == ".html":
         text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
             found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
         )  # fmt: skip
-        part.write_text(text)
+        results.in_one_step(target, lambda part: part.write_text(text))
     elif target.suffix == ".md":
-        asked = several.question(found.cells)
-        text = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
-            found.name, asked, found.answer, several.standing(found.cells)
+        summary = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
+            found.name, several.question(found.cells), found.comparison, found.answer, standing
         )  # fmt: skip
-        part.write_text(text)
+        results.in_one_step(target, lambda part: part.write_text(summary))
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
-        title = one.title(alone) if alone else f"{found.name}: {several.standing(found.cells)}"
-        picture.picture(drawn, part, title, target.suffix[1:])
-    part.replace(target)
+        title = one.title(alone) if alone else f"{found.name}: {standing}"
+        results.in_one_step(target, lambda part: picture.picture(drawn, part, title, target.suffix[1:]))
 
 
 def tell(found: Report, targets: list[Path]) -> None:

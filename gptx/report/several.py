@@ -11,7 +11,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
-from gptx.report import charts, one, page, panels
+from gptx.report import charts, page, panels
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
 
@@ -150,8 +150,6 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
             found.append((cell.name, f"{cell.state}: {cell.record.get('error') or 'no reason recorded'}"))
-        if cell.metrics.torn:
-            found.append((cell.name, one.torn(cell)))
         for event in panels.happened(cell):
             found.append((cell.name, f"update {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
     if len(found) > TOLD:
@@ -173,7 +171,7 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
             f"{memory / 1e9:.3f}" if memory else "",
         ))  # fmt: skip
     head = ("run", "state", "updates", metric.replace("/", " "), "lowest", "tokens/s", "minutes", "peak memory, GB")
-    return Table("", head, rows)
+    return Table("", head, rows, names=2)
 
 
 def environment(found: dict) -> list[tuple[str, str]]:
