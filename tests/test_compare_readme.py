@@ -116,3 +116,20 @@ def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):
     readme.write(gone, verdict(gone), experiment)
     assert "result.png" not in (experiment / "README.md").read_text()
     assert not (experiment / "result.png").exists()
+
+
+@pytest.mark.slow
+def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, tmp_path):
+    from gptx.report.__main__ import report
+
+    for option, loss in {"adamw": 2.0, "muon": 1.5}.items():
+        folder = tmp_path / "runs" / option
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"optim: {{_target_: {option}}}\nseed: 0\nsteps: 1\nname: rates\n")
+        (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": {"optim": option}}))
+        (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
+    report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
+    assert "muon is 0.5000 nats per token below adamw" in (experiment / "README.md").read_text()
+    assert [each.value for each in load(experiment / "results.json").outcomes] == [2.0, 1.5]
+    with pytest.raises(ValueError, match="no such file"):
+        report(str(tmp_path / "runs"), readme=str(tmp_path / "elsewhere"))

@@ -84,6 +84,19 @@ def test_there_is_no_attribution_unless_each_combination_is_there_once(levels):
     assert not [each for each in found.tables if "contribute" in each.title]
 
 
+def test_a_half_finished_2_by_2_is_answered_by_what_there_is():
+    worth = {"constant": 2.5, "warmup": 2.4, "cosine": 2.0}
+    found = verdict(compared({"schedule": list(TRAITS), "optim.lr": RATES}, lambda levels: worth.get(levels["schedule"]), traits=SCHEDULES))  # fmt: skip
+    assert found.headline.startswith("The lowest validation loss is that of cosine")
+    assert not [each for each in found.tables if "contribute" in each.title]
+
+
+def test_what_makes_the_loss_higher_is_said_to_do_harm():
+    found = verdict(schedules({"0.001": (0.0, -0.1), "0.01": (0.6, 0.1)}))
+    assert [row[-1] for row in table(found, "contribute").rows] == ["cool-down does harm", "warmup"]
+    assert found.sentences[0] == "Of warmup and cool-down, cool-down does harm at peak rate 0.001 and warmup contributed more at 0.01."  # fmt: skip
+
+
 def test_a_diverged_arm_has_no_mean_wins_nothing_and_is_named():
     low = {"fp32": 2.0, "bf16": 2.01, "fp16": math.nan}
     found = verdict(compared({"precision": list(low)}, lambda levels: low[levels["precision"]]))
@@ -154,8 +167,9 @@ def test_each_level_at_its_best_rate_is_compared_with_the_caveat():
 def test_the_best_of_each_column_is_marked():
     best = {("adamw", "0.01"): 1.9, ("muon", "0.001"): 1.3}
     found = verdict(compared({"optim": ["adamw", "muon"], "optim.lr": RATES}, lambda levels: best.get(tuple(levels.values()), 2.5)))  # fmt: skip
-    marked = {(row[0], i) for row in table(found, "by optim").rows for i, cell in enumerate(row) if cell.startswith("**")}  # fmt: skip
-    assert marked == {("muon", 1), ("adamw", 2)}
+    cells = {(row[0], i): cell for row in table(found, "by optim").rows for i, cell in enumerate(row)}
+    marked = {place: float(cell.strip("*").split()[0]) for place, cell in cells.items() if cell.startswith("**")}
+    assert marked == {("muon", 1): pytest.approx(1.3, abs=0.03), ("adamw", 2): pytest.approx(1.9, abs=0.03)}
 
 
 @pytest.mark.parametrize("text", ["muon", "optim=muon", "optim=muon,optim.lr=1e-2"])
@@ -218,6 +232,13 @@ def test_three_factors_stay_readable():
     assert max(map(len, found.sentences), default=0) < 400
     assert len(table(found, "Arms").rows) == 27
     assert all(len(row) == len(each.columns) for each in found.tables for row in each.rows)
+
+
+def test_speed_and_memory_are_shown_by_what_may_change_them():
+    rates = compared({"schedule": ["constant", "cosine"], "optim.lr": RATES}, lambda levels: 2.0)
+    assert not [each for each in verdict(rates).tables if "Speed" in each.title]
+    found = verdict(compared({"precision": ["fp32", "bf16"], "optim.lr": RATES}, lambda levels: 2.0))
+    assert table(found, "Speed").rows == [("fp32", "12,000", "60.0", "100"), ("bf16", "12,000", "60.0", "100")]
 
 
 def test_two_runs_of_one_arm_and_seed_count_once():

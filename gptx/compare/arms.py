@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, stdev
 
 from gptx import presets
@@ -86,7 +87,13 @@ def primary(factors: dict[str, list[str]]) -> str:
 
 def is_group(name: str) -> bool:
     """True if a factor chooses among ingredients, and is no number to be tuned."""
-    return name in presets.defaults()
+    return name in groups()
+
+
+@cache
+def groups() -> frozenset[str]:
+    """The ingredients of a recipe."""
+    return frozenset(presets.defaults())
 
 
 def rounds(found: list[Arm], factor: str, baseline: dict[str, str]) -> list[Round]:

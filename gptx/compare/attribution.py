@@ -114,9 +114,9 @@ def turn(comparison: Comparison, factor: str, level: str, other: str) -> str:
 def crossed(
     found: list[Arm], factors: tuple[str, ...], corners: dict[tuple, Corner], reference: Corner
 ) -> list[Effects]:
-    """The effects in each context that has an arm in all four corners."""
+    """The effects in each context that has a result in all four corners."""
     contexts: dict[tuple, dict[Corner, Arm]] = {}
-    for arm in found:
+    for arm in (arm for arm in found if arm.results):
         context = tuple((name, level) for name, level in arm.levels.items() if name not in factors)
         contexts.setdefault(context, {})[corners[tuple(arm.levels[name] for name in factors)]] = arm
     return [Effects(dict(context), there, reference) for context, there in contexts.items() if len(there) == 4]

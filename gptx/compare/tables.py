@@ -11,7 +11,7 @@ from gptx.compare.statistics import Estimate, holm
 from gptx.compare.words import Words, count, joined, label, named, where
 
 ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
-FREE = ("optim.", "parametrization", "schedule.")  # values that an update takes as long with
+FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # with any of which an update takes as long
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,13 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
 
 
 def cost(comparison: Comparison, found: list[Arm], factor: str) -> Table | None:
-    """Speed, time and memory, by what may change them, or by `factor` where that is much; None where none is known."""
+    """Speed, time and memory, by what may change them, or by `factor` where that is much; None where nothing may, or
+    nothing is known."""
     names = [name for name in comparison.factors if not name.startswith(FREE)]
-    if not 0 < len({tuple(arm.levels[name] for name in names) for arm in found}) <= ROWS or not names:
-        names = [factor] if factor else []
+    if comparison.factors and not names:
+        return None
+    if len({tuple(arm.levels[name] for name in names) for arm in found}) > ROWS:
+        names = [factor]
     groups: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in comparison.outcomes:
         key = tuple(outcome.levels[name] or "-" for name in names) or ("all",)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptx import arguments
 from gptx.compare import cells, outcomes
+from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.factors import factors
 from gptx.compare.outcomes import METRIC, Comparison
@@ -54,6 +55,8 @@ def report(
         raise ValueError(f"smooth={smooth} must be at least 1 update")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx.report runs/NAME")
+    if readme:
+        results.parts(Path(readme) / "README.md")  # a mistake is told before anything is drawn
     places = [Path(folder) for folder in folders]
     said = ""
     while True:
@@ -73,6 +76,9 @@ def report(
         except KeyboardInterrupt:
             watch = False  # the page is written once more, as one that stays
     tell(found, targets)
+    if readme:
+        results.write(found.comparison, found.answer, Path(readme))
+        print(f"results in {Path(readme) / 'README.md'}")
     if wandb or sync:
         from gptx.report.workspace import publish
 
