@@ -170,6 +170,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command, tmp_path):
     sweep = ["--multirun", "schedule=constant,cosine", "seed=0,1", "name=pair", "steps=3"]
     first = command("gptx.train", *sweep, timeout=300)
