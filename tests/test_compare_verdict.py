@@ -46,8 +46,8 @@ def test_the_headline_says_how_much_worse_it_is_without_warmup_and_where_nothing
     assert found.baseline["schedule"] == "cosine"
     assert found.headline == ("Without warmup the validation loss ends 0.60 nats per character higher at peak rate 0.01; "
                               "3 seeds tell no difference at 0.001.")  # fmt: skip
-    assert found.sentences[0] == ("Of warmup and cool-down, cool-down contributed more at peak rate 0.001 and warmup at "
-                                  "0.01.")  # fmt: skip
+    assert found.sentences[0] == ("Of warmup and cool-down, warmup contributed more at peak rate 0.01 and cool-down at "
+                                  "0.001.")  # fmt: skip
 
 
 def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
@@ -94,7 +94,7 @@ def test_a_half_finished_2_by_2_is_answered_by_what_there_is():
 def test_what_makes_the_loss_higher_is_said_to_do_harm():
     found = verdict(schedules({"0.001": (0.0, -0.1), "0.01": (0.6, 0.1)}))
     assert [row[-1] for row in table(found, "contribute").rows] == ["cool-down does harm", "warmup"]
-    assert found.sentences[0] == "Of warmup and cool-down, cool-down does harm at peak rate 0.001 and warmup contributed more at 0.01."  # fmt: skip
+    assert found.sentences[0] == "Of warmup and cool-down, warmup contributed more at peak rate 0.01 and cool-down does harm at 0.001."  # fmt: skip
 
 
 def test_a_diverged_arm_has_no_mean_wins_nothing_and_is_named():
