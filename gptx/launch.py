@@ -1,6 +1,5 @@
 """Runs the cells of a sweep on this machine, several at once: what Hydra calls a launcher."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, preflight, runs, sweep
-from gptx.places import cores, fit, room, share, threads_asked, visible_gpus
+from gptx import check, preflight, processes, runs, sweep
+from gptx.places import cores, fit, room, threads_asked
 from gptx.rank import world_size
 
 
@@ -98,7 +97,7 @@ class Local(Submission):
 
     def run(self, waiting: deque[tuple[str, list[str]]]) -> None:
         """Start cells as places become free. When this process is to end, those at work save and end first."""
-        running: dict[int, tuple[str, subprocess.Popen, float]] = {}
+        running: dict[int, tuple[Path, subprocess.Popen, float]] = {}
         stopped = False
         before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
@@ -107,8 +106,13 @@ class Local(Submission):
                     free = [place for place in range(self.places) if place not in running]
                     for place in free[: len(waiting)]:
                         name, overrides = waiting.popleft()
-                        running[place] = name, self.start(place, name, overrides), time.time()
-                        print(f"started      {self.sweep / name}  log: {self.log(name)}", flush=True)
+                        folder = self.sweep / name
+                        process = processes.start(
+                            [*overrides, *runs.options(self.config.hydra)], folder, place=place, places=self.places,
+                            threads=self.threads[name], tasks=self.tasks, gpus=self.gpus,
+                        )  # fmt: skip
+                        running[place] = folder, process, time.time()
+                        print(f"started      {folder}  log: {processes.log(folder)}", flush=True)
                     time.sleep(0.2)
                     for place in [place for place, (_, process, _) in running.items() if process.poll() is not None]:
                         self.ended(*running.pop(place))
@@ -124,31 +128,9 @@ class Local(Submission):
         if stopped:
             raise KeyboardInterrupt
 
-    def log(self, name: str) -> Path:
-        """Where a cell prints."""
-        return self.sweep / ".logs" / f"{name}.log"
-
-    def start(self, place: int, name: str, overrides: list[str]) -> subprocess.Popen:
-        """Start a cell with the share of the machine that belongs to one of the places; it is deaf to the terminal."""
-        words = [*overrides, *runs.options(self.config.hydra), f"hydra.run.dir={quoted(str(self.sweep / name))}"]
-        threads = self.threads[name]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        if gpus := visible_gpus():
-            count = self.gpus or (self.tasks if self.tasks > 1 else None)
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, place, self.places, count))
-        self.log(name).parent.mkdir(parents=True, exist_ok=True)
-        with self.log(name).open("ab") as file:
-            return subprocess.Popen(
-                command(words, tasks=self.tasks, threads=threads),
-                env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
-            )  # fmt: skip
-
-    def ended(self, name: str, process: subprocess.Popen, started: float) -> None:
-        """Say how a cell ended and how far the sweep is; put down why one failed that could not do so itself."""
-        folder, code = self.sweep / name, process.returncode
-        if code and not (folder / "run.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            runs.write(folder, state="failed", error=last_words(self.log(name)) or f"ended with exit code {code}")
+    def ended(self, folder: Path, process: subprocess.Popen, started: float) -> None:
+        """Say how a cell ended and how far the sweep is."""
+        processes.note_end(folder, process.returncode)
         state, words = sweep.standing(folder, "", {})
         label = {"failed": "FAILED", "finished": f"finished in {sweep.clock(time.time() - started)}"}.get(state, state)
         print(f"{label:12} {folder}  {words}", flush=True)
@@ -156,29 +138,9 @@ class Local(Submission):
         print(sweep.total(each, self.places), flush=True)
 
 
-def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
-    """The command that trains one run with these overrides, in one process or several, with so many threads each."""
-    given = any(runs.key(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
-    module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
-    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"]
-    return [sys.executable, "-m", *(several if tasks > 1 else []), *module]
-
-
-def quoted(text: str) -> str:
-    """A text as a value of Hydra's, whatever signs it has."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def ask_to_end(number: int, frame) -> None:
     """The signal of a scheduler, or of a terminal that closes, means what Ctrl-C does."""
     raise KeyboardInterrupt
-
-
-def last_words(log: Path) -> str:
-    """The last line that a process printed."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def register() -> None:

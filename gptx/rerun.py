@@ -8,7 +8,7 @@ from gptx import arguments, runs
 from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
-from gptx.launch import command, quoted
+from gptx.processes import command, quoted
 
 
 def rerun(run: str, /, *overrides: str) -> None:

@@ -26,7 +26,8 @@ SHRUNK = (
     "batch.tokens=2048",
     "batch.micro=16",
     "precision=fp32",
-    "steps=500",
+    "steps=400",
+    "observe.validation.windows=160",
     "threads=1",
 )
 WORDS = r"[A-Za-z]{4,}"

@@ -1,0 +1,214 @@
+"""A search for good values, by Optuna:  python -m gptx.study name=lr trials=20 optim.lr=log:1e-4..1e-1"""
+
+import math
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptx import arguments, metrics, mistakes, places, processes, runs, sweep
+from gptx.check import ConfigError
+from gptx.compare.outcomes import METRIC
+from gptx.log import now
+from gptx.space import Dimension, distributions, parse
+
+LOOK = 1.0  # seconds between two looks at the runs
+
+
+@dataclass
+class Running:
+    """A trial that is at work."""
+
+    trial: object
+    folder: Path
+    process: subprocess.Popen
+    reported: set[int] = field(default_factory=set)
+    pruned: bool = False
+
+
+def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
+          metric: str = METRIC) -> None:  # fmt: skip
+    """Search for the values of a recipe with the lowest `metric`, by trials that learn from each other (Optuna's TPE).
+
+    python -m gptx.study name=lr trials=20 optim.lr=log:1e-4..1e-1 schedule.warmup=choice:0,5% steps=200
+
+    WORDS are what to search, as log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%, and other overrides of
+    gptx.train. Every trial is a run in runs/NAME, for gptx.report like any other. `parallel` run at a time, by default
+    one a core or one a GPU. Where `prune`, a trial is stopped whose validation loss lies above the median of those
+    before it at the same update; one that diverges counts as such. The same command again makes the trials that are
+    missing, after going on with those that were stopped; a failed one is made up for by another.
+    """
+    space, fixed = parse(list(words))
+    options, overrides = with_config_dir(fixed)
+    threads, at_once = checked(space, overrides, options, parallel)
+    folder = Path("runs", name)
+    found = opened(folder, [*words, f"metric={metric}"], space, prune)
+    left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
+    print(f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True)
+    search = Search(found, space, [*overrides, f"name={name}", *options], folder, metric, at_once, threads)
+    failed = search.run(max(0, left))
+    print("\n".join(summary(found, space, folder, metric)))
+    if failed or search.stopped:
+        raise SystemExit(130 if search.stopped else 1)
+
+
+def with_config_dir(words: list[str]) -> tuple[list[str], list[str]]:
+    """`--config-dir FOLDER`, if it is there, and the overrides."""
+    at = words.index("--config-dir") if "--config-dir" in words else len(words)
+    return words[at : at + 2], words[:at] + words[at + 2 :]
+
+
+def checked(space: list[Dimension], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
+    """Threads of a trial, and how many run at once. Raises ConfigError if an end of the space is no recipe."""
+    from gptx import train  # noqa: F401  registers the experiments and the name of run folders
+    from gptx.plan.__main__ import composed, own_configs
+
+    configs: list = []
+    for i in range(max(len(each.corners) for each in space)):
+        words = [*overrides, *(f"{each.key}={each.corners[min(i, len(each.corners) - 1)]}" for each in space)]
+        try:
+            configs += composed(own_configs([*options, *words])).values()
+        except Exception as error:
+            if isinstance(error, ConfigError) or not mistakes.of_composition(error):
+                raise
+            raise ConfigError(mistakes.explain(error, words)) from None
+    at_once = parallel or min(places.room(configs * places.cores(), 1), places.fit(configs))
+    return places.threads_asked(configs, max(1, places.cores() // at_once)), at_once
+
+
+def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
+    """The study in the folder, begun or taken up. Raises ValueError if Optuna is missing, or it searches otherwise."""
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f'gptx.study needs the package {missing.name}: pip install -c constraints.txt "gptx[study]"'
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    found = optuna.create_study(storage=storage, study_name="study", load_if_exists=True)
+    before = found.user_attrs.get("words")
+    if before not in (None, sorted(words)):
+        raise ValueError(f"{folder} holds another study: {shlex.join(before)}; choose another name=")
+    found.set_user_attr("words", sorted(words))
+    # a seed for each start: the first one's draws would come again
+    found.sampler = optuna.samplers.TPESampler(seed=len(found.trials), n_startup_trials=max(5, 2 * len(space)))
+    found.pruner = optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner()
+    return found
+
+
+class Search:
+    """Trials as processes, several at a time; what they recorded is told to Optuna as it comes."""
+
+    def __init__(self, found, space, words: list[str], folder: Path, metric: str, at_once: int, threads: int):
+        self.study, self.space, self.words, self.folder, self.metric = found, space, words, folder, metric
+        self.at_once, self.threads = at_once, threads
+        self.stopped = False
+
+    def run(self, count: int) -> int:
+        """Make so many trials, those first that were begun and not ended; how many of them failed."""
+        import optuna
+
+        begun = [
+            optuna.trial.Trial(self.study, old._trial_id) for old in self.study.trials if old.state.name == "RUNNING"
+        ]
+        running: dict[int, Running] = {}
+        failed = made = 0
+        while running or (made < count and not self.stopped):
+            try:
+                for place in [place for place in range(self.at_once) if place not in running][: count - made]:
+                    trial = begun.pop(0) if begun else self.study.ask(distributions(self.space))
+                    running[place] = self.start(trial, place)
+                    made += 1
+                time.sleep(LOOK)
+                for place, each in list(running.items()):
+                    self.look(each)
+                    if each.process.poll() is not None:
+                        failed += self.tell(running.pop(place))
+            except KeyboardInterrupt:
+                self.stopped, count = True, made
+                for each in running.values():
+                    each.process.send_signal(signal.SIGINT)
+                print("no other trial is started; those at work save and end, and the same command goes on with them")
+        return failed
+
+    def start(self, trial, place: int) -> Running:
+        """Start a trial in a folder of its own."""
+        chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
+        folder = self.folder / f"{trial.number:03d},{runs.slug(chosen, tuple(each.key for each in self.space))}"
+        if not (folder / "run.json").exists():
+            about = {"command": shlex.join(["python", "-m", "gptx.study", *sys.argv[1:]]), "when": now()}
+            sweep.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
+        known = set(self.study.trials[trial.number].intermediate_values)
+        process = processes.start(
+            [*self.words, *chosen], folder, place=place, places=self.at_once, threads=self.threads
+        )
+        return Running(trial, folder, process, known)
+
+    def look(self, running: Running) -> None:
+        """Tell Optuna what a trial recorded since the last look; end it if others were better at that update."""
+        trial: object = running.trial
+        steps, values = metrics.read(running.folder)[self.metric]
+        for step, value in zip(steps, values, strict=True):
+            if int(step) not in running.reported and math.isfinite(value):
+                running.reported.add(int(step))
+                trial.report(float(value), int(step))  # type: ignore[attr-defined]
+        if not running.pruned and trial.should_prune() and running.process.poll() is None:  # type: ignore[attr-defined]
+            running.pruned = True
+            running.process.send_signal(signal.SIGINT)
+
+    def tell(self, running: Running) -> bool:
+        """Tell Optuna and the terminal how a trial ended; True if it failed. One that was stopped is not ended."""
+        from optuna.trial import TrialState
+
+        folder = running.folder
+        processes.note_end(folder, running.process.returncode)
+        self.look(running)
+        record, state = runs.read(folder) or {}, runs.state(folder)
+        value = metrics.read(folder).last(self.metric)
+        if state == "finished" and value is not None and math.isfinite(value):
+            self.study.tell(running.trial, value)
+            print(f"finished     {folder}  {self.metric} {value:.4f}", flush=True)
+        elif running.pruned or record.get("diverged") or (value is not None and not math.isfinite(value)):
+            self.study.tell(running.trial, state=TrialState.PRUNED)
+            print(f"{'pruned' if running.pruned else 'diverged':12} {folder}", flush=True)
+        elif self.stopped:
+            print(f"{state:12} {folder}", flush=True)
+        else:
+            self.study.tell(running.trial, state=TrialState.FAIL)
+            why = record.get("error") or (f"recorded no {self.metric}" if state == "finished" else state)
+            print(f"FAILED       {folder}  {why}", flush=True)
+            return True
+        return False
+
+
+def summary(found, space: list[Dimension], folder: Path, metric: str) -> list[str]:
+    """The best trial, how to make it again, what mattered, and how the trials ended."""
+    import optuna
+
+    ended = [trial.state.name.lower() for trial in found.trials]
+    counts = ", ".join(f"{ended.count(state)} {state}" for state in dict.fromkeys(ended))
+    complete = [trial for trial in found.trials if trial.state.name == "COMPLETE"]
+    if not complete:
+        return [f"no trial is complete: {counts or 'none was made'}"]
+    best = found.best_trial
+    chosen = ", ".join(f"{each.key}={each.spelled(best.params[each.key])}" for each in space)
+    where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
+    lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {chosen}",
+             f"again        python -m gptx.rerun {shlex.quote(str(where))}"]  # fmt: skip
+    if len(space) > 1 and len(complete) >= 10:
+        shares = optuna.importance.get_param_importances(found)
+        told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+        lines.append(f"importance   {told} (PED-ANOVA over {len(complete)} trials)")
+    return lines
+
+
+if __name__ == "__main__":
+    arguments.call(study)

@@ -1,0 +1,178 @@
+"""What a study searches, how it tells trials that diverge or fail from the others, and that it goes on where it was."""
+
+import json
+import math
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from gptx import processes, runs, space, study
+from gptx.check import ConfigError
+
+
+def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
+    found, rest = space.parse(
+        ["optim.lr=log:1e-4..1e-1", "steps=200", "schedule.warmup=choice:0,5%", "model.depth=int:2..8"]
+    )
+    assert rest == ["steps=200"]
+    assert [(each.key, each.kind, each.corners) for each in found] == [
+        ("optim.lr", "log", ("0.0001", "0.1")),
+        ("schedule.warmup", "choice", ("0", "5%")),
+        ("model.depth", "int", ("2", "8")),
+    ]
+    assert found[0].spelled(0.0123456) == "0.01235"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("optim.lr=1e-3", "nothing to search: give a key as log:"),
+        ("optim.lr=log:0..1", "optim.lr=log:0..1: the first number must be below the second, and above 0"),
+        ("optim.lr=float:1..0", "the first number must be below the second"),
+        ("optim.lr=float:1..inf", "the first number must be below the second"),
+        ("optim.lr=float:1,2", "a range is written LOW..HIGH"),
+        ("model.depth=int:1.5..3", "model.depth=int:1.5..3: whole numbers"),
+        ("schedule=choice:cosine", "at least two different values"),
+    ],
+)
+def test_a_range_that_is_none_is_refused_in_one_line(word, message):
+    with pytest.raises(ConfigError, match=f"^.*{re.escape(message)}[^\\n]*$"):
+        space.parse([word])
+
+
+def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ValueError, match=r'gptx.study needs the package optuna: pip .* "gptx\[study\]"'):
+        study.opened(tmp_path / "x", [], [], True)
+
+
+class Ended:
+    """A process that ended before anybody looked."""
+
+    returncode = 0
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        raise AssertionError("it has ended")
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """search(trials): a study whose runs are a parabola in log10 of the rate, lowest at 1e-2; above 10 they diverge,
+    and the third one fails."""
+    pytest.importorskip("optuna", reason="the extra study is not installed")
+    monkeypatch.setattr(study, "LOOK", 0.0)
+    monkeypatch.setattr(study, "checked", lambda *_: (1, 1))
+    monkeypatch.chdir(tmp_path)
+
+    def start(words: list[str], folder: Path, **_) -> Ended:
+        rate = float(words[-1].partition("=")[2])
+        folder.mkdir(parents=True)
+        loss = 1 + (math.log10(rate) + 2) ** 2
+        row = {"step": 10, "validation/loss": math.nan if rate > 10 else loss}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        if folder.name.startswith("002"):
+            runs.write(folder, state="failed", error="no disk")
+        elif rate > 10:
+            runs.write(folder, state="failed", error="the loss is NaN", diverged=True)
+        else:
+            runs.write(folder, state="finished", result={})
+        return Ended()
+
+    monkeypatch.setattr(processes, "start", start)
+    return lambda trials: study.study("optim.lr=log:1e-6..1e2", name="lr", trials=trials)
+
+
+@pytest.mark.slow
+def test_a_search_finds_the_lowest_point_and_the_same_command_makes_only_what_is_missing(search, capsys):
+    with pytest.raises(SystemExit) as end:  # one failed
+        search(25)
+    assert end.value.code == 1
+    said = capsys.readouterr().out
+    assert "runs/lr: 0 of 25 trials made" in said
+    assert said.count("FAILED  ") == 1
+    assert "002," in said.partition("FAILED  ")[2].split()[0]
+    assert said.count("diverged  ") == len(
+        [f for f in Path("runs/lr").glob("0*") if "diverged" in (f / "run.json").read_text()]
+    )
+    best = float(re.search(r"with optim.lr=(\S+)", said)[1])
+    assert abs(math.log10(best) + 2) < 0.5
+    losses = {f: json.loads((f / "metrics.jsonl").read_text())["validation/loss"] for f in Path("runs/lr").glob("0*")}
+    finished = {f: loss for f, loss in losses.items() if runs.read(f)["state"] == "finished"}
+    assert str(min(finished, key=finished.get)) in said  # what is to be run again is the best
+    search(25)  # makes up for the one that failed
+    assert "24 of 25 trials made" in capsys.readouterr().out
+    search(25)
+    assert len(list(Path("runs/lr").glob("0*"))) == 26
+    rates = [f.name.partition("=")[2] for f in Path("runs/lr").glob("0*")]
+    assert len(set(rates)) == len(rates)  # a start anew draws anew
+
+
+@pytest.mark.slow
+def test_a_folder_with_another_study_is_refused(search, monkeypatch):
+    with pytest.raises(SystemExit):
+        search(3)
+    with pytest.raises(
+        ValueError, match=r"^runs/lr holds another study: metric=validation/loss .*; choose another name="
+    ):
+        study.study("optim.lr=log:1e-5..1e2", name="lr", trials=3)
+
+
+@pytest.mark.slow
+def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update_and_one_below_is_not(tmp_path):
+    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
+    found = optuna.create_study(pruner=optuna.pruners.MedianPruner())
+    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
+        before = found.ask(space.distributions(searched))
+        before.report(loss, 10)
+        found.tell(before, loss - 1)  # they went on to fall
+
+    class AtWork(Ended):
+        signals: tuple[int, ...] = ()
+
+        def poll(self):
+            return None
+
+        def send_signal(self, number: int) -> None:
+            self.signals += (number,)
+
+    search = study.Search(found, searched, [], tmp_path, "validation/loss", 1, 1)
+    for loss, ended in ((2.9, False), (3.1, True)):
+        folder = tmp_path / str(loss)
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, "validation/loss": loss}) + "\n")
+        runs.write(folder, state="interrupted")
+        trial = study.Running(found.ask(space.distributions(searched)), folder, AtWork())
+        search.look(trial)
+        search.look(trial)
+        assert trial.process.signals == ((signal.SIGINT,) if ended else ())
+        if ended:
+            search.tell(trial)
+            assert found.trials[-1].state.name == "PRUNED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_trials_are_ordinary_runs(command, tmp_path, corpus):
+    pytest.importorskip("optuna", reason="the extra study is not installed")
+    from conftest import TINY
+
+    words = [*TINY, f"data.path={corpus}", "name=lr", "trials=3", "parallel=2", "optim.lr=log:1e-4..1e-2"]
+    made = command("gptx.study", *words, timeout=400)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert made.stdout.count("finished  ") == 3
+    folders = sorted(f for f in (tmp_path / "runs/lr").iterdir() if (f / "run.json").exists())
+    assert [folder.name[:4] for folder in folders] == ["000,", "001,", "002,"]
+    results = {f: json.loads((f / "run.json").read_text())["result"]["validation/loss"] for f in folders}
+    best = min(results, key=results.get)
+    assert f"best         validation/loss {results[best]:.4f}" in made.stdout
+    assert f"python -m gptx.rerun runs/lr/{best.name}" in made.stdout
+    assert command("gptx.sweep", "status", "runs/lr").stdout.splitlines()[-1].startswith("3 of 3 finished, 18 of 18")
+    refused = command("gptx.study", *words[:-1], "optim.lrr=log:1e-4..1e-2")
+    assert refused.stderr == "error: optim.lrr: no such key; did you mean 'optim.lr'?\n"
