@@ -46,8 +46,8 @@ def test_the_headline_says_how_much_worse_it_is_without_warmup_and_where_nothing
     assert found.baseline["schedule"] == "cosine"
     assert found.headline == ("Without warmup the validation loss ends 0.60 nats per character higher at peak rate 0.01; "
                               "3 seeds tell no difference at 0.001.")  # fmt: skip
-    assert found.sentences[0] == ("Of warmup and cool-down, warmup contributed more at peak rate 0.01 and cool-down at "
-                                  "0.001.")  # fmt: skip
+    assert found.sentences[0] == ("Of warmup and cool-down, cool-down contributed more at peak rate 0.001 and warmup at "
+                                  "0.01.")  # fmt: skip
 
 
 def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
