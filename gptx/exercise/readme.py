@@ -57,7 +57,7 @@ def page(answer: Answer, number: int) -> str:
             "",
             f"![{answer.question}]({answer.figure.name})",
             "",
-            f"{answer.method[:1].upper()}{answer.method[1:].rstrip('.')}.",
+            f"Done: {answer.method.rstrip('.')}.",
             "",
             "| measured | |",
             "|---|---|",
