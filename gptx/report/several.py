@@ -66,9 +66,15 @@ def of_runs(
         page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
-    facts = [meaning(arm.cells[0]) for arm in arms]
+    facts = [meaning(cell) for cell in representatives(arms)]
     data = charts.data([*curves, *signs], arms, smooth, keys=keys, legend=rows, facts=facts, finals=finals, renew=renew)
     return page.whole(name, parts, " ".join(dict.fromkeys(str(cell.folder.parent) for cell in cells)), data)
+
+
+def representatives(arms: Sequence[Arm]) -> list[Cell]:
+    """A run of each arm, of the same seed where all have one in common, so that only what arms differ in differs."""
+    common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
+    return [min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed)) for arm in arms]
 
 
 def question(cells: Sequence[Cell]) -> str:
@@ -153,7 +159,9 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     found = []
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
-            found.append((cell.name, f"{cell.state}: {cell.record.get('error') or 'no reason recorded'}"))
+            found.append(
+                (cell.name, f"{cell.state}: {cell.record.get('error') or cell.problem or 'no reason recorded'}")
+            )
         for event in panels.happened(cell):
             found.append((cell.name, f"update {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
     if len(found) > TOLD:
