@@ -69,7 +69,8 @@ class Preflight(Callback):
         if rank() == 0:
             note_sweep(Path(config.hydra.sweep.dir), folders, lines)
             print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
-            print(*filter(None, [kinship(recipes)]), sep="\n", file=sys.stderr)
+            if said := kinship(recipes):
+                print(said, file=sys.stderr)
 
 
 def find_launcher(config: DictConfig) -> None:

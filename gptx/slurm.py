@@ -46,7 +46,10 @@ class Slurm(Submission):
 
     __module__ = "hydra_plugins.gptx"
 
-    def __init__(self, *, wait: bool, submitit_folder: str, max_num_timeout: int, **limits):
+    def __init__(
+        self, *, wait: bool, submitit_folder: str, max_num_timeout: int, parallel: int | None = None, **limits
+    ):
+        """`parallel` is what an experiment asks of hydra/launcher=local; here it is array_parallelism."""
         self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
 
     def queue(self) -> dict[str, str]:

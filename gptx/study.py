@@ -1,7 +1,6 @@
 """A search for good values, by Optuna:  python -m gptx.study name=lr trials=20 optim.lr=log:1e-4..1e-1"""
 
 import math
-import re
 import shlex
 import signal
 import subprocess
@@ -15,30 +14,9 @@ from gptx import arguments, metrics, mistakes, places, processes, runs, sweep
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
+from gptx.space import Dimension, distributions, parse
 
-KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 LOOK = 1.0  # seconds between two looks at the runs
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """A key of the recipe whose value is searched: in a range (evenly, evenly in its logarithm, whole numbers), or
-    among choices."""
-
-    key: str
-    kind: str  # log, float, int or choice
-    low: float = 0.0
-    high: float = 0.0
-    choices: tuple[str, ...] = ()
-
-    @property
-    def corners(self) -> tuple[str, ...]:
-        """The values at its ends, or all choices, as overrides have them."""
-        return self.choices or (self.spelled(self.low), self.spelled(self.high))
-
-    def spelled(self, value) -> str:
-        """A value as overrides have it, numbers to four digits."""
-        return str(value) if self.kind == "choice" else f"{value:.0f}" if self.kind == "int" else f"{value:.4g}"
 
 
 @dataclass
@@ -76,41 +54,6 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     print("\n".join(summary(found, space, folder, metric)))
     if failed or search.stopped:
         raise SystemExit(130 if search.stopped else 1)
-
-
-def parse(words: list[str]) -> tuple[list[Dimension], list[str]]:
-    """What is searched, and the words that are not. Raises ConfigError if nothing is, or a range is none."""
-    space, rest = [], []
-    for word in words:
-        match = re.fullmatch(r"([^=]+)=(log|float|int|choice):(.*)", word)
-        if match:
-            space.append(dimension(*match.groups()))
-        else:
-            rest.append(word)
-    if not space:
-        raise ConfigError(f"nothing to search: give a key as {KINDS}, such as optim.lr=log:1e-4..1e-1")
-    return space, rest
-
-
-def dimension(key: str, kind: str, text: str) -> Dimension:
-    """A key with the range or the choices of its value."""
-    if kind == "choice":
-        choices = tuple(part.strip() for part in text.split(",") if part.strip())
-        if len(set(choices)) < 2:
-            raise ConfigError(f"{key}=choice:{text}: at least two different values, such as choice:0,5%")
-        return Dimension(key, kind, choices=choices)
-    low, _, high = text.partition("..")
-    try:
-        ends = float(low), float(high)
-    except ValueError:
-        raise ConfigError(f"{key}={kind}:{text}: a range is written LOW..HIGH, such as {KINDS}") from None
-    if not (math.isfinite(ends[0]) and ends[0] < ends[1] < math.inf) or (kind == "log" and ends[0] <= 0):
-        raise ConfigError(
-            f"{key}={kind}:{text}: the first number must be below the second" + ", and above 0" * (kind == "log")
-        )
-    if kind == "int" and any(end != int(end) for end in ends):
-        raise ConfigError(f"{key}=int:{text}: whole numbers")
-    return Dimension(key, kind, *ends)
 
 
 def with_config_dir(words: list[str]) -> tuple[list[str], list[str]]:
@@ -159,19 +102,6 @@ def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
     found.sampler = optuna.samplers.TPESampler(seed=len(found.trials), n_startup_trials=max(5, 2 * len(space)))
     found.pruner = optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner()
     return found
-
-
-def distributions(space: list[Dimension]) -> dict:
-    """The space as Optuna has it."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    made = {
-        "choice": lambda each: CategoricalDistribution(each.choices),
-        "int": lambda each: IntDistribution(int(each.low), int(each.high)),
-        "float": lambda each: FloatDistribution(each.low, each.high),
-        "log": lambda each: FloatDistribution(each.low, each.high, log=True),
-    }
-    return {each.key: made[each.kind](each) for each in space}
 
 
 class Search:

@@ -397,7 +397,7 @@ def job(cfg: DictConfig) -> float:
         if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
         if submitted_job():
-            raise  # to gptx.launch.Cell, which makes it the failure of the job
+            raise  # to gptx.slurm.Cell, which makes it the failure of the job
         if world_size() > 1:
             raise SystemExit(1) from None  # the processes do not fail together, and the next cell would miss one
         traceback.clear_frames(error.__traceback__)  # they hold the model

@@ -292,7 +292,7 @@ def test_the_summary_has_the_tables_of_the_page(record):
     folder = swept(record)
     report(str(folder))
     summary = (folder / "report.md").read_text()
-    tables = [line for line in summary.splitlines() if line.startswith("| ---")]
+    tables = [line for line in summary.splitlines() if line.startswith("| :--")]
     assert len(tables) == (folder / "report.html").read_text().count("<section>") - 1  # that of the runs
     assert "![runs](report.png)" in summary or "](report.png)" in summary
 

@@ -127,6 +127,8 @@ def test_the_axis_the_metric_the_scale_and_the_smoothing_can_be_chosen(sweep):
     assert sweep.evaluate(scale, MAIN) == "linear"
     sweep.click(".log[data-group=main]")
     assert sweep.evaluate(scale, MAIN) == "log"
+    sweep.click(".log[data-group=main]")
+    assert sweep.evaluate(scale, MAIN) == "linear"
     assert sweep.wrong == []
 
 

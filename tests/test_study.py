@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from gptx import processes, runs, study
+from gptx import processes, runs, space, study
 from gptx.check import ConfigError
 
 
 def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
-    space, rest = study.parse(
+    found, rest = space.parse(
         ["optim.lr=log:1e-4..1e-1", "steps=200", "schedule.warmup=choice:0,5%", "model.depth=int:2..8"]
     )
     assert rest == ["steps=200"]
-    assert [(each.key, each.kind, each.corners) for each in space] == [
+    assert [(each.key, each.kind, each.corners) for each in found] == [
         ("optim.lr", "log", ("0.0001", "0.1")),
         ("schedule.warmup", "choice", ("0", "5%")),
         ("model.depth", "int", ("2", "8")),
     ]
-    assert space[0].spelled(0.0123456) == "0.01235"
+    assert found[0].spelled(0.0123456) == "0.01235"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
 )
 def test_a_range_that_is_none_is_refused_in_one_line(word, message):
     with pytest.raises(ConfigError, match=f"^.*{re.escape(message)}[^\\n]*$"):
-        study.parse([word])
+        space.parse([word])
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
@@ -127,9 +127,9 @@ def test_a_folder_with_another_study_is_refused(search, monkeypatch):
 def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update_and_one_below_is_not(tmp_path):
     optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
     found = optuna.create_study(pruner=optuna.pruners.MedianPruner())
-    space = [study.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
     for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
-        before = found.ask(study.distributions(space))
+        before = found.ask(space.distributions(searched))
         before.report(loss, 10)
         found.tell(before, loss - 1)  # they went on to fall
 
@@ -142,13 +142,13 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
         def send_signal(self, number: int) -> None:
             self.signals += (number,)
 
-    search = study.Search(found, space, [], tmp_path, "validation/loss", 1, 1)
+    search = study.Search(found, searched, [], tmp_path, "validation/loss", 1, 1)
     for loss, ended in ((2.9, False), (3.1, True)):
         folder = tmp_path / str(loss)
         folder.mkdir()
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, "validation/loss": loss}) + "\n")
         runs.write(folder, state="interrupted")
-        trial = study.Running(found.ask(study.distributions(space)), folder, AtWork())
+        trial = study.Running(found.ask(space.distributions(searched)), folder, AtWork())
         search.look(trial)
         search.look(trial)
         assert trial.process.signals == ((signal.SIGINT,) if ended else ())

@@ -297,6 +297,8 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 updates, 0:05:00, 9,600 tokens, 5.8e+07 FLOPs, about "
                     f"{sweep.clock(rest)} left at 1 at a time")  # fmt: skip
+    each = [(runs.state(tmp_path / name), sweep.work(tmp_path / name)) for name in ("done", "half", "never")]
+    assert sweep.total(each, at_once=2).endswith(f"about {sweep.clock(rest / 2)} left at 2 at a time")
 
 
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:

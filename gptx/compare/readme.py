@@ -40,14 +40,18 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
 
 def table(shown: Table) -> str:
     """A table of GitHub's Markdown with its title and note; folded if it is long."""
+    if len(shown.rows) > ROWS:
+        return f"<details><summary>{shown.title}</summary>\n\n{grid(shown)}\n\n</details>"
+    return f"### {shown.title}\n\n{grid(shown)}"
+
+
+def grid(shown: Table) -> str:
+    """The rows of a table in Markdown, with its note below."""
     rule = tuple(":--" if i < shown.names else "--:" for i in range(len(shown.columns)))
     rows = (
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (shown.columns, rule, *shown.rows)
     )
-    text = "\n".join(rows) + (f"\n\n{shown.note}" if shown.note else "")
-    if len(shown.rows) > ROWS:
-        return f"<details><summary>{shown.title}</summary>\n\n{text}\n\n</details>"
-    return f"### {shown.title}\n\n{text}"
+    return "\n".join(rows) + (f"\n\n{shown.note}" if shown.note else "")
 
 
 def made(comparison: Comparison) -> str:

@@ -106,23 +106,21 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
 def write(found: Report, target: Path, smooth: int, renew: float) -> None:
     """Write one file of the report, in one step."""
     alone = found.cells[0] if len(found.cells) == 1 else None
-    part = target.with_name(target.name + ".part")
+    standing = several.standing(found.cells)
     if target.suffix == ".html":
         text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
             found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
         )  # fmt: skip
-        part.write_text(text)
+        results.in_one_step(target, lambda part: part.write_text(text))
     elif target.suffix == ".md":
-        asked = several.question(found.cells)
-        text = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
-            found.name, asked, found.answer, several.standing(found.cells)
+        summary = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
+            found.name, several.question(found.cells), found.comparison, found.answer, standing
         )  # fmt: skip
-        part.write_text(text)
+        results.in_one_step(target, lambda part: part.write_text(summary))
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
-        title = one.title(alone) if alone else f"{found.name}: {several.standing(found.cells)}"
-        picture.picture(drawn, part, title, target.suffix[1:])
-    part.replace(target)
+        title = one.title(alone) if alone else f"{found.name}: {standing}"
+        results.in_one_step(target, lambda part: picture.picture(drawn, part, title, target.suffix[1:]))
 
 
 def tell(found: Report, targets: list[Path]) -> None:

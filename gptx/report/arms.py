@@ -27,7 +27,12 @@ class Arm:
 
     @property
     def name(self) -> str:
-        return ", ".join(words.named(*each) for each in self.levels.items()) or self.cells[0].name
+        return self.named()
+
+    def named(self, without: str = "") -> str:
+        """Its levels in words, but for that of one factor, which stands elsewhere."""
+        told = [words.named(*each) for each in self.levels.items() if each[0] != without]
+        return ", ".join(told) or self.cells[0].name
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         """Updates, mean, lowest and highest of a metric over the runs that have a finite number there."""

@@ -5,11 +5,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from gptx.compare import readme
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.log.wandb import imported
-from gptx.report import markdown
 
 STEP = "train/step"  # the sink's own count, see gptx.log.wandb
 MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
@@ -35,7 +35,7 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
         wr.CalloutBlock(text=verdict.headline),
         wr.MarkdownBlock(text="\n\n".join(verdict.sentences)),
         *([wr.H2(text="Warnings"), wr.UnorderedList(items=verdict.warnings)] if verdict.warnings else []),
-        *(wr.MarkdownBlock(text="\n".join(markdown.table(table))) for table in verdict.tables),
+        *(wr.MarkdownBlock(text=f"### {table.title}\n\n{readme.grid(table)}") for table in verdict.tables),
         *charts(wr, comparison, place, keys),
         wr.H2(text="The runs"),
         wr.MarkdownBlock(text=linked(cells, place)),

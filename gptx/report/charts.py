@@ -68,8 +68,7 @@ def legend(arms: Sequence[Arm], factors: dict[str, list[str]]) -> list[dict]:
         looks.setdefault(arm.look, []).append(arm)
     entries = [
         {
-            "name": ", ".join(words.named(*each) for each in found[0].levels.items() if each[0] != side)
-            or found[0].cells[0].name,
+            "name": found[0].named(side),
             "look": look,
             "arms": [arm.place for arm in found],
         }
@@ -95,7 +94,7 @@ def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell],
         told = [value for cell in arm.cells if (value := result(cell)) is not None]
         finite = [value for value in told if math.isfinite(value)]
         line = lines.setdefault(tuple(rest.values()), {
-            "name": ", ".join(words.named(*each) for each in rest.items()) or arm.name,
+            "name": arm.named(factor) if rest else comparison.metric.replace("/", " "),
             "look": len(lines), "points": [],
         })  # fmt: skip
         if told:

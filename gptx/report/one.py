@@ -6,6 +6,7 @@ from html import escape
 import numpy
 
 from gptx import presets, runs
+from gptx.compare import outcomes
 from gptx.compare.cells import Cell
 from gptx.presets import spelled
 from gptx.report import arms, charts, page, panels
@@ -37,19 +38,12 @@ def of_run(cell: Cell, smooth: int, renew: float = 0) -> str:
 
 
 def trouble(cell: Cell) -> list[str]:
-    """Why the run is not as it should be, and where its record is torn."""
+    """Why the run is not as it should be, and what of it cannot be read."""
     told = []
     if cell.state not in ("finished", "running"):
         told.append(f"The run is {cell.state}" + (f": {cell.record['error']}" if cell.record.get("error") else "."))
-    if cell.metrics.torn:
-        told.append(torn(cell))
+    told += outcomes.problems([cell])
     return [page.warned(told)] if told else []
-
-
-def torn(cell: Cell) -> str:
-    """What is said of lines that are no record."""
-    lines = "a line is" if cell.metrics.torn == 1 else f"{cell.metrics.torn} lines are"
-    return f"{cell.folder / 'metrics.jsonl'}: {lines} cut off or no record of an update; the others are shown"
 
 
 def title(cell: Cell) -> str:

@@ -115,8 +115,13 @@ const CONFIG = {
 function draw(place) {
   if (place.dataset.finals) return drawFinals(place);
   const panel = page.panels[place.dataset.panel], log = logarithmic(panel);
-  place.closest("figure").querySelector(".log")?.setAttribute("aria-pressed", log);
+  press(panel.group, log);
   Plotly.react(place, traces(panel), layout(log, UNITS[state.x], limits(panel, log)), CONFIG);
+}
+
+// The button of a logarithmic axis as the axis is.
+function press(group, log) {
+  document.querySelector(`.log[data-group="${group}"]`)?.setAttribute("aria-pressed", log);
 }
 
 function drawFinals(place) {
@@ -139,6 +144,7 @@ function drawFinals(place) {
   shape.xaxis = { ...shape.xaxis, rangemode: "normal", type: positive && Math.max(...xs) > 8 * Math.min(...xs) ? "log" : "linear",
     ...(levels.length <= 10 && { tickvals: levels, ticktext: levels.map(String) }) };
   shape.uirevision = `finals${log}`;
+  press("finals", log);
   Plotly.react(place, all, shape, CONFIG);
 }
 

@@ -109,7 +109,7 @@ def pairs(found: list[tuple[str, str]]) -> str:
 
 def table(found: Table) -> str:
     """A table with its title and note; columns of numbers stand to the right, **text** is strong."""
-    numbers = [i > 0 and all(re.match(r"[*+\-\d]|$", row[i]) for row in found.rows) for i in range(len(found.columns))]
+    numbers = [i >= max(1, found.names) for i in range(len(found.columns))]
     head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
     rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
     note = f'<p class="note">{escape(found.note)}</p>' if found.note else ""

@@ -129,18 +129,18 @@ def main(arms: Sequence[Arm], factors: dict[str, list[str]], keys: Sequence[str]
     for level in factors[side] if side else [""]:
         here = [arm for arm in arms if not side or arm.levels[side] == level]
         title = words.named(side, level) if side else ""
-        curves = tuple(curve for key in keys for curve in lines(here, key, smooth))
+        curves = tuple(curve for key in keys for curve in lines(here, key, smooth, side))
         panels.append(Panel(title, "", curves, group="main"))
     return panels
 
 
-def lines(arms: Sequence[Arm], key: str, smooth: int) -> Iterator[Curve]:
+def lines(arms: Sequence[Arm], key: str, smooth: int, side: str) -> Iterator[Curve]:
     """A line for each arm, the mean of its seeds in a band from lowest to highest; branches given up; incidents."""
     training = key.startswith("train/")
     for arm in arms:
         steps, mean, low, high = arm.merged(key)
         spread = {"low": low, "high": high} if len(arm.cells) > 1 else {"low": None, "high": None}
-        yield Curve(arm.name, steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
+        yield Curve(arm.named(side), steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
                     smooth=smooth if training else 0, low=spread["low"], high=spread["high"])  # fmt: skip
         for cell in arm.cells:
             yield from abandoned(cell.metrics, key, arm.look, arm.place, alternative=True)

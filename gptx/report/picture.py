@@ -35,6 +35,10 @@ def picture(panels: Sequence[Panel], file, title: str, kind: str) -> None:
             axis.set_title(", ".join(filter(None, (panel.title, panel.unit))), fontsize=10, color=INK)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_axis_off()
+        grouped = [axis for axis, panel in zip(axes.flat, panels, strict=False) if panel.group]
+        ends = [end for axis in grouped for end in axis.get_ylim()]
+        for axis in grouped:
+            axis.set_ylim(min(ends), max(ends))
         for axis in axes[-1]:
             axis.set_xlabel("update", fontsize=8, color=AXES)
         undated: dict[str, Any] = {"metadata": {"Date": None}} if kind == "svg" else {}

@@ -11,7 +11,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
-from gptx.report import charts, one, page, panels
+from gptx.report import charts, page, panels
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
 
@@ -44,10 +44,9 @@ def of_runs(
         f'<p class="eyebrow">{escape(name)} · {escape(standing(cells))}</p>',
         *asked(question(cells)),
         f'<h1 class="answer">{escape(answer.headline)}</h1>',
-        *(f"<p class='lead'>{escape(text)}</p>" for text in answer.sentences),
         *([page.warned(answer.warnings)] if answer.warnings else []),
-        *(final(finals, comparison) if finals else []),
-        f"<h2>{'Curves' if finals else 'The curves'} of all arms</h2>",
+        *reasons(answer, final(finals, comparison) if finals else ""),
+        "<h2>Curves of all arms</h2>",
         page.controls(
             page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys]),
             page.axes(arms), page.smoothing(smooth), page.logarithm("main"),
@@ -91,16 +90,19 @@ def standing(cells: Sequence[Cell]) -> str:
     return f"{len(cells)} runs" + (f", {', '.join(counts)}" if len(counts) > 1 else f", all {states[0]}")
 
 
-def final(finals: dict, comparison: Comparison) -> list[str]:
+def reasons(answer: Verdict, chart: str) -> list[str]:
+    """What the answer rests on: the chart of final results, and beside it the sentences."""
+    told = "".join(f"<p>{escape(text)}</p>" for text in answer.sentences)
+    return [f'<div class="reasons">{chart}<div>{told}</div></div>'] if chart or told else []
+
+
+def final(finals: dict, comparison: Comparison) -> str:
     """The place of the chart of final results."""
-    metric = comparison.metric.replace("/", " ")
-    return [
-        f"<h2>Final {escape(metric)} by {escape(finals['title'])}</h2>",
-        '<div class="panels single"><figure>'
-        "<h3><small>mean of the seeds; bars reach from the lowest to the highest</small>"
-        f"{page.logarithm('finals')}</h3>"
-        '<div class="plot" data-finals="true"></div></figure></div>',
-    ]
+    title = f"Final {comparison.metric.replace('/', ' ')} by {finals['title']}"
+    return (
+        f"<figure><h3>{escape(title)} <small>mean of the seeds; bars from the lowest to the highest</small>"
+        f'{page.logarithm("finals")}</h3><div class="plot" data-finals="true"></div></figure>'
+    )
 
 
 def legend(rows: list[dict], arms: Sequence[Arm]) -> str:
@@ -150,8 +152,6 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
             found.append((cell.name, f"{cell.state}: {cell.record.get('error') or 'no reason recorded'}"))
-        if cell.metrics.torn:
-            found.append((cell.name, one.torn(cell)))
         for event in panels.happened(cell):
             found.append((cell.name, f"update {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
     if len(found) > TOLD:
@@ -173,7 +173,7 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
             f"{memory / 1e9:.3f}" if memory else "",
         ))  # fmt: skip
     head = ("run", "state", "updates", metric.replace("/", " "), "lowest", "tokens/s", "minutes", "peak memory, GB")
-    return Table("", head, rows)
+    return Table("", head, rows, names=2)
 
 
 def environment(found: dict) -> list[tuple[str, str]]:
