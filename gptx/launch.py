@@ -123,6 +123,8 @@ class Local(Submission):
                         process.send_signal(signal.SIGINT if self.tasks == 1 else signal.SIGTERM)
                     print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
         finally:
+            for _, process, _ in running.values():  # nobody waits for them any more
+                process.send_signal(signal.SIGINT)
             for number, handler in before.items():
                 signal.signal(number, handler)
         if stopped:

@@ -121,22 +121,28 @@ class Search:
         ]
         running: dict[int, Running] = {}
         failed = made = 0
-        while running or (made < count and not self.stopped):
-            try:
-                for place in [place for place in range(self.at_once) if place not in running][: count - made]:
-                    trial = begun.pop(0) if begun else self.study.ask(distributions(self.space))
-                    running[place] = self.start(trial, place)
-                    made += 1
-                time.sleep(LOOK)
-                for place, each in list(running.items()):
-                    self.look(each)
-                    if each.process.poll() is not None:
-                        failed += self.tell(running.pop(place))
-            except KeyboardInterrupt:
-                self.stopped, count = True, made
-                for each in running.values():
-                    each.process.send_signal(signal.SIGINT)
-                print("no other trial is started; those at work save and end, and the same command goes on with them")
+        try:
+            while running or (made < count and not self.stopped):
+                try:
+                    for place in [place for place in range(self.at_once) if place not in running][: count - made]:
+                        trial = begun.pop(0) if begun else self.study.ask(distributions(self.space))
+                        running[place] = self.start(trial, place)
+                        made += 1
+                    time.sleep(LOOK)
+                    for place, each in list(running.items()):
+                        self.look(each)
+                        if each.process.poll() is not None:
+                            failed += self.tell(running.pop(place))
+                except KeyboardInterrupt:
+                    self.stopped, count = True, made
+                    for each in running.values():
+                        each.process.send_signal(signal.SIGINT)
+                    print(
+                        "no other trial is started; those at work save and end, and the same command goes on with them"
+                    )
+        finally:
+            for each in running.values():  # nobody waits for them any more
+                each.process.send_signal(signal.SIGINT)
         return failed
 
     def start(self, trial, place: int) -> Running:

@@ -93,7 +93,7 @@ def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to
     assert sweep.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
 
-def until(true, seconds: float = 100) -> None:
+def until(true, seconds: float = 300) -> None:
     """Wait for it."""
     end = time.monotonic() + seconds
     while not true():
