@@ -45,7 +45,9 @@ def visit(browser, folder):
     )
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.goto(page.file)
-    page.wait_for_function("[...document.querySelectorAll('.plot')].every(place => place.querySelector('.main-svg'))")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.plot')].every(place => place.querySelector('.main-svg'))"
+    )
     return page
 
 
@@ -53,7 +55,9 @@ def visit(browser, folder):
 def sweep(browser, visited, record):  # noqa: F811
     """The page of three arms of two seeds, as it is when it has just been opened."""
     if "sweep" not in visited:
-        visited["sweep"] = visit(browser, swept(record, rates=("1e-3", "3e-3", "1e-2"), seeds=(0, 1)))
+        folder = swept(record, rates=("1e-3", "3e-3", "1e-2"), seeds=(0, 1))
+        record("sweep/" + 60 * "long", []).joinpath("run.json").write_text("{")  # is told, however long its name is
+        visited["sweep"] = visit(browser, folder)
     page = visited["sweep"]
     page.evaluate("change({x: 'updates', key: 'validation/loss', smooth: 20, hidden: [], log: {}})")
     page.set_viewport_size({"width": 1280, "height": 5000})
@@ -94,6 +98,9 @@ def test_every_plot_is_drawn_nothing_goes_wrong_and_nothing_is_fetched(kind, req
 def test_the_page_is_no_wider_than_a_phone(kind, request):
     page = request.getfixturevalue(kind)
     page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.main-svg')].every(drawing => drawing.clientWidth < 390)"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -120,7 +120,8 @@ def table(found: Table) -> str:
 
 def entry(tag: str, text: str, right: bool) -> str:
     strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
-    return f"<{tag}{' class=number' * right}>{strong}</{tag}>"
+    kind = ' class="number"' * right
+    return f"<{tag}{kind}>{strong}</{tag}>"
 
 
 def folded(summary: str, inside: str) -> str:
