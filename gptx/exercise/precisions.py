@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import composed, record, train
+from gptx.exercise.training import GIVING_BACK, composed, record, train
 from gptx.exercise.turns import ratio, turns
 
 QUESTION = "fp32, bf16 and fp16 with loss scaling on the same model: peak memory, tokens per second, final loss?"
@@ -23,7 +23,9 @@ TOLERANCE = 0.02  # of the loss in fp32
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """What each format needs, how fast it is beside fp32, and where it ends beside another seed of fp32."""
     recipe = *RECIPE, *overrides
-    runs = {name: record(train(folder / name, *recipe, f"precision={name}")) for name in FORMATS}
+    runs = {
+        name: record(train(folder / name, *recipe, f"precision={name}", environment=GIVING_BACK)) for name in FORMATS
+    }
     other = record(train(folder / "fp32_seed_1", *recipe, "precision=fp32", "seed=1"))
     arms = composed(*recipe, f"precision={','.join(FORMATS)}")
     times = dict(zip(FORMATS, turns(arms, ROUNDS).values(), strict=True))

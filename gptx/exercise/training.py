@@ -1,6 +1,7 @@
 """Runs for an exercise: the commands that a user would type, and the recipes that they compose."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -12,25 +13,30 @@ from typing import IO
 
 from gptx import metrics, runs
 
+GIVING_BACK = ("MALLOC_MMAP_THRESHOLD_=262144",)  # glibc returns what is freed, so that a peak is what was in use
+
 
 def last_of_each(overrides: tuple[str, ...]) -> list[str]:
     """The overrides, of each key the last one: what the user adds wins over what the exercise says."""
     return list({runs.key(override): override for override in overrides}.values())
 
 
-def start(said: IO[str], folder: Path, *overrides: str, sweep: bool = False) -> subprocess.Popen:
+def start(
+    said: IO[str], folder: Path, *overrides: str, sweep: bool = False, environment: tuple[str, ...] = ()
+) -> subprocess.Popen:
     """Begin `python -m gptx.train` in `folder`, or a sweep whose runs go there; the command is shown, and what it says
-    goes to the file `said`."""
+    goes to the file `said`. `environment` has words such as KEY=value."""
     where = ["--multirun", f"hydra.sweep.dir={folder}"] if sweep else [f"hydra.run.dir={folder}"]
     words = ["-m", "gptx.train", *where, *last_of_each(overrides)]
-    print(f"$ python {shlex.join(words)}", flush=True)
-    return subprocess.Popen([sys.executable, *words], stdout=said, stderr=subprocess.STDOUT)
+    print(f"$ {shlex.join([*environment, 'python', *words])}", flush=True)
+    around = os.environ | dict(word.split("=", 1) for word in environment)
+    return subprocess.Popen([sys.executable, *words], stdout=said, stderr=subprocess.STDOUT, env=around)
 
 
-def train(folder: Path, *overrides: str, sweep: bool = False) -> Path:
+def train(folder: Path, *overrides: str, sweep: bool = False, environment: tuple[str, ...] = ()) -> Path:
     """Run the command to its end; the folder. Raises ValueError with what it said last, if it failed."""
     with TemporaryFile("w+") as said:
-        code = start(said, folder, *overrides, sweep=sweep).wait()
+        code = start(said, folder, *overrides, sweep=sweep, environment=environment).wait()
         if code:
             raise ValueError(f"gptx.train ended with {code}: {last_words(said)}")
     return folder
