@@ -44,8 +44,8 @@ def note_end(folder: Path, code: int) -> None:
 
 
 def log(folder: Path) -> Path:
-    """Where a run that was started for others prints: beside its folder, which it may have to empty."""
-    return folder.parent / ".logs" / f"{folder.name}.log"
+    """Where a run that was started for others prints."""
+    return folder / "process.log"
 
 
 def last_words(log: Path) -> str:

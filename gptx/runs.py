@@ -6,6 +6,7 @@ overrides.yaml  what was typed
 tokenizer.json  tokens to text and back
 metrics.jsonl   every update
 train.log       what the terminal showed
+process.log     what its process printed, where a sweep or a study started it
 checkpoints/    full states
 """
 
@@ -109,7 +110,7 @@ def write(folder: Path, **values) -> None:
 def clear(folder: Path) -> None:
     """Remove the run in `folder`, but not the lock that its owner holds."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
-        if entry.name in (".lock", "train.log"):
+        if entry.name in (".lock", "train.log", "process.log"):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

@@ -170,22 +170,23 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command, tmp_path):
     sweep = ["--multirun", "schedule=constant,cosine", "seed=0,1", "name=pair", "steps=3"]
-    first = command("gptx.train", *sweep)
+    first = command("gptx.train", *sweep, timeout=300)
     assert first.returncode == 0, first.stdout + first.stderr
     folders = sorted(f for f in (tmp_path / "runs/pair").iterdir() if f.is_dir())
     assert len(folders) == 4
     assert [f.name for f in folders] == [f"schedule={s},seed={n}" for s in ("constant", "cosine") for n in (0, 1)]
     assert first.stdout.count("finished in") == 4
 
-    again = command("gptx.train", *sweep)
+    again = command("gptx.train", *sweep, timeout=300)
     assert again.returncode == 0
     assert again.stdout.count("already finished") == 4
     assert "finished in" not in again.stdout
 
     shutil.rmtree(folders[2])
-    third = command("gptx.train", *sweep)
+    third = command("gptx.train", *sweep, timeout=300)
     assert third.stdout.count("already finished") == 3
     assert third.stdout.count("finished in") == 1
 

@@ -94,7 +94,7 @@ def test_a_half_finished_2_by_2_is_answered_by_what_there_is():
 def test_what_makes_the_loss_higher_is_said_to_do_harm():
     found = verdict(schedules({"0.001": (0.0, -0.1), "0.01": (0.6, 0.1)}))
     assert [row[-1] for row in table(found, "contribute").rows] == ["cool-down does harm", "warmup"]
-    assert found.sentences[0] == "Of warmup and cool-down, cool-down does harm at peak rate 0.001 and warmup contributed more at 0.01."  # fmt: skip
+    assert found.sentences[0] == "Of warmup and cool-down, warmup contributed more at peak rate 0.01 and cool-down does harm at 0.001."  # fmt: skip
 
 
 def test_a_diverged_arm_has_no_mean_wins_nothing_and_is_named():

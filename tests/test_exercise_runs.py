@@ -86,4 +86,4 @@ def test_twenty_stops_resumes_samples_and_writes_its_post_mortem(ask, tmp_path):
     assert f"stopped and continued after update: {step}" in (run / "exercise_20.md").read_text()
     assert json.loads((run / "run.json").read_text())["step"] == 200
     share = number(told.stdout, "share of them that the training text has")
-    assert told.returncode == (0 if share >= 0.8 else 1)
+    assert told.returncode == (0 if share >= 1 / 3 else 1)

@@ -236,6 +236,10 @@ def test_what_two_arms_mean_is_embedded(record):
     slow, fast = drawn(folder)["facts"]
     assert {key for key in slow if slow[key] != fast[key] and "rate" not in key} == set()
     assert any("0.001" in slow[key] and "0.01" in fast[key] for key in slow)
+    (folder / "lr=1e-3,seed=0" / "run.json").write_text("{")  # seed 1 is the first that both have
+    paged(folder)
+    slow, fast = drawn(folder)["facts"]
+    assert {key for key in slow if slow[key] != fast[key] and "rate" not in key} == set()
 
 
 def test_a_branch_that_a_rollback_gave_up_is_drawn_dashed_and_its_events_are_marked(record):
@@ -311,6 +315,14 @@ def test_a_metric_that_no_run_has_is_one_line_and_the_rest_is_drawn(record, caps
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("No run has the metric validation/accuracy; recorded: train/loss")
     assert len(drawn(folder)["arms"]) == 2
+
+
+def test_a_run_whose_record_is_spoilt_is_told_and_the_others_are_drawn(record):
+    folder = swept(record)
+    (folder / "lr=1e-3,seed=0" / "run.json").write_text('{"state": "fini')
+    paged(folder)
+    assert len(drawn(folder)["arms"]) == 2
+    assert re.search(r"seed=0.{0,120}cannot be read", text_of(folder))
 
 
 def test_a_run_that_failed_says_why(record):

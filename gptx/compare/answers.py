@@ -120,9 +120,9 @@ def shares(two: Factorial, words: Words) -> str:
     for each in two.effects:
         contexts.setdefault(more(two, each, words), []).append(each.context)
     told: list[str] = []
-    for word, there in contexts.items():
-        verb = " contributed more" if word in two.names and not any("more" in phrase for phrase in told) else ""
-        told.append(f"{CLAUSES.get(word, word)}{verb} {places(there, again=bool(told))}".strip())
+    for word in sorted(contexts, key=lambda word: (word not in two.names, word == CANNOT)):
+        verb = " contributed more" if word in two.names and not told else ""
+        told.append(f"{CLAUSES.get(word, word)}{verb} {places(contexts[word], again=bool(told))}".strip())
     return sentence(f"of {joined(two.names)}, {joined(told)}")
 
 
@@ -135,18 +135,18 @@ def more(two: Factorial, effects: Effects, words: Words) -> str:
         return f"{joined(lost)} diverged" if lost else "no common seed"
     if lead.low is None:
         return SINGLE
-    if not lead.told:
-        return CANNOT
-    winner = int(words.better(lead.mean) > 0)
-    helps = [words.better(each.mean) < 0 if each and each.told else None for each in effects.main]
-    if helps[1 - winner] is False and not helps[winner]:
-        return f"{two.names[1 - winner]} does harm"
-    return two.names[winner]
+    gains = [words.better(each.mean) < 0 if each and each.told else None for each in effects.main]
+    harmful = [name for name, gain in zip(two.names, gains, strict=True) if gain is False]
+    if harmful and True not in gains:
+        return f"{joined(harmful)} {'does' if len(harmful) == 1 else 'do'} harm"
+    return two.names[int(words.better(lead.mean) > 0)] if lead.told else CANNOT
 
 
 def contributions(two: Factorial, effects: Effects, words: Words) -> str:
     """What turning each of two things does in one context, which contributed more, and what they do together."""
-    place, base = where(effects.context), words.spread(effects.corners[effects.reference])
+    place, arm = where(effects.context), effects.corners[effects.reference]
+    name = joined(named(*level) for level in arm.levels.items() if level[0] not in effects.context)
+    base = f"{name} ({words.spread(arm)}), with 95 % intervals"
     changes = joined(f"{turn} {words.change(each)}" for turn, each in zip(two.turns, effects.turned, strict=True))
     said = [f"{place}{', ' if place else ''}beside {base}: {changes}"]
     word = more(two, effects, words)

@@ -100,7 +100,8 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
         answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}.", [], [], [])
     else:
         answer = verdict(comparison, baseline)
-    return Report(str(name), found, arms(begun, comparison.factors), comparison, answer)
+    known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
+    return Report(str(name), found, arms(known, comparison.factors), comparison, answer)
 
 
 def write(found: Report, target: Path, smooth: int, renew: float) -> None:

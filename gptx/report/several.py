@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from statistics import median
 
 from gptx import paths
 from gptx.compare import words
@@ -60,13 +61,20 @@ def of_runs(
         "<h2>Schedule followed and vital signs</h2>",
         page.grid(signs, len(curves)),
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
-        "<h2>Runs, speed and memory</h2>",
+        "<h2>Speed, memory and runs</h2>",
+        *([] if any(found.title == costs([]).title for found in answer.tables) else [page.table(costs(arms))]),
         page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
-    facts = [meaning(arm.cells[0]) for arm in arms]
+    facts = [meaning(cell) for cell in representatives(arms)]
     data = charts.data([*curves, *signs], arms, smooth, keys=keys, legend=rows, facts=facts, finals=finals, renew=renew)
     return page.whole(name, parts, " ".join(dict.fromkeys(str(cell.folder.parent) for cell in cells)), data)
+
+
+def representatives(arms: Sequence[Arm]) -> list[Cell]:
+    """A run of each arm, of the same seed where all have one in common, so that only what arms differ in differs."""
+    common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
+    return [min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed)) for arm in arms]
 
 
 def question(cells: Sequence[Cell]) -> str:
@@ -151,12 +159,27 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     found = []
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
-            found.append((cell.name, f"{cell.state}: {cell.record.get('error') or 'no reason recorded'}"))
+            found.append(
+                (cell.name, f"{cell.state}: {cell.record.get('error') or cell.problem or 'no reason recorded'}")
+            )
         for event in panels.happened(cell):
             found.append((cell.name, f"update {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
     if len(found) > TOLD:
         found = [*found[:TOLD], ("...", f"{len(found) - TOLD} more, in events.jsonl of the runs")]
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
+
+
+def costs(arms: Sequence[Arm]) -> Table:
+    """Speed, time and memory of every arm."""
+    rows: list[tuple[str, ...]] = []
+    for arm in arms:
+        speeds = [float(median(made)) for cell in arm.cells if len(made := cell.metrics["train/tokens_per_second"][1])]
+        times = [cell.seconds / 60 for cell in arm.cells if cell.seconds]
+        peaks = [size / 1e6 for cell in arm.cells if (size := cell.record.get("memory", {}).get("measured"))]
+        told = ((speeds, ",.0f"), (times, ".1f"), (peaks, ",.0f"))
+        rows.append((arm.name, *(format(median(each), form) if each else "-" for each, form in told)))
+    note = "Medians over seeds; times and speeds compare only where each had as much of the machine."
+    return Table("Speed and memory", ("arm", "tokens/s", "minutes in updates", "peak memory, MB"), rows, note)
 
 
 def runs(cells: Sequence[Cell], metric: str) -> Table:
