@@ -50,9 +50,9 @@ def started(cfg, folder):
 
 
 def arms(name):
-    """The overrides of each cell of the experiment's sweep; one empty cell where it is a single run."""
+    """The overrides of each cell of the experiment's sweep, of one seed; one empty cell where it is a single run."""
     params = OmegaConf.select(recipe(name), "hydra.sweeper.params") or {}
-    grid = [f"{key}={values}" for key, values in params.items()]
+    grid = [f"{key}={values}" for key, values in params.items() if key != "seed"]
     return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(grid), None)[0]
 
 

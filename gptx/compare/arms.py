@@ -81,8 +81,10 @@ def arms(comparison: Comparison) -> list[Arm]:
 
 
 def primary(factors: dict[str, list[str]]) -> str:
-    """The factor that is asked about: the first that is a group of ingredients, else the first; "" of none."""
-    return next((name for name in factors if is_group(name)), next(iter(factors), ""))
+    """The factor that is asked about: the first that is a group of ingredients, else the first that is more than a
+    number, such as a rule, else the first; "" of none."""
+    words = (name for name, levels in factors.items() if not numeric(levels))
+    return next((name for name in factors if is_group(name)), next(words, next(iter(factors), "")))
 
 
 def is_group(name: str) -> bool:
