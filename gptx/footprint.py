@@ -1,6 +1,7 @@
 """The memory of a training run: predicted by making updates on tensors without data, and measured afterwards."""
 
 import contextlib
+import ctypes
 import resource
 import sys
 import weakref
@@ -193,7 +194,8 @@ class Meter:
         self.device, weights = device, size([*model.parameters(), *model.buffers()])
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is that of the whole process
+        with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux the peak is the whole process's
+            ctypes.CDLL(None).malloc_trim(0)  # what an earlier run of this process left would be used unseen
             Path("/proc/self/clear_refs").write_text("5")
         self.before = (torch.cuda.memory_allocated(device) if device.type == "cuda" else resident()) - weights
 

@@ -59,9 +59,6 @@ def ranking(around: Round, factor: str, words: Words) -> str:
 
 def several(rounds: list[Round], factor: str, words: Words) -> str:
     """The answer where each level of the other factors is a question of its own."""
-    if len(rounds) <= SEVERAL:
-        phrases = (f"{where(each.context)}, {ranking(each, factor, words)}" for each in rounds)
-        return " ".join(map(sentence, phrases))
     first: dict[str, list[dict[str, str]]] = {}
     for around in rounds:
         for level in around.ranked(words.better)[:1]:
@@ -152,7 +149,7 @@ def contributions(two: Factorial, effects: Effects, words: Words) -> str:
     word = more(two, effects, words)
     said.append(f"{word} contributed more" if word in two.names else CLAUSES.get(word, word))
     if effects.interaction and effects.interaction.told:
-        gain = -words.better(effects.interaction.mean)
-        more_or_less = "more" if gain > 0 else "less"
-        said.append(f"together they gain {words.brief(abs(gain))} {more_or_less} than each alone adds up to")
+        by = effects.interaction.mean
+        way = "higher" if by > 0 else "lower"
+        said.append(f"with both it ends {words.brief(abs(by))} {way} than what each does alone adds up to")
     return sentence("; ".join(said))

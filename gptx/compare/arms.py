@@ -92,6 +92,11 @@ def is_group(name: str) -> bool:
     return name in groups()
 
 
+def is_rate(name: str) -> bool:
+    """True if a factor is a learning rate, at the best of which each arm may be judged."""
+    return name.endswith(".lr") or name.startswith("parametrization.rates.")
+
+
 @cache
 def groups() -> frozenset[str]:
     """The ingredients of a recipe."""

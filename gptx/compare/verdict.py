@@ -7,7 +7,7 @@ from itertools import product
 from gptx import presets
 from gptx.compare import tables
 from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
-from gptx.compare.arms import Arm, Round, arms, at_best, is_group, numeric, primary, rounds
+from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
 from gptx.compare.attribution import factorial, turn
 from gptx.compare.doubts import doubts
 from gptx.compare.outcomes import Comparison
@@ -16,6 +16,7 @@ from gptx.compare.words import Words, sentence
 from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
+SEVERAL = 3  # levels of the first factor: of more than these a headline says which wins how often
 SENTENCES = 8  # the same of what is said of one level of the other factors each
 
 
@@ -50,7 +51,7 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     others = [name for name in base if name != factor]
     each = rounds(found, factor, base)
     two = factorial(comparison, found, base)
-    tuned = bool(others) and all(not is_group(name) and numeric(comparison.factors[name]) for name in others)
+    tuned = bool(others) and all(is_rate(name) for name in others)
     best = at_best(found, factor, base, words.better) if tuned else None
     rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
     if two:
@@ -65,8 +66,14 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
             level = next(level for level in comparison.factors[factor] if level != base[factor])
             headline = turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
             sentences += rank
+        elif best:
+            headline = sentence(ranking(best, factor, words))
+        elif len(comparison.factors[factor]) <= SEVERAL:
+            levels = [level for level in comparison.factors[factor] if level != base[factor]]
+            turns = {level: turn(comparison, factor, level, base[factor]) for level in levels}
+            headline = " ".join(turned(turns[level], list(changes(each, level)), words) for level in levels)
         else:
-            headline = sentence(ranking(best, factor, words)) if best else several(each, factor, words)
+            headline = several(each, factor, words)
     shown = [
         tables.attribution(two, words) if two else None,
         *matrices(comparison, found, factor, others, words),
