@@ -59,7 +59,25 @@ def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
     shown = [float(cell.split()[0]) for cell in row[1:4]]
     assert shown == pytest.approx([((2.6 - 3.0) + (2.1 - 2.8)) / 2, ((2.8 - 3.0) + (2.1 - 2.6)) / 2, (2.1 - 2.8) - (2.6 - 3.0)])  # fmt: skip
     assert row[-1] == "warmup"
-    assert "together they gain 0.3 more than each alone" in found.sentences[1].replace("0.30", "0.3")
+    assert "with both it ends 0.3 lower than what each does alone adds up to" in found.sentences[1].replace(
+        "0.30", "0.3"
+    )
+
+
+def test_two_harms_that_make_each_other_worse_are_not_called_a_gain():
+    means = {("adamw", "0"): 2.0, ("sgd", "0"): 2.1, ("adamw", "1"): 2.1, ("sgd", "1"): 2.7}
+    factors = {"optim": ["adamw", "sgd"], "optim.weight_decay": ["0", "1"]}
+    found = verdict(compared(factors, lambda levels: means[tuple(levels.values())], noise=0.0))
+    assert "ends 0.50 higher than what each does alone adds up to" in " ".join(found.sentences)
+    assert "gain" not in " ".join(found.sentences)
+
+
+def test_a_rule_is_asked_about_at_each_size_and_not_at_its_best_one():
+    factors = {"batch.tokens": ["192", "768", "3072"], "batch.rule": ["unscaled", "sqrt"]}
+    worse = {"batch.tokens": "768", "batch.rule": "sqrt"}
+    found = verdict(compared(factors, lambda levels: 2.0 + 0.2 * (levels == worse)))
+    assert "0.20 nats per character higher at tokens per update 768" in found.headline
+    assert not any("at its best" in each.title for each in found.tables)
 
 
 def test_which_contributed_more_is_not_told_where_both_are_worth_the_same():

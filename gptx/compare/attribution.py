@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from gptx.compare import statistics
-from gptx.compare.arms import Arm
+from gptx.compare.arms import Arm, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
 from gptx.compare.words import instead, named
@@ -69,7 +69,9 @@ def factorial(comparison: Comparison, found: list[Arm], baseline: dict[str, str]
     """The 2 x 2 in a comparison: a factor whose levels are one of each combination of two traits, else the first two
     factors of two levels each of which all four combinations are there. None where there is neither."""
     of_traits = (traited(factor, traits, found, baseline) for factor, traits in comparison.traits.items())
+    asked = primary(comparison.factors)
     two_levels = [name for name, levels in comparison.factors.items() if len(levels) == 2]
+    two_levels.sort(key=lambda name: name != asked)
     of_factors = (paired(pair, comparison, found, baseline) for pair in combinations(two_levels, 2))
     return next((each for each in (*of_traits, *of_factors) if each), None)
 

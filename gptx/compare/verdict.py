@@ -16,7 +16,7 @@ from gptx.compare.words import Words, sentence
 from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
-SEVERAL = 3  # levels of the first factor: of more than these a headline says which wins how often
+SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often
 SENTENCES = 8  # the same of what is said of one level of the other factors each
 
 
@@ -68,7 +68,7 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
             sentences += rank
         elif best:
             headline = sentence(ranking(best, factor, words))
-        elif len(comparison.factors[factor]) <= SEVERAL:
+        elif len(comparison.factors[factor]) <= SEVERAL and len(others) == 1:
             levels = [level for level in comparison.factors[factor] if level != base[factor]]
             turns = {level: turn(comparison, factor, level, base[factor]) for level in levels}
             headline = " ".join(turned(turns[level], list(changes(each, level)), words) for level in levels)
