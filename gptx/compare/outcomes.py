@@ -129,8 +129,3 @@ def environment(cells: list[Cell]) -> dict:
     keys = dict.fromkeys(key for each in told for key in each)
     found = {key: list(dict.fromkeys(v for each in told if (v := each.get(key)) not in (None, ""))) for key in keys}
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
-
-
-def diverged(outcome: Outcome) -> bool:
-    """True for a run whose metric is no finite number."""
-    return outcome.value is not None and not math.isfinite(outcome.value)

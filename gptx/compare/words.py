@@ -69,12 +69,19 @@ class Words:
         span = f"{self.number(found.low, sign='+')} to {self.number(found.high, sign='+')}"
         return f"{text} ({span}{'' if found.told else ', cannot tell'})"
 
+    def beside(self, found: Estimate | None, arm: Arm) -> str:
+        """A difference as a cell in an arm's row, with its number of pairs where that is not the arm's n."""
+        fewer = found and found.low is not None and found.n != len(arm.results)
+        return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
+
     def relation(self, found: Estimate | None, other: str) -> str:
         """Where something is beside another, after "it is", and how sure that is."""
         if found is None:
             return f"without a finished seed in common with {other}"
         away = f"{self.amount(self.number(abs(found.mean)))} {'above' if found.mean > 0 else 'below'} {other}"
         if found.low is None or found.high is None:
+            if not found.mean:
+                return f"the same as {other} in the one seed that both have"
             return f"{away} in the one seed that both have, which cannot say what is chance"
         if found.same:
             return f"the same as {other} in each of {count(found.n, 'seed')}"
