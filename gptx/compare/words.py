@@ -14,6 +14,7 @@ NAMES = {"optim.lr": "peak rate", "batch.tokens": "tokens per update", "steps": 
          "model.depth": "layers", "model.width": "width"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
+FEW = 3  # combinations of factors that are told one by one; more are counted
 RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is better
 
 
@@ -147,8 +148,14 @@ def where(levels: dict[str, str], *, again: bool = False) -> str:
 def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
     """Several places: at peak rate 0.003 and 0.01; empty of none. `again` leaves out the factor's name."""
     contexts = [context for context in contexts if context]
-    if not contexts or any(len(context) > 1 for context in contexts):
-        return joined(map(where, contexts))
+    if any(len(context) > 1 for context in contexts):
+        return (
+            joined(map(where, contexts))
+            if len(contexts) <= FEW
+            else f"in {len(contexts)} combinations of the other factors"
+        )
+    if not contexts:
+        return ""
     first, *rest = contexts
     return joined([where(first, again=again), *(level for context in rest for level in context.values())])
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from gptx import arguments, check
-from gptx.exercise.readme import write
+from gptx.exercise.readme import replaced, write
 
 EXERCISES = {
     11: "schedules",
@@ -53,6 +53,8 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     page = Path(readme) / "README.md"
     if readme and not page.exists():
         raise ValueError(f"readme={readme}: {page} is not there; write its question first, and where results go")
+    if readme:
+        replaced(page.read_text(), page, "")  # refused before anything is computed
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
     found = answer(folder, figure, *overrides, **{"full": True} if full else {})
