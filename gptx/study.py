@@ -187,8 +187,10 @@ class Search:
             processes.ask_to_end(running.process)
 
     def tell(self, running: Running) -> bool:
-        """Tell Optuna and the terminal how a trial ended; True if it failed. One that was stopped is not ended, nor is one
-        that another process holds, such as one whose study was killed."""
+        """Tell Optuna and the terminal how a trial ended; True if it failed, or is not made yet.
+
+        One that was stopped is not ended, nor is one that another process holds, as after a kill of its study.
+        """
         from optuna.trial import TrialState
 
         folder = running.folder
