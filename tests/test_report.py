@@ -17,7 +17,7 @@ CHOICES = {group: option for group, option in presets.defaults().items() if isin
 
 
 class Page(HTMLParser):
-    """Text, tags and whatever a browser would load."""
+    """The text that a reader sees, tags and whatever a browser would load."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -42,7 +42,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.words.append(data)
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
 
 
 def rows(steps: int = 60, **more) -> list[dict]:
@@ -60,6 +61,13 @@ def rows(steps: int = 60, **more) -> list[dict]:
             } | more
         found.append(row)
     return found
+
+
+@pytest.fixture(autouse=True)
+def library(request, monkeypatch):
+    """The 4.5 MB of plotly, which only a browser needs, are in the pages of slow tests alone."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr("gptx.report.page.library", lambda: "const Plotly = {};")
 
 
 COMPOSED: dict[tuple[str, ...], str] = {}  # composing takes longer than all else here
@@ -104,13 +112,23 @@ def drawn(folder) -> dict:
 
 def test_the_page_is_whole_and_loads_nothing(record):
     folder = record("one", rows(**{"updates/median": 1e-3, "sample/text": "a <script src='http://x'>"}))
-    report(str(folder))
+    paged(folder)
     written = (folder / "report.html").read_text()
     page = Page(written)
     assert page.open == []
     assert page.loads == []
     assert not re.search(r"@import|url\((?!#)", re.sub(r"<script.*?</script>", "", written, flags=re.DOTALL))
     assert "default-src 'none'" in written
+
+
+@pytest.mark.slow
+def test_the_page_holds_all_of_plotly_and_is_whole_with_it_and_the_picture_is_one(record):
+    folder = record("one", rows())
+    report(str(folder))
+    written = (folder / "report.html").read_text()
+    page = Page(written)
+    assert len(written) > 3e6
+    assert (page.open, page.loads) == ([], [])
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -151,19 +169,20 @@ def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_
             assert title in text_of(folder)
     assert "train with observe=[validation,updates]" in text_of(without)
     assert "observe=[validation,updates]" not in text_of(having)
-    assert "equilibrium" in text_of(having)
+    (ratios,) = (panel for panel in drawn(having)["panels"] if panel["title"] == "Update / weight")
+    assert "AdamW's equilibrium" in [curve["name"] for curve in ratios["curves"]]
 
 
-@pytest.mark.parametrize(("key", "title"), [
-    ("clip/share", "Clip pressure"), ("noise_scale/tokens", "Gradient noise scale"), ("activations/blocks.0/rms", "Activations"),
-    ("throughput/mfu", "Model FLOPs utilisation"),
-])  # fmt: skip
-def test_what_an_observer_recorded_gets_a_panel(record, key, title):
-    plain, watched = record("plain", rows()), record("watched", rows(**{key: 0.5}))
-    for folder in (plain, watched):
-        report(str(folder), out=str(folder / "page.html"))
-    assert title not in (plain / "page.html").read_text()
-    assert title in (watched / "page.html").read_text()
+def test_what_an_observer_recorded_gets_a_panel_and_what_none_did_gets_none(record):
+    panels = {"clip/share": "Clip pressure", "noise_scale/tokens": "Gradient noise scale",
+              "activations/blocks.0/rms": "Activations", "throughput/mfu": "Model FLOPs utilisation"}  # fmt: skip
+    folder = record("watched", rows())
+    for recorded in (("clip/share", "activations/blocks.0/rms"), ("noise_scale/tokens", "throughput/mfu")):
+        found = rows(**dict.fromkeys(recorded, 0.5))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        paged(folder)
+        shown = text_of(folder)
+        assert [key for key, title in panels.items() if title in shown] == [key for key in panels if key in recorded]
 
 
 def test_the_recipe_marks_what_is_not_as_in_conf_and_nothing_else(record, composed):
@@ -286,7 +305,8 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
     readme.parent.mkdir(parents=True)
     readme.write_text("# rates\n\n**Question.** Which rate\nis `best`?\n\nMore.\n")
     monkeypatch.setattr("gptx.paths.ROOT", tmp_path)
-    report(str(folder))
+    paged(folder)
+    report(str(folder), out=str(folder / "report.md"))
     told = text_of(folder)
     assert 0 < told.index("Which rate is best?") < told.index("peak rate 0.001 ")
     assert "**Question.** Which rate is best?" in (folder / "report.md").read_text()
@@ -294,7 +314,8 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
 
 def test_the_summary_has_the_tables_of_the_page(record):
     folder = swept(record)
-    report(str(folder))
+    paged(folder)
+    report(str(folder), out=str(folder / "report.md"))
     summary = (folder / "report.md").read_text()
     (shown,) = re.findall(r"<section><h3>Arms</h3>(.*?)</section>", (folder / "report.html").read_text(), re.DOTALL)
     numbers = re.findall(r'<td class="number">([^<]+)</td>', shown)
@@ -374,20 +395,33 @@ def test_a_hundred_runs_of_ten_thousand_updates_make_a_page_in_time(record):
     assert [curve["arm"] for curve in training if max(curve["high"]) == 77] == [7]
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.png", "a.svg", "a.md"])
+@pytest.mark.parametrize(
+    "name", ["a.html", *(pytest.param(f"a.{it}", marks=pytest.mark.slow) for it in ("png", "svg")), "a.md"]
+)
 def test_out_may_name_one_file(record, tmp_path, name):
     report(str(record("one", rows())), out=str(tmp_path / "new" / name))
     assert [file.name for file in (tmp_path / "new").iterdir()] == [name]
 
 
-def test_a_run_that_diverged_is_drawn(record):
-    found = [
-        row | ({"train/loss": math.nan, "train/grad_norm": math.inf} if row["step"] > 30 else {}) for row in rows()
-    ]
-    folder = record("one", found)
-    report(str(folder))
+def diverged(record):
+    gone = {"train/loss": math.nan, "train/grad_norm": math.inf, "validation/loss": math.nan}
+    found = [row | {key: value for key, value in gone.items() if key in row and row["step"] > 30} for row in rows()]
+    return record("one", found)
+
+
+def test_the_page_of_a_run_that_diverged_draws_gaps_and_the_best_loss_is_a_number(record):
+    folder = diverged(record)
+    paged(folder)
+    (training,) = (curve for curve in drawn(folder)["panels"][0]["curves"] if curve["name"] == "training")
+    assert [x for x, y in zip(training["x"], training["y"], strict=True) if y is None] == list(range(31, 61))
+    assert "2.2500 best, after update 20" in text_of(folder)
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_run_that_diverged_is_drawn(record):
+    folder = diverged(record)
+    report(str(folder), out=str(folder / "report.png"))
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert "</html>" in (folder / "report.html").read_text()
 
 
 def test_smoothing_is_the_mean_of_the_last_values_that_are_finite():
