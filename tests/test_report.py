@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
+from gptx.compare import cells
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
@@ -225,17 +226,21 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
     )
 
 
-def test_a_seed_that_is_no_number_leaves_the_line_to_the_others_and_is_told(record):
+def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
     folder = swept(record, rates=("1e-3",))
-    broken = folder / "lr=1e-3,seed=1"
     paged(folder)
     whole = drawn(folder)["panels"][0]["curves"][0]
-    text = (broken / "metrics.jsonl").read_text()
-    (broken / "metrics.jsonl").write_text(re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', text))
-    paged(folder)
-    curve = drawn(folder)["panels"][0]["curves"][0]
-    assert curve["y"] == pytest.approx(whole["y"])  # the middle one of three at even distances
-    assert "diverged" in text_of(folder)
+    file = folder / "lr=1e-3,seed=1" / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    gone = [re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', line) for line in lines[20:]]
+    for rest, told in ((gone, True), ([], False)):
+        file.write_text("".join([*lines[:20], *rest]))
+        paged(folder)
+        curve = drawn(folder)["panels"][0]["curves"][0]
+        assert curve["x"] == [20, 40, 60]
+        for key in ("y", "low", "high"):
+            assert curve[key] == [whole[key][0], None, None]
+        assert ("diverged" in text_of(folder)) == told
 
 
 def test_every_update_is_given_in_tokens_flops_and_minutes(record):
@@ -247,6 +252,13 @@ def test_every_update_is_given_in_tokens_flops_and_minutes(record):
     assert clock["tokens"] == [256 * step for step in clock["steps"]]
     assert clock["minutes"][-1] == pytest.approx(seconds / 60, rel=1e-5)
     assert clock["flops_per_token"] == 6000
+
+
+def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(record):
+    folder = record("one", [row | {"train/tokens_per_second": 128.0} for row in rows()[40:]])  # of 256 tokens: 2 s
+    assert cells.cell(folder, folder).seconds == pytest.approx(20 * 2)
+    paged(folder)
+    assert drawn(folder)["clocks"][0]["minutes"][-1] == pytest.approx(20 * 2 / 60, rel=1e-5)
 
 
 def test_what_two_arms_mean_is_embedded(record):
@@ -338,6 +350,18 @@ def test_a_metric_that_no_run_has_is_one_line_and_the_rest_is_drawn(record, caps
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("No run has the metric validation/accuracy; recorded: train/loss")
     assert len(drawn(folder)["arms"]) == 2
+
+
+def test_results_that_stand_in_an_experiment_are_kept_where_no_run_has_the_metric(record, tmp_path):
+    folder, experiment = record("one", rows()).parent, tmp_path / "experiments" / "one"
+    experiment.mkdir(parents=True)
+    text = "<!-- results: written by x -->\nold\n<!-- /results -->\n"
+    for name in ("README.md", "results.json"):
+        (experiment / name).write_text(text)
+    with pytest.raises(ValueError, match="no run has a result in validation/los,") as error:
+        paged(folder, metric="validation/los", readme=str(experiment))
+    assert "recorded: train/loss" in str(error.value)
+    assert {(experiment / name).read_text() for name in ("README.md", "results.json")} == {text}
 
 
 def test_a_run_whose_record_is_spoilt_is_told_and_the_others_are_drawn(record):

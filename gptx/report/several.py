@@ -20,7 +20,8 @@ from gptx.report.curves import Panel
 
 LEGEND = (
     "A line is the mean of an arm's seeds, the band behind it reaches from the lowest to the highest of them; of "
-    "training, from the lowest to the highest update of any. A branch that a rollback gave up is dashed and ends in a "
+    "training, from the lowest to the highest update of any. It goes as far as every seed that has begun, and ends "
+    "where one diverges. A branch that a rollback gave up is dashed and ends in a "
     "cross. Click an arm to hide it, twice to see it alone."
 )
 TOLD = 200  # incidents that are told of a comparison
