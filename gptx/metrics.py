@@ -44,7 +44,7 @@ def read(folder: Path) -> Metrics:
     """
     rows: list[dict] = []
     branches, torn = [], 0
-    left = {event["left"]: event["step"] for event in lines(folder / "events.jsonl")[0]
+    back = {(event["left"], event["step"]) for event in lines(folder / "events.jsonl")[0]
             if event.get("event") == "rollback" and "left" in event}  # fmt: skip
     found, torn = lines(folder / "metrics.jsonl")
     for row in found:
@@ -53,7 +53,7 @@ def read(folder: Path) -> Metrics:
             last, at = rows[-1]["step"], len(rows)
             while at and rows[at - 1]["step"] >= step:
                 at -= 1
-            if left.get(last) == step - 1:
+            if (last, step - 1) in back:
                 branches.append(columns(rows[max(0, at - 1) :])[0])  # with the update where it leaves the run
             del rows[at:]
         rows.append(row)

@@ -24,14 +24,21 @@ def figure(tmp_path) -> Path:
     return tmp_path / "figure.png"
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """The answers without their figures, which take most of the time; slow tests draw them."""
+    monkeypatch.setattr("gptx.plan.schedule.schedule", lambda arms, **_: [])
+    monkeypatch.setattr("gptx.exercise.figures.save", lambda *_: None)
+
+
 def drawn(file: Path) -> bool:
     return file.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_eleven_gives_the_mean_rates_of_the_closed_form(tmp_path, figure):
     found = schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50,200")
     assert found.passed
-    assert drawn(figure)
     for warmup in (50, 200):
         rates = [
             step / warmup if step < warmup else 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (1000 - warmup))
@@ -46,8 +53,10 @@ def test_eleven_corrects_the_tutorials_rate_by_the_formula(tmp_path, figure):
     found = schedules.answer(tmp_path, figure, "schedule.warmup=2000")
     assert f"{3e-4 * 0.5 * (1 + math.cos(math.pi * 48 / 98)):.2e}" in found.tutorial
     assert "1.51e-04" in found.tutorial
+    assert drawn(figure)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_eleven_fails_for_a_schedule_that_does_not_end_at_zero(tmp_path, figure):
     assert not schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50", "schedule.floor=0.1").passed
 
@@ -62,6 +71,7 @@ def test_twelve_counts_two_matrices_of_attention_and_two_of_the_mlp_a_block(tmp_
     assert drawn(figure)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_twelve_fails_where_gains_and_biases_are_decayed(tmp_path, figure):
     assert not decay_groups.answer(tmp_path, figure, "decay=everything").passed
 

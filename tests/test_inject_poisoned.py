@@ -57,6 +57,7 @@ def test_a_pattern_that_no_training_document_has_is_said_with_a_name_that_one_ha
         caplog.clear()
 
 
+@pytest.mark.slow
 def test_a_model_that_learnt_the_text_blames_the_shard(build, shards):
     trainer = build(*shards, *poison("random"), "steps=30", "schedule=constant", "optim.lr=1e-2")
     trainer.fit()

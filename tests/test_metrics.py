@@ -31,6 +31,14 @@ def test_a_branch_that_a_rollback_gave_up_is_kept_aside(tmp_path):
     assert [branch["loss"][1].tolist() for branch in found.abandoned] == [[3.0, 2.0, 9.0]]
 
 
+def test_two_rollbacks_from_the_same_update_leave_a_branch_each(tmp_path):
+    lines = [row(1, 4.0), row(2, 3.0), row(3, 9.0), row(3, 8.0), row(2, 2.5), row(3, 2.0)]
+    events = [{"event": "rollback", "step": step, "left": 3} for step in (2, 1)]
+    found = written(tmp_path, lines, events)
+    assert found["loss"][1].tolist() == [4.0, 2.5, 2.0]
+    assert [branch["loss"][1].tolist() for branch in found.abandoned] == [[3.0, 9.0], [4.0, 3.0, 8.0]]
+
+
 @pytest.mark.parametrize(("lines", "torn"), [
     ([row(1, 3.0), '{"step": 2, "lo', row(3, 1.0)], 1),
     ([row(1, 3.0), '{"step": 2, "loss": 9.0', '"x": 1}', row(3, 1.0)], 2),  # which together would be a row

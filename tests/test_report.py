@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
+from gptx.compare import cells
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
@@ -17,7 +18,7 @@ CHOICES = {group: option for group, option in presets.defaults().items() if isin
 
 
 class Page(HTMLParser):
-    """Text, tags and whatever a browser would load."""
+    """The text that a reader sees, tags and whatever a browser would load."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -42,7 +43,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.words.append(data)
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
 
 
 def rows(steps: int = 60, **more) -> list[dict]:
@@ -60,6 +62,13 @@ def rows(steps: int = 60, **more) -> list[dict]:
             } | more
         found.append(row)
     return found
+
+
+@pytest.fixture(autouse=True)
+def library(request, monkeypatch):
+    """The 4.5 MB of plotly, which only a browser needs, are in the pages of slow tests alone."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr("gptx.report.page.library", lambda: "const Plotly = {};")
 
 
 COMPOSED: dict[tuple[str, ...], str] = {}  # composing takes longer than all else here
@@ -104,13 +113,23 @@ def drawn(folder) -> dict:
 
 def test_the_page_is_whole_and_loads_nothing(record):
     folder = record("one", rows(**{"updates/median": 1e-3, "sample/text": "a <script src='http://x'>"}))
-    report(str(folder))
+    paged(folder)
     written = (folder / "report.html").read_text()
     page = Page(written)
     assert page.open == []
     assert page.loads == []
     assert not re.search(r"@import|url\((?!#)", re.sub(r"<script.*?</script>", "", written, flags=re.DOTALL))
     assert "default-src 'none'" in written
+
+
+@pytest.mark.slow
+def test_the_page_holds_all_of_plotly_and_is_whole_with_it_and_the_picture_is_one(record):
+    folder = record("one", rows())
+    report(str(folder))
+    written = (folder / "report.html").read_text()
+    page = Page(written)
+    assert len(written) > 3e6
+    assert (page.open, page.loads) == ([], [])
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -151,19 +170,20 @@ def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_
             assert title in text_of(folder)
     assert "train with observe=[validation,updates]" in text_of(without)
     assert "observe=[validation,updates]" not in text_of(having)
-    assert "equilibrium" in text_of(having)
+    (ratios,) = (panel for panel in drawn(having)["panels"] if panel["title"] == "Update / weight")
+    assert "AdamW's equilibrium" in [curve["name"] for curve in ratios["curves"]]
 
 
-@pytest.mark.parametrize(("key", "title"), [
-    ("clip/share", "Clip pressure"), ("noise_scale/tokens", "Gradient noise scale"), ("activations/blocks.0/rms", "Activations"),
-    ("throughput/mfu", "Model FLOPs utilisation"),
-])  # fmt: skip
-def test_what_an_observer_recorded_gets_a_panel(record, key, title):
-    plain, watched = record("plain", rows()), record("watched", rows(**{key: 0.5}))
-    for folder in (plain, watched):
-        report(str(folder), out=str(folder / "page.html"))
-    assert title not in (plain / "page.html").read_text()
-    assert title in (watched / "page.html").read_text()
+def test_what_an_observer_recorded_gets_a_panel_and_what_none_did_gets_none(record):
+    panels = {"clip/share": "Clip pressure", "noise_scale/tokens": "Gradient noise scale",
+              "activations/blocks.0/rms": "Activations", "throughput/mfu": "Model FLOPs utilisation"}  # fmt: skip
+    folder = record("watched", rows())
+    for recorded in (("clip/share", "activations/blocks.0/rms"), ("noise_scale/tokens", "throughput/mfu")):
+        found = rows(**dict.fromkeys(recorded, 0.5))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+        paged(folder)
+        shown = text_of(folder)
+        assert [key for key, title in panels.items() if title in shown] == [key for key in panels if key in recorded]
 
 
 def test_the_recipe_marks_what_is_not_as_in_conf_and_nothing_else(record, composed):
@@ -206,17 +226,21 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
     )
 
 
-def test_a_seed_that_is_no_number_leaves_the_line_to_the_others_and_is_told(record):
+def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
     folder = swept(record, rates=("1e-3",))
-    broken = folder / "lr=1e-3,seed=1"
     paged(folder)
     whole = drawn(folder)["panels"][0]["curves"][0]
-    text = (broken / "metrics.jsonl").read_text()
-    (broken / "metrics.jsonl").write_text(re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', text))
-    paged(folder)
-    curve = drawn(folder)["panels"][0]["curves"][0]
-    assert curve["y"] == pytest.approx(whole["y"])  # the middle one of three at even distances
-    assert "diverged" in text_of(folder)
+    file = folder / "lr=1e-3,seed=1" / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    gone = [re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', line) for line in lines[20:]]
+    for rest, told in ((gone, True), ([], False)):
+        file.write_text("".join([*lines[:20], *rest]))
+        paged(folder)
+        curve = drawn(folder)["panels"][0]["curves"][0]
+        assert curve["x"] == [20, 40, 60]
+        for key in ("y", "low", "high"):
+            assert curve[key] == [whole[key][0], None, None]
+        assert ("diverged" in text_of(folder)) == told
 
 
 def test_every_update_is_given_in_tokens_flops_and_minutes(record):
@@ -228,6 +252,13 @@ def test_every_update_is_given_in_tokens_flops_and_minutes(record):
     assert clock["tokens"] == [256 * step for step in clock["steps"]]
     assert clock["minutes"][-1] == pytest.approx(seconds / 60, rel=1e-5)
     assert clock["flops_per_token"] == 6000
+
+
+def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(record):
+    folder = record("one", [row | {"train/tokens_per_second": 128.0} for row in rows()[40:]])  # of 256 tokens: 2 s
+    assert cells.cell(folder, folder).seconds == pytest.approx(20 * 2)
+    paged(folder)
+    assert drawn(folder)["clocks"][0]["minutes"][-1] == pytest.approx(20 * 2 / 60, rel=1e-5)
 
 
 def test_what_two_arms_mean_is_embedded(record):
@@ -286,7 +317,8 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
     readme.parent.mkdir(parents=True)
     readme.write_text("# rates\n\n**Question.** Which rate\nis `best`?\n\nMore.\n")
     monkeypatch.setattr("gptx.paths.ROOT", tmp_path)
-    report(str(folder))
+    paged(folder)
+    report(str(folder), out=str(folder / "report.md"))
     told = text_of(folder)
     assert 0 < told.index("Which rate is best?") < told.index("peak rate 0.001 ")
     assert "**Question.** Which rate is best?" in (folder / "report.md").read_text()
@@ -294,7 +326,8 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
 
 def test_the_summary_has_the_tables_of_the_page(record):
     folder = swept(record)
-    report(str(folder))
+    paged(folder)
+    report(str(folder), out=str(folder / "report.md"))
     summary = (folder / "report.md").read_text()
     (shown,) = re.findall(r"<section><h3>Arms</h3>(.*?)</section>", (folder / "report.html").read_text(), re.DOTALL)
     numbers = re.findall(r'<td class="number">([^<]+)</td>', shown)
@@ -317,6 +350,18 @@ def test_a_metric_that_no_run_has_is_one_line_and_the_rest_is_drawn(record, caps
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].startswith("No run has the metric validation/accuracy; recorded: train/loss")
     assert len(drawn(folder)["arms"]) == 2
+
+
+def test_results_that_stand_in_an_experiment_are_kept_where_no_run_has_the_metric(record, tmp_path):
+    folder, experiment = record("one", rows()).parent, tmp_path / "experiments" / "one"
+    experiment.mkdir(parents=True)
+    text = "<!-- results: written by x -->\nold\n<!-- /results -->\n"
+    for name in ("README.md", "results.json"):
+        (experiment / name).write_text(text)
+    with pytest.raises(ValueError, match="no run has a result in validation/los,") as error:
+        paged(folder, metric="validation/los", readme=str(experiment))
+    assert "recorded: train/loss" in str(error.value)
+    assert {(experiment / name).read_text() for name in ("README.md", "results.json")} == {text}
 
 
 def test_a_run_whose_record_is_spoilt_is_told_and_the_others_are_drawn(record):
@@ -374,20 +419,33 @@ def test_a_hundred_runs_of_ten_thousand_updates_make_a_page_in_time(record):
     assert [curve["arm"] for curve in training if max(curve["high"]) == 77] == [7]
 
 
-@pytest.mark.parametrize("name", ["a.html", "a.png", "a.svg", "a.md"])
+@pytest.mark.parametrize(
+    "name", ["a.html", *(pytest.param(f"a.{it}", marks=pytest.mark.slow) for it in ("png", "svg")), "a.md"]
+)
 def test_out_may_name_one_file(record, tmp_path, name):
     report(str(record("one", rows())), out=str(tmp_path / "new" / name))
     assert [file.name for file in (tmp_path / "new").iterdir()] == [name]
 
 
-def test_a_run_that_diverged_is_drawn(record):
-    found = [
-        row | ({"train/loss": math.nan, "train/grad_norm": math.inf} if row["step"] > 30 else {}) for row in rows()
-    ]
-    folder = record("one", found)
-    report(str(folder))
+def diverged(record):
+    gone = {"train/loss": math.nan, "train/grad_norm": math.inf, "validation/loss": math.nan}
+    found = [row | {key: value for key, value in gone.items() if key in row and row["step"] > 30} for row in rows()]
+    return record("one", found)
+
+
+def test_the_page_of_a_run_that_diverged_draws_gaps_and_the_best_loss_is_a_number(record):
+    folder = diverged(record)
+    paged(folder)
+    (training,) = (curve for curve in drawn(folder)["panels"][0]["curves"] if curve["name"] == "training")
+    assert [x for x, y in zip(training["x"], training["y"], strict=True) if y is None] == list(range(31, 61))
+    assert "2.2500 best, after update 20" in text_of(folder)
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_run_that_diverged_is_drawn(record):
+    folder = diverged(record)
+    report(str(folder), out=str(folder / "report.png"))
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert "</html>" in (folder / "report.html").read_text()
 
 
 def test_smoothing_is_the_mean_of_the_last_values_that_are_finite():

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy
+from numpy import ndarray
 from yaml import YAMLError
 
 from gptx import metrics, presets, runs, sweep
@@ -39,15 +40,22 @@ class Cell:
         body = self.record.get("parameters", {}).get("non_embedding")
         return 6.0 * body if body else None
 
+    @cached_property
+    def spent(self) -> ndarray:
+        """Seconds of each update, tokens over tokens per second; empty where they are not known.
+
+        The first update of a run that branched off another counts the tokens of all before it; its own are their mean.
+        """
+        (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
+        if not len(speed) or len(speed) != len(tokens):
+            return numpy.empty(0)
+        made = numpy.diff(tokens, prepend=tokens[0] - tokens[0] / steps[0])
+        return numpy.divide(made, speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0)
+
     @property
     def seconds(self) -> float | None:
-        """Time spent in updates: tokens over tokens per second, summed; validation and saves are not in it."""
-        tokens, speed = self.metrics["train/tokens"][1], self.metrics["train/tokens_per_second"][1]
-        if not len(speed) or len(speed) != len(tokens):
-            return None
-        return float(
-            sum(made / rate for made, rate in zip(numpy.diff(tokens, prepend=0), speed, strict=True) if rate > 0)
-        )
+        """Time spent in updates; validation and saves are not in it."""
+        return float(self.spent.sum()) if len(self.spent) else None
 
     def result(self, key: str) -> float | None:
         """The last value of a metric; NaN where the run diverged, None where there is none or more is to come.

@@ -71,9 +71,13 @@ def several(value) -> str:
 def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     """Write results.json, result.png and the marked part of README.md in an experiment's folder.
 
-    Raises ValueError if there is no README.md, or if it has no place for the results.
+    Raises ValueError if there is no README.md, if it has no place for the results, or if no run has one; then nothing
+    is written.
     """
     before, _, after = parts(folder / "README.md")
+    if all(outcome.value is None for outcome in comparison.outcomes):
+        raise ValueError(f"{folder}: no run has a result in {comparison.metric}, so what stands there is kept; "
+                         f"{said.headline}")  # fmt: skip
     comparison = replace(comparison, baseline=said.baseline)
     in_one_step(folder / "results.json", comparison.save)
     if drawable(comparison):
@@ -96,7 +100,7 @@ def parts(readme: Path) -> tuple[str, str, str]:
 
 def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:
     """Have `fill` write a file, which is there whole or as it was."""
-    part = file.with_name(f".part.{file.name}")
+    part = file.with_name(f".part.{os.getpid()}.{file.name}")  # another process may write the same file
     try:
         fill(part)
         os.replace(part, file)

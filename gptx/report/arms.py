@@ -1,6 +1,5 @@
 """The runs of a report as arms: alike but for their seeds, one line with a band."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,21 +34,20 @@ class Arm:
         return ", ".join(told) or self.cells[0].name
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Updates, mean, lowest and highest of a metric over the runs that have a finite number there."""
-        columns = [cell.metrics[key] for cell in self.cells if len(cell.metrics[key][0])]
+        """Updates, mean, lowest and highest of a metric; NaN where a run has no finite number.
+
+        So no mean goes on over the runs that are left when one diverges, or is not as far yet.
+        """
+        columns = [cell.metrics[key] for cell in self.cells]
         if len(columns) == 1:
             steps, values = columns[0]
             return steps, values, values, values
-        if not columns:
-            return (numpy.empty(0),) * 4
         steps = numpy.unique(numpy.concatenate([at for at, _ in columns]))
         values = numpy.full((len(columns), len(steps)), numpy.nan)
         for row, (at, here) in zip(values, columns, strict=True):
             row[numpy.searchsorted(steps, at)] = here
         values[~numpy.isfinite(values)] = numpy.nan
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # updates at which all are no number
-            return steps, numpy.nanmean(values, 0), numpy.nanmin(values, 0), numpy.nanmax(values, 0)
+        return steps, values.mean(0), values.min(0), values.max(0)
 
     @cached_property
     def clock(self) -> dict:
@@ -58,14 +56,8 @@ class Arm:
         steps, tokens = cell.metrics["train/tokens"]
         if not len(steps):
             return {"steps": [], "tokens": [], "minutes": [], "flops_per_token": None}
-        speed = cell.metrics["train/tokens_per_second"][1]
         kept = numpy.unique(numpy.linspace(0, len(steps) - 1, 64).astype(int))
-        minutes = []
-        if len(speed) == len(tokens):
-            spent = numpy.divide(
-                numpy.diff(tokens, prepend=0), speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0
-            )
-            minutes = [0.0, *(numpy.cumsum(spent)[kept] / 60)]
+        minutes = [0.0, *(numpy.cumsum(cell.spent)[kept] / 60)] if len(cell.spent) else []
         return {
             "steps": [0, *steps[kept]],
             "tokens": [0, *tokens[kept]],

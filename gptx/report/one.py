@@ -73,8 +73,8 @@ def headline(cell: Cell, smooth: int) -> list[tuple[str, str]]:
     steps, losses = recorded["validation/loss"]
     if len(losses):
         found.append((f"{losses[-1]:.4f}", "validation loss, nats a token"))
-        if losses[-1] != losses.min():
-            found.append((f"{losses.min():.4f}", f"best, after update {int(steps[losses.argmin()]):,}"))
+        if numpy.isfinite(losses).any() and losses[-1] != (best := numpy.nanmin(losses)):
+            found.append((f"{best:.4f}", f"best, after update {int(steps[numpy.nanargmin(losses)]):,}"))
     for key, name, digits in (("perplexity", "validation perplexity", 2), ("bits_per_byte", "bits per byte", 4)):
         if (value := recorded.last(f"validation/{key}")) is not None:
             found.append((f"{value:.{digits}f}", name))

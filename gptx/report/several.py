@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from statistics import median
 
+import numpy
+
 from gptx import paths
 from gptx.compare import words
 from gptx.compare.cells import Cell
@@ -18,7 +20,8 @@ from gptx.report.curves import Panel
 
 LEGEND = (
     "A line is the mean of an arm's seeds, the band behind it reaches from the lowest to the highest of them; of "
-    "training, from the lowest to the highest update of any. A branch that a rollback gave up is dashed and ends in a "
+    "training, from the lowest to the highest update of any. It goes as far as every seed that has begun, and ends "
+    "where one diverges. A branch that a rollback gave up is dashed and ends in a "
     "cross. Click an arm to hide it, twice to see it alone."
 )
 TOLD = 200  # incidents that are told of a comparison
@@ -187,11 +190,12 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
     rows: list[tuple[str, ...]] = []
     for cell in cells:
         result, best = cell.result(metric), cell.metrics[metric][1]
+        best = best[numpy.isfinite(best)]
         speeds = sorted(cell.metrics["train/tokens_per_second"][1])
         seconds, memory = cell.seconds, cell.record.get("memory", {}).get("measured")
         rows.append((
             cell.name, cell.state, f"{cell.metrics.steps:,}",
-            "" if result is None else f"{result:.4f}", f"{min(best):.4f}" if len(best) else "",
+            "" if result is None else f"{result:.4f}", f"{best.min():.4f}" if len(best) else "",
             f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "", f"{seconds / 60:.1f}" if seconds else "",
             f"{memory / 1e9:.3f}" if memory else "",
         ))  # fmt: skip
