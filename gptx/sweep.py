@@ -160,7 +160,7 @@ def status(sweep: Path) -> int:
     if not folders:
         raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
     try:
-        jobs = queue()
+        jobs = queue() if any(cell.get("job") for cell in noted.values()) else {}
     except ValueError as error:
         jobs = {}
         print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)

@@ -140,7 +140,7 @@ def test_a_line_that_was_cut_is_told_and_left_out(keep):
         file.write('{"step": 3, "validation/lo')
     found = compare(cells.find([folder]))
     assert found.outcomes[0].value == 2.5
-    assert found.problems == ["a: 1 of the lines of metrics.jsonl are cut off or no record; left out."]
+    assert found.problems == ["a: 1 of the lines of metrics.jsonl cannot be read; left out."]
 
 
 def test_a_metric_that_no_run_has_is_refused_with_those_there_are(keep):

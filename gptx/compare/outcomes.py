@@ -107,7 +107,7 @@ def problems(cells: list[Cell]) -> Iterator[str]:
         if cell.problem:
             yield f"{cell.name}: {cell.problem}"
         elif cell.config and cell.metrics.torn > (cell.state == "running"):  # whose last line may be under way
-            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl are cut off or no record; left out."
+            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 
 
 def environment(cells: list[Cell]) -> dict:

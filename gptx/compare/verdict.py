@@ -12,7 +12,7 @@ from gptx.compare.attribution import factorial, turn
 from gptx.compare.doubts import different_texts, doubts
 from gptx.compare.outcomes import Comparison
 from gptx.compare.tables import Table
-from gptx.compare.words import Words, sentence
+from gptx.compare.words import Words, count, sentence
 from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
@@ -85,6 +85,9 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         tables.of_arms(each, factor, words),
         tables.cost(comparison, found, factor),
     ]
+    ended = [value for arm in found for value in arm.results]
+    if not any(arm.diverged for arm in found):
+        sentences = [*sentences, f"None of {count(len(ended), 'run')} diverged."]
     if next(different_texts(comparison.environment, words), ""):
         headline, sentences = (
             "These results cannot be compared: the runs are not of the same text.",
