@@ -95,7 +95,7 @@ def test_ctrl_c_waits_until_the_run_has_saved(command, tmp_path):
     with subprocess.Popen([sys.executable, "-m", "gptx.rerun", "runs/one/cell", *slow], cwd=tmp_path, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:  # fmt: skip
         end = time.monotonic() + 100
-        while not (made := list((tmp_path / "runs/one_again").glob("*/metrics.jsonl"))):
+        while not (made := [f for f in (tmp_path / "runs/one_again").glob("*/metrics.jsonl") if f.stat().st_size]):
             assert time.monotonic() < end
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it knows

@@ -195,7 +195,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_wi
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
         end = time.monotonic() + 200
-        while len(list((tmp_path / "runs/lr").glob("*/metrics.jsonl"))) < 2:
+        while sum(file.stat().st_size > 0 for file in (tmp_path / "runs/lr").glob("*/metrics.jsonl")) < 2:
             assert time.monotonic() < end
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)

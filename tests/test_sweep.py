@@ -354,7 +354,7 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
     command = [sys.executable, "-m", "gptx.train", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
-        until(lambda: all((folder / "metrics.jsonl").exists() for folder in folders))
+        until(lambda: all(sweep.work(folder).updates for folder in folders))
         for number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         time.sleep(0.5)
