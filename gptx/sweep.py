@@ -67,6 +67,7 @@ class Work:
     seconds: float = 0.0  # in updates
     wall: float = 0.0  # with validation, saves and start, of a run that is finished
     flops: float = 0.0
+    own: int = 0  # updates without those of a run it branched off; the seconds are of these
 
 
 def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = None) -> tuple[str, str]:
@@ -98,7 +99,8 @@ def work(folder: Path) -> Work:
     times = [datetime.fromisoformat(record[key]) for key in ("started", "ended") if key in record]
     wall = (times[1] - times[0]).total_seconds() if run.state == "finished" and len(times) == 2 else 0.0
     steps = record.get("recipe", {}).get("steps", 0)
-    return Work(run.metrics.steps, steps, tokens, seconds, max(wall, seconds), tokens * (run.flops_per_token or 0.0))
+    flops = tokens * (run.flops_per_token or 0.0)
+    return Work(run.metrics.steps, steps, tokens, seconds, max(wall, seconds), flops, len(run.spent))
 
 
 def cost(made: Work) -> list[str]:
@@ -122,12 +124,11 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     line = f"{sum(state == 'finished' for state, _ in each)} of {len(each)} finished"
     done = Work(*(sum(column) for column in zip(*(astuple(made) for _, made in each), strict=True)))
     longest = max(made.steps for _, made in each)
-    if not done.updates or not longest:
+    if not done.own or not longest:
         return line
-    pace = [made.seconds / made.updates for _, made in each if made.updates]
+    pace = [made.seconds / made.own for _, made in each if made.own]
     rest = [  # seconds; one that is finished may be so before its last update
-        ((made.steps or longest) - made.updates)
-        * (made.seconds / made.updates if made.updates else sum(pace) / len(pace))
+        ((made.steps or longest) - made.updates) * (made.seconds / made.own if made.own else sum(pace) / len(pace))
         for state, made in each
         if state != "finished"
     ]
