@@ -182,6 +182,14 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
         readme.write(told, 13, tmp_path)
 
 
+def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json_takes(tmp_path):
+    (tmp_path / "README.md").write_text(f"<!-- exercise: written by x -->\n{readme.END}\n")
+    measured = {"loss": math.nan, "norm": math.inf, "rate": 0.5}
+    readme.write(Answer("Is it?", "looked", measured, "above 0", False, tmp_path / "seen.png"), 13, tmp_path)
+    read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert read["measured"] == {"loss": "nan", "norm": "inf", "rate": 0.5}
+
+
 def test_a_ratio_of_times_is_taken_turn_by_turn_so_that_a_slow_turn_disturbs_both_sides():
     # seconds by the clock and of the processor; in the second turn the machine was ten times slower
     slow, quick = [(1.3, 1.2), (13.0, 1.2), (1.3, 1.2)], [(1.0, 1.0), (10.0, 1.0), (1.0, 1.0)]

@@ -166,3 +166,16 @@ def test_a_reader_in_the_dark_gets_a_dark_page(sweep):
     sweep.emulate_media(color_scheme="dark")
     assert sweep.evaluate(colour) != paper
     assert curve(sweep)["line"]["color"] != line
+
+
+def test_an_arm_that_is_hidden_stays_so_when_the_page_is_renewed_with_one_more_before_it(browser, record):  # noqa: F811
+    folder = swept(record, rates=("1e-3", "1e-2"), seeds=(0,))
+    page = visit(browser, folder)
+    page.evaluate("change({hidden: [0]})")
+    record("sweep/new", rows(), "optim.lr=1e-4", "seed=0")
+    report(str(folder), out=str(folder / "report.html"))
+    page.reload()
+    assert page.evaluate("page.arms") == ["peak rate 0.0001", "peak rate 0.001", "peak rate 0.01"]
+    assert page.evaluate("state.hidden") == [1]
+    assert page.wrong == []
+    page.close()

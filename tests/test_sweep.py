@@ -402,6 +402,10 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
                     f"{sweep.clock(rest)} left at 1 at a time")  # fmt: skip
     each = [(runs.state(tmp_path / name), sweep.work(tmp_path / name)) for name in ("done", "half", "never")]
     assert sweep.total(each, at_once=2).endswith(f"about {sweep.clock(rest / 2)} left at 2 at a time")
+    rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
+    (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    branched = sweep.work(tmp_path / "half")  # off a run of 50 updates
+    assert sweep.total([("preempted", branched)]).endswith(f"about {sweep.clock(25 * 2)} left at 1 at a time")
 
 
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:

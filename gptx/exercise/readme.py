@@ -1,13 +1,14 @@
 """The answer to an exercise as the page of an experiment: numbers between two marks of its README, and as JSON."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
 
 from gptx import runs
 from gptx.compare.readme import in_one_step
-from gptx.exercise.answer import Answer, spelled
+from gptx.exercise.answer import Answer, Number, spelled
 from gptx.log import now
 
 START = re.compile(r"^<!-- exercise: written by (.+?) -->\n", re.MULTILINE)
@@ -25,15 +26,20 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
         "exercise": number,
         "passed": answer.passed,
         "criterion": answer.criterion,
-        "measured": answer.measured,
+        "measured": {name: numeral(value) for name, value in answer.measured.items()},
         "environment": environment(),
     }
     results = experiment / "results.json"
     if results.exists() and "exercise" not in json.loads(results.read_text()):
         results = experiment / f"exercise_{number}.json"
-    in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
+    in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n"))
     in_one_step(file, lambda part: part.write_text(text))
     return [results, file]
+
+
+def numeral(value: Number) -> Number:
+    """A number as JSON has it, which knows neither NaN nor infinity: "nan", "inf"."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def replaced(text: str, file: Path, page: str) -> str:

@@ -15,8 +15,8 @@ from gptx.report import markdown, one, panels, picture, several
 from gptx.report.arms import Arm, arms
 
 KINDS = (".html", ".png", ".svg", ".md")
-UNDER_WAY = ("running", "missing")  # a sweep goes on
 EVERY = 10  # seconds between two renewals of a watched page
+PATIENCE = 60  # renewals at which no run is at work before those that did not begin are no longer waited for
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def report(
     of one: .html, .png, .svg or .md. `metric` is what is compared, `baseline` what with: levels such as
     schedule=cosine. Lines of training are means of the last `smooth` updates. `readme` is an experiment's folder, such
     as experiments/warmup: its results.json, figure and the marked part of its README.md are written from the runs.
-    --watch renews the page while runs go on. --wandb builds the comparison as a W&B report; --sync first sends runs
-    that were made offline.
+    --watch renews the page while runs go on, and waits ten minutes for the next to begin. --wandb builds the comparison
+    as a W&B report; --sync first sends runs that were made offline.
     """
     if smooth < 1:
         raise ValueError(f"smooth={smooth} must be at least 1 update")
@@ -58,7 +58,7 @@ def report(
     if readme:
         results.parts(Path(readme) / "README.md")  # a mistake is told before anything is drawn
     places = [Path(folder) for folder in folders]
-    said = ""
+    said, idle = "", 0
     while True:
         try:
             found = gathered(places, metric, baseline)
@@ -69,7 +69,9 @@ def report(
             continue
         if readme:
             refuse_other(found.cells, Path(readme))
-        watch = watch and any(cell.state in UNDER_WAY for cell in found.cells)
+        states = {cell.state for cell in found.cells}
+        idle = 0 if "running" in states else idle + 1
+        watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
         root = found.cells[0].folder if len(found.cells) == 1 else places[0]
         targets = files(Path(out) if out else root, out)
         for target in targets:

@@ -151,7 +151,8 @@ function drawFinals(place) {
 const redraw = () => drawn.forEach(draw);
 
 function remember() {
-  try { sessionStorage.setItem(location.pathname, JSON.stringify(state)); } catch { /* a browser may refuse */ }
+  const named = { ...state, hidden: state.hidden.map((arm) => page.arms[arm]) };  // a renewed page may have more arms
+  try { sessionStorage.setItem(location.pathname, JSON.stringify(named)); } catch { /* a browser may refuse */ }
 }
 
 function change(values) {
@@ -202,7 +203,7 @@ function compare() {
 
 function start() {
   try { Object.assign(state, JSON.parse(sessionStorage.getItem(location.pathname)) || {}); } catch { /* as above */ }
-  state.hidden = state.hidden.filter((arm) => arm < page.arms.length);
+  state.hidden = state.hidden.map((name) => page.arms.indexOf(name)).filter((arm) => arm >= 0);
   for (const control of find("[data-set]")) {
     const number = control.dataset.set === "smooth";
     control.addEventListener("change", () => change({ [control.dataset.set]: number ? Number(control.value) : control.value }));
