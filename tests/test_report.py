@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
-from gptx.compare import cells
+from gptx.compare import cells, readme
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
@@ -362,6 +362,21 @@ def test_results_that_stand_in_an_experiment_are_kept_where_no_run_has_the_metri
         paged(folder, metric="validation/los", readme=str(experiment))
     assert "recorded: train/loss" in str(error.value)
     assert {(experiment / name).read_text() for name in ("README.md", "results.json")} == {text}
+
+
+def test_two_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, monkeypatch):
+    file = tmp_path / "report.md"
+
+    def slowly(part):
+        part.write_text("mine")
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 0)
+            readme.in_one_step(file, lambda part: part.write_text("theirs"))
+        assert file.read_text() == "theirs"
+
+    readme.in_one_step(file, slowly)
+    assert file.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_run_whose_record_is_spoilt_is_told_and_the_others_are_drawn(record):
