@@ -160,7 +160,7 @@ def test_no_exercise_is_without_an_answer():
 def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between_its_marks(tmp_path):
     page = tmp_path / "README.md"
     page.write_text(
-        f"**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n{readme.END}\n\n**Verdict.** It is.\n"
+        "**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n<!-- /exercise -->\n\n**Verdict.** It is.\n"
     )
     told = Answer("Is it?", "looked twice", {"size": 1234, "share": 0.25}, "above 0", True, tmp_path / "seen.png")
     readme.write(told, 13, tmp_path)
@@ -178,12 +178,12 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
     assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
     assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
     page.write_text("no marks")
-    with pytest.raises(ValueError, match="has no place for the answer"):
+    with pytest.raises(ValueError, match="no place for the exercise"):
         readme.write(told, 13, tmp_path)
 
 
 def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json_takes(tmp_path):
-    (tmp_path / "README.md").write_text(f"<!-- exercise: written by x -->\n{readme.END}\n")
+    (tmp_path / "README.md").write_text("<!-- exercise: written by x -->\n<!-- /exercise -->\n")
     measured = {"loss": math.nan, "norm": math.inf, "rate": 0.5}
     readme.write(Answer("Is it?", "looked", measured, "above 0", False, tmp_path / "seen.png"), 13, tmp_path)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)

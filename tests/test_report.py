@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
-from gptx.compare import cells
+from gptx.compare import cells, readme
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
@@ -374,6 +374,21 @@ def test_the_page_of_another_experiment_is_not_written(record, tmp_path):
     with pytest.raises(ValueError, match="is a run of experiment=none, not of other"):
         paged(folder, readme=str(experiment))
     assert (experiment / "README.md").read_text() == text
+
+
+def test_two_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_path, monkeypatch):
+    file = tmp_path / "report.md"
+
+    def slowly(part):
+        part.write_text("mine")
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 0)
+            readme.in_one_step(file, lambda part: part.write_text("theirs"))
+        assert file.read_text() == "theirs"
+
+    readme.in_one_step(file, slowly)
+    assert file.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_run_whose_record_is_spoilt_is_told_and_the_others_are_drawn(record):

@@ -18,8 +18,8 @@ from gptx.compare.tables import Table
 from gptx.compare.verdict import Verdict, verdict
 from gptx.compare.words import joined
 
-START = re.compile(r"^<!-- results: written by (.+?) -->\n", re.MULTILINE)
-END = "<!-- /results -->"
+KIND = "results"  # of what stands between the markers
+START = re.compile(rf"^<!-- {KIND}: written by (.+?) -->\n", re.MULTILINE)
 PICTURE = "result.png"
 ROWS = 8  # a longer table of arms is folded
 SHOWN = ("python", "torch")  # versions that the line of the environment gives
@@ -85,16 +85,16 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     in_one_step(folder / "README.md", lambda part: part.write_text(before + markdown(comparison, said) + after))
 
 
-def parts(readme: Path) -> tuple[str, str, str]:
+def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:
     """A README up to the first marker, between the markers, and from the second one on. Raises ValueError without."""
     if not readme.exists():
         raise ValueError(f"{readme}: no such file; it states the question and holds the markers of the results")
     text = readme.read_text()
-    start = START.search(text)
-    end = text.find(END, start.end()) if start else -1
+    start = re.search(START.pattern.replace(KIND, kind), text, re.MULTILINE)
+    end = text.find(f"<!-- /{kind} -->", start.end()) if start else -1
     if not start or end < 0:
-        raise ValueError(f"{readme}: no place for the results; on lines of their own, it needs "
-                         f"<!-- results: written by COMMAND --> and {END}")  # fmt: skip
+        raise ValueError(f"{readme}: no place for the {kind}; on lines of their own, it needs "
+                         f"<!-- {kind}: written by COMMAND --> and <!-- /{kind} -->")  # fmt: skip
     return text[: start.end()], text[start.end() : end], text[end:]
 
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from gptx import arguments, check
-from gptx.exercise.readme import replaced, write
+from gptx.compare.readme import parts
+from gptx.exercise.readme import write
 
 EXERCISES = {
     11: "schedules",
@@ -50,11 +51,8 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
         raise ValueError(f"exercise {number} has no --full form; only exercise 20 is shrunk")
     folder = Path(f"runs/exercise_{number}")
     figure = picture(out or readme, folder, number)
-    page = Path(readme) / "README.md"
-    if readme and not page.exists():
-        raise ValueError(f"readme={readme}: {page} is not there; write its question first, and where results go")
     if readme:
-        replaced(page.read_text(), page, "")  # refused before anything is computed
+        parts(Path(readme) / "README.md", "exercise")  # refused before anything is computed
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
     found = answer(folder, figure, *overrides, **{"full": True} if full else {})

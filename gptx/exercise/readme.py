@@ -3,16 +3,13 @@
 import json
 import math
 import os
-import re
 from pathlib import Path
 
 from gptx import runs
-from gptx.compare.readme import in_one_step
+from gptx.compare.readme import grid, in_one_step, parts
+from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, Number, spelled
 from gptx.log import now
-
-START = re.compile(r"^<!-- exercise: written by (.+?) -->\n", re.MULTILINE)
-END = "<!-- /exercise -->"
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
@@ -21,7 +18,7 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
     Where results.json is a sweep's, the exercise has a file of its own.
     """
     file = experiment / "README.md"
-    text = replaced(file.read_text(), file, page(answer, number))
+    before, _, after = parts(file, "exercise")
     facts = {
         "exercise": number,
         "passed": answer.passed,
@@ -33,7 +30,7 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
     if results.exists() and "exercise" not in json.loads(results.read_text()):
         results = experiment / f"exercise_{number}.json"
     in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n"))
-    in_one_step(file, lambda part: part.write_text(text))
+    in_one_step(file, lambda part: part.write_text(f"{before}\n{page(answer, number)}\n\n{after}"))
     return [results, file]
 
 
@@ -42,19 +39,9 @@ def numeral(value: Number) -> Number:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def replaced(text: str, file: Path, page: str) -> str:
-    """A text with the page between its marks. Raises ValueError if they are not there."""
-    start = START.search(text)
-    end = text.find(END, start.end()) if start else -1
-    if not start or end < 0:
-        raise ValueError(f"{file} has no place for the answer; on lines of their own, it needs "
-                         f"<!-- exercise: written by COMMAND --> and {END}")  # fmt: skip
-    return f"{text[: start.end()]}\n{page}\n\n{text[end:]}"
-
-
 def page(answer: Answer, number: int) -> str:
     """The answer in Markdown."""
-    rows = [f"| {name.replace('|', '/')} | {spelled(value)} |" for name, value in answer.measured.items()]
+    measured = Table("", ("measured", ""), [(name, spelled(value)) for name, value in answer.measured.items()])
     told = environment()
     place = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     return "\n".join(
@@ -65,9 +52,7 @@ def page(answer: Answer, number: int) -> str:
             "",
             f"Done: {answer.method.rstrip('.')}.",
             "",
-            "| measured | |",
-            "|---|---|",
-            *rows,
+            grid(measured),
             "",
             *([f"The tutorial: {answer.tutorial}", ""] if answer.tutorial else []),
             f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, "
