@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import time
@@ -18,7 +17,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptx import arguments, check, objective, paths
+from gptx import arguments, check, objective, paths, runs
 from gptx.data.corpus import TokenBatch
 from gptx.decay import matrices
 from gptx.model.gpt import GPT
@@ -94,7 +93,7 @@ def bench(
         raise ValueError(f"repeats={repeats} must be at least 1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of both sides, as gptx.train sets it
     torch.set_num_threads(threads or torch.get_num_threads())
-    place = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    place = {"processor": runs.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
     loop = {"seconds": loop_seconds(HOLLOW), "waits": waits(HOLLOW)}
     print(
@@ -344,14 +343,6 @@ def peak_memory() -> int:
     if status.exists():  # getrusage starts from what the parent held
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def processor() -> str:
-    """The name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def chosen(key: str, word: str, options: dict) -> list[str]:

@@ -1,6 +1,5 @@
 """Runs the cells of a sweep on this machine, several at once: what Hydra calls a launcher."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -42,8 +41,8 @@ class Submission(Launcher):
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
             state = sweep.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)
-            record = runs.read(self.sweep / name) or {}
-            if "recipe" in record and not config.overwrite:
+            record = {} if config.overwrite else runs.read(self.sweep / name) or {}
+            if "recipe" in record:
                 check.check(config, allow=config.allow_targets)  # which makes updates of lengths
                 resolved = OmegaConf.to_container(config, resolve=True)
                 refuse_other(self.sweep / name, record["recipe"], runs.recipe(resolved))  # type: ignore[arg-type]
@@ -69,6 +68,7 @@ class Local(Submission):
 
     def __init__(self, *, parallel: int | None, tasks_per_node: int, gpus_per_node: int | None):
         self.parallel, self.tasks, self.gpus = parallel, tasks_per_node, gpus_per_node
+        self.over: dict[Path, tuple[str, sweep.Work]] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if world_size() > 1:
@@ -86,6 +86,8 @@ class Local(Submission):
         share = threads_asked(configs, max(1, cores() // (self.places * self.tasks)))
         self.threads = {name: config.threads or share for name, config in cells.items()}
         print(f"{self.places} at a time, each in a process of its own with threads={share}")
+        here = {name: self.stands(self.sweep / name) for name in cells.keys() - {name for name, _ in todo}}
+        self.over |= {self.sweep / name: stands for name, stands in here.items() if stands[0] == "finished"}
         self.run(todo)
         return []
 
@@ -99,10 +101,15 @@ class Local(Submission):
         """Start cells as places become free. When this process is to end, those at work save and end first."""
         running: dict[int, tuple[Path, subprocess.Popen, float]] = {}
         stopped = False
-        before = {number: signal.signal(number, ask_to_end) for number in (signal.SIGTERM, signal.SIGHUP)}
-        try:
-            while waiting or running:
-                try:
+        with processes.requests_to_end() as came:
+            try:
+                while waiting or running:
+                    if came():
+                        stopped = True
+                        waiting.clear()
+                        for _, process, _ in running.values():
+                            processes.ask_to_end(process, self.tasks)
+                        print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
                     free = [place for place in range(self.places) if place not in running]
                     for place in free[: len(waiting)]:
                         name, overrides = waiting.popleft()
@@ -113,36 +120,31 @@ class Local(Submission):
                         )  # fmt: skip
                         running[place] = folder, process, time.time()
                         print(f"started      {folder}  log: {processes.log(folder)}", flush=True)
-                    time.sleep(0.2)
+                    time.sleep(processes.LOOK)
                     for place in [place for place, (_, process, _) in running.items() if process.poll() is not None]:
                         self.ended(*running.pop(place))
-                except KeyboardInterrupt:
-                    stopped = True
-                    waiting.clear()
-                    for _, process, _ in running.values():
-                        process.send_signal(signal.SIGINT if self.tasks == 1 else signal.SIGTERM)
-                    print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
-        finally:
-            for _, process, _ in running.values():  # nobody waits for them any more
-                process.send_signal(signal.SIGINT)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            finally:
+                for _, process, _ in running.values() if not stopped else ():  # nobody waits for them any more
+                    processes.ask_to_end(process, self.tasks)
         if stopped:
             raise KeyboardInterrupt
 
     def ended(self, folder: Path, process: subprocess.Popen, started: float) -> None:
         """Say how a cell ended and how far the sweep is."""
         processes.note_end(folder, process.returncode)
-        state, words = sweep.standing(folder, "", {})
+        made = sweep.work(folder)
+        state, words = sweep.standing(folder, "", {}, made)
+        self.over[folder] = state, made
         label = {"failed": "FAILED", "finished": f"finished in {sweep.clock(time.time() - started)}"}.get(state, state)
         print(f"{label:12} {folder}  {words}", flush=True)
-        each = [(runs.state(self.sweep / cell), sweep.work(self.sweep / cell)) for cell in self.threads]
-        print(sweep.total(each, self.places), flush=True)
+        print(sweep.total([self.stands(self.sweep / cell) for cell in self.threads], self.places), flush=True)
 
-
-def ask_to_end(number: int, frame) -> None:
-    """The signal of a scheduler, or of a terminal that closes, means what Ctrl-C does."""
-    raise KeyboardInterrupt
+    def stands(self, folder: Path) -> tuple[str, sweep.Work]:
+        """State and work of a cell; of one that is over as it was then, since reading all at every end takes long."""
+        if folder in self.over:
+            return self.over[folder]
+        made = sweep.work(folder)
+        return sweep.standing(folder, "", {}, made)[0], made
 
 
 def register() -> None:

@@ -1,12 +1,18 @@
 """A training run as a process of its own: its command, its share of the machine, its log."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gptx import runs
 from gptx.places import share, visible_gpus
+
+LOOK = 0.2  # seconds between two looks at processes
 
 
 def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
@@ -34,6 +40,52 @@ def start(words: list[str], folder: Path, *, place: int, places: int, threads: i
             command([*words, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads),
             env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
+
+
+@contextmanager
+def requests_to_end() -> Iterator[Callable[[], bool]]:
+    """Only notes the signals that ask this process to end, so that its loop can act between two steps; gives what
+    tells whether one came since it was last asked.
+
+    After the first one, another Ctrl-C alone is a request: a scheduler sends several signals, and so does a terminal
+    that closes. What this process was started to ignore it ignores, but those that it starts do not.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard: list[int] = []
+    seen = 0
+
+    def note(number: int, frame) -> None:
+        if before[signal.Signals(number)] is not signal.SIG_IGN and (number == signal.SIGINT or not heard):
+            heard.append(number)
+
+    def came() -> bool:
+        nonlocal seen
+        before, seen = seen, len(heard)
+        return seen > before
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask_to_end(process: subprocess.Popen, tasks: int = 1) -> None:
+    """Have a run save and end; the second time it ends at once. torchrun hands on SIGTERM alone."""
+    process.send_signal(signal.SIGINT if tasks == 1 else signal.SIGTERM)
+
+
+def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
+    """The exit code of a command that trains one run in this terminal; it is waited for even when asked to end."""
+    with requests_to_end() as came:
+        process = subprocess.Popen(line, env=environment, start_new_session=True)
+        while process.poll() is None:
+            if came():
+                ask_to_end(process, tasks)
+            time.sleep(LOOK)
+    return process.returncode
 
 
 def note_end(folder: Path, code: int) -> None:

@@ -1,14 +1,13 @@
 """Makes a run again from its folder, and tells whether the same comes out:  python -m gptx.rerun RUN [overrides]"""
 
 import os
-import subprocess
 from pathlib import Path
 
 from gptx import arguments, runs
 from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
-from gptx.processes import command, quoted
+from gptx.processes import command, quoted, wait
 
 
 def rerun(run: str, /, *overrides: str) -> None:
@@ -35,11 +34,11 @@ def rerun(run: str, /, *overrides: str) -> None:
         print(f"warning: {warning}")
     print(f"runs again in {folder}", flush=True)
     options = options or old.record.get("options", [])
-    line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=machine.get("processes", 1),
-                   threads=machine.get("threads"))  # fmt: skip
-    ended = subprocess.run(line, env=os.environ | {"OMP_NUM_THREADS": str(machine.get("threads") or 1)})
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
+    tasks, threads = machine.get("processes", 1), machine.get("threads")
+    line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
+    code = wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks)
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
     new = find(str(folder))
     if elsewhere := unlike(meaning.place(old) | data_of(old), meaning.place(new) | data_of(new)):
         print(f"warning: not as recorded: {elsewhere}")

@@ -2,13 +2,16 @@
 
 import math
 import shlex
-import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from gptx import arguments, metrics, mistakes, places, processes, runs, sweep
 from gptx.check import ConfigError
@@ -17,6 +20,7 @@ from gptx.log import now
 from gptx.space import Dimension, distributions, parse
 
 LOOK = 1.0  # seconds between two looks at the runs
+STOPPED = "no other trial is started; those at work save and end, and the same command goes on with them"
 
 
 @dataclass
@@ -46,14 +50,29 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     options, overrides = with_config_dir(fixed)
     threads, at_once = checked(space, overrides, options, parallel)
     folder = Path("runs", name)
-    found = opened(folder, [*words, f"metric={metric}"], space, prune)
-    left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
-    print(f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True)
-    search = Search(found, space, [*overrides, f"name={name}", *options], folder, metric, at_once, threads)
-    failed = search.run(max(0, left))
-    print("\n".join(summary(found, space, folder, metric)))
+    with alone(folder):
+        found = opened(folder, [*words, f"metric={metric}"], space, prune)
+        left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
+        print(
+            f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
+        )
+        search = Search(found, space, [*overrides, f"name={name}", *options], folder, metric, at_once, threads)
+        failed = search.run(max(0, left))
+        print("\n".join(summary(found, space, folder, metric)))
     if failed or search.stopped:
         raise SystemExit(130 if search.stopped else 1)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the study in `folder`, whose begun trials are this process's to go on with. Raises ValueError if another
+    process does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "study.lock", blocking=False):
+            yield
+    except Timeout:
+        raise ValueError(f"{folder}: another process makes the trials of this study; choose another name=") from None
 
 
 def with_config_dir(words: list[str]) -> tuple[list[str], list[str]]:
@@ -91,7 +110,6 @@ def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    folder.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
     found = optuna.create_study(storage=storage, study_name="study", load_if_exists=True)
     before = found.user_attrs.get("words")
@@ -121,9 +139,14 @@ class Search:
         ]
         running: dict[int, Running] = {}
         failed = made = 0
-        try:
-            while running or (made < count and not self.stopped):
-                try:
+        with processes.requests_to_end() as came:
+            try:
+                while running or (made < count and not self.stopped):
+                    if came():
+                        self.stopped, count = True, made
+                        for each in running.values():
+                            processes.ask_to_end(each.process)
+                        print(STOPPED, flush=True)
                     for place in [place for place in range(self.at_once) if place not in running][: count - made]:
                         trial = begun.pop(0) if begun else self.study.ask(distributions(self.space))
                         running[place] = self.start(trial, place)
@@ -133,16 +156,9 @@ class Search:
                         self.look(each)
                         if each.process.poll() is not None:
                             failed += self.tell(running.pop(place))
-                except KeyboardInterrupt:
-                    self.stopped, count = True, made
-                    for each in running.values():
-                        each.process.send_signal(signal.SIGINT)
-                    print(
-                        "no other trial is started; those at work save and end, and the same command goes on with them"
-                    )
-        finally:
-            for each in running.values():  # nobody waits for them any more
-                each.process.send_signal(signal.SIGINT)
+            finally:
+                for each in running.values() if not self.stopped else ():  # nobody waits for them any more
+                    processes.ask_to_end(each.process)
         return failed
 
     def start(self, trial, place: int) -> Running:
@@ -168,10 +184,13 @@ class Search:
                 trial.report(float(value), int(step))  # type: ignore[attr-defined]
         if not running.pruned and trial.should_prune() and running.process.poll() is None:  # type: ignore[attr-defined]
             running.pruned = True
-            running.process.send_signal(signal.SIGINT)
+            processes.ask_to_end(running.process)
 
     def tell(self, running: Running) -> bool:
-        """Tell Optuna and the terminal how a trial ended; True if it failed. One that was stopped is not ended."""
+        """Tell Optuna and the terminal how a trial ended; True if it failed, or is not made yet.
+
+        One that was stopped is not ended, nor is one that another process holds, as after a kill of its study.
+        """
         from optuna.trial import TrialState
 
         folder = running.folder
@@ -182,6 +201,9 @@ class Search:
         if state == "finished" and value is not None and math.isfinite(value):
             self.study.tell(running.trial, value)
             print(f"finished     {folder}  {self.metric} {value:.4f}", flush=True)
+        elif state == "running":
+            print(f"{state:12} {folder}  in another process; the same command goes on with it afterwards", flush=True)
+            return True
         elif running.pruned or record.get("diverged") or (value is not None and not math.isfinite(value)):
             self.study.tell(running.trial, state=TrialState.PRUNED)
             print(f"{'pruned' if running.pruned else 'diverged':12} {folder}", flush=True)

@@ -1,10 +1,10 @@
 """What a run says when it starts and when it ends, in lines for people."""
 
-import platform
 import textwrap
 
 import torch
 
+from gptx import runs
 from gptx.footprint import Footprint
 from gptx.generate import generate
 from gptx.model.gpt import GPT, parameter_counts
@@ -15,7 +15,7 @@ from gptx.trainer import stream
 def hardware(trainer) -> dict:
     """Where the run computes."""
     device = trainer.parallel.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else runs.processor()
     return {
         "device": str(device),
         "name": name,

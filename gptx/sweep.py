@@ -30,16 +30,22 @@ The exit code is 0 if all are finished. The command that began the sweep runs or
 def note(sweep: Path, cells: list[dict]) -> None:
     """Add what is known of some cells, each with its `folder` below the sweep's."""
     sweep.mkdir(parents=True, exist_ok=True)
-    with (sweep / "sweep.jsonl").open("a") as file:
-        file.write("".join(json.dumps(cell) + "\n" for cell in cells))
+    file = sweep / "sweep.jsonl"
+    torn = file.exists() and not file.read_bytes().endswith(b"\n")  # by a kill or a full disk
+    with file.open("a") as lines:
+        lines.write("\n" * torn + "".join(json.dumps(cell) + "\n" for cell in cells))
 
 
 def cells(sweep: Path) -> dict[str, dict]:
-    """All that was noted of each cell, by its folder, in the order of the first mention."""
+    """All that was noted of each cell, by its folder, in the order of the first mention; a torn line says nothing."""
+    from gptx.metrics import row_of
+
     found: dict[str, dict] = {}
     if (sweep / "sweep.jsonl").exists():
-        for line in (sweep / "sweep.jsonl").read_text().splitlines():
-            cell = json.loads(line)
+        for line in (sweep / "sweep.jsonl").read_bytes().splitlines():
+            cell = row_of(line)
+            if not isinstance(cell, dict) or "folder" not in cell:
+                continue
             found[cell["folder"]] = found.get(cell["folder"], {}) | cell
     return found
 
@@ -59,15 +65,15 @@ def queue() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has done, of how many updates, and what that cost."""
+    """What a run has done, of how many updates, and what that cost; of a branch without what its origin did."""
 
-    updates: int = 0
+    updates: int = 0  # where it stands
+    own: int = 0  # that it made itself
     steps: int = 0  # in all; 0 if not known
     tokens: int = 0
     seconds: float = 0.0  # in updates
     wall: float = 0.0  # with validation, saves and start, of a run that is finished
     flops: float = 0.0
-    own: int = 0  # updates without those of a run it branched off; the seconds are of these
 
 
 def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = None) -> tuple[str, str]:
@@ -95,12 +101,17 @@ def work(folder: Path) -> Work:
     from gptx.compare.cells import cell
 
     run = cell(folder, folder)
-    tokens, seconds, record = int(run.metrics.last("train/tokens") or 0), run.seconds or 0.0, run.record
+    at, sums = run.metrics["train/tokens"]  # over origin and branch
+    before = at[0] - 1 if len(at) else 0  # updates of the origin, taken to be as long as the first one here
+    tokens = int(sums[-1] - sums[0] * before / at[0]) if len(at) else 0
+    seconds, record = run.seconds or 0.0, run.record
     times = [datetime.fromisoformat(record[key]) for key in ("started", "ended") if key in record]
     wall = (times[1] - times[0]).total_seconds() if run.state == "finished" and len(times) == 2 else 0.0
     steps = record.get("recipe", {}).get("steps", 0)
-    flops = tokens * (run.flops_per_token or 0.0)
-    return Work(run.metrics.steps, steps, tokens, seconds, max(wall, seconds), flops, len(run.spent))
+    own = max(0, run.metrics.steps - int(before))
+    return Work(
+        run.metrics.steps, own, steps, tokens, seconds, max(wall, seconds), tokens * (run.flops_per_token or 0.0)
+    )
 
 
 def cost(made: Work) -> list[str]:
@@ -124,7 +135,7 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     line = f"{sum(state == 'finished' for state, _ in each)} of {len(each)} finished"
     done = Work(*(sum(column) for column in zip(*(astuple(made) for _, made in each), strict=True)))
     longest = max(made.steps for _, made in each)
-    if not done.own or not longest:
+    if not done.updates or not longest:
         return line
     pace = [made.seconds / made.own for _, made in each if made.own]
     rest = [  # seconds; one that is finished may be so before its last update
@@ -149,7 +160,7 @@ def status(sweep: Path) -> int:
     if not folders:
         raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
     try:
-        jobs = queue()
+        jobs = queue() if any(cell.get("job") for cell in noted.values()) else {}
     except ValueError as error:
         jobs = {}
         print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)

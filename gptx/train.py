@@ -435,7 +435,7 @@ def table() -> int:
     unfinished = 0
     for folder in preflight.cells:
         try:
-            record = runs.read(folder) or {"state": "missing"}
+            record = (runs.read(folder) or {}) | {"state": runs.state(folder)}
         except ConfigError as error:
             record = {"state": "unreadable", "error": str(error)}
         unfinished += record["state"] != "finished"

@@ -64,6 +64,15 @@ def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
     )
 
 
+def test_nothing_contributed_more_where_no_effect_is_told():
+    losses = {"constant": (2.0, 2.01, 2.02), "warmup": (2.011, 2.021, 2.031), "cosine_no_warmup": (2.051, 2.061, 2.071),
+              "cosine": (2.3, 1.85, 2.05)}  # fmt: skip
+    outcomes = [Outcome({"schedule": name}, seed, "finished", value) for name, values in losses.items()
+                for seed, value in enumerate(values)]  # fmt: skip
+    found = verdict(Comparison("validation/loss", {"schedule": list(TRAITS)}, outcomes, traits=SCHEDULES))
+    assert table(found, "contribute").rows[0][-1] == "cannot tell"
+
+
 def test_two_harms_that_make_each_other_worse_are_not_called_a_gain():
     means = {("adamw", "0"): 2.0, ("sgd", "0"): 2.1, ("adamw", "1"): 2.1, ("sgd", "1"): 2.7}
     factors = {"optim": ["adamw", "sgd"], "optim.weight_decay": ["0", "1"]}

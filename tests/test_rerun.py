@@ -1,6 +1,11 @@
 """A run is made again from its folder alone, and what comes out is compared with what was recorded."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,3 +85,21 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     assert records[0]["recipe"] == records[1]["recipe"]
     other = command("gptx.rerun", "runs/two/schedule=own", "seed=1", timeout=200)
     assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ctrl_c_waits_until_the_run_has_saved(command, tmp_path):
+    assert command("gptx.train", "name=one", "hydra.run.dir=runs/one/cell", "steps=2").returncode == 0
+    slow = ["steps=1000", "batch.tokens=65536", "model.width=64"]  # an update takes seconds
+    with subprocess.Popen([sys.executable, "-m", "gptx.rerun", "runs/one/cell", *slow], cwd=tmp_path, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:  # fmt: skip
+        end = time.monotonic() + 100
+        while not (made := [f for f in (tmp_path / "runs/one_again").glob("*/metrics.jsonl") if f.stat().st_size]):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it knows
+        said = process.communicate(timeout=100)[0]
+    assert process.returncode == 130, said
+    assert runs.state(made[0].parent) == "interrupted"
+    assert list((made[0].parent / "checkpoints").glob("step_*"))

@@ -2,12 +2,17 @@
 
 import json
 import math
+import os
 import re
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from conftest import TINY
+from filelock import FileLock
 
 from gptx import processes, runs, space, study
 from gptx.check import ConfigError
@@ -47,6 +52,17 @@ def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ValueError, match=r'gptx.study needs the package optuna: pip .* "gptx\[study\]"'):
         study.opened(tmp_path / "x", [], [], True)
+
+
+def test_a_study_at_work_is_not_begun_a_second_time(tmp_path):
+    with (
+        study.alone(tmp_path),
+        pytest.raises(ValueError, match="another process makes the trials of this study"),
+        study.alone(tmp_path),
+    ):
+        pass
+    with study.alone(tmp_path):  # afterwards it is free again
+        pass
 
 
 class Ended:
@@ -158,11 +174,46 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
 
 
 @pytest.mark.slow
+def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path, capsys):
+    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
+    found = optuna.create_study()
+    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    trial = study.Running(found.ask(space.distributions(searched)), tmp_path, Ended())
+    runs.write(tmp_path, state="running")
+    with FileLock(tmp_path / ".lock"):
+        study.Search(found, searched, [], tmp_path, "validation/loss", 1, 1).tell(trial)
+    assert found.trials[0].state.name == "RUNNING"
+    assert "FAILED" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_with_them(tmp_path, corpus):
+    pytest.importorskip("optuna", reason="the extra study is not installed")
+    words = [*TINY, f"data.path={corpus}", "name=lr", "trials=2", "parallel=2", "optim.lr=log:1e-4..1e-2", "steps=600"]
+    command = [sys.executable, "-m", "gptx.study", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        end = time.monotonic() + 200
+        while sum(file.stat().st_size > 0 for file in (tmp_path / "runs/lr").glob("*/metrics.jsonl")) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(100) == 130, process.stdout.read()
+    folders = sorted((tmp_path / "runs/lr").glob("0*"))
+    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert sorted((tmp_path / "runs/lr").glob("0*")) == folders  # no other one was drawn
+    assert all("continues after update" in (folder / "train.log").read_text() for folder in folders)
+    assert "trials       2 complete" in again.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_trials_are_ordinary_runs(command, tmp_path, corpus):
     pytest.importorskip("optuna", reason="the extra study is not installed")
-    from conftest import TINY
-
     words = [*TINY, f"data.path={corpus}", "name=lr", "trials=3", "parallel=2", "optim.lr=log:1e-4..1e-2"]
     made = command("gptx.study", *words, timeout=400)
     assert made.returncode == 0, made.stdout + made.stderr

@@ -15,7 +15,7 @@ from conftest import TINY
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from gptx import places, preflight, rank, runs, sweep
+from gptx import launch, places, preflight, processes, rank, runs, sweep
 from gptx.check import ConfigError
 from gptx.compare.shared import kinship
 from gptx.plan.memory import foreseen
@@ -91,6 +91,76 @@ def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to
         preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
     assert list(sweep.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert sweep.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
+
+
+def test_a_line_that_a_kill_cut_costs_neither_the_others_nor_the_next(tmp_path):
+    sweep.note(tmp_path, [{"folder": "first", "job": "1"}])
+    with (tmp_path / "sweep.jsonl").open("a") as file:
+        file.write('{"folder": "sec')
+    sweep.note(tmp_path, [{"folder": "third", "job": "3"}])
+    assert sweep.cells(tmp_path) == {"first": {"folder": "first", "job": "1"}, "third": {"folder": "third", "job": "3"}}
+
+
+def branch_and_whole(folder: Path) -> list[sweep.Work]:
+    """The work of a run of 100 updates, and of one that branched off after 900 and made the next 100."""
+    for name, first in (("whole", 1), ("branch", 901)):
+        (folder / name).mkdir()
+        runs.write(folder / name, state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
+        rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
+        (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [sweep.work(folder / name) for name in ("whole", "branch")]
+
+
+def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
+    whole, branch = branch_and_whole(tmp_path)
+    assert (whole.updates, branch.updates) == (100, 1000)
+    assert (
+        (whole.own, whole.tokens, whole.flops) == (branch.own, branch.tokens, branch.flops) == (100, 6400, 6e3 * 6400)
+    )
+    assert whole.seconds == branch.seconds == 200.0
+
+
+def test_the_time_left_goes_by_the_updates_that_a_branch_made_itself():
+    half = sweep.Work(updates=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
+    assert sweep.total([("running", half)], 1).endswith("about 0:01:40 left at 1 at a time")
+
+
+def test_of_several_signals_only_another_ctrl_c_is_another_request():
+    with processes.requests_to_end() as came:
+        assert not came()
+        for number, counts in ((signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGTERM, False), (signal.SIGINT, True),
+                               (signal.SIGINT, True)):  # fmt: skip
+            os.kill(os.getpid(), number)
+            assert (came(), came()) == (counts, False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_ignored_stays_so_but_not_in_what_is_started_meanwhile():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's script, behind &
+    try:
+        with processes.requests_to_end() as came:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not came()
+            with subprocess.Popen(["sleep", "60"]) as process:
+                processes.ask_to_end(process)
+                assert process.wait(10) == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_are_not_read_again(tmp_path, capsys):
+    local = launch.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
+    local.sweep, local.places, local.threads = tmp_path, 2, {"bad": 1, "one": 1, "other": 1}
+    for name in local.threads:
+        (tmp_path / name).mkdir()
+        runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
+    (tmp_path / "bad/run.json").write_text('{"state":')
+    read = []
+    with mock.patch.object(sweep, "work", side_effect=lambda folder: read.append(folder.name) or sweep.Work()):
+        for name in ("one", "other"):
+            local.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
+    assert capsys.readouterr().out.count("2 of 3 finished") == 2
+    assert read.count("one") == 1
 
 
 def until(true, seconds: float = 300) -> None:
@@ -274,6 +344,38 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
     assert again.stdout.count("started ") == 4
     assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
     assert sweep.status(tmp_path / "runs/cut") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
+    slow = ["steps=1000", "batch.tokens=65536", "model.width=64"]  # an update takes longer than the signals are apart
+    words = [*TINY, f"data.path={corpus}", "--multirun", "seed=0,1", "name=cut", *slow, "hydra.launcher.parallel=2"]
+    folders = [tmp_path / f"runs/cut/seed={seed}" for seed in (0, 1)]
+    command = [sys.executable, "-m", "gptx.train", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
+        until(lambda: all(sweep.work(folder).updates for folder in folders))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(200) == 128 + signal.SIGINT
+    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    assert all(list((folder / "checkpoints").glob("step_*")) for folder in folders)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_that_cannot_be_read_is_replaced_where_that_is_asked_and_refused_where_not(command, tmp_path):
+    words = ["--multirun", "seed=0,1", "name=two", "steps=2", "hydra.launcher.parallel=2"]
+    folder = tmp_path / "runs/two/seed=0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"state":')
+    assert "overwrite=true starts afresh" in command("gptx.train", *words).stderr
+    made = command("gptx.train", *words, "overwrite=true", timeout=200)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert runs.read(folder)["state"] == "finished"
 
 
 def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys):

@@ -81,6 +81,7 @@ def beside(around: Round, factor: str, words: Words) -> str:
 def turned(turn: str, changes: list[Change], words: Words) -> str:
     """What happens to the metric in each context if one thing is turned, as by "without warmup"."""
     lost = [context for context, _, arm, base in changes if arm.diverged and not base.diverged]
+    saved = [context for context, _, arm, base in changes if base.diverged and not arm.diverged]
     known = [(context, change) for context, change, _, _ in changes if change]
     alike = [(context, change.n) for context, change in known if change.low is not None and not change.told]
     single = [context for context, change in known if change.low is None]
@@ -92,6 +93,7 @@ def turned(turn: str, changes: list[Change], words: Words) -> str:
     ):
         told += [f"{'' if told else 'ends '}{extent(those, way, words, again=bool(told))}"] if those else []
     told += [f"diverges {places(lost, again=bool(told))}".strip()] if lost else []
+    told += [f"does not diverge, as it else does, {places(saved, again=bool(told))}".strip(" ,")] if saved else []
     text = f"{turn} the {words.metric} {joined(told)}" if told else ""
     if alike:
         seeds = joined(dict.fromkeys(str(n) for _, n in alike), "or")
@@ -126,17 +128,20 @@ def shares(two: Factorial, words: Words) -> str:
 def more(two: Factorial, effects: Effects, words: Words) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
     lead = effects.first_over_second
+    lost = [joined(arm.levels[name] for name in arm.levels if name not in effects.context)
+            for arm in effects.corners.values() if arm.diverged]  # fmt: skip
+    if lost:
+        return f"{joined(lost)} diverged"
     if lead is None:
-        lost = [joined(arm.levels[name] for name in arm.levels if name not in effects.context)
-                for arm in effects.corners.values() if arm.diverged]  # fmt: skip
-        return f"{joined(lost)} diverged" if lost else "no common seed"
+        return "no common seed"
     if lead.low is None:
         return SINGLE
     gains = [words.better(each.mean) < 0 if each and each.told else None for each in effects.main]
     harmful = [name for name, gain in zip(two.names, gains, strict=True) if gain is False]
     if harmful and True not in gains:
         return f"{joined(harmful)} {'does' if len(harmful) == 1 else 'do'} harm"
-    return two.names[int(words.better(lead.mean) > 0)] if lead.told else CANNOT
+    ahead = int(words.better(lead.mean) > 0)
+    return two.names[ahead] if lead.told and gains[ahead] else CANNOT
 
 
 def contributions(two: Factorial, effects: Effects, words: Words) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 from gptx.compare import statistics
-from gptx.compare.arms import Arm, primary
+from gptx.compare.arms import Arm, is_rate, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
 from gptx.compare.words import instead, named
@@ -63,6 +63,7 @@ class Factorial:
     names: tuple[str, str]
     turns: tuple[str, str]
     effects: list[Effects]
+    factor: str = ""  # whose two levels the first thing is; "" where it is a trait
 
 
 def factorial(comparison: Comparison, found: list[Arm], baseline: dict[str, str]) -> Factorial | None:
@@ -70,7 +71,7 @@ def factorial(comparison: Comparison, found: list[Arm], baseline: dict[str, str]
     factors of two levels each of which all four combinations are there. None where there is neither."""
     of_traits = (traited(factor, traits, found, baseline) for factor, traits in comparison.traits.items())
     asked = primary(comparison.factors)
-    two_levels = [name for name, levels in comparison.factors.items() if len(levels) == 2]
+    two_levels = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
     two_levels.sort(key=lambda name: name != asked)
     of_factors = (paired(pair, comparison, found, baseline) for pair in combinations(two_levels, 2))
     return next((each for each in (*of_traits, *of_factors) if each), None)
@@ -101,7 +102,7 @@ def paired(
     names = named(pair[0], yes), named(pair[1], having)
     turns = f"with {instead(pair[0], yes, no)}", f"with {instead(pair[1], having, without)}"
     effects = crossed(found, pair, corners, (0, 0))
-    return Factorial(names, turns, effects) if effects else None
+    return Factorial(names, turns, effects, pair[0]) if effects else None
 
 
 def turn(comparison: Comparison, factor: str, level: str, other: str) -> str:

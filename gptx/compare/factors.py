@@ -51,13 +51,19 @@ def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
 def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
     may not be what made the difference."""
-    rows, told = [described_by(cell) for cell in cells if cell.config], []
-    names, groups = tuple(found), presets.defaults()
-    for key in dict.fromkeys(key for row in rows for key in row):
-        values = list(dict.fromkeys(row.get(key, "not set") for row in rows))
-        if len(values) > 1 and not runs.under(key, names) and key not in groups and not derived(key):
-            told.append(f"{key} is {' or '.join(ordered(values))}")
-    return told
+    rows = [described_by(cell) for cell in cells if cell.config]
+    names, typed = tuple(found), {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
+    levels = {
+        key: list(dict.fromkeys(row.get(key, "not set") for row in rows))
+        for key in dict.fromkeys(k for r in rows for k in r)
+    }
+    differing = {key: values for key, values in levels.items() if len(values) > 1 and key not in names}
+    groups = tuple(key for key in (*names, *differing) if key in presets.defaults())  # whose options bring values along
+    return [
+        f"{key} is {' or '.join(ordered(values))}"
+        for key, values in differing.items()
+        if key in groups or key in typed or not (runs.under(key, groups + names) or derived(key))
+    ]
 
 
 @cache

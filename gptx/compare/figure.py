@@ -12,6 +12,7 @@ from gptx.compare.words import label, named, words
 COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1)))
 MARKERS = "os^Dv<>P"
+PANELS = 4  # at most, side by side
 WIDE = 5  # levels whose largest is more than so many times the smallest stand on a logarithmic axis
 
 
@@ -23,7 +24,7 @@ def drawable(comparison: Comparison) -> bool:
 def figure(comparison: Comparison, file: Path) -> None:
     """Draw a comparison that has a result in a .png or .svg file.
 
-    Of more than two factors the first and one of numbers are shown, at the others' levels that have most runs.
+    Of more than two factors the first and one of numbers are shown, in a panel for each of the others' levels.
     """
     found = shown(comparison)
     import matplotlib
@@ -33,16 +34,20 @@ def figure(comparison: Comparison, file: Path) -> None:
 
     factor = primary(comparison.factors)
     along = second(comparison, factor)
-    picture, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-    (lines if along else dots)(axes, found, factor, along)
+    panels = [each for each in slices(comparison) if len(each) == len(found)][:PANELS]
+    size = 7.2 if len(panels) == 1 else 4.2 * len(panels)
+    picture, row = pyplot.subplots(
+        1, len(panels), figsize=(size, 4.2), layout="constrained", squeeze=False, sharey=True
+    )
+    for axes, panel in zip(row[0], panels, strict=True):
+        (lines if along else dots)(axes, panel, factor, along)
+        axes.grid(axis="y", color="#e5e7eb")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        rest = {name: level for name, level in panel[0].levels.items() if name not in (factor, along)}
+        axes.set_title(", ".join(named(*level) for level in rest.items()), loc="left", fontsize="small")
     said = words(comparison, found)
-    axes.set_ylabel(f"{said.metric}{f', {said.unit}' if said.unit else ''}")
-    axes.grid(axis="y", color="#e5e7eb")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    rest = {name: level for name, level in found[0].levels.items() if name not in (factor, along)}
-    title = ", ".join(named(*level) for level in rest.items())
-    axes.set_title(title, loc="left", fontsize="small")
+    row[0][0].set_ylabel(f"{said.metric}{f', {said.unit}' if said.unit else ''}")
     metadata = {"Date": None} if file.suffix == ".svg" else {}
     picture.savefig(file, dpi=150, metadata=metadata)
     pyplot.close(picture)
@@ -50,12 +55,17 @@ def figure(comparison: Comparison, file: Path) -> None:
 
 def shown(comparison: Comparison) -> list[Arm]:
     """The arms at those levels of third and further factors that most arms have."""
+    return max(slices(comparison), key=len, default=[])
+
+
+def slices(comparison: Comparison) -> list[list[Arm]]:
+    """The arms at each combination of third and further factors."""
     factor = primary(comparison.factors)
     along = second(comparison, factor)
     groups: dict[tuple, list[Arm]] = {}
     for arm in arms(comparison):
         groups.setdefault(tuple(v for k, v in arm.levels.items() if k not in (factor, along)), []).append(arm)
-    return max(groups.values(), key=len, default=[])
+    return list(groups.values())
 
 
 def second(comparison: Comparison, factor: str) -> str:

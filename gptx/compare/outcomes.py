@@ -107,7 +107,7 @@ def problems(cells: list[Cell]) -> Iterator[str]:
         if cell.problem:
             yield f"{cell.name}: {cell.problem}"
         elif cell.config and cell.metrics.torn > (cell.state == "running"):  # whose last line may be under way
-            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl are cut off or no record; left out."
+            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 
 
 def environment(cells: list[Cell]) -> dict:
@@ -129,8 +129,3 @@ def environment(cells: list[Cell]) -> dict:
     keys = dict.fromkeys(key for each in told for key in each)
     found = {key: list(dict.fromkeys(v for each in told if (v := each.get(key)) not in (None, ""))) for key in keys}
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
-
-
-def diverged(outcome: Outcome) -> bool:
-    """True for a run whose metric is no finite number."""
-    return outcome.value is not None and not math.isfinite(outcome.value)

@@ -70,7 +70,7 @@ def best(chosen: Round, factor: str, others: list[str], words: Words) -> Table:
     changes, rows = chosen.differences, []
     for level in chosen.ranked(words.better):
         arm = chosen.arms[level]
-        beside = "baseline" if level == chosen.baseline else words.change(changes.get(level))
+        beside = "baseline" if level == chosen.baseline else words.beside(changes.get(level), arm)
         there = (arm.levels[name] for name in others)
         rows.append((named(factor, level), *there, words.spread(arm), str(len(arm.results)), beside))
     note = f"Chosen on the seeds that are shown, which flatters every row. {together(list(changes.values()))}"
@@ -90,7 +90,7 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
             mean = words.number(arm.mean)
             if arm.diverged:
                 mean = f"diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
-            beside = words.change(changes.get(level))
+            beside = words.beside(changes.get(level), arm)
             if arm is base:
                 beside = "baseline"
             elif not base or base.mean is None:

@@ -9,10 +9,10 @@ from gptx.compare import tables
 from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
 from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
 from gptx.compare.attribution import factorial, turn
-from gptx.compare.doubts import doubts
+from gptx.compare.doubts import different_texts, doubts
 from gptx.compare.outcomes import Comparison
 from gptx.compare.tables import Table
-from gptx.compare.words import Words, sentence
+from gptx.compare.words import Words, count, sentence
 from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
@@ -55,7 +55,11 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     best = at_best(found, factor, base, words.better) if tuned else None
     rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
     if two:
-        headline = turned(two.turns[0], [each.change for each in two.effects], words)
+        changed = [each.change for each in two.effects]
+        if two.factor:  # of which the other one's levels are places like any
+            level = next(level for level in comparison.factors[two.factor] if level != base[two.factor])
+            changed = list(changes(rounds(found, two.factor, base), level))
+        headline = turned(two.turns[0], changed, words)
         sentences = few([contributions(two, effects, words) for effects in two.effects])
         sentences = [shares(two, words), *sentences, *rank]
     elif len(each) == 1:
@@ -81,6 +85,16 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         tables.of_arms(each, factor, words),
         tables.cost(comparison, found, factor),
     ]
+    ended = [value for arm in found for value in arm.results]
+    if not any(arm.diverged for arm in found):
+        sentences = [*sentences, f"None of {count(len(ended), 'run')} diverged."]
+    if next(different_texts(comparison.environment, words), ""):
+        headline, sentences = (
+            "These results cannot be compared: the runs are not of the same text.",
+            [headline, *sentences],
+        )
+    elif comparison.confounded:
+        headline = f"{headline.removesuffix('.')}; but the arms differ in more than that (see the warning)."
     return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
 
 

@@ -14,6 +14,7 @@ NAMES = {"optim.lr": "peak rate", "batch.tokens": "tokens per update", "steps": 
          "model.depth": "layers", "model.width": "width"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
+FEW = 3  # combinations of factors that are told one by one; more are counted
 RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is better
 
 
@@ -69,12 +70,19 @@ class Words:
         span = f"{self.number(found.low, sign='+')} to {self.number(found.high, sign='+')}"
         return f"{text} ({span}{'' if found.told else ', cannot tell'})"
 
+    def beside(self, found: Estimate | None, arm: Arm) -> str:
+        """A difference as a cell in an arm's row, with its number of pairs where that is not the arm's n."""
+        fewer = found and found.low is not None and found.n != len(arm.results)
+        return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
+
     def relation(self, found: Estimate | None, other: str) -> str:
         """Where something is beside another, after "it is", and how sure that is."""
         if found is None:
             return f"without a finished seed in common with {other}"
         away = f"{self.amount(self.number(abs(found.mean)))} {'above' if found.mean > 0 else 'below'} {other}"
         if found.low is None or found.high is None:
+            if not found.mean:
+                return f"the same as {other} in the one seed that both have"
             return f"{away} in the one seed that both have, which cannot say what is chance"
         if found.same:
             return f"the same as {other} in each of {count(found.n, 'seed')}"
@@ -140,8 +148,14 @@ def where(levels: dict[str, str], *, again: bool = False) -> str:
 def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
     """Several places: at peak rate 0.003 and 0.01; empty of none. `again` leaves out the factor's name."""
     contexts = [context for context in contexts if context]
-    if not contexts or any(len(context) > 1 for context in contexts):
-        return joined(map(where, contexts))
+    if any(len(context) > 1 for context in contexts):
+        return (
+            joined(map(where, contexts))
+            if len(contexts) <= FEW
+            else f"in {len(contexts)} combinations of the other factors"
+        )
+    if not contexts:
+        return ""
     first, *rest = contexts
     return joined([where(first, again=again), *(level for context in rest for level in context.values())])
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from gptx import arguments, check
+from gptx.compare.readme import parts
 from gptx.exercise.readme import write
 
 EXERCISES = {
@@ -53,6 +54,8 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     page = Path(readme) / "README.md"
     if readme and not page.exists():
         raise ValueError(f"readme={readme}: {page} is not there; write its question first, and where results go")
+    if readme:
+        parts(page, "exercise")  # refused before anything is computed
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
     found = answer(folder, figure, *overrides, **{"full": True} if full else {})

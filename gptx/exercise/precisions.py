@@ -34,7 +34,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     memory = {name: run["memory"]["measured"] / 1e6 for name, run in runs.items()}
     quickness = {name: 1 / ratio(times[name], times["fp32"])["clock"] for name in FORMATS}
     speed = {name: tokens / sorted(seconds for seconds, _ in times[name])[len(times[name]) // 2] for name in FORMATS}
-    worst = max(abs(loss / losses["fp32"] - 1) for loss in losses.values())
+    away = [abs(loss / losses["fp32"] - 1) for loss in losses.values()]
+    worst = max(away) if all(map(math.isfinite, away)) else math.nan  # which is within nothing
     measured: dict[str, Number] = {}
     for name in FORMATS:
         measured[f"{name}: validation loss"] = losses[name]

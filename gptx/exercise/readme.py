@@ -63,15 +63,13 @@ def page(answer: Answer, number: int) -> str:
 
 def environment() -> dict:
     """Where, when and with what the answer was found."""
-    from gptx.bench import processor
-
     git = runs.git()
     commit = git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else "")
     kept = ("python", "torch", "numpy")
     versions = {name: version for name, version in runs.versions().items() if name in kept}
     return {
         "date": now()[:10],
-        "processor": processor(),
+        "processor": runs.processor(),
         "cores": os.cpu_count(),
         "versions": versions,
         "commit": commit,

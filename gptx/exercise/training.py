@@ -75,7 +75,13 @@ def record(folder: Path) -> dict:
 
 def composed(*overrides: str) -> dict:
     """The checked config of every arm that the overrides mean, by what sets it apart."""
-    from gptx import train  # noqa: F401  registers the experiments
+    from gptx import mistakes, train  # noqa: F401  the latter registers the experiments
     from gptx.plan.__main__ import composed
 
-    return composed(last_of_each(overrides))
+    words = last_of_each(overrides)
+    try:
+        return composed(words)
+    except Exception as error:
+        if not mistakes.of_composition(error):
+            raise
+        raise ValueError(mistakes.explain(error, words)) from None

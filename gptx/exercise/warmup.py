@@ -43,8 +43,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         [o.value for o in comparison.outcomes if o.levels["schedule.warmup"] == length and o.value is not None]
         for length in warmups
     )
-    gone = sum(not math.isfinite(value) for value in [*without, *warmed])
-    if failure and not gone:
+    gone, gone_warmed = (sum(not math.isfinite(value) for value in values) for values in (without, warmed))
+    if failure and not gone + gone_warmed:
         raise failure
     spread = max(max(values) - min(values) for values in (without, warmed))
     gap = fmean(without) - fmean(warmed)
@@ -57,7 +57,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         },
         "without warmup worse by": gap,
         "seeds differ by at most": spread,
-        "runs that diverged": gone,
+        "runs without warmup that diverged": gone,
+        "runs with warmup that diverged": gone_warmed,
     }
     figures.save(
         figure,
@@ -71,8 +72,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         f"updates of {first['batch']['tokens']} tokens at a peak rate of {first['optim']['lr']:g}; runs of one seed "
         "share weights and batches",
         measured,
-        "without warmup the loss ends higher by more than the seeds of an arm differ, or a run diverges",
-        gone > 0 or (math.isfinite(gap) and gap > spread),
+        "without warmup the loss ends higher by more than the seeds of an arm differ, or more of its runs diverge",
+        gone > gone_warmed or (math.isfinite(gap) and gap > spread),
         figure,
         '"starting at the full learning rate often causes immediate divergence": '
         + (f"{gone} of {len(comparison.outcomes)} runs diverged." if gone else "none of these runs diverged")

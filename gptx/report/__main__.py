@@ -60,7 +60,15 @@ def report(
     places = [Path(folder) for folder in folders]
     said, idle = "", 0
     while True:
-        found = gathered(places, metric, baseline)
+        try:
+            found = gathered(places, metric, baseline)
+        except NoUpdate:
+            if not watch:
+                raise
+            time.sleep(EVERY)
+            continue
+        if readme:
+            refuse_other(found.cells, Path(readme))
         states = {cell.state for cell in found.cells}
         idle = 0 if "running" in states else idle + 1
         watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
@@ -88,12 +96,25 @@ def report(
             print(line)
 
 
+class NoUpdate(ValueError):
+    """No run has recorded anything yet."""
+
+
+def refuse_other(found: list[Cell], experiment: Path) -> None:
+    """Raise ValueError if the runs are not of the experiment whose page is to be written."""
+    name = experiment.resolve().name
+    for cell in found:
+        choice = cell.record.get("choices", {}).get("experiment", "none")
+        if cell.record and choice != name:
+            raise ValueError(f"readme={experiment}: {cell.folder} is a run of experiment={choice}, not of {name}")
+
+
 def gathered(places: list[Path], metric: str, baseline: str) -> Report:
     """The runs in some folders, compared. Raises ValueError where no run has recorded anything."""
     found = cells.find(places)
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:
-        raise ValueError(f"{', '.join(map(str, places))}: no update recorded yet; let a run make its first one")
+        raise NoUpdate(f"{', '.join(map(str, places))}: no update recorded yet; let a run make its first one")
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
         comparison = outcomes.compare(found, metric)
@@ -128,13 +149,13 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
 
 def tell(found: Report, targets: list[Path]) -> None:
     """Print the answer, a line a run, and where the report is."""
-    if len(found.cells) > 1:
-        print(found.answer.headline)
-        for text in found.answer.warnings:
-            print(f"warning: {text}")
     for cell in found.cells:
         loss = cell.result(found.comparison.metric)
         print(f"{cell.state:12} {'' if loss is None else f'{loss:.4f}':>8}  {cell.folder}")
+    if len(found.cells) > 1:  # last, where a terminal shows it
+        for text in found.answer.warnings:
+            print(f"warning: {text}")
+        print(found.answer.headline)
     print("report in " + " and ".join(map(str, targets)))
 
 
