@@ -93,7 +93,7 @@ def test_without_a_key_the_report_is_written_and_said_to_be_unsent(tmp_path):
     assert callout["children"][0]["children"][0]["text"] == VERDICT.headline
     assert text[0] == "At every rate.\n\nWith 95 % intervals from 2 seeds."
     assert text[1].splitlines() == [
-        "### Arms", "", "| schedule | loss |", "| --- | --- |", "| cosine | 1.50 |", "| a\\|b | cannot tell |", "",
+        "### Arms", "", "| schedule | loss |", "| :-- | --: |", "| cosine | 1.50 |", "| a\\|b | cannot tell |", "",
         "2 seeds an arm.",
     ]  # fmt: skip
     assert "one run diverged" in json.dumps(parts(spec, "list"))
