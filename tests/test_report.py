@@ -485,9 +485,9 @@ def test_the_picture_of_a_run_that_diverged_is_drawn(record):
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_smoothing_is_the_mean_of_the_last_values_that_are_finite():
+def test_smoothing_is_the_mean_of_the_last_finite_values_and_ends_where_a_run_diverges():
     values = numpy.array([1.0, 3.0, math.nan, 5.0, 9.0])
-    assert curves.smoothed(values, 3).tolist() == pytest.approx([1, 2, 2, 4, 7])
+    assert curves.smoothed(values, 3).tolist() == pytest.approx([1, 2, math.nan, 4, 7], nan_ok=True)
 
 
 def test_a_long_curve_keeps_its_spikes_when_it_is_thinned():

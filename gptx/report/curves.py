@@ -45,12 +45,13 @@ class Panel:
 
 
 def smoothed(values: ndarray, window: int) -> ndarray:
-    """The mean of the last `window` values at each place, of as many as there are; what is not finite is left out."""
+    """The mean of the last `window` values at each place, of those that are finite; NaN where the value itself is not,
+    so that the line of a run that diverged ends there."""
     finite = numpy.isfinite(values)
     sums, counts = (numpy.cumsum(x) for x in (numpy.where(finite, values, 0.0), finite.astype(float)))
     for total in (sums, counts):
         total[window:] = total[window:] - total[:-window].copy()
-    return numpy.divide(sums, counts, out=numpy.full(len(values), numpy.nan), where=counts > 0)
+    return numpy.divide(sums, counts, out=numpy.full(len(values), numpy.nan), where=finite)
 
 
 def thinned(steps: ndarray, values: ndarray, points: int = POINTS) -> ndarray:

@@ -29,9 +29,10 @@ function across(curve) {
   });
 }
 
-// The mean of the last values, as many as make up `window` updates; what is missing is left out.
+// The mean of the last values, as many as make up `window` updates; none where the value itself is none.
 function smoothed(values, window) {
-  return values.map((_, i) => {
+  return values.map((value, i) => {
+    if (value === null) return null;
     const last = values.slice(Math.max(0, i - window + 1), i + 1).filter((value) => value !== null);
     return last.length ? last.reduce((a, b) => a + b, 0) / last.length : null;
   });
