@@ -14,6 +14,7 @@ import pytest
 import wandb_offline
 from wandb_stub import WandbStub
 
+from gptx.log import wandb as mirror
 from gptx.log.wandb import Wandb, end_service
 
 pytest.importorskip("wandb")
@@ -416,3 +417,14 @@ def test_disabled_it_does_nothing(tmp_path):
 def test_a_mode_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="mode=of is none of auto, online, offline, disabled"):
         sink(mode="of")
+
+
+def test_a_process_of_wandb_that_does_not_end_is_ended(monkeypatch):
+    import wandb
+
+    process = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setattr(mirror, "service", lambda: process)
+    monkeypatch.setattr(mirror, "PATIENCE", 0.1)
+    monkeypatch.setattr(wandb, "teardown", process.wait)
+    mirror.reset()
+    assert process.returncode == -signal.SIGKILL

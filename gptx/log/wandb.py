@@ -12,6 +12,7 @@ import queue
 import secrets
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from gptx.log import Run, shown
 messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
+PATIENCE = 10.0  # seconds for wandb's own process to end, where what it holds is given up
 BACKLOG = 10_000  # rows that wait at most: 100,000 updates at every=10, some 10 MB
 
 
@@ -227,15 +229,34 @@ def first_line(error: Exception) -> str:
 
 
 def reset() -> None:
-    """Forget all of wandb's state, so that the next attempt starts afresh."""
+    """Forget all of wandb's state, so that the next attempt starts afresh.
+
+    Its own process is waited for, but not for ever: now and then it goes on trying to reach a server that is gone.
+    """
+    patience = threading.Timer(PATIENCE, end, [service()])
+    patience.daemon = True
+    patience.start()
     with contextlib.suppress(Exception, SystemExit):
         import wandb
 
         wandb.teardown()
+    patience.cancel()
 
 
 def end_service() -> None:
     """End wandb's own process. It ends all waiting for it, in the thread and at Python's exit."""
+    end(service())
+
+
+def service() -> subprocess.Popen | None:
+    """Wandb's own process; None where it is not there yet, or wandb has changed within."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
-    with contextlib.suppress(AttributeError):  # it is not there yet, or wandb has changed within
-        setup._singleton._connection._proc._process.kill()
+    with contextlib.suppress(AttributeError):
+        return setup._singleton._connection._proc._process
+    return None
+
+
+def end(process: subprocess.Popen | None) -> None:
+    """Kill a process, if there is one."""
+    if process:
+        process.kill()
