@@ -126,7 +126,8 @@ def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, t
         folder = tmp_path / "runs" / option
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(f"optim: {{_target_: {option}}}\nseed: 0\nsteps: 1\nname: rates\n")
-        (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": {"optim": option}}))
+        choices = {"optim": option, "experiment": experiment.name}
+        (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": choices}))
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
     report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
     assert "muon is 0.5000 nats per token below adamw" in (experiment / "README.md").read_text()
