@@ -93,7 +93,8 @@ class Soaked:
         process = self.start()
         moment = chance.choice(["start", "update", "save", "save"])
         if moment == "start":
-            time.sleep(chance.uniform(0, 6))
+            then = time.monotonic() + chance.uniform(0, 6)  # on a quick machine more than the run lasts
+            self.wait(lambda: time.monotonic() >= then or self.updates() >= goal, f"an instant or update {goal}")
         else:
             self.wait(lambda: self.updates() >= goal or process.poll() is not None, f"update {goal}")
             if moment == "save":
