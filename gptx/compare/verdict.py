@@ -8,7 +8,7 @@ from gptx import presets
 from gptx.compare import tables
 from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
 from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
-from gptx.compare.attribution import factorial, turn
+from gptx.compare.attribution import Factorial, factorial, turn
 from gptx.compare.doubts import different_texts, doubts
 from gptx.compare.outcomes import Comparison
 from gptx.compare.tables import Table
@@ -53,31 +53,7 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     two = factorial(comparison, found, base)
     tuned = bool(others) and all(is_rate(name) for name in others)
     best = at_best(found, factor, base, words.better) if tuned else None
-    rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
-    if two:
-        changed = [each.change for each in two.effects]
-        if two.factor:  # of which the other one's levels are places like any
-            level = next(level for level in comparison.factors[two.factor] if level != base[two.factor])
-            changed = list(changes(rounds(found, two.factor, base), level))
-        headline = turned(two.turns[0], changed, words)
-        sentences = few([contributions(two, effects, words) for effects in two.effects])
-        sentences = [shares(two, words), *sentences, *rank]
-    elif len(each) == 1:
-        headline, sentences = sentence(ranking(each[0], factor, words)), []
-    else:
-        sentences = few([beside(around, factor, words) for around in each])
-        if len(comparison.factors[factor]) == 2:
-            level = next(level for level in comparison.factors[factor] if level != base[factor])
-            headline = turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
-            sentences += rank
-        elif best:
-            headline = sentence(ranking(best, factor, words))
-        elif len(comparison.factors[factor]) <= SEVERAL and len(others) == 1:
-            levels = [level for level in comparison.factors[factor] if level != base[factor]]
-            turns = {level: turn(comparison, factor, level, base[factor]) for level in levels}
-            headline = " ".join(turned(turns[level], list(changes(each, level)), words) for level in levels)
-        else:
-            headline = several(each, factor, words)
+    headline, sentences = answer(comparison, factor, base, each, two, best, words)
     shown = [
         tables.attribution(two, words) if two else None,
         *matrices(comparison, found, factor, others, words),
@@ -85,17 +61,54 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         tables.of_arms(each, factor, words),
         tables.cost(comparison, found, factor),
     ]
-    ended = [value for arm in found for value in arm.results]
-    if not any(arm.diverged for arm in found):
-        sentences = [*sentences, f"None of {count(len(ended), 'run')} diverged."]
-    if next(different_texts(comparison.environment, words), ""):
-        headline, sentences = (
-            "These results cannot be compared: the runs are not of the same text.",
-            [headline, *sentences],
-        )
-    elif comparison.confounded:
-        headline = f"{headline.removesuffix('.')}; but the arms differ in more than that (see the warning)."
+    headline, sentences = qualified(headline, sentences, comparison, found, words)
     return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
+
+
+def answer(
+    comparison: Comparison, factor: str, base: dict[str, str], each: list[Round], two: Factorial | None,
+    best: Round | None, words: Words,
+) -> tuple[str, list[str]]:  # fmt: skip
+    """The headline, and the sentences that it rests on."""
+
+    def turning(name: str, level: str, places: list[Round]) -> str:
+        """What another level than the baseline's does in each of some places."""
+        return turned(turn(comparison, name, level, base[name]), list(changes(places, level)), words)
+
+    rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
+    if two:
+        changed = [each.change for each in two.effects]
+        if two.factor:  # of which the other one's levels are places like any
+            level = next(level for level in comparison.factors[two.factor] if level != base[two.factor])
+            changed = list(changes(rounds(arms(comparison), two.factor, base), level))
+        sentences = few([contributions(two, effects, words) for effects in two.effects])
+        return turned(two.turns[0], changed, words), [shares(two, words), *sentences, *rank]
+    if len(each) == 1:
+        return sentence(ranking(each[0], factor, words)), []
+    sentences = few([beside(around, factor, words) for around in each])
+    levels = [level for level in comparison.factors[factor] if level != base[factor]]
+    if len(levels) == 1:
+        return turning(factor, levels[0], each), [*sentences, *rank]
+    if best:
+        return sentence(ranking(best, factor, words)), sentences
+    if len(levels) < SEVERAL and len(base) == 2:
+        return " ".join(turning(factor, level, each) for level in levels), sentences
+    return several(each, factor, words), sentences
+
+
+def qualified(
+    headline: str, sentences: list[str], comparison: Comparison, found: list[Arm], words: Words
+) -> tuple[str, list[str]]:
+    """The same, with what divergence, another text or other differences make of it."""
+    if not any(arm.diverged for arm in found):
+        ended = sum(len(arm.results) for arm in found)
+        sentences = [*sentences, f"None of {count(ended, 'run')} diverged."]
+    if next(different_texts(comparison.environment, words), ""):
+        apart = "These results cannot be compared: the runs are not of the same text."
+        return apart, [headline, *sentences]
+    if comparison.confounded:
+        headline = f"{headline.removesuffix('.')}; but the arms differ in more than that (see the warning)."
+    return headline, sentences
 
 
 def few(sentences: list[str]) -> list[str]:
