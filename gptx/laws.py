@@ -1,0 +1,79 @@
+"""Laws of scaling: the loss that a model of N parameters reaches after D tokens, and what a budget is best spent on.
+
+Pure arithmetic; the operations of a training are C = 6 N D (arXiv:2001.08361, section 2.1).
+"""
+
+from dataclasses import dataclass, field
+
+RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
+
+
+@dataclass(frozen=True)
+class Law:
+    """Loss in nats a token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
+
+    `deviations` are the standard errors of constants, by name, where they are known. `units` says what a nat is of.
+    """
+
+    name: str
+    A: float
+    B: float
+    E: float
+    alpha: float
+    beta: float
+    source: str = ""
+    deviations: dict[str, float] = field(default_factory=dict)
+    units: str = "nats a subword token"
+
+    def loss(self, parameters: float, tokens: float) -> float:
+        """Nats a token after training on `tokens` tokens."""
+        return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """How the best number of parameters and of tokens grow with the operations: C^a and C^b, a + b = 1."""
+        return self.beta / (self.alpha + self.beta), self.alpha / (self.alpha + self.beta)
+
+    def parameters(self, flops: float) -> float:
+        """The size that reaches the lowest loss with so many operations."""
+        ratio = self.alpha * self.A / (self.beta * self.B)
+        return ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.exponents[0]
+
+    def optimum(self, flops: float) -> tuple[float, float]:
+        """Parameters and tokens of the lowest loss with so many operations.
+
+        >>> size, tokens = PUBLISHED["besiroglu"].optimum(5.76e23)
+        >>> f"{size:.3g} {tokens:.3g}"
+        '7.22e+10 1.33e+12'
+        """
+        size = self.parameters(flops)
+        return size, flops / 6 / size
+
+    def flops_for(self, parameters: float) -> float:
+        """Operations of the budget at which so many parameters are the best size."""
+        return 6 * (parameters / self.parameters(6)) ** (1 / self.exponents[0])
+
+    def tokens_to(self, parameters: float, loss: float) -> float | None:
+        """Tokens after which a model of that size reaches a loss; None where it never does."""
+        left = loss - self.E - self.A / parameters**self.alpha
+        return (self.B / left) ** (1 / self.beta) if left > 0 else None
+
+
+PUBLISHED = {
+    law.name: law
+    for law in (
+        Law(
+            "hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28,
+            source="arXiv:2203.15556, equation 10: as printed, and as the tutorial has them",
+        ),
+        Law(
+            "hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849,
+            source="arXiv:2203.15556, with the digits that its TeX source has",
+        ),
+        Law(
+            "besiroglu", A=482.01, B=2085.43, E=1.8172, alpha=0.3478, beta=0.3658,
+            source="arXiv:2404.10102, table 1: fitted again to 240 of the runs",
+            deviations={"A": 124.58, "B": 1293.23, "E": 0.03, "alpha": 0.02, "beta": 0.02},
+        ),
+    )
+}  # fmt: skip
