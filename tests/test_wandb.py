@@ -64,6 +64,7 @@ def a_run(folder, *, start=0, name="schedule=cosine", schedule="cosine", seed=0)
     return SimpleNamespace(
         folder=folder, name=name, group="sweep", steps=100, start=start, config={"seed": seed, "optim": {"lr": 1e-3}},
         choices={"schedule": schedule}, overrides=[name], git={"sha": "abc", "dirty": True}, tags=[name, "x" * 99],
+        budget={"flops": 6e12, "tokens": 10**6},
     )  # fmt: skip
 
 
