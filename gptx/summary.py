@@ -7,7 +7,6 @@ import torch
 from gptx import runs
 from gptx.footprint import Footprint
 from gptx.generate import generate
-from gptx.laws import RULE
 from gptx.plan.doubts import doubts
 from gptx.plan.effort import Effort, counts, effort
 from gptx.text import beginning, decode
@@ -68,8 +67,8 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
         + warmups(trainer),
         f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
-        f"budget     {spent.flops:.2g} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
-        f"{spent.tokens_per_parameter:.1f} tokens a parameter = {spent.chinchilla_multiple:.2g} x Chinchilla's {RULE:g}",
+        f"budget     {spent.flops:.3g} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
+        f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",
         f"memory     {predicted}",

@@ -120,6 +120,7 @@ def test_without_a_key_the_run_is_kept_offline_whole(tmp_path, caplog):
     assert found["config"]["recipe"]["schedule"] == "cosine"
     assert found["config"]["git"] == {"sha": "abc", "dirty": True}
     assert found["config"]["overrides"] == ["schedule=cosine"]
+    assert found["config"]["budget"]["flops"] == 6e12
     page = found["run"]
     assert (page.project, page.run_group, page.display_name) == ("p", "sweep", "schedule=cosine")
     assert list(page.tags) == ["schedule=cosine", "x" * 64]

@@ -8,7 +8,7 @@ from gptx.plan.effort import Effort
 FEWEST = 100  # updates: with fewer, warmup and cool-down are a handful of steps each
 READINGS = 4  # up to so many, repeated text is worth almost as much as new (arXiv:2305.16264)
 FITTED = 85e6, 1.2e9  # parameters of the models that the critical batch was fitted to
-FAR = 4.0  # times more or less than 20 tokens a parameter is far from it
+FAR = 4.0  # times more or less than what is usual
 
 
 def critical_batch(tokens: float) -> float:
@@ -58,4 +58,13 @@ def proportion(effort: Effort) -> Iterator[str]:
         yield (
             f"steps={effort.updates:,} gives {found:,.0f} tokens a parameter, far above {RULE:g}: a larger model "
             "reaches a lower loss with as many operations, and costs more to serve"
+        )
+
+
+def packing(context: int, document: float) -> Iterator[str]:
+    """What is doubtful about sequences in which documents of so many tokens, in the mean, see each other."""
+    if context > FAR * document:
+        yield (
+            f"model.context={context:,} holds {context / document:.0f} documents of {document:,.0f} tokens on average; "
+            "most have nothing to do with each other; model.mask=document keeps them apart"
         )
