@@ -33,6 +33,7 @@ VOCABULARY = {
     "gptx.lengths",
     "gptx.rank",
     "gptx.generate",
+    "gptx.hardware",
     "gptx.text",
     "gptx.shards",
 }  # words that ingredients may share
