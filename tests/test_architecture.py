@@ -26,7 +26,7 @@ CONFIG = {
     "launch.py",
     "slurm.py",
     "mistakes.py",
-    "paths.py",
+    "search_path.py",
     "arguments.py",
 }
 VOCABULARY = {
