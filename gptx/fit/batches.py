@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx.compare.cells import Cell, find
-from gptx.compare.factors import accounted, described_by
+from gptx.compare.factors import confounded
 from gptx.compare.words import joined
 from gptx.fit.tradeoff import lowest
 from gptx.runs import FREE, under
@@ -46,9 +46,14 @@ class Arm:
         return self.runs[0].rate
 
     @property
+    def measured(self) -> list[float]:
+        """The updates of each seed that reached the target."""
+        return [run.updates for run in self.runs if run.updates is not None]
+
+    @property
     def updates(self) -> float:
         """The mean over seeds; infinite where one of them did not reach the target."""
-        return sum(math.inf if run.updates is None else run.updates for run in self.runs) / len(self.runs)
+        return sum(self.measured) / len(self.runs) if len(self.measured) == len(self.runs) else math.inf
 
     @property
     def reached(self) -> bool:
@@ -146,11 +151,11 @@ def read(folders: Sequence[Path]) -> Sweep:
     if len(targets) > 1:
         raise ValueError(f"observe.target.loss is {joined([f'{each:g}' for each in targets], 'or')}: updates to "
                          "different losses do not compare; give runs to one of them")  # fmt: skip
-    rows = [described_by(cell) for cell in aimed]
-    other = [key for key in dict.fromkeys(key for row in rows for key in row)
-             if not under(key, FREE) and not accounted(key, list(KEYS), rows)]  # fmt: skip
+    other = [told for told in confounded(aimed, KEYS) if not under(told.split()[0], ("steps", *FREE))]
     if other:
-        raise ValueError(f"the runs differ in {joined(other)} beside {joined(KEYS)}; give runs that are alike in it")
+        raise ValueError(
+            f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"
+        )
     ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
     found: dict[tuple, Run] = {}
     for cell in ended:

@@ -1,6 +1,5 @@
 """A peak rate from runs whose rate rose until the loss broke, and what it costs beside a grid of rates."""
 
-import bisect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,153 +10,210 @@ from numpy import ndarray
 
 from gptx import paths
 from gptx.compare.cells import Cell, find
-from gptx.compare.outcomes import Comparison, compare, load
+from gptx.compare.outcomes import Comparison, compare, environment, load
 from gptx.compare.tables import Table
-from gptx.compare.words import count, joined
+from gptx.compare.words import count
+from gptx.exercise import figures
+from gptx.fit.page import Fitted, asked, deliver
+from gptx.fit.ranges import FLAT, SHARE, SMOOTH, Range, ended, middle, ranged, together
 
-SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
-SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
-RISING = 10.0  # times that the rate must rise for a run to be a range test
-FEWEST = 30  # updates before the break
-GRID = paths.ROOT / "experiments/warmup/results.json"
-RATE, METRIC = "optim.lr", "validation/loss"
-
-
-@dataclass(frozen=True)
-class Range:
-    """What one run's loss says of its rising rate: each is a rate."""
-
-    name: str
-    seed: int
-    lowest: float  # where the smoothed loss is lowest
-    steepest: float  # where it falls fastest, a decade
-    valley: float  # half way through the longest fall (fastai's valley)
-    broken: float  # where the run gave up: a part of the fall was lost again, or the loss was no number
-    rates: ndarray
-    losses: ndarray
-    smooth: ndarray
-
-    @property
-    def proposed(self) -> float:
-        return SHARE * self.lowest
+GRID = paths.ROOT / "experiments/warmup"
+RATE = "optim.lr"
 
 
-def read(folders: Sequence[Path]) -> list[Range]:
-    """The range tests in some folders. Raises ValueError for a run that is none, or never came to a break."""
-    cells = find(list(folders))
-    found = [ranged(cell) for cell in cells if cell.state == "finished" or cell.record.get("diverged")]
-    if not found:
-        raise ValueError(f"{', '.join(map(str, folders))}: no run there is at its end "
-                         f"({joined(f'{cell.name} is {cell.state}' for cell in cells)})")  # fmt: skip
-    return found
+def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
+    """Read a peak rate off runs whose rate rose until the loss broke, and say what it costs beside a grid of rates.
 
-
-def ranged(cell: Cell) -> Range:
-    """The range test of a run. Raises ValueError if it is none."""
-    rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
-    if len(rates) != len(losses) or len(rates) < 2 or not (numpy.diff(rates) > 0).all() or rates[-1] < RISING * rates[0]:
-        moved = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "nowhere"
-        raise ValueError(f"{cell.name}: no range test, its rate went {moved} and does not rise at every update; such "
-                         "runs are those of python -m gptx.train --multirun experiment=lr_range")  # fmt: skip
-    finite = numpy.isfinite(losses)
-    end = len(losses) if finite.all() else int(finite.argmin())
-    broken = cell.metrics.last("lr_range/broken") if end == len(losses) else rates[end]
-    if broken is None:
-        raise ValueError(f"{cell.name}: the loss did not break up to a rate of {rates[-1]:.3g}; raise the last rate: "
-                         f"optim.lr={10 * rates[-1]:.1g}")  # fmt: skip
-    if end < FEWEST:
-        raise ValueError(f"{cell.name}: the loss broke after {count(end, 'update')}, at a rate of {broken:.3g}, and a "
-                         f"curve needs {FEWEST}; lower the first rate (schedule.floor) or take more steps")  # fmt: skip
-    rates, losses = rates[:end], losses[:end]
-    smooth = smoothed(rates, losses)
-    lowest = int(smooth.argmin())
-    if not lowest:
-        raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
-    fall = numpy.diff(smooth[: lowest + 1]) / numpy.diff(numpy.log10(rates[: lowest + 1]))
-    steepest = int(fall.argmin())
-    return Range(cell.name, cell.seed, float(rates[lowest]), float(math.sqrt(rates[steepest] * rates[steepest + 1])),
-                 float(rates[valley(smooth)]), float(broken), rates, losses, smooth)  # fmt: skip
-
-
-def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
-    """The loss averaged on both sides with weights of a normal curve in log rate, so that it does not lag."""
-    places = numpy.log10(rates)
-    weights = numpy.exp(-0.5 * ((places[:, None] - places) / SMOOTH) ** 2)
-    return weights @ losses / weights.sum(1)
-
-
-def valley(values: Sequence[float] | ndarray) -> int:
-    """The place half way through the longest fall: the most values of which each is below all those before it that
-    belong to it, as many places back from where it ends."""
-    lowest_ends: list[float] = []  # of falls of each length, the highest last value, negated so that they ascend
-    longest, end = 0, 0
-    for place, value in enumerate(values):
-        length = bisect.bisect_left(lowest_ends, -value)
-        lowest_ends[length : length + 1] = [-value]
-        if length + 1 > longest:
-            longest, end = length + 1, place
-    return end - longest + longest // 2
+    FOLDERS hold such runs, those of experiment=lr_range. `grid` is a folder of runs at several rates, or an
+    experiment's with its results.json; experiments/warmup if not given. `out` is a folder for fit.json and fit.png, or
+    a figure's file (.png, .svg); the first of FOLDERS if not given. `readme` is an experiment's folder, such as
+    experiments/lr_range, whose page is written.
+    """
+    place = asked(folders, out, readme, "lr_range")
+    cells = ended([Path(folder) for folder in folders])
+    deliver(fitted(cells, gridded(Path(grid or GRID))), place, readme, cells)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A rate beside a grid's row, such as its cosine schedule: the grid's rate that is nearest to it, and the best."""
+    """A rate beside one row of a grid, such as its cosine schedule: the tried rate that is nearest, and the best."""
 
     row: str
     nearest: float
     reached: float  # mean final validation loss there; infinite where a seed diverged
     best: float
     lowest: float
+    outside: bool  # below the lowest rate of the grid, or above the highest
 
     @property
     def cost(self) -> float:
         return self.reached - self.lowest
 
+    @property
+    def told(self) -> str:
+        beyond = " (and it lies outside of the grid)" if self.outside else ""
+        return (f"{self.cost:.4f} nats above the grid's best" if self.cost else "the grid's best") + beyond
 
-def grid(place: str) -> Comparison:
-    """The runs of a grid of rates, from a results.json, an experiment's folder or a folder of runs; of
-    experiment=warmup if none is given. Raises ValueError if its rates do not differ."""
-    where = Path(place) if place else GRID
-    file = where / "results.json" if (where / "results.json").exists() else where
-    comparison = load(file) if file.is_file() else compare(find([where]), METRIC)
+
+def gridded(place: Path) -> Comparison:
+    """The runs of a grid of rates, from an experiment's results.json or a folder of runs. Raises ValueError if they are
+    all of one rate."""
+    file = place / "results.json" if (place / "results.json").exists() else place
+    comparison = load(file) if file.is_file() else compare(find([place]))
     if RATE not in comparison.factors:
-        raise ValueError(f"grid={where}: its runs are of one rate; a grid has several of {RATE}")
+        raise ValueError(f"grid={place}: its runs are of one rate; a grid has several of {RATE}")
     return comparison
 
 
 def checked(comparison: Comparison, rate: float) -> list[Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
-    means: dict[str, dict[float, float]] = {}
-    seeds: dict[tuple[str, float], list[float]] = {}
+    results: dict[str, dict[float, list[float]]] = {}
     for outcome in comparison.outcomes:
         row = ", ".join(level for name, level in outcome.levels.items() if name != RATE) or "all"
         if outcome.value is not None:
-            seeds.setdefault((row, float(outcome.levels[RATE])), []).append(outcome.value)
-    for (row, at), values in seeds.items():
-        mean = sum(values) / len(values)
-        means.setdefault(row, {})[at] = mean if math.isfinite(mean) else math.inf
+            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[RATE]), [])
+            seeds.append(outcome.value if math.isfinite(outcome.value) else math.inf)
     found = []
-    for row, losses in means.items():
+    for row, by_rate in results.items():
+        losses = {at: sum(values) / len(values) for at, values in by_rate.items()}
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
         best = min(losses, key=lambda at: losses[at])
-        found.append(Checked(row, nearest, losses[nearest], best, losses[best]))
+        outside = not min(losses) <= rate <= max(losses)
+        found.append(Checked(row, nearest, losses[nearest], best, losses[best], outside))
     return sorted(found, key=lambda each: each.lowest)
 
 
-def middle(values: Sequence[float]) -> float:
-    """The geometric mean of rates."""
-    return math.exp(sum(map(math.log, values)) / len(values))
+def fitted(cells: Sequence[Cell], comparison: Comparison) -> Fitted:
+    """What range tests say beside a grid, as it is told. Raises ValueError for a run that is none."""
+    found = [ranged(cell) for cell in cells]
+    rows = checked(comparison, middle([each.proposed for each in found]))
+    around = environment(list(cells))
+    alike = around.get("data") == comparison.environment.get("data")
+    return Fitted(
+        headline=headline(found, rows[0]),
+        sentences=list(sentences(found, comparison)),
+        tables=tables(found, rows, comparison),
+        facts=facts(found, rows, comparison),
+        figure=lambda file: figures.save(
+            file, "Training loss over a rising rate", lambda axis: draw(axis, found, rows)
+        ),
+        caption="smoothed training loss over the rate, with the proposal and the grid's best rate",
+        warnings=[]
+        if alike
+        else ["The grid's runs were of other data: its best rate need not be that of this recipe."],
+        environment=around,
+    )
 
 
-def headline(found: Sequence[Range], rows: Sequence[Checked]) -> str:
-    proposed, first = middle([each.proposed for each in found]), rows[0]
-    cost = (f"{first.cost:.3f} nats above" if first.cost else "which is") + f" the grid's best, {first.lowest:.4f} at {first.best:g}"
-    return (f"The range test proposes a peak rate of {proposed:.2g}. The nearest rate of the grid, {first.nearest:g}, ends "
-            f"at {first.reached:.4f} ({first.row}), {cost}.")  # fmt: skip
+def headline(found: Sequence[Range], first: Checked) -> str:
+    return (
+        f"The range test proposes a peak rate of {middle([each.proposed for each in found]):.2g}. The nearest rate of "
+        f"the grid, {first.nearest:g}, ends at {first.reached:.4f} ({first.row}), {first.told}: {first.lowest:.4f} at "
+        f"{first.best:g}."
+    )
 
 
-def sentences(found: Sequence[Range], rows: Sequence[Checked]) -> Iterator[str]:
-    """How far the seeds agree, and what the other readings of the same curve would cost."""
+def sentences(found: Sequence[Range], comparison: Comparison) -> Iterator[str]:
+    """How far runs agree, and what other readings of the same curves would have cost."""
     ends = [each.proposed for each in found]
-    yield (f"The rule, fixed before the runs: a tenth of the rate of the lowest smoothed loss. Over "
-           f"{count(len(found), 'seed')} it gives {min(ends):.2g} to {max(ends):.2g}.")  # fmt: skip
+    alone = sum(checked(comparison, rate)[0].cost == 0 for rate in ends)
+    yield (
+        f"The rule, fixed before the runs: {SHARE:g} of the rate of the lowest smoothed loss (fastai's minimum / 10), "
+        f"the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to {max(ends):.2g}. Each for "
+        f"itself, {alone} of {len(found)} would have chosen the grid's best rate."
+    )
+    if len(found) > 1:
+        rate = together(found).proposed
+        there = checked(comparison, rate)[0]
+        yield f"The rule on the mean of the runs' curves: {rate:.2g}; nearest {there.nearest:g}, {there.told}."
+    for name, rates in readings(found).items():
+        there = checked(comparison, middle(rates))[0]
+        span = f"{min(rates):.2g} to {max(rates):.2g}"
+        yield f"{name}: {middle(rates):.2g} ({span}); nearest {there.nearest:g}, {there.told}."
+
+
+def readings(found: Sequence[Range]) -> dict[str, list[float]]:
+    """Other rates of the same curves that are taken for a peak, by what they are."""
+    return {
+        "The steepest fall (fastai's steep)": [each.steepest for each in found],
+        "Half way down the longest fall (fastai's valley)": [each.valley for each in found],
+        "The lowest smoothed loss itself, from where it rises (arXiv:1506.01186)": [each.lowest for each in found],
+    }
+
+
+def tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> list[Table]:
+    """The rates that each run says, and what the proposal costs in each row of the grid."""
+    runs: list[tuple[str, ...]] = []
+    for each in found:
+        there = checked(comparison, each.proposed)[0]
+        read = (each.steepest, each.valley, each.lowest, each.broken, each.proposed)
+        flat = "{:.2g} to {:.2g}".format(*each.flat)
+        runs.append((each.name, *(f"{rate:.2g}" for rate in read), flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
+    flat_head = f"within {100 * FLAT:g} %"
+    heads = ("run", "steepest", "valley", "lowest", "broke", "proposed", flat_head, "nearest of the grid", "cost")
+    note = (
+        f"Rates, of the training loss smoothed over log rate by a normal curve with a standard deviation of {SMOOTH:g} "
+        f"decades; broke: where the run gave up (conf/observe/lr_range.yaml); within: from the first to the last rate "
+        f"with so little above the lowest loss; cost: nats above the grid's best ({rows[0].row})."
+    )
+    costs: list[tuple[str, ...]] = [
+        (row.row, f"{row.nearest:g}", f"{row.reached:.4f}", f"{row.best:g}", f"{row.lowest:.4f}", f"{row.cost:+.4f}")
+        for row in rows
+    ]
+    heads_of_rows = ("row of the grid", "nearest", "loss there", "best", "lowest loss", "cost")
+    note_of_rows = "Final validation loss in nats a token, mean over the grid's seeds; cost: of the nearest rate."
+    return [
+        Table("Each run", heads, runs, note),
+        Table("The proposal in each row of the grid", heads_of_rows, costs, note_of_rows),
+    ]
+
+
+def facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> dict:
+    """Every number, and the curves, for fit.json."""
+    read = ("name", "seed", "lowest", "steepest", "valley", "broken", "proposed", "flat")
+    return {
+        "proposed": middle([each.proposed for each in found]),
+        "of_the_mean_curve": together(found).proposed,
+        "rule": f"{SHARE:g} of the rate of the lowest smoothed loss, geometric mean over runs",
+        "smoothed_decades": SMOOTH,
+        "grid": [asdict(row) | {"cost": row.cost} for row in rows],
+        "grid_environment": comparison.environment,
+        "runs": [
+            {name: getattr(each, name) for name in read}
+            | {"rates": rounded(each.rates), "losses": rounded(each.losses), "smooth": rounded(each.smooth)}
+            for each in found
+        ],
+    }
+
+
+def rounded(values: ndarray) -> str:
+    """Numbers in five digits as one text, so that a curve is a line of its file."""
+    return " ".join(f"{value:.5g}" for value in values)
+
+
+def draw(axis, found: Sequence[Range], rows: Sequence[Checked]) -> None:
+    """The smoothed loss of each run over its rate, with what is read off it, on matplotlib axes."""
+    from gptx.report import picture
+
+    for look, each in enumerate(found):
+        colour = picture.COLOURS[look % len(picture.COLOURS)]
+        axis.plot(each.rates, each.losses, color=colour, linewidth=0.5, alpha=0.2)
+        dashes = picture.DASHES[look % len(picture.DASHES)]
+        axis.plot(each.rates, each.smooth, color=colour, linestyle=dashes, label=f"seed {each.seed}")
+        for rate, marker in ((each.lowest, "v"), (each.broken, "X"), (each.proposed, "o")):
+            height = numpy.interp(math.log(rate), numpy.log(each.rates), each.smooth)
+            axis.plot(rate, height, marker, color=colour, markersize=7)
+    lines = {
+        "proposed": (middle([each.proposed for each in found]), picture.INK, "-"),
+        f"grid's best ({rows[0].row})": (rows[0].best, picture.AXES, "--"),
+    }
+    for name, (rate, colour, dashes) in lines.items():
+        axis.axvline(rate, color=colour, linestyle=dashes, linewidth=1.2, label=f"{name} {rate:.2g}")
+    for name, marker in {"a seed's proposal": "o", "lowest": "v", "broke": "X"}.items():
+        axis.plot([], [], marker, color=picture.AXES, label=name)
+    axis.set_xscale("log")
+    axis.set_ylim(0.9 * min(each.smooth.min() for each in found), 1.05 * max(each.smooth[0] for each in found))
+    axis.set_xlabel("rate", fontsize=8, color=picture.AXES)
+    axis.set_ylabel("training loss, nats a token", fontsize=8, color=picture.AXES)
+    picture.dress(axis)
+    axis.legend(fontsize=7, frameon=False, labelcolor=picture.INK, loc="upper right")

@@ -11,7 +11,7 @@ from gptx.compare.statistics import quantile
 
 FEWEST = 4  # batch sizes that are fitted: the law has two constants, and what is left over says how well it holds
 REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is looked for
-PLACES = 20_000  # candidates for it, in equal factors: less than 0.1 % apart
+PLACES = 2_000  # candidates for it, in equal factors: about 1 % apart, and refined once more around the best
 
 
 @dataclass(frozen=True)
@@ -50,24 +50,33 @@ def fit(batches: Sequence[float], updates: Sequence[float]) -> Tradeoff:
         raise ValueError(f"{len(set(batches))} batch sizes reached the target; the two constants of the trade-off need "
                          f"at least {FEWEST}, since what is left over says how well it holds")  # fmt: skip
     candidates = numpy.geomspace(sizes.min() / REACH, sizes.max() * REACH, PLACES)
-    shape = numpy.log1p(candidates[:, None] / sizes)  # (candidates, sizes)
-    offset = (measured - shape).mean(1)
-    squares = ((measured - shape - offset[:, None]) ** 2).sum(1)
+    _, squares = profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
     if best in (0, PLACES - 1):
         told = ("do not fall with the batch size: even the smallest is far above a critical one; add smaller ones"
                 if best == 0 else "fall in proportion to the batch size: even the largest is far below a critical one; "
                 "add larger ones")  # fmt: skip
         raise ValueError(f"the updates to the target {told}")
-    inside = numpy.flatnonzero(squares <= squares[best] * (1 + quantile(free + 1) ** 2 / free))
-    low, high = candidates[inside[0]], candidates[inside[-1]]
+    finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
+    offsets, around = profile(finer, sizes, measured)
+    least = int(around.argmin())
+    limit = around[least] * (1 + quantile(free + 1) ** 2 / free)
+    inside = numpy.append(numpy.flatnonzero(squares <= limit), best)
+    low, high = candidates[max(0, inside.min() - 1)], candidates[min(PLACES - 1, inside.max() + 1)]
     return Tradeoff(
-        fewest_updates=math.exp(offset[best]),
-        critical=float(candidates[best]),
-        low=float(low) if inside[0] > 0 else 0.0,
-        high=float(high) if inside[-1] < PLACES - 1 else math.inf,
-        misfit=math.sqrt(squares[best] / free),
+        fewest_updates=math.exp(offsets[least]),
+        critical=float(finer[least]),
+        low=float(low) if inside.min() > 0 else 0.0,
+        high=float(high) if inside.max() < PLACES - 1 else math.inf,
+        misfit=math.sqrt(around[least] / free),
     )
+
+
+def profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[ndarray, ndarray]:
+    """The log of the best Smin for each critical batch size, and the squares that it leaves over."""
+    shape = numpy.log1p(candidates[:, None] / sizes)  # (candidates, sizes)
+    offsets = (measured - shape).mean(1)
+    return offsets, ((measured - shape - offsets[:, None]) ** 2).sum(1)
 
 
 def left_out(batches: Sequence[float], updates: Sequence[float]) -> list[float | None]:
