@@ -145,7 +145,7 @@ def tables(law: Tradeoff, sweep: Sweep, found: list[Size]) -> list[Table]:
             spread(size),
             f"{size.tokens:,.0f}",
             f"{law.updates(size.batch):,.0f}",
-            f"{100 * (size.updates / law.updates(size.batch) - 1):+.0f} %",
+            percent(size.updates / law.updates(size.batch)),
             str(len(size.best.runs)),
         )
         for size in found
@@ -182,9 +182,14 @@ def cost(size: Size, rate: float) -> str:
     needed = size.at(rate)
     if needed is None:
         return f"{rate:.2g}: untried"
-    return (
-        f"{rate:.2g}: {'target not reached' if math.isinf(needed) else f'{100 * (needed / size.updates - 1):+.0f} %'}"
-    )
+    if math.isinf(needed):
+        return f"{rate:.2g}: target not reached"
+    return f"{rate:.2g}: {percent(needed / size.updates)}"
+
+
+def percent(ratio: float) -> str:
+    """How far a ratio is from one: +12 %."""
+    return f"{round(100 * (ratio - 1)):+d} %"
 
 
 def draw_tradeoff(axis, law: Tradeoff, found: list[Size]) -> None:
