@@ -3,8 +3,15 @@
 Pure arithmetic; the operations of a training are C = 6 N D (arXiv:2001.08361, section 2.1).
 """
 
-from dataclasses import dataclass, field
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import quantiles
 
+Constants = tuple[float, float, float, float, float]
+CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order in which a draw has them
 RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
 
 
@@ -13,6 +20,7 @@ class Law:
     """Loss in nats a token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
 
     `deviations` are the standard errors of constants, by name, where they are known. `units` says what a nat is of.
+    `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS.
     """
 
     name: str
@@ -24,6 +32,7 @@ class Law:
     source: str = ""
     deviations: dict[str, float] = field(default_factory=dict)
     units: str = "nats a subword token"
+    draws: tuple[Constants, ...] = ()
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Nats a token after training on `tokens` tokens."""
@@ -48,6 +57,18 @@ class Law:
         """
         size = self.parameters(flops)
         return size, flops / 6 / size
+
+    def interval(self, value: Callable[["Law"], float]) -> tuple[float, float] | None:
+        """Where what `value` makes of the law lies in 95 % of its draws; None for a law without draws."""
+        if len(self.draws) < 2:
+            return None
+        drawn = [value(Law(self.name, *draw)) for draw in self.draws]
+        ends = quantiles(drawn, n=40, method="inclusive")
+        return ends[0], ends[-1]
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON, from which `chosen` has it again."""
+        file.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     def flops_for(self, parameters: float) -> float:
         """Operations of the budget at which so many parameters are the best size."""
@@ -77,3 +98,24 @@ PUBLISHED = {
         ),
     )
 }  # fmt: skip
+
+
+def chosen(word: str) -> Law:
+    """The law that `word` names: one of PUBLISHED, or the file that a fit wrote. Raises ValueError for another word."""
+    if word in PUBLISHED:
+        return PUBLISHED[word]
+    file = Path(word)
+    if not file.is_file():
+        raise ValueError(f"law={word}: no such law or file; {', '.join(PUBLISHED)}, or the law.json of a fit")
+    try:
+        facts = json.loads(file.read_text())
+        draws = [[float(value) for value in draw] for draw in facts.get("draws", [])]
+        law = Law(**facts | {name: float(facts[name]) for name in CONSTANTS} | {"draws": tuple(map(tuple, draws))})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"law={word}: holds no law ({error}); python -m gptx.fit scaling writes one") from None
+    for constants in ([getattr(law, name) for name in CONSTANTS], *draws):
+        named = dict(zip(CONSTANTS, constants, strict=False))
+        wrong = [name for name, value in named.items() if not (0 < value < math.inf or (name == "E" and value == 0))]
+        if wrong or len(named) < len(CONSTANTS):
+            raise ValueError(f"law={word}: {', '.join(wrong) or 'a draw'} must be a number above zero")
+    return law

@@ -57,6 +57,14 @@ def inverse_sqrt(step: int, *, warmup: Length, total: Length) -> float:
     return min(step / warmup, math.sqrt(warmup / max(step, 1))) if warmup else 1 / math.sqrt(max(step, 1))
 
 
+def range_test(step: int, *, floor: float, total: Length) -> float:
+    """Rises exponentially from `floor` at update 1 to 1 at update `total`, an equal factor each time: the learning-rate
+    range test (arXiv:1506.01186), which trains nothing that is kept. Raises ValueError unless 0 < floor < 1."""
+    if not 0 < floor < 1:
+        raise ValueError(f"schedule.floor={floor}: the first rate as a share of the last, above 0 and below 1")
+    return floor ** (1 - min(1.0, max(0, step - 1) / max(1, total - 1)))
+
+
 def refuse_floor(floor: float) -> None:
     """Raises ValueError for a floor that is no share of the peak."""
     if not 0 <= floor <= 1:

@@ -7,11 +7,12 @@ What is written stands between two markers; the first names the command that mak
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from gptx import arguments
+from gptx.compare.cells import Cell
 from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.tables import Table
@@ -33,7 +34,7 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
         "\n>\n".join(f"> Warning: {each}" for each in said.warnings),
         f"![{comparison.metric} by {joined(comparison.factors) or 'seed'}]({PICTURE})" if drawable(comparison) else "",
         *map(table, said.tables),
-        f"({made(comparison)}; every run in `results.json`)",
+        f"({made(comparison.environment)}; every run in `results.json`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
 
@@ -54,9 +55,9 @@ def grid(shown: Table) -> str:
     return "\n".join(rows) + (f"\n\n{shown.note}" if shown.note else "")
 
 
-def made(comparison: Comparison) -> str:
+def made(environment: dict) -> str:
     """Date, hardware, threads, versions and commit of the runs."""
-    around = {key: several(value) for key, value in comparison.environment.items()}
+    around = {key: several(value) for key, value in environment.items()}
     keys = {"date": "", "hardware": "", "threads": "threads ", "commit": "commit "} | {
         name: f"{name} " for name in SHOWN
     }
@@ -96,6 +97,15 @@ def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:
         raise ValueError(f"{readme}: no place for the {kind}; on lines of their own, it needs "
                          f"<!-- {kind}: written by COMMAND --> and <!-- /{kind} -->")  # fmt: skip
     return text[: start.end()], text[start.end() : end], text[end:]
+
+
+def refuse_other(found: Iterable[Cell], experiment: Path) -> None:
+    """Raise ValueError if the runs are not of the experiment whose page is to be written."""
+    name = experiment.resolve().name
+    for cell in found:
+        choice = cell.record.get("choices", {}).get("experiment", "none")
+        if cell.record and choice != name:
+            raise ValueError(f"readme={experiment}: {cell.folder} is a run of experiment={choice}, not of {name}")
 
 
 def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:

@@ -68,7 +68,7 @@ def report(
             time.sleep(EVERY)
             continue
         if readme:
-            refuse_other(found.cells, Path(readme))
+            results.refuse_other(found.cells, Path(readme))
         states = {cell.state for cell in found.cells}
         idle = 0 if "running" in states else idle + 1
         watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
@@ -98,15 +98,6 @@ def report(
 
 class NoUpdate(ValueError):
     """No run has recorded anything yet."""
-
-
-def refuse_other(found: list[Cell], experiment: Path) -> None:
-    """Raise ValueError if the runs are not of the experiment whose page is to be written."""
-    name = experiment.resolve().name
-    for cell in found:
-        choice = cell.record.get("choices", {}).get("experiment", "none")
-        if cell.record and choice != name:
-            raise ValueError(f"readme={experiment}: {cell.folder} is a run of experiment={choice}, not of {name}")
 
 
 def gathered(places: list[Path], metric: str, baseline: str) -> Report:

@@ -17,7 +17,7 @@ def of_runs(name: str, question: str, comparison: Comparison, answer: Verdict, s
         "\n>\n".join(f"> Warning: {warning}" for warning in answer.warnings),
         f"![{name}](report.png)",
         *map(readme.table, answer.tables),
-        f"({standing}; {readme.made(comparison)}; the whole report is report.html)",
+        f"({standing}; {readme.made(comparison.environment)}; the whole report is report.html)",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

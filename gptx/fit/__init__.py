@@ -1,0 +1,1 @@
+"""What some runs say of others: laws fitted to finished runs."""

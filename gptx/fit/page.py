@@ -1,0 +1,120 @@
+"""What a fit found, on the terminal, as fit.json and a figure, and in the README of an experiment."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptx.compare import readme as results
+from gptx.compare.cells import Cell
+from gptx.compare.tables import Table
+
+KIND = "fit"  # of what stands between the marks of a README
+PICTURE, NUMBERS = "fit.png", "fit.json"
+KINDS = (".png", ".svg", ".html")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit as it is told. `facts` holds the points that were fitted and every number, `figure` draws into a file."""
+
+    headline: str
+    sentences: list[str]
+    tables: list[Table]
+    facts: dict
+    figure: Callable[[Path], object]
+    caption: str  # of the figure
+    warnings: list[str] = field(default_factory=list)
+    environment: dict = field(default_factory=dict)  # gptx.compare.outcomes.environment of the runs
+    beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)  # further files by name: what fills them
+
+
+def asked(folders: tuple[str, ...], out: str, readme: str, subject: str) -> Path:
+    """The folder for the files, or the one that `out` names. Raises ValueError for what cannot be written, before
+    anything is computed."""
+    if not folders:
+        raise ValueError(f"which runs? A folder of runs: python -m gptx.fit {subject} runs/{subject}")
+    if readme:
+        results.parts(Path(readme) / "README.md", KIND)
+    target = Path(out or folders[0])
+    if out and target.suffix and target.suffix not in KINDS and not target.is_dir():
+        raise ValueError(f"out={out}: the name must end in {', '.join(KINDS)}, or be a folder")
+    return target
+
+
+def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
+    """Print the fit and write its files: into the folder `target`, or the one figure that it names; and the page of the
+    experiment `readme`, whose own the `cells` must be."""
+    if readme:
+        results.refuse_other(cells, Path(readme))
+    print("\n".join(told(fitted)))
+    written = files(fitted, target) + (page(fitted, Path(readme)) if readme else [])
+    print(f"{'written':12}{', '.join(map(str, written))}")
+
+
+def told(fitted: Fitted) -> Iterator[str]:
+    """The fit in lines for a terminal."""
+    for shown in fitted.tables:
+        yield shown.title
+        widths = [max(map(len, column)) for column in zip(shown.columns, *shown.rows, strict=True)]
+        for row in (shown.columns, *shown.rows):
+            cells = (cell.replace("**", "") for cell in row)
+            places = (f"{cell:{'<' if i < shown.names else '>'}{widths[i]}}" for i, cell in enumerate(cells))
+            yield f"  {'  '.join(places)}".rstrip()
+        yield ""
+    yield from (f"- {sentence}" for sentence in fitted.sentences)
+    yield from (f"warning: {warning}" for warning in fitted.warnings)
+    yield fitted.headline
+
+
+def files(fitted: Fitted, target: Path) -> list[Path]:
+    """Write the figure, fit.json and what is to stand beside them into a folder, or the figure alone; the files."""
+    if target.suffix in KINDS:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw(fitted, target)
+        return [target]
+    target.mkdir(parents=True, exist_ok=True)
+    draw(fitted, target / PICTURE)
+    facts = plain(fitted.facts | {"environment": fitted.environment})
+    text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+    results.in_one_step(target / NUMBERS, lambda part: part.write_text(text))
+    for name, fill in fitted.beside.items():
+        results.in_one_step(target / name, fill)
+    return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
+
+
+def draw(fitted: Fitted, file: Path) -> None:
+    """Have the fit draw its figure, in one step."""
+    results.in_one_step(file, fitted.figure)
+
+
+def page(fitted: Fitted, experiment: Path) -> list[Path]:
+    """Write the marked part of an experiment's README.md, with the files beside it; all of them."""
+    readme = experiment / "README.md"
+    before, _, after = results.parts(readme, KIND)
+    written = files(fitted, experiment)
+    results.in_one_step(readme, lambda part: part.write_text(before + markdown(fitted) + after))
+    return [*written, readme]
+
+
+def markdown(fitted: Fitted) -> str:
+    """The text between the marks: the answer, warnings, the figure, tables, and what the runs were made with."""
+    parts = [
+        f"**{fitted.headline}**",
+        "\n".join(f"- {each}" for each in fitted.sentences),
+        "\n>\n".join(f"> Warning: {each}" for each in fitted.warnings),
+        f"![{fitted.caption}]({PICTURE})",
+        *map(results.table, fitted.tables),
+        f"({results.made(fitted.environment)}; points and numbers in `{NUMBERS}`)",
+    ]
+    return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+
+
+def plain(value):
+    """Values as JSON has them, which knows neither NaN nor infinity: "nan", "inf"."""
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
