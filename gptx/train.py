@@ -133,6 +133,8 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
 
 def described(trainer, folder: Path, group: str, config: dict) -> Run:
     """What the sinks and the record may know about the run."""
+    from gptx import summary
+
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = [str(override) for override in chosen.overrides.task]
@@ -147,6 +149,7 @@ def described(trainer, folder: Path, group: str, config: dict) -> Run:
         overrides=overrides,
         git=runs.git(),
         tags=runs.changes(overrides),
+        budget=summary.budget(trainer).record(),
     )
 
 
@@ -238,6 +241,7 @@ def record_start(trainer, run: Run) -> None:
         hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer),
         batch=summary.batch(trainer),
+        budget=run.budget,
         error="",
     )
 
