@@ -210,10 +210,10 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     folder(runs, rung(999, 1000, 3.0, "half"), state="running")
     page.mkdir()
     readme = page / "README.md"
-    readme.write_text("# before\n<!-- fit: written by python -m gptx.fit -->\nold\n<!-- /fit -->\nafter\n")
+    readme.write_text("# before\n<!-- fit: written by python -m gptx.fit -->\nwhat stood there\n<!-- /fit -->\nafter\n")
     scaling(str(runs), holdout="larger", draws=100, readme=str(page))
     text, told = readme.read_text(), capsys.readouterr().out
-    assert "old" not in text
+    assert "what stood there" not in text
     assert text.startswith("# before")
     assert text.endswith("after\n")
     assert all(said in text for said in ("half is killed; left out.", "outside", "torch 2.13"))
@@ -254,7 +254,7 @@ def test_runs_of_different_tokenizers_are_not_of_one_law(tmp_path):
     first, second, *_ = rungs()
     folder(tmp_path, first)
     folder(tmp_path, second, data=data)
-    with pytest.raises(ValueError, match="different tokenizers, bytes and gpt2"):
+    with pytest.raises(ValueError, match="different tokenizers, .*bytes"):
         scaling(str(tmp_path))
 
 

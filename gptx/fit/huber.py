@@ -14,8 +14,8 @@ from gptx.laws import Constants
 
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: a poor run counts, but not by its square
 STARTS = 12  # of the grid, those of least loss, from which the minimiser begins
-EXPONENTS = (0.1, 0.25, 0.5, 1.0)
-SHARES = (0.03, 0.15, 0.4, 0.8)  # of the mean loss that a term makes up
+EXPONENTS = (0.15, 0.4, 1.0)
+SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
 STEEPEST, FLATTEST = 3.0, 0.01  # exponents; what runs cannot determine ends there, and not at infinity
 NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
 LEAST = 7  # runs: two more than constants, so that something is left to tell how well they fit
