@@ -13,7 +13,7 @@ from numpy import ndarray
 from gptx.laws import Constants
 
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: a poor run counts, but not by its square
-STARTS = 12  # of the grid, those of least loss, from which the minimiser begins
+STARTS = 8  # of the grid, those of least loss, from which the minimiser begins
 EXPONENTS = (0.15, 0.4, 1.0)
 SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
 STEEPEST, FLATTEST = 3.0, 0.01  # exponents; what runs cannot determine ends there, and not at infinity
