@@ -255,9 +255,13 @@ def test_operations_follow_the_shape_that_was_found(plan):
     ("flops=1e19 device=cpu", "device: belongs to a recipe"),
     ("flops=1e19 served=-1", "served=-1: a number above 0, such as 1e12"),
     ("flops=1e20 params=175e9 tokens=300e9", "contradict each other, 6 x 1.75e+11 x 3e+11 is 3.15e+23; leave one"),
+    ("flops=3.4e23 params=175e9 tokens=300e9", "contradict each other"),
+    ("budget flops=1e19", "budget: nothing to plan of that name"),
+    ("flops=1e19 nano", "nano: no such key of a budget"),
     ("flops=1e19 flops=1e20", "flops: is given twice"),
     ("flops=1e19 vocab=1.5", "vocab=1.5: a whole number, such as 50257"),
     ("flops=", "flops=: a value is needed"),
+    ("tokens", "tokens: a value is needed"),
     ("flops=1e19 law=besirogl", "law=besirogl: no such law or file"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_would_be_right(words, said):

@@ -160,12 +160,13 @@ def test_short_documents_in_long_sequences_are_doubtful():
 
 
 def test_the_plan_of_a_small_run(composed):
-    told = "\n".join(recipe({"": composed("steps=200")}, hardware="h100", price="2"))
+    told = "\n".join(recipe({"": composed("steps=200", "precision=auto")}, hardware="h100", price="2"))
     for label in ("model", "run", "loss", "memory", "time"):
         assert f"\n{label:11}" in f"\n{told}"
     assert "200 updates of 256 tokens = 51,200 tokens" in told
     assert " epochs of " in told
     assert "a model so small" in told
+    assert "counted as on cpu, in bfloat16" in told
 
 
 def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch, tmp_path):
