@@ -70,12 +70,12 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
 def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Resume the trainer, run it, and record how it ended."""
     from gptx import summary
-    from gptx.footprint import Meter
+    from gptx.meter import Meter, total
     from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
-    meter = Meter(trainer.parallel.device, trainer.model)
+    meter = Meter(trainer.parallel.device)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
@@ -103,7 +103,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             log.info("continues after update %d", trainer.step)
         if branched:
             log.info("%s", branched)
-        with peers.noticing():
+        with peers.noticing(), meter.over(trainer.model, trainer.optimizer):
             handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
         outcome = "finished" if trainer.finished else stopped
@@ -117,7 +117,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
-            memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
+            memory = {"predicted": total(predicted, meter.device), "measured": meter.peak, "held": meter.held}
             runs.write(folder, state=outcome, ended=now(), step=trainer.step, result=trainer.latest, memory=memory)
         trainer.checkpoints.wait()  # where the run failed, a save may still be under way
     if outcome != "finished":
