@@ -71,7 +71,7 @@ def test_without_each_size_in_turn_exact_measurements_say_the_same():
 
 def test_a_fifth_more_than_the_fewest_tokens_is_read_off_between_two_batch_sizes():
     assert above_fewest([100, 200, 400], [1000, 1000, 1440], 0.2) == pytest.approx(200 * math.sqrt(2))
-    assert above_fewest([100, 200, 400], [1500, 1000, 1100], 0.2) is None  # more on the small side does not count
+    assert above_fewest([100, 200, 400, 800], [1500, 1400, 1000, 1100], 0.2) is None  # smaller batches do not count
 
 
 def test_the_best_rate_between_rates_is_where_the_parabola_has_its_lowest_point():

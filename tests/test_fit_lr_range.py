@@ -73,6 +73,7 @@ def test_the_proposal_is_checked_against_the_nearest_rate_of_each_row_of_a_grid(
     assert cosine.cost == pytest.approx(2.1 - 1.95)
     assert (constant.row, constant.best, constant.cost) == ("constant", 1e-3, 0)
     assert checked(comparison, 2.5e-3)[1].cost == math.inf  # a seed diverged there
+    assert checked(comparison, 1.8e-3)[0].nearest == 3e-3  # 1.7 times less; in numbers it is nearer to 1e-3
     assert checked(comparison, 1e-2)[0].outside
     assert not cosine.outside
 

@@ -139,6 +139,7 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     lowest, highest = map(float, re.search(r"its\s+loss\s+between\s+([\d.]+)\s+and\s+([\d.]+)", text).groups())
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
     assert "mine counts nats a byte: neither its losses nor its tokens compare" in text
+    assert "with a vocabulary of 257:" in text
 
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)

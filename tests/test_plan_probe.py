@@ -29,7 +29,8 @@ def test_as_many_validations_and_saves_are_counted_as_the_run_makes(composed):
 
 
 def test_a_growing_batch_takes_as_many_full_updates_as_it_has_tokens(composed):
-    grown = composed("batch=growing", "batch.tokens=256", "batch.growth=9", "steps=12", "observe=[]")
+    grown = composed("batch=growing", "batch.tokens=256", "batch.growth=9", "steps=12")
+    grown.observe = None
     found = probe(grown, seconds=0.01)
     assert found.updates == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
     assert (found.validation, found.validations) == (0, 0)

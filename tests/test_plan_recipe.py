@@ -171,14 +171,14 @@ def test_the_plan_of_a_small_run(composed):
 
 def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch, tmp_path):
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path))
-    reached = []
-    monkeypatch.setattr(socket.socket, "connect", lambda *args: reached.append(args))
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args) or [])
     cfg = composed()
     cfg.data = {"_target_": "gptx.data.corpora.shakespeare", "path": None, "tokenizer": "bytes", "context": 32,
                 "seed": 0, "validation": 0.1, "order": "shuffled"}  # fmt: skip
     with pytest.raises(ConfigError, match="data: it is not here, and a plan fetches nothing; vocab=257 plans without"):
         recipe({"": cfg})
-    assert not reached
+    assert not asked
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -145,7 +145,7 @@ def tables(law: Tradeoff, sweep: Sweep, found: list[Size]) -> list[Table]:
             spread(size),
             f"{size.tokens:,.0f}",
             f"{law.updates(size.batch):,.0f}",
-            percent(size.updates / law.updates(size.batch)),
+            percent(size.updates / float(law.updates(size.batch))),
             str(len(size.best.runs)),
         )
         for size in found

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
-from gptx.plan.amounts import amount, memory, power, table, times, wrapped
+from gptx.plan.amounts import amount, memory, table, times, wrapped
+from gptx.plan.effort import power
+from gptx.plan.expectations import SUBWORDS
 from gptx.plan.question import Question, read
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 
-SUBWORDS = 1000  # a smaller vocabulary is of characters or bytes
 # Parameters and tokens of the runs behind the published laws (arXiv:2203.15556, abstract)
 FITTED = ((70e6, 16e9), (5e9, 500e9))
 
@@ -110,7 +111,7 @@ def weighed(given: Split, judge: Law) -> str:
 def disagreement(every: list[Law], flops: float) -> str:
     """Why the lines of the table differ."""
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in every)
-    meet = ", ".join(power(met, 2) if (met := agreement(law)) else "none" for law in every)
+    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in every)
     here = ", ".join(f"{law.optimum(flops)[1] / law.optimum(flops)[0]:.3g}" for law in every)
     return (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens a "

@@ -63,7 +63,7 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     shards = place.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
     yield "time", list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
     if measured:
-        yield "here", here(cfg, vocab_size)
+        yield "here", here(cfg, vocab)
     warmup = cfg.schedule.get("warmup")
     known = warmup if isinstance(warmup, int) else 0  # a schedule of the user's may mean something else by it
     doubtful = [*doubts(spent, warmup=known, train_tokens=train_tokens), *proportion(spent)]
@@ -153,8 +153,8 @@ def length(spent: Effort, train_tokens: int | None) -> list[str]:
     return [*told, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
 
 
-def here(cfg, vocab_size: int) -> list[str]:
+def here(cfg, vocab: str) -> list[str]:
     """The time on this machine, measured."""
     from gptx.plan.probe import probe
 
-    return [str(probe(cfg, vocab=str(vocab_size)))]
+    return [str(probe(cfg, vocab=vocab))]
