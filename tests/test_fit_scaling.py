@@ -17,6 +17,7 @@ from gptx.fit import huber, isoflop
 from gptx.fit.ladder import Rung, held_out
 from gptx.fit.reading import Reading, foretell, read
 from gptx.fit.scaling import patterned, scaling
+from gptx.fit.scaling_figure import figure
 from gptx.laws import CONSTANTS, PUBLISHED, Law, chosen
 
 REFIT = PUBLISHED["besiroglu"]
@@ -216,6 +217,14 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     law = chosen(str(page / "law.json"))
     assert max(off([getattr(law, name) for name in CONSTANTS], KNOWN).values()) < 1e-2
     assert (law.units, len(law.draws)) == ("nats a byte", 100)
+
+
+@pytest.mark.slow
+def test_a_fit_as_html_is_the_chart_of_budgets_with_the_runs_on_it(tmp_path):
+    larger = rung(1_600_000, 8_000_000, 0.8, "larger")
+    figure(read([*rungs(), larger], [larger], "total", 3, "own", "nats a byte"), tmp_path / "fit.html")
+    text = (tmp_path / "fit.html").read_text()
+    assert all(name in text for name in ("larger", "40000,500000"))
 
 
 def test_a_run_that_diverged_is_refused_by_its_name(tmp_path):

@@ -47,9 +47,8 @@ def read(found: Sequence[Rung], held: Sequence[Rung], count: str, draws: int, na
     huber.check(seen)
     best, _ = huber.fit(seen)
     drawn = huber.bootstrap(seen, best, draws)
-    deviations = dict(zip(CONSTANTS, map(float, numpy.std(drawn, axis=0)), strict=True))
     source = f"{len(kept)} runs of {name}; N: {COUNTS[count]}"
-    law = Law(name, *best, source=source, deviations=deviations, units=unit, draws=drawn)
+    law = Law(name, *best, source=source, units=unit, draws=drawn)
     residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
     return Reading(count, law, kept, residuals, [foretell(law, rung, count, residuals) for rung in held])
 

@@ -38,7 +38,7 @@ def scaling(
     cells = run_folders.find([Path(folder) for folder in folders])
     found, aside = ladder(cells)
     held = held_out(found, holdout, count)
-    used = [cell for cell in cells if cell.record]
+    used = [cell for cell in cells if cell.state == "finished"]
     around = environment(used)
     name, unit = Path(folders[0]).resolve().name, units(around)
     order = sorted(COUNTS, key=lambda each: each != count)
