@@ -61,9 +61,9 @@ function overOperations(chart, width, height) {
   });
   const annotations = [
     ...top.map(([size, i]) => label(size.name, size.flops[0], chart.ends.loss[1], rung(i, n), { yanchor: "bottom" })),
-    ...chart.column.map((found) => ({
+    ...chart.column.map((found) => ({  // plotly hides what points beyond the axis, be it by a rounding
       text: found.name, font: { size: 11, color: found.rung === null ? css("--ink") : rung(found.rung, n) }, showarrow: true, arrowhead: 0, arrowwidth: 1,
-      arrowcolor: css("--muted"), standoff: 5, x: Math.log10(found.flops), y: Math.log10(found.loss), xanchor: "left",
+      arrowcolor: css("--muted"), standoff: 5, x: Math.log10(Math.min(found.flops, chart.ends.flops[1])), y: Math.log10(found.loss), xanchor: "left",
       ax: (1.02 - share(found.flops, chart.ends.flops)) * width, ay: (share(found.loss, chart.ends.loss) - found.up) * height,
     })),
     ...asked.map((least) => label(`<b>${chart.asked}</b>`, least.flops, chart.ends.loss[0], mine(), { yanchor: "bottom", yshift: 4, ...aside(share(least.flops, chart.ends.flops) < 0.5) })),

@@ -86,10 +86,10 @@ def notes(chart: Chart) -> list[str]:
         low, high = map(operations, chart.fitted)
         found.append(f"Fitted to runs of {low} to {high} operations; beyond them, shaded and dashed, it is extended.")
     if chart.known:
-        found.append("Models of others stand at the loss that the law expects of them, not at one that was measured.")
-    if chart.runs and law in PUBLISHED.values():
-        found.append("Your runs stand at their measured loss, which the law can only meet where text and tokenizer are "
-                     "its own.")  # fmt: skip
+        found.append("Rings are models of others at the loss that the law expects of them, not at a measured one.")
+    if chart.runs:
+        foreign = ": these only agree where text and tokenizer are those of the law" * (law in PUBLISHED.values())
+        found.append(f"Squares are runs at their measured loss, joined with the one that the law expects{foreign}.")
     if law.draws:
         found.append(f"Bands and bars hold 95 % of {len(law.draws)} draws of a bootstrap over the runs.")
     if law.source:
