@@ -1,14 +1,9 @@
-"""The memory of a training run: predicted by making updates on tensors without data, and measured afterwards."""
+"""The memory of a training run, predicted: updates and a validation pass are made on tensors without data."""
 
-import contextlib
-import ctypes
-import resource
-import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from gptx.observe.validation import FORWARD_TOKENS
 from gptx.shards import local
 from gptx.trainer import Trainer, rng_state, set_rng_state
 
@@ -29,16 +25,26 @@ class Footprint:
     gradients: int
     state: dict[str, int] = field(default_factory=dict)
     activations: int = 0  # kept at the end of the forward pass of one micro-batch for the backward pass
-    peak: int = 0  # of an update: all of the above that is alive at once, and what is needed for a moment only
+    update: int = 0  # the most of an update: all of the above that is alive at once, and what is needed for a moment
+    validation: int = 0  # the most of a validation pass, with weights and moments; 0 where there is none
+    copy: int = 0  # of the state, in the host's memory, which is written while training goes on
 
     @property
     def moments(self) -> int:
         """All that the optimizer keeps."""
         return sum(self.state.values())
 
+    @property
+    def peak(self) -> int:
+        """The most that the device holds of the run's tensors."""
+        return max(self.update, self.validation)
+
     def __str__(self) -> str:
         names = "weights", "gradients", "moments", "activations"
-        return f"{spelled(self.peak)} at the peak: " + ", ".join(f"{n} {spelled(getattr(self, n))}" for n in names)
+        parts = [f"{n} {spelled(getattr(self, n))}" for n in names]
+        parts += [f"validation {spelled(self.validation)} in all"] * (self.validation > self.update)
+        parts += [f"beside it {spelled(self.copy)} for the copy that is saved"] * (self.copy > 0)
+        return f"{spelled(self.peak)} at the peak: " + ", ".join(parts)
 
 
 class Live(TorchDispatchMode):
@@ -69,10 +75,12 @@ class Live(TorchDispatchMode):
 
 
 class Blank:
-    """Data of the right shape and without content."""
+    """Data of the right shape and without content, of which two forward passes are for validation."""
 
     def __init__(self, vocab_size: int, context: int, device: torch.device):
         self.vocab_size, self.context, self.device = vocab_size, context, device
+        self.validation_windows = 2 * max(1, FORWARD_TOKENS // context)  # the second finds what the first one left
+        self.token_bytes = torch.zeros(vocab_size, dtype=torch.long)  # (V,)
 
     def __call__(self, first: int, count: int):
         from gptx.data.corpus import TokenBatch
@@ -85,9 +93,12 @@ class Blank:
 
         return There(*(torch.zeros(count, self.context, dtype=torch.long, device=self.device) for _ in range(2)))
 
+    validation = __call__
 
-def predict(ingredients: dict, *, vocab_size: int, context: int) -> Footprint:
-    """What a Trainer of these ingredients needs, eager and without observers: it makes two updates without data.
+
+def predict(ingredients: dict, *, vocab_size: int, context: int, copied: bool) -> Footprint:
+    """What a Trainer of these ingredients needs, eager: it makes two updates without data, then calls its observers,
+    which should be validation alone. `copied` says that the state is saved while training goes on.
 
     Whatever the ingredients allocate is counted as they do it; no formula knows them. Random states stay. Raises
     ValueError for ingredients that cannot compute without values.
@@ -97,7 +108,7 @@ def predict(ingredients: dict, *, vocab_size: int, context: int) -> Footprint:
     live = Live()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
-            return two_updates(ingredients, Blank(vocab_size, context, device), live)
+            return two_updates(ingredients, Blank(vocab_size, context, device), live, copied=copied)
     except Exception as error:  # however an ingredient takes it that tensors have no values
         raise ValueError(f"the memory cannot be predicted: {first_line(error)}") from error
     finally:
@@ -109,8 +120,8 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
-    """The footprint of the second update, in which the optimizer has its state."""
+def two_updates(ingredients: dict, data: Blank, live: Live, *, copied: bool) -> Footprint:
+    """The footprint of the second update, in which the optimizer has its state, and of what observes after it."""
     blank = {
         "data": data,
         "inject": lambda trainer: None,
@@ -131,13 +142,19 @@ def two_updates(ingredients: dict, data: Blank, live: Live) -> Footprint:
         trainer.accumulate_gradients()
         gradients = size(p.grad for p in trainer.model.parameters() if p.grad is not None)
         trainer.update("accept")
+    update = live.peak
+    for observer in trainer.observers.values():
+        live.peak = live.bytes
+        observer(trainer)
     return Footprint(
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         weights=size([*trainer.model.parameters(), *trainer.model.buffers()]),
         gradients=gradients,
         state=by_name(trainer.optimizer.state_dict()),
         activations=max(kept),
-        peak=live.peak,
+        update=update,
+        validation=live.peak if trainer.observers else 0,
+        copy=size(tensor for _, tensor in named(trainer.state_dict())) if copied else 0,
     )
 
 
@@ -184,49 +201,6 @@ def named(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
         yield from named(child, name if isinstance(name, str) else key)
 
 
-class Meter:
-    """Measures a run from now on: the most memory, less what the process held beside the weights when it began.
-
-    On a GPU these are the tensors; on a CPU the whole process, with what its allocator keeps of what was freed.
-    """
-
-    def __init__(self, device: torch.device, model: torch.nn.Module):
-        self.device, weights = device, size([*model.parameters(), *model.buffers()])
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux the peak is the whole process's
-            ctypes.CDLL(None).malloc_trim(0)  # what an earlier run of this process left would be used unseen
-            Path("/proc/self/clear_refs").write_text("5")
-        self.before = (torch.cuda.memory_allocated(device) if device.type == "cuda" else resident()) - weights
-
-    def peak(self) -> int:
-        """Bytes at the highest."""
-        high = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else highest()
-        return high - self.before
-
-    def beside(self, predicted: Footprint | str) -> str:
-        """The measured peak, beside what was predicted."""
-        foreseen = f"predicted {spelled(predicted.peak)}" if isinstance(predicted, Footprint) else predicted
-        return f"{foreseen}, measured {spelled(self.peak())}"
-
-
 def spelled(size: int) -> str:
     """Bytes in short: 1.30 GB."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def resident() -> int:
-    """Bytes of memory that the process holds."""
-    return status("VmRSS:") or highest()
-
-
-def highest() -> int:
-    """The most bytes of memory that the process held."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    return status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def status(name: str) -> int:
-    """Bytes that Linux says of this process under a name; 0 where it does not."""
-    file = Path("/proc/self/status")
-    return int(file.read_text().split(name)[1].split()[0]) * 1024 if file.exists() else 0

@@ -7,7 +7,8 @@ import torch
 from gptx import runs
 from gptx.footprint import Footprint
 from gptx.generate import generate
-from gptx.model.gpt import GPT, parameter_counts
+from gptx.plan.doubts import doubts
+from gptx.plan.effort import Effort, counts, effort, power
 from gptx.text import beginning, decode
 from gptx.trainer import stream
 
@@ -26,13 +27,13 @@ def hardware(trainer) -> dict:
 
 def parameters(trainer) -> dict[str, int]:
     """Parameter counts, with and without embeddings; of GPT without the rows that pad its vocabulary."""
-    model = trainer.model
-    if isinstance(model, GPT):
-        total, body = parameter_counts(model)
-    else:
-        total = sum(p.numel() for p in model.parameters())
-        body = total - sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    total, body = counts(trainer.model)
     return {"total": total, "non_embedding": body}
+
+
+def budget(trainer) -> Effort:
+    """What the whole run amounts to."""
+    return effort(trainer.model, trainer.batch, trainer.steps)
 
 
 def batch(trainer) -> dict[str, int]:
@@ -47,10 +48,13 @@ def batch(trainer) -> dict[str, int]:
 
 
 def start(trainer, run, predicted: Footprint | str) -> list[str]:
-    """The ingredients as they came out: data, model, groups, batch, machine, and the memory that they will need."""
-    total, body = parameters(trainer).values()
+    """The ingredients as they came out, what they will need of operations and memory, and what is doubtful."""
+    spent = budget(trainer)
+    total, body, tokens = spent.parameters, spent.body, spent.tokens
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
-    tokens = sum(trainer.batch.tokens_at(step) for step in range(1, trainer.steps + 1))
+    train_tokens, warmup = data.identity["train_tokens"], run.config["schedule"].get("warmup")
+    known = warmup if isinstance(warmup, int) else 0  # a schedule of the user's may mean something else by it
+    doubtful = list(doubts(spent, warmup=known, train_tokens=train_tokens))
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
@@ -62,11 +66,13 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
         f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
         + warmups(trainer),
-        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = "
-        f"{tokens / data.identity['train_tokens']:.2f} epochs, {tokens / total:.1f} tokens a parameter",
+        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
+        f"budget     {power(spent.flops)} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
+        f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",
         f"memory     {predicted}",
+        *[f"warning    {'; '.join(doubtful)}"] * bool(doubtful),
     ]
 
 

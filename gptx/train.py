@@ -70,12 +70,12 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
 def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Resume the trainer, run it, and record how it ended."""
     from gptx import summary
-    from gptx.footprint import Meter
+    from gptx.meter import Meter, total
     from gptx.plan.memory import foreseen
 
     started = time.perf_counter()
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
-    meter = Meter(trainer.parallel.device, trainer.model)
+    meter = Meter(trainer.parallel.device)
     if record and "data" in record:
         refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
     trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
@@ -103,7 +103,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             log.info("continues after update %d", trainer.step)
         if branched:
             log.info("%s", branched)
-        with peers.noticing():
+        with peers.noticing(), meter.over(trainer.model, trainer.optimizer):
             handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
         outcome = "finished" if trainer.finished else stopped
@@ -117,7 +117,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         for sink in sinks:
             sink.close(outcome)
         if rank() == 0 and (folder / "run.json").exists():
-            memory = {"predicted": getattr(predicted, "peak", None), "measured": meter.peak()}
+            memory = {"predicted": total(predicted, meter.device), "measured": meter.peak, "held": meter.held}
             runs.write(folder, state=outcome, ended=now(), step=trainer.step, result=trainer.latest, memory=memory)
         trainer.checkpoints.wait()  # where the run failed, a save may still be under way
     if outcome != "finished":
@@ -133,6 +133,8 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
 
 def described(trainer, folder: Path, group: str, config: dict) -> Run:
     """What the sinks and the record may know about the run."""
+    from gptx import summary
+
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
     overrides = [str(override) for override in chosen.overrides.task]
@@ -147,6 +149,7 @@ def described(trainer, folder: Path, group: str, config: dict) -> Run:
         overrides=overrides,
         git=runs.git(),
         tags=runs.changes(overrides),
+        budget=summary.budget(trainer).record(),
     )
 
 
@@ -238,6 +241,7 @@ def record_start(trainer, run: Run) -> None:
         hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer),
         batch=summary.batch(trainer),
+        budget=run.budget,
         error="",
     )
 

@@ -72,7 +72,7 @@ def described(folder: Path, record: dict, config: dict) -> Run:
     return Run(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
         config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
-        tags=runs.changes(overrides),
+        tags=runs.changes(overrides), budget=record.get("budget") or {},
     )  # fmt: skip
 
 

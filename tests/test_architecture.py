@@ -26,13 +26,14 @@ CONFIG = {
     "launch.py",
     "slurm.py",
     "mistakes.py",
-    "paths.py",
+    "search_path.py",
     "arguments.py",
 }
 VOCABULARY = {
     "gptx.lengths",
     "gptx.rank",
     "gptx.generate",
+    "gptx.hardware",
     "gptx.text",
     "gptx.shards",
 }  # words that ingredients may share

@@ -64,6 +64,7 @@ def a_run(folder, *, start=0, name="schedule=cosine", schedule="cosine", seed=0)
     return SimpleNamespace(
         folder=folder, name=name, group="sweep", steps=100, start=start, config={"seed": seed, "optim": {"lr": 1e-3}},
         choices={"schedule": schedule}, overrides=[name], git={"sha": "abc", "dirty": True}, tags=[name, "x" * 99],
+        budget={"flops": 6e12, "tokens": 10**6},
     )  # fmt: skip
 
 
@@ -119,6 +120,7 @@ def test_without_a_key_the_run_is_kept_offline_whole(tmp_path, caplog):
     assert found["config"]["recipe"]["schedule"] == "cosine"
     assert found["config"]["git"] == {"sha": "abc", "dirty": True}
     assert found["config"]["overrides"] == ["schedule=cosine"]
+    assert found["config"]["budget"]["flops"] == 6e12
     page = found["run"]
     assert (page.project, page.run_group, page.display_name) == ("p", "sweep", "schedule=cosine")
     assert list(page.tags) == ["schedule=cosine", "x" * 64]

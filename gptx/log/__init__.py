@@ -7,7 +7,7 @@ The command calls `open(run)` before the first update and `close(outcome)` in a 
 "finished", "failed", "interrupted" and "preempted". Values are floats, or text such as a sample.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Run:
     overrides: list[str]
     git: dict  # sha, dirty
     tags: list[str]
+    budget: dict[str, float] = field(default_factory=dict)  # tokens and operations of the whole run
 
 
 def shown(folder: Path) -> Path:

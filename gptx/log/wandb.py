@@ -193,9 +193,11 @@ def next_segment(path: Path) -> tuple[str, int]:
 
 
 def page_config(run: Run) -> dict:
-    """The run's config, and under `recipe` the option of each ingredient, since W&B groups by recipe.schedule and not
-    by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn there."""
-    return {**run.config, "recipe": run.choices, "overrides": run.overrides, "git": run.git}
+    """The run's config and its budget, and under `recipe` the option of each ingredient, since W&B groups by
+    recipe.schedule and not by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn
+    there."""
+    more = {"recipe": run.choices, "overrides": run.overrides, "git": run.git, "budget": run.budget}
+    return {**run.config, **more}
 
 
 def sync(folder: Path) -> str:

@@ -1,34 +1,18 @@
 """How well the machine is used."""
 
 import logging
-import re
 import resource
 import sys
 import time
 
 import torch
 
+from gptx.hardware import recognised
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
 
 log = logging.getLogger(__name__)
 
-# Dense operations a second that the vendor's data sheets name for (16-bit, TF32, FP32); the first name that fits counts
-PEAKS = {
-    r"B200": (2250e12, 1125e12, 75e12),
-    r"H100 PCIe": (756e12, 378e12, 51.2e12),
-    r"H100 NVL": (835e12, 417.5e12, 60e12),
-    r"H[12]00": (989.4e12, 494.7e12, 66.9e12),
-    r"A100": (312e12, 156e12, 19.5e12),
-    r"A10": (125e12, 62.5e12, 31.2e12),
-    r"RTX A6000": (154.8e12, 77.4e12, 38.7e12),
-    r"L40S": (362e12, 183e12, 91.6e12),
-    r"L4": (121e12, 60e12, 30.3e12),
-    r"RTX 4090": (165.2e12, 82.6e12, 82.6e12),
-    r"RTX 3090": (71e12, 35.6e12, 35.6e12),
-    r"T4": (65e12, 8.1e12, 8.1e12),
-    r"V100": (125e12, 15.7e12, 15.7e12),
-}
 PROBE_SECONDS = 0.15
 
 
@@ -90,10 +74,9 @@ def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
     >>> data_sheet("NVIDIA A100-SXM4-80GB", torch.bfloat16, tf32=False)
     312000000000000.0
     """
-    if "Laptop" in name or (dtype == torch.bfloat16 and re.search(r"\b(T4|V100)\b", name)):  # those only imitate bf16
-        return None
-    column = 0 if dtype.itemsize == 2 else 1 if tf32 else 2
-    return next((peaks[column] for words, peaks in PEAKS.items() if re.search(rf"\b{words}\b", name)), None)
+    device = recognised(name)
+    forms = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return device.peak(forms.get(dtype, "tf32" if tf32 else "fp32")) if device else None
 
 
 def computed_in(trainer) -> torch.dtype:

@@ -22,8 +22,10 @@ def predict(cfg, vocab_size: int) -> Footprint:
     place.world_size = world_size()  # its share of the batch
     without = {*check.SETTINGS, "data", "compile", "parallel", "checkpoints", "observe", "log"}
     ingredients = {str(key): check.build(cfg[key]) for key in cfg if key not in without}
-    ingredients |= {"parallel": place, "checkpoints": None}
-    return footprint.predict(ingredients, vocab_size=vocab_size, context=cfg.data.context)
+    observed = {name: check.build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
+    ingredients |= {"parallel": place, "checkpoints": None, "observe": observed}
+    copied = cfg.checkpoints.get("every", cfg.steps) < cfg.steps  # the last save is waited for
+    return footprint.predict(ingredients, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
 
 
 def foreseen(cfg, vocab_size: int) -> Footprint | str:
@@ -43,6 +45,12 @@ def table(found: Footprint) -> list[str]:
         ("moments", found.moments, ", ".join(found.state) or "none"),
         ("weights, gradients, moments", found.weights + found.gradients + found.moments, ""),
         ("activations", found.activations, "kept for the backward pass of a micro-batch"),
-        ("peak of an update", found.peak, "eager, with what is needed for a moment"),
+        ("peak of an update", found.update, "eager, with what is needed for a moment"),
+        ("peak of a validation pass", found.validation, "with weights and moments" if found.validation else "none"),
+        (
+            "copy of the state",
+            found.copy,
+            "in the host's memory, for saves" if found.copy else "none: saved at the end",
+        ),
     ]
     return [f"  {name:28}{size:>20,} B{size / 1e9:>10.3f} GB  {note}".rstrip() for name, size, note in rows]

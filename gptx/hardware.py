@@ -1,0 +1,73 @@
+"""Named devices: what their data sheets promise, and what a training of GPT-2's size was seen to get out of them."""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+ASSUMED = 0.35  # share of the peak where nobody's figure is known
+
+
+@dataclass(frozen=True)
+class Device:
+    """Operations a second are dense ones, and bytes those of the data sheet, all of which a program never gets.
+
+    `mfu` is the share of the 16-bit peak that trainings of 124M parameters reached, by nanoGPT's count of 8.547e8
+    operations a token (`GPT.flops_per_token`); smaller models reach less.
+    """
+
+    name: str
+    called: str  # a pattern of what the driver calls it
+    memory: float
+    half: float  # in 16 bits
+    tf32: float
+    fp32: float
+    mfu: float = ASSUMED
+    source: str = "assumed, no figure is known"
+    bf16: bool = True  # has it, and does not only imitate it
+
+    def peak(self, form: str) -> float | None:
+        """Dense operations a second in bf16, fp16, tf32 or fp32; None for a format that it does not have."""
+        sixteen = self.half if self.bf16 or form == "fp16" else None
+        return {"bf16": sixteen, "fp16": sixteen, "tf32": self.tf32, "fp32": self.fp32}[form]
+
+
+TRACK3 = "modded-nanogpt, track 3"
+DEVICES = (
+    Device("b200", r"B200", 180e9, 2250e12, 1125e12, 75e12, 0.23, f"612k tokens/s on one of 8, {TRACK3}"),
+    Device("h200", r"H200", 141e9, 989.4e12, 494.7e12, 66.9e12, 0.42, f"490k tokens/s on one, {TRACK3}"),
+    Device("h100-pcie", r"H100 PCIe", 80e9, 756e12, 378e12, 51.2e12),
+    Device("h100-nvl", r"H100 NVL", 94e9, 835e12, 417.5e12, 60e12),
+    Device(
+        "h100", r"H100", 80e9, 989.4e12, 494.7e12, 66.9e12, 0.38, f"442k tokens/s on one of 8, {TRACK3}; llm.c 40 %"
+    ),
+    Device("a100-40gb", r"A100\b.*40GB", 40e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c"),
+    Device("a100", r"A100", 80e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c; build-nanogpt 50 %"),
+    Device("a10", r"A10", 24e9, 125e12, 62.5e12, 31.2e12),
+    Device("a6000", r"RTX A6000", 48e9, 154.8e12, 77.4e12, 38.7e12),
+    Device("l40s", r"L40S", 48e9, 362e12, 183e12, 91.6e12, 0.18, f"76k tokens/s on one of 8, {TRACK3}"),
+    Device("l4", r"L4", 24e9, 121e12, 60e12, 30.3e12),
+    Device("rtx4090", r"RTX 4090", 24e9, 165.2e12, 82.6e12, 82.6e12),
+    Device("rtx3090", r"RTX 3090", 24e9, 71e12, 35.6e12, 35.6e12),
+    Device("t4", r"T4", 16e9, 65e12, 8.1e12, 8.1e12, bf16=False),
+    Device("v100", r"V100", 16e9, 125e12, 15.7e12, 15.7e12, bf16=False),
+)
+
+
+def find(word: str) -> Device:
+    """The device of that name, however it is written (RTX 4090, rtx-4090). Raises ValueError with the nearest name."""
+    by_name = {plain(device.name): device for device in DEVICES}
+    if plain(word) in by_name:
+        return by_name[plain(word)]
+    close = [by_name[name].name for name in difflib.get_close_matches(plain(word), by_name, n=1)]
+    advice = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(device.name for device in DEVICES)}"
+    raise ValueError(f"hardware={word}: no such device; {advice}")
+
+
+def plain(word: str) -> str:
+    return re.sub(r"[\s_-]", "", word.lower())
+
+
+def recognised(called: str) -> Device | None:
+    """The device that a driver's name means; None where it is another, such as a laptop's."""
+    fitting = (device for device in DEVICES if re.search(rf"\b{device.called}\b", called))
+    return None if "Laptop" in called else next(fitting, None)

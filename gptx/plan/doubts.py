@@ -1,0 +1,70 @@
+"""What is doubtful about a budget, before it is spent: a sentence each, with the key and the number."""
+
+from collections.abc import Iterator
+
+from gptx.laws import RULE
+from gptx.plan.effort import Effort
+
+FEWEST = 100  # updates: with fewer, warmup and cool-down are a handful of steps each
+READINGS = 4  # up to so many, repeated text is worth almost as much as new (arXiv:2305.16264)
+FITTED = 85e6, 1.2e9  # parameters of the models that the critical batch was fitted to
+FAR = 4.0  # times more or less than what is usual
+
+
+def critical_batch(tokens: float) -> float:
+    """Tokens of the update beyond which larger ones no longer save as many updates, in a run of so many tokens.
+
+    22.91 D^0.47 sequences of 512, D in millions of tokens, is where 20 % more is spent than in small updates; fitted to
+    85M-1.2B parameters on C4, whose size hardly matters (arXiv:2410.21676).
+
+    >>> round(critical_batch(2.5e9), -3)
+    464000.0
+    """
+    return 512 * 22.91 * (tokens / 1e6) ** 0.47
+
+
+def doubts(effort: Effort, *, warmup: int = 0, train_tokens: int | None = None) -> Iterator[str]:
+    """What is doubtful about the length, the batch and the warmup of a run on a text of `train_tokens`."""
+    batch, critical = effort.tokens_per_update, critical_batch(effort.tokens)
+    if batch > critical:
+        far = "" if FITTED[0] <= effort.parameters <= FITTED[1] else ", an extrapolation from 85M-1.2B parameters"
+        yield (
+            f"batch.tokens={batch:,} is {batch / critical:.1f} times the critical batch of a run of so many tokens, "
+            f"about {critical:,.0f} (arXiv:2410.21676{far}): smaller updates learn more from each token"
+        )
+    if effort.updates < FEWEST:
+        yield (
+            f"steps={effort.updates}: fewer than {FEWEST} updates; batch.tokens={effort.tokens // FEWEST:,} or less "
+            "makes as many of the same tokens"
+        )
+    if warmup > 0.05 * effort.updates and effort.updates > 20:
+        yield f"schedule.warmup={warmup:,} is {warmup / effort.updates:.0%} of steps={effort.updates:,}; 1-5 % is usual"
+    if train_tokens and effort.tokens > READINGS * train_tokens:
+        yield (
+            f"steps={effort.updates:,} reads the text of {train_tokens:,} tokens {effort.tokens / train_tokens:.1f} "
+            f"times; beyond {READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
+        )
+
+
+def proportion(effort: Effort) -> Iterator[str]:
+    """What is doubtful about tokens a parameter."""
+    found = effort.tokens_per_parameter
+    if found < RULE / FAR:
+        yield (
+            f"steps={effort.updates:,} gives {found:.2g} tokens a parameter, far below {RULE:g}: a smaller model "
+            "reaches a lower loss with as many operations"
+        )
+    if found > RULE * FAR:
+        yield (
+            f"steps={effort.updates:,} gives {found:,.0f} tokens a parameter, far above {RULE:g}: a larger model "
+            "reaches a lower loss with as many operations, and costs more to serve"
+        )
+
+
+def packing(context: int, document: float) -> Iterator[str]:
+    """What is doubtful about sequences in which documents of so many tokens, in the mean, see each other."""
+    if context > FAR * document:
+        yield (
+            f"model.context={context:,} holds {context / document:.0f} documents of {document:,.0f} tokens on average; "
+            "most have nothing to do with each other; model.mask=document keeps them apart"
+        )

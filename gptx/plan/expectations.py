@@ -1,0 +1,35 @@
+"""The loss that laws of scaling foresee for a run, where they speak of its kind of tokens."""
+
+from gptx.laws import RULE, Law
+from gptx.plan.effort import Effort, power
+
+SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
+
+
+def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
+    """Loss after the run by each law, and what would be best for as many operations; or why the laws cannot say."""
+    subword = vocab_size >= SUBWORDS
+    fitting = [law for law in laws if ("subword" in law.units) == subword]
+    if not fitting:
+        whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
+        return [
+            f"not foreseen: {whose} of {laws[0].units}, "
+            f"which a vocabulary of {vocab_size:,} does not give; experiment=scaling fits one to runs of yours, "
+            "law=FILE then takes it"
+        ]
+    flops = 6 * spent.parameters * spent.tokens
+    found = [f"{fitting[0].units}, and the best size for as many operations (6ND = {power(flops)})"]
+    for law in fitting:
+        loss = law.loss(spent.parameters, spent.tokens)
+        band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
+        spread = f" ({band[0]:.3f} to {band[1]:.3f})" if band else ""
+        size, tokens = law.optimum(flops)
+        found.append(f"{law.name:17}{loss:7.3f}{spread}   {best(size, tokens)} reach {law.loss(size, tokens):.3f}")
+    size = (flops / 6 / RULE) ** 0.5
+    found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(size, RULE * size)}")
+    return found if subword else found[:-1]
+
+
+def best(size: float, tokens: float) -> str:
+    """A size and its tokens."""
+    return f"{power(size):>7} parameters, {power(tokens):>7} tokens ({tokens / size:4.1f} each)"

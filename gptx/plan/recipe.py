@@ -1,0 +1,160 @@
+"""The whole plan of a composition: its size, what it costs and should reach, and what is doubtful about it."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from gptx import check
+from gptx.check import ConfigError
+from gptx.footprint import Footprint
+from gptx.laws import PUBLISHED, Law, chosen
+from gptx.plan import expectations, machines
+from gptx.plan.decay import vocabulary
+from gptx.plan.doubts import doubts, packing, proportion
+from gptx.plan.effort import Effort, effort, power
+from gptx.plan.machines import Place
+from gptx.plan.memory import foreseen, table
+from gptx.summary import count
+
+Part = tuple[str, list[str]]  # a label, and its lines
+VOCABULARIES = {"gpt2": 50_257, "bytes": 257}
+
+
+def recipe(
+    arms: dict,
+    *,
+    hardware: str = "",
+    devices: str = "1",
+    price: str = "",
+    probe: str = "",
+    law: str = "",
+    vocab: str = "",
+) -> list[str]:
+    """What every arm is, costs and should reach: on `hardware`, in time and money, or measured here by a probe.
+
+    `vocab` stands for the data's vocabulary, so that the data is not asked. Raises ConfigError or ValueError.
+    """
+    place = machines.place(hardware, devices, price)
+    laws = [chosen(law)] if law else list(PUBLISHED.values())
+    if probe not in ("", "true", "false"):
+        raise ConfigError(f"probe={probe}: true measures the speed of this machine for some seconds, false does not")
+    lines = []
+    for name, cfg in arms.items():
+        lines += [f"{name}:"] * bool(name)
+        for label, told in plan(cfg, place, laws, vocab, measured=probe == "true"):
+            lines += [f"{label:11}{told[0]}", *(f"{'':11}{line}" for line in told[1:])]
+    return lines
+
+
+def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
+    """The parts of the plan of one composition that have something to say."""
+    text = None if vocab else asked(cfg)
+    vocab_size = vocabulary(cfg, vocab) if text is None else text.vocab_size
+    share = on_one(cfg, place)
+    spent = spending(cfg, vocab_size)
+    train_tokens = None if text is None else text.identity["train_tokens"]
+    yield "model", sizes(spent)
+    yield "run", length(spent, train_tokens)
+    yield "loss", expectations.lines(laws, spent, vocab_size)
+    found = foreseen(share, vocab_size)
+    yield "memory", footprint(share, found) if isinstance(found, Footprint) else [found]
+    shards = place.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
+    yield "time", list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
+    if measured:
+        yield "here", here(cfg, vocab)
+    warmup = cfg.schedule.get("warmup")
+    known = warmup if isinstance(warmup, int) else 0  # a schedule of the user's may mean something else by it
+    doubtful = [*doubts(spent, warmup=known, train_tokens=train_tokens), *proportion(spent)]
+    if text is not None and cfg.model.get("mask") == "cross":
+        doubtful += packing(cfg.data.context, train_tokens / text.identity["train_documents"])
+    if doubtful:
+        yield "warning", doubtful
+
+
+def asked(cfg) -> Any:
+    """The data, if it is here. Raises ConfigError where it would have to be fetched."""
+    try:
+        with without_network():
+            return check.build(cfg.data)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, ConnectionError):
+            raise
+        size = VOCABULARIES.get(str(cfg.data.get("tokenizer")), "50257")
+        raise ConfigError(
+            f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it, of this vocabulary"
+        ) from None
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Every attempt to reach another machine fails at once, whichever library makes it."""
+
+    def refuse(*_, **__):
+        raise socket.gaierror("a plan fetches nothing")
+
+    with mock.patch.object(socket, "getaddrinfo", refuse):
+        yield
+
+
+def on_one(cfg, place: Place):
+    """The config of one device's share of every update, in the number format that it would have there.
+
+    Raises ConfigError for a batch that does not divide.
+    """
+    try:
+        check.build(cfg.batch).split(cfg.data.context, place.devices)
+    except ValueError as error:
+        raise ConfigError(f"devices={place.devices}: {error}") from None
+    share = cfg.copy()
+    share.batch.tokens //= place.devices
+    if place.device and share.precision.compute == "auto":
+        share.precision.compute = machines.form(check.build(cfg.precision), place.device)
+    return share
+
+
+def spending(cfg, vocab_size: int) -> Effort:
+    """What the run of a config amounts to; its model is built without data."""
+    import torch
+
+    with torch.device("meta"):
+        return effort(check.build(cfg.model)(vocab_size=vocab_size), check.build(cfg.batch), cfg.steps)
+
+
+def footprint(cfg, found: Footprint) -> list[str]:
+    """Bytes by part, and of which device and number format they are."""
+    from gptx.parallel import find
+
+    device = find(cfg.device)
+    dtype = str(check.build(cfg.precision).on(device)).removeprefix("torch.")
+    return [*(line.strip() for line in table(found)), f"counted as on {device}, in {dtype}"]
+
+
+def sizes(spent: Effort) -> list[str]:
+    """Parameters and operations a token, by both counts."""
+    return [
+        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head",
+        f"{count(spent.flops_per_token)} FLOPs a token, attention counted where the model does; 6N is "
+        f"{count(6 * spent.parameters)} with all parameters, {count(6 * spent.body)} without embeddings and head",
+    ]
+
+
+def length(spent: Effort, train_tokens: int | None) -> list[str]:
+    """Tokens and operations of the whole run, and how often it reads the text."""
+    told = [
+        f"{spent.updates:,} updates of {spent.tokens_per_update:,} tokens = {spent.tokens:,} tokens, "
+        f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
+        f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
+    ]
+    if train_tokens is None:
+        return [*told, "epochs: not known, since vocab= stands for the data"]
+    epochs = spent.tokens / train_tokens
+    return [*told, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
+
+
+def here(cfg, vocab: str) -> list[str]:
+    """The time on this machine, measured."""
+    from gptx.plan.probe import probe
+
+    return [str(probe(cfg, vocab=vocab))]

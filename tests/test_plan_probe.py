@@ -1,0 +1,87 @@
+"""A recipe is tried for some seconds before it runs."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gptx.plan.probe import Probe, probe
+
+WHOLE = Probe(update=0.1, quickest=0.09, slowest=0.2, made=50, start=2.0, validation=0.2, save=0.05, last_save=0.3,
+              updates=100.0, validations=5, saves=10, left_out=("starting Python",))  # fmt: skip
+
+
+def test_a_run_is_its_updates_validations_and_saves_the_last_of_which_is_waited_for():
+    assert WHOLE.run_seconds() == pytest.approx(2 + 100 * 0.1 + 5 * 0.2 + 9 * 0.05 + 0.3)
+    assert str(WHOLE).startswith("0:14 on this machine, measured: 100 ms an update (median of 50, 90 ms to 200 ms)")
+    assert str(replace(WHOLE, updates=99_000.0)).startswith("2:45:04 on")
+
+
+def test_as_many_validations_and_saves_are_counted_as_the_run_makes(composed):
+    found = probe(composed("steps=11", "observe.validation.every=5", "checkpoints.every=4"), seconds=0.01)
+    assert (found.updates, found.validations, found.saves) == (11, 3, 3)  # both also after the last update
+    assert min(found.update, found.validation, found.save, found.last_save) > 0
+    assert found.quickest <= found.update <= found.slowest
+
+
+def test_a_growing_batch_takes_as_many_full_updates_as_it_has_tokens(composed):
+    grown = composed("batch=growing", "batch.tokens=256", "batch.growth=9", "steps=12")
+    grown.observe = None
+    found = probe(grown, seconds=0.01)
+    assert found.updates == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
+    assert (found.validation, found.validations) == (0, 0)
+
+
+def test_a_probe_leaves_nothing_behind(composed, tmp_path, monkeypatch):
+    cfg = composed("model.dropout=0.5", "threads=2", "observe=[validation,gradients]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
+    found = probe(cfg, seconds=0.01)
+    assert list(tmp_path.iterdir()) == []
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.get_num_threads() == threads
+    assert "the observers gradients (python -m gptx.cost)" in str(found)
+
+
+def test_a_vocabulary_can_stand_for_the_data(composed):
+    cfg = composed()
+    cfg.data.path = "nowhere"
+    assert probe(cfg, seconds=0.01, vocab="300").made >= 1
+
+
+COMPOSED = """
+from hydra import compose, initialize_config_dir
+from gptx import check, paths
+from gptx.plan.probe import probe
+import sys
+paths.register()
+with initialize_config_dir(paths.CONF, version_base="1.3"):
+    cfg = compose("train", sys.argv[1:])
+check.check(cfg)
+print(probe(cfg).run_seconds())
+"""
+
+
+@pytest.mark.slow
+def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corpus):
+    """The best of three pairs: another process may come by while one of the two is measured."""
+    words = ["data=text", f"data.path={corpus}", "steps=150", "threads=1", "device=cpu", "log=[jsonl]"]
+
+    def run(*command: str) -> str:
+        found = subprocess.run([sys.executable, *command, *words], cwd=tmp_path, capture_output=True, text=True,
+                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    ratios: list[float] = []
+    while len(ratios) < 3 and not any(abs(ratio - 1) <= 0.25 for ratio in ratios):
+        probed = float(run("-c", COMPOSED))
+        folder = tmp_path / re.search(r"^run +(\S+)$", run("-m", "gptx.train", "overwrite=true"), re.MULTILINE)[1]
+        began, ended = ((folder / name).stat().st_mtime for name in ("config.yaml", "run.json"))
+        ratios.append(probed / (ended - began))
+    assert any(abs(ratio - 1) <= 0.25 for ratio in ratios), ratios
