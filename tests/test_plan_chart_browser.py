@@ -8,8 +8,8 @@ import pytest
 from test_plan_chart import KNOWN, OWN, drawn, trained
 
 from gptx.laws import PUBLISHED
+from gptx.plan.amounts import amount
 from gptx.plan.chart import chart, content
-from gptx.plan.chart_words import short
 
 BROWSER = os.environ.get("GPTX_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 WHY = "no browser: install chromium, or give its path as GPTX_TEST_BROWSER"
@@ -89,7 +89,7 @@ def test_models_and_the_sizes_that_do_not_come_in_at_the_top_are_named_beside_th
     page.select_option("[data-set=law]", "2")
     told = page.locator(f"{COMPUTE} .annotation-text").all_text_contents()
     found = content(OWN, flops=1e19, known=KNOWN, runs=trained())
-    sides = [short(size.line.places[0].parameters) for size in found.sizes if not size.topped]
+    sides = [amount(size.line.places[0].parameters) for size in found.sizes if not size.topped]
     assert sides
     assert {*sides, *(name for name, *_ in KNOWN)} <= set(told)
 
