@@ -11,7 +11,7 @@ import pytest
 
 from gptx.laws import PUBLISHED, Law
 from gptx.plan.chart import chart, content
-from gptx.plan.chart_words import apart, notes, reading
+from gptx.plan.chart_words import apart, legible, notes, reading
 
 KNOWN = [("GPT-3 175B", 175e9, 300e9), ("Chinchilla 70B", 70e9, 1.4e12), ("Llama 1 7B", 7e9, 1e12), ("Llama 3 8B", 8e9, 15e12)]  # fmt: skip
 OWN = Law("own", A=40.0, B=60.0, E=0.9, alpha=0.3, beta=0.32, units="nats a byte")
@@ -138,6 +138,15 @@ def test_names_keep_their_order_and_distance_and_stay_near():
     assert all(found[b] - found[a] >= 0.05 - 1e-9 for a, b in pairwise(order))
     assert (found[1], found[4]) == (0.1, 0.9)
     assert sum(found) == pytest.approx(sum(heights))
+
+
+def test_names_of_many_models_do_not_run_into_each_other():
+    crowd = [(f"model {i}", 7e10 * 1.01**i, 1.4e12) for i in range(20)]
+    found = content(PUBLISHED["besiroglu"], known=[*KNOWN, *crowd])
+    assert len(found.known) == 24
+    assert {"GPT-3 175B", "Llama 1 7B"} <= {place.name for place, _ in legible(found)}
+    assert len(legible(found)) < 10
+    assert min(apart([0.01] * 12, gap=0.05)) == 0.0
 
 
 def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, tmp_path):

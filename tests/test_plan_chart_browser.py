@@ -8,7 +8,8 @@ import pytest
 from test_plan_chart import KNOWN, OWN, drawn, trained
 
 from gptx.laws import PUBLISHED
-from gptx.plan.chart import chart
+from gptx.plan.amounts import amount
+from gptx.plan.chart import chart, content
 
 BROWSER = os.environ.get("GPTX_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 WHY = "no browser: install chromium, or give its path as GPTX_TEST_BROWSER"
@@ -82,6 +83,15 @@ def test_own_runs_are_points_of_their_own_and_the_axes_hold_all(page):
     low, high = page.evaluate("place => document.querySelector(place).layout.xaxis.range", COMPUTE)
     for trace in page.evaluate(TRACES, COMPUTE):
         assert all(low <= math.log10(x) <= high for x in trace["x"])
+
+
+def test_models_and_the_sizes_that_do_not_come_in_at_the_top_are_named_beside_the_plot(page):
+    page.select_option("[data-set=law]", "2")
+    told = page.locator(f"{COMPUTE} .annotation-text").all_text_contents()
+    found = content(OWN, flops=1e19, known=KNOWN, runs=trained())
+    sides = [amount(size.line.places[0].parameters) for size in found.sizes if not size.topped]
+    assert sides
+    assert {*sides, *(name for name, *_ in KNOWN)} <= set(told)
 
 
 def test_what_is_beyond_the_fit_is_dashed(page):

@@ -61,9 +61,9 @@ function overOperations(chart, width, height) {
   });
   const annotations = [
     ...top.map(([size, i]) => label(size.name, size.flops[0], chart.ends.loss[1], rung(i, n), { yanchor: "bottom" })),
-    ...chart.column.map((found) => ({
+    ...chart.column.map((found) => ({  // plotly hides what points beyond the axis, be it by a rounding
       text: found.name, font: { size: 11, color: found.rung === null ? css("--ink") : rung(found.rung, n) }, showarrow: true, arrowhead: 0, arrowwidth: 1,
-      arrowcolor: css("--muted"), standoff: 5, x: Math.log10(found.flops), y: Math.log10(found.loss), xanchor: "left",
+      arrowcolor: css("--muted"), standoff: 5, x: Math.log10(Math.min(found.flops, chart.ends.flops[1])), y: Math.log10(found.loss), xanchor: "left",
       ax: (1.02 - share(found.flops, chart.ends.flops)) * width, ay: (share(found.loss, chart.ends.loss) - found.up) * height,
     })),
     ...asked.map((least) => label(`<b>${chart.asked}</b>`, least.flops, chart.ends.loss[0], mine(), { yanchor: "bottom", yshift: 4, ...aside(share(least.flops, chart.ends.flops) < 0.5) })),
@@ -91,14 +91,15 @@ function overParameters(chart, width) {
   const annotations = [
     ...chart.signs.map((sign, i) => label(sign.name, sign.parameters, sign.loss, i ? ruled() : css("--ink"), aside(sign.side > 0))),
     ...chart.budgets.map((budget, i) => label(budget.name, budget.parameters.at(-1), budget.loss.at(-1), looks[i], { xanchor: "left", xshift: 3 })),
-    ...(width < 400 ? [] : chart.known).map((dot) => label(dot.name, dot.parameters, dot.loss, css("--ink"), dot.side ? aside(dot.side > 0) : { yanchor: "top", yshift: -5 })),
+    ...(width < 400 ? [] : chart.named).map((dot) => label(dot.name, dot.parameters, dot.loss, css("--ink"), dot.side ? aside(dot.side > 0) : { yanchor: "top", yshift: -5 })),
   ];
   return { traces, annotations, shapes: [] };
 }
 
 function draw(place) {
   const chart = page.charts[state.law], across = place.dataset.across, narrow = place.clientWidth < 480;
-  const margin = { l: 50, r: across === "flops" && chart.column.length ? 106 : 34, t: 22, b: 40 };
+  const longest = across === "flops" ? Math.max(0, ...chart.column.map((found) => found.name.length)) : 4;
+  const margin = { l: 50, r: Math.min(14 + 6.5 * longest, 0.36 * place.clientWidth), t: 22, b: 40 };
   const room = [place.clientWidth - margin.l - margin.r, place.clientHeight - margin.t - margin.b];
   const { traces, annotations, shapes } = (across === "flops" ? overOperations : overParameters)(chart, ...room);
   const range = (ends) => ends.map(Math.log10), ticks = chart.ticks[across], kept = (_, i) => !narrow || ticks.at.length < 6 || i % 2 === 0;

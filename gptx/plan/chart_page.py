@@ -7,20 +7,9 @@ from pathlib import Path
 
 from gptx.compare.tables import Table
 from gptx.laws import RULE
+from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
-from gptx.plan.chart_words import (
-    FLOPS,
-    PARAMETERS,
-    beside,
-    column,
-    hover,
-    notes,
-    operations,
-    ratio,
-    reading,
-    short,
-    signs,
-)
+from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, operations, ratio, reading, signs
 from gptx.report import page
 
 SCRIPT = Path(__file__).with_name("chart.js")
@@ -76,7 +65,7 @@ def budgets(charts: Sequence[Chart]) -> Table:
             least, spread = chart.asked.minimum, chart.asked.spread
             rule = ruled(chart.law, least.flops)
             size, *rest = spent(least)
-            rows.append([chart.law.name, size, " to ".join(map(short, spread or ())), *rest, f"{least.loss:.3f}",
+            rows.append([chart.law.name, size, " to ".join(map(amount, spread or ())), *rest, f"{least.loss:.3f}",
                          f"{rule.loss:.3f}", chart.law.units])  # fmt: skip
     size, *rest = spent(rule)
     rows.append([f"rule of {RULE:g}", size, "", *rest, "", "", ""])
@@ -94,14 +83,14 @@ def models(chart: Chart) -> Table:
         best = chart.law.optimum(place.flops)
         expected = chart.law.loss(place.parameters, place.tokens)
         rows.append((place.name, *spent(place), operations(place.flops), measured, f"{expected:.3f}",
-                     f"{short(best[0])} on {short(best[1])}", f"{chart.law.loss(*best):.3f}"))  # fmt: skip
+                     f"{amount(best[0])} on {amount(best[1])}", f"{chart.law.loss(*best):.3f}"))  # fmt: skip
     columns = ("", "parameters", "tokens", "tokens a parameter", "operations", "loss measured", "expected",
                "best with as many operations", "loss of that")  # fmt: skip
     return Table("", columns, rows, note=f"Expected and best by {chart.law.name}'s law.")
 
 
 def spent(place: Place) -> tuple[str, str, str]:
-    return short(place.parameters), short(place.tokens), ratio(place)
+    return amount(place.parameters), amount(place.tokens), ratio(place)
 
 
 def drawn(chart: Chart) -> dict:
@@ -110,11 +99,11 @@ def drawn(chart: Chart) -> dict:
     return {
         "title": f"loss, {law.units}",
         "ends": {"flops": chart.span, "parameters": chart.breadth, "loss": (chart.floor, chart.ceiling)},
-        "ticks": {"flops": ticks(chart.span, operations), "parameters": ticks(chart.breadth, short)},
+        "ticks": {"flops": ticks(chart.span, operations), "parameters": ticks(chart.breadth, amount)},
         "beyond": [part for part in parts(*chart.span, chart.fitted) if beyond(*part, chart.fitted)],
         "sizes": [
             line(found.line)
-            | {"name": short(found.line.places[0].parameters), "topped": found.topped}
+            | {"name": amount(found.line.places[0].parameters), "topped": found.topped}
             | {"touch": found.touch and dot(found.touch)}
             for found in chart.sizes
         ],
@@ -126,11 +115,12 @@ def drawn(chart: Chart) -> dict:
         ],
         "best": [line(part) for part in chart.best],
         "rule": line(chart.rule),
-        "known": [dot(place) | {"side": beside(chart, place)} for place in chart.known],
+        "known": [dot(place) for place in chart.known],
+        "named": [dot(place) | {"side": side} for place, side in legible(chart)],
         "runs": [dot(run, "measured loss") | {"expected": law.loss(*run[:2])} for run in chart.runs],
         "column": [dot(place) | {"rung": rung, "up": up} for place, rung, up in column(chart)],
         "signs": [dot(place) | {"side": side} for place, side in signs(chart)],
-        "asked": f"{operations(asked.flops)}: {short(asked.parameters)}<br>on {short(asked.tokens)} tokens"
+        "asked": f"{operations(asked.flops)}: {amount(asked.parameters)}<br>on {amount(asked.tokens)} tokens"
         if asked
         else "",
     }  # fmt: skip

@@ -6,8 +6,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Line, beyond, parts, rounds
-from gptx.plan.chart_words import FLOPS, PARAMETERS, beside, column, notes, operations, reading, short, signs
+from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, operations, reading, signs
 from gptx.report.picture import AXES, COLOURS, INK, drawing, dress, spell
 
 MINE, RULED, MEASURED = COLOURS[1], COLOURS[4], COLOURS[2]  # the user's budget, the rule, the user's runs
@@ -57,7 +58,7 @@ def over_operations(axis, chart: Chart) -> None:
         first = size.line.places[0]
         axis.plot(*along(size.line, "flops"), color=colour, linewidth=1.2, alpha=0.85)
         if size.topped:
-            label(axis, short(first.parameters), (first.flops, first.loss), (0, 4), colour, ha="center", va="bottom")
+            label(axis, amount(first.parameters), (first.flops, first.loss), (0, 4), colour, ha="center", va="bottom")
         if size.touch:
             axis.plot(size.touch.flops, size.touch.loss, "o", markersize=4, color=colour, zorder=4)
     envelope(axis, chart, "flops")
@@ -65,7 +66,7 @@ def over_operations(axis, chart: Chart) -> None:
         found = chart.asked.minimum
         axis.axvline(found.flops, color=MINE, linewidth=1.2, zorder=1)
         axis.plot(found.flops, found.loss, "D", color=MINE, **OPTIMUM)
-        text = f"{operations(found.flops)}: {short(found.parameters)}\non {short(found.tokens)} tokens"
+        text = f"{operations(found.flops)}: {amount(found.parameters)}\non {amount(found.tokens)} tokens"
         right = found.flops < math.sqrt(chart.span[0] * chart.span[1])
         label(
             axis,
@@ -88,7 +89,7 @@ def over_operations(axis, chart: Chart) -> None:
 
 def over_parameters(axis, chart: Chart) -> None:
     """Draw loss over parameters on matplotlib axes: budgets, the line through their minima, and that of the rule."""
-    prepare(axis, chart, "Loss over size, by budget of operations", PARAMETERS, chart.breadth, short)
+    prepare(axis, chart, "Loss over size, by budget of operations", PARAMETERS, chart.breadth, amount)
     for budget, colour in zip(chart.budgets, ladder(len(chart.budgets)), strict=True):
         colour, last, least = MINE if budget.asked else colour, budget.line.places[-1], budget.minimum
         axis.plot(*along(budget.line, "parameters"), color=colour, linewidth=1.9 if budget.asked else 1.2, alpha=0.9,
@@ -106,8 +107,8 @@ def over_parameters(axis, chart: Chart) -> None:
         label(axis, place.name, (place.parameters, place.loss), colour=colour, **LOOKS[side])
     for place in chart.known:
         axis.plot(place.parameters, place.loss, "o", color=INK, **RING)
-        look = LOOKS[beside(chart, place)]
-        label(axis, place.name, (place.parameters, place.loss), colour=INK, **look)
+    for place, side in legible(chart):
+        label(axis, place.name, (place.parameters, place.loss), colour=INK, **LOOKS[side])
     measured(axis, chart, "parameters")
 
 

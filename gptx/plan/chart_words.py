@@ -5,17 +5,13 @@ from collections.abc import Sequence
 from html import escape
 
 from gptx.laws import PUBLISHED, RULE
+from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Place, at, ruled
-from gptx.report.picture import spell
 
 FLOPS = "operations of the training, C = 6 N D"
 PARAMETERS = "parameters, N"
 GAP = 0.042  # of the height of a chart, between names
-
-
-def short(number: float) -> str:
-    """Parameters or tokens in three digits: 262M, 6.36B."""
-    return spell(float(f"{number:.3g}"))
+LETTER = 0.0125  # of its width
 
 
 def operations(flops: float) -> str:
@@ -36,8 +32,8 @@ def ratio(place: Place) -> str:
 def hover(place: Place, loss: str = "loss") -> str:
     """All about a place, in the lines of a label of plotly's."""
     lines = [
-        f"{short(place.parameters)} parameters",
-        f"{short(place.tokens)} tokens, {ratio(place)} a parameter",
+        f"{amount(place.parameters)} parameters",
+        f"{amount(place.tokens)} tokens, {ratio(place)} a parameter",
         f"{operations(place.flops)} operations",
         f"{loss} {place.loss:.3f}",
     ]
@@ -54,18 +50,18 @@ def reading(chart: Chart) -> str:
             f"{operations(last.flops)}."
         )
     rule, best = ruled(law, budget.minimum.flops), budget.minimum
-    spread = f"; 95 % of its draws: {' to '.join(map(short, budget.spread))}" if budget.spread else ""
+    spread = f"; 95 % of its draws: {' to '.join(map(amount, budget.spread))}" if budget.spread else ""
     more = f"{rule.loss - best.loss:.3f}"
     return (
         f"At {operations(best.flops)} operations {law.name}'s law puts {spend(best)[:-1]}{spread}), for a loss of "
-        f"{best.loss:.3f} {law.units}; the rule of {RULE:g} puts {short(rule.parameters)} parameters on "
-        f"{short(rule.tokens)} tokens, for {'as much' if more == '0.000' else f'{more} more'} by that law.{far(chart)}"
+        f"{best.loss:.3f} {law.units}; the rule of {RULE:g} puts {amount(rule.parameters)} parameters on "
+        f"{amount(rule.tokens)} tokens, for {'as much' if more == '0.000' else f'{more} more'} by that law.{far(chart)}"
     )
 
 
 def spend(place: Place) -> str:
     """262M parameters on 6.36B tokens (24.2 a parameter)."""
-    return f"{short(place.parameters)} parameters on {short(place.tokens)} tokens ({ratio(place)} a parameter)"
+    return f"{amount(place.parameters)} parameters on {amount(place.tokens)} tokens ({ratio(place)} a parameter)"
 
 
 def far(chart: Chart) -> str:
@@ -73,7 +69,7 @@ def far(chart: Chart) -> str:
     if not chart.asked or not chart.fitted or chart.fitted[0] <= chart.asked.minimum.flops <= chart.fitted[1]:
         return ""
     flops, (low, high) = chart.asked.minimum.flops, chart.fitted
-    times = f"{short(flops / high)} times the most" if flops > high else f"1/{short(low / flops)} of the least"
+    times = f"{amount(flops / high)} times the most" if flops > high else f"1/{amount(low / flops)} of the least"
     return f" That is {times} that it was fitted to: a guess."
 
 
@@ -86,10 +82,10 @@ def notes(chart: Chart) -> list[str]:
         low, high = map(operations, chart.fitted)
         found.append(f"Fitted to runs of {low} to {high} operations; beyond them, shaded and dashed, it is extended.")
     if chart.known:
-        found.append("Models of others stand at the loss that the law expects of them, not at one that was measured.")
-    if chart.runs and law in PUBLISHED.values():
-        found.append("Your runs stand at their measured loss, which the law can only meet where text and tokenizer are "
-                     "its own.")  # fmt: skip
+        found.append("Rings are models of others at the loss that the law expects of them, not at a measured one.")
+    if chart.runs:
+        foreign = ": these only agree where text and tokenizer are those of the law" * (law in PUBLISHED.values())
+        found.append(f"Squares are runs at their measured loss, joined with the one that the law expects{foreign}.")
     if law.draws:
         found.append(f"Bands and bars hold 95 % of {len(law.draws)} draws of a bootstrap over the runs.")
     if law.source:
@@ -106,7 +102,7 @@ def column(chart: Chart) -> list[tuple[Place, int | None, float]]:
     for rung, size in enumerate(chart.sizes):
         if not size.topped:
             last = size.line.places[-1]
-            found.append((last._replace(name=short(last.parameters)), rung))
+            found.append((last._replace(name=amount(last.parameters)), rung))
     heights = apart([height(place.loss, chart.floor, chart.ceiling) for place, _ in found], GAP)
     return [(place, rung, up) for (place, rung), up in zip(found, heights, strict=True)]
 
@@ -128,13 +124,38 @@ def beside(chart: Chart, place: Place) -> int:
     return 0 if 1 / 1.2 < times < 1.2 else 1 if times > 1 else -1
 
 
+def legible(chart: Chart) -> list[tuple[Place, int]]:
+    """The known models that have room for their names over parameters, each with its side as by `beside`: a name that
+    would run into another, or into another model, is left to the table and to what is pointed at."""
+    low, high = chart.breadth
+
+    def middle(place: Place) -> tuple[float, float]:
+        return math.log(place.parameters / low) / math.log(high / low), height(place.loss, chart.floor, chart.ceiling)
+
+    rings = [(*middle(place), 0.02) for place in chart.known]
+    taken, found = [(x + side * (0.02 + len(place.name) * LETTER / 2), y, len(place.name) * LETTER)
+                    for place, side in signs(chart) for x, y in [middle(place)]], []  # fmt: skip
+    for place in chart.known:
+        (x, y), side, wide = middle(place), beside(chart, place), len(place.name) * LETTER
+        box = (x + side * (0.02 + wide / 2), y - GAP * (side == 0), wide)
+        others = [ring for ring in rings if ring[:2] != (x, y)]
+        if all(
+            abs(box[1] - other[1]) > GAP or abs(box[0] - other[0]) > (wide + other[2]) / 2
+            for other in [*taken, *others]
+        ):
+            taken.append(box)
+            found.append((place, side))
+    return found
+
+
 def height(loss: float, floor: float, ceiling: float) -> float:
     """Where a loss stands between two on a logarithmic axis: 0 at the floor, 1 at the ceiling."""
     return math.log(loss / floor) / math.log(ceiling / floor)
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights for labels of things at these heights: in the same order, at least a gap apart, as near as that allows.
+    """Heights for labels of things at these heights: in the same order, at least a gap apart, none below 0, as near as
+    that allows.
 
     >>> [round(found, 3) for found in apart([0.5, 0.1, 0.51], gap=0.1)]
     [0.455, 0.1, 0.555]
@@ -142,7 +163,7 @@ def apart(heights: Sequence[float], gap: float) -> list[float]:
     groups: list[list[int]] = []  # of neighbours that stand a gap apart around their mean
 
     def lowest(group: list[int]) -> float:
-        return sum(heights[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
+        return max(0.0, sum(heights[i] for i in group) / len(group) - gap * (len(group) - 1) / 2)
 
     for i in sorted(range(len(heights)), key=lambda i: heights[i]):
         groups.append([i])
