@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import quantiles
 
 Constants = tuple[float, float, float, float, float]
+CHINCHILLA = (1e18, 1.3e22)  # operations of the runs behind the published laws (arXiv:2203.15556, figure 4), about
 CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order in which a draw has them
 RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
 
@@ -20,7 +21,9 @@ class Law:
     """Loss in nats a token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
 
     `deviations` are the standard errors of constants, by name, where they are known. `units` says what a nat is of.
-    `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS.
+    `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS. `operations` are the
+    least and the most of the runs that it was fitted to, `recipe` the overrides that trained them, of `context` tokens
+    a sequence; a published law has none.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Law:
     deviations: dict[str, float] = field(default_factory=dict)
     units: str = "nats a subword token"
     draws: tuple[Constants, ...] = ()
+    operations: tuple[float, float] | None = None
+    recipe: str = ""
+    context: int = 1024
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Nats a token after training on `tokens` tokens."""
@@ -85,15 +91,15 @@ PUBLISHED = {
     for law in (
         Law(
             "hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28,
-            source="arXiv:2203.15556, equation 10: as printed, and as the tutorial has them",
+            source="arXiv:2203.15556, equation 10: as printed, and as the tutorial has them", operations=CHINCHILLA,
         ),
         Law(
             "hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849,
-            source="arXiv:2203.15556, with the digits that its TeX source has",
+            source="arXiv:2203.15556, with the digits that its TeX source has", operations=CHINCHILLA,
         ),
         Law(
             "besiroglu", A=482.01, B=2085.43, E=1.8172, alpha=0.3478, beta=0.3658,
-            source="arXiv:2404.10102, table 1: fitted again to 240 of the runs",
+            source="arXiv:2404.10102, table 1: fitted again to 240 of the runs", operations=CHINCHILLA,
             deviations={"A": 124.58, "B": 1293.23, "E": 0.03, "alpha": 0.02, "beta": 0.02},
         ),
     )
@@ -110,7 +116,9 @@ def chosen(word: str) -> Law:
     try:
         facts = json.loads(file.read_text())
         draws = [[float(value) for value in draw] for draw in facts.get("draws", [])]
-        law = Law(**facts | {name: float(facts[name]) for name in CONSTANTS} | {"draws": tuple(map(tuple, draws))})
+        ends = facts.get("operations") and tuple(map(float, facts["operations"]))
+        best = {name: float(facts[name]) for name in CONSTANTS}
+        law = Law(**facts | best | {"draws": tuple(map(tuple, draws)), "operations": ends})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"law={word}: holds no law ({error}); python -m gptx.fit scaling writes one") from None
     for constants in ([getattr(law, name) for name in CONSTANTS], *draws):

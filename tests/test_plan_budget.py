@@ -132,14 +132,19 @@ def test_a_law_that_judges_recommends_its_own_split(plan):
 
 def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_unit(plan, tmp_path):
     draws = tuple((482.0, 2085.0, E, 0.3478, 0.3658) for E in (1.6, 1.7, 1.8, 1.9, 2.0))
-    law = Law("mine", A=482.0, B=2085.0, E=1.8, alpha=0.3478, beta=0.3658, units="nats a byte", draws=draws)
+    law = Law("mine", A=482.0, B=2085.0, E=1.8, alpha=0.3478, beta=0.3658, units="nats a byte", draws=draws,
+              operations=(1e12, 1e13), recipe="experiment=scaling", context=128)  # fmt: skip
     law.save(tmp_path / "law.json")
     text = plan("flops=1e19", f"law={tmp_path / 'law.json'}")
     assert re.search(r"^mine +1e19 .* best$", text, re.MULTILINE)
     lowest, highest = map(float, re.search(r"its\s+loss\s+between\s+([\d.]+)\s+and\s+([\d.]+)", text).groups())
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
-    assert "mine counts nats a byte: neither its losses nor its tokens compare" in text
+    assert "mine counts nats a byte, with which nothing of the published laws compares" in text
+    assert "besiroglu" not in text
+    assert "extrapolated: mine rests on runs of 1e12 to 1e13 operations each" in " ".join(text.split())
     assert "with a vocabulary of 257:" in text
+    assert "attention over 128" in text
+    assert re.search(r"gptx.train experiment=scaling model.width=\d+ model.depth=\d+ model.heads=\d+ steps=", text)
 
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)

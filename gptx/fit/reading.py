@@ -38,7 +38,16 @@ class Reading:
     foretold: list[Foretold]
 
 
-def read(found: Sequence[Rung], held: Sequence[Rung], count: str, draws: int, name: str, unit: str) -> Reading:
+def read(
+    found: Sequence[Rung],
+    held: Sequence[Rung],
+    count: str,
+    draws: int,
+    name: str,
+    units: str,
+    recipe: str = "",
+    context: int = 1024,
+) -> Reading:
     """Fit all runs but those held out. Raises ValueError where they cannot determine a law."""
     kept = [rung for rung in found if rung not in held]
     if not kept:
@@ -48,7 +57,9 @@ def read(found: Sequence[Rung], held: Sequence[Rung], count: str, draws: int, na
     best, _ = huber.fit(seen)
     drawn = huber.bootstrap(seen, best, draws)
     source = f"{len(kept)} runs of {name}; N: {COUNTS[count]}"
-    law = Law(name, *best, source=source, units=unit, draws=drawn)
+    spent = [rung.budget(count) for rung in kept]
+    law = Law(name, *best, source=source, units=units, draws=drawn, operations=(min(spent), max(spent)), recipe=recipe,
+              context=context)  # fmt: skip
     residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
     return Reading(count, law, kept, residuals, [foretell(law, rung, count, residuals) for rung in held])
 

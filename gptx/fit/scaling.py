@@ -1,5 +1,6 @@
 """The law of scaling of one's own runs, tested on a larger one:  python -m gptx.fit scaling runs/scaling"""
 
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy
 
 from gptx.compare import cells as run_folders
+from gptx.compare.cells import Cell
 from gptx.compare.outcomes import environment
 from gptx.compare.words import joined
 from gptx.fit import huber, isoflop, page, scaling_figure, scaling_tables
@@ -40,10 +42,24 @@ def scaling(
     held = held_out(found, holdout, count)
     used = [cell for cell in cells if cell.state == "finished"]
     around = environment(used)
-    name, unit = Path(folders[0]).resolve().name, units(around)
+    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used)
     order = sorted(COUNTS, key=lambda each: each != count)
-    readings = [read(found, held, each, draws, name, unit) for each in order]
+    readings = [read(found, held, each, draws, *about) for each in order]
     page.deliver(tell(readings, [*doubts(used, found), *aside], around), target, readme, cells)
+
+
+def recipe(cells: Sequence[Cell]) -> str:
+    """The overrides that train another such run: the experiment of all, or their data."""
+    for group in ("experiment", "data"):
+        chosen = {cell.record.get("choices", {}).get(group) for cell in cells}
+        if len(chosen) == 1 and (name := chosen.pop()) not in (None, "None"):
+            return f"{group}={name}"
+    return ""
+
+
+def context(cells: Sequence[Cell]) -> int:
+    """Tokens of a sequence of the runs."""
+    return int(cells[0].record["batch"]["context"]) if cells else 0
 
 
 def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fitted:

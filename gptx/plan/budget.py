@@ -10,9 +10,6 @@ from gptx.plan.expectations import SUBWORDS
 from gptx.plan.question import Question, read
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 
-# Parameters and tokens of the runs behind the published laws (arXiv:2203.15556, abstract)
-FITTED = ((70e6, 16e9), (5e9, 500e9))
-
 
 def budget(words: list[str]) -> list[str]:
     """The answer to flops=, params= or tokens=, in lines. Raises ValueError for what cannot be planned."""
@@ -73,7 +70,7 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
         f"of the same operations would gain by {judge.name}"
     )
     if judge.units != PUBLISHED["besiroglu"].units:
-        yield f"{judge.name} counts {judge.units}: neither its losses nor its tokens compare with the published laws'"
+        yield f"{judge.name} counts {judge.units}, with which nothing of the published laws compares: they are left out"
     elif asked.vocab < SUBWORDS:
         yield f"{judge.name} is of subword tokens; those of a vocabulary of {asked.vocab} are shorter, of fewer nats"
     if asked.priced:
@@ -81,18 +78,14 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
     yield disagreement(asked.laws, flops)
     for law in asked.laws:
         yield from uncertainty(law, flops)
-    yield (
-        "hoffmann_rounded and hoffmann_tex: the exponents were published with 80 % intervals, a 0.454-0.455 and b "
-        "0.542-0.543, which the refit (arXiv:2404.10102) calls implausibly narrow"
-    )
-    sizes, lengths = FITTED
-    if judge.name in PUBLISHED and not (
-        sizes[0] <= best.parameters <= sizes[1] and lengths[0] <= best.tokens <= lengths[1]
-    ):
+    if PUBLISHED["hoffmann_tex"] in asked.laws:
         yield (
-            f"extrapolated: the published laws rest on runs of {amount(sizes[0])} to {amount(sizes[1])} parameters and "
-            f"{amount(lengths[0])} to {amount(lengths[1])} tokens"
+            "hoffmann_rounded and hoffmann_tex: the exponents were published with 80 % intervals, a 0.454-0.455 and b "
+            "0.542-0.543, which the refit (arXiv:2404.10102) calls implausibly narrow"
         )
+    if judge.operations and not judge.operations[0] <= flops <= judge.operations[1]:
+        least, most = map(power, judge.operations)
+        yield f"extrapolated: {judge.name} rests on runs of {least} to {most} operations each"
     yield neighbours(flops)
 
 
@@ -183,8 +176,11 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
     ]
     if abs(count / wanted - 1) > 0.1:
         lines.append("  no shape of sensible aspect comes nearer: the embeddings weigh too much; a smaller vocab does")
-    if tokens > overrides.SAMPLES[-1][1]:
+    if not asked.judge.recipe and tokens > overrides.SAMPLES[-1][1]:
         lines.append(f"  FineWeb-Edu has {amount(overrides.SAMPLES[-1][1])} tokens, which are read more than once")
+    if asked.judge.recipe:
+        run = overrides.as_before(found, tokens, asked.judge.recipe)
+        return [*lines, f"  to run it as the runs of {asked.judge.name} were:", "", f"  {run}"]
     run = overrides.command(found, tokens, vocab_size=asked.vocab, context=asked.context)
     return [*lines, "  to run it, with a peak rate between nano's and those of GPT-3's table 2.1:", "", f"  {run}"]
 

@@ -8,9 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from gptx.laws import PUBLISHED, RULE, Law
+from gptx.laws import CHINCHILLA, RULE, Law
 
-FITTED = (1e18, 1.3e22)  # operations of the runs of arXiv:2203.15556 that the published laws are fitted to, about
 POINTS = 65  # of a line
 AWAY = 15  # a budget is drawn for models so many times smaller and larger than its best one
 ASIDE = 0.3  # of a power of ten: a budget nearer to the user's than this is not drawn beside it
@@ -129,14 +128,14 @@ def content(
     fitted: tuple[float, float] | None = None,
 ) -> Chart:
     """What a chart of a law shows. `fitted` are the least and most operations of the runs that it was fitted to: where
-    not given, Chinchilla's for the published laws, else those of `runs`."""
+    not given, the law's own, or those of `runs`."""
     models = tuple(at(law, parameters, tokens, name) for name, parameters, tokens in known)
     measured = tuple(Place(parameters, tokens, loss, name) for name, parameters, tokens, loss in runs)
     for run in measured:
         if not all(0 < value < math.inf for value in run[:3]):
             raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {run[:3]}")
     if fitted is None:
-        fitted = FITTED if law in PUBLISHED.values() else ends([run.flops for run in measured])
+        fitted = law.operations or ends([run.flops for run in measured])
     low, high = wide(ends([*(fitted or ()), *([flops] if flops else []), *(p.flops for p in (*models, *measured))]))
     worst, lowest = least(law, low), least(law, high)
     losses = [place.loss for place in (*models, *measured)]
@@ -223,7 +222,7 @@ def ends(values: Sequence[float]) -> tuple[float, float] | None:
 
 def wide(found: tuple[float, float] | None) -> tuple[float, float]:
     """Some room on both sides, and at least three powers of ten."""
-    low, high = found or FITTED
+    low, high = found or CHINCHILLA
     room = max(2.0, math.sqrt(1e3 * low / high))
     return low / room, high * room
 

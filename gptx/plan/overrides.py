@@ -33,6 +33,12 @@ def command(found: Shape, tokens: float, *, vocab_size: int, context: int) -> st
     return " ".join([*words, f"optim.lr={rate(found.size.parameters):.1e}".replace("e-0", "e-")])
 
 
+def as_before(found: Shape, tokens: float, recipe: str) -> str:
+    """The command that trains a shape on so many tokens by the recipe of the runs of a law."""
+    size = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
+    return f"python -m gptx.train {recipe} {size} steps={amount(tokens)}tok"
+
+
 def tokens_an_update(parameters: float, tokens: float, context: int) -> int:
     """What GPT-3 took for that size, or so much less that there are UPDATES; a power of two of whole sequences."""
     usual = next(batch for below, batch in BATCHES if parameters < below)

@@ -39,8 +39,9 @@ class Question:
 
     @property
     def laws(self) -> list[Law]:
-        """The published ones, and the one that was asked for."""
-        return list({**PUBLISHED, self.judge.name: self.judge}.values())
+        """The published ones that count the same nats, and the one that was asked for."""
+        alike = {name: law for name, law in PUBLISHED.items() if law.units == self.judge.units}
+        return list({**alike, self.judge.name: self.judge}.values())
 
 
 def asks_for_a_budget(words: Iterable[str]) -> bool:
@@ -73,6 +74,7 @@ def read(words: list[str]) -> Question:
     judge = laws.chosen(given.get("law", REFIT))
     if "byte" in judge.units:
         given.setdefault("vocab", BYTES)
+    given.setdefault("context", str(judge.context))
     return Question(
         flops, parameters, tokens, served, judge, whole("vocab", given), whole("context", given),
         Path(given["out"]) if "out" in given else None,
