@@ -8,7 +8,7 @@ from gptx import runs
 from gptx.footprint import Footprint
 from gptx.generate import generate
 from gptx.plan.doubts import doubts
-from gptx.plan.effort import Effort, counts, effort
+from gptx.plan.effort import Effort, counts, effort, power
 from gptx.text import beginning, decode
 from gptx.trainer import stream
 
@@ -67,7 +67,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
         + warmups(trainer),
         f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
-        f"budget     {spent.flops:.3g} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
+        f"budget     {power(spent.flops)} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
         f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",

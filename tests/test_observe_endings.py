@@ -69,6 +69,13 @@ def test_the_range_test_ends_where_a_quarter_of_the_fall_is_lost():
     assert "broke at a rate of 0.01" in trainer.ended
 
 
+def test_noise_before_anything_is_learned_is_no_break_and_a_loss_that_only_rises_is_one():
+    noise = [4.17, 4.16, 4.18, 4.15, 4.18]
+    found, trainer = watched(LrRange(half_life=0.01, rise=0.25), {}, [*noise, 4.24, 4.3])  # 0.1 above the lowest
+    assert [("lr_range/broken" in row) for row in found] == [False] * 6 + [True]
+    assert trainer.ended
+
+
 def test_the_smoothed_loss_forgets_half_in_a_half_life():
     found, _ = watched(LrRange(half_life=1, rise=1), {}, [4.0, 2.0, 2.0])
     assert found[1]["lr_range/loss"] == pytest.approx((4 / 2 + 2) / 1.5)

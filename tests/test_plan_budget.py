@@ -139,6 +139,7 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     lowest, highest = map(float, re.search(r"its\s+loss\s+between\s+([\d.]+)\s+and\s+([\d.]+)", text).groups())
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
     assert "mine counts nats a byte: neither its losses nor its tokens compare" in text
+    assert "with a vocabulary of 257:" in text
 
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)
@@ -255,9 +256,13 @@ def test_operations_follow_the_shape_that_was_found(plan):
     ("flops=1e19 device=cpu", "device: belongs to a recipe"),
     ("flops=1e19 served=-1", "served=-1: a number above 0, such as 1e12"),
     ("flops=1e20 params=175e9 tokens=300e9", "contradict each other, 6 x 1.75e+11 x 3e+11 is 3.15e+23; leave one"),
+    ("flops=3.4e23 params=175e9 tokens=300e9", "contradict each other"),
+    ("budget flops=1e19", "budget: nothing to plan of that name"),
+    ("flops=1e19 nano", "nano: no such key of a budget"),
     ("flops=1e19 flops=1e20", "flops: is given twice"),
     ("flops=1e19 vocab=1.5", "vocab=1.5: a whole number, such as 50257"),
     ("flops=", "flops=: a value is needed"),
+    ("tokens", "tokens: a value is needed"),
     ("flops=1e19 law=besirogl", "law=besirogl: no such law or file"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_would_be_right(words, said):

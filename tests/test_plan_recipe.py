@@ -136,11 +136,15 @@ def test_the_critical_batch_is_that_of_its_paper_at_20_tokens_a_parameter(size):
     (spent(updates=500), {}, "batch.tokens=5,000,000 is 10.8 times the critical batch .* about 463,796 .arXiv:2410.21676."),
     (spent(5_000_000, 1_000_000, 10), {}, "times the critical batch .*, an extrapolation from 85M-1.2B parameters"),
     (spent(updates=99), {}, "steps=99: fewer than 100 updates; batch.tokens=25,000,000 or less"),
-    (spent(), {"warmup": 251}, "schedule.warmup=251 is 5% of steps=5,000"),
+    (spent(), {"warmup": 251}, "schedule.warmup=251 is 5.02% of steps=5,000"),
     (spent(), {"train_tokens": 600_000_000}, "reads the text of 600,000,000 tokens 4.2 times"),
 ])  # fmt: skip
 def test_a_doubt_names_its_key_and_its_number(effort, more, said):
     assert [line for line in doubts(effort, **more) if re.search(said, line)], list(doubts(effort, **more))
+
+
+def test_a_share_that_was_rounded_up_to_whole_updates_raises_no_doubt():
+    assert not [*doubts(spent(updates=10_001), warmup=501)]  # 5 % is 500.05
 
 
 def test_an_ordinary_run_raises_no_doubt():
@@ -160,24 +164,25 @@ def test_short_documents_in_long_sequences_are_doubtful():
 
 
 def test_the_plan_of_a_small_run(composed):
-    told = "\n".join(recipe({"": composed("steps=200")}, hardware="h100", price="2"))
+    told = "\n".join(recipe({"": composed("steps=200", "precision=auto")}, hardware="h100", price="2"))
     for label in ("model", "run", "loss", "memory", "time"):
         assert f"\n{label:11}" in f"\n{told}"
     assert "200 updates of 256 tokens = 51,200 tokens" in told
     assert " epochs of " in told
     assert "a model so small" in told
+    assert "counted as on cpu, in bfloat16" in told
 
 
 def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch, tmp_path):
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path))
-    reached = []
-    monkeypatch.setattr(socket.socket, "connect", lambda *args: reached.append(args))
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args) or [])
     cfg = composed()
     cfg.data = {"_target_": "gptx.data.corpora.shakespeare", "path": None, "tokenizer": "bytes", "context": 32,
                 "seed": 0, "validation": 0.1, "order": "shuffled"}  # fmt: skip
     with pytest.raises(ConfigError, match="data: it is not here, and a plan fetches nothing; vocab=257 plans without"):
         recipe({"": cfg})
-    assert not reached
+    assert not asked
 
 
 @pytest.mark.parametrize(("words", "message"), [

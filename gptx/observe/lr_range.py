@@ -7,6 +7,7 @@ from gptx.lengths import Length
 from gptx.observe.observer import Observer
 
 log = logging.getLogger(__name__)
+LEAST = 0.1  # of the first loss, as a fall: at first rates that teach nothing the loss is noise, which is no break
 
 
 class LrRange(Observer):
@@ -33,7 +34,8 @@ class LrRange(Observer):
         if math.isnan(self.first):
             self.first = self.lowest = smooth
         self.lowest = min(self.lowest, smooth)
-        broken = not math.isfinite(smooth) or smooth - self.lowest > self.rise * (self.first - self.lowest) > 0
+        fallen = max(self.first - self.lowest, LEAST * self.first)
+        broken = not math.isfinite(smooth) or smooth - self.lowest > self.rise * fallen
         if not broken:
             return {"lr_range/loss": smooth}
         lr = trainer.latest["train/lr"]

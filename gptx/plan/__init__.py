@@ -1,1 +1,1 @@
-"""What a composition means before it runs: its parameter groups, its learning rate, its memory."""
+"""What a budget is best spent on, and what a composition costs and means, before it runs."""

@@ -1,5 +1,6 @@
 """Plan before you spend:  python -m gptx.plan flops=1e19   or   model=gpt2_124m   (help shows more)."""
 
+import difflib
 import os
 import sys
 from collections.abc import Iterable
@@ -96,31 +97,36 @@ def own_configs(words: list[str]) -> list[str]:
 
 
 def main(words: list[str] | None = None) -> None:
-    """The command: the first word says what to show, the others compose a recipe as gptx.train would."""
-    words = sys.argv[1:] if words is None else words
+    """The command: a quantity asks for a budget, else overrides compose a recipe as gptx.train would, and a first word
+    that is none says which aspect of it to show."""
+    try:
+        print(answer(sys.argv[1:] if words is None else words), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def answer(words: list[str]) -> str:
+    """What the command prints. A mistake is a SystemExit with one line."""
     if not words or words[0] in ("help", "-h", "--help"):
-        print(PAGE)
-    elif words[0] in SUBJECTS:
-        of_recipe(words[0], words[1:], SUBJECTS[words[0]])
-    elif asks_for_a_budget(words):
-        of_budget(words)
-    else:
-        refuse_misspelt(words)
-        of_recipe("recipe", words, RECIPE)
+        return PAGE
+    if words[0] in SUBJECTS:
+        return of_recipe(words[0], words[1:], SUBJECTS[words[0]])
+    refuse_misspelt(words)
+    return of_budget(words) if asks_for_a_budget(words) else of_recipe("recipe", words, RECIPE)
 
 
-def of_budget(words: list[str]) -> None:
-    """Print what a budget is best spent on."""
+def of_budget(words: list[str]) -> str:
+    """What a budget is best spent on."""
     from gptx.plan.budget import budget
 
     try:
-        print("\n".join(budget(words)))
+        return "\n".join(budget(words))
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {' '.join(str(error).split())}") from None
 
 
-def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> None:
-    """Print what is planned of the recipe that the overrides compose."""
+def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
+    """What is planned of the recipe that the overrides compose; words with one of the keys are the subject's own."""
     from hydra.errors import HydraException
 
     from gptx import check, mistakes, train  # noqa: F401  registers the experiments and the name of run folders
@@ -130,7 +136,7 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> None:
     own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=")[0] in keys)
     rest = [word for word in words if word.split("=")[0] not in own]
     try:
-        print("\n".join(show(composed(own_configs(rest)), **own)))
+        return "\n".join(show(composed(own_configs(rest)), **own))
     except HydraException as error:
         raise SystemExit(f"config error: {mistakes.explain(error, rest)}") from None
     except (check.ConfigError, ValueError, OSError) as error:
@@ -139,14 +145,12 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> None:
 
 def refuse_misspelt(words: list[str]) -> None:
     """SystemExit for a first word that is neither an override nor a subject, and for a key of the plan misspelt."""
-    import difflib
+    if "=" not in words[0] and words[0] not in QUANTITIES and not words[0].startswith(("-", "~")):
+        from gptx.check import nearest
 
-    from gptx.check import nearest
-
-    if "=" not in words[0] and not words[0].startswith(("-", "~")):
         raise SystemExit(f"error: {words[0]}: nothing to plan of that name{nearest(words[0], SUBJECTS)}")
     own = (*QUANTITIES, *RECIPE)
-    for key in (word.partition("=")[0] for word in words):
+    for key in () if asks_for_a_budget(words) else (word.partition("=")[0] for word in words):
         close = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75)
         if close and key not in own and not of_a_recipe(key):
             raise SystemExit(f"error: {key}: no such key; did you mean '{close[0]}'?")

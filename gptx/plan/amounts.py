@@ -1,4 +1,4 @@
-"""How the numbers of a plan are said: amounts, powers of ten, tables and paragraphs."""
+"""How the numbers of a plan are said: amounts, ratios, tables and paragraphs."""
 
 import textwrap
 from collections.abc import Iterable
@@ -31,12 +31,6 @@ def table(rows: list[list[str]]) -> list[str]:
 def wrapped(sentences: Iterable[str]) -> list[str]:
     """Each sentence as a paragraph whose later lines are indented."""
     return [line for said in sentences for line in textwrap.wrap(said, WIDTH, subsequent_indent="  ")]
-
-
-def power(value: float, digits: int = 3) -> str:
-    """3.15e23"""
-    number, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    return f"{float(number):g}e{int(exponent)}"
 
 
 def times(ratio: float) -> str:

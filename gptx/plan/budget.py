@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
-from gptx.plan.amounts import amount, memory, power, table, times, wrapped
+from gptx.plan.amounts import amount, memory, table, times, wrapped
+from gptx.plan.effort import power
+from gptx.plan.expectations import SUBWORDS
 from gptx.plan.question import Question, read
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 
-SUBWORDS = 1000  # a smaller vocabulary is of characters or bytes
 # Parameters and tokens of the runs behind the published laws (arXiv:2203.15556, abstract)
 FITTED = ((70e6, 16e9), (5e9, 500e9))
 
@@ -110,7 +111,7 @@ def weighed(given: Split, judge: Law) -> str:
 def disagreement(every: list[Law], flops: float) -> str:
     """Why the lines of the table differ."""
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in every)
-    meet = ", ".join(power(met, 2) if (met := agreement(law)) else "none" for law in every)
+    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in every)
     here = ", ".join(f"{law.optimum(flops)[1] / law.optimum(flops)[0]:.3g}" for law in every)
     return (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens a "
@@ -124,7 +125,7 @@ def uncertainty(law: Law, flops: float) -> Iterator[str]:
         known_to = ", ".join(f"{name} {getattr(law, name):.4g} +- {sd:g}" for name, sd in law.deviations.items())
         yield (
             f"{law.name}: {known_to} (standard errors; how they go together was not published, so that they give no "
-            f"band of sizes; a loss is no surer than E)"
+            "band of sizes; a loss is no surer than E)"
         )
     size = law.interval(lambda drawn: drawn.parameters(flops))
     loss = law.interval(lambda drawn: drawn.loss(*drawn.optimum(flops)))
@@ -174,7 +175,7 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
         f"for {amount(wanted)} parameters, with a vocabulary of {asked.vocab:,}:",
         f"  weights, gradients and Adam's moments: 16 bytes a parameter in fp32 = {memory(16 * wanted)}; without "
         f"gradients 12 = {memory(12 * wanted)}",
-        f"  {preset(wanted, asked, flops)}",
+        f"  {nearest_preset(wanted, asked, flops)}",
         f"  a shape of it: width {found.width}, depth {found.depth}, heads {found.heads}: {count:,}, "
         f"{count / wanted - 1:+.1%}",
         f"  a token takes {power(found.size.flops)} operations with attention over {asked.context:,}, "
@@ -188,15 +189,13 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
     return [*lines, "  to run it, with a peak rate between nano's and those of GPT-3's table 2.1:", "", f"  {run}"]
 
 
-def preset(wanted: float, asked: Question, flops: float | None) -> str:
+def nearest_preset(wanted: float, asked: Question, flops: float | None) -> str:
     """The preset that is nearest in size, how far it is, and what it costs where operations are set."""
     name, size = shapes.nearest(wanted, asked.vocab)
     ratio = size.parameters / wanted
-    far = (
-        f"{ratio - 1:+.0%}"
-        if 0.5 < ratio < 2
-        else f"{times(max(ratio, 1 / ratio))} x {'more' if ratio > 1 else 'fewer'}"
-    )
+    far = f"{ratio - 1:+.0%}" if ratio < 2 else f"{times(ratio)} x as many"
+    if ratio < 0.5:
+        far = f"1/{times(1 / ratio)} as many"
     said = f"nearest preset: model={name} has {size.parameters:,}, {far}"
     if not flops:
         return said

@@ -1,5 +1,6 @@
 """What is doubtful about a budget, before it is spent: a sentence each, with the key and the number."""
 
+import math
 from collections.abc import Iterator
 
 from gptx.laws import RULE
@@ -37,8 +38,9 @@ def doubts(effort: Effort, *, warmup: int = 0, train_tokens: int | None = None) 
             f"steps={effort.updates}: fewer than {FEWEST} updates; batch.tokens={effort.tokens // FEWEST:,} or less "
             "makes as many of the same tokens"
         )
-    if warmup > 0.05 * effort.updates and effort.updates > 20:
-        yield f"schedule.warmup={warmup:,} is {warmup / effort.updates:.0%} of steps={effort.updates:,}; 1-5 % is usual"
+    if warmup > math.ceil(0.05 * effort.updates) and effort.updates > 20:
+        share = 100 * warmup / effort.updates
+        yield f"schedule.warmup={warmup:,} is {share:.3g}% of steps={effort.updates:,}; 1-5 % is usual"
     if train_tokens and effort.tokens > READINGS * train_tokens:
         yield (
             f"steps={effort.updates:,} reads the text of {train_tokens:,} tokens {effort.tokens / train_tokens:.1f} "

@@ -1,7 +1,7 @@
 """The loss that laws of scaling foresee for a run, where they speak of its kind of tokens."""
 
 from gptx.laws import RULE, Law
-from gptx.plan.effort import Effort
+from gptx.plan.effort import Effort, power
 
 SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
 
@@ -18,7 +18,7 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
             "law=FILE then takes it"
         ]
     flops = 6 * spent.parameters * spent.tokens
-    found = [f"{fitting[0].units}, and the best size for as many operations (6ND = {flops:.3g})"]
+    found = [f"{fitting[0].units}, and the best size for as many operations (6ND = {power(flops)})"]
     for law in fitting:
         loss = law.loss(spent.parameters, spent.tokens)
         band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
@@ -32,4 +32,4 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
 
 def best(size: float, tokens: float) -> str:
     """A size and its tokens."""
-    return f"{size:9.3g} parameters, {tokens:9.3g} tokens ({tokens / size:4.1f} each)"
+    return f"{power(size):>7} parameters, {power(tokens):>7} tokens ({tokens / size:4.1f} each)"

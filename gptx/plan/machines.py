@@ -71,9 +71,9 @@ def alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[st
         return
     alike = "" if used in ("bf16", "fp16") else f", seen in 16 bits and assumed for {used}"
     yield f"{device.name}: {device.mfu:.0%} of {peak / 1e12:,.4g} TFLOP/s in {used} ({device.source}{alike})"
-    hours = whole * where.devices / 3600
+    hours = float(f"{whole * where.devices / 3600:.3g}")
     cost = f", {hours * where.price:,.2f} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{lasting(whole)} on {where.devices}, {hours:,.3g} device-hours{cost}; validation and saving not counted"
+    yield f"{lasting(whole)} on {where.devices}, {hours:,g} device-hours{cost}; validation and saving not counted"
 
 
 def several(spent: Effort, precision, devices: int) -> Iterator[str]:

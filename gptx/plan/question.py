@@ -9,10 +9,11 @@ from pathlib import Path
 from gptx import laws, paths
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.lengths import SCALE
-from gptx.plan.amounts import power
+from gptx.plan.effort import power
 
 QUANTITIES = {"flops": "1e19", "params": "124M", "tokens": "2.5B"}
 KEYS = {**QUANTITIES, "served": "1e12", "law": "", "vocab": "50257", "context": "1024", "out": ""}  # with an example
+BYTES = "257"  # the vocabulary that a law of bytes is of, and the end of text
 REFIT = "besiroglu"  # judges where nothing else is asked for: the others do not fit their own runs (arXiv:2404.10102)
 ROUNDING = 0.05  # by which three numbers with two digits each may miss 6 N D
 SMALLEST, LARGEST = 1e3, 1e14  # parameters that are planned for; the largest models known have some 1e12
@@ -69,9 +70,12 @@ def read(words: list[str]) -> Question:
         parameters, tokens = parameters or flops / 6 / tokens, tokens or flops / 6 / parameters  # type: ignore[operator]
         flops = None
     refuse_sizes(given, flops, parameters, tokens)
+    judge = laws.chosen(given.get("law", REFIT))
+    if "byte" in judge.units:
+        given.setdefault("vocab", BYTES)
     return Question(
-        flops, parameters, tokens, served, laws.chosen(given.get("law", REFIT)),
-        whole("vocab", given), whole("context", given), Path(given["out"]) if "out" in given else None,
+        flops, parameters, tokens, served, judge, whole("vocab", given), whole("context", given),
+        Path(given["out"]) if "out" in given else None,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from gptx.laws import PUBLISHED, Law, chosen
 from gptx.plan import expectations, machines
 from gptx.plan.decay import vocabulary
 from gptx.plan.doubts import doubts, packing, proportion
-from gptx.plan.effort import Effort, effort
+from gptx.plan.effort import Effort, effort, power
 from gptx.plan.machines import Place
 from gptx.plan.memory import foreseen, table
 from gptx.summary import count
@@ -52,14 +52,14 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     """The parts of the plan of one composition that have something to say."""
     text = None if vocab else asked(cfg)
     vocab_size = vocabulary(cfg, vocab) if text is None else text.vocab_size
-    shared = shares(cfg, place.devices)
+    share = on_one(cfg, place)
     spent = spending(cfg, vocab_size)
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield "model", sizes(spent)
     yield "run", length(spent, train_tokens)
     yield "loss", expectations.lines(laws, spent, vocab_size)
-    found = foreseen(shared, vocab_size)
-    yield "memory", [line.strip() for line in table(found)] if isinstance(found, Footprint) else [found]
+    found = foreseen(share, vocab_size)
+    yield "memory", footprint(share, found) if isinstance(found, Footprint) else [found]
     shards = place.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
     yield "time", list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
     if measured:
@@ -98,14 +98,19 @@ def without_network() -> Iterator[None]:
         yield
 
 
-def shares(cfg, devices: int):
-    """The config of one device's share of every update. Raises ConfigError for a batch that does not divide."""
+def on_one(cfg, place: Place):
+    """The config of one device's share of every update, in the number format that it would have there.
+
+    Raises ConfigError for a batch that does not divide.
+    """
     try:
-        check.build(cfg.batch).split(cfg.data.context, devices)
+        check.build(cfg.batch).split(cfg.data.context, place.devices)
     except ValueError as error:
-        raise ConfigError(f"devices={devices}: {error}") from None
+        raise ConfigError(f"devices={place.devices}: {error}") from None
     share = cfg.copy()
-    share.batch.tokens //= devices
+    share.batch.tokens //= place.devices
+    if place.device and share.precision.compute == "auto":
+        share.precision.compute = machines.form(check.build(cfg.precision), place.device)
     return share
 
 
@@ -115,6 +120,15 @@ def spending(cfg, vocab_size: int) -> Effort:
 
     with torch.device("meta"):
         return effort(check.build(cfg.model)(vocab_size=vocab_size), check.build(cfg.batch), cfg.steps)
+
+
+def footprint(cfg, found: Footprint) -> list[str]:
+    """Bytes by part, and of which device and number format they are."""
+    from gptx.parallel import find
+
+    device = find(cfg.device)
+    dtype = str(check.build(cfg.precision).on(device)).removeprefix("torch.")
+    return [*(line.strip() for line in table(found)), f"counted as on {device}, in {dtype}"]
 
 
 def sizes(spent: Effort) -> list[str]:
@@ -130,7 +144,7 @@ def length(spent: Effort, train_tokens: int | None) -> list[str]:
     """Tokens and operations of the whole run, and how often it reads the text."""
     told = [
         f"{spent.updates:,} updates of {spent.tokens_per_update:,} tokens = {spent.tokens:,} tokens, "
-        f"{spent.flops:.3g} FLOPs (6ND is {6 * spent.parameters * spent.tokens:.3g})",
+        f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
         f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
     ]
     if train_tokens is None:

@@ -71,7 +71,7 @@ def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
     if top == steps and rates[0] < peak * (1 - ZERO):
         yield f"still rises in the last update, {steps:,}: the peak is never left"
         return
-    if top > 0.05 * steps and steps > 20:
+    if top > -(-steps // 20) and steps > 20:  # 5 %, in whole updates
         yield f"rises for {top:,} updates, {top / steps:.0%} of the run; 1-5 % is usual"
     if last >= peak * (1 - ZERO):
         yield "never decays: it ends at the peak; a cool-down usually lowers the final loss"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from gptx import paths
@@ -58,6 +59,7 @@ def awkwardness(found: Shape, parameters: float) -> float:
     return 10 * miss + abs(math.log(found.depth / blocks(found.width)))
 
 
+@cache
 def preset(name: str) -> dict:
     """The values of conf/model/NAME.yaml, those that it builds on included."""
     import yaml

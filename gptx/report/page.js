@@ -1,18 +1,11 @@
 "use strict";
 // Draws the panels of #data with Plotly. What is shown is in `state`; every control changes it and draws again.
 
-const page = JSON.parse(document.getElementById("data").textContent);
 const DASHES = ["solid", "6px,3px", "2px,2px", "8px,3px,2px,3px", "12px,4px", "4px,2px,1px,2px,1px,2px"];
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
 const UNITS = { updates: "update", tokens: "tokens", FLOPs: "FLOPs", time: "minutes in updates" };
-const COARSE = matchMedia("(pointer: coarse)").matches;
 const state = { x: "updates", key: (page.keys || [""])[0], smooth: page.smooth, log: {}, hidden: [] };
 const drawn = new Set();
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colour = (look) => css(`--curve${look % 8}`);
-const pale = (hex, alpha) => `rgba(${[1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)).join(",")},${alpha})`;
-const find = (selector) => [...document.querySelectorAll(selector)];
 
 // Updates as tokens, FLOPs or time, by the clock of the arm: straight lines between the points that were noted.
 function across(curve) {
@@ -72,15 +65,10 @@ function traces(panel) {
 }
 
 function layout(logarithmic, title, lowest) {
-  const ink = css("--ink"), axis = { gridcolor: css("--line"), zeroline: false, linecolor: css("--muted"), automargin: true, exponentformat: "SI" };
   return {
-    margin: { l: 46, r: 8, t: 6, b: 38 }, height: undefined, autosize: true, hovermode: "closest", dragmode: COARSE ? false : "zoom",
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12, family: "system-ui, sans-serif" },
-    hoverlabel: { namelength: -1 }, uirevision: `${state.x}${state.key}${logarithmic}`,
-    xaxis: { ...axis, title: { text: title, font: { size: 11, color: css("--muted") }, standoff: 6 }, rangemode: "tozero" },
-    yaxis: { ...axis, type: logarithmic ? "log" : "linear", dtick: undefined, exponentformat: logarithmic ? "power" : "SI", range: lowest },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: ink },
-    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
+    ...frame(), uirevision: `${state.x}${state.key}${logarithmic}`,
+    xaxis: { ...axis(), title: heading(title), rangemode: "tozero" },
+    yaxis: { ...axis(), type: logarithmic ? "log" : "linear", dtick: undefined, exponentformat: logarithmic ? "power" : "SI", range: lowest },
   };
 }
 
@@ -107,11 +95,6 @@ function limits(panel, log) {
   const room = 0.04 * (high - low || 1);
   return [low - room, high + room];
 }
-
-const CONFIG = {
-  displaylogo: false, responsive: true, doubleClick: "reset+autosize", displayModeBar: COARSE ? false : "hover",
-  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], toImageButtonOptions: { format: "svg" },
-};
 
 function draw(place) {
   if (place.dataset.finals) return drawFinals(place);

@@ -17,19 +17,21 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # updates that a line may be the mean of
 
 
-def whole(name: str, parts: Iterable[str], source: str, data: str) -> str:
-    """The parts in a page with its style, its script and the data that it draws."""
-    made = f"Made of <code>{escape(source)}</code> by <code>python -m gptx.report</code>, {now()[:10]}."
+def whole(name: str, parts: Iterable[str], source: str, data: str, *, command="report", script=HERE / "page.js") -> str:
+    """The parts in a page with its style, the script that draws and the data that it draws."""
+    made = f"Made of <code>{escape(source)}</code> by <code>python -m gptx.{command}</code>, {now()[:10]}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(name)}</title><style>{(HERE / 'page.css').read_text()}</style></head><body><main>\n"
-        "<noscript><p class='warning'>The plots need JavaScript; report.png has them without.</p></noscript>"
+        "<noscript><p class='warning'>The plots need JavaScript; a .png has them without.</p></noscript>"
         + "\n".join(parts)
         + f"\n<footer>{made}</footer></main>\n"
         f'<script type="application/json" id="data">{data}</script>\n'
-        f"<script>{library()}</script>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
+        f"<script>{library()}</script>\n"
+        + "".join(f"<script>{file.read_text()}</script>\n" for file in (HERE / "look.js", script))
+        + "</body></html>\n"
     )
 
 

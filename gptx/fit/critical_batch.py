@@ -1,0 +1,264 @@
+"""The critical batch size: what a larger batch costs in tokens and saves in updates, until the same loss."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy
+
+from gptx.compare.outcomes import environment
+from gptx.compare.tables import Table
+from gptx.compare.words import count, joined
+from gptx.exercise import figures
+from gptx.fit.batches import Size, Sweep, read
+from gptx.fit.page import Fitted, asked, deliver
+from gptx.fit.tradeoff import Tradeoff, above_fewest, exponent, fit, left_out
+
+OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
+RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the rate
+
+
+def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
+    """Fit what a larger batch costs in tokens and saves in updates until the same loss, and print the critical size.
+
+    FOLDERS hold runs of several batch sizes (batch.tokens), at several rates (optim.lr) each, that were trained to a
+    target (observe=target), as those of experiment=critical_batch; one with observe=noise_scale may be among them.
+    `out` is a folder for fit.json and fit.png, or a figure's file (.png, .svg); the first of FOLDERS if not given.
+    `readme` is an experiment's folder, such as experiments/critical_batch, whose page is written.
+    """
+    place = asked(folders, out, readme, "critical_batch")
+    sweep = read([Path(folder) for folder in folders])
+    deliver(fitted(sweep), place, readme, sweep.cells)
+
+
+def fitted(sweep: Sweep) -> Fitted:
+    """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target."""
+    found = sizes(sweep)
+    law = fit([size.batch for size in found], [size.updates for size in found])
+    return Fitted(
+        headline=headline(law, sweep),
+        sentences=list(sentences(law, sweep, found)),
+        tables=tables(law, sweep, found),
+        facts=facts(law, sweep, found),
+        figure=lambda file: figures.save(file, f"To a validation loss of {sweep.target:g}",
+                                         lambda axis: draw_tradeoff(axis, law, found),
+                                         lambda axis: draw_rates(axis, law, found)),
+        caption="updates against tokens to the target, and the best rate, by batch size",
+        environment=environment(list(sweep.cells)),
+    )  # fmt: skip
+
+
+def sizes(sweep: Sweep) -> list[Size]:
+    """The batch sizes that reached the target. Raises ValueError where none did."""
+    found = [size for size in sweep.sizes if size.reached]
+    if not found:
+        lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
+        raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
+                         f"or steps{lost}")  # fmt: skip
+    return found
+
+
+def headline(law: Tradeoff, sweep: Sweep) -> str:
+    return (f"The critical batch size is {law.critical:,.0f} tokens (95 % interval {span(law.low, law.high)}): a "
+            f"validation loss of {sweep.target:g} takes at least {law.fewest_updates:,.0f} updates and at least "
+            f"{law.fewest_tokens:,.0f} tokens, and at this batch size twice of both.")  # fmt: skip
+
+
+def span(low: float, high: float) -> str:
+    """An interval that may be open at an end."""
+    if low <= 0 and math.isinf(high):
+        return "open at both ends"
+    if low <= 0:
+        return f"at most {high:,.0f}"
+    return f"{low:,.0f} to {high:,.0f}" if math.isfinite(high) else f"at least {low:,.0f}"
+
+
+def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
+    """How well the law holds, what else says how large is too large, and which rule the best rates follow."""
+    without = left_out([size.batch for size in found], [size.updates for size in found])
+    ends = [value for value in without if value is not None]
+    held = f"; without one of the {len(found)} batch sizes it is {span(min(ends), max(ends))}" if ends else ""
+    lost = f", and without one of {len(without) - len(ends)} there is none" if len(ends) < len(without) else ""
+    yield f"Updates stand {100 * law.misfit:.0f} % (standard deviation) off the law{held}{lost}."
+    measured = above_fewest([size.batch for size in found], [size.tokens for size in found], OVERHEAD)
+    seen = f"at {measured:,.0f} tokens an update" if measured else f"beyond the largest, {found[-1].batch:,}"
+    yield (
+        f"{100 * OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
+        f"measured, and at {law.overhead(OVERHEAD):,.0f} by the law."
+    )
+    for noise in sweep.noise:
+        yield (
+            f"The simple noise scale that a run at {noise.batch:,} tokens an update and a rate of {noise.rate:g} ended "
+            f"with is {noise.tokens:,.0f} tokens (90 % band {span(noise.low, noise.high)}), "
+            f"{noise.tokens / law.critical:.2g} times the critical batch size."
+        )
+    yield from exponents(law, sweep, found)
+    edges = [f"{size.batch:,}" for size in found if size.edge]
+    if edges:
+        yield (
+            f"At {joined(edges)} the best rate is the first or last that was tried: a better one may lie beyond, and "
+            "the powers leave them out."
+        )
+    gone = [f"{size.batch:,}" for size in sweep.sizes if not size.reached]
+    nowhere = f", and at {joined(gone)} tokens an update no rate did with every seed" if gone else ""
+    given_up = sum(run.updates is None for run in sweep.runs)
+    yield (
+        f"{given_up} of {count(len(sweep.runs), 'run')} did not reach the target{nowhere}; a rate counts where every "
+        "seed did."
+    )
+    if sweep.waiting:
+        yield f"Left out, since not at their end: {joined(sweep.waiting)}."
+
+
+def exponents(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
+    """The exponent of the batch size in the best rate, below and above the critical one."""
+    inside = [size for size in found if not size.edge]
+    regions = {
+        "Below": [size for size in inside if size.batch <= law.critical],
+        "Above": [size for size in inside if size.batch > law.critical],
+    }
+    for side, here in regions.items():
+        if len(here) < 2:
+            yield (
+                f"{side} the critical batch size, {count(len(here), 'size')} with a best rate inside the grid of rates "
+                "cannot say how it grows."
+            )
+            continue
+        power, doubt = exponent([size.batch for size in here], [size.rate for size in here], sweep.step)
+        close = [name for name, expected in RULES.items() if abs(power - expected) <= doubt]
+        said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
+        yield (
+            f"{side} the critical batch size ({here[0].batch:,} to {here[-1].batch:,}) the best rate goes as the batch "
+            f"to the power {round(power, 2) + 0.0:.2f} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± is "
+            f"what rates a factor {sweep.step:.3g} apart leave open, chance not counted."
+        )
+
+
+def tables(law: Tradeoff, sweep: Sweep, found: list[Size]) -> list[Table]:
+    """Updates and tokens by batch size, and what each rule for the rate costs there."""
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{size.batch:,}",
+            f"{size.best.rate:g}{' (edge)' if size.edge else ''}",
+            f"{size.rate:.2g}",
+            spread(size),
+            f"{size.tokens:,.0f}",
+            f"{law.updates(size.batch):,.0f}",
+            percent(size.updates / float(law.updates(size.batch))),
+            str(len(size.best.runs)),
+        )
+        for size in found
+    ]
+    columns = ("tokens an update", "best rate", "between rates", "updates", "tokens", "law's updates", "off it", "n")
+    note = (
+        "Updates: mean ± sd over seeds, of the best rate tried. Between rates: the best by a parabola in logs through "
+        "it and its neighbours."
+    )
+    start = found[0]
+    costs: list[tuple[str, ...]] = [
+        (f"{size.batch:,}", *(cost(size, start.rate * (size.batch / start.batch) ** power) for power in RULES.values()))
+        for size in found
+    ]
+    heads = ("tokens an update", *(f"{name} ({power:g})" for name, power in RULES.items()))
+    note_of_rules = (
+        "The rate that the rule makes of the smallest batch size's best, and how many more updates it takes than the "
+        "best rate tried, along a line in logs between those tried; untried: outside of them."
+    )
+    return [
+        Table(f"To a validation loss of {sweep.target:g}", columns, rows, note),
+        Table(f"What a rule from {start.batch:,} tokens an update would cost", heads, costs, note_of_rules),
+    ]
+
+
+def spread(size: Size) -> str:
+    """Mean updates of the best arm, with their standard deviation where there are seeds to have one."""
+    values = size.best.measured
+    return f"{size.updates:,.0f}" + (f" ± {numpy.std(values, ddof=1):,.0f}" if len(values) > 1 else "")
+
+
+def cost(size: Size, rate: float) -> str:
+    """A rate and how many more updates it takes than the best one of a batch size."""
+    needed = size.at(rate)
+    if needed is None:
+        return f"{rate:.2g}: untried"
+    if math.isinf(needed):
+        return f"{rate:.2g}: target not reached"
+    return f"{rate:.2g}: {percent(needed / size.updates)}"
+
+
+def percent(ratio: float) -> str:
+    """How far a ratio is from one: +12 %."""
+    return f"{round(100 * (ratio - 1)):+d} %"
+
+
+def draw_tradeoff(axis, law: Tradeoff, found: list[Size]) -> None:
+    """Updates against tokens, measured and by the law, on matplotlib axes."""
+    from gptx.report import picture
+
+    blue, orange = picture.COLOURS[:2]
+    batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
+    updates = law.updates(batches)
+    axis.plot(updates, updates * batches, color=blue, linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
+    for size in found:
+        seeds = size.best.measured
+        axis.plot(seeds, [each * size.batch for each in seeds], "o", color=orange, markersize=3, alpha=0.5)
+        axis.plot(size.updates, size.tokens, "o", color=orange, markersize=6)
+        axis.annotate(f"{size.batch:,}", (size.updates, size.tokens), (6, 4), textcoords="offset points",
+                      fontsize=8, color=picture.INK)  # fmt: skip
+    for line, at, name in ((axis.axvline, law.fewest_updates, "Smin"), (axis.axhline, law.fewest_tokens, "Emin")):
+        line(at, color=picture.AXES, linestyle="--", linewidth=1, label=f"{name} {at:,.0f}")
+    frame(axis, "updates", "tokens", "tokens an update beside each point")
+
+
+def draw_rates(axis, law: Tradeoff, found: list[Size]) -> None:
+    """The best rate by batch size beside the rules that start at the smallest, on matplotlib axes."""
+    from gptx.report import picture
+
+    batches = [size.batch for size in found]
+    for look, (name, power) in enumerate(RULES.items()):
+        if power:
+            rates = [found[0].rate * (batch / batches[0]) ** power for batch in batches]
+            colour, dashes = picture.COLOURS[look + 2], picture.DASHES[look + 1]
+            axis.plot(batches, rates, color=colour, linestyle=dashes, label=f"{name} rule")
+    axis.plot(batches, [size.best.rate for size in found], "o", color=picture.COLOURS[1], fillstyle="none",
+              label="best of those tried")  # fmt: skip
+    axis.plot(batches, [size.rate for size in found], "o-", color=picture.COLOURS[0], markersize=4,
+              label="between them, by a parabola")  # fmt: skip
+    axis.axvline(law.critical, color=picture.AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
+    frame(axis, "tokens an update", "peak rate", "the best rate")
+
+
+def frame(axis, across: str, up: str, title: str) -> None:
+    """Logarithmic axes in the house's dress."""
+    from gptx.report import picture
+
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_title(title, fontsize=10, color=picture.INK)
+    axis.set_xlabel(across, fontsize=8, color=picture.AXES)
+    axis.set_ylabel(up, fontsize=8, color=picture.AXES)
+    picture.dress(axis)
+    axis.legend(fontsize=8, frameon=False, labelcolor=picture.INK)
+
+
+def facts(law: Tradeoff, sweep: Sweep, found: list[Size]) -> dict:
+    """Every run and every number, for fit.json."""
+    return {
+        "target": sweep.target,
+        "smin_updates": law.fewest_updates,
+        "emin_tokens": law.fewest_tokens,
+        "critical_batch_tokens": law.critical,
+        "interval": [law.low, law.high if math.isfinite(law.high) else "inf"],
+        "misfit": law.misfit,
+        "without_each": left_out([size.batch for size in found], [size.updates for size in found]),
+        "overhead_20_percent": {
+            "law": law.overhead(OVERHEAD),
+            "measured": above_fewest([size.batch for size in found], [size.tokens for size in found], OVERHEAD),
+        },
+        "best": [{"batch": size.batch, "rate": size.best.rate, "between_rates": size.rate, "edge": size.edge,
+                  "updates": size.updates, "tokens": size.tokens} for size in found],
+        "noise_scale": [asdict(noise) for noise in sweep.noise],
+        "waiting": list(sweep.waiting),
+        "runs": [asdict(run) for run in sweep.runs],
+    }  # fmt: skip

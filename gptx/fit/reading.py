@@ -1,0 +1,68 @@
+"""A law fitted to some runs, and what it foretells of others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+
+from gptx.fit import huber
+from gptx.fit.ladder import COUNTS, Rung, points
+from gptx.fit.words import Span
+from gptx.laws import CONSTANTS, Law
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """A run that was held out: what the law expects, where 95 % of its draws put it, and where they put a run, which
+    scatters around its law."""
+
+    rung: Rung
+    expected: float
+    law: Span
+    run: Span
+
+    @property
+    def inside(self) -> bool:
+        return self.run[0] <= self.rung.loss <= self.run[1]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The law of some runs by one count of N, what is left over at each (log measured over fitted), and what it
+    foretells of those held out."""
+
+    count: str
+    law: Law
+    rungs: list[Rung]
+    residuals: numpy.ndarray
+    foretold: list[Foretold]
+
+
+def read(found: Sequence[Rung], held: Sequence[Rung], count: str, draws: int, name: str, unit: str) -> Reading:
+    """Fit all runs but those held out. Raises ValueError where they cannot determine a law."""
+    kept = [rung for rung in found if rung not in held]
+    if not kept:
+        raise ValueError("no finished run is left to be fitted")
+    seen = points(kept, count)
+    huber.check(seen)
+    best, _ = huber.fit(seen)
+    drawn = huber.bootstrap(seen, best, draws)
+    source = f"{len(kept)} runs of {name}; N: {COUNTS[count]}"
+    law = Law(name, *best, source=source, units=unit, draws=drawn)
+    residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
+    return Reading(count, law, kept, residuals, [foretell(law, rung, count, residuals) for rung in held])
+
+
+def foretell(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> Foretold:
+    """What a law says of a run. The scatter is that of the fitted runs, widened by the constants they had to give."""
+    size = rung.parameters(count)
+    lost = (len(residuals) / max(1, len(residuals) - len(CONSTANTS))) ** 0.5
+    scatter = numpy.random.default_rng(0).choice(residuals * lost, size=(len(law.draws), 50))
+    drawn = numpy.array([Law(law.name, *draw).loss(size, rung.tokens) for draw in law.draws])
+    low, high = numpy.percentile(drawn[:, None] * numpy.exp(scatter), (2.5, 97.5))
+    return Foretold(
+        rung,
+        law.loss(size, rung.tokens),
+        law.interval(lambda each: each.loss(size, rung.tokens)) or (0.0, 0.0),
+        (float(low), float(high)),
+    )
