@@ -95,6 +95,35 @@ def test_the_range_test_rises_by_an_equal_factor_from_the_floor_to_the_peak():
         range_test(1, floor=0, total=5)
 
 
+def test_a_run_that_breaks_is_validated_where_it_ends(build):
+    words = ["observe=[lr_range,validation]", "observe.validation.every=100", "observe.lr_range.half_life=0.01",
+             "observe.lr_range.rise=0.01", "schedule=range_test", "optim.lr=1e3", "guard=none", "steps=60"]  # fmt: skip
+    trainer = build(*words)
+    rows = []
+    trainer.sinks.append(lambda step, scalars: rows.append(scalars))
+    trainer.fit()
+    assert trainer.ended
+    assert len(rows) < 60
+    assert [row for row in rows if "validation/loss" in row] == rows[-1:]
+
+
+def test_validation_before_the_range_test_is_refused():
+    with pytest.raises(ValueError, match=r"observe=\[lr_range,validation\]"):
+        watched(LrRange(half_life=1, rise=1), {"validation": Validation(every=10)}, [2.0])
+
+
+def test_a_resumed_range_test_goes_on_where_it_was():
+    losses, rates = [4.0, 3.0, 2.0, 2.1, 2.6, 9.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    whole, _ = watched(LrRange(half_life=1, rise=0.5), {}, losses, rates)
+    first = LrRange(half_life=1, rise=0.5)
+    before, _ = watched(first, {}, losses[:3], rates)
+    again = LrRange(half_life=1, rise=0.5)
+    again.load_state_dict(first.state_dict())
+    after, _ = watched(again, {}, losses[3:], rates[3:])
+    assert before + after == whole
+    assert "lr_range/broken" in whole[-1]
+
+
 @pytest.mark.parametrize("word", ["half_life", "rise"])
 def test_an_impossible_setting_is_refused_by_its_name(word):
     with pytest.raises(ValueError, match=f"observe.lr_range.{word}=0"):

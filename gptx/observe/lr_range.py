@@ -5,6 +5,7 @@ import math
 
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
+from gptx.observe.validation import Validation
 
 log = logging.getLogger(__name__)
 LEAST = 0.1  # of the first loss, as a fall: at first rates that teach nothing the loss is noise, which is no break
@@ -14,7 +15,8 @@ class LrRange(Observer):
     """The smoothed training loss (a mean whose weights halve every `half_life` updates), and the end of the run once it
     has lost `rise` of what it had gained since its start, or is not finite. Its rate is then `lr_range/broken`.
 
-    `python -m gptx.fit lr_range` reads a peak rate off such a run.
+    `python -m gptx.fit lr_range` reads a peak rate off such a run. Raises ValueError where validation comes before it,
+    which would have looked before the run is known to end.
     """
 
     def __init__(self, *, half_life: float, rise: float):
@@ -26,6 +28,14 @@ class LrRange(Observer):
         self.keep, self.rise = 0.5 ** (1 / half_life), rise
         self.total = self.weight = 0.0
         self.first = self.lowest = math.nan
+
+    def attach(self, trainer) -> None:
+        observers = list(trainer.observers.values())
+        if any(isinstance(observer, Validation) for observer in observers[: observers.index(self)]):
+            raise ValueError(
+                "observe=lr_range ends the run, after which validation must look once more; set "
+                "observe=[lr_range,validation], in that order"
+            )
 
     def __call__(self, trainer) -> dict[str, float]:
         loss = trainer.latest["train/loss"]
