@@ -42,6 +42,13 @@ def test_a_run_that_never_gets_to_the_target_reports_nothing():
     assert not trainer.ended
 
 
+def test_a_target_that_is_not_reached_is_told_at_the_end(build, caplog):
+    trainer = build("observe=[validation,target]", "observe.validation.every=2", "observe.target.loss=1e-3")
+    with caplog.at_level("INFO", logger="gptx.observe.target"):
+        trainer.fit()
+    assert f"target: 0.001 was not reached in {trainer.steps} updates" in caplog.text
+
+
 def test_the_target_needs_validation_before_it():
     with pytest.raises(ValueError, match=r"observe=\[validation,target\]"):
         watched(Target(loss=1.0), {}, [2.0])

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 class Target(Observer):
     """Updates and tokens until the validation loss is at most `loss`, between two validations along a line; the run
-    ends there for good. A run that never gets there reports nothing.
+    ends there for good. A run that never gets there reports nothing, and says so at its end.
 
     Raises ValueError unless validation comes before it.
     """
@@ -35,9 +35,12 @@ class Target(Observer):
             return {}
         now = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
         before, self.before = self.before or now, now
-        if not now[2] <= self.loss or before[2] <= self.loss < now[2]:
+        if not now[2] <= self.loss:
+            if trainer.finished:
+                log.info("target: %g was not reached in %d updates; the last validation loss is %.4f", self.loss,
+                         trainer.step, now[2])  # fmt: skip
             return {}
-        share = (before[2] - self.loss) / (before[2] - now[2]) if before[2] > now[2] else 1.0
+        share = (before[2] - self.loss) / (before[2] - now[2]) if before[2] > self.loss else 1.0
         step, tokens = (was + share * (is_ - was) for was, is_ in zip(before[:2], now[:2], strict=True))
         if not trainer.finished:
             trainer.ended = f"target: the validation loss is {now[2]:.4f}, at most {self.loss:g}"

@@ -87,6 +87,7 @@ def own_configs(words: list[str]) -> list[str]:
     """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
     from gptx.check import ConfigError
 
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
     if "--config-dir" not in words:
         return words
     at = words.index("--config-dir")
