@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ def told(fitted: Fitted) -> Iterator[str]:
             cells = (cell.replace("**", "") for cell in row)
             places = (f"{cell:{'<' if i < shown.names else '>'}{widths[i]}}" for i, cell in enumerate(cells))
             yield f"  {'  '.join(places)}".rstrip()
+        yield from textwrap.wrap(shown.note, 116, initial_indent="  ", subsequent_indent="  ")
         yield ""
     yield from (f"- {sentence}" for sentence in fitted.sentences)
     yield from (f"warning: {warning}" for warning in fitted.warnings)

@@ -51,7 +51,8 @@ def read(
     """Fit all runs but those held out. Raises ValueError where they cannot determine a law."""
     kept = [rung for rung in found if rung not in held]
     if not kept:
-        raise ValueError("no finished run is left to be fitted")
+        raise ValueError(f"{len(found)} finished runs, {len(held)} of them held out: a law needs several sizes, each "
+                         "trained on several numbers of tokens")  # fmt: skip
     seen = points(kept, count)
     huber.check(seen)
     best, _ = huber.fit(seen)
