@@ -12,6 +12,7 @@ from statistics import quantiles
 
 Constants = tuple[float, float, float, float, float]
 CHINCHILLA = (1e18, 1.3e22)  # operations of the runs behind the published laws (arXiv:2203.15556, figure 4), about
+WIDEST = (1e8, 1e30)  # operations of the least and the most that is planned, about
 CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order in which a draw has them
 RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
 
@@ -23,7 +24,8 @@ class Law:
     `deviations` are the standard errors of constants, by name, where they are known. `units` says what a nat is of.
     `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS. `operations` are the
     least and the most of the runs that it was fitted to, `recipe` the overrides that trained them, of `context` tokens
-    a sequence; a published law has none.
+    a sequence; a published law has none. `vocab` are the entries of their vocabulary, 0 for a published law: those are
+    of subword text in general.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Law:
     operations: tuple[float, float] | None = None
     recipe: str = ""
     context: int = 1024
+    vocab: int = 0
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Nats a token after training on `tokens` tokens."""
@@ -114,16 +117,56 @@ def chosen(word: str) -> Law:
     if not file.is_file():
         raise ValueError(f"law={word}: no such law or file; {', '.join(PUBLISHED)}, or the law.json of a fit")
     try:
-        facts = json.loads(file.read_text())
-        draws = [[float(value) for value in draw] for draw in facts.get("draws", [])]
-        ends = facts.get("operations") and tuple(map(float, facts["operations"]))
-        best = {name: float(facts[name]) for name in CONSTANTS}
-        law = Law(**facts | best | {"draws": tuple(map(tuple, draws)), "operations": ends})
+        law = read(file)
+        refuse(law)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"law={word}: holds no law ({error}); python -m gptx.fit scaling writes one") from None
-    for constants in ([getattr(law, name) for name in CONSTANTS], *draws):
+    return law
+
+
+def read(file: Path) -> Law:
+    """The law that a file holds, with numbers for its constants. Raises one of several errors for a file that has no
+    law's form."""
+    facts = json.loads(file.read_text())
+    numbers = {name: float(facts[name]) for name in CONSTANTS}
+    draws = tuple(tuple(float(value) for value in draw) for draw in facts.get("draws", ()))
+    operations = facts.get("operations")
+    ends = None if operations is None else tuple(float(end) for end in operations)
+    return Law(**facts | numbers | {"draws": draws, "operations": ends})
+
+
+def refuse(law: Law) -> None:
+    """Raises ValueError for what a file may say and no law can: other types, constants out of range, no best size."""
+    for name in ("name", "source", "units", "recipe"):
+        if not isinstance(getattr(law, name), str):
+            raise ValueError(f"{name} must be text")
+    for name, least in (("context", 1), ("vocab", 0)):
+        value = getattr(law, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be a whole number, at least {least}")
+    if not law.vocab and law.units != PUBLISHED["besiroglu"].units:
+        raise ValueError(f"vocab is missing: how many entries the vocabulary has that its {law.units} are of")
+    if not isinstance(law.deviations, dict) or not set(law.deviations) <= set(CONSTANTS):
+        raise ValueError("deviations must be of its constants")
+    if not all(isinstance(value, int | float) for value in law.deviations.values()):
+        raise ValueError("deviations must be numbers")
+    ends = law.operations
+    if ends is not None and (len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf):
+        raise ValueError("operations must be the least and the most of its runs")
+    for constants in ([getattr(law, name) for name in CONSTANTS], *law.draws):
         named = dict(zip(CONSTANTS, constants, strict=False))
         wrong = [name for name, value in named.items() if not (0 < value < math.inf or (name == "E" and value == 0))]
-        if wrong or len(named) < len(CONSTANTS):
-            raise ValueError(f"law={word}: {', '.join(wrong) or 'a draw'} must be a number above zero")
-    return law
+        if wrong or len(constants) != len(CONSTANTS):
+            raise ValueError(f"{', '.join(wrong) or 'a draw'} must be a number above zero")
+    if not all(minimised(Law("a draw", *draw), *WIDEST, least=0) for draw in law.draws):
+        raise ValueError("a draw has no best size of any budget")
+    if not minimised(law, *(law.operations or CHINCHILLA), least=1) or not minimised(law, *WIDEST, least=0):
+        raise ValueError("its constants have no best size of as many operations as its runs had")
+
+
+def minimised(law: Law, *budgets: float, least: float) -> bool:
+    """True if the best size of every budget and its tokens are numbers above `least`."""
+    try:
+        return all(least < value < math.inf for flops in budgets for value in law.optimum(flops))
+    except (OverflowError, ZeroDivisionError):
+        return False

@@ -67,14 +67,14 @@ class Meter:
     def beside(self, predicted: Footprint | str) -> str:
         """The measured peak, beside what was predicted."""
         whole = total(predicted, self.device)
-        foreseen = predicted if isinstance(predicted, str) else f"predicted {spelled(whole)}"
+        foreseen = predicted if whole is None else f"predicted {spelled(whole)}"
         return f"{foreseen}, measured {spelled(self.peak)} ({spelled(self.held)} with what the allocator keeps)"
 
 
-def total(predicted: Footprint | str, device: torch.device) -> int:
-    """What of a prediction will be in the memory that is measured; 0 where there is none."""
+def total(predicted: Footprint | str, device: torch.device) -> int | None:
+    """What of a prediction will be in the memory that is measured; None where there is none."""
     if isinstance(predicted, str):
-        return 0
+        return None
     return predicted.peak + (predicted.copy if device.type == "cpu" else 0)
 
 

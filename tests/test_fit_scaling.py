@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from gptx.fit import huber, isoflop
 from gptx.fit.ladder import Rung, held_out
 from gptx.fit.reading import Reading, foretell, read
-from gptx.fit.scaling import patterned, scaling
+from gptx.fit.scaling import patterned, scaling, tell
 from gptx.fit.scaling_figure import figure
 from gptx.laws import CONSTANTS, PUBLISHED, Law, chosen
 
@@ -65,7 +65,8 @@ def folder(root, one, **record):
         "state": "finished",
         "choices": {"model": one.size, "experiment": root.name},
         "parameters": {"total": one.total, "non_embedding": one.non_embedding},
-        "data": {"digest": "d", "tokenizer": "bytes", "train_tokens": 10**8},
+        "batch": {"context": 128},
+        "data": {"digest": "d", "tokenizer": "bytes", "vocab_size": 257, "train_tokens": 10**8},
         "recipe": {"optim.lr": 1e-3, "model.width": one.total},
         "versions": {"python": "3.11", "torch": "2.13"},
     }
@@ -216,7 +217,16 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     assert len(facts["total"]["runs"]) == 17
     law = chosen(str(page / "law.json"))
     assert max(off([getattr(law, name) for name in CONSTANTS], KNOWN).values()) < 1e-2
-    assert (law.units, len(law.draws)) == ("nats a byte", 100)
+    assert (law.units, law.vocab, len(law.draws)) == ("nats a byte", 257, 100)
+
+
+def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("gptx.fit.scaling.scaling_figure.figure", lambda *_: None)
+    half = {"total": Reading("total", KNOWN, rungs(), 0.003 * numpy.cos(numpy.arange(16)), [])}
+    half["non_embedding"] = replace(half["total"], count="non_embedding", law=replace(KNOWN, A=1.0))
+    for order in (["total", "non_embedding"], ["non_embedding", "total"]):
+        tell([half[count] for count in order], [], {}).beside["law.json"](tmp_path / "law.json")
+        assert json.loads((tmp_path / "law.json").read_text())["A"] == KNOWN.A
 
 
 @pytest.mark.slow
@@ -251,7 +261,7 @@ def test_a_mistake_is_one_line_before_anything_is_fitted(tmp_path, words, told):
 
 
 def test_runs_of_different_tokenizers_are_not_of_one_law(tmp_path):
-    data = {"digest": "d", "tokenizer": "gpt2", "train_tokens": 1}
+    data = {"digest": "d", "tokenizer": "gpt2", "vocab_size": 50257, "train_tokens": 1}
     first, second, *_ = rungs()
     folder(tmp_path, first)
     folder(tmp_path, second, data=data)

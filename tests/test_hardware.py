@@ -25,6 +25,12 @@ def test_a_device_without_a_known_figure_says_that_its_share_is_assumed():
     assert "rtx4090" in {device.name for device in unknown}
 
 
+def test_bytes_are_the_data_sheet_s_of_which_a_driver_shows_at_most_7_percent_more():
+    shown = {"h200": 150.8e9}  # what torch.cuda.mem_get_info says of one
+    for name, total in shown.items():
+        assert 1 < total / hardware.find(name).memory < 1.07
+
+
 @pytest.mark.parametrize("word", ["RTX 4090", "rtx-4090", "Rtx4090"])
 def test_a_device_is_found_however_its_name_is_written(word):
     assert hardware.find(word).memory == 24e9

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -49,9 +50,14 @@ def test_an_interval_holds_all_but_a_fortieth_of_the_draws_on_either_side():
 
 
 def test_a_saved_law_is_chosen_by_its_file(tmp_path):
-    law = Law("own", 1.5, 2.5, 0.5, 0.3, 0.4, units="nats a byte", draws=((1.0, 2.0, 0.5, 0.3, 0.4),))
+    law = Law("own", 1.5, 2.5, 0.5, 0.3, 0.4, units="nats a byte", vocab=257, draws=((1.0, 2.0, 0.5, 0.3, 0.4),))
     law.save(tmp_path / "law.json")
     assert chosen(str(tmp_path / "law.json")) == law
+
+
+def test_the_law_of_experiments_is_of_bytes_and_passes():
+    law = chosen(str(Path(__file__).parents[1] / "experiments/scaling/law.json"))
+    assert (law.units, law.vocab) == ("nats a byte", 257)
 
 
 def test_a_published_law_is_chosen_by_its_name():
@@ -68,6 +74,19 @@ def test_a_published_law_is_chosen_by_its_name():
         ({"alpha": "NaN"}, "alpha must be a number above zero"),
         ({"draws": [[1, 2]]}, "a draw must be"),
         ({"colour": 1}, "colour"),
+        ({"units": None}, "units must be text"),
+        ({"name": 5}, "name must be text"),
+        ({"recipe": 5}, "recipe must be text"),
+        ({"operations": [1]}, "operations must be"),
+        ({"operations": []}, "operations must be"),
+        ({"operations": 7}, "holds no law"),
+        ({"context": "many"}, "context must be a whole number, at least 1"),
+        ({"vocab": -1}, "vocab must be a whole number, at least 0"),
+        ({"units": "nats a byte"}, "vocab is missing"),
+        ({"deviations": [1]}, "deviations must be"),
+        ({"alpha": 0.01, "beta": 0.01}, "no best size"),
+        ({"alpha": 1e-9, "beta": 1e-9}, "no best size"),
+        ({"draws": [[1, 1e300, 1, 1e-3, 1e-3]]}, "a draw has no best size"),
     ],
 )
 def test_a_file_without_a_law_is_refused_in_one_line(tmp_path, facts, told):

@@ -15,6 +15,8 @@ from gptx.lengths import SCALE
 from gptx.model.size import size
 from gptx.plan import known, overrides, shapes
 from gptx.plan.__main__ import main
+from gptx.plan.doubts import doubts
+from gptx.plan.effort import Effort
 from gptx.plan.question import read
 from gptx.plan.split import above_the_best, agreement, by_law, by_rule, cheapest
 
@@ -122,6 +124,7 @@ def test_every_law_is_printed_with_its_loss_and_what_its_answer_costs_by_the_ref
     lost = REFIT.loss(rounded.parameters, rounded.tokens) - REFIT.loss(*REFIT.optimum(1e19))
     assert (rows["hoffmann_rounded"][-1], rows["besiroglu"][-1]) == (f"{lost:+.4f}", "best")
     assert "alpha 0.3478 +- 0.02" in text
+    assert "how the constants vary together was not published)" in " ".join(text.split())
     assert "a 0.454-0.455" in text
 
 
@@ -132,19 +135,53 @@ def test_a_law_that_judges_recommends_its_own_split(plan):
 
 def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_unit(plan, tmp_path):
     draws = tuple((482.0, 2085.0, E, 0.3478, 0.3658) for E in (1.6, 1.7, 1.8, 1.9, 2.0))
-    law = Law("mine", A=482.0, B=2085.0, E=1.8, alpha=0.3478, beta=0.3658, units="nats a byte", draws=draws,
+    law = Law("mine", A=482.0, B=2085.0, E=1.8, alpha=0.3478, beta=0.3658, units="nats a byte", vocab=257, draws=draws,
               operations=(1e12, 1e13), recipe="experiment=scaling", context=128)  # fmt: skip
     law.save(tmp_path / "law.json")
     text = plan("flops=1e19", f"law={tmp_path / 'law.json'}")
     assert re.search(r"^mine +1e19 .* best$", text, re.MULTILINE)
     lowest, highest = map(float, re.search(r"its\s+loss\s+between\s+([\d.]+)\s+and\s+([\d.]+)", text).groups())
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
-    assert "mine counts nats a byte, with which nothing of the published laws compares" in text
+    assert "mine counts nats a byte, of a vocabulary of 257, with which nothing of the published" in text
     assert "besiroglu" not in text
     assert "extrapolated: mine rests on runs of 1e12 to 1e13 operations each" in " ".join(text.split())
     assert "with a vocabulary of 257:" in text
     assert "attention over 128" in text
     assert re.search(r"gptx.train experiment=scaling model.width=\d+ model.depth=\d+ model.heads=\d+ steps=", text)
+
+
+def own(tmp_path, **facts) -> str:
+    """The word that names a law of bytes in a file."""
+    facts = {
+        "A": 482.0,
+        "B": 2085.0,
+        "E": 1.8,
+        "alpha": 0.35,
+        "beta": 0.37,
+        "units": "nats a byte",
+        "vocab": 257,
+    } | facts
+    Law("own", **facts).save(tmp_path / "law.json")
+    return f"law={tmp_path / 'law.json'}"
+
+
+@pytest.mark.parametrize(("words", "facts", "said"), [
+    ("flops=1e19 vocab=65", {}, "vocab=65: own is of a vocabulary of 257; leave vocab= out"),
+    ("flops=1e19", {"alpha": 0.05, "beta": 0.9}, "tokens; 1e3 to 1e14 parameters and 1e3 to 1e18 tokens are planned"),
+    ("params=1e14", {"beta": 0.01}, "law=own: has no split of that which is a number"),
+])  # fmt: skip
+def test_a_law_that_cannot_answer_is_refused_in_one_line(tmp_path, words, facts, said):
+    with pytest.raises(SystemExit, match=re.escape(said)) as refused:
+        main([*words.split(), own(tmp_path, **facts)])
+    assert "\n" not in str(refused.value)
+
+
+def test_the_vocabulary_of_a_plan_is_its_laws_and_published_laws_stand_beside_one_of_subwords(tmp_path):
+    asked = read(["flops=1e19", own(tmp_path)])
+    assert (asked.vocab, len(asked.laws)) == (257, 1)
+    units = REFIT.units
+    assert len(read(["flops=1e19", own(tmp_path, vocab=4096, units=units)]).laws) == 1
+    assert len(read(["flops=1e19", own(tmp_path, vocab=50257, units=units)]).laws) == 4
 
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)
@@ -189,11 +226,22 @@ def test_what_is_served_is_said_beside_the_naive_total(plan):
 
 
 @pytest.mark.parametrize("wanted", [1e8, 124e6, 262e6, 1e9, 7e9, 7e10, 1e12])
-def test_a_shape_has_the_parameters_wanted_in_gpt2s_aspect(wanted):
+def test_a_shape_has_the_parameters_wanted_in_a_usual_aspect(wanted):
     found = shapes.shape(wanted, vocab_size=50257, context=1024)
     assert found.size.parameters == pytest.approx(wanted, rel=0.05)
-    assert (found.width % 64, found.width / found.heads) == (0, 64)
-    assert 40 < found.width / found.depth < 90
+    each = 64 if found.width < 2560 else 128
+    assert (found.width % each, found.width / found.heads) == (0, each)
+    usual = 64 if wanted < 1e9 else 128 if wanted > 6e9 else 90
+    assert 0.7 < found.width / found.depth / usual < 1.45
+
+
+@pytest.mark.parametrize(("depth", "width"), [(12, 768), (24, 1536), (24, 2048), (32, 2560), (32, 4096), (40, 5120),
+                                              (96, 12288)])  # fmt: skip
+def test_a_shape_is_near_to_gpt3s_of_as_many_parameters(depth, width):
+    """Table 2.1 of arXiv:2005.14165, but its 350M, whose 24 blocks of 1,024 are as deep as those of 760M."""
+    wanted = size(vocab_size=50257, context=2048, width=width, depth=depth, heads=width // 64).parameters
+    found = shapes.shape(wanted, vocab_size=50257, context=2048)
+    assert (found.depth, found.width) == (pytest.approx(depth, rel=0.15), pytest.approx(width, rel=0.15))
 
 
 @pytest.mark.parametrize("wanted", [4e4, 1e5, 2.25e5, 8.4e5, 1.6e6, 1.08e7])
@@ -222,6 +270,16 @@ def test_an_update_has_the_tokens_of_gpt3s_table_in_whole_sequences_and_there_ar
             batch = overrides.tokens_an_update(1e6, tokens, context)
             assert batch % context == 0
             assert batch == context or tokens / batch >= 2000
+
+
+@pytest.mark.parametrize("size_", [2e6, 124e6, 7e9])
+def test_the_batch_that_is_printed_is_not_doubted(size_):
+    for tokens in (10 ** (i / 10) for i in range(60, 125)):
+        batch = overrides.tokens_an_update(size_, tokens, 128)
+        updates = max(1, round(tokens / batch))
+        assert not [
+            said for said in doubts(Effort(int(size_), 0, 0, updates * batch, updates, batch)) if "critical" in said
+        ]
 
 
 def test_the_peak_rate_is_gpt3s_at_its_sizes_and_falls_with_size():
@@ -266,6 +324,8 @@ def test_operations_follow_the_shape_that_was_found(plan):
     ("flops=1e19 nano", "nano: no such key of a budget"),
     ("flops=1e19 flops=1e20", "flops: is given twice"),
     ("flops=1e19 vocab=1.5", "vocab=1.5: a whole number, such as 50257"),
+    ("flops=1e19 vocab=1e30", "vocab=1e30: at most 10,000,000 are planned, such as 50257"),
+    ("flops=1e19 context=1e9", "context=1e9: at most 100,000,000 are planned, such as 1024"),
     ("flops=", "flops=: a value is needed"),
     ("tokens", "tokens: a value is needed"),
     ("flops=1e19 law=besirogl", "law=besirogl: no such law or file"),

@@ -156,6 +156,7 @@ def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, t
     text = file.read_text()
     assert "<script src" not in text
     assert "default-src 'none'" in text
+    assert "arXiv:2005.14165" in text  # where GPT-3's numbers are from
     assert "a &lt;script src=&#x27;http://x&#x27;&gt;" in text
     assert re.findall(r'<option value="(\d)"[^>]*>(\w+)<', text) == [("0", "besiroglu"), ("1", "hoffmann_tex")]
     told = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])

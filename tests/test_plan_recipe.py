@@ -2,6 +2,7 @@
 
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,10 +78,18 @@ def test_published_laws_say_nothing_of_bytes():
 
 
 def test_a_law_of_bytes_speaks_of_bytes_alone():
-    own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte")
+    own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257)
     one_to_a_million = spent(10_000, 1_000_000)
     assert "1.600" in lines([own], one_to_a_million, 257)[1]  # 0.5 + 100/100 + 100/1000
-    assert "own is of nats a byte" in lines([own], one_to_a_million, 50_257)[0]
+    for other in (65, 256, 4096, 50_257):
+        (told,) = lines([own], one_to_a_million, other)
+        assert told.startswith("not foreseen: own is of nats a byte, of a vocabulary of 257, which a vocabulary of ")
+
+
+def test_a_law_of_one_s_own_subwords_says_nothing_of_another_vocabulary():
+    own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, vocab=4096)
+    assert "1.600" in lines([own], spent(10_000, 1_000_000), 4096)[1]
+    assert "not foreseen" in lines([own], spent(10_000, 1_000_000), 50_257)[0]
 
 
 def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
@@ -119,6 +128,14 @@ def footprint(gigabytes: float) -> Footprint:
 ])  # fmt: skip
 def test_room_is_judged_by_the_data_sheet(gigabytes, shards, said):
     assert said in machines.room(footprint(gigabytes), find("h100"), shards=shards)
+
+
+def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_gradients_are():
+    """Of 100 bytes 30 are sharded in four: 70 + 7. Of an update's 50 they are 40: 10 + 10."""
+    found = Footprint(2, 10, 10, {"exp_avg": 20}, update=50, validation=100)
+    assert machines.required(found, 4) == 77
+    assert machines.required(found, 1) == 100
+    assert machines.required(replace(found, validation=20), 4) == 20
 
 
 def test_without_a_device_only_what_fits_nowhere_is_said():
@@ -173,6 +190,16 @@ def test_the_plan_of_a_small_run(composed):
     assert "counted as on cpu, in bfloat16" in told
 
 
+def test_what_costs_more_than_is_counted_is_said(composed, monkeypatch):
+    monkeypatch.setattr("gptx.plan.recipe.foreseen", lambda *_: "not known")
+    told = "\n".join(recipe({"": composed("memory=recompute")}, devices="2", vocab="257"))
+    assert "memory=recompute computes the blocks again: up to a third more than these times" in told
+    assert "without the buckets of parallel=ddp" in told
+    told = "\n".join(recipe({"": composed()}, vocab="257"))
+    assert "recompute" not in told
+    assert "buckets" not in told
+
+
 def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch, tmp_path):
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path))
     asked = []
@@ -183,9 +210,14 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
     with pytest.raises(ConfigError, match="data: it is not here, and a plan fetches nothing; vocab=257 plans without"):
         recipe({"": cfg})
     assert not asked
+    socket.getaddrinfo("gptx.invalid", 80)  # the network is back
+    assert asked
 
 
 @pytest.mark.parametrize(("words", "message"), [
+    ({"devices": "²"}, "devices=²: how many there are, at least 1"),
+    ({"vocab": "²"}, "vocab=²: a number of tokens"),
+    ({"vocab": "10000001"}, "vocab=10000001: a number of tokens, at least 1 and at most 10,000,000"),
     ({"devices": "0"}, "devices=0: how many there are, at least 1"),
     ({"devices": "3"}, "devices=3: batch.tokens=256 is not a multiple of"),
     ({"price": "2.5"}, "price=2.5: of which device"),

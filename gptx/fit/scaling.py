@@ -28,9 +28,9 @@ def scaling(
 
     FOLDERS are runs, or folders of runs. `holdout` names sizes or runs that are not fitted but foretold, such as
     gpt_1600k; those of the largest budget if it is empty; `none` fits all. `count` is total or non_embedding: what N
-    is. Intervals are of `draws` samples of the runs. Written are fit.png, fit.json and law.json, which
-    gptx.plan ... law=FILE reads, into the first folder or to `out`: a folder, or a file that ends in .png, .svg or
-    .html. `readme` is an experiment's folder, such as experiments/scaling.
+    is; law.json always counts every parameter, as plans do. Intervals are of `draws` samples of the runs. Written are
+    fit.png, fit.json and law.json, which gptx.plan ... law=FILE reads, into the first folder or to `out`: a folder, or
+    a file that ends in .png, .svg or .html. `readme` is an experiment's folder, such as experiments/scaling.
     """
     target = page.asked(folders, out, readme, "scaling")
     if count not in COUNTS:
@@ -42,7 +42,7 @@ def scaling(
     held = held_out(found, holdout, count)
     used = [cell for cell in cells if cell.state == "finished"]
     around = environment(used)
-    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used)
+    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used), vocab(used)
     order = sorted(COUNTS, key=lambda each: each != count)
     readings = [read(found, held, each, draws, *about) for each in order]
     page.deliver(tell(readings, [*doubts(used, found), *aside], around), target, readme, cells)
@@ -60,6 +60,11 @@ def recipe(cells: Sequence[Cell]) -> str:
 def context(cells: Sequence[Cell]) -> int:
     """Tokens of a sequence of the runs."""
     return int(cells[0].record["batch"]["context"]) if cells else 0
+
+
+def vocab(cells: Sequence[Cell]) -> int:
+    """Entries of the vocabulary of the runs; they have one tokenizer."""
+    return int(cells[0].record["data"]["vocab_size"]) if cells else 0
 
 
 def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fitted:
@@ -82,7 +87,7 @@ def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fit
         caption="loss over tokens by size, with the law of the fitted runs, and what was held out",
         warnings=[*patterned(first), *undetermined(first), *warnings],
         environment=around,
-        beside={LAW: first.law.save},
+        beside={LAW: next(each for each in readings if each.count == "total").law.save},
     )
 
 

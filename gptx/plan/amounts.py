@@ -41,10 +41,9 @@ def times(ratio: float) -> str:
 def memory(size: float) -> str:
     """Bytes with three digits and their unit.
 
-    >>> memory(7e9 * 16), memory(7e9 * 12), memory(2.8e12)
-    ('112 GB', '84 GB', '2.8 TB')
+    >>> memory(7e9 * 16), memory(2.8e12), memory(12_000)
+    ('112 GB', '2.8 TB', '12 kB')
     """
-    unit, scale = next(
-        (unit, scale) for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("B", 1)) if size >= scale
-    )
+    units = ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)
+    unit, scale = next(((unit, scale) for unit, scale in units if size >= scale), ("B", 1))
     return f"{size / scale:.3g} {unit}"

@@ -6,21 +6,26 @@ from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
 from gptx.plan.amounts import amount, memory, table, times, wrapped
 from gptx.plan.effort import power
-from gptx.plan.expectations import SUBWORDS
-from gptx.plan.question import Question, read
+from gptx.plan.expectations import speaks
+from gptx.plan.question import Question, read, refuse_splits
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 
 
 def budget(words: list[str]) -> list[str]:
     """The answer to flops=, params= or tokens=, in lines. Raises ValueError for what cannot be planned."""
     asked = read(words)
-    found = splits(asked)
+    try:
+        found = splits(asked)
+    except OverflowError:
+        raise ValueError(f"law={asked.judge.name}: has no split of that which is a number") from None
+    refuse_splits(found)
     best = found[0] if asked.priced else next(split for split in found if split.law is asked.judge)
     lines = [title(asked, best), "", *comparison(found, asked), "", *wrapped(remarks(asked, found, best))]
     keep = best.flops if asked.flops else None
     if asked.served:
         naive, keep = best, None
         best = cheapest(asked.judge, asked.judge.loss(naive.parameters, naive.tokens), asked.served)
+        refuse_splits([best])
         lines += ["", *serving(naive, best, asked)]
     lines += ["", *to_run(best, asked, keep)]
     if asked.out:
@@ -69,9 +74,12 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
         f"losses are {judge.units}, on the text that the laws were fitted to; 'above the best' is what the best split "
         f"of the same operations would gain by {judge.name}"
     )
-    if judge.units != PUBLISHED["besiroglu"].units:
-        yield f"{judge.name} counts {judge.units}, with which nothing of the published laws compares: they are left out"
-    elif asked.vocab < SUBWORDS:
+    if PUBLISHED["besiroglu"] not in asked.laws:
+        yield (
+            f"{judge.name} counts {judge.units}, of a vocabulary of {judge.vocab}, with which nothing of the published "
+            "laws compares: they are left out"
+        )
+    elif not speaks(judge, asked.vocab):
         yield f"{judge.name} is of subword tokens; those of a vocabulary of {asked.vocab} are shorter, of fewer nats"
     if asked.priced:
         yield weighed(best, judge)
@@ -116,10 +124,7 @@ def uncertainty(law: Law, flops: float) -> Iterator[str]:
     """How sure a law is, where that was published or its fit has draws."""
     if law.deviations:
         known_to = ", ".join(f"{name} {getattr(law, name):.4g} +- {sd:g}" for name, sd in law.deviations.items())
-        yield (
-            f"{law.name}: {known_to} (standard errors; how they go together was not published, so that they give no "
-            "band of sizes; a loss is no surer than E)"
-        )
+        yield (f"{law.name}: {known_to} (standard errors; how the constants vary together was not published)")
     size = law.interval(lambda drawn: drawn.parameters(flops))
     loss = law.interval(lambda drawn: drawn.loss(*drawn.optimum(flops)))
     if size and loss:

@@ -10,6 +10,7 @@ from gptx.laws import RULE
 from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, operations, ratio, reading, signs
+from gptx.plan.known import MODELS
 from gptx.report import page
 
 SCRIPT = Path(__file__).with_name("chart.js")
@@ -75,6 +76,7 @@ def budgets(charts: Sequence[Chart]) -> Table:
 
 def models(chart: Chart) -> Table:
     """Models and runs beside what the law expects of them, and what it would have spent their operations on."""
+    sources = {model.name: model.source for model in MODELS}
     rows: list[tuple[str, ...]] = []
     for place, measured in [
         *((place, "-") for place in chart.known),
@@ -83,9 +85,11 @@ def models(chart: Chart) -> Table:
         best = chart.law.optimum(place.flops)
         expected = chart.law.loss(place.parameters, place.tokens)
         rows.append((place.name, *spent(place), operations(place.flops), measured, f"{expected:.3f}",
-                     f"{amount(best[0])} on {amount(best[1])}", f"{chart.law.loss(*best):.3f}"))  # fmt: skip
+                     f"{amount(best[0])} on {amount(best[1])}", f"{chart.law.loss(*best):.3f}",
+                     sources.get(place.name, "")))  # fmt: skip
     columns = ("", "parameters", "tokens", "tokens a parameter", "operations", "loss measured", "expected",
-               "best with as many operations", "loss of that")  # fmt: skip
+               "best with as many operations", "loss of that", "source")[: None if chart.known else -1]  # fmt: skip
+    rows = [row[: len(columns)] for row in rows]
     return Table("", columns, rows, note=f"Expected and best by {chart.law.name}'s law.")
 
 

@@ -4,6 +4,7 @@ import inspect
 
 from gptx import check
 from gptx.check import ConfigError
+from gptx.plan.expectations import LARGEST_VOCABULARY
 
 
 def decay(arms: dict, *, vocab: str = "") -> list[str]:
@@ -32,8 +33,8 @@ def vocabulary(cfg, vocab: str) -> int:
     """The size of the vocabulary that was given, or else of the data's. Raises ConfigError for no size."""
     if not vocab:
         return check.build(cfg.data).vocab_size
-    if not vocab.isdigit() or int(vocab) < 1:
-        raise ConfigError(f"vocab={vocab}: a number of tokens, at least 1")
+    if not vocab.isdecimal() or not 1 <= int(vocab) <= LARGEST_VOCABULARY:
+        raise ConfigError(f"vocab={vocab}: a number of tokens, at least 1 and at most {LARGEST_VOCABULARY:,}")
     return int(vocab)
 
 

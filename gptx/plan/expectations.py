@@ -4,18 +4,18 @@ from gptx.laws import RULE, Law
 from gptx.plan.effort import Effort, power
 
 SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
+LARGEST_VOCABULARY = 10**7  # that is planned for; the largest known have some 10^6 entries
 
 
 def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
     """Loss after the run by each law, and what would be best for as many operations; or why the laws cannot say."""
-    subword = vocab_size >= SUBWORDS
-    fitting = [law for law in laws if ("subword" in law.units) == subword]
+    fitting = [law for law in laws if speaks(law, vocab_size)]
     if not fitting:
         whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
+        own = f", of a vocabulary of {laws[0].vocab:,}" if laws[0].vocab else ""
         return [
-            f"not foreseen: {whose} of {laws[0].units}, "
-            f"which a vocabulary of {vocab_size:,} does not give; experiment=scaling fits one to runs of yours, "
-            "law=FILE then takes it"
+            f"not foreseen: {whose} of {laws[0].units}{own}, which a vocabulary of {vocab_size:,} does not give; "
+            "experiment=scaling fits one to runs of yours, law=FILE then takes it"
         ]
     flops = 6 * spent.parameters * spent.tokens
     found = [f"{fitting[0].units}, and the best size for as many operations (6ND = {power(flops)})"]
@@ -27,7 +27,12 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
         found.append(f"{law.name:17}{loss:7.3f}{spread}   {best(size, tokens)} reach {law.loss(size, tokens):.3f}")
     size = (flops / 6 / RULE) ** 0.5
     found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(size, RULE * size)}")
-    return found if subword else found[:-1]
+    return found if vocab_size >= SUBWORDS else found[:-1]
+
+
+def speaks(law: Law, vocab_size: int) -> bool:
+    """True if the nats of a law are those of tokens of such a vocabulary: its own, or for a published law subwords."""
+    return vocab_size == law.vocab if law.vocab else vocab_size >= SUBWORDS
 
 
 def best(size: float, tokens: float) -> str:

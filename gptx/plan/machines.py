@@ -23,7 +23,7 @@ class Place:
 
 def place(hardware: str, devices: str, price: str) -> Place:
     """The place that words of the command line mean. Raises ValueError for what is none."""
-    if not devices.isdigit() or int(devices) < 1:
+    if not devices.isdecimal() or int(devices) < 1:
         raise ValueError(f"devices={devices}: how many there are, at least 1")
     try:
         hourly = float(price) if price else None
@@ -88,8 +88,9 @@ def several(spent: Effort, precision, devices: int) -> Iterator[str]:
 
 def required(found: Footprint, shards: int) -> int:
     """Bytes at the peak on a device that holds one of so many shards of weights, gradients and moments."""
-    kept = found.weights + found.gradients + found.moments
-    return found.peak - kept + kept // shards
+    state = found.weights + found.moments  # of which a validation pass has no gradients beside it
+    phases = (found.update, state + found.gradients), (found.validation, state if found.validation else 0)
+    return max(peak - sharded + sharded // shards for peak, sharded in phases)
 
 
 def room(found: Footprint, device: Device, *, shards: int = 1) -> str:

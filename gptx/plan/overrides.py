@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 from gptx.plan.amounts import amount
+from gptx.plan.doubts import critical_batch
 from gptx.plan.shapes import Shape
 
 # Peak rates of Adam by parameters: the default's, tuned for nano, then those of GPT-3 (arXiv:2005.14165, table 2.1).
@@ -40,9 +41,10 @@ def as_before(found: Shape, tokens: float, recipe: str) -> str:
 
 
 def tokens_an_update(parameters: float, tokens: float, context: int) -> int:
-    """What GPT-3 took for that size, or so much less that there are UPDATES; a power of two of whole sequences."""
+    """What GPT-3 took for that size, or so much less that there are UPDATES and that it is below the critical batch; a
+    power of two of whole sequences."""
     usual = next(batch for below, batch in BATCHES if parameters < below)
-    sequences = max(1.0, min(usual, tokens / UPDATES) / context)
+    sequences = max(1.0, min(usual, tokens / UPDATES, critical_batch(tokens)) / context)
     return context * 2 ** int(math.log2(sequences))
 
 

@@ -10,10 +10,12 @@ from gptx import laws, paths
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.lengths import SCALE
 from gptx.plan.effort import power
+from gptx.plan.expectations import LARGEST_VOCABULARY, SUBWORDS
+from gptx.plan.split import Split
 
 QUANTITIES = {"flops": "1e19", "params": "124M", "tokens": "2.5B"}
 KEYS = {**QUANTITIES, "served": "1e12", "law": "", "vocab": "50257", "context": "1024", "out": ""}  # with an example
-BYTES = "257"  # the vocabulary that a law of bytes is of, and the end of text
+LARGEST_CONTEXT = 10**8  # tokens of a sequence; the longest known have some 10^7
 REFIT = "besiroglu"  # judges where nothing else is asked for: the others do not fit their own runs (arXiv:2404.10102)
 ROUNDING = 0.05  # by which three numbers with two digits each may miss 6 N D
 SMALLEST, LARGEST = 1e3, 1e14  # parameters that are planned for; the largest models known have some 1e12
@@ -39,9 +41,9 @@ class Question:
 
     @property
     def laws(self) -> list[Law]:
-        """The published ones that count the same nats, and the one that was asked for."""
-        alike = {name: law for name, law in PUBLISHED.items() if law.units == self.judge.units}
-        return list({**alike, self.judge.name: self.judge}.values())
+        """The published ones, where they count the same nats, and the one that was asked for."""
+        alike = list(PUBLISHED.values()) if not self.judge.vocab or self.judge.vocab >= SUBWORDS else []
+        return alike if self.judge in alike else [*alike, self.judge]
 
 
 def asks_for_a_budget(words: Iterable[str]) -> bool:
@@ -72,12 +74,12 @@ def read(words: list[str]) -> Question:
         flops = None
     refuse_sizes(given, flops, parameters, tokens)
     judge = laws.chosen(given.get("law", REFIT))
-    if "byte" in judge.units:
-        given.setdefault("vocab", BYTES)
-    given.setdefault("context", str(judge.context))
+    vocab = whole("vocab", ({"vocab": str(judge.vocab)} if judge.vocab else {}) | given, LARGEST_VOCABULARY)
+    if judge.vocab and vocab != judge.vocab:
+        raise ValueError(f"vocab={given['vocab']}: {judge.name} is of a vocabulary of {judge.vocab}; leave vocab= out")
+    context = whole("context", {"context": str(judge.context)} | given, LARGEST_CONTEXT)
     return Question(
-        flops, parameters, tokens, served, judge, whole("vocab", given), whole("context", given),
-        Path(given["out"]) if "out" in given else None,
+        flops, parameters, tokens, served, judge, vocab, context, Path(given["out"]) if "out" in given else None,
     )  # fmt: skip
 
 
@@ -110,11 +112,13 @@ def number(key: str, text: str) -> float:
     return value
 
 
-def whole(key: str, given: dict[str, str]) -> int:
-    """A count, or the usual one. Raises ValueError for what is none."""
+def whole(key: str, given: dict[str, str], most: int) -> int:
+    """A count, or the usual one. Raises ValueError for what is none, and for more than the most that is planned."""
     value = number(key, given.get(key, KEYS[key]))
     if value != int(value):
         raise ValueError(f"{key}={given[key]}: a whole number, such as {KEYS[key]}")
+    if value > most:
+        raise ValueError(f"{key}={given[key]}: at most {most:,} are planned, such as {KEYS[key]}")
     return int(value)
 
 
@@ -138,3 +142,13 @@ def refuse_sizes(given: dict[str, str], flops: float | None, parameters: float |
             f"{said}: a model of {size:.3g} parameters, at {RULE:g} tokens a parameter; {power(least)} to "
             f"{power(most)} {'operations' if flops else 'tokens'} are planned"
         )
+
+
+def refuse_splits(found: Iterable[Split]) -> None:
+    """Raises ValueError for a split that is no training, with the least and the most that are planned for."""
+    for split in found:
+        if not (SMALLEST <= split.parameters <= LARGEST and SHORTEST <= split.tokens <= LONGEST):
+            raise ValueError(
+                f"{split.by}: {split.parameters:.3g} parameters on {split.tokens:.3g} tokens; {power(SMALLEST)} to "
+                f"{power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens are planned"
+            )

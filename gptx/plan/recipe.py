@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 from gptx import check
 from gptx.check import ConfigError
@@ -59,9 +58,14 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     yield "run", length(spent, train_tokens)
     yield "loss", expectations.lines(laws, spent, vocab_size)
     found = foreseen(share, vocab_size)
-    yield "memory", footprint(share, found) if isinstance(found, Footprint) else [found]
     shards = place.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
-    yield "time", list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
+    buckets = ["without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes a parameter"]
+    told = footprint(share, found) if isinstance(found, Footprint) else [found]
+    yield "memory", told + buckets * (place.devices > 1 and shards == 1)
+    times = list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
+    if str(cfg.memory._target_).endswith(".recompute"):
+        times.append("memory=recompute computes the blocks again: up to a third more than these times")
+    yield "time", times
     if measured:
         yield "here", here(cfg, vocab)
     warmup = cfg.schedule.get("warmup")
@@ -94,8 +98,12 @@ def without_network() -> Iterator[None]:
     def refuse(*_, **__):
         raise socket.gaierror("a plan fetches nothing")
 
-    with mock.patch.object(socket, "getaddrinfo", refuse):
+    usual = socket.getaddrinfo
+    socket.getaddrinfo = refuse
+    try:
         yield
+    finally:
+        socket.getaddrinfo = usual
 
 
 def on_one(cfg, place: Place):
