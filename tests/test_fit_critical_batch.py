@@ -152,6 +152,15 @@ def test_a_rate_counts_where_every_seed_reached_the_target(tmp_path, capsys):
     assert "5 of 15 runs did not reach the target" in shown
     assert "Left out, since not at their end: 1024_under_way" in shown
     assert "the best rate is the first or last that was tried" in shown
+    assert "fewer came to their end" not in shown
+
+
+@pytest.mark.slow
+def test_a_batch_size_of_fewer_rates_than_others_is_named(tmp_path, capsys):
+    for batch in BATCHES[:5]:
+        for rate in (1e-3, 2e-3, 4e-3)[: 2 if batch == 4096 else 3]:
+            run(tmp_path / f"{batch}_{rate}", law(batch) * (1e3 * rate) ** 0.5, batch=batch, rate=rate)
+    assert "Of 3 rates fewer came to their end at 4,096 (2) tokens an update." in told(capsys, tmp_path)
 
 
 @pytest.mark.slow
