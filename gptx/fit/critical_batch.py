@@ -46,13 +46,13 @@ def fitted(sweep: Sweep) -> Fitted:
 
 
 def sizes(sweep: Sweep) -> list[Size]:
-    """The batch sizes that reached the target. Raises ValueError where none did."""
+    """The batch sizes that reached the target, of those whose best rate is known. Raises ValueError where none did."""
     found = [size for size in sweep.sizes if size.reached]
     if not found:
         lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
         raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
                          f"or steps{lost}")  # fmt: skip
-    return found
+    return [size for size in found if not sweep.unfinished(size)]
 
 
 def headline(law: Tradeoff, sweep: Sweep) -> str:
@@ -103,10 +103,12 @@ def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
         f"{given_up} of {count(len(sweep.runs), 'run')} did not reach the target{nowhere}; a rate counts where every "
         "seed did."
     )
-    rates = {arm.rate for size in sweep.sizes for arm in size.arms}
-    fewer = [f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < len(rates)]
+    fewer = [f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < len(sweep.rates)]
     if fewer:
-        yield f"Of {count(len(rates), 'rate')} fewer came to their end at {joined(fewer)} tokens an update."
+        yield f"Of {count(len(sweep.rates), 'rate')} fewer came to their end at {joined(fewer)} tokens an update."
+    unfinished = [f"{size.batch:,}" for size in sweep.sizes if size.reached and sweep.unfinished(size)]
+    if unfinished:
+        yield f"Not fitted, since the best rate may be one that others tried and it did not: {joined(unfinished)}."
     if sweep.waiting:
         yield f"Left out, since not at their end: {joined(sweep.waiting)}."
 
