@@ -57,11 +57,17 @@ def draw_rates(axis, law: Tradeoff, found: list[Size]) -> None:
 
 
 def frame(axis, across: str, up: str, title: str) -> None:
-    """Logarithmic axes in the house's dress."""
+    """Logarithmic axes in the house's dress, with numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     from gptx.report import picture
 
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+        line.set_minor_locator(NullLocator())
     axis.set_title(title, fontsize=10, color=picture.INK)
     axis.set_xlabel(across, fontsize=8, color=picture.AXES)
     axis.set_ylabel(up, fontsize=8, color=picture.AXES)
