@@ -152,6 +152,19 @@ def test_a_rate_counts_where_every_seed_reached_the_target(tmp_path, capsys):
     assert "5 of 15 runs did not reach the target" in shown
     assert "Left out, since not at their end: 1024_under_way" in shown
     assert "the best rate is the first or last that was tried" in shown
+    assert "fewer came to their end" not in shown
+
+
+@pytest.mark.slow
+def test_a_batch_size_whose_best_rate_may_be_untried_is_named_and_not_fitted(tmp_path, capsys):
+    for batch in BATCHES[:6]:
+        for rate in (1e-3, 2e-3, 4e-3)[: 1 if batch == 8192 else 3]:
+            off = abs(math.log2(rate / 2e-3))
+            run(tmp_path / f"{batch}_{rate}", law(batch) * (1 + 0.5 * off), batch=batch, rate=rate)
+    shown = told(capsys, tmp_path)
+    assert "Of 3 rates fewer came to their end at 8,192 (1) tokens an update." in shown
+    assert "Not fitted, since the best rate may be one that others tried and it did not: 8,192." in shown
+    assert json.loads((tmp_path / "fit.json").read_text())["smin_updates"] == pytest.approx(SMIN, rel=0.01)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import yaml
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.fit.__main__ import main
 from gptx.fit.lr_range import checked
-from gptx.fit.ranges import half_way_down, smoothed
+from gptx.fit.ranges import Range, half_way_down, smoothed
 
 RATES = numpy.geomspace(1e-5, 1, 1000)
 
@@ -45,10 +45,31 @@ def grid(file, results):
 
 def test_smoothing_neither_lags_behind_nor_bends_a_line():
     line = 3 - numpy.log10(RATES)
-    inside = slice(200, -200)  # a decade from the ends
-    assert smoothed(RATES, line)[inside] == pytest.approx(line[inside], abs=1e-6)
+    assert smoothed(RATES, line) == pytest.approx(line, abs=1e-6)  # at the ends too
     noisy = smoothed(RATES, curve(0.02, noise=0.05))
     assert RATES[noisy.argmin()] == pytest.approx(0.02, rel=0.3)
+
+
+FEWER = RATES[::3]
+PLACES = numpy.log10(FEWER)
+NOISE = numpy.random.default_rng(0).normal(0, 0.05, len(FEWER))
+
+
+def steepest(losses):
+    return Range("one", 0, FEWER, losses, smoothed(FEWER, losses), broken=1.0).steepest
+
+
+def test_the_steepest_fall_is_found_where_a_curve_has_it():
+    for true in (1e-4, 1e-3, 1e-2):
+        falls = 3 - numpy.tanh(2 * (PLACES - math.log10(true)))
+        assert steepest(falls) == pytest.approx(true, rel=0.02)
+        assert steepest(falls + NOISE) == pytest.approx(true, rel=0.5)
+
+
+def test_a_curve_that_falls_steadily_from_the_first_update_on_has_no_steepest_place():
+    line, floored, slower = -PLACES, -numpy.minimum(PLACES, -3), numpy.exp(-0.5 * (PLACES + 5))
+    for losses in (line, floored, floored + NOISE, slower, 3 * slower + NOISE):
+        assert steepest(losses) is None
 
 
 def test_half_way_down_is_found_as_by_trying_every_fall():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -69,8 +70,8 @@ print(probe(cfg).run_seconds())
 
 @pytest.mark.slow
 def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corpus):
-    """The best of three pairs: another process may come by while one of the two is measured."""
-    words = ["data=text", f"data.path={corpus}", "steps=150", "threads=1", "device=cpu", "log=[jsonl]"]
+    """The median of three pairs: another process may come by while one of the two is measured."""
+    words = ["data=text", f"data.path={corpus}", "steps=120", "threads=1", "device=cpu", "log=[jsonl]"]
 
     def run(*command: str) -> str:
         found = subprocess.run([sys.executable, *command, *words], cwd=tmp_path, capture_output=True, text=True,
@@ -79,9 +80,9 @@ def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corp
         return found.stdout
 
     ratios: list[float] = []
-    while len(ratios) < 3 and not any(abs(ratio - 1) <= 0.25 for ratio in ratios):
+    for _ in range(3):
         probed = float(run("-c", COMPOSED))
         folder = tmp_path / re.search(r"^run +(\S+)$", run("-m", "gptx.train", "overwrite=true"), re.MULTILINE)[1]
         began, ended = ((folder / name).stat().st_mtime for name in ("config.yaml", "run.json"))
         ratios.append(probed / (ended - began))
-    assert any(abs(ratio - 1) <= 0.25 for ratio in ratios), ratios
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.25), ratios

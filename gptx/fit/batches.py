@@ -132,6 +132,16 @@ class Sweep:
         return [run for size in self.sizes for arm in size.arms for run in arm.runs]
 
     @property
+    def rates(self) -> list[float]:
+        """All that came to their end at one of the batch sizes."""
+        return sorted({arm.rate for size in self.sizes for arm in size.arms})
+
+    def unfinished(self, size: Size) -> bool:
+        """True if other batch sizes tried rates beyond its best one, on a side where it tried none."""
+        lowest, highest = size.best is size.arms[0], size.best is size.arms[-1]
+        return (lowest and size.best.rate > self.rates[0]) or (highest and size.best.rate < self.rates[-1])
+
+    @property
     def step(self) -> float:
         """The largest factor between neighbouring rates of the grid."""
         pairs = [(low.rate, high.rate) for size in self.sizes for low, high in zip(size.arms, size.arms[1:])]  # noqa: B905

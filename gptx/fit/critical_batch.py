@@ -3,20 +3,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import numpy
-
 from gptx.compare.outcomes import environment
-from gptx.compare.tables import Table
 from gptx.compare.words import count, joined
-from gptx.exercise import figures
 from gptx.fit.batches import Size, Sweep, read
+from gptx.fit.critical_batch_figure import figure
+from gptx.fit.critical_batch_tables import rules, tradeoff
 from gptx.fit.page import Fitted, asked, deliver
-from gptx.fit.tradeoff import Tradeoff, above_fewest, exponent, fit, left_out
+from gptx.fit.tradeoff import RULES, Tradeoff, above_fewest, exponent, fit, left_out
 
 OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
-RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the rate
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
@@ -39,24 +37,22 @@ def fitted(sweep: Sweep) -> Fitted:
     return Fitted(
         headline=headline(law, sweep),
         sentences=list(sentences(law, sweep, found)),
-        tables=tables(law, sweep, found),
+        tables=[tradeoff(law, sweep.target, found), rules(found)],
         facts=facts(law, sweep, found),
-        figure=lambda file: figures.save(file, f"To a validation loss of {sweep.target:g}",
-                                         lambda axis: draw_tradeoff(axis, law, found),
-                                         lambda axis: draw_rates(axis, law, found)),
+        figure=partial(figure, law, sweep.target, found),
         caption="updates against tokens to the target, and the best rate, by batch size",
         environment=environment(list(sweep.cells)),
-    )  # fmt: skip
+    )
 
 
 def sizes(sweep: Sweep) -> list[Size]:
-    """The batch sizes that reached the target. Raises ValueError where none did."""
+    """The batch sizes that reached the target, of those whose best rate is known. Raises ValueError where none did."""
     found = [size for size in sweep.sizes if size.reached]
     if not found:
         lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
         raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
                          f"or steps{lost}")  # fmt: skip
-    return found
+    return [size for size in found if not sweep.unfinished(size)]
 
 
 def headline(law: Tradeoff, sweep: Sweep) -> str:
@@ -107,6 +103,12 @@ def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
         f"{given_up} of {count(len(sweep.runs), 'run')} did not reach the target{nowhere}; a rate counts where every "
         "seed did."
     )
+    fewer = [f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < len(sweep.rates)]
+    if fewer:
+        yield f"Of {count(len(sweep.rates), 'rate')} fewer came to their end at {joined(fewer)} tokens an update."
+    unfinished = [f"{size.batch:,}" for size in sweep.sizes if size.reached and sweep.unfinished(size)]
+    if unfinished:
+        yield f"Not fitted, since the best rate may be one that others tried and it did not: {joined(unfinished)}."
     if sweep.waiting:
         yield f"Left out, since not at their end: {joined(sweep.waiting)}."
 
@@ -133,113 +135,6 @@ def exponents(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
             f"to the power {round(power, 2) + 0.0:.2f} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± is "
             f"what rates a factor {sweep.step:.3g} apart leave open, chance not counted."
         )
-
-
-def tables(law: Tradeoff, sweep: Sweep, found: list[Size]) -> list[Table]:
-    """Updates and tokens by batch size, and what each rule for the rate costs there."""
-    rows: list[tuple[str, ...]] = [
-        (
-            f"{size.batch:,}",
-            f"{size.best.rate:g}{' (edge)' if size.edge else ''}",
-            f"{size.rate:.2g}",
-            spread(size),
-            f"{size.tokens:,.0f}",
-            f"{law.updates(size.batch):,.0f}",
-            percent(size.updates / float(law.updates(size.batch))),
-            str(len(size.best.runs)),
-        )
-        for size in found
-    ]
-    columns = ("tokens an update", "best rate", "between rates", "updates", "tokens", "law's updates", "off it", "n")
-    note = (
-        "Updates: mean ± sd over seeds, of the best rate tried. Between rates: the best by a parabola in logs through "
-        "it and its neighbours."
-    )
-    start = found[0]
-    costs: list[tuple[str, ...]] = [
-        (f"{size.batch:,}", *(cost(size, start.rate * (size.batch / start.batch) ** power) for power in RULES.values()))
-        for size in found
-    ]
-    heads = ("tokens an update", *(f"{name} ({power:g})" for name, power in RULES.items()))
-    note_of_rules = (
-        "The rate that the rule makes of the smallest batch size's best, and how many more updates it takes than the "
-        "best rate tried, along a line in logs between those tried; untried: outside of them."
-    )
-    return [
-        Table(f"To a validation loss of {sweep.target:g}", columns, rows, note),
-        Table(f"What a rule from {start.batch:,} tokens an update would cost", heads, costs, note_of_rules),
-    ]
-
-
-def spread(size: Size) -> str:
-    """Mean updates of the best arm, with their standard deviation where there are seeds to have one."""
-    values = size.best.measured
-    return f"{size.updates:,.0f}" + (f" ± {numpy.std(values, ddof=1):,.0f}" if len(values) > 1 else "")
-
-
-def cost(size: Size, rate: float) -> str:
-    """A rate and how many more updates it takes than the best one of a batch size."""
-    needed = size.at(rate)
-    if needed is None:
-        return f"{rate:.2g}: untried"
-    if math.isinf(needed):
-        return f"{rate:.2g}: target not reached"
-    return f"{rate:.2g}: {percent(needed / size.updates)}"
-
-
-def percent(ratio: float) -> str:
-    """How far a ratio is from one: +12 %."""
-    return f"{round(100 * (ratio - 1)):+d} %"
-
-
-def draw_tradeoff(axis, law: Tradeoff, found: list[Size]) -> None:
-    """Updates against tokens, measured and by the law, on matplotlib axes."""
-    from gptx.report import picture
-
-    blue, orange = picture.COLOURS[:2]
-    batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
-    updates = law.updates(batches)
-    axis.plot(updates, updates * batches, color=blue, linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
-    for size in found:
-        seeds = size.best.measured
-        axis.plot(seeds, [each * size.batch for each in seeds], "o", color=orange, markersize=3, alpha=0.5)
-        axis.plot(size.updates, size.tokens, "o", color=orange, markersize=6)
-        axis.annotate(f"{size.batch:,}", (size.updates, size.tokens), (6, 4), textcoords="offset points",
-                      fontsize=8, color=picture.INK)  # fmt: skip
-    for line, at, name in ((axis.axvline, law.fewest_updates, "Smin"), (axis.axhline, law.fewest_tokens, "Emin")):
-        line(at, color=picture.AXES, linestyle="--", linewidth=1, label=f"{name} {at:,.0f}")
-    frame(axis, "updates", "tokens", "tokens an update beside each point")
-
-
-def draw_rates(axis, law: Tradeoff, found: list[Size]) -> None:
-    """The best rate by batch size beside the rules that start at the smallest, on matplotlib axes."""
-    from gptx.report import picture
-
-    batches = [size.batch for size in found]
-    for look, (name, power) in enumerate(RULES.items()):
-        if power:
-            rates = [found[0].rate * (batch / batches[0]) ** power for batch in batches]
-            colour, dashes = picture.COLOURS[look + 2], picture.DASHES[look + 1]
-            axis.plot(batches, rates, color=colour, linestyle=dashes, label=f"{name} rule")
-    axis.plot(batches, [size.best.rate for size in found], "o", color=picture.COLOURS[1], fillstyle="none",
-              label="best of those tried")  # fmt: skip
-    axis.plot(batches, [size.rate for size in found], "o-", color=picture.COLOURS[0], markersize=4,
-              label="between them, by a parabola")  # fmt: skip
-    axis.axvline(law.critical, color=picture.AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
-    frame(axis, "tokens an update", "peak rate", "the best rate")
-
-
-def frame(axis, across: str, up: str, title: str) -> None:
-    """Logarithmic axes in the house's dress."""
-    from gptx.report import picture
-
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_title(title, fontsize=10, color=picture.INK)
-    axis.set_xlabel(across, fontsize=8, color=picture.AXES)
-    axis.set_ylabel(up, fontsize=8, color=picture.AXES)
-    picture.dress(axis)
-    axis.legend(fontsize=8, frameon=False, labelcolor=picture.INK)
 
 
 def facts(law: Tradeoff, sweep: Sweep, found: list[Size]) -> dict:

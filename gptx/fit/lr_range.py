@@ -127,15 +127,21 @@ def sentences(found: Sequence[Range], comparison: Comparison) -> Iterator[str]:
         there = checked(comparison, rate)[0]
         yield f"The rule on the mean of the runs' curves: {rate:.2g}; nearest {there.nearest:g}, {there.told}."
     for name, rates in readings(found).items():
+        lost = len(found) - len(rates)
+        edge = f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower" if lost else ""
+        if not rates:
+            yield f"{name}: {edge}."
+            continue
         there = checked(comparison, middle(rates))[0]
         span = f"{min(rates):.2g} to {max(rates):.2g}"
-        yield f"{name}: {middle(rates):.2g} ({span}); nearest {there.nearest:g}, {there.told}."
+        beside = f"; {edge}" if edge else ""
+        yield f"{name}: {middle(rates):.2g} ({span}); nearest {there.nearest:g}, {there.told}{beside}."
 
 
 def readings(found: Sequence[Range]) -> dict[str, list[float]]:
-    """Other rates of the same curves that are taken for a peak, by what they are."""
+    """Other rates of the same curves that are taken for a peak, by what they are; none of a curve without it."""
     return {
-        "The steepest fall (fastai's steep)": [each.steepest for each in found],
+        "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
         "Half way down the longest fall (fastai's valley)": [each.valley for each in found],
         "The lowest smoothed loss itself, from where it rises (arXiv:1506.01186)": [each.lowest for each in found],
     }
@@ -146,15 +152,17 @@ def tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparis
     runs: list[tuple[str, ...]] = []
     for each in found:
         there = checked(comparison, each.proposed)[0]
-        read = (each.steepest, each.valley, each.lowest, each.broken, each.proposed)
+        steepest = "edge" if each.steepest is None else f"{each.steepest:.2g}"
+        read = (f"{rate:.2g}" for rate in (each.valley, each.lowest, each.broken, each.proposed))
         flat = "{:.2g} to {:.2g}".format(*each.flat)
-        runs.append((each.name, *(f"{rate:.2g}" for rate in read), flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
+        runs.append((each.name, steepest, *read, flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
     flat_head = f"within {100 * FLAT:g} %"
     heads = ("run", "steepest", "valley", "lowest", "broke", "proposed", flat_head, "nearest of the grid", "cost")
     note = (
         f"Rates, of the training loss smoothed over log rate by a normal curve with a standard deviation of {SMOOTH:g} "
-        f"decades; broke: where the run gave up (conf/observe/lr_range.yaml); within: from the first to the last rate "
-        f"with so little above the lowest loss; cost: nats above the grid's best ({rows[0].row})."
+        "decades; edge: it falls about as fast where it begins; broke: where the run gave up "
+        "(conf/observe/lr_range.yaml); within: from the first to the last rate with so little above the lowest loss; "
+        f"cost: nats above the grid's best ({rows[0].row})."
     )
     costs: list[tuple[str, ...]] = [
         (row.row, f"{row.nearest:g}", f"{row.reached:.4f}", f"{row.best:g}", f"{row.lowest:.4f}", f"{row.cost:+.4f}")
@@ -195,25 +203,34 @@ def draw(axis, found: Sequence[Range], rows: Sequence[Checked]) -> None:
     """The smoothed loss of each run over its rate, with what is read off it, on matplotlib axes."""
     from gptx.report import picture
 
-    for look, each in enumerate(found):
-        colour = picture.COLOURS[look % len(picture.COLOURS)]
-        axis.plot(each.rates, each.losses, color=colour, linewidth=0.5, alpha=0.2)
-        dashes = picture.DASHES[look % len(picture.DASHES)]
-        axis.plot(each.rates, each.smooth, color=colour, linestyle=dashes, label=f"seed {each.seed}")
-        for rate, marker in ((each.lowest, "v"), (each.broken, "X"), (each.proposed, "o")):
-            height = numpy.interp(math.log(rate), numpy.log(each.rates), each.smooth)
-            axis.plot(rate, height, marker, color=colour, markersize=7)
+    draw_runs(axis, found)
     lines = {
         "proposed": (middle([each.proposed for each in found]), picture.INK, "-"),
         f"grid's best ({rows[0].row})": (rows[0].best, picture.AXES, "--"),
     }
     for name, (rate, colour, dashes) in lines.items():
         axis.axvline(rate, color=colour, linestyle=dashes, linewidth=1.2, label=f"{name} {rate:.2g}")
-    for name, marker in {"a seed's proposal": "o", "lowest": "v", "broke": "X"}.items():
-        axis.plot([], [], marker, color=picture.AXES, label=name)
     axis.set_xscale("log")
     axis.set_ylim(0.9 * min(each.smooth.min() for each in found), 1.05 * max(each.smooth[0] for each in found))
     axis.set_xlabel("rate", fontsize=8, color=picture.AXES)
     axis.set_ylabel("training loss, nats a token", fontsize=8, color=picture.AXES)
     picture.dress(axis)
     axis.legend(fontsize=7, frameon=False, labelcolor=picture.INK, loc="upper right")
+
+
+def draw_runs(axis, found: Sequence[Range]) -> None:
+    """Each run's loss and smoothed loss, with marks where it is lowest, where it broke and at the proposal."""
+    from gptx.report import picture
+
+    marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
+    for look, each in enumerate(found):
+        colour = picture.COLOURS[look % len(picture.COLOURS)]
+        dashes = picture.DASHES[look % len(picture.DASHES)]
+        axis.plot(each.rates, each.losses, color=colour, linewidth=0.5, alpha=0.2)
+        axis.plot(each.rates, each.smooth, color=colour, linestyle=dashes, label=f"seed {each.seed}")
+        for what, (marker, _) in marks.items():
+            rate = getattr(each, what)
+            height = numpy.interp(math.log(rate), numpy.log(each.rates), each.smooth)
+            axis.plot(rate, height, marker, color=colour, markersize=7)
+    for marker, name in marks.values():
+        axis.plot([], [], marker, color=picture.AXES, label=name)

@@ -17,6 +17,8 @@ SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai
 RISING = 10.0  # times that the rate must rise for a run to be a range test
 FEWEST = 30  # updates before the break
 FLAT = 0.02  # of the lowest loss
+EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
+STEEP = 0.8  # of the fastest fall: a curve that falls so fast at its edge may fall faster before it
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ class Range:
         return SHARE * self.lowest
 
     @property
-    def steepest(self) -> float:
-        """Where the smoothed loss falls fastest a decade (fastai's steep)."""
+    def steepest(self) -> float | None:
+        """Where the smoothed loss falls fastest a decade (fastai's steep); None if it falls about as fast at the edge
+        of the curve, so that the test should begin lower."""
         places = numpy.log10(self.rates)
-        at = int((numpy.diff(self.smooth) / numpy.diff(places)).argmin())
-        return float(10 ** (0.5 * (places[at] + places[at + 1])))
+        between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(self.smooth) / numpy.diff(places)
+        inside = numpy.flatnonzero((between >= places[0] + EDGE) & (between <= places[-1] - EDGE))
+        if not len(inside):
+            return None
+        at = inside[falls[inside].argmax()]
+        return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
 
     @property
     def valley(self) -> float:
@@ -93,9 +100,13 @@ def ranged(cell: Cell) -> Range:
 
 
 def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
-    """The loss averaged on both sides with weights of a normal curve in log rate, so that it does not lag behind."""
+    """The loss by a line through each point's neighbours on both sides, with weights of a normal curve in log rate: it
+    does not lag behind, and at an end it is no mean of one side (local linear regression)."""
     places = numpy.log10(rates)
-    weights = numpy.exp(-0.5 * ((places[:, None] - places) / SMOOTH) ** 2)
+    away = places - places[:, None]  # (points, neighbours)
+    weights = numpy.exp(-0.5 * (away / SMOOTH) ** 2)
+    first, second = (weights * away).sum(1), (weights * away**2).sum(1)
+    weights *= second[:, None] - away * first[:, None]
     return weights @ losses / weights.sum(1)
 
 

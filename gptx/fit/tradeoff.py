@@ -11,6 +11,7 @@ from gptx.compare.statistics import quantile
 
 FEWEST = 4  # batch sizes that are fitted: the law has two constants, and what is left over says how well it holds
 REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is looked for
+RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the rate
 PLACES = 2_000  # candidates for it, in equal factors: about 1 % apart, and refined once more around the best
 
 
