@@ -94,7 +94,8 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
     if judge.operations and not judge.operations[0] <= flops <= judge.operations[1]:
         least, most = map(power, judge.operations)
         yield f"extrapolated: {judge.name} rests on runs of {least} to {most} operations each"
-    yield neighbours(flops)
+    if PUBLISHED["besiroglu"] in asked.laws:
+        yield neighbours(flops)
 
 
 def weighed(given: Split, judge: Law) -> str:
@@ -212,5 +213,7 @@ def drawn(asked: Question, best: Split) -> str:
     from gptx.plan.chart import chart
 
     assert asked.out is not None
-    chart(asked.out, asked.laws, flops=best.flops, known=[model[:3] for model in known.MODELS])
+    laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
+    models = known.MODELS if PUBLISHED["besiroglu"] in laws else ()
+    chart(asked.out, laws, flops=best.flops, known=[model[:3] for model in models])
     return f"drawn in {asked.out}"

@@ -39,12 +39,12 @@ def place(hardware: str, devices: str, price: str) -> Place:
 def lines(where: Place, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:
     """Time, cost and room at a place; without a device the time on several, and whether none is large enough."""
     largest = max(DEVICES, key=lambda device: device.memory)
-    if where.device is None:
+    if spent.parameters < BUSY:
+        yield "not foreseen for a GPU: a model so small leaves it idle between products; probe=true measures here"
+    elif where.device is None:
         yield from several(spent, precision, where.devices)
     else:
         yield from alone(where.device, spent, precision, where)
-    if spent.parameters < BUSY:
-        yield "a model so small keeps such a device far less busy: expect more time than that"
     if isinstance(found, Footprint) and (where.device or required(found, shards) > largest.memory):
         yield room(found, where.device or largest, shards=shards)
 
