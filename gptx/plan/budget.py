@@ -46,7 +46,7 @@ def title(asked: Question, best: Split) -> str:
     """What was asked, in a line."""
     if asked.priced:
         said = f"{amount(best.parameters)} parameters on {amount(best.tokens)} tokens: {power(best.flops)} operations"
-        return f"{said}, 6 a parameter and token; {best.ratio:.3g} tokens a parameter"
+        return f"{said}, 6 a parameter and token; {amount(best.ratio)} tokens a parameter"
     if asked.flops:
         return f"{power(asked.flops)} operations, 6 a parameter and token: what they are best spent on"
     if asked.parameters:
@@ -62,7 +62,7 @@ def comparison(found: list[Split], asked: Question) -> list[str]:
     for split in found:
         own = f"{split.law.loss(split.parameters, split.tokens):.3f}" if split.law else "-"
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
-        sizes = [power(split.flops), amount(split.parameters), amount(split.tokens), f"{split.ratio:.3g}"]
+        sizes = [power(split.flops), amount(split.parameters), amount(split.tokens), f"{amount(split.ratio)}"]
         rows.append([split.by, *sizes, own, f"{judge.loss(split.parameters, split.tokens):.3f}", lost])
     return table(rows)
 
@@ -104,7 +104,7 @@ def weighed(given: Split, judge: Law) -> str:
     share = given.ratio / RULE
     stands = f"{times(share)} x" if share >= 1 else f"1/{times(1 / share)} of"
     return (
-        f"{given.ratio:.3g} tokens a parameter are {stands} the {RULE:g} of Chinchilla's rule: "
+        f"{amount(given.ratio)} tokens a parameter are {stands} the {RULE:g} of Chinchilla's rule: "
         f"{'over' if share >= 1 else 'under'}-trained by it; {judge.name} would spend the same operations on "
         f"{amount(size)} parameters and {amount(length)} tokens, and reach {above_the_best(given, judge):.3f} nats less"
     )
@@ -114,7 +114,7 @@ def disagreement(every: list[Law], flops: float) -> str:
     """Why the lines of the table differ."""
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in every)
     meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in every)
-    here = ", ".join(f"{law.optimum(flops)[1] / law.optimum(flops)[0]:.3g}" for law in every)
+    here = ", ".join(f"{amount(law.optimum(flops)[1] / law.optimum(flops)[0])}" for law in every)
     return (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens a "
         f"parameter at {meet} operations and at no other budget; at {power(flops)} for {here}"
@@ -153,7 +153,7 @@ def serving(naive: Split, best: Split, asked: Question) -> list[str]:
     totals = []
     for by, split in ((GIVEN if asked.priced else "training alone", naive), ("training and serving", best)):
         totals.append(split.flops + 2 * split.parameters * served)
-        rows.append([by, amount(split.parameters), amount(split.tokens), f"{split.ratio:.3g}", power(split.flops),
+        rows.append([by, amount(split.parameters), amount(split.tokens), f"{amount(split.ratio)}", power(split.flops),
                      power(totals[-1] - split.flops), power(totals[-1])])  # fmt: skip
     said = (
         f"the second saves {1 - totals[1] / totals[0]:.1%}; laws that were fitted at usual ratios promise too much of "
