@@ -1,5 +1,6 @@
 """The loss against formulas and PyTorch's own, its gradients in float64, and what it holds in memory."""
 
+import gc
 import math
 from types import SimpleNamespace
 
@@ -149,8 +150,10 @@ def test_in_chunks_ddp_exchanges_every_gradient_once(transform, tmp_path):
     expected = loss_and_gradients(next_token, model, batch)
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        wrapped = DistributedDataParallel(transform(model))
-        found = loss_and_gradients(lambda net, b: NextToken(chunk=5)(wrapped, b), model, batch)
+        wrapped = [DistributedDataParallel(transform(model))]
+        found = loss_and_gradients(lambda net, b: NextToken(chunk=5)(wrapped[0], b), model, batch)
+        wrapped.clear()  # before its group: the last to let go of a group waits for gloo's thread, here with the GIL
+        gc.collect()
     finally:
         dist.destroy_process_group()
     torch.testing.assert_close(found, expected)
