@@ -45,6 +45,8 @@ def chosen(option):
 def observing(name):
     """Overrides that let every observer of an option look at every update."""
     names = [name] if name in ("validation", "all") else ["validation", name]
+    if name == "lr_range":  # which ends the run, and must do so before the last look
+        names.reverse()
     keys = [
         key for stem in names for key, node in OmegaConf.load(CONF / f"observe/{stem}.yaml").items() if "every" in node
     ]
