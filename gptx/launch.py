@@ -75,6 +75,8 @@ class Local(Submission):
             return self.one_after_another(job_overrides, initial_job_idx)
         cells = dict(self.composed(overrides) for overrides in job_overrides)
         configs = list(cells.values())
+        for config in configs:
+            check.check(config, allow=config.allow_targets)  # lengths become updates, as who foresees memory needs them
         self.places = self.parallel or room(configs, self.tasks)
         if self.places * self.tasks == 1:
             print("1 at a time, in this process")
