@@ -30,8 +30,7 @@ def on(corpus, name):
     """Overrides that let the experiment read a local text instead of its own data."""
     known = set(OmegaConf.load(paths.ROOT / "conf/data/text.yaml"))
     ours = [f"~data.{key}" for key in recipe(name).get("data") or {} if key not in known]
-    warmup = ["schedule.warmup=1"] * ("warmup" in composed([f"experiment={name}"]).schedule)
-    return [f"experiment={name}", "data=text", f"data.path={corpus}", *ours, *warmup]
+    return [f"experiment={name}", "data=text", f"data.path={corpus}", *ours]
 
 
 def composed(overrides):
@@ -59,7 +58,8 @@ def arms(name):
 
 @each_experiment()
 def test_every_experiment_takes_three_updates(corpus, tmp_path, name):
-    trainer = started(composed([*on(corpus, name), *SHRUNK]), tmp_path)
+    warmup = ["schedule.warmup=1"] * ("warmup" in composed([f"experiment={name}"]).schedule)
+    trainer = started(composed([*on(corpus, name), *SHRUNK, *warmup]), tmp_path)
     trainer.fit()
     assert trainer.step == 3
     assert 0 < trainer.latest["train/loss"] < 10

@@ -2,7 +2,6 @@
 
 import os
 import re
-import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -70,7 +69,7 @@ print(probe(cfg).run_seconds())
 
 @pytest.mark.slow
 def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corpus):
-    """The median of three pairs: another process may come by while one of the two is measured."""
+    """The quickest of three of each, in turns: what else the machine does can only add to a time."""
     words = ["data=text", f"data.path={corpus}", "steps=50", "threads=1", "device=cpu", "log=[jsonl]"]
 
     def run(*command: str) -> str:
@@ -79,10 +78,10 @@ def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corp
         assert found.returncode == 0, found.stderr
         return found.stdout
 
-    ratios: list[float] = []
+    foreseen, taken = [], []
     for _ in range(3):
-        probed = float(run("-c", COMPOSED))
+        foreseen.append(float(run("-c", COMPOSED)))
         folder = tmp_path / re.search(r"^run +(\S+)$", run("-m", "gptx.train", "overwrite=true"), re.MULTILINE)[1]
         began, ended = ((folder / name).stat().st_mtime for name in ("config.yaml", "run.json"))
-        ratios.append(probed / (ended - began))
-    assert statistics.median(ratios) == pytest.approx(1, abs=0.25), ratios
+        taken.append(ended - began)
+    assert min(foreseen) / min(taken) == pytest.approx(1, abs=0.25), (foreseen, taken)
