@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from gptx.amounts import memory
 from gptx.observe.validation import FORWARD_TOKENS
 from gptx.shards import local
 from gptx.trainer import Trainer, rng_state, set_rng_state
@@ -41,10 +42,10 @@ class Footprint:
 
     def __str__(self) -> str:
         names = "weights", "gradients", "moments", "activations"
-        parts = [f"{n} {spelled(getattr(self, n))}" for n in names]
-        parts += [f"validation {spelled(self.validation)} in all"] * (self.validation > self.update)
-        parts += [f"beside it {spelled(self.copy)} for the copy that is saved"] * (self.copy > 0)
-        return f"{spelled(self.peak)} at the peak: " + ", ".join(parts)
+        parts = [f"{n} {memory(getattr(self, n))}" for n in names]
+        parts += [f"validation {memory(self.validation)} in all"] * (self.validation > self.update)
+        parts += [f"beside it {memory(self.copy)} for the copy that is saved"] * (self.copy > 0)
+        return f"{memory(self.peak)} at the peak: " + ", ".join(parts)
 
 
 class Live(TorchDispatchMode):
@@ -199,8 +200,3 @@ def named(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
         items = ((key, child) for child in node)
     for name, child in items:
         yield from named(child, name if isinstance(name, str) else key)
-
-
-def spelled(size: int) -> str:
-    """Bytes in short: 1.30 GB."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

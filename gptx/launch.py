@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gptx import check, preflight, processes, runs, sweep
+from gptx.amounts import clock
 from gptx.places import cores, fit, room, threads_asked
 from gptx.rank import world_size
 
@@ -137,7 +138,7 @@ class Local(Submission):
         made = sweep.work(folder)
         state, words = sweep.standing(folder, "", {}, made)
         self.over[folder] = state, made
-        label = {"failed": "FAILED", "finished": f"finished in {sweep.clock(time.time() - started)}"}.get(state, state)
+        label = {"failed": "FAILED", "finished": f"finished in {clock(time.time() - started)}"}.get(state, state)
         print(f"{label:12} {folder}  {words}", flush=True)
         print(sweep.total([self.stands(self.sweep / cell) for cell in self.threads], self.places), flush=True)
 

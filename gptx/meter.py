@@ -11,7 +11,8 @@ from threading import Event, Thread
 
 import torch
 
-from gptx.footprint import Footprint, named, size, spelled
+from gptx.amounts import memory
+from gptx.footprint import Footprint, named, size
 
 OFTEN, SELDOM = 0.003, 1.0  # seconds between two looks
 EVERY = 1 / 500  # of the time that has passed, between these
@@ -67,8 +68,8 @@ class Meter:
     def beside(self, predicted: Footprint | str) -> str:
         """The measured peak, beside what was predicted."""
         whole = total(predicted, self.device)
-        foreseen = predicted if whole is None else f"predicted {spelled(whole)}"
-        return f"{foreseen}, measured {spelled(self.peak)} ({spelled(self.held)} with what the allocator keeps)"
+        foreseen = predicted if whole is None else f"predicted {memory(whole)}"
+        return f"{foreseen}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
 
 
 def total(predicted: Footprint | str, device: torch.device) -> int | None:

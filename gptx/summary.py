@@ -5,10 +5,11 @@ import textwrap
 import torch
 
 from gptx import runs
+from gptx.amounts import amount, clock, power
 from gptx.footprint import Footprint
 from gptx.generate import generate
 from gptx.plan.doubts import doubts
-from gptx.plan.effort import Effort, counts, effort, power
+from gptx.plan.effort import Effort, counts, effort
 from gptx.text import beginning, decode
 from gptx.trainer import stream
 
@@ -52,22 +53,21 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     spent = budget(trainer)
     total, body, tokens = spent.parameters, spent.body, spent.tokens
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
-    train_tokens, warmup = data.identity["train_tokens"], run.config["schedule"].get("warmup")
-    known = warmup if isinstance(warmup, int) else 0  # a schedule of the user's may mean something else by it
-    doubtful = list(doubts(spent, warmup=known, train_tokens=train_tokens))
+    train_tokens = data.identity["train_tokens"]
+    doubtful = list(doubts(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
         f"run        {run.folder}",
         f"data       {data}",
-        f"model      {run.choices.get('model')}: {count(total)} parameters, {count(body)} without embeddings"
-        + (f" ({count(padding)} more pad the vocabulary)" if padding else ""),
+        f"model      {run.choices.get('model')}: {amount(total)} parameters, {amount(body)} without embeddings"
+        + (f" ({amount(padding)} more pad the vocabulary)" if padding else ""),
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
         f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
         + warmups(trainer),
-        f"length     {trainer.steps:,} updates, {count(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
-        f"budget     {power(spent.flops)} FLOPs ({count(spent.flops_per_token)} a token, 6N is {count(6 * total)}), "
+        f"length     {trainer.steps:,} updates, {amount(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
+        f"budget     {power(spent.flops)} FLOPs ({amount(spent.flops_per_token)} a token, 6N is {amount(6 * total)}), "
         f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
         f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
         f"{run.choices.get('compile')}",
@@ -91,7 +91,7 @@ def warmups(trainer) -> str:
 def groups(optimizer) -> str:
     """The parameter groups in short."""
     return "; ".join(
-        f"{group.get('name', 'group')} {count(sum(p.numel() for p in group['params']))} in "
+        f"{group.get('name', 'group')} {amount(sum(p.numel() for p in group['params']))} in "
         f"{len(group['params'])} tensors (weight decay {group.get('weight_decay', 0):g})"
         for group in optimizer.param_groups
     )
@@ -101,7 +101,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
     """The result, memory, a sample of text, and where to look further."""
     trouble = (folder / "postmortem.md").exists()
     return [
-        f"finished in {int(seconds // 60)}:{int(seconds % 60):02d}: {result}",
+        f"finished in {clock(seconds)}: {result}",
         f"memory at the peak: {memory}",
         "",
         *textwrap.indent(sample(trainer), "    ").splitlines(),
@@ -123,11 +123,3 @@ def sample(trainer, length: int = 300) -> str:
             return "".join(decode(encoding, tokens))
         except ValueError as diverged:
             return f"no sample: {diverged}"
-
-
-def count(number: float) -> str:
-    """A large number in short: 0.84M."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.2f}{unit}"
-    return f"{number:g}"

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gptx import runs
+from gptx.amounts import clock, power
 from gptx.check import ConfigError
 
 PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
@@ -118,12 +119,7 @@ def cost(made: Work) -> list[str]:
     """Time in updates, tokens and floating-point operations, in words; none where it is nothing."""
     found = [clock(made.seconds)] if made.seconds else []
     found += [f"{made.tokens:,} tokens"] if made.tokens else []
-    return found + ([f"{made.flops:.2g} FLOPs"] if made.flops else [])
-
-
-def clock(seconds: float) -> str:
-    """A time as h:mm:ss."""
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+    return found + ([f"{power(made.flops)} FLOPs"] if made.flops else [])
 
 
 def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:

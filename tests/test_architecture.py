@@ -30,6 +30,7 @@ CONFIG = {
     "arguments.py",
 }
 VOCABULARY = {
+    "gptx.amounts",
     "gptx.lengths",
     "gptx.rank",
     "gptx.generate",

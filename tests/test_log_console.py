@@ -9,10 +9,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-import pytest
-
 from gptx.log import console
-from gptx.log.console import Console, clock, messages_to, thousands
+from gptx.log.console import Console, messages_to
 
 VALIDATION = {"validation/loss": 2.1033, "validation/perplexity": 8.19, "validation/bits_per_byte": 3.0344}
 
@@ -191,18 +189,6 @@ def test_messages_go_to_the_terminal_and_the_log_file_once_and_only_while_it_las
         root.setLevel(before)
     assert capsys.readouterr().out.splitlines() == ["batch of 4096 tokens", "error: no space", "after"]
     assert log_lines(tmp_path) == ["batch of 4096 tokens", "error: no space"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0:00"), (83, "1:23"), (3700, "1:01:40"), (90_000, "25:00:00"), (math.nan, "?")]
-)
-def test_time_left_reads_like_a_clock(seconds, text):
-    assert clock(seconds) == text
-
-
-@pytest.mark.parametrize(("number", "text"), [(7.5, "7.5"), (999, "999"), (41_234, "41.2k"), (1.2e6, "1.2M")])
-def test_speed_is_short(number, text):
-    assert thousands(number) == text
 
 
 def test_closing_what_was_never_opened_is_allowed(capsys):

@@ -171,7 +171,9 @@ def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(co
     assert told, result.stdout
     assert float(told[1]) == pytest.approx(1536 * spent["flops_per_token"], rel=5e-3)
     assert "warning    steps=6: fewer than 100 updates" in result.stdout
-    assert re.search(r"memory     [\d.]+ MB at the peak: weights [\d.]+ MB, gradients", result.stdout), result.stdout
+    assert re.search(r"memory     [\d.]+ [kM]B at the peak: weights [\d.]+ [kM]B, gradients", result.stdout), (
+        result.stdout
+    )
     assert re.search(r"at the peak: predicted [\d.]+ MB, measured [\d.]+ MB \([\d.]+ MB with", result.stdout), (
         result.stdout
     )

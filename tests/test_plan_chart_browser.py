@@ -7,8 +7,8 @@ import shutil
 import pytest
 from test_plan_chart import KNOWN, OWN, drawn, trained
 
+from gptx.amounts import amount
 from gptx.laws import PUBLISHED
-from gptx.plan.amounts import amount
 from gptx.plan.chart import chart, content
 
 BROWSER = os.environ.get("GPTX_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -121,10 +121,10 @@ def footprint(gigabytes: float) -> Footprint:
 
 
 @pytest.mark.parametrize(("gigabytes", "shards", "said"), [
-    (79, 1, "79.00 GB at the peak: fits on h100 with its 80.00 GB"),
-    (81, 1, "does not fit on h100 with its 80.00 GB; the smallest that is listed and large enough is h100-nvl"),
-    (200, 1, "larger than any listed hardware, of which b200 has the most, 180.00 GB"),
-    (100, 4, "70.00 GB at the peak, with 1/4 of weights, gradients and moments: fits on h100"),
+    (79, 1, "79 GB at the peak: fits on h100 with its 80 GB"),
+    (81, 1, "does not fit on h100 with its 80 GB; the smallest that is listed and large enough is h100-nvl"),
+    (200, 1, "larger than any listed hardware, of which b200 has the most, 180 GB"),
+    (100, 4, "70 GB at the peak, with 1/4 of weights, gradients and moments: fits on h100"),
 ])  # fmt: skip
 def test_room_is_judged_by_the_data_sheet(gigabytes, shards, said):
     assert said in machines.room(footprint(gigabytes), find("h100"), shards=shards)

@@ -144,7 +144,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(record):
     assert f"{sum(row['train/loss'] for row in recorded[-5:]) / 5:.4f} training loss, mean of 5" in shown
     assert "15.36k tokens, 10.0 a parameter" in shown
     assert "1:02:03" in shown
-    assert "peak memory predicted 1.250 GB" in shown
+    assert "peak memory predicted 1.25 GB" in shown
 
 
 def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):

@@ -16,6 +16,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from gptx import launch, places, preflight, processes, rank, runs, sweep
+from gptx.amounts import clock
 from gptx.check import ConfigError
 from gptx.compare.shared import kinship
 from gptx.plan.memory import foreseen
@@ -122,7 +123,7 @@ def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
 
 def test_the_time_left_goes_by_the_updates_that_a_branch_made_itself():
     half = sweep.Work(updates=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
-    assert sweep.total([("running", half)], 1).endswith("about 0:01:40 left at 1 at a time")
+    assert sweep.total([("running", half)], 1).endswith("about 1:40 left at 1 at a time")
 
 
 def test_of_several_signals_only_another_ctrl_c_is_another_request():
@@ -130,7 +131,7 @@ def test_of_several_signals_only_another_ctrl_c_is_another_request():
         assert not came()
         for number, counts in ((signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGTERM, False), (signal.SIGINT, True),
                                (signal.SIGINT, True)):  # fmt: skip
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             assert (came(), came()) == (counts, False)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -139,7 +140,7 @@ def test_what_is_ignored_stays_so_but_not_in_what_is_started_meanwhile():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's script, behind &
     try:
         with processes.requests_to_end() as came:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert not came()
             with subprocess.Popen(["sleep", "60"]) as process:
                 processes.ask_to_end(process)
@@ -264,9 +265,9 @@ class Trainer:
 trainer = Trainer()
 with stopping(trainer):
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     print(trainer.asked, flush=True)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     print("not reached", flush=True)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
@@ -396,17 +397,17 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     sweep.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
     sweep.status(tmp_path)
     *_, half, never, last = capsys.readouterr().out.splitlines()
-    assert half.endswith("update 50 of 100, 0:01:40, 3,200 tokens, 1.9e+07 FLOPs")  # 2 s each; 6 x 1,000 a token
+    assert half.endswith("update 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
     assert never.startswith("missing")
     rest = (50 + 100) * 2 * 300 / 200  # seconds
-    assert last == ("1 of 3 finished, 150 of 300 updates, 0:05:00, 9,600 tokens, 5.8e+07 FLOPs, about "
-                    f"{sweep.clock(rest)} left at 1 at a time")  # fmt: skip
+    assert last == ("1 of 3 finished, 150 of 300 updates, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
+                    f"{clock(rest)} left at 1 at a time")  # fmt: skip
     each = [(runs.state(tmp_path / name), sweep.work(tmp_path / name)) for name in ("done", "half", "never")]
-    assert sweep.total(each, at_once=2).endswith(f"about {sweep.clock(rest / 2)} left at 2 at a time")
+    assert sweep.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     branched = sweep.work(tmp_path / "half")  # off a run of 50 updates
-    assert sweep.total([("preempted", branched)]).endswith(f"about {sweep.clock(25 * 2)} left at 1 at a time")
+    assert sweep.total([("preempted", branched)]).endswith(f"about {clock(25 * 2)} left at 1 at a time")
 
 
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from gptx.amounts import amount, clock
 from gptx.log import Run
 
 messages = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Console:
             f"loss {scalars['train/loss']:.4f}",
             f"lr {scalars['train/lr']:.2e}",
             f"norm {scalars['train/grad_norm']:.3g}",
-            f"{thousands(scalars['train/tokens_per_second'])} tok/s",
+            f"{amount(scalars['train/tokens_per_second'])} tok/s",
             f"eta {clock(self.seconds_per_update() * (run.steps - step))}",
         ]
         notes = list(findings(scalars))
@@ -124,23 +125,6 @@ def findings(scalars: dict) -> Iterator[str]:
 def columns() -> int:
     """Width of the terminal now; 80 where it does not know, which tqdm's own way takes for 0."""
     return shutil.get_terminal_size().columns
-
-
-def thousands(number: float) -> str:
-    """41234 -> 41.2k."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """83 -> 1:23, 3700 -> 1:01:40."""
-    if seconds != seconds:
-        return "?"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def print_above(text: str) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from gptx.amounts import amount, memory, power
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
-from gptx.plan.amounts import amount, memory, table, times, wrapped
-from gptx.plan.effort import power
 from gptx.plan.expectations import speaks
 from gptx.plan.question import Question, read, refuse_splits
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
+from gptx.plan.words import table, times, wrapped
 
 
 def budget(words: list[str]) -> list[str]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
+from gptx.amounts import amount, power
 from gptx.compare.tables import Table
 from gptx.laws import RULE
-from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
-from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, operations, ratio, reading, signs
+from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
 from gptx.report import page
 
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("chart.js")
 def whole(charts: Sequence[Chart]) -> str:
     """The page of charts, one of which is shown at a time."""
     names, asked = [chart.law.name for chart in charts], charts[0].asked
-    title = f"What {operations(asked.minimum.flops)} operations buy" if asked else "What operations buy"
+    title = f"What {power(asked.minimum.flops)} operations buy" if asked else "What operations buy"
     menu = page.menu("law", "law", [(str(place), name) for place, name in enumerate(names)])
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -84,7 +84,7 @@ def models(chart: Chart) -> Table:
     ]:
         best = chart.law.optimum(place.flops)
         expected = chart.law.loss(place.parameters, place.tokens)
-        rows.append((place.name, *spent(place), operations(place.flops), measured, f"{expected:.3f}",
+        rows.append((place.name, *spent(place), power(place.flops), measured, f"{expected:.3f}",
                      f"{amount(best[0])} on {amount(best[1])}", f"{chart.law.loss(*best):.3f}",
                      sources.get(place.name, "")))  # fmt: skip
     columns = ("", "parameters", "tokens", "tokens a parameter", "operations", "loss measured", "expected",
@@ -103,7 +103,7 @@ def drawn(chart: Chart) -> dict:
     return {
         "title": f"loss, {law.units}",
         "ends": {"flops": chart.span, "parameters": chart.breadth, "loss": (chart.floor, chart.ceiling)},
-        "ticks": {"flops": ticks(chart.span, operations), "parameters": ticks(chart.breadth, amount)},
+        "ticks": {"flops": ticks(chart.span, power), "parameters": ticks(chart.breadth, amount)},
         "beyond": [part for part in parts(*chart.span, chart.fitted) if beyond(*part, chart.fitted)],
         "sizes": [
             line(found.line)
@@ -113,7 +113,7 @@ def drawn(chart: Chart) -> dict:
         ],
         "budgets": [
             line(found.line)
-            | {"name": operations(found.minimum.flops), "least": dot(found.minimum), "asked": found.asked}
+            | {"name": power(found.minimum.flops), "least": dot(found.minimum), "asked": found.asked}
             | {"spread": found.spread and six(found.spread)}
             for found in chart.budgets
         ],
@@ -124,7 +124,7 @@ def drawn(chart: Chart) -> dict:
         "runs": [dot(run, "measured loss") | {"expected": law.loss(*run[:2])} for run in chart.runs],
         "column": [dot(place) | {"rung": rung, "up": up} for place, rung, up in column(chart)],
         "signs": [dot(place) | {"side": side} for place, side in signs(chart)],
-        "asked": f"{operations(asked.flops)}: {amount(asked.parameters)}<br>on {amount(asked.tokens)} tokens"
+        "asked": f"{power(asked.flops)}: {amount(asked.parameters)}<br>on {amount(asked.tokens)} tokens"
         if asked
         else "",
     }  # fmt: skip

@@ -6,9 +6,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from gptx.plan.amounts import amount
+from gptx.amounts import amount, power
 from gptx.plan.chart import Chart, Line, beyond, parts, rounds
-from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, operations, reading, signs
+from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, reading, signs
 from gptx.report.picture import AXES, COLOURS, INK, drawing, dress, spell
 
 MINE, RULED, MEASURED = COLOURS[1], COLOURS[4], COLOURS[2]  # the user's budget, the rule, the user's runs
@@ -45,7 +45,7 @@ def picture(charts: Sequence[Chart], file: Path) -> None:
 
 def over_operations(axis, chart: Chart) -> None:
     """Draw loss over operations on matplotlib axes: sizes, their envelope, the user's budget, models and runs."""
-    prepare(axis, chart, "Loss over compute, by size", FLOPS, chart.span, operations)
+    prepare(axis, chart, "Loss over compute, by size", FLOPS, chart.span, power)
     for low, high in parts(*chart.span, chart.fitted):
         if beyond(low, high, chart.fitted):
             axis.axvspan(low, high, color=SHADE, linewidth=0, zorder=0)
@@ -66,7 +66,7 @@ def over_operations(axis, chart: Chart) -> None:
         found = chart.asked.minimum
         axis.axvline(found.flops, color=MINE, linewidth=1.2, zorder=1)
         axis.plot(found.flops, found.loss, "D", color=MINE, **OPTIMUM)
-        text = f"{operations(found.flops)}: {amount(found.parameters)}\non {amount(found.tokens)} tokens"
+        text = f"{power(found.flops)}: {amount(found.parameters)}\non {amount(found.tokens)} tokens"
         right = found.flops < math.sqrt(chart.span[0] * chart.span[1])
         label(
             axis,
@@ -94,7 +94,7 @@ def over_parameters(axis, chart: Chart) -> None:
         colour, last, least = MINE if budget.asked else colour, budget.line.places[-1], budget.minimum
         axis.plot(*along(budget.line, "parameters"), color=colour, linewidth=1.9 if budget.asked else 1.2, alpha=0.9,
                   linestyle=DASHED if budget.line.beyond else "-")  # fmt: skip
-        label(axis, operations(last.flops), (last.parameters, last.loss), (4, 0), colour, ha="left", va="center")
+        label(axis, power(last.flops), (last.parameters, last.loss), (4, 0), colour, ha="left", va="center")
         if budget.spread:
             axis.plot(budget.spread, [least.loss] * 2, color=colour, linewidth=5, alpha=0.3, solid_capstyle="butt")
         look: dict[str, Any] = (

@@ -4,24 +4,14 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from gptx.amounts import amount, power
 from gptx.laws import PUBLISHED, RULE
-from gptx.plan.amounts import amount
 from gptx.plan.chart import Chart, Place, at, ruled
 
 FLOPS = "operations of the training, C = 6 N D"
 PARAMETERS = "parameters, N"
 GAP = 0.042  # of the height of a chart, between names
 LETTER = 0.0125  # of its width
-
-
-def operations(flops: float) -> str:
-    """Operations in three digits, as the command takes them.
-
-    >>> operations(1e19), operations(3.15e23)
-    ('1e19', '3.15e23')
-    """
-    digits, power = f"{flops:.2e}".split("e")
-    return f"{float(digits):g}e{int(power)}"
 
 
 def ratio(place: Place) -> str:
@@ -34,7 +24,7 @@ def hover(place: Place, loss: str = "loss") -> str:
     lines = [
         f"{amount(place.parameters)} parameters",
         f"{amount(place.tokens)} tokens, {ratio(place)} a parameter",
-        f"{operations(place.flops)} operations",
+        f"{power(place.flops)} operations",
         f"{loss} {place.loss:.3f}",
     ]
     return "<br>".join([f"<b>{escape(place.name, quote=False)}</b>"] * bool(place.name) + lines)
@@ -46,14 +36,14 @@ def reading(chart: Chart) -> str:
     if budget is None:
         first, last = (at(law, *law.optimum(end)) for end in chart.fitted or chart.span)
         return (
-            f"{law.name}'s law puts {spend(first)} at {operations(first.flops)} operations and {spend(last)} at "
-            f"{operations(last.flops)}."
+            f"{law.name}'s law puts {spend(first)} at {power(first.flops)} operations and {spend(last)} at "
+            f"{power(last.flops)}."
         )
     rule, best = ruled(law, budget.minimum.flops), budget.minimum
     spread = f"; 95 % of its draws: {' to '.join(map(amount, budget.spread))}" if budget.spread else ""
     more = f"{rule.loss - best.loss:.3f}"
     return (
-        f"At {operations(best.flops)} operations {law.name}'s law puts {spend(best)[:-1]}{spread}), for a loss of "
+        f"At {power(best.flops)} operations {law.name}'s law puts {spend(best)[:-1]}{spread}), for a loss of "
         f"{best.loss:.3f} {law.units}; the rule of {RULE:g} puts {amount(rule.parameters)} parameters on "
         f"{amount(rule.tokens)} tokens, for {'as much' if more == '0.000' else f'{more} more'} by that law.{far(chart)}"
     )
@@ -79,7 +69,7 @@ def notes(chart: Chart) -> list[str]:
     found = [f"Losses are {law.units}, of the text and the tokenizer that the law was fitted to: those of another text "
              "or tokenizer lie on another scale."]  # fmt: skip
     if chart.fitted:
-        low, high = map(operations, chart.fitted)
+        low, high = map(power, chart.fitted)
         found.append(f"Fitted to runs of {low} to {high} operations; beyond them, shaded and dashed, it is extended.")
     if chart.known:
         found.append("Rings are models of others at the loss that the law expects of them, not at a measured one.")

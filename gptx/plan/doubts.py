@@ -24,8 +24,11 @@ def critical_batch(tokens: float) -> float:
     return 512 * 22.91 * (tokens / 1e6) ** 0.47
 
 
-def doubts(effort: Effort, *, warmup: int = 0, train_tokens: int | None = None) -> Iterator[str]:
-    """What is doubtful about the length, the batch and the warmup of a run on a text of `train_tokens`."""
+def doubts(effort: Effort, *, warmup: object = None, train_tokens: int | None = None) -> Iterator[str]:
+    """What is doubtful about the length, the batch and the warmup of a run on a text of `train_tokens`.
+
+    A `warmup` that is no number of updates is left alone: a schedule of the user's may mean something else by it.
+    """
     batch, critical = effort.tokens_per_update, critical_batch(effort.tokens)
     if batch > critical:
         far = "" if FITTED[0] <= effort.parameters <= FITTED[1] else ", an extrapolation from 85M-1.2B parameters"
@@ -38,7 +41,7 @@ def doubts(effort: Effort, *, warmup: int = 0, train_tokens: int | None = None) 
             f"steps={effort.updates}: fewer than {FEWEST} updates; batch.tokens={effort.tokens // FEWEST:,} or less "
             "makes as many of the same tokens"
         )
-    if warmup > math.ceil(0.05 * effort.updates) and effort.updates > 20:
+    if isinstance(warmup, int) and warmup > math.ceil(0.05 * effort.updates) and effort.updates > 20:
         share = 100 * warmup / effort.updates
         yield f"schedule.warmup={warmup:,} is {share:.3g}% of steps={effort.updates:,}; 1-5 % is usual"
     if train_tokens and effort.tokens > READINGS * train_tokens:

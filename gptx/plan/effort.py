@@ -50,15 +50,6 @@ def effort(model, batch, steps: int) -> Effort:
     )
 
 
-def power(number: float) -> str:
-    """A huge number in short.
-
-    >>> power(3.15e23), power(1.2e9)
-    ('3.15e23', '1.2e9')
-    """
-    return f"{number:.3g}".replace("e+0", "e").replace("e+", "e")
-
-
 def counts(model) -> tuple[int, int]:
     """Parameters, with and without embeddings (and head); of GPT without the rows that pad its vocabulary."""
     from torch.nn import Embedding

@@ -1,7 +1,8 @@
 """The loss that laws of scaling foresee for a run, where they speak of its kind of tokens."""
 
+from gptx.amounts import power
 from gptx.laws import RULE, Law
-from gptx.plan.effort import Effort, power
+from gptx.plan.effort import Effort
 
 SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
 LARGEST_VOCABULARY = 10**7  # that is planned for; the largest known have some 10^6 entries

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptx.footprint import Footprint, spelled
+from gptx.amounts import memory
+from gptx.footprint import Footprint
 from gptx.hardware import DEVICES, Device, find
 from gptx.plan.effort import Effort
 
@@ -96,18 +97,18 @@ def required(found: Footprint, shards: int) -> int:
 def room(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help where it does not."""
     need, largest = required(found, shards), max(DEVICES, key=lambda device: device.memory)
-    amount = f"{spelled(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
+    amount = f"{memory(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
     relief = "a smaller batch.micro, memory=recompute or parallel=fsdp devices=8 may help"
     if need <= device.memory:
-        return f"{amount}: fits on {device.name} with its {spelled(int(device.memory))}"
+        return f"{amount}: fits on {device.name} with its {memory(int(device.memory))}"
     if need > largest.memory:
         return (
             f"{amount}: larger than any listed hardware, of which {largest.name} has the most, "
-            f"{spelled(int(largest.memory))}; {relief}"
+            f"{memory(int(largest.memory))}; {relief}"
         )
     enough = min((other for other in DEVICES if other.memory >= need), key=lambda device: device.memory)
     return (
-        f"{amount}: does not fit on {device.name} with its {spelled(int(device.memory))}; the smallest that is listed "
+        f"{amount}: does not fit on {device.name} with its {memory(int(device.memory))}; the smallest that is listed "
         f"and large enough is {enough.name}; {relief}"
     )
 

@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from gptx.plan.amounts import amount
+from gptx.amounts import amount
 from gptx.plan.doubts import critical_batch
 from gptx.plan.shapes import Shape
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx import check
+from gptx.amounts import clock
 from gptx.plan.decay import vocabulary
 
 WARM = 2  # updates before the clock starts, beside the first; the optimizer has its state and the allocator its memory
@@ -44,7 +45,7 @@ class Probe:
         parts += [f"{brief(self.validation)} a validation pass x {self.validations}"] * bool(self.validations)
         parts += [f"{brief(self.save)} a save x {self.saves - 1}"] * (self.saves > 1)
         parts += [f"{brief(self.last_save)} the last save"] * bool(self.last_save)
-        told = f"{clock(self.run_seconds())} on this machine, measured: " + ", ".join(parts)
+        told = f"{clock(round(self.run_seconds()))} on this machine, measured: " + ", ".join(parts)
         return told + f"; not in it: {', '.join(self.left_out)}"
 
 
@@ -184,10 +185,3 @@ def random_tokens(vocab_size: int, context: int):
 def brief(seconds: float) -> str:
     """12.3 ms or 4.56 s."""
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

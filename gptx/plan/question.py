@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx import laws, paths
+from gptx.amounts import power
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.lengths import SCALE
-from gptx.plan.effort import power
 from gptx.plan.expectations import LARGEST_VOCABULARY, SUBWORDS
 from gptx.plan.split import Split
 

@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from gptx import check
+from gptx.amounts import amount, power
 from gptx.check import ConfigError
 from gptx.footprint import Footprint
 from gptx.laws import PUBLISHED, Law, chosen
 from gptx.plan import expectations, machines
 from gptx.plan.decay import vocabulary
 from gptx.plan.doubts import doubts, packing, proportion
-from gptx.plan.effort import Effort, effort, power
+from gptx.plan.effort import Effort, effort
 from gptx.plan.machines import Place
 from gptx.plan.memory import foreseen, table
-from gptx.summary import count
 
 Part = tuple[str, list[str]]  # a label, and its lines
 VOCABULARIES = {"gpt2": 50_257, "bytes": 257}
@@ -68,9 +68,7 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     yield "time", times
     if measured:
         yield "here", here(cfg, vocab)
-    warmup = cfg.schedule.get("warmup")
-    known = warmup if isinstance(warmup, int) else 0  # a schedule of the user's may mean something else by it
-    doubtful = [*doubts(spent, warmup=known, train_tokens=train_tokens), *proportion(spent)]
+    doubtful = [*doubts(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens), *proportion(spent)]
     if text is not None and cfg.model.get("mask") == "cross":
         doubtful += packing(cfg.data.context, train_tokens / text.identity["train_documents"])
     if doubtful:
@@ -143,8 +141,8 @@ def sizes(spent: Effort) -> list[str]:
     """Parameters and operations a token, by both counts."""
     return [
         f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head",
-        f"{count(spent.flops_per_token)} FLOPs a token, attention counted where the model does; 6N is "
-        f"{count(6 * spent.parameters)} with all parameters, {count(6 * spent.body)} without embeddings and head",
+        f"{amount(spent.flops_per_token)} FLOPs a token, attention counted where the model does; 6N is "
+        f"{amount(6 * spent.parameters)} with all parameters, {amount(6 * spent.body)} without embeddings and head",
     ]
 
 

@@ -5,7 +5,7 @@ from html import escape
 
 import numpy
 
-from gptx import presets, runs
+from gptx import amounts, presets, runs
 from gptx.compare import outcomes
 from gptx.compare.cells import Cell
 from gptx.presets import spelled
@@ -93,9 +93,7 @@ def headline(cell: Cell, smooth: int) -> list[tuple[str, str]]:
 
 def duration(first: str, last: str) -> str:
     """The time between two moments of a record, as 1:02:03."""
-    seconds = int((datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds())
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+    return amounts.clock((datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds())
 
 
 def samples(cell: Cell) -> list[str]:
@@ -147,7 +145,7 @@ def environment(record: dict) -> list[tuple[str, str]]:
     pairs = [
         ("device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"),
         ("batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")),
-        ("peak memory", ", ".join(f"{name} {size / 1e9:.3f} GB" for name, size in memory.items() if size)),
+        ("peak memory", ", ".join(f"{name} {amounts.memory(size)}" for name, size in memory.items() if size)),
         ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
         ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
         ("started", record.get("started", "")),

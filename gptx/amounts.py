@@ -1,0 +1,48 @@
+"""How amounts are said, in every command: numbers, operations, bytes and times."""
+
+
+def amount(number: float) -> str:
+    """Three digits and a unit, as every length and number of tokens may have: 7.31B.
+
+    >>> amount(7.3123e9), amount(999_700), amount(1.33e12), amount(2.5e17), amount(0.3491)
+    ('7.31B', '1M', '1.33T', '250000T', '0.349')
+    """
+    rounded = float(f"{number:.3g}")
+    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rounded >= scale:
+            return f"{rounded / scale:.10g}{unit}"
+    return f"{rounded:.10g}"
+
+
+def power(number: float) -> str:
+    """A huge number in three digits.
+
+    >>> power(3.15e23), power(1.2e9)
+    ('3.15e23', '1.2e9')
+    """
+    return f"{number:.3g}".replace("e+0", "e").replace("e+", "e")
+
+
+def memory(size: float) -> str:
+    """Bytes in three digits and their unit, of 1000 each.
+
+    >>> memory(7e9 * 16), memory(2.8e12), memory(12_000), memory(999_700_000)
+    ('112 GB', '2.8 TB', '12 kB', '1 GB')
+    """
+    rounded = float(f"{size:.3g}")
+    units = ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)
+    unit, scale = next(((unit, scale) for unit, scale in units if rounded >= scale), ("B", 1))
+    return f"{rounded / scale:.10g} {unit}"
+
+
+def clock(seconds: float) -> str:
+    """A time to the second.
+
+    >>> clock(83), clock(0.4), clock(3700), clock(90_000), clock(float("nan"))
+    ('1:23', '0:00', '1:01:40', '25:00:00', '?')
+    """
+    if seconds != seconds:
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
