@@ -25,7 +25,8 @@ class Law:
     `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS. `operations` are the
     least and the most of the runs that it was fitted to, `recipe` the overrides that trained them, of `context` tokens
     a sequence; a published law has none. `vocab` are the entries of their vocabulary, 0 for a published law: those are
-    of subword text in general.
+    of subword text in general. `text` are the tokens that there were to train on, 0 where that is not known;
+    `warnings` what its fit says against it.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Law:
     recipe: str = ""
     context: int = 1024
     vocab: int = 0
+    text: int = 0
+    warnings: tuple[str, ...] = ()
 
     def loss(self, parameters: float, tokens: float) -> float:
         """Nats a token after training on `tokens` tokens."""
@@ -132,7 +135,8 @@ def read(file: Path) -> Law:
     draws = tuple(tuple(float(value) for value in draw) for draw in facts.get("draws", ()))
     operations = facts.get("operations")
     ends = None if operations is None else tuple(float(end) for end in operations)
-    return Law(**facts | numbers | {"draws": draws, "operations": ends})
+    warnings = tuple(facts.get("warnings", ()))
+    return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": warnings})
 
 
 def refuse(law: Law) -> None:
@@ -140,12 +144,14 @@ def refuse(law: Law) -> None:
     for name in ("name", "source", "units", "recipe"):
         if not isinstance(getattr(law, name), str):
             raise ValueError(f"{name} must be text")
-    for name, least in (("context", 1), ("vocab", 0)):
+    for name, least in (("context", 1), ("vocab", 0), ("text", 0)):
         value = getattr(law, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be a whole number, at least {least}")
     if not law.vocab and law.units != PUBLISHED["besiroglu"].units:
         raise ValueError(f"vocab is missing: how many entries the vocabulary has that its {law.units} are of")
+    if not all(isinstance(warning, str) for warning in law.warnings):
+        raise ValueError("warnings must be texts")
     if not isinstance(law.deviations, dict) or not set(law.deviations) <= set(CONSTANTS):
         raise ValueError("deviations must be of its constants")
     if not all(isinstance(value, int | float) for value in law.deviations.values()):

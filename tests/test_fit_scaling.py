@@ -218,6 +218,8 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     law = chosen(str(page / "law.json"))
     assert max(off([getattr(law, name) for name in CONSTANTS], KNOWN).values()) < 1e-2
     assert (law.units, law.vocab, len(law.draws)) == ("nats a byte", 257, 100)
+    assert law.text == 10**8
+    assert any("half is killed" in warning for warning in law.warnings)
 
 
 def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path, monkeypatch):

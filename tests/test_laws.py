@@ -50,7 +50,8 @@ def test_an_interval_holds_all_but_a_fortieth_of_the_draws_on_either_side():
 
 
 def test_a_saved_law_is_chosen_by_its_file(tmp_path):
-    law = Law("own", 1.5, 2.5, 0.5, 0.3, 0.4, units="nats a byte", vocab=257, draws=((1.0, 2.0, 0.5, 0.3, 0.4),))
+    law = Law("own", 1.5, 2.5, 0.5, 0.3, 0.4, units="nats a byte", vocab=257, draws=((1.0, 2.0, 0.5, 0.3, 0.4),),
+              text=1000, warnings=("too few runs",))  # fmt: skip
     law.save(tmp_path / "law.json")
     assert chosen(str(tmp_path / "law.json")) == law
 
@@ -81,6 +82,8 @@ def test_a_published_law_is_chosen_by_its_name():
         ({"operations": []}, "operations must be"),
         ({"operations": 7}, "holds no law"),
         ({"context": "many"}, "context must be a whole number, at least 1"),
+        ({"text": -1}, "text must be a whole number, at least 0"),
+        ({"warnings": [5]}, "warnings must be texts"),
         ({"vocab": -1}, "vocab must be a whole number, at least 0"),
         ({"units": "nats a byte"}, "vocab is missing"),
         ({"deviations": [1]}, "deviations must be"),

@@ -136,7 +136,8 @@ def test_a_law_that_judges_recommends_its_own_split(plan):
 def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_unit(plan, tmp_path):
     draws = tuple((482.0, 2085.0, E, 0.3478, 0.3658) for E in (1.6, 1.7, 1.8, 1.9, 2.0))
     law = Law("mine", A=482.0, B=2085.0, E=1.8, alpha=0.3478, beta=0.3658, units="nats a byte", vocab=257, draws=draws,
-              operations=(1e12, 1e13), recipe="experiment=scaling", context=128)  # fmt: skip
+              operations=(1e12, 1e13), recipe="experiment=scaling", context=128, text=10_000_000,
+              warnings=("The runs do not determine E.",))  # fmt: skip
     law.save(tmp_path / "law.json")
     text = plan("flops=1e19", f"law={tmp_path / 'law.json'}")
     assert re.search(r"^mine +1e19 .* best$", text, re.MULTILINE)
@@ -145,6 +146,8 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     assert "mine counts nats a byte, of a vocabulary of 257, with which nothing of the published" in text
     assert "besiroglu" not in text
     assert "extrapolated: mine rests on runs of 1e12 to 1e13 operations each" in " ".join(text.split())
+    assert "mine: The runs do not determine E." in text
+    assert "the runs of mine had 10M tokens, which this reads 650 times; beyond 4 times" in text
     assert "with a vocabulary of 257:" in text
     assert "attention over 128" in text
     assert re.search(r"gptx.train experiment=scaling model.width=\d+ model.depth=\d+ model.heads=\d+ steps=", text)

@@ -48,6 +48,7 @@ def read(
     recipe: str = "",
     context: int = 1024,
     vocab: int = 0,
+    text: int = 0,
 ) -> Reading:
     """Fit all runs but those held out. Raises ValueError where they cannot determine a law."""
     kept = [rung for rung in found if rung not in held]
@@ -61,7 +62,7 @@ def read(
     source = f"{len(kept)} runs of {name}; N: {COUNTS[count]}"
     spent = [rung.budget(count) for rung in kept]
     law = Law(name, *best, source=source, units=units, draws=drawn, operations=(min(spent), max(spent)), recipe=recipe,
-              context=context, vocab=vocab)  # fmt: skip
+              context=context, vocab=vocab, text=text)  # fmt: skip
     residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
     return Reading(count, law, kept, residuals, [foretell(law, rung, count, residuals) for rung in held])
 

@@ -1,6 +1,7 @@
 """The law of scaling of one's own runs, tested on a larger one:  python -m gptx.fit scaling runs/scaling"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -42,7 +43,7 @@ def scaling(
     held = held_out(found, holdout, count)
     used = [cell for cell in cells if cell.state == "finished"]
     around = environment(used)
-    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used), vocab(used)
+    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used), vocab(used), text(used)
     order = sorted(COUNTS, key=lambda each: each != count)
     readings = [read(found, held, each, draws, *about) for each in order]
     page.deliver(tell(readings, [*doubts(used, found), *aside], around), target, readme, cells)
@@ -67,9 +68,15 @@ def vocab(cells: Sequence[Cell]) -> int:
     return int(cells[0].record["data"]["vocab_size"]) if cells else 0
 
 
+def text(cells: Sequence[Cell]) -> int:
+    """Tokens that every run could train on."""
+    return min((int(cell.record["data"]["train_tokens"]) for cell in cells), default=0)
+
+
 def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
     first = readings[0]
+    general = next(reading for reading in readings if reading.count == "total")
     curves = isoflop.minima(first.rungs, first.count)
     tables = [
         scaling_tables.foretold(first),
@@ -85,9 +92,9 @@ def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fit
         facts={each.count: facts(each) for each in readings} | {"isoflop": [vars(curve) for curve in curves]},
         figure=lambda file: scaling_figure.figure(first, file),
         caption="loss over tokens by size, with the law of the fitted runs, and what was held out",
-        warnings=[*patterned(first), *undetermined(first), *warnings],
+        warnings=against(first, warnings),
         environment=around,
-        beside={LAW: next(each for each in readings if each.count == "total").law.save},
+        beside={LAW: replace(general.law, warnings=tuple(against(general, warnings))).save},
     )
 
 
@@ -147,6 +154,11 @@ def counting(readings: list[Reading]) -> str:
         f"With N as {COUNTS[other.count]} instead of {COUNTS[one.count]} the same runs give "
         f"C^{other.law.exponents[0]:.2f} ({grows}){held} (Kaplan's count beside Chinchilla's, arXiv:2406.12907)."
     )
+
+
+def against(reading: Reading, warnings: list[str]) -> list[str]:
+    """What speaks against a law: what it shows itself, and `warnings` of its runs."""
+    return [*patterned(reading), *undetermined(reading), *warnings]
 
 
 def patterned(reading: Reading) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from gptx.amounts import amount, memory, power
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
+from gptx.plan.doubts import repeated
 from gptx.plan.expectations import speaks
 from gptx.plan.question import Question, read, refuse_splits
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
@@ -86,6 +87,7 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
     yield disagreement(asked.laws, flops)
     for law in asked.laws:
         yield from uncertainty(law, flops)
+        yield from (f"{law.name}: {warning}" for warning in law.warnings)
     if PUBLISHED["hoffmann_tex"] in asked.laws:
         yield (
             "hoffmann_rounded and hoffmann_tex: the exponents were published with 80 % intervals, a 0.454-0.455 and b "
@@ -182,13 +184,23 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
     ]
     if abs(count / wanted - 1) > 0.1:
         lines.append("  no shape of sensible aspect comes nearer: the embeddings weigh too much; a smaller vocab does")
-    if not asked.judge.recipe and tokens > overrides.SAMPLES[-1][1]:
-        lines.append(f"  FineWeb-Edu has {amount(overrides.SAMPLES[-1][1])} tokens, which are read more than once")
+    lines += reread(tokens, asked.judge)
     if asked.judge.recipe:
         run = overrides.as_before(found, tokens, asked.judge.recipe)
         return [*lines, f"  to run it as the runs of {asked.judge.name} were:", "", f"  {run}"]
     run = overrides.command(found, tokens, vocab_size=asked.vocab, context=asked.context)
     return [*lines, "  to run it, with a peak rate between nano's and those of GPT-3's table 2.1:", "", f"  {run}"]
+
+
+def reread(tokens: float, judge: Law) -> list[str]:
+    """A line on how often the text is read, if more than once: that of the judge's runs, or else FineWeb-Edu."""
+    whose, there = "FineWeb-Edu has", overrides.SAMPLES[-1][1]
+    if judge.recipe:
+        whose, there = f"the runs of {judge.name} had", judge.text
+    if not there or tokens <= there:
+        return []
+    often = tokens / there
+    return [f"  {whose} {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}"]
 
 
 def nearest_preset(wanted: float, asked: Question, flops: float | None) -> str:

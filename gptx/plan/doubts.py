@@ -47,8 +47,15 @@ def doubts(effort: Effort, *, warmup: object = None, train_tokens: int | None = 
     if train_tokens and effort.tokens > READINGS * train_tokens:
         yield (
             f"steps={effort.updates:,} reads the text of {train_tokens:,} tokens {effort.tokens / train_tokens:.1f} "
-            f"times; beyond {READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
+            f"times{repeated(effort.tokens / train_tokens)}"
         )
+
+
+def repeated(readings: float) -> str:
+    """What to think of text that is read so many times."""
+    if readings <= READINGS:
+        return ""
+    return f"; beyond {READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
 
 
 def proportion(effort: Effort) -> Iterator[str]:
