@@ -1,6 +1,7 @@
 """Fixtures that every test may use: a composed trainer, the command line, a private token cache."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from gptx import check, paths
 
 torch.set_num_threads(1)  # tiny models spin on more, and one thread repeats bit for bit
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # behind & in a script; the runs of the tests would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = ["data=text", "model.context=32", "model.width=32", "model.depth=2", "model.heads=2", "batch.tokens=256",
         "batch.micro=4", "log=[jsonl]", "precision=fp32", "device=cpu", "steps=6", "observe.validation.windows=8"]  # fmt: skip
