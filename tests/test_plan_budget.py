@@ -345,6 +345,16 @@ def test_units_are_read_and_the_usual_vocabulary_is_gpt2s():
     assert (asked.tokens, asked.served, asked.vocab, asked.context, asked.judge) == (2.5e9, 1e12, 50257, 1024, REFIT)
 
 
+@pytest.mark.parametrize(("name", "shown"), [
+    ("chart.html", ["hoffmann_tex", "hoffmann_rounded", "besiroglu"]), ("chart.svg", ["hoffmann_tex"]),
+])  # fmt: skip
+def test_a_page_draws_every_law_and_a_picture_the_one_that_judges(plan, name, shown, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("gptx.plan.chart.chart", lambda target, laws, **_: drawn.extend(law.name for law in laws))
+    plan("flops=1e19", "law=hoffmann_tex", f"out={name}")
+    assert drawn == shown
+
+
 def test_the_chart_gets_the_budget_and_the_known_models(plan, monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setitem(

@@ -16,7 +16,7 @@ PAGE = """Plan before you spend: what a budget is best spent on, what a recipe c
       served=1e12                             tokens that the model will serve: the size that is cheapest with them
       law=besiroglu                           who judges: hoffmann_rounded, hoffmann_tex, besiroglu or a fit's law.json
       vocab=50257 context=1024                of the shape that is proposed
-      out=chart.html                          draws loss against operations (.html, .png or .svg)
+      out=chart.html                          draws loss over operations by every law; .png, .svg: by the judge
 
   python -m gptx.plan [overrides]             what a recipe costs and may reach: operations, memory, time, price
       hardware=h100 devices=8 price=2.5       on what, how many, and what an hour of one costs

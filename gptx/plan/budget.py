@@ -221,11 +221,12 @@ def nearest_preset(wanted: float, asked: Question, flops: float | None) -> str:
 
 
 def drawn(asked: Question, best: Split) -> str:
-    """Draw the chart, with the budget on it; where it is."""
+    """Draw the chart, with the budget on it: a page has every law's, a picture the judge's. Where it is."""
     from gptx.plan.chart import chart
 
     assert asked.out is not None
     laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
     models = known.MODELS if PUBLISHED["besiroglu"] in laws else ()
+    laws = laws if asked.out.suffix == ".html" else laws[:1]
     chart(asked.out, laws, flops=best.flops, known=[model[:3] for model in models])
     return f"drawn in {asked.out}"
