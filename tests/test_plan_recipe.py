@@ -78,9 +78,10 @@ def test_published_laws_say_nothing_of_bytes():
 
 
 def test_a_law_of_bytes_speaks_of_bytes_alone():
-    own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257)
+    own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257, warnings=("of 5 runs",))
     one_to_a_million = spent(10_000, 1_000_000)
     assert "1.600" in lines([own], one_to_a_million, 257)[1]  # 0.5 + 100/100 + 100/1000
+    assert lines([own], one_to_a_million, 257)[2] == "own: of 5 runs"
     for other in (65, 256, 4096, 50_257):
         (told,) = lines([own], one_to_a_million, other)
         assert told.startswith("not foreseen: own is of nats a byte, of a vocabulary of 257, which a vocabulary of ")

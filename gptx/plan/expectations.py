@@ -1,6 +1,6 @@
 """The loss that laws of scaling foresee for a run, where they speak of its kind of tokens."""
 
-from gptx.amounts import power
+from gptx.amounts import amount, power
 from gptx.laws import RULE, Law
 from gptx.plan.effort import Effort
 
@@ -26,6 +26,7 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
         spread = f" ({band[0]:.3f} to {band[1]:.3f})" if band else ""
         size, tokens = law.optimum(flops)
         found.append(f"{law.name:17}{loss:7.3f}{spread}   {best(size, tokens)} reach {law.loss(size, tokens):.3f}")
+        found += [f"{law.name}: {warning}" for warning in law.warnings]
     size = (flops / 6 / RULE) ** 0.5
     found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(size, RULE * size)}")
     return found if vocab_size >= SUBWORDS else found[:-1]
@@ -38,4 +39,4 @@ def speaks(law: Law, vocab_size: int) -> bool:
 
 def best(size: float, tokens: float) -> str:
     """A size and its tokens."""
-    return f"{power(size):>7} parameters, {power(tokens):>7} tokens ({tokens / size:4.1f} each)"
+    return f"{amount(size):>6} parameters, {amount(tokens):>6} tokens ({tokens / size:4.1f} each)"

@@ -67,7 +67,7 @@ def read(words: list[str]) -> Question:
     if flops and parameters and tokens and not 1 / (1 + ROUNDING) <= flops / (6 * parameters * tokens) <= 1 + ROUNDING:
         raise ValueError(
             f"flops={given['flops']} params={given['params']} tokens={given['tokens']}: contradict each other, 6 x "
-            f"{parameters:.3g} x {tokens:.3g} is {6 * parameters * tokens:.3g}; leave one of them out"
+            f"{power(parameters)} x {power(tokens)} is {power(6 * parameters * tokens)}; leave one of them out"
         )
     if flops and (parameters or tokens):
         parameters, tokens = parameters or flops / 6 / tokens, tokens or flops / 6 / parameters  # type: ignore[operator]
@@ -127,11 +127,11 @@ def refuse_sizes(given: dict[str, str], flops: float | None, parameters: float |
     said = " ".join(f"{key}={given[key]}" for key in QUANTITIES if key in given)
     if parameters is not None and not SMALLEST <= parameters <= LARGEST:
         raise ValueError(
-            f"{said}: a model of {parameters:.3g} parameters; {power(SMALLEST)} to {power(LARGEST)} are planned"
+            f"{said}: a model of {power(parameters)} parameters; {power(SMALLEST)} to {power(LARGEST)} are planned"
         )
     if tokens is not None and not SHORTEST <= tokens <= LONGEST:
         raise ValueError(
-            f"{said}: a training on {tokens:.3g} tokens; {power(SHORTEST)} to {power(LONGEST)} are planned"
+            f"{said}: a training on {power(tokens)} tokens; {power(SHORTEST)} to {power(LONGEST)} are planned"
         )
     if parameters is not None:
         return
@@ -139,7 +139,7 @@ def refuse_sizes(given: dict[str, str], flops: float | None, parameters: float |
     if not SMALLEST <= size <= LARGEST:
         least, most = (6 * RULE * end**2 if flops else RULE * end for end in (SMALLEST, LARGEST))
         raise ValueError(
-            f"{said}: a model of {size:.3g} parameters, at {RULE:g} tokens a parameter; {power(least)} to "
+            f"{said}: a model of {power(size)} parameters, at {RULE:g} tokens a parameter; {power(least)} to "
             f"{power(most)} {'operations' if flops else 'tokens'} are planned"
         )
 
@@ -149,6 +149,6 @@ def refuse_splits(found: Iterable[Split]) -> None:
     for split in found:
         if not (SMALLEST <= split.parameters <= LARGEST and SHORTEST <= split.tokens <= LONGEST):
             raise ValueError(
-                f"{split.by}: {split.parameters:.3g} parameters on {split.tokens:.3g} tokens; {power(SMALLEST)} to "
-                f"{power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens are planned"
+                f"{split.by}: {power(split.parameters)} parameters on {power(split.tokens)} tokens; "
+                f"{power(SMALLEST)} to {power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens are planned"
             )
