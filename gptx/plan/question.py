@@ -149,6 +149,6 @@ def refuse_splits(found: Iterable[Split]) -> None:
     for split in found:
         if not (SMALLEST <= split.parameters <= LARGEST and SHORTEST <= split.tokens <= LONGEST):
             raise ValueError(
-                f"{split.by}: {power(split.parameters)} parameters on {power(split.tokens)} tokens; "
-                f"{power(SMALLEST)} to {power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens are planned"
+                f"{split.by}: {power(split.parameters)} parameters on {power(split.tokens)} tokens; planned are "
+                f"{power(SMALLEST)} to {power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens"
             )
