@@ -63,7 +63,7 @@ def comparison(found: list[Split], asked: Question) -> list[str]:
     for split in found:
         own = f"{split.law.loss(split.parameters, split.tokens):.3f}" if split.law else "-"
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
-        sizes = [power(split.flops), amount(split.parameters), amount(split.tokens), f"{amount(split.ratio)}"]
+        sizes = [power(split.flops), amount(split.parameters), amount(split.tokens), amount(split.ratio)]
         rows.append([split.by, *sizes, own, f"{judge.loss(split.parameters, split.tokens):.3f}", lost])
     return table(rows)
 
@@ -116,7 +116,7 @@ def disagreement(every: list[Law], flops: float) -> str:
     """Why the lines of the table differ."""
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in every)
     meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in every)
-    here = ", ".join(f"{amount(law.optimum(flops)[1] / law.optimum(flops)[0])}" for law in every)
+    here = ", ".join(amount(law.optimum(flops)[1] / law.optimum(flops)[0]) for law in every)
     return (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens a "
         f"parameter at {meet} operations and at no other budget; at {power(flops)} for {here}"
@@ -155,7 +155,7 @@ def serving(naive: Split, best: Split, asked: Question) -> list[str]:
     totals = []
     for by, split in ((GIVEN if asked.priced else "training alone", naive), ("training and serving", best)):
         totals.append(split.flops + 2 * split.parameters * served)
-        rows.append([by, amount(split.parameters), amount(split.tokens), f"{amount(split.ratio)}", power(split.flops),
+        rows.append([by, amount(split.parameters), amount(split.tokens), amount(split.ratio), power(split.flops),
                      power(totals[-1] - split.flops), power(totals[-1])])  # fmt: skip
     said = (
         f"the second saves {1 - totals[1] / totals[0]:.1%}; laws that were fitted at usual ratios promise too much of "
