@@ -328,11 +328,12 @@ def together(tmp_path):
             except BaseException as error:
                 outcomes[rank] = error
 
-        threads = [threading.Thread(target=one, args=(rank,)) for rank in range(2)]
+        threads = [threading.Thread(target=one, args=(rank,), daemon=True) for rank in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
+        assert not any(thread.is_alive() for thread in threads), "a process waits for one that has given up"
         return outcomes
 
     return do
@@ -373,6 +374,31 @@ def test_a_part_that_cannot_be_written_fails_the_save_at_once_in_every_process(t
     assert "after update 4" in str(first)
     assert "No space left on device" in str(second)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step*")] == ["step_00000002"]
+
+
+def test_a_save_fails_at_once_too_where_a_process_writes_into_what_another_removes(together, tmp_path, monkeypatch):
+    real = files.write
+    halfway, given_up = threading.Event(), threading.Event()
+
+    def full(part, file):
+        if "1of2" in file.name:
+            halfway.wait(60)
+            raise OSError(28, "No space left on device")
+        halfway.set()
+        given_up.wait(60)
+        return real(part, file)
+
+    def filled(path, **where):
+        given_up.set()  # what the first process wrote meanwhile keeps the folder from going
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(os, "rmdir", filled)
+    first, second = together(lambda run: run.save(4))
+    assert "after update 4 in" in str(first)
+    assert "another process could not write its part" in str(first)
+    assert "No space left on device" in str(second)
+    assert not list((tmp_path / "checkpoints").glob("step*[0-9]"))
 
 
 def test_a_process_that_is_too_late_is_named(together, tmp_path, monkeypatch):

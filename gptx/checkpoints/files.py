@@ -101,8 +101,10 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
         if writer == 0:
             await_parts(final, writers)
             finish(final)
-    except OSError:
-        shutil.rmtree(aside(final), ignore_errors=True)  # by which the first process sees that a part will not come
+    except OSError as failure:
+        remove(aside(final))  # renamed first: by this the others see at once that a part will not come
+        if writers > 1 and isinstance(failure, FileNotFoundError):
+            raise OSError("another process could not write its part") from None
         raise
 
 
