@@ -117,6 +117,17 @@ def sweep(root, *, exponent=0.5, seeds=(0, 1), batches=BATCHES):
     return root
 
 
+def by_seed(root, exponents):
+    """Seeds whose best rates grow with powers of their own."""
+    for seed, power in enumerate(exponents):
+        for batch in BATCHES:
+            for rate in (5e-4 * 2.0**i for i in range(8)):
+                away = math.exp(0.3 * math.log(rate / (1e-3 * (batch / BATCHES[0]) ** power)) ** 2)
+                run(root / f"{batch}_{rate}_{seed}", away * law(batch) * (1 + 0.1 * seed), batch=batch, rate=rate,
+                    seed=seed)  # fmt: skip
+    return root
+
+
 def told(capsys, *words):
     main(["critical_batch", *map(str, words)])
     return capsys.readouterr().out
@@ -136,6 +147,35 @@ def test_a_sweep_by_the_law_gives_its_critical_batch_size_and_the_rule_of_its_ra
     assert "which allows square root " in shown  # and neither of the other rules
     assert "0 of 112 runs did not reach the target" in shown
     assert (tmp_path / "fit.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_each_seed_is_told_beside_all_and_their_scatter_widens_the_power(tmp_path, capsys):
+    shown = told(capsys, by_seed(tmp_path / "runs", (0.3, 0.5, 0.7)), f"out={tmp_path}")
+    facts = json.loads((tmp_path / "fit.json").read_text())
+    assert [each["seed"] for each in facts["seeds"]] == [0, 1, 2]
+    for side in ("Below", "Above"):
+        assert [each["powers"][side] for each in facts["seeds"]] == pytest.approx([0.3, 0.5, 0.7], abs=0.02)
+    for each in facts["seeds"]:
+        assert each["critical_batch_tokens"] == pytest.approx(EMIN / SMIN, rel=0.15)
+        assert min(each["updates_by_rule"], key=lambda rule: each["updates_by_rule"][rule]) == "square root"
+    scatter = 4.303 * 0.2 / math.sqrt(3)  # Student's t at 2 degrees of freedom, of three seeds 0.2 apart
+    assert f"with chance by single seeds, ± {scatter:.2f}, added" in shown
+    assert "Seed by seed" in shown
+
+    alone = told(capsys, sweep(tmp_path / "one", seeds=(0,)))
+    assert "chance not counted" in alone
+    assert "Seed by seed" not in alone
+
+
+@pytest.mark.slow
+def test_a_seed_that_says_nothing_of_its_own_has_dashes(tmp_path, capsys):
+    sweep(tmp_path, seeds=(0,), batches=BATCHES[:5])
+    for batch in BATCHES[:3]:
+        run(tmp_path / f"{batch}_other", law(batch), batch=batch, rate=5e-4, seed=1)
+    shown = told(capsys, tmp_path)
+    row = next(line for line in shown.splitlines() if line.split()[:1] == ["1"])
+    assert row.split()[1:] == ["-", "-", "-", "-", "untried", "untried", "+0", "%"]
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """How long runs of several batch sizes and rates took to a target loss."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gptx.compare.cells import Cell, find
@@ -30,6 +30,7 @@ class Noise:
 
     batch: int
     rate: float
+    seed: int
     tokens: float
     low: float
     high: float
@@ -132,6 +133,14 @@ class Sweep:
         return [run for size in self.sizes for arm in size.arms for run in arm.runs]
 
     @property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for run in self.runs})
+
+    def of(self, seed: int) -> "Sweep":
+        """The runs of one seed alone."""
+        return replace(self, sizes=grouped(run for run in self.runs if run.seed == seed))
+
+    @property
     def rates(self) -> list[float]:
         """All that came to their end at one of the batch sizes."""
         return sorted({arm.rate for size in self.sizes for arm in size.arms})
@@ -170,16 +179,21 @@ def read(folders: Sequence[Path]) -> Sweep:
     found: dict[tuple, Run] = {}
     for cell in ended:
         found.setdefault((batch(cell), rate(cell), cell.seed), run(cell))
-    by_arm: dict[int, dict[float, list[Run]]] = {}
-    for _, each in sorted(found.items()):
-        by_arm.setdefault(each.batch, {}).setdefault(each.rate, []).append(each)
     return Sweep(
         target=targets[0],  # type: ignore[arg-type]
-        sizes=tuple(Size(at, tuple(Arm(tuple(seeds)) for seeds in arms.values())) for at, arms in by_arm.items()),
+        sizes=grouped(each for _, each in sorted(found.items())),
         noise=tuple(scale for cell in ended if (scale := noise(cell))),
         waiting=tuple(cell.name for cell in aimed if cell not in ended),
         cells=tuple(ended),
     )
+
+
+def grouped(runs: Iterable[Run]) -> tuple[Size, ...]:
+    """The batch sizes of runs that come in the order of size, rate and seed."""
+    by_arm: dict[int, dict[float, list[Run]]] = {}
+    for each in runs:
+        by_arm.setdefault(each.batch, {}).setdefault(each.rate, []).append(each)
+    return tuple(Size(at, tuple(Arm(tuple(seeds)) for seeds in arms.values())) for at, arms in by_arm.items())
 
 
 def target(cell: Cell) -> float | None:
@@ -202,4 +216,4 @@ def run(cell: Cell) -> Run:
 def noise(cell: Cell) -> Noise | None:
     """What a run measured last; None of one that did not measure it."""
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
-    return Noise(batch(cell), rate(cell), *ends) if all(end is not None for end in ends) else None  # type: ignore[arg-type]
+    return Noise(batch(cell), rate(cell), cell.seed, *ends) if all(end is not None for end in ends) else None  # type: ignore[arg-type]

@@ -10,9 +10,10 @@ from gptx.compare.outcomes import environment
 from gptx.compare.words import count, joined
 from gptx.fit.batches import Size, Sweep, read
 from gptx.fit.critical_batch_figure import figure
+from gptx.fit.critical_batch_seeds import Alone, chance, power, seeds, sides, spelt, table
 from gptx.fit.critical_batch_tables import rules, tradeoff
 from gptx.fit.page import Fitted, asked, deliver
-from gptx.fit.tradeoff import RULES, Tradeoff, above_fewest, exponent, fit, left_out
+from gptx.fit.tradeoff import RULES, Tradeoff, above_fewest, fit, left_out
 
 OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 
@@ -34,11 +35,12 @@ def fitted(sweep: Sweep) -> Fitted:
     """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target."""
     found = sizes(sweep)
     law = fit([size.batch for size in found], [size.updates for size in found])
+    each = seeds(sweep, law.critical)
     return Fitted(
         headline=headline(law, sweep),
-        sentences=list(sentences(law, sweep, found)),
-        tables=[tradeoff(law, sweep.target, found), rules(found)],
-        facts=facts(law, sweep, found),
+        sentences=list(sentences(law, sweep, found, each)),
+        tables=[tradeoff(law, sweep.target, found), rules(found), *([table(each, law.critical)] if each else [])],
+        facts=facts(law, sweep, found, each),
         figure=partial(figure, law, sweep.target, found),
         caption="updates against tokens to the target, and the best rate, by batch size",
         environment=environment(list(sweep.cells)),
@@ -70,7 +72,7 @@ def span(low: float, high: float) -> str:
     return f"{low:,.0f} to {high:,.0f}" if math.isfinite(high) else f"at least {low:,.0f}"
 
 
-def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
+def sentences(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone]) -> Iterator[str]:
     """How well the law holds, what else says how large is too large, and which rule the best rates follow."""
     without = left_out([size.batch for size in found], [size.updates for size in found])
     ends = [value for value in without if value is not None]
@@ -85,11 +87,11 @@ def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
     )
     for noise in sweep.noise:
         yield (
-            f"The simple noise scale that a run at {noise.batch:,} tokens an update and a rate of {noise.rate:g} ended "
-            f"with is {noise.tokens:,.0f} tokens (90 % band {span(noise.low, noise.high)}), "
+            f"The simple noise scale that a run at {noise.batch:,} tokens an update and a rate of {noise.rate:g} (seed "
+            f"{noise.seed}) ended with is {noise.tokens:,.0f} tokens (90 % band {span(noise.low, noise.high)}), "
             f"{noise.tokens / law.critical:.2g} times the critical batch size."
         )
-    yield from exponents(law, sweep, found)
+    yield from exponents(law, sweep, found, each)
     edges = [f"{size.batch:,}" for size in found if size.edge]
     if edges:
         yield (
@@ -113,31 +115,29 @@ def sentences(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
         yield f"Left out, since not at their end: {joined(sweep.waiting)}."
 
 
-def exponents(law: Tradeoff, sweep: Sweep, found: list[Size]) -> Iterator[str]:
+def exponents(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone]) -> Iterator[str]:
     """The exponent of the batch size in the best rate, below and above the critical one."""
-    inside = [size for size in found if not size.edge]
-    regions = {
-        "Below": [size for size in inside if size.batch <= law.critical],
-        "Above": [size for size in inside if size.batch > law.critical],
-    }
-    for side, here in regions.items():
-        if len(here) < 2:
+    for side, here in sides(found, law.critical).items():
+        known = power(here, sweep.step)
+        if known is None:
             yield (
                 f"{side} the critical batch size, {count(len(here), 'size')} with a best rate inside the grid of rates "
                 "cannot say how it grows."
             )
             continue
-        power, doubt = exponent([size.batch for size in here], [size.rate for size in here], sweep.step)
-        close = [name for name, expected in RULES.items() if abs(power - expected) <= doubt]
+        by_seeds = chance(each, side)
+        doubt = math.hypot(known[1], by_seeds or 0.0)
+        close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
+        luck = "chance not counted" if by_seeds is None else f"with chance by single seeds, ± {by_seeds:.2f}, added"
         yield (
             f"{side} the critical batch size ({here[0].batch:,} to {here[-1].batch:,}) the best rate goes as the batch "
-            f"to the power {round(power, 2) + 0.0:.2f} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± is "
-            f"what rates a factor {sweep.step:.3g} apart leave open, chance not counted."
+            f"to the power {spelt(known[0])} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± "
+            f"is what rates a factor {sweep.step:.3g} apart leave open, {luck}."
         )
 
 
-def facts(law: Tradeoff, sweep: Sweep, found: list[Size]) -> dict:
+def facts(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone]) -> dict:
     """Every run and every number, for fit.json."""
     return {
         "target": sweep.target,
@@ -153,6 +153,7 @@ def facts(law: Tradeoff, sweep: Sweep, found: list[Size]) -> dict:
         },
         "best": [{"batch": size.batch, "rate": size.best.rate, "between_rates": size.rate, "edge": size.edge,
                   "updates": size.updates, "tokens": size.tokens} for size in found],
+        "seeds": [one.facts() for one in each],
         "noise_scale": [asdict(noise) for noise in sweep.noise],
         "waiting": list(sweep.waiting),
         "runs": [asdict(run) for run in sweep.runs],
