@@ -240,6 +240,14 @@ def test_runs_of_different_data_are_not_to_be_compared():
     assert "cannot be compared" in found.warnings[1]
 
 
+def test_runs_that_were_validated_on_other_windows_are_not_to_be_compared():
+    around = {"validation windows": [160, "all"]}
+    found = verdict(compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0, environment=around))
+    assert found.headline == "These results cannot be compared: the runs are not of the same text."
+    assert found.warnings == ["The runs were validated on 160 and all windows of the held-out text, which are not alike: "
+                              "their results cannot be compared."]  # fmt: skip
+
+
 @pytest.mark.parametrize(("tokenizer", "unit"), [("chars", "nats per character"), ("bytes", "nats per byte"), ("gpt2", "nats per token")])  # fmt: skip
 def test_losses_have_the_unit_of_their_tokens(tokenizer, unit):
     found = verdict(compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0, environment={"tokenizer": tokenizer}))

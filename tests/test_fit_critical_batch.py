@@ -92,12 +92,12 @@ def test_exponents_are_recovered_and_the_grid_of_rates_says_how_well_they_can_be
     assert abs(numpy.mean(powers) - 0.5) < doubt
 
 
-def run(folder, updates, *, batch, rate, seed=0, state="finished", target=2.2, width=64, noise=None):
+def run(folder, updates, *, batch, rate, seed=0, state="finished", target=2.2, width=64, noise=None, windows=160):
     """A run as gptx.train leaves it; of one that did not get to the target `updates` is None."""
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"state": state, "choices": {"experiment": "critical_batch"}}))
     config = {"seed": seed, "batch": {"tokens": batch}, "optim": {"lr": rate}, "model": {"width": width},
-              "observe": {"target": {"loss": target}}}  # fmt: skip
+              "observe": {"target": {"loss": target}, "validation": {"windows": windows}}}  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     last = {"step": 10} | ({"target/step": updates, "target/tokens": updates * batch} if updates else {})
     if noise:
@@ -227,6 +227,17 @@ def two_targets(root):
         run(root / f"{batch}", law(batch), batch=batch, rate=1e-3, target=2.2 if batch < 1000 else 2.0)
 
 
+def other_windows(root):
+    for batch in BATCHES:
+        run(root / f"{batch}", law(batch), batch=batch, rate=1e-3, windows=8 if batch < 1000 else None)
+
+
+def half_way(root):
+    for batch in BATCHES[:5]:
+        for rate in (1e-3, 2e-3, 4e-3)[: 3 if batch < 1000 else 1]:
+            run(root / f"{batch}_{rate}", law(batch) * (1 + rate), batch=batch, rate=rate)
+
+
 def none_reached(root):
     for batch in BATCHES:
         run(root / f"{batch}", None, batch=batch, rate=1e-3)
@@ -242,6 +253,8 @@ def no_target(root):
         (lambda root: sweep(root, seeds=(0,), batches=BATCHES[:3]), "3 batch sizes reached the target.* at least 4"),
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
+        (other_windows, "observe.validation.windows is all or 8: losses on different parts"),
+        (half_way, "the best rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens an"),
         (different, "more than batch.tokens and optim.lr: model.width is 64 or 128"),
         (no_target, "no run there was trained to a target loss"),
     ],

@@ -143,6 +143,22 @@ def test_a_run_that_is_no_range_test_or_did_not_break_is_refused_in_one_line(tmp
         main(["lr_range", str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"])
 
 
+def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
+    run(tmp_path / "runs/one", curve(0.02))
+    under_way = [Outcome({"optim.lr": rate}, 0, "running", None) for rate in ("0.001", "0.003")]
+    file = tmp_path / "results.json"
+    Comparison("validation/loss", {"optim.lr": ["0.001", "0.003"]}, under_way).save(file)
+    with pytest.raises(SystemExit, match=r"^error: grid=\S+: none of its runs has ended; [^\n]*$"):
+        main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(tmp_path, capsys):
+    run(tmp_path / "runs/one", curve(0.02))
+    with pytest.raises(SystemExit, match=r"out=fit.html: the name must end in .png, .svg, or be a folder"):
+        main(["lr_range", str(tmp_path / "runs"), "out=fit.html"])
+    assert not capsys.readouterr().out
+
+
 def test_a_grid_of_one_rate_is_refused(tmp_path):
     run(tmp_path / "runs/one", curve(0.02))
     file = tmp_path / "results.json"

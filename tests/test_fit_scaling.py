@@ -13,10 +13,11 @@ from scipy.optimize import approx_fprime
 from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
 
+from gptx.compare.cells import find
 from gptx.fit import huber, isoflop
-from gptx.fit.ladder import Rung, held_out
+from gptx.fit.ladder import Rung, doubts, held_out
 from gptx.fit.reading import Reading, foretell, read
-from gptx.fit.scaling import patterned, scaling, tell
+from gptx.fit.scaling import patterned, scaling, tell, undetermined
 from gptx.fit.scaling_figure import figure
 from gptx.laws import CONSTANTS, PUBLISHED, Law, chosen
 
@@ -193,6 +194,26 @@ def test_what_a_law_cannot_have_the_shape_of_is_told():
     assert "larger sizes gain more" in told(-0.03 * both)[0]
     assert "smaller sizes gain more" in told(0.03 * both)[0]
     assert told(numpy.random.default_rng(3).normal(0, 0.003, len(both))) == []
+
+
+def test_an_exponent_that_stands_at_the_end_of_what_is_tried_is_not_called_known():
+    draws = ((KNOWN.A, KNOWN.B, KNOWN.E, huber.STEEPEST, KNOWN.beta),) * 40
+    told = undetermined(
+        Reading("total", replace(KNOWN, alpha=huber.STEEPEST, draws=draws), rungs(), numpy.zeros(16), [])
+    )
+    assert told == ["The runs hardly determine alpha: 3 to 3."]
+
+
+def test_losses_of_other_windows_or_contexts_are_told_of(tmp_path):
+    for number, one in enumerate(rungs()[:4]):
+        place = folder(tmp_path, one, batch={"context": 64 if number == 3 else 128})
+        windows = "null" if number else "160"
+        (place / "config.yaml").write_text(f"seed: 0\nobserve: {{validation: {{windows: {windows}}}}}\n")
+    cells = find([tmp_path])
+    told = " ".join(doubts(cells, rungs()[:4]))
+    assert "The losses are of all or 160 windows of the held-out text and do not compare." in told
+    assert "The losses are of sequences of 64 or 128 tokens" in told
+    assert "windows" not in " ".join(doubts(cells[1:3], rungs()[:4]))
 
 
 @pytest.mark.slow

@@ -58,6 +58,15 @@ def test_lists_are_expanded_as_in_a_sweep_and_drawn_on_one_figure(plan, tmp_path
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_share_is_of_each_arm_and_an_arm_has_no_rate_after_its_end(plan):
+    text = plan("schedule", "steps=100,1000", "schedule.warmup=10", "at=10%,500")
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.split()[0].isdigit()}
+    assert set(rows) == {"10", "100", "500"}
+    assert rows["10"] == ["3.000e-03", "3.000e-03"]
+    assert rows["100"][0] == "3.000e-04"
+    assert rows["500"][0] == "-"
+
+
 def test_every_tenth_of_the_run_is_shown_unless_told_otherwise(plan):
     assert list(rates(plan("schedule", "steps=200"))) == [1, *range(20, 201, 20)]
 
@@ -229,6 +238,7 @@ def test_the_predicted_memory_is_within_a_tenth_of_the_measured(tmp_path, corpus
     (["schedule", "out=/proc/curve.png"], "config error: /proc/curve.png: No such file"),
     (["memory", "vocab=many"], "config error: vocab=many: a number of tokens"),
     (["memory", "device=cuda", "vocab=257"], "config error: .*device=cuda is not there"),
+    (["memory", "vocab=257", "vocab=300"], "error: vocab: is given twice"),
     (["memory", "batch.tokens=500", "vocab=257"], "config error: batch.tokens=500 is not a multiple"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(words, message):

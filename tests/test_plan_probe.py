@@ -52,6 +52,10 @@ def test_a_vocabulary_can_stand_for_the_data(composed):
     cfg = composed()
     cfg.data.path = "nowhere"
     assert probe(cfg, seconds=0.01, vocab="300").made >= 1
+    cfg.observe.validation.windows = None
+    found = probe(cfg, seconds=0.01, vocab="300")
+    assert (found.validation, found.validations) == (0, 0)
+    assert "validation, on all of a text of which vocab= says no length" in found.left_out
 
 
 CHECKED = """

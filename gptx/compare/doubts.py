@@ -6,7 +6,7 @@ from gptx.compare.arms import Arm
 from gptx.compare.outcomes import Comparison
 from gptx.compare.words import Words, count, joined, named
 
-ASIDE = ("date", "data", "tokenizer", "uncommitted changes")  # of the environment: told of otherwise, or not at all
+ASIDE = ("date", "data", "tokenizer", "validation windows", "uncommitted changes")  # told of otherwise, or not at all
 LISTED = 6  # as many of a kind are named
 
 
@@ -33,6 +33,10 @@ def doubts(comparison: Comparison, found: list[Arm], words: Words) -> Iterator[s
 
 def different_texts(environment: dict, words: Words) -> Iterator[str]:
     """That losses are not of the same text, or not per the same token."""
+    windows = environment.get("validation windows")
+    if isinstance(windows, list) and words.metric.startswith("validation"):
+        yield (f"The runs were validated on {joined(map(str, windows))} windows of the held-out text, which are not "
+               f"alike: their results cannot be compared.")  # fmt: skip
     if isinstance(environment.get("tokenizer"), list) and words.unit.startswith("nats per"):
         yield (f"The runs have different tokenizers ({joined(environment['tokenizer'])}): their losses are per "
                f"different tokens and cannot be compared; metric=validation/bits_per_byte can.")  # fmt: skip

@@ -112,7 +112,6 @@ def problems(cells: list[Cell]) -> Iterator[str]:
 
 def environment(cells: list[Cell]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    records = [cell.record for cell in cells]
     told = [
         {
             "date": record.get("ended", record.get("started", ""))[:10],
@@ -122,10 +121,17 @@ def environment(cells: list[Cell]) -> dict:
             "uncommitted changes": record.get("git", {}).get("dirty", False),
             "data": record.get("data", {}).get("digest", "")[:12],
             "tokenizer": record.get("data", {}).get("tokenizer"),
+            "validation windows": validated(cell.config),
             **record.get("versions", {}),
         }
-        for record in records
+        for cell, record in ((cell, cell.record) for cell in cells)
     ]
     keys = dict.fromkeys(key for each in told for key in each)
     found = {key: list(dict.fromkeys(v for each in told if (v := each.get(key)) not in (None, ""))) for key in keys}
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
+
+
+def validated(config: dict) -> int | str | None:
+    """The windows of the held-out text that a run's loss is of; None where it is not validated."""
+    chosen = (config.get("observe") or {}).get("validation")
+    return None if chosen is None else chosen.get("windows") or "all"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gptx.compare.cells import Cell, find
 from gptx.compare.factors import confounded
+from gptx.compare.outcomes import environment
 from gptx.compare.words import joined
 from gptx.fit.tradeoff import lowest
 from gptx.runs import FREE, under
@@ -175,6 +176,10 @@ def read(folders: Sequence[Path]) -> Sweep:
         raise ValueError(
             f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"
         )
+    windows = environment(aimed).get("validation windows")
+    if isinstance(windows, list):
+        raise ValueError(f"observe.validation.windows is {joined(map(str, windows), 'or')}: losses on different parts "
+                         "of the held-out text do not compare; give runs of one")  # fmt: skip
     ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
     found: dict[tuple, Run] = {}
     for cell in ended:

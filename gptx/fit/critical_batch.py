@@ -13,7 +13,7 @@ from gptx.fit.critical_batch_figure import figure
 from gptx.fit.critical_batch_seeds import Alone, chance, power, seeds, sides, spelt, table
 from gptx.fit.critical_batch_tables import rules, tradeoff
 from gptx.fit.page import Fitted, asked, deliver
-from gptx.fit.tradeoff import RULES, Tradeoff, above_fewest, fit, left_out
+from gptx.fit.tradeoff import FEWEST, RULES, Tradeoff, above_fewest, fit, left_out
 
 OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 
@@ -54,7 +54,12 @@ def sizes(sweep: Sweep) -> list[Size]:
         lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
         raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
                          f"or steps{lost}")  # fmt: skip
-    return [size for size in found if not sweep.unfinished(size)]
+    known = [size for size in found if not sweep.unfinished(size)]
+    if len(known) < FEWEST <= len(found):
+        others = joined(f"{size.batch:,}" for size in found if size not in known)
+        raise ValueError(f"the best rate is known at {len(known)} batch sizes, and {FEWEST} are needed: at {others} "
+                         "tokens an update rates have not ended that others have tried; finish the sweep")  # fmt: skip
+    return known
 
 
 def headline(law: Tradeoff, sweep: Sweep) -> str:
@@ -126,7 +131,9 @@ def exponents(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone])
             )
             continue
         by_seeds = chance(each, side)
-        doubt = math.hypot(known[1], by_seeds or 0.0)
+        doubt = math.hypot(
+            known[1], by_seeds or 0.0
+        )  # on the safe side: single seeds' powers have the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
         luck = "chance not counted" if by_seeds is None else f"with chance by single seeds, ± {by_seeds:.2f}, added"

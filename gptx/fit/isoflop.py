@@ -27,8 +27,8 @@ class Minimum:
 
 
 def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
-    """The budgets, evenly spaced, for which the most sizes have a loss: between two of their lengths it is read off the
-    line between them, in logarithms of both, and nothing is read off beyond the ends."""
+    """Some budgets, evenly spaced, for which at least LEAST sizes have a loss: between two of their lengths it is read
+    off the line between them, in logarithms of both, and nothing is read off beyond the ends."""
     sizes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))

@@ -8,7 +8,7 @@ import numpy
 
 from gptx import runs
 from gptx.compare.cells import Cell
-from gptx.compare.outcomes import METRIC
+from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS, joined
 from gptx.fit.huber import Points
 
@@ -92,6 +92,14 @@ def doubts(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     if len({cell.record["data"].get("digest") for cell in cells if "data" in cell.record}) > 1:
         said.append("The runs read different data, so that their losses do not compare.")
+    if isinstance(windows := environment(list(cells)).get("validation windows"), list):
+        said.append(
+            f"The losses are of {joined(map(str, windows), 'or')} windows of the held-out text and do not compare."
+        )
+    if len(contexts := sorted({cell.record["batch"]["context"] for cell in cells if "batch" in cell.record})) > 1:
+        said.append(
+            f"The losses are of sequences of {joined(map(str, contexts), 'or')} tokens: a longer one foretells more."
+        )
     least = min(
         (cell.record["data"].get("train_tokens", math.inf) for cell in cells if "data" in cell.record), default=0
     )

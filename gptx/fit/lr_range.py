@@ -62,6 +62,8 @@ def gridded(place: Path) -> Comparison:
     comparison = load(file) if file.is_file() else compare(find([place]))
     if RATE not in comparison.factors:
         raise ValueError(f"grid={place}: its runs are of one rate; a grid has several of {RATE}")
+    if all(outcome.value is None for outcome in comparison.outcomes):
+        raise ValueError(f"grid={place}: none of its runs has ended; a rate is judged by the loss at the end")
     return comparison
 
 

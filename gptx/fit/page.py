@@ -13,7 +13,7 @@ from gptx.compare.tables import Table
 
 KIND = "fit"  # of what stands between the marks of a README
 PICTURE, NUMBERS = "fit.png", "fit.json"
-KINDS = (".png", ".svg", ".html")
+KINDS = (".png", ".svg")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Fitted:
     beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)  # further files by name: what fills them
 
 
-def asked(folders: tuple[str, ...], out: str, readme: str, subject: str) -> Path:
+def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = KINDS) -> Path:
     """The folder for the files, or the one that `out` names. Raises ValueError for what cannot be written, before
     anything is computed."""
     if not folders:
@@ -39,8 +39,8 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str) -> Path
     if readme:
         results.parts(Path(readme) / "README.md", KIND)
     target = Path(out or folders[0])
-    if out and target.suffix and target.suffix not in KINDS and not target.is_dir():
-        raise ValueError(f"out={out}: the name must end in {', '.join(KINDS)}, or be a folder")
+    if out and target.suffix and target.suffix not in kinds and not target.is_dir():
+        raise ValueError(f"out={out}: the name must end in {', '.join(kinds)}, or be a folder")
     return target
 
 

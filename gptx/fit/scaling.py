@@ -33,7 +33,7 @@ def scaling(
     fit.png, fit.json and law.json, which gptx.plan ... law=FILE reads, into the first folder or to `out`: a folder, or
     a file that ends in .png, .svg or .html. `readme` is an experiment's folder, such as experiments/scaling.
     """
-    target = page.asked(folders, out, readme, "scaling")
+    target = page.asked(folders, out, readme, "scaling", (*page.KINDS, ".html"))
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
@@ -191,7 +191,7 @@ def undetermined(reading: Reading) -> list[str]:
         )
     for name in ("alpha", "beta"):
         low, high = law.interval(attrgetter(name)) or (0.0, 0.0)
-        if low < 2 * huber.FLATTEST or high > 3 * low:
+        if low < 2 * huber.FLATTEST or high > 3 * low or high > 0.99 * huber.STEEPEST:
             said.append(f"The runs hardly determine {name}: {between((low, high))}.")
     return said
 

@@ -134,7 +134,10 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
 
     show = getattr(import_module(f"gptx.plan.{subject}"), subject)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
-    own = dict(word.split("=", 1) for word in words if "=" in word and word.split("=")[0] in keys)
+    given = [word.split("=", 1) for word in words if "=" in word and word.split("=")[0] in keys]
+    own = dict(given)
+    if twice := [key for key in own if sum(key == other for other, _ in given) > 1]:
+        raise SystemExit(f"error: {twice[0]}: is given twice")
     rest = [word for word in words if word.split("=")[0] not in own]
     try:
         return "\n".join(show(composed(own_configs(rest)), **own))

@@ -16,9 +16,14 @@ def budget(words: list[str]) -> list[str]:
     """The answer to flops=, params= or tokens=, in lines. Raises ValueError for what cannot be planned."""
     asked = read(words)
     try:
-        found = splits(asked)
-    except OverflowError:
+        return answer(asked)
+    except ArithmeticError:  # a law of extreme constants
         raise ValueError(f"law={asked.judge.name}: has no split of that which is a number") from None
+
+
+def answer(asked: Question) -> list[str]:
+    """The table, what is to be said of it, who serves it, and how to run it."""
+    found = splits(asked)
     refuse_splits(found)
     best = found[0] if asked.priced else next(split for split in found if split.law is asked.judge)
     lines = [title(asked, best), "", *comparison(found, asked), "", *wrapped(remarks(asked, found, best))]

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from gptx.laws import CHINCHILLA, RULE, Law
+from gptx.laws import CHINCHILLA, Law
+from gptx.plan.split import by_rule
 
 POINTS = 65  # of a line
 AWAY = 15  # a budget is drawn for models so many times smaller and larger than its best one
@@ -162,8 +163,8 @@ def at(law: Law, parameters: float, tokens: float, name: str = "") -> Place:
 
 def ruled(law: Law, flops: float) -> Place:
     """A budget as the rule spends it, with the loss that a law expects of that."""
-    parameters = math.sqrt(flops / 6 / RULE)
-    return at(law, parameters, RULE * parameters)
+    rule = by_rule(flops=flops)
+    return at(law, rule.parameters, rule.tokens)
 
 
 def size(law: Law, parameters: float, low: float, high: float, ceiling: float) -> Size | None:

@@ -41,7 +41,7 @@ def reading(chart: Chart) -> str:
         )
     rule, best = ruled(law, budget.minimum.flops), budget.minimum
     spread = f"; 95 % of its draws: {' to '.join(map(amount, budget.spread))}" if budget.spread else ""
-    more = f"{rule.loss - best.loss:.3f}"
+    more = f"{max(0.0, rule.loss - best.loss):.3f}"
     return (
         f"At {power(best.flops)} operations {law.name}'s law puts {spend(best)[:-1]}{spread}), for a loss of "
         f"{best.loss:.3f} {law.units}; the rule of {RULE:g} puts {amount(rule.parameters)} parameters on "

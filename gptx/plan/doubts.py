@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from gptx.laws import RULE
+from gptx.amounts import amount
+from gptx.laws import Law
 from gptx.plan.effort import Effort
 
 FEWEST = 100  # updates: with fewer, warmup and cool-down are a handful of steps each
@@ -58,19 +59,19 @@ def repeated(readings: float) -> str:
     return f"; beyond {READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
 
 
-def proportion(effort: Effort) -> Iterator[str]:
-    """What is doubtful about tokens a parameter."""
-    found = effort.tokens_per_parameter
-    if found < RULE / FAR:
-        yield (
-            f"steps={effort.updates:,} gives {found:.2g} tokens a parameter, far below {RULE:g}: a smaller model "
-            "reaches a lower loss with as many operations"
-        )
-    if found > RULE * FAR:
-        yield (
-            f"steps={effort.updates:,} gives {found:,.0f} tokens a parameter, far above {RULE:g}: a larger model "
-            "reaches a lower loss with as many operations, and costs more to serve"
-        )
+def proportion(effort: Effort, judge: Law) -> Iterator[str]:
+    """What is doubtful about tokens a parameter, by a law that speaks of such tokens."""
+    size, tokens = judge.optimum(6 * effort.parameters * effort.tokens)
+    found, best = effort.tokens_per_parameter, tokens / size
+    if best / FAR <= found <= FAR * best:
+        return
+    side, other = ("below", "smaller") if found < best else ("above", "larger")
+    yield (
+        f"steps={effort.updates:,} gives {amount(found)} tokens a parameter, far {side} the {amount(best)} that are "
+        f"best for as many operations by {judge.name}: a {other} model reaches a lower loss with them"
+        + ", and costs more to serve"
+        * (other == "larger")
+    )
 
 
 def packing(context: int, document: float) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from gptx.amounts import amount, power
 from gptx.laws import RULE, Law
 from gptx.plan.effort import Effort
+from gptx.plan.split import by_rule
 
 SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
 LARGEST_VOCABULARY = 10**7  # that is planned for; the largest known have some 10^6 entries
@@ -27,8 +28,8 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
         size, tokens = law.optimum(flops)
         found.append(f"{law.name:17}{loss:7.3f}{spread}   {best(size, tokens)} reach {law.loss(size, tokens):.3f}")
         found += [f"{law.name}: {warning}" for warning in law.warnings]
-    size = (flops / 6 / RULE) ** 0.5
-    found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(size, RULE * size)}")
+    rule = by_rule(flops=flops)
+    found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(rule.parameters, rule.tokens)}")
     return found if vocab_size >= SUBWORDS else found[:-1]
 
 

@@ -64,15 +64,15 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
     try:
-        return tried(cfg, vocabulary(cfg, vocab), device, seconds)
+        return tried(cfg, vocabulary(cfg, vocab), device, seconds, asks=not vocab)
     finally:
         torch.set_num_threads(threads)
         set_rng_state(before, device)
         gc.collect()  # the trainer, whose hooks hold each other
 
 
-def tried(cfg, vocab_size: int, device, seconds: float) -> Probe:
-    """The parts of a run, measured one after the other."""
+def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
+    """The parts of a run, measured one after the other; the data is left alone unless one `asks` it."""
     from gptx.parallel import OneProcess
     from gptx.trainer import Trainer
 
@@ -95,7 +95,7 @@ def tried(cfg, vocab_size: int, device, seconds: float) -> Probe:
     while sum(times) + times[-1] <= seconds:
         times.append(update(trainer))
     usual = statistics.median(times)
-    validated, validations = validation(trainer, cfg)
+    validated, validations, unknown = validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = saving(trainer, cfg)
     batch, others = check.build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
     tokens = sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1))
@@ -107,7 +107,7 @@ def tried(cfg, vocab_size: int, device, seconds: float) -> Probe:
             "starting Python", "reading data", "what is logged",
             *[f"the observers {', '.join(others)} (python -m gptx.cost)"] * bool(others),
             *["that sequences are short at first"] * bool(batch.context_doublings),
-            *refused,
+            *unknown, *refused,
         ),
     )  # fmt: skip
 
@@ -123,20 +123,23 @@ def update(trainer) -> float:
     return wall(trainer.parallel.device) - started
 
 
-def validation(trainer, cfg) -> tuple[float, int]:
-    """Seconds of a validation pass and how many the run makes; measured over two forward passes and multiplied."""
+def validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
+    """Seconds of a validation pass, how many the run makes, and what is not known of it; measured over two forward
+    passes and multiplied."""
     from gptx.observe.throughput import wall
     from gptx.observe.validation import FORWARD_TOKENS
 
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
-        return 0.0, 0
+        return 0.0, 0, []
     observer, rows = check.build(node), max(1, FORWARD_TOKENS // trainer.data.context)
+    if observer.limit is None and not asks:
+        return 0.0, 0, ["validation, on all of a text of which vocab= says no length"]
     windows = observer.limit or check.build(cfg.data).validation_windows
     observer.limit = min(windows, 2 * rows)
     started = wall(trainer.parallel.device)
     observer(trainer)
-    return (wall(trainer.parallel.device) - started) * windows / observer.limit, -(-cfg.steps // observer.every)
+    return (wall(trainer.parallel.device) - started) * windows / observer.limit, -(-cfg.steps // observer.every), []
 
 
 def saving(trainer, cfg) -> tuple[float, float, int, list[str]]:

@@ -68,7 +68,9 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     yield "time", times
     if measured:
         yield "here", here(cfg, vocab)
-    doubtful = [*doubts(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens), *proportion(spent)]
+    doubtful = list(doubts(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens))
+    for judge in [law for law in laws if expectations.speaks(law, vocab_size)][-1:]:  # the refit, of the published ones
+        doubtful += proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
         doubtful += packing(cfg.data.context, train_tokens / text.identity["train_documents"])
     if doubtful:

@@ -17,13 +17,13 @@ def schedule(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The rate of every arm at chosen updates (every tenth of the run), what looks odd, and the curves in a file."""
     rates = {name: rate(cfg) for name, cfg in arms.items()}
     steps = max(cfg.steps for cfg in arms.values())
-    first = next(iter(arms.values()))
     tenths = [1, *(round(steps * i / 10) for i in range(1, 11))]
-    chosen = [update(word, steps, first.batch.tokens) for word in at.split(",")] if at else tenths
+    chosen = [step for word in at.split(",") for step in updates(word, list(arms.values()))] if at else tenths
     width = max(9, *(len(name) for name in rates)) + 3
     lines = [f"{'update':>10}" + "".join(f"{name or 'lr':>{width}}" for name in rates)]
     for step in sorted({*chosen} - {0}):
-        lines.append(f"{step:>10,}" + "".join(f"{f(step):>{width}.3e}" for f in rates.values()))
+        there = (f"{rates[name](step):.3e}" if step <= cfg.steps else "-" for name, cfg in arms.items())
+        lines.append(f"{step:>10,}" + "".join(f"{text:>{width}}" for text in there))
     for name, cfg in arms.items():
         found = list(oddities(rates[name], cfg.steps)) or ["nothing looks odd"]
         lines += [f"{name}: {said}" if name else said for said in found]
@@ -40,15 +40,17 @@ def rate(cfg) -> Callable[[int], float]:
     return lambda step: peak * every * factor(step) * rule(step)
 
 
-def update(word: str, steps: int, tokens: int) -> int:
-    """The update that a word of `at` means. Raises ConfigError if the run has none such."""
+def updates(word: str, arms: list) -> set[int]:
+    """The updates that a word of `at` means, where it is a share or tokens in each arm. ConfigError if none has it."""
+    longest = max(cfg.steps for cfg in arms)
     try:
-        step = lengths.updates(int(word) if word.strip().isdigit() else word, steps=steps, tokens=tokens)
+        value = int(word) if word.strip().isdigit() else word
+        found = {lengths.updates(value, steps=cfg.steps, tokens=cfg.batch.tokens) for cfg in arms}
     except ValueError as error:
         raise ConfigError(f"at: {error}") from None
-    if not 1 <= step <= steps:
-        raise ConfigError(f"at={word}: the run has the updates 1 to {steps}")
-    return step
+    if not all(1 <= step <= longest for step in found):
+        raise ConfigError(f"at={word}: the run has the updates 1 to {longest}")
+    return found
 
 
 def samples(curve: Callable[[int], float], steps: int) -> tuple[numpy.ndarray, numpy.ndarray]:

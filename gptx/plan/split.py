@@ -54,7 +54,7 @@ def agreement(law: Law, ratio: float = RULE) -> float | None:
 
 def above_the_best(split: Split, judge: Law) -> float:
     """Nats that the best split of the same operations would gain, as the judge has it."""
-    return judge.loss(split.parameters, split.tokens) - judge.loss(*judge.optimum(split.flops))
+    return max(0.0, judge.loss(split.parameters, split.tokens) - judge.loss(*judge.optimum(split.flops)))
 
 
 def cheapest(law: Law, loss: float, served: float) -> Split:
