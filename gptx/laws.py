@@ -5,6 +5,7 @@ Pure arithmetic; the operations of a training are C = 6 N D (arXiv:2001.08361, s
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -122,7 +123,10 @@ def chosen(word: str) -> Law:
     try:
         law = read(file)
         refuse(law)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as missing:
+        raise ValueError(f"law={word}: holds no law ({missing.args[0]} is missing); python -m gptx.fit scaling writes "
+                         "one") from None  # fmt: skip
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"law={word}: holds no law ({error}); python -m gptx.fit scaling writes one") from None
     return law
 
@@ -135,8 +139,10 @@ def read(file: Path) -> Law:
     draws = tuple(tuple(float(value) for value in draw) for draw in facts.get("draws", ()))
     operations = facts.get("operations")
     ends = None if operations is None else tuple(float(end) for end in operations)
-    warnings = tuple(facts.get("warnings", ()))
-    return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": warnings})
+    warnings = facts.get("warnings", [])
+    if not isinstance(warnings, list):
+        raise ValueError("warnings must be a list of texts")
+    return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": tuple(warnings)})
 
 
 def refuse(law: Law) -> None:
@@ -144,6 +150,8 @@ def refuse(law: Law) -> None:
     for name in ("name", "source", "units", "recipe"):
         if not isinstance(getattr(law, name), str):
             raise ValueError(f"{name} must be text")
+    if not re.fullmatch(r"[\w./@+~=,: -]*", law.recipe):
+        raise ValueError("recipe must be overrides of gptx.train")
     for name, least in (("context", 1), ("vocab", 0), ("text", 0)):
         value = getattr(law, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:

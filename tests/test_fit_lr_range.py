@@ -148,7 +148,7 @@ def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
     under_way = [Outcome({"optim.lr": rate}, 0, "running", None) for rate in ("0.001", "0.003")]
     file = tmp_path / "results.json"
     Comparison("validation/loss", {"optim.lr": ["0.001", "0.003"]}, under_way).save(file)
-    with pytest.raises(SystemExit, match=r"^error: grid=\S+: none of its runs has ended; [^\n]*$"):
+    with pytest.raises(SystemExit, match=r"^error: grid=\S+: none of its runs has ended with a loss[^\n]*$"):
         main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
 
 

@@ -70,7 +70,8 @@ def test_a_published_law_is_chosen_by_its_name():
     [
         ("[1", "holds no law"),
         ("[1]", "holds no law"),
-        ('{"name": "x", "A": 1}', "holds no law"),
+        ('{"name": "x", "A": 1}', "holds no law (B is missing)"),
+        ("[" * 100_000, "holds no law"),
         ({"A": -1}, "A must be a number above zero"),
         ({"alpha": "NaN"}, "alpha must be a number above zero"),
         ({"draws": [[1, 2]]}, "a draw must be"),
@@ -81,6 +82,8 @@ def test_a_published_law_is_chosen_by_its_name():
         ({"operations": [1]}, "operations must be"),
         ({"operations": []}, "operations must be"),
         ({"operations": 7}, "holds no law"),
+        ({"warnings": "abc"}, "warnings must be a list of texts"),
+        ({"recipe": "; rm -rf /"}, "recipe must be overrides of gptx.train"),
         ({"context": "many"}, "context must be a whole number, at least 1"),
         ({"text": -1}, "text must be a whole number, at least 0"),
         ({"warnings": [5]}, "warnings must be texts"),

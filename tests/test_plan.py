@@ -236,7 +236,7 @@ def test_the_predicted_memory_is_within_a_tenth_of_the_measured(tmp_path, corpus
     (["schedule", "out=curve.gif"], "config error: out=curve.gif: the name must end in .png or .svg"),
     (["schedule", "schedule.wrmup=3"], "config error: schedule.wrmup: no such key; did you mean 'schedule.warmup'"),
     (["schedule", "out=/proc/curve.png"], "config error: /proc/curve.png: No such file"),
-    (["memory", "vocab=many"], "config error: vocab=many: a number of tokens"),
+    (["memory", "vocab=many"], "config error: vocab=many: a number above 0, such as 50257"),
     (["memory", "device=cuda", "vocab=257"], "config error: .*device=cuda is not there"),
     (["memory", "vocab=257", "vocab=300"], "error: vocab: is given twice"),
     (["memory", "batch.tokens=500", "vocab=257"], "config error: batch.tokens=500 is not a multiple"),

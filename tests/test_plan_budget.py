@@ -147,7 +147,7 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     assert "besiroglu" not in text
     assert "extrapolated: mine rests on runs of 1e12 to 1e13 operations each" in " ".join(text.split())
     assert "mine: The runs do not determine E." in text
-    assert "the runs of mine had 10M tokens, which this reads 650 times; beyond 4 times" in text
+    assert "the text of mine has 10M tokens, which this reads 650 times; beyond 4 times" in text
     assert "with a vocabulary of 257:" in text
     assert "attention over 128" in text
     assert re.search(r"gptx.train experiment=scaling model.width=\d+ model.depth=\d+ model.heads=\d+ steps=", text)
@@ -314,7 +314,7 @@ def test_operations_follow_the_shape_that_was_found(plan):
     ("params=124m", "params=124m: a number above 0, such as 124M"),
     ("flop=1e19", "flop: no such key; did you mean 'flops'?"),
     ("flops=1e19 serve=1e9", "serve: no such key of a budget; did you mean 'served'?"),
-    ("flops=10", "flops=10: a model of 0.289 parameters, at 20 tokens a parameter; 1.2e8 to 1.2e30 operations"),
+    ("flops=10", "flops=10: a model of 0.289 parameters, at 20 tokens a parameter; models of 1e3 to 1e14"),
     ("tokens=2e3", "tokens=2e3: a model of 100 parameters"),
     ("params=1e30", "params=1e30: a model of 1e30 parameters; 1e3 to 1e14 are planned"),
     ("params=1e9 flops=1e9", "params=1e9: a training on 0.167 tokens"),
@@ -332,6 +332,11 @@ def test_operations_follow_the_shape_that_was_found(plan):
     ("flops=1e19 context=1e9", "context=1e9: at most 100,000,000 are planned, such as 1024"),
     ("flops=", "flops=: a value is needed"),
     ("tokens", "tokens: a value is needed"),
+    ("served=1e12", "served=1e12: goes with flops=, params= or tokens="),
+    ("out=chart.png", "out=chart.png: goes with flops=, params= or tokens="),
+    ("=1e19", "=1e19: which key? flops=1e19, say"),
+    ("flops=1e31", "flops=1e31: a model of 2.89e14 parameters, at 20 tokens a parameter; models of 1e3 to 1e14"),
+    ("flops=1e19 served=1e30", "flops=1e19 served=1e30: by training and serving "),
     ("flops=1e19 law=besirogl", "law=besirogl: no such law or file"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_would_be_right(words, said):
@@ -339,6 +344,50 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(words, said):
         main(words.split())
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_least_and_the_most_that_are_planned_are_planned(plan):
+    for parameters in ("1e3", "1e14"):
+        assert plan(f"params={parameters}", "vocab=100", "context=8").splitlines()[0].startswith(("1k", "100T"))
+
+
+def test_a_budget_too_small_for_its_vocabulary_says_so_and_its_command_has_text_to_hold_out(plan):
+    text = plan("flops=1e9")
+    assert "they are less than the one sequence of 1,024 that an update has at least" in text
+    assert "data.tokens=10M" in text
+    assert "a smaller vocab does" in text
+    assert "a smaller context does" in plan("flops=1e11", "vocab=257")
+
+
+def test_how_often_a_text_is_read_is_said_of_the_text_of_the_command(plan):
+    text = plan("flops=1e19", "vocab=65")
+    assert "data=shakespeare has a vocabulary of 66: what is trained differs by that" in text
+    assert "data=shakespeare has 1M tokens, which this reads" in text
+    assert "which this reads" not in plan("params=7e9", "tokens=2e12", "vocab=257")  # bytes, of which no count is known
+
+
+def test_a_chart_with_tokens_served_has_the_budget_that_was_asked_for_and_both_sizes(plan, tmp_path):
+    text = plan("flops=1e19", "served=1e12", f"out={tmp_path / 'chart.html'}")
+    assert re.search(r"the second saves [\d.]+% for 4 x the training", " ".join(text.split()))
+    page = (tmp_path / "chart.html").read_text()
+    assert "1e19 operations" in page
+    assert "262M parameters on 6.36B tokens" in page
+    assert "to train and serve" in page
+
+
+def test_a_chart_that_cannot_be_written_leaves_the_old_one_and_is_named(plan, tmp_path, monkeypatch):
+    chart = tmp_path / "chart.html"
+    chart.write_text("the old one")
+
+    def full(part, *_, **__):
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SystemExit, match=f"^error: .*No space left on device: '{chart}'$"):
+        plan("flops=1e19", f"out={chart}")
+    assert chart.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [chart]
 
 
 def test_units_are_read_and_the_usual_vocabulary_is_gpt2s():

@@ -77,6 +77,31 @@ def test_published_laws_say_nothing_of_bytes():
     assert "besiroglu" not in told
 
 
+def test_what_a_law_says_far_from_its_runs_is_called_extrapolated_and_worse_than_guessing_not_said():
+    told = "\n".join(lines(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
+    assert (
+        "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 operations each" in told
+    )
+    told = "\n".join(lines([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
+    assert "42 would be worse than to guess, 10.8" in told  # ln 50257 is 10.825
+    assert "besiroglu           42" not in told
+    assert "extrapolated" not in "\n".join(lines(list(PUBLISHED.values()), spent(), 50_257))
+
+
+def test_a_batch_that_grows_is_told_by_its_largest(composed):
+    told = "\n".join(recipe({"": composed("batch=growing", "batch.tokens=256", "batch.doublings=1", "steps=20")}))
+    tokens = int(re.search(r"updates of up to 256 tokens = ([\d,]+) tokens", told)[1].replace(",", ""))
+    assert tokens < 20 * 256
+
+
+@pytest.mark.parametrize(("device", "precision", "said"), [
+    ("a100", Precision("fp8"), "a100 has no fp8: precision=bf16, fp16 or fp32"),
+    ("v100", Precision("fp32", tf32=True), "v100 has no tf32: precision=fp16 or fp32"),
+])  # fmt: skip
+def test_a_format_that_a_device_does_not_have_has_no_time_there(device, precision, said):
+    assert list(machines.lines(machines.place(device, "1", ""), spent(), precision, "", 1)) == [said]
+
+
 def test_a_law_of_bytes_speaks_of_bytes_alone():
     own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257, warnings=("of 5 runs",))
     one_to_a_million = spent(10_000, 1_000_000)
@@ -153,7 +178,7 @@ def test_the_critical_batch_is_that_of_its_paper_at_20_tokens_a_parameter(size):
 @pytest.mark.parametrize(("effort", "more", "said"), [
     (spent(updates=500), {}, "batch.tokens=5,000,000 is 10.8 times the critical batch .* about 463,796 .arXiv:2410.21676."),
     (spent(5_000_000, 1_000_000, 10), {}, "times the critical batch .*, an extrapolation from 85M-1.2B parameters"),
-    (spent(updates=99), {}, "steps=99: fewer than 100 updates; batch.tokens=25,000,000 or less"),
+    (spent(updates=99), {}, "steps=99: fewer than 100 updates; as many of the same tokens would be of 25,000,000"),
     (spent(), {"warmup": 251}, "schedule.warmup=251 is 5.02% of steps=5,000"),
     (spent(), {"train_tokens": 600_000_000}, "reads the text of 600,000,000 tokens 4.2 times"),
 ])  # fmt: skip
@@ -234,8 +259,8 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
 
 @pytest.mark.parametrize(("words", "message"), [
     ({"devices": "²"}, "devices=²: how many there are, at least 1"),
-    ({"vocab": "²"}, "vocab=²: a number of tokens"),
-    ({"vocab": "10000001"}, "vocab=10000001: a number of tokens, at least 1 and at most 10,000,000"),
+    ({"vocab": "²"}, "vocab=²: a number above 0, such as 50257"),
+    ({"vocab": "10000001"}, "vocab=10000001: at most 10,000,000 are planned"),
     ({"devices": "0"}, "devices=0: how many there are, at least 1"),
     ({"devices": "3"}, "devices=3: batch.tokens=256 is not a multiple of"),
     ({"price": "2.5"}, "price=2.5: of which device"),
@@ -243,7 +268,7 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
     ({"hardware": "h1000"}, "hardware=h1000: no such device; did you mean 'h100'"),
     ({"probe": "yes"}, "probe=yes: true measures"),
     ({"law": "chinchila"}, "law=chinchila: no such law or file"),
-    ({"vocab": "many"}, "vocab=many: a number of tokens"),
+    ({"vocab": "many"}, "vocab=many: a number above 0"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(composed, words, message):
     with pytest.raises((ConfigError, ValueError), match=message) as error:

@@ -10,7 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
-from gptx.compare import cells, readme
+from gptx.atomic import in_one_step
+from gptx.compare import cells
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 
@@ -383,10 +384,10 @@ def test_two_processes_that_write_the_same_file_do_not_disturb_each_other(tmp_pa
         part.write_text("mine")
         with monkeypatch.context() as other:
             other.setattr("os.getpid", lambda: 0)
-            readme.in_one_step(file, lambda part: part.write_text("theirs"))
+            in_one_step(file, lambda part: part.write_text("theirs"))
         assert file.read_text() == "theirs"
 
-    readme.in_one_step(file, slowly)
+    in_one_step(file, slowly)
     assert file.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [file]
 

@@ -5,13 +5,13 @@ python -m gptx.compare.readme experiments/*
 What is written stands between two markers; the first names the command that makes it from the runs.
 """
 
-import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from gptx import arguments
+from gptx.atomic import in_one_step
 from gptx.compare.cells import Cell
 from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
@@ -106,16 +106,6 @@ def refuse_other(found: Iterable[Cell], experiment: Path) -> None:
         choice = cell.record.get("choices", {}).get("experiment", "none")
         if cell.record and choice != name:
             raise ValueError(f"readme={experiment}: {cell.folder} is a run of experiment={choice}, not of {name}")
-
-
-def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:
-    """Have `fill` write a file, which is there whole or as it was."""
-    part = file.with_name(f".part.{os.getpid()}.{file.name}")  # another process may write the same file
-    try:
-        fill(part)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def readme(*folders: str) -> None:

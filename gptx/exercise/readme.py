@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from gptx import runs
-from gptx.compare.readme import grid, in_one_step, parts
+from gptx.atomic import in_one_step
+from gptx.compare.readme import grid, parts
 from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, Number, spelled
 from gptx.log import now

@@ -215,7 +215,7 @@ def rate(cell: Cell) -> float:
 
 
 def run(cell: Cell) -> Run:
-    return Run(batch(cell), rate(cell), cell.seed, cell.metrics.last("target/step"))
+    return Run(batch(cell), rate(cell), cell.seed, cell.metrics.last("target/step") or None)
 
 
 def noise(cell: Cell) -> Noise | None:

@@ -24,6 +24,9 @@ OF_A_RUNG = (
 )  # may differ on a ladder
 
 
+RECORDED = {"parameters": {*COUNTS}, "batch": {"context"}, "data": {"digest", "vocab_size", "train_tokens"}}  # of a run
+
+
 @dataclass(frozen=True)
 class Rung:
     """One finished run: its folder, what its size is called, N by both counts, D, and its loss."""
@@ -44,20 +47,33 @@ class Rung:
 
 
 def ladder(cells: Sequence[Cell]) -> tuple[list[Rung], list[str]]:
-    """The finished runs, and what of the others is to be told. Raises ValueError for a run whose loss is no number."""
+    """The finished runs, and what of the others is to be told. Raises ValueError for a run whose loss is no number, or
+    whose record is not whole."""
     found, aside = [], []
     for cell in cells:
         loss = cell.result(METRIC)
-        if loss is not None and not math.isfinite(loss):
+        if loss is not None and not 0 < loss < math.inf:
             raise ValueError(f"{cell.folder}: its {METRIC} is {loss}; a run that diverged is no point of a law: name "
                              f"folders without it")  # fmt: skip
-        tokens, parameters = cell.metrics.last("train/tokens"), cell.record.get("parameters", {})
-        if cell.state != "finished" or loss is None or not tokens or not parameters:
-            aside.append(f"{cell.name} is {cell.state if cell.state != 'finished' else f'without {METRIC}'}; left out.")
-            continue
-        size = str(cell.record.get("choices", {}).get("model") or f"{parameters['total']:,}")
-        found.append(Rung(cell.name, size, parameters["total"], parameters["non_embedding"], int(tokens), loss))
-    return sorted(found, key=lambda rung: (rung.total, rung.tokens)), aside
+        tokens = cell.metrics.last("train/tokens")
+        if cell.state != "finished":
+            aside.append(f"{cell.name} is {cell.state}; left out.")
+        elif loss is None or not tokens:
+            aside.append(f"{cell.name} is without {METRIC if loss is None else 'train/tokens'}; left out.")
+        else:
+            found.append(rung(cell, int(tokens), loss))
+    return sorted(found, key=lambda each: (each.total, each.tokens)), aside
+
+
+def rung(cell: Cell, tokens: int, loss: float) -> Rung:
+    """A finished run on the ladder. Raises ValueError if its record lacks what a law is of."""
+    for name, keys in RECORDED.items():
+        if not keys <= set(cell.record.get(name) or {}):
+            raise ValueError(
+                f"{cell.folder}/run.json: lacks {name} with {joined(sorted(keys))}; name folders without it"
+            )
+    total, body = (cell.record["parameters"][count] for count in COUNTS)
+    return Rung(cell.name, str(cell.record.get("choices", {}).get("model") or f"{total:,}"), total, body, tokens, loss)
 
 
 def points(found: Sequence[Rung], count: str) -> Points:

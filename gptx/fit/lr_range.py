@@ -62,8 +62,10 @@ def gridded(place: Path) -> Comparison:
     comparison = load(file) if file.is_file() else compare(find([place]))
     if RATE not in comparison.factors:
         raise ValueError(f"grid={place}: its runs are of one rate; a grid has several of {RATE}")
-    if all(outcome.value is None for outcome in comparison.outcomes):
-        raise ValueError(f"grid={place}: none of its runs has ended; a rate is judged by the loss at the end")
+    if not any(outcome.value is not None and math.isfinite(outcome.value) for outcome in comparison.outcomes):
+        raise ValueError(f"grid={place}: none of its runs has ended with a loss, by which a rate is judged")
+    if any(float(rate) <= 0 for rate in comparison.factors[RATE]):
+        raise ValueError(f"grid={place}: has a run of {RATE}=0, which is nowhere on an axis of rates")
     return comparison
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gptx.atomic import in_one_step
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.tables import Table
@@ -72,7 +73,7 @@ def told(fitted: Fitted) -> Iterator[str]:
 
 def files(fitted: Fitted, target: Path) -> list[Path]:
     """Write the figure, fit.json and what is to stand beside them into a folder, or the figure alone; the files."""
-    if target.suffix in KINDS:
+    if target.suffix and not target.is_dir():  # one that `asked` let pass
         target.parent.mkdir(parents=True, exist_ok=True)
         draw(fitted, target)
         return [target]
@@ -80,15 +81,15 @@ def files(fitted: Fitted, target: Path) -> list[Path]:
     draw(fitted, target / PICTURE)
     facts = plain(fitted.facts | {"environment": fitted.environment})
     text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
-    results.in_one_step(target / NUMBERS, lambda part: part.write_text(text))
+    in_one_step(target / NUMBERS, lambda part: part.write_text(text))
     for name, fill in fitted.beside.items():
-        results.in_one_step(target / name, fill)
+        in_one_step(target / name, fill)
     return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
 
 
 def draw(fitted: Fitted, file: Path) -> None:
     """Have the fit draw its figure, in one step."""
-    results.in_one_step(file, fitted.figure)
+    in_one_step(file, fitted.figure)
 
 
 def page(fitted: Fitted, experiment: Path) -> list[Path]:
@@ -96,7 +97,7 @@ def page(fitted: Fitted, experiment: Path) -> list[Path]:
     readme = experiment / "README.md"
     before, _, after = results.parts(readme, KIND)
     written = files(fitted, experiment)
-    results.in_one_step(readme, lambda part: part.write_text(before + markdown(fitted) + after))
+    in_one_step(readme, lambda part: part.write_text(before + markdown(fitted) + after))
     return [*written, readme]
 
 

@@ -136,6 +136,8 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     given = [word.split("=", 1) for word in words if "=" in word and word.split("=")[0] in keys]
     own = dict(given)
+    if "--multirun" in words or "-m" in words:
+        raise SystemExit("error: --multirun: a plan takes lists as they are, such as schedule=constant,cosine")
     if twice := [key for key in own if sum(key == other for other, _ in given) > 1]:
         raise SystemExit(f"error: {twice[0]}: is given twice")
     rest = [word for word in words if word.split("=")[0] not in own]
@@ -149,6 +151,8 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
 
 def refuse_misspelt(words: list[str]) -> None:
     """SystemExit for a first word that is neither an override nor a subject, and for a key of the plan misspelt."""
+    if any(word.startswith("=") for word in words):
+        raise SystemExit(f"error: {next(word for word in words if word.startswith('='))}: which key? flops=1e19, say")
     if "=" not in words[0] and words[0] not in QUANTITIES and not words[0].startswith(("-", "~")):
         from gptx.check import nearest
 

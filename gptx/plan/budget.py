@@ -6,7 +6,7 @@ from gptx.amounts import amount, memory, power
 from gptx.laws import PUBLISHED, RULE, Law
 from gptx.plan import known, overrides, shapes
 from gptx.plan.doubts import repeated
-from gptx.plan.expectations import speaks
+from gptx.plan.expectations import extrapolated, speaks
 from gptx.plan.question import Question, read, refuse_splits
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 from gptx.plan.words import table, times, wrapped
@@ -24,18 +24,17 @@ def budget(words: list[str]) -> list[str]:
 def answer(asked: Question) -> list[str]:
     """The table, what is to be said of it, who serves it, and how to run it."""
     found = splits(asked)
-    refuse_splits(found)
+    refuse_splits(found, asked.said)
     best = found[0] if asked.priced else next(split for split in found if split.law is asked.judge)
     lines = [title(asked, best), "", *comparison(found, asked), "", *wrapped(remarks(asked, found, best))]
-    keep = best.flops if asked.flops else None
+    naive, keep = best, best.flops if asked.flops else None
     if asked.served:
-        naive, keep = best, None
-        best = cheapest(asked.judge, asked.judge.loss(naive.parameters, naive.tokens), asked.served)
-        refuse_splits([best])
+        best, keep = cheapest(asked.judge, asked.judge.loss(naive.parameters, naive.tokens), asked.served), None
+        refuse_splits([best], asked.said)
         lines += ["", *serving(naive, best, asked)]
     lines += ["", *to_run(best, asked, keep)]
     if asked.out:
-        lines.append(drawn(asked, best))
+        lines.append(drawn(asked, naive, best))
     return lines
 
 
@@ -98,9 +97,7 @@ def remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
             "hoffmann_rounded and hoffmann_tex: the exponents were published with 80 % intervals, a 0.454-0.455 and b "
             "0.542-0.543, which the refit (arXiv:2404.10102) calls implausibly narrow"
         )
-    if judge.operations and not judge.operations[0] <= flops <= judge.operations[1]:
-        least, most = map(power, judge.operations)
-        yield f"extrapolated: {judge.name} rests on runs of {least} to {most} operations each"
+    yield from extrapolated([judge], flops)
     if PUBLISHED["besiroglu"] in asked.laws:
         yield neighbours(flops)
 
@@ -163,8 +160,8 @@ def serving(naive: Split, best: Split, asked: Question) -> list[str]:
         rows.append([by, amount(split.parameters), amount(split.tokens), amount(split.ratio), power(split.flops),
                      power(totals[-1] - split.flops), power(totals[-1])])  # fmt: skip
     said = (
-        f"the second saves {1 - totals[1] / totals[0]:.1%}; laws that were fitted at usual ratios promise too much of "
-        "very long trainings (arXiv:2401.00448)"
+        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {times(best.flops / naive.flops)} x the training; "
+        "laws that were fitted at usual ratios promise too much of very long trainings (arXiv:2401.00448)"
     )
     head = f"to serve {amount(served)} tokens, 2 operations a parameter each, at the loss of {loss:.3f}"
     return [f"{head} that {asked.judge.name} expects:", *table(rows), *wrapped([said])]
@@ -188,8 +185,13 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
         f"{found.size.flops / (6 * count):.3g} x 6 a parameter; all {amount(tokens)} take {whole}",
     ]
     if abs(count / wanted - 1) > 0.1:
-        lines.append("  no shape of sensible aspect comes nearer: the embeddings weigh too much; a smaller vocab does")
-    lines += reread(tokens, asked.judge)
+        heavy = "context" if asked.context > asked.vocab else "vocab"
+        lines.append(
+            f"  no shape of sensible aspect comes nearer: the embeddings weigh too much; a smaller {heavy} does"
+        )
+    if tokens < asked.context:
+        lines.append(f"  they are less than the one sequence of {asked.context:,} that an update has at least")
+    lines += reread(tokens, asked)
     if asked.judge.recipe:
         run = overrides.as_before(found, tokens, asked.judge.recipe)
         return [*lines, f"  to run it as the runs of {asked.judge.name} were:", "", f"  {run}"]
@@ -197,22 +199,28 @@ def to_run(best: Split, asked: Question, flops: float | None) -> list[str]:
     return [*lines, "  to run it, with a peak rate between nano's and those of GPT-3's table 2.1:", "", f"  {run}"]
 
 
-def reread(tokens: float, judge: Law) -> list[str]:
-    """A line on how often the text is read, if more than once: that of the judge's runs, or else FineWeb-Edu."""
-    whose, there = "FineWeb-Edu has", overrides.SAMPLES[-1][1]
-    if judge.recipe:
-        whose, there = f"the runs of {judge.name} had", judge.text
-    if not there or tokens <= there:
-        return []
-    often = tokens / there
-    return [f"  {whose} {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}"]
+def reread(tokens: float, asked: Question) -> list[str]:
+    """A line on how often the text is read, if more than once, and one on a text of another vocabulary: the text is
+    that of the judge's runs, or else the one of the command."""
+    known, said = overrides.text(asked.vocab, tokens)[1], []
+    if asked.judge.recipe:
+        known = (f"the text of {asked.judge.name}", asked.judge.text)
+    elif asked.vocab < 257 and asked.vocab != overrides.SHAKESPEARE[0]:
+        said.append(
+            f"  data=shakespeare has a vocabulary of {overrides.SHAKESPEARE[0]}: what is trained differs by that"
+        )
+    whose, there = known or ("", 0.0)
+    if there and tokens > there:
+        often = tokens / there
+        said.append(f"  {whose} has {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}")
+    return said
 
 
 def nearest_preset(wanted: float, asked: Question, flops: float | None) -> str:
     """The preset that is nearest in size, how far it is, and what it costs where operations are set."""
     name, size = shapes.nearest(wanted, asked.vocab)
     ratio = size.parameters / wanted
-    far = f"{ratio - 1:+.0%}" if ratio < 2 else f"{times(ratio)} x as many"
+    far = f"{round(ratio - 1, 2) + 0.0:+.0%}" if ratio < 2 else f"{times(ratio)} x as many"
     if ratio < 0.5:
         far = f"1/{times(1 / ratio)} as many"
     said = f"nearest preset: model={name} has {size.parameters:,}, {far}"
@@ -225,13 +233,16 @@ def nearest_preset(wanted: float, asked: Question, flops: float | None) -> str:
     )
 
 
-def drawn(asked: Question, best: Split) -> str:
-    """Draw the chart, with the budget on it: a page has every law's, a picture the judge's. Where it is."""
+def drawn(asked: Question, naive: Split, best: Split) -> str:
+    """Draw the chart, with the budget on it, and the size that is cheapest to serve if that is another: a page has
+    every law's, a picture the judge's. Where it is."""
     from gptx.plan.chart import chart
 
     assert asked.out is not None
     laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
     models = known.MODELS if PUBLISHED["besiroglu"] in laws else ()
     laws = laws if asked.out.suffix == ".html" else laws[:1]
-    chart(asked.out, laws, flops=best.flops, known=[model[:3] for model in models])
+    marked = [model[:3] for model in models]
+    marked += [("to train and serve", best.parameters, best.tokens)] * (best is not naive)
+    chart(asked.out, laws, flops=naive.flops, known=marked)
     return f"drawn in {asked.out}"

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from gptx.atomic import in_one_step
 from gptx.laws import CHINCHILLA, Law
 from gptx.plan.split import by_rule
 
@@ -113,11 +114,12 @@ def chart(
     if target.suffix == ".html":
         from gptx.plan import chart_page
 
-        target.write_text(chart_page.whole(charts), encoding="utf-8")
+        page = chart_page.whole(charts)
+        in_one_step(target, lambda part: part.write_text(page, encoding="utf-8"))
     else:
         from gptx.plan import chart_picture
 
-        chart_picture.picture(charts, target)
+        in_one_step(target, lambda part: chart_picture.picture(charts, part))
 
 
 def content(

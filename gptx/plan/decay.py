@@ -3,8 +3,8 @@
 import inspect
 
 from gptx import check
-from gptx.check import ConfigError
 from gptx.plan.expectations import LARGEST_VOCABULARY
+from gptx.plan.question import whole
 
 
 def decay(arms: dict, *, vocab: str = "") -> list[str]:
@@ -30,12 +30,10 @@ def groups(cfg, vocab: str) -> list[str]:
 
 
 def vocabulary(cfg, vocab: str) -> int:
-    """The size of the vocabulary that was given, or else of the data's. Raises ConfigError for no size."""
+    """The size of the vocabulary that was given, or else of the data's. Raises ValueError for no size."""
     if not vocab:
         return check.build(cfg.data).vocab_size
-    if not vocab.isdecimal() or not 1 <= int(vocab) <= LARGEST_VOCABULARY:
-        raise ConfigError(f"vocab={vocab}: a number of tokens, at least 1 and at most {LARGEST_VOCABULARY:,}")
-    return int(vocab)
+    return whole("vocab", {"vocab": vocab}, LARGEST_VOCABULARY)
 
 
 def library_default(target: str, name: str) -> float:

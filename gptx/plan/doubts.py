@@ -39,8 +39,8 @@ def doubts(effort: Effort, *, warmup: object = None, train_tokens: int | None = 
         )
     if effort.updates < FEWEST:
         yield (
-            f"steps={effort.updates}: fewer than {FEWEST} updates; batch.tokens={effort.tokens // FEWEST:,} or less "
-            "makes as many of the same tokens"
+            f"steps={effort.updates}: fewer than {FEWEST} updates; as many of the same tokens would be of "
+            f"{effort.tokens // FEWEST:,} each"
         )
     if isinstance(warmup, int) and warmup > math.ceil(0.05 * effort.updates) and effort.updates > 20:
         share = 100 * warmup / effort.updates

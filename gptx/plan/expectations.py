@@ -1,5 +1,7 @@
 """The loss that laws of scaling foresee for a run, where they speak of its kind of tokens."""
 
+import math
+
 from gptx.amounts import amount, power
 from gptx.laws import RULE, Law
 from gptx.plan.effort import Effort
@@ -23,14 +25,32 @@ def lines(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
     found = [f"{fitting[0].units}, and the best size for as many operations (6ND = {power(flops)})"]
     for law in fitting:
         loss = law.loss(spent.parameters, spent.tokens)
+        if loss >= math.log(vocab_size):
+            found.append(f"{law.name:17}      -   {loss:.3g} would be worse than to guess, {math.log(vocab_size):.3f}: "
+                         "so short a run is none that it speaks of")  # fmt: skip
+            continue
         band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
         spread = f" ({band[0]:.3f} to {band[1]:.3f})" if band else ""
         size, tokens = law.optimum(flops)
         found.append(f"{law.name:17}{loss:7.3f}{spread}   {best(size, tokens)} reach {law.loss(size, tokens):.3f}")
         found += [f"{law.name}: {warning}" for warning in law.warnings]
+    found += extrapolated(fitting, flops)
     rule = by_rule(flops=flops)
     found.append(f"{f'rule of {RULE:g}':17}{'':7}   {best(rule.parameters, rule.tokens)}")
     return found if vocab_size >= SUBWORDS else found[:-1]
+
+
+def extrapolated(laws: list[Law], flops: float) -> list[str]:
+    """That a budget lies outside of those of the runs that laws were fitted to; nothing where it does not."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for law in laws:
+        if law.operations and not law.operations[0] <= flops <= law.operations[1]:
+            found.setdefault(law.operations, []).append(law.name)
+    return [
+        f"extrapolated: {', '.join(names)} rest{'s' * (len(names) == 1)} on runs of {power(least)} to {power(most)} "
+        "operations each"
+        for (least, most), names in found.items()
+    ]
 
 
 def speaks(law: Law, vocab_size: int) -> bool:

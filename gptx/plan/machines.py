@@ -57,10 +57,12 @@ def seconds(spent: Effort, device: Device, form: str, devices: int = 1) -> float
 
 
 def form(precision, device: Device) -> str:
-    """The format of the large products there: a key of `Device.peak`. Those in fp8 are counted as bf16."""
+    """The format of the large products there: a key of `Device.peak`. Those in fp8 are counted as bf16 where it is."""
     if precision.compute == "auto":
         return "bf16" if device.bf16 else "fp32"
-    return "tf32" if precision.tf32 else precision.compute.replace("fp8", "bf16")
+    if precision.compute == "fp8":
+        return "bf16" if device.fp8 else "fp8"
+    return "tf32" if precision.tf32 else precision.compute
 
 
 def alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[str]:
@@ -68,13 +70,13 @@ def alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[st
     used = form(precision, device)
     peak, whole = device.peak(used), seconds(spent, device, used, where.devices)
     if peak is None or whole is None:
-        yield f"{device.name} has no {used}: precision=fp16 or fp32"
+        yield f"{device.name} has no {used}: precision={'bf16, ' * device.bf16}fp16 or fp32"
         return
     alike = "" if used in ("bf16", "fp16") else f", seen in 16 bits and assumed for {used}"
     yield f"{device.name}: {device.mfu:.0%} of {peak / 1e12:,.4g} TFLOP/s in {used} ({device.source}{alike})"
-    hours = float(f"{whole * where.devices / 3600:.3g}")
-    cost = f", {hours * where.price:,.2f} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{lasting(whole)} on {where.devices}, {hours:,g} device-hours{cost}; validation and saving not counted"
+    hours = whole * where.devices / 3600
+    cost = f", {rounded(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
+    yield f"{lasting(whole)} on {where.devices}, {rounded(hours)} device-hours{cost}; validation and saving not counted"
 
 
 def several(spent: Effort, precision, devices: int) -> Iterator[str]:
@@ -98,7 +100,8 @@ def room(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help where it does not."""
     need, largest = required(found, shards), max(DEVICES, key=lambda device: device.memory)
     amount = f"{memory(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
-    relief = "a smaller batch.micro, memory=recompute or parallel=fsdp devices=8 may help"
+    relief = "a smaller batch.micro" + (", memory=recompute or more devices may help" if shards > 1 else
+                                        ", memory=recompute or parallel=fsdp devices=8 may help")  # fmt: skip
     if need <= device.memory:
         return f"{amount}: fits on {device.name} with its {memory(int(device.memory))}"
     if need > largest.memory:
@@ -111,6 +114,15 @@ def room(found: Footprint, device: Device, *, shards: int = 1) -> str:
         f"{amount}: does not fit on {device.name} with its {memory(int(device.memory))}; the smallest that is listed "
         f"and large enough is {enough.name}; {relief}"
     )
+
+
+def rounded(number: float) -> str:
+    """Three digits, with commas.
+
+    >>> rounded(588_512), rounded(3.14159)
+    ('589,000', '3.14')
+    """
+    return f"{float(f'{number:.3g}'):,.10g}"
 
 
 def lasting(seconds: float) -> str:

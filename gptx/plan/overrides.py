@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from gptx.amounts import amount
 from gptx.plan.doubts import critical_batch
+from gptx.plan.expectations import SUBWORDS
 from gptx.plan.shapes import Shape
 
 # Peak rates of Adam by parameters: the default's, tuned for nano, then those of GPT-3 (arXiv:2005.14165, table 2.1).
@@ -23,6 +24,8 @@ SAMPLES = (
     ("default", 1.3e12),
 )  # FineWeb-Edu's
 LIBRARY = 12e6  # bytes of data=stdlib, about
+SHAKESPEARE = 66, 1e6  # the vocabulary of data=shakespeare and its characters to train on
+LEAST = 10_000_000  # tokens that are fetched at least: the thousandth that is held out has to have some windows
 
 
 def command(found: Shape, tokens: float, *, vocab_size: int, context: int) -> str:
@@ -30,7 +33,7 @@ def command(found: Shape, tokens: float, *, vocab_size: int, context: int) -> st
     batch = tokens_an_update(found.size.parameters, tokens, context)
     words = ["python -m gptx.train model=gpt2_124m", f"model.width={found.width} model.depth={found.depth}"]
     words += [f"model.heads={found.heads}"] + [f"model.context={context}"] * (context != 1024)
-    words += [text(vocab_size, tokens), f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
+    words += [text(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
     return " ".join([*words, f"optim.lr={rate(found.size.parameters):.1e}".replace("e-0", "e-")])
 
 
@@ -48,20 +51,18 @@ def tokens_an_update(parameters: float, tokens: float, context: int) -> int:
     return context * 2 ** int(math.log2(sequences))
 
 
-def text(vocab_size: int, tokens: float) -> str:
-    """The overrides of a text with that vocabulary, and so many tokens of it where there are."""
+def text(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
+    """The overrides of a text with that vocabulary, and so many tokens of it where there are; what it is called and how
+    many there are to train on, None where that is not known of such tokens."""
     if vocab_size < 257:
-        return "data=shakespeare"
+        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE[1])
     if vocab_size == 257 and tokens <= LIBRARY:
-        return "data=stdlib"
+        return "data=stdlib", ("data=stdlib", LIBRARY)
     sample = next((f" data.config={name}" for name, there in SAMPLES if tokens <= there), " data.config=default")
     tokenizer = {50257: "", 257: " data.tokenizer=bytes"}.get(vocab_size, f" data.tokenizer=bpe:{vocab_size}")
-    return (
-        "data=fineweb_edu"
-        + sample.replace(f" data.config={SAMPLES[0][0]}", "")
-        + tokenizer
-        + f" data.tokens={amount(tokens)}"
-    )
+    config = sample.replace(f" data.config={SAMPLES[0][0]}", "")
+    known = ("FineWeb-Edu", SAMPLES[-1][1]) if vocab_size >= SUBWORDS else None
+    return f"data=fineweb_edu{config}{tokenizer} data.tokens={amount(max(tokens, LEAST))}", known
 
 
 def rate(parameters: float) -> float:

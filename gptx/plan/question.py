@@ -34,6 +34,7 @@ class Question:
     vocab: int
     context: int
     out: Path | None
+    said: str  # the quantities as they were given
 
     @property
     def priced(self) -> bool:
@@ -47,8 +48,9 @@ class Question:
 
 
 def asks_for_a_budget(words: Iterable[str]) -> bool:
-    """True if one of the words is a quantity's."""
-    return any(word.partition("=")[0] in QUANTITIES for word in words)
+    """True if one of the words is a quantity's, or if one goes with a quantity and all are of a budget."""
+    keys = {word.partition("=")[0] for word in words}
+    return bool(keys & {*QUANTITIES} or (keys & {"served", "out"} and keys <= {*KEYS}))
 
 
 def read(words: list[str]) -> Question:
@@ -72,6 +74,8 @@ def read(words: list[str]) -> Question:
     if flops and (parameters or tokens):
         parameters, tokens = parameters or flops / 6 / tokens, tokens or flops / 6 / parameters  # type: ignore[operator]
         flops = None
+    if not (flops or parameters or tokens):
+        raise ValueError(f"{next(iter(given))}={next(iter(given.values()))}: goes with flops=, params= or tokens=")
     refuse_sizes(given, flops, parameters, tokens)
     judge = laws.chosen(given.get("law", REFIT))
     vocab = whole("vocab", ({"vocab": str(judge.vocab)} if judge.vocab else {}) | given, LARGEST_VOCABULARY)
@@ -80,6 +84,7 @@ def read(words: list[str]) -> Question:
     context = whole("context", {"context": str(judge.context)} | given, LARGEST_CONTEXT)
     return Question(
         flops, parameters, tokens, served, judge, vocab, context, Path(given["out"]) if "out" in given else None,
+        " ".join(f"{key}={given[key]}" for key in (*QUANTITIES, "served") if key in given),
     )  # fmt: skip
 
 
@@ -137,18 +142,18 @@ def refuse_sizes(given: dict[str, str], flops: float | None, parameters: float |
         return
     size = math.sqrt(flops / 6 / RULE) if flops else (tokens or 0) / RULE
     if not SMALLEST <= size <= LARGEST:
-        least, most = (6 * RULE * end**2 if flops else RULE * end for end in (SMALLEST, LARGEST))
         raise ValueError(
-            f"{said}: a model of {power(size)} parameters, at {RULE:g} tokens a parameter; {power(least)} to "
-            f"{power(most)} {'operations' if flops else 'tokens'} are planned"
+            f"{said}: a model of {power(size)} parameters, at {RULE:g} tokens a parameter; models of {power(SMALLEST)} "
+            f"to {power(LARGEST)} are planned"
         )
 
 
-def refuse_splits(found: Iterable[Split]) -> None:
+def refuse_splits(found: Iterable[Split], said: str) -> None:
     """Raises ValueError for a split that is no training, with the least and the most that are planned for."""
     for split in found:
-        if not (SMALLEST <= split.parameters <= LARGEST and SHORTEST <= split.tokens <= LONGEST):
+        size, length = (float(f"{each:.9g}") for each in (split.parameters, split.tokens))  # an inverse is not exact
+        if not (SMALLEST <= size <= LARGEST and SHORTEST <= length <= LONGEST):
             raise ValueError(
-                f"{split.by}: {power(split.parameters)} parameters on {power(split.tokens)} tokens; planned are "
-                f"{power(SMALLEST)} to {power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens"
+                f"{said}: by {split.by} {power(split.parameters)} parameters on {power(split.tokens)} tokens; planned "
+                f"are {power(SMALLEST)} to {power(LARGEST)} parameters and {power(SHORTEST)} to {power(LONGEST)} tokens"
             )

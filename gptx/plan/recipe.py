@@ -150,8 +150,9 @@ def sizes(spent: Effort) -> list[str]:
 
 def length(spent: Effort, train_tokens: int | None) -> list[str]:
     """Tokens and operations of the whole run, and how often it reads the text."""
+    grows = spent.tokens != spent.updates * spent.tokens_per_update
     told = [
-        f"{spent.updates:,} updates of {spent.tokens_per_update:,} tokens = {spent.tokens:,} tokens, "
+        f"{spent.updates:,} updates of {'up to ' * grows}{spent.tokens_per_update:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
         f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy
 
 from gptx import check, lengths
+from gptx.atomic import in_one_step
 from gptx.check import ConfigError
 from gptx.plan.decay import library_default
 
@@ -62,6 +63,8 @@ def samples(curve: Callable[[int], float], steps: int) -> tuple[numpy.ndarray, n
 def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
     """What looks odd about a curve, whatever function made it: a phrase each."""
     updates, rates = samples(curve, steps)
+    if steps == 1:
+        return  # a single rate has no shape
     peak, last = rates.max(), rates[-1]
     if peak <= 0:
         yield "the rate is 0 in every update: nothing is learned"
@@ -92,4 +95,5 @@ def draw(curves: dict[str, tuple[Callable[[int], float], int]], target: Path) ->
         raise ConfigError(f"out={target}: the name must end in .png or .svg")
     lines = tuple(Curve(name, *samples(*curve), colour=i) for i, (name, curve) in enumerate(curves.items()))
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture([Panel("Learning rate", "by update", lines)], target, "", target.suffix[1:])
+    panels = [Panel("Learning rate", "by update", lines)]
+    in_one_step(target, lambda part: picture(panels, part, "", target.suffix[1:]))

@@ -68,7 +68,7 @@ def cheapest(law: Law, loss: float, served: float) -> Split:
         a, b = low + (high - low) / 3, high - (high - low) / 3
         low, high = (low, b) if total(law, loss, served, a) < total(law, loss, served, b) else (a, high)
     size = math.exp(high)
-    return Split(f"training and serving {served:.3g}", size, law.tokens_to(size, loss) or math.inf, law)
+    return Split("training and serving", size, law.tokens_to(size, loss) or math.inf, law)
 
 
 def total(law: Law, loss: float, served: float, log_size: float) -> float:

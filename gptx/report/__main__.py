@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx import arguments
+from gptx.atomic import in_one_step
 from gptx.compare import cells, outcomes
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
@@ -126,16 +127,16 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
         text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
             found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
         )  # fmt: skip
-        results.in_one_step(target, lambda part: part.write_text(text))
+        in_one_step(target, lambda part: part.write_text(text))
     elif target.suffix == ".md":
         summary = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
             found.name, several.question(found.cells), found.comparison, found.answer, standing
         )  # fmt: skip
-        results.in_one_step(target, lambda part: part.write_text(summary))
+        in_one_step(target, lambda part: part.write_text(summary))
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
         title = one.title(alone) if alone else f"{found.name}: {standing}"
-        results.in_one_step(target, lambda part: picture.picture(drawn, part, title, target.suffix[1:]))
+        in_one_step(target, lambda part: picture.picture(drawn, part, title, target.suffix[1:]))
 
 
 def tell(found: Report, targets: list[Path]) -> None:

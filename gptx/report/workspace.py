@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gptx import upload
+from gptx.atomic import in_one_step
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
-from gptx.compare.readme import in_one_step
 from gptx.compare.verdict import Verdict
 from gptx.log import now, shown
 from gptx.log.wandb import first_line, imported, reset
