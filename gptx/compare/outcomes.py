@@ -121,7 +121,7 @@ def environment(cells: list[Cell]) -> dict:
             "uncommitted changes": record.get("git", {}).get("dirty", False),
             "data": record.get("data", {}).get("digest", "")[:12],
             "tokenizer": record.get("data", {}).get("tokenizer"),
-            "validation windows": validated(cell.config),
+            "validation windows": validated(cell),
             **record.get("versions", {}),
         }
         for cell, record in ((cell, cell.record) for cell in cells)
@@ -131,7 +131,11 @@ def environment(cells: list[Cell]) -> dict:
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 
-def validated(config: dict) -> int | str | None:
-    """The windows of the held-out text that a run's loss is of; None where it is not validated."""
-    chosen = (config.get("observe") or {}).get("validation")
-    return None if chosen is None else chosen.get("windows") or "all"
+def validated(cell: Cell) -> int | str | None:
+    """The windows of the held-out text that a run's loss is of, `all` where there are no more; None without one."""
+    chosen = (cell.config.get("observe") or {}).get("validation")
+    if chosen is None:
+        return None
+    tokens, context = cell.record.get("data", {}).get("validation_tokens"), cell.record.get("batch", {}).get("context")
+    there = (tokens - 1) // context if tokens and context else math.inf
+    return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
