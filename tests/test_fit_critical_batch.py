@@ -217,6 +217,43 @@ def test_the_noise_scale_of_a_run_among_them_stands_beside_the_critical_batch_si
     assert facts["smin_updates"] == pytest.approx(SMIN, rel=0.02)  # the sweep's own run counts, not the odd one
 
 
+@pytest.mark.slow
+def test_an_earlier_fit_stands_for_its_runs(tmp_path, capsys):
+    """A seed more, beside those whose runs are gone, says the same as all runs at once."""
+    whole = by_seed(tmp_path / "all", (0.3, 0.5, 0.7))
+    at_once = told(capsys, whole, f"out={tmp_path / 'at_once'}")
+    (tmp_path / "earlier").mkdir()
+    for one in [*whole.glob("*_0"), *whole.glob("*_1")]:
+        one.rename(tmp_path / "earlier" / one.name)
+    told(capsys, tmp_path / "earlier", f"out={tmp_path / 'first'}")
+    pooled = told(capsys, whole, tmp_path / "first/fit.json", f"out={tmp_path / 'pooled'}")
+    assert pooled.replace("pooled", "at_once") == at_once
+    assert (tmp_path / "pooled/fit.json").read_text() == (tmp_path / "at_once/fit.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (None, "No such file"),
+        ("[]", "no fit.json of python -m gptx.fit critical_batch"),
+        ({"target": 2.0}, "observe.target.loss is 2 or 2.2"),
+        ({"environment": {"data": "another"}}, "the text .by its digest. is abc or another"),
+        ({"runs": [{"batch": 256}]}, "no fit.json of"),
+    ],
+)
+def test_an_earlier_fit_of_something_else_is_refused_in_one_line(tmp_path, facts, said):
+    alike = {"target": 2.2, "runs": [], "noise_scale": [], "environment": {"data": "abc"}}
+    first, file = tmp_path / "first.json", tmp_path / "fit.json"
+    first.write_text(json.dumps(alike))
+    if facts is not None:
+        file.write_text(facts if isinstance(facts, str) else json.dumps(alike | facts))
+    with pytest.raises(SystemExit, match=f"^error: [^\n]*{said}[^\n]*$"):
+        main(["critical_batch", str(first), str(file), f"out={tmp_path / 'new'}"])
+    with pytest.raises(SystemExit, match=r"first\.json: is a file; name a folder of runs before it, or out="):
+        main(["critical_batch", str(first)])
+    assert not (tmp_path / "new").exists()
+
+
 def different(root):
     for batch in BATCHES:
         run(root / f"{batch}", law(batch), batch=batch, rate=1e-3, width=64 if batch < 1000 else 128)
@@ -253,7 +290,7 @@ def no_target(root):
         (lambda root: sweep(root, seeds=(0,), batches=BATCHES[:3]), "3 batch sizes reached the target.* at least 4"),
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
-        (other_windows, "observe.validation.windows is all or 8: losses on different parts"),
+        (other_windows, "observe.validation.windows is all or 8: losses on different texts"),
         (half_way, "the best rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens an"),
         (different, "more than batch.tokens and optim.lr: model.width is 64 or 128"),
         (no_target, "no run there was trained to a target loss"),

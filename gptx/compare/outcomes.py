@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def problems(cells: list[Cell]) -> Iterator[str]:
 
 def environment(cells: list[Cell]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    told = [
+    return together(
         {
             "date": record.get("ended", record.get("started", ""))[:10],
             "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
@@ -125,9 +125,17 @@ def environment(cells: list[Cell]) -> dict:
             **record.get("versions", {}),
         }
         for cell, record in ((cell, cell.record) for cell in cells)
-    ]
-    keys = dict.fromkeys(key for each in told for key in each)
-    found = {key: list(dict.fromkeys(v for each in told if (v := each.get(key)) not in (None, ""))) for key in keys}
+    )
+
+
+def together(environments: Iterable[dict]) -> dict:
+    """Several environments as one: lists of what differs, without what is not known."""
+    found: dict[str, list] = {}
+    for each in environments:
+        for key, value in each.items():
+            values = value if isinstance(value, list) else [value]
+            known = found.setdefault(key, [])
+            known += [one for one in values if one not in (None, "", *known)]
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 

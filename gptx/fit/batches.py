@@ -1,5 +1,6 @@
 """How long runs of several batch sizes and rates took to a target loss."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +8,13 @@ from pathlib import Path
 
 from gptx.compare.cells import Cell, find
 from gptx.compare.factors import confounded
-from gptx.compare.outcomes import environment
+from gptx.compare.outcomes import environment, together
 from gptx.compare.words import joined
 from gptx.fit.tradeoff import lowest
 from gptx.runs import FREE, under
 
 KEYS = "batch.tokens", "optim.lr"  # what sets the runs apart, beside the seed and what follows from these
+ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ class Sweep:
     sizes: tuple[Size, ...]
     noise: tuple[Noise, ...]
     waiting: tuple[str, ...]  # names of runs that are not at their end, and are left out
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...]  # those of the runs whose folders were given
+    environment: dict
 
     @property
     def runs(self) -> list[Run]:
@@ -158,16 +161,20 @@ class Sweep:
         return max((high / low for low, high in pairs), default=1.0)
 
 
-def read(folders: Sequence[Path]) -> Sweep:
-    """The runs in some folders; of two of the same batch size, rate and seed the first one counts.
+def read(places: Sequence[Path]) -> Sweep:
+    """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
+    and seed the first one counts.
 
     Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
     """
-    aimed = [cell for cell in find(list(folders)) if target(cell) is not None]
-    if not aimed:
-        raise ValueError(f"{', '.join(map(str, folders))}: no run there was trained to a target loss; such runs are "
+    files = [place for place in places if place.suffix == ".json"]
+    folders = [place for place in places if place not in files]
+    aimed = [cell for cell in find(folders) if target(cell) is not None] if folders else []
+    earlier = [recorded(file) for file in files]
+    if not aimed and not earlier:
+        raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    targets = sorted({target(cell) for cell in aimed})  # type: ignore[type-var]
+    targets = sorted({*map(target, aimed), *(each.target for each in earlier)})  # type: ignore[type-var]
     if len(targets) > 1:
         raise ValueError(f"observe.target.loss is {joined([f'{each:g}' for each in targets], 'or')}: updates to "
                          "different losses do not compare; give runs to one of them")  # fmt: skip
@@ -176,21 +183,36 @@ def read(folders: Sequence[Path]) -> Sweep:
         raise ValueError(
             f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"
         )
-    windows = environment(aimed).get("validation windows")
-    if isinstance(windows, list):
-        raise ValueError(f"observe.validation.windows is {joined(map(str, windows), 'or')}: losses on different parts "
-                         "of the held-out text do not compare; give runs of one")  # fmt: skip
+    around = together([environment(aimed), *(each.environment for each in earlier)])
+    for key, what in ALIKE.items():
+        if isinstance(around.get(key), list):
+            raise ValueError(f"{what} is {joined(map(str, around[key]), 'or')}: losses on different texts do not "
+                             "compare; give runs of one")  # fmt: skip
     ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
     found: dict[tuple, Run] = {}
-    for cell in ended:
-        found.setdefault((batch(cell), rate(cell), cell.seed), run(cell))
+    for each in (*map(run, ended), *(one for fit in earlier for one in fit.runs)):
+        found.setdefault((each.batch, each.rate, each.seed), each)
     return Sweep(
         target=targets[0],  # type: ignore[arg-type]
         sizes=grouped(each for _, each in sorted(found.items())),
-        noise=tuple(scale for cell in ended if (scale := noise(cell))),
+        noise=(*(scale for cell in ended if (scale := noise(cell))), *(one for fit in earlier for one in fit.noise)),
         waiting=tuple(cell.name for cell in aimed if cell not in ended),
         cells=tuple(ended),
+        environment=around,
     )
+
+
+def recorded(file: Path) -> Sweep:
+    """The runs that the fit.json of an earlier fit has. Raises ValueError for another file."""
+    try:
+        facts = json.loads(file.read_text())
+        runs = sorted((Run(**each) for each in facts["runs"]), key=lambda each: (each.batch, each.rate, each.seed))
+        scales = tuple(Noise(**each) for each in facts["noise_scale"])
+        return Sweep(float(facts["target"]), grouped(runs), scales, (), (), facts["environment"])
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: no fit.json of python -m gptx.fit critical_batch ({error})") from None
 
 
 def grouped(runs: Iterable[Run]) -> tuple[Size, ...]:

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gptx.compare.outcomes import environment
 from gptx.compare.words import count, joined
 from gptx.fit.batches import Size, Sweep, read
 from gptx.fit.critical_batch_figure import figure
@@ -22,7 +21,8 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
     """Fit what a larger batch costs in tokens and saves in updates until the same loss, and print the critical size.
 
     FOLDERS hold runs of several batch sizes (batch.tokens), at several rates (optim.lr) each, that were trained to a
-    target (observe=target), as those of experiment=critical_batch; one with observe=noise_scale may be among them.
+    target (observe=target), as those of experiment=critical_batch; one with observe=noise_scale may be among them. The
+    fit.json of an earlier fit stands for its runs, so that a seed can be added when those of the others are gone.
     `out` is a folder for fit.json and fit.png, or a figure's file (.png, .svg); the first of FOLDERS if not given.
     `readme` is an experiment's folder, such as experiments/critical_batch, whose page is written.
     """
@@ -43,7 +43,7 @@ def fitted(sweep: Sweep) -> Fitted:
         facts=facts(law, sweep, found, each),
         figure=partial(figure, law, sweep.target, found),
         caption="updates against tokens to the target, and the best rate, by batch size",
-        environment=environment(list(sweep.cells)),
+        environment=sweep.environment,
     )
 
 

@@ -40,6 +40,8 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     if readme:
         results.parts(Path(readme) / "README.md", KIND)
     target = Path(out or folders[0])
+    if not out and target.is_file():
+        raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
     if out and target.suffix and target.suffix not in kinds and not target.is_dir():
         raise ValueError(f"out={out}: the name must end in {', '.join(kinds)}, or be a folder")
     return target
