@@ -125,7 +125,8 @@ def cost(made: Work) -> list[str]:
 def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     """How far a sweep is, what it cost so far and how long the rest takes, from the speed of its own cells.
 
-    Without `at_once`, as many are taken to run at a time as do so now. A cell that has not begun is taken to be as long
+    Without `at_once`, as many are taken to run at a time as do so now. A cell that has not begun is taken to last as
+    long as finished ones did in the mean, which may have ended before their last update; where none is, to be as long
     as the longest and as fast as the mean of the others.
     """
     line = f"{sum(state == 'finished' for state, _ in each)} of {len(each)} finished"
@@ -134,12 +135,13 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     if not done.updates or not longest:
         return line
     pace = [made.seconds / made.own for _, made in each if made.own]
-    rest = [  # seconds; one that is finished may be so before its last update
-        ((made.steps or longest) - made.updates) * (made.seconds / made.own if made.own else sum(pace) / len(pace))
+    whole = [made for state, made in each if state == "finished" and made.seconds]
+    usual = sum(made.seconds for made in whole) / len(whole) if whole else longest * sum(pace) / len(pace)
+    rest = [  # seconds
+        ((made.steps or longest) - made.updates) * made.seconds / made.own if made.own else usual
         for state, made in each
         if state != "finished"
     ]
-    whole = [made for state, made in each if state == "finished" and made.seconds]
     beside = sum(made.wall for made in whole) / sum(made.seconds for made in whole) if whole else 1.0
     running = at_once or max(1, sum(state == "running" for state, _ in each))
     steps = sum(made.steps or longest for _, made in each)

@@ -126,6 +126,12 @@ def test_the_time_left_goes_by_the_updates_that_a_branch_made_itself():
     assert sweep.total([("running", half)], 1).endswith("about 1:40 left at 1 at a time")
 
 
+def test_the_time_left_is_not_that_of_all_updates_where_cells_end_before_their_last():
+    early = sweep.Work(updates=100, own=100, steps=1000, tokens=6400, seconds=50.0, wall=50.0)
+    each = [("finished", early), ("finished", early), ("missing", sweep.Work()), ("missing", sweep.Work())]
+    assert sweep.total(each, 1).endswith("about 1:40 left at 1 at a time")
+
+
 def test_of_several_signals_only_another_ctrl_c_is_another_request():
     with processes.requests_to_end() as came:
         assert not came()
