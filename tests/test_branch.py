@@ -45,6 +45,7 @@ def plateau(grown, tmp_path):
     return checkpoint.relative_to(tmp_path)  # its name has = and , in it
 
 
+@pytest.mark.slow
 def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, tmp_path, plateau):
     wsd = ["schedule=wsd", "schedule.warmup=2", "schedule.decay=3", "steps=7"]  # level until update 4
     assert command("gptx.train", "name=whole", *wsd).returncode == 0

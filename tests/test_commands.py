@@ -64,6 +64,7 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_it_was(command, tmp_path):
     where = "hydra.run.dir=here"
     assert command("gptx.train", where).returncode == 0
@@ -78,6 +79,7 @@ def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_
     assert record(tmp_path / "here")["recipe"]["optim.lr"] == 0.01
 
 
+@pytest.mark.slow
 def test_a_changed_text_is_refused_when_a_run_is_continued(command, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a rose is a rose is a rose, and so on and on. " * 200)
