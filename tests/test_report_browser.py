@@ -59,9 +59,9 @@ def sweep(browser, visited, record):  # noqa: F811
         record("sweep/" + 60 * "long", []).joinpath("run.json").write_text("{")  # is told, however long its name is
         visited["sweep"] = visit(browser, folder)
     page = visited["sweep"]
-    page.evaluate("change({x: 'updates', key: 'validation/loss', smooth: 20, hidden: [], log: {}})")
-    page.set_viewport_size({"width": 1280, "height": 5000})
     page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 5000})
+    page.evaluate("change({x: 'updates', key: 'validation/loss', smooth: 20, hidden: [], log: {}})")
     return page
 
 
@@ -165,7 +165,11 @@ def test_a_reader_in_the_dark_gets_a_dark_page(sweep):
     paper, line = sweep.evaluate(colour), curve(sweep)["line"]["color"]
     sweep.emulate_media(color_scheme="dark")
     assert sweep.evaluate(colour) != paper
-    assert curve(sweep)["line"]["color"] != line
+    sweep.wait_for_function(  # the plots are drawn again a moment later
+        "([place, before]) => document.querySelector(place).data.find(t => t.meta === 0 && t.line.width !== 0)"
+        ".line.color !== before",
+        arg=[MAIN, line],
+    )
 
 
 def test_an_arm_that_is_hidden_stays_so_when_the_page_is_renewed_with_one_more_before_it(browser, record):  # noqa: F811
