@@ -3,11 +3,9 @@
 import shlex
 import sys
 import traceback
-from copy import deepcopy
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -45,7 +43,6 @@ class Preflight(Callback):
         tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
         world = launcher.get("nodes", 1) * tasks
         loader = GlobalHydra.instance().config_loader()
-        compose_once(loader)
         problems: list[str] = []
         folders: list[Path] = []
         recipes: list[dict] = []
@@ -74,22 +71,6 @@ class Preflight(Callback):
             print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
             if said := kinship(recipes):
                 print(said, file=sys.stderr)
-
-
-def compose_once(loader: ConfigLoader) -> None:
-    """Have Hydra keep the config of each job of this sweep: it takes a third of a second to compose, and is asked for
-    here, by Hydra's sweeper and twice by the launcher."""
-    compose, kept = loader.load_sweep_config, dict[tuple[str, ...], DictConfig]()
-
-    def load_sweep_config(master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        job = tuple(
-            sorted(sweep_overrides)
-        )  # the sweeper has another order, which means the same: no key is there twice
-        if job not in kept:
-            kept[job] = compose(master_config, sweep_overrides)
-        return deepcopy(kept[job])  # who asks may change it
-
-    loader.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
 
 
 def find_launcher(config: DictConfig) -> None:
