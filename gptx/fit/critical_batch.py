@@ -131,9 +131,7 @@ def exponents(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone])
             )
             continue
         by_seeds = chance(each, side)
-        doubt = math.hypot(
-            known[1], by_seeds or 0.0
-        )  # on the safe side: single seeds' powers have the grid's error too
+        doubt = math.hypot(known[1], by_seeds or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
         luck = "chance not counted" if by_seeds is None else f"with chance by single seeds, ± {by_seeds:.2f}, added"

@@ -51,10 +51,8 @@ def alone(own: Sweep, seed: int, critical: float) -> Alone:
 def sides(found: list[Size], critical: float) -> dict[str, list[Size]]:
     """The sizes on either side of the critical one whose best rate lies inside the grid of rates."""
     inside = [size for size in found if not size.edge]
-    return {
-        "Below": [size for size in inside if size.batch <= critical],
-        "Above": [size for size in inside if size.batch > critical],
-    }
+    parts = [size for size in inside if size.batch <= critical], [size for size in inside if size.batch > critical]
+    return dict(zip(SIDES, parts, strict=True))
 
 
 def power(here: list[Size], step: float) -> tuple[float, float] | None:
