@@ -3,28 +3,24 @@
 A Python signature is the schema: names, types and what is required are written once, there.
 """
 
-import difflib
 import functools
-import importlib
 import inspect
 import math
 import os
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
+from gptx.config.errors import ConfigError, nearest
+from gptx.config.targets import permitted
 from gptx.lengths import Length, updates
 
-ALLOWED = ("gptx.", "torch.optim.", "torch.nn.")
+__all__ = ["ConfigError", "build", "check", "nearest", "trainer", "walk"]
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
-
-
-class ConfigError(Exception):
-    """A mistake of the user's, told in one line that names the key."""
 
 
 # The root keys that are no ingredient: where a run is kept and where it computes or begins, never what.
@@ -34,18 +30,20 @@ SETTINGS: dict[str, typing.Any] = {
 }  # fmt: skip
 
 
-def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
+def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become updates.
 
-    `allow` names packages whose classes may be built: give `cfg.allow_targets` for a config the user runs, and
-    never for one that was read from a file of somebody else.
+    `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
+    never what was read from a folder.
     """
     for key, hint in (SETTINGS | {"seed": int, "steps": Length}).items():  # before PyTorch is imported
         if key not in cfg:
             raise ConfigError(f"{key}: required and not set")
         convert(cfg, key, key, hint, cfg)
     check_settings(cfg)
-    trainer = inspect.signature(locate("gptx.trainer.Trainer", "", ALLOWED)).parameters
+    from gptx.trainer import Trainer
+
+    trainer = inspect.signature(Trainer).parameters
     known = [*trainer, *SETTINGS]
     for given in map(str, cfg):
         if given not in known:
@@ -63,7 +61,7 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
                 raise ConfigError(
                     f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}"
                 )
-            walk(child, path, ALLOWED + tuple(allow), cfg)
+            walk(child, path, allow, cfg)
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -77,19 +75,19 @@ def check_settings(cfg: DictConfig) -> None:
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
 
 
-def walk(node, path: str, allowed: tuple[str, ...], root: DictConfig) -> None:
-    """Check every object at and below `node`."""
+def walk(node, path: str, allow: Collection[str], root: DictConfig) -> None:
+    """Check every object at and below `node`, whose path begins with the name of its group."""
     if isinstance(node, DictConfig) and "_target_" in node:
-        check_call(node, path, allowed, root)
+        check_call(node, path, allow, root)
     for where, child in children(node, path):
         if isinstance(child, DictConfig | ListConfig):
-            walk(child, where, allowed, root)
+            walk(child, where, allow, root)
 
 
-def check_call(node: DictConfig, path: str, allowed: tuple[str, ...], root: DictConfig) -> None:
+def check_call(node: DictConfig, path: str, allow: Collection[str], root: DictConfig) -> None:
     """Check one object's keys and values against the signature of its target."""
     target = value(node, "_target_", f"{path}._target_")
-    function = locate(str(target), path, allowed)
+    function = permitted(target, path, allow)
     parameters = inspect.signature(function).parameters
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -181,53 +179,6 @@ def children(node, path: str) -> list[tuple[str, typing.Any]]:
     return []
 
 
-def locate(target: str, path: str, allowed: tuple[str, ...]) -> Callable:
-    """The function or class that `target` names. Raises ConfigError unless it is one of an allowed package."""
-    if target.startswith(allowed):
-        found = find(target, path)
-        # what it is, not the name it was reached by: gptx.trainer.random.os.system is os.system
-        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-        if home.startswith(allowed) and callable(found):
-            return found
-        target = home
-    raise ConfigError(
-        f"{path}._target_: {target} is not in an allowed package ({', '.join(name.rstrip('.') for name in allowed)}); "
-        f"if you trust it, add allow_targets=[{target.split('.')[0]}.]"
-    )
-
-
-def find(target: str, path: str):
-    """The object of that dotted name."""
-    parts = target.split(".")
-    for split in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:split])
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name and not f"{module}.".startswith(f"{error.name}."):
-                raise ConfigError(
-                    f"{path}._target_: {module} needs the package {error.name}, which is not installed"
-                ) from None
-            continue
-        for name in parts[split:]:
-            if not hasattr(found, name):
-                raise ConfigError(f"{path}._target_: {module} has no {name}{nearest(name, public(found))}")
-            found = getattr(found, name)
-        return found
-    raise ConfigError(f"{path}._target_: no module {parts[0]}; is its folder on PYTHONPATH?")
-
-
-def public(module) -> list[str]:
-    return [name for name in dir(module) if not name.startswith("_")]
-
-
-def nearest(word: str, options: Iterable[str]) -> str:
-    """The end of a sentence that helps after a misspelt word."""
-    options = sorted(set(options))
-    close = difflib.get_close_matches(word, options, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"
-
-
 def build(node):
     """The object that a checked node describes, with plain lists and dicts inside.
 
@@ -277,8 +228,9 @@ def trainer(cfg: DictConfig):
 def agree(cfg: DictConfig, parallel, data) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
     from gptx import runs
+    from gptx.config.recorded import recorded
 
-    own = runs.flat({**OmegaConf.to_container(cfg, resolve=True), "data found": data.identity})  # type: ignore[dict-item]
+    own = runs.flat({**recorded(cfg), "data found": data.identity})
     first, *others = parallel.gather(own)
     for number, other in enumerate(others, start=1):
         if found := runs.differences(first, other):

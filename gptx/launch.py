@@ -12,10 +12,11 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gptx import check, preflight, processes, runs, sweep
 from gptx.amounts import clock
+from gptx.config.recorded import recorded
 from gptx.places import cores, fit, room, threads_asked
 from gptx.rank import world_size
 
@@ -45,8 +46,7 @@ class Submission(Launcher):
             record = {} if config.overwrite else runs.read(self.sweep / name) or {}
             if "recipe" in record:
                 check.check(config, allow=config.allow_targets)  # which makes updates of lengths
-                resolved = OmegaConf.to_container(config, resolve=True)
-                refuse_other(self.sweep / name, record["recipe"], runs.recipe(resolved))  # type: ignore[arg-type]
+                refuse_other(self.sweep / name, record["recipe"], runs.recipe(recorded(config)))
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
                 print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}")
                 continue

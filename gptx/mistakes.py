@@ -16,9 +16,10 @@ from gptx.runs import flat, key
 
 
 def of_composition(error: Exception) -> bool:
-    """True if the error comes from Hydra, which raises a bare ValueError for a few mistakes."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, HydraException) or any(part == "hydra" for part in Path(frames[-1].filename).parts[-4:])
+    """True if the error comes from Hydra, or from the logging that it sets up, which raise a bare ValueError for a few
+    mistakes."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    return isinstance(error, HydraException) or "hydra" in parts[-4:] or parts[-2:] == ("logging", "config.py")
 
 
 def explain(error: Exception, words: list[str]) -> str:

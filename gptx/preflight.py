@@ -11,9 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gptx.check import ConfigError, build, check, find, refusal
+from gptx.check import ConfigError, build, check, refusal
 from gptx.compare.shared import kinship
+from gptx.config.targets import find
 from gptx.log import now
+from gptx.printable import masked
 from gptx.rank import rank, world_size
 from gptx.runs import key
 from gptx.sweep import note
@@ -248,5 +250,5 @@ def refuse_fall(job: DictConfig) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """The first line that says something, of an error and its cause."""
-    return " ".join(str(error.__cause__ or error).split())
+    """What an error or its cause says, in one line that may be written down."""
+    return masked(" ".join(str(error.__cause__ or error).split()))

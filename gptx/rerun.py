@@ -1,6 +1,7 @@
 """Makes a run again from its folder, and tells whether the same comes out:  python -m gptx.rerun RUN [overrides]"""
 
 import os
+import shlex
 from pathlib import Path
 
 from gptx import arguments, runs
@@ -10,16 +11,17 @@ from gptx.diff import agreement, find
 from gptx.processes import command, quoted, wait
 
 
-def rerun(run: str, /, *overrides: str) -> None:
+def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     """Train the run of a folder again from what it recorded, in a new folder, and say whether the result is the same.
 
-    python -m gptx.rerun runs/NAME/ARM [overrides]
+    python -m gptx.rerun runs/NAME/ARM [overrides] [trust=true]
 
     A cell of a sweep is trained as that one run. The overrides are its own, then those that are given, as
     gptx.train takes them (--config-dir too, where the recorded folder has moved). The new folder is that of
     name=NAME_again unless another name= is given; the same command continues or leaves alone what is there. The number
     of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
-    or machine are not those of the record, a line says so.
+    or machine are not those of the record, a line says so. The command is shown before it runs. A record that asks for
+    more than a recipe (allow_targets, hydra..., --config-dir) could run code of whoever wrote it: it needs trust=true.
     """
     old = find(run)
     if not old.record.get("recipe"):
@@ -32,10 +34,17 @@ def rerun(run: str, /, *overrides: str) -> None:
         raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it anew")
     for warning in changed_since(old):
         print(f"warning: {warning}")
-    print(f"runs again in {folder}", flush=True)
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
+    beyond = [word for word in [*words, *options] if word not in overrides and goes_beyond(word)]
+    if beyond and not trust:
+        raise ValueError(
+            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust "
+            "whoever wrote that folder"
+        )
     line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
+    print(shlex.join(["python", *line[1:]]))
+    print(f"runs again in {folder}", flush=True)
     code = wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks)
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
@@ -43,6 +52,11 @@ def rerun(run: str, /, *overrides: str) -> None:
     if elsewhere := unlike(meaning.place(old) | data_of(old), meaning.place(new) | data_of(new)):
         print(f"warning: not as recorded: {elsewhere}")
     print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
+
+
+def goes_beyond(word: str) -> bool:
+    """True if a word of a record could have the command build or read what no recipe of gptx does."""
+    return word.startswith("-") or runs.under(runs.key(word).replace("/", "."), ("hydra", "allow_targets"))
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -34,7 +34,7 @@ def load(
     assert isinstance(cfg, DictConfig)
     parts = [name for name in ("model", "decay", "parametrization") if name in cfg]
     for name in parts:
-        check.walk(cfg[name], name, check.ALLOWED + allow_targets, cfg)
+        check.walk(cfg[name], name, allow_targets, cfg)
     encoding = load_encoding(folder / "tokenizer.json")
     state = checkpoints.chosen(folder, checkpoint)
     model = check.build(cfg.model)(vocab_size=encoding.n_vocab)

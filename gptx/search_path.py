@@ -8,6 +8,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from gptx.config import hydra_node, recorded
 from gptx.paths import ROOT
 
 
@@ -50,6 +51,8 @@ class SearchPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make Hydra know the experiments; harmless when repeated."""
+    """Make Hydra know the experiments, and have all that it composes checked; harmless when repeated."""
+    hydra_node.register()
+    recorded.register()
     Plugins.instance().register(ExperimentSource)
     Plugins.instance().register(SearchPath)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx import check, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
+from gptx.config import recorded
 from gptx.log import Run, now, shown
 from gptx.log.console import messages_to
 from gptx.peers import PeerLost, Peers, first_to_say, together
@@ -46,17 +47,17 @@ def train(cfg: DictConfig, folder: Path) -> float:
     """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
     check.check(cfg, allow=cfg.allow_targets)
     with owned(folder), messages_to(folder) if rank() == 0 else silence():
-        config = OmegaConf.to_container(cfg, resolve=True)
+        config = recorded.recorded(cfg)
         if cfg.overwrite and requeued(folder):
             cfg.overwrite = False  # what is there is its own
         record = None if cfg.overwrite else runs.read(folder)
         if record and "recipe" in record:
-            refuse_other(folder, record["recipe"], runs.recipe(config))  # type: ignore[arg-type]
+            refuse_other(folder, record["recipe"], runs.recipe(config))
             if record["state"] == "finished":
                 result = record["result"]
                 log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), shown(folder))
                 return result.get("validation/loss", math.nan)
-        return begin(cfg, config, folder, record)  # type: ignore[arg-type]
+        return begin(cfg, config, folder, record)
 
 
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
@@ -137,7 +138,7 @@ def described(trainer, folder: Path, group: str, config: dict) -> Run:
 
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
-    overrides = [str(override) for override in chosen.overrides.task]
+    overrides = recorded.typed(chosen.overrides.task)
     return Run(
         folder=folder,
         name=folder.name,
@@ -450,24 +451,22 @@ def table() -> int:
 
 def options_first(words: list[str]) -> list[str]:
     """The words of a command line with Hydra's options and their values before the overrides, as Hydra needs them."""
-    with_value = {
-        "--config-dir",
-        "-cd",
-        "--config-name",
-        "-cn",
-        "--config-path",
-        "-cp",
-        "--package",
-        "-p",
-        "--cfg",
-        "-c",
-    }
+    with_value = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
     options: list[str] = []
     overrides: list[str] = []
     for word in words:
         belongs = bool(options) and options[-1] in with_value
         (options if belongs or word.startswith("-") else overrides).append(word)
     return options + overrides
+
+
+def refuse_options(words: list[str]) -> None:
+    """Raise ConfigError for options of Hydra's that leave gptx's own config out, or read a pickle, which runs code."""
+    for word in words:
+        if word.split("=")[0] in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
+            raise ConfigError(
+                f"{word}: gptx has one primary config; yours is an experiment or an option in --config-dir"
+            )
 
 
 def quoted(word: str) -> str:
@@ -495,6 +494,7 @@ def run() -> None:
     sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
     try:
+        refuse_options(sys.argv[1:])
         job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None

@@ -28,6 +28,8 @@ CONFIG = {
     "mistakes.py",
     "search_path.py",
     "arguments.py",
+    "hydra_node.py",
+    "recorded.py",
 }
 VOCABULARY = {
     "gptx.amounts",
@@ -37,6 +39,7 @@ VOCABULARY = {
     "gptx.hardware",
     "gptx.text",
     "gptx.shards",
+    "gptx.printable",
 }  # words that ingredients may share
 
 

@@ -74,7 +74,10 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     made = command("gptx.train", "--config-dir", "mine", "--multirun", "schedule=own,cosine", "name=two", "threads=1",
                    timeout=200)  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
-    again = command("gptx.rerun", "runs/two/schedule=own", timeout=200)
+    refused = command("gptx.rerun", "runs/two/schedule=own", timeout=200)
+    assert refused.returncode == 1
+    assert "asks for more than a recipe: --config-dir" in refused.stderr
+    again = command("gptx.rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "identical: the same to the bit in all 6 updates" in again.stdout.splitlines()[-1]
     rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
@@ -83,7 +86,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
         json.loads((tmp_path / f"runs/{name}/schedule=own/run.json").read_text()) for name in ("two", "two_again")
     ]
     assert records[0]["recipe"] == records[1]["recipe"]
-    other = command("gptx.rerun", "runs/two/schedule=own", "seed=1", timeout=200)
+    other = command("gptx.rerun", "runs/two/schedule=own", "seed=1", "trust=true", timeout=200)
     assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
 
 

@@ -7,10 +7,11 @@ what a difference in them does: the recipe decides the result, the place its las
 import functools
 import inspect
 
-from gptx import check, presets, runs
+from gptx import presets, runs
 from gptx.batch import Batch
-from gptx.check import ConfigError
 from gptx.compare.cells import Cell
+from gptx.config.errors import ConfigError
+from gptx.config.targets import permitted
 
 SHARES = {"at update 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 SAMPLES = 1000  # updates at which a rate is asked for its peak
@@ -193,7 +194,7 @@ def rate_of(config: dict):
     """The learning rate as a function of the update; None where config and installed code do not tell."""
     node, batch, peak = config.get("schedule", {}), batch_of(config), config.get("optim", {}).get("lr")
     try:
-        function = check.locate(node.get("_target_", ""), "schedule", check.ALLOWED)
+        function = permitted(node.get("_target_", ""), "schedule")
         factor = functools.partial(function, **values(node))
         inspect.signature(factor).bind(1)
         factor(1)

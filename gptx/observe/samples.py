@@ -5,6 +5,7 @@ import torch
 from gptx.generate import generate, refuse
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
+from gptx.printable import masked
 from gptx.text import beginning, decode
 
 
@@ -29,6 +30,6 @@ class Samples(Observer):
             drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
                              generator=generator)  # fmt: skip
             try:
-                return {"sample/text": self.prompt + "".join(decode(trainer.data.encoding, drawn))}
+                return {"sample/text": masked(self.prompt) + "".join(decode(trainer.data.encoding, drawn))}
             except ValueError as diverged:
                 return {"sample/text": f"no sample: {diverged}"}

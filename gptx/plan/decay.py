@@ -3,6 +3,7 @@
 import inspect
 
 from gptx import check
+from gptx.config.targets import find
 from gptx.plan.expectations import LARGEST_VOCABULARY
 from gptx.plan.question import whole
 
@@ -38,5 +39,5 @@ def vocabulary(cfg, vocab: str) -> int:
 
 def library_default(target: str, name: str) -> float:
     """The value that a class gives an argument that the config leaves out; 0 if it has no such argument."""
-    parameter = inspect.signature(check.find(target, "optim")).parameters.get(name)
+    parameter = inspect.signature(find(target, "optim")).parameters.get(name)
     return 0.0 if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default

@@ -1,0 +1,1 @@
+"""From words and files to objects: what a config may name, checked before anything is built."""

@@ -1,0 +1,181 @@
+"""Hydra's own section of a config, checked before Hydra builds anything from it.
+
+Callbacks, launcher, sweeper and logging can all run code, some of it without a `_target_`. So a key may have the value
+that gptx ships, or the one that was typed on the command line; a file may set only what is plain data.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from gptx.config.errors import ConfigError, nearest
+from gptx.config.targets import permitted
+from gptx.paths import CONF
+
+PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: no space, no quote, nothing that a shell reads
+BASIC = "hydra._internal.core_plugins.basic_"
+LAUNCHERS = ("hydra_plugins.gptx.", f"{BASIC}launcher.BasicLauncher", "hydra_plugins.hydra_submitit_launcher.")
+SWEEPERS = (f"{BASIC}sweeper.BasicSweeper",)
+HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+FOR_A_SHELL = ("setup", "srun_args", "additional_parameters", "submitit_folder")  # of a launcher
+TYPED = ("run.dir", "sweep.dir", "sweep.subdir", "job.env_set", "job.env_copy")  # shipped, or from the command line
+
+
+def register() -> None:
+    """Have every composition of this process checked, whoever asks for it; harmless when repeated."""
+    if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
+        ConfigLoaderImpl.load_configuration = guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+
+
+def guarded(load: Callable) -> Callable:
+    """Hydra's way from words and files to a config, which raises ConfigError for a section that is not allowed."""
+
+    @functools.wraps(load)
+    def load_configuration(self, config_name, overrides, *rest, **more):
+        words = OverridesParser.create().parse_overrides(list(overrides))
+        for word in words:
+            if (word.is_delete() and word.key_or_group.startswith("hydra")) or word.key_or_group == "hydra":
+                raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
+        composed = load(self, config_name, overrides, *rest, **more)
+        refuse(composed, words)
+        return composed
+
+    return load_configuration
+
+
+def refuse(composed: DictConfig, words: list[Override]) -> None:
+    """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
+    hydra = OmegaConf.to_container(composed.hydra, resolve=False)
+    assert isinstance(hydra, dict)
+    typed = {key for word in words for key in set_by(word)}
+    lines = [word.input_line for word in words]
+    if sorted([*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]) != sorted(map(str, lines)):
+        raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
+    allow = composed.get("allow_targets") or []
+    if allow and "allow_targets" not in typed:
+        raise ConfigError("allow_targets: a file cannot widen what is trusted; write it on the command line")
+    refuse_unknown(hydra, HydraConf, "hydra")
+    refuse_callbacks(hydra.get("callbacks") or {}, tuple(map(str, allow)))
+    for name, known in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
+        refuse_plugin(hydra[name], f"hydra.{name}", (*known, *map(str, allow)))
+    refuse_launcher_values(hydra["launcher"], typed)
+    refuse_params(hydra["sweeper"].get("params") or {})
+    for name in ("job_logging", "hydra_logging"):
+        refuse_logging(hydra[name], f"hydra.{name}")
+    shipped = flat(yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text()))
+    for key, given in flat({name: hydra[name] for name in ("run", "sweep", "job")}).items():
+        if key.startswith(TYPED) and f"hydra.{key}" not in typed and given not in (shipped.get(key), {}, []):
+            raise ConfigError(f"hydra.{key}={given}: a file cannot set it; write it on the command line")
+    if hydra["job"].get("chdir"):
+        raise ConfigError(
+            "hydra.job.chdir=true: paths are relative to the folder where the command is typed; leave it out"
+        )
+    if hydra.get("output_subdir") is not None:
+        raise ConfigError("hydra.output_subdir: the run folder is written by gptx; leave it null")
+
+
+def set_by(word: Override) -> list[str]:
+    """The keys that an override sets to values of its own."""
+    given = word.value() if not word.is_delete() and not word.is_sweep_override() else None
+    return [f"{word.key_or_group}.{key}" for key in flat(given)] if isinstance(given, dict) else [word.key_or_group]
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys."""
+    if isinstance(node, dict) and node:
+        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: node}
+
+
+def refuse_unknown(node: dict, kind: type, path: str) -> None:
+    """Raise ConfigError for a key that Hydra does not know, in a node that has a fixed set of them."""
+    hints = get_type_hints(kind)
+    known = {field.name for field in fields(kind)} | ({"env"} if kind is HydraConf else set())
+    for key, child in node.items():
+        if key not in known:
+            raise ConfigError(f"{path}.{key}: no such key{nearest(str(key), known)}")
+        if is_dataclass(hints.get(key)) and isinstance(child, dict):
+            refuse_unknown(child, hints[key], f"{path}.{key}")
+
+
+def refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
+    """Raise ConfigError unless gptx's own callback is there as shipped, and others are of a package that is trusted."""
+    shipped = yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text())["callbacks"]
+    if any(callbacks.get(name) != node for name, node in shipped.items()):
+        raise ConfigError(f"hydra.callbacks: gptx needs its own as it is shipped ({', '.join(shipped)}); leave it out")
+    for name, node in callbacks.items():
+        for path, target in targets(node, f"hydra.callbacks.{name}"):
+            if name not in shipped:
+                permitted(target, path, allow)
+
+
+def targets(node: Any, path: str) -> list[tuple[str, Any]]:
+    """Every `_target_` at and below a node, with the path of what it builds."""
+    found = [(path, node["_target_"])] if isinstance(node, dict) and "_target_" in node else []
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return found + [each for key, child in items for each in targets(child, f"{path}.{key}")]
+
+
+def refuse_plugin(node: dict, path: str, known: tuple[str, ...]) -> None:
+    """Raise ConfigError unless a launcher or sweeper is a known one and builds nothing else."""
+    for where, target in targets(node, path):
+        if where != path or not str(target).startswith(known):
+            raise ConfigError(
+                f"{where}._target_: {target} is not allowed there; {path} is one of {', '.join(known[:2])}; if you "
+                "trust another one that is installed, add allow_targets=[hydra_plugins.] to the command line"
+            )
+
+
+@cache
+def shipped_launchers() -> tuple[dict, ...]:
+    """The launchers as gptx ships them."""
+    return tuple(yaml.safe_load(file.read_text()) for file in sorted(Path(CONF, "hydra/launcher").glob("*.yaml")))
+
+
+def refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
+    """Raise ConfigError for values of a launcher that a file gave and that could reach a shell."""
+    shipped = [flat(each) for each in shipped_launchers()]
+    for key, given in flat(launcher).items():
+        if key == "_target_" or f"hydra.launcher.{key}" in typed or any(each.get(key, {}) == given for each in shipped):
+            continue
+        plain = given is None or isinstance(given, bool | int | float)
+        plain = plain or (isinstance(given, str) and PLAIN.fullmatch(given) is not None)
+        if key.startswith(FOR_A_SHELL) or not plain:
+            raise ConfigError(f"hydra.launcher.{key}={given!r}: a file cannot set it; write it on the command line")
+
+
+def refuse_params(params: dict) -> None:
+    """Raise ConfigError for what a file's sweep would set beyond the recipe."""
+    for name in params:
+        key = re.sub(r"^[+~]*", "", str(name)).replace("/", ".")
+        if key.split(".")[0] in ("hydra", "allow_targets") or not re.fullmatch(r"[\w.]+", key):
+            raise ConfigError(f"hydra.sweeper.params.{name}: a sweep of a file lists keys of the recipe only")
+
+
+def refuse_logging(node: Any, path: str) -> None:
+    """Raise ConfigError for a logging section that could build anything but lines on the terminal.
+
+    Python's dictConfig calls what `()` and `class` name, imports what `ext://` names, and sets attributes by `.`.
+    """
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in items:
+        where = f"{path}.{key}"
+        if key == "class" and child not in HANDLERS:
+            raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(HANDLERS)}")
+        if key in ("()", ".", "filters"):
+            raise ConfigError(f"{where}: not allowed; lines go to the terminal, and gptx writes train.log itself")
+        if isinstance(child, str) and re.search(r"^(ext|cfg)://|\$\{", child) and child not in STREAMS:
+            raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(STREAMS)}")
+        refuse_logging(child, where)

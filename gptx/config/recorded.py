@@ -1,0 +1,72 @@
+"""What may be written of a config: no text that was looked up in the environment, no credentials of a URL."""
+
+import hashlib
+import json
+import os
+import sys
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+from gptx.printable import hide, masked
+
+OPEN = ("name",)  # the path of the run folder shows it
+asked: list[str] = []  # the variables of the environment that configs have looked up, in order
+
+
+def looked_up(*words: Any, **more: Any) -> Any:
+    """What `${oc.env:...}` gives, noted in `asked`."""
+    asked.append(str(words[0]))
+    return oc.env(*words, **more)
+
+
+def register() -> None:
+    """Have every look-up in the environment noted; harmless when repeated."""
+    OmegaConf.register_new_resolver("oc.env", looked_up, replace=True)
+
+
+def recorded(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, resolved, as every file and every sink has it.
+
+    A text from the environment stands as it was written, with a digest by which another value is noticed; a number or
+    a boolean has its value. From here on `masked` hides these texts in all that this process says.
+    """
+    return {str(key): cleared(cfg[key]) if key in OPEN else value(cfg, key) for key in cfg}
+
+
+def value(node: DictConfig | ListConfig, key: Any) -> Any:
+    """One value, with all below it."""
+    before = len(asked)
+    found = node[key]
+    raw = node._get_node(key)._value()  # type: ignore[union-attr]
+    if len(asked) > before and not isinstance(found, int | float | None):
+        plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+        for name in asked[before:]:
+            hide(os.environ.get(name, ""), f"${{oc.env:{name}}}")
+        return f"{raw} (sha256 {digest(plain)})"
+    if isinstance(found, DictConfig):
+        return {str(name): value(found, name) for name in found}
+    if isinstance(found, ListConfig):
+        return [value(found, place) for place in range(len(found))]
+    return cleared(found)
+
+
+def cleared(plain: Any) -> Any:
+    """A value of dicts and lists with every text in it masked."""
+    if isinstance(plain, dict):
+        return {key: cleared(each) for key, each in plain.items()}
+    if isinstance(plain, list):
+        return [cleared(each) for each in plain]
+    return masked(plain) if isinstance(plain, str) else plain
+
+
+def typed(overrides: Any) -> list[str]:
+    """What was typed, as it may be written. W&B reads the command line itself, so that is masked as well."""
+    sys.argv[1:] = map(masked, sys.argv[1:])
+    return cleared(OmegaConf.to_container(overrides, resolve=False))
+
+
+def digest(plain: Any) -> str:
+    """The first 16 digits of the SHA-256 of a value's JSON."""
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
