@@ -36,6 +36,7 @@ VOCABULARY = {
     "gptx.generate",
     "gptx.hardware",
     "gptx.text",
+    "gptx.printable",
     "gptx.shards",
 }  # words that ingredients may share
 
