@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends of lines and files, halves of characters
+UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends of lines, halves of characters
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -70,7 +70,7 @@ def plotly(text: object) -> str:
     return entities.escape(safe(text), quote=False)
 
 
-def markdown(text: object) -> str:
+def md(text: object) -> str:
     """Text for a line or a cell of Markdown."""
     line = " ".join(safe(text).split())
     return re.sub(r"[\\`*\[\]|$~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)", r"\\\g<0>", line).replace("<", "&lt;")
@@ -83,7 +83,7 @@ def code(text: object) -> str:
     return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
 
 
-def picture(text: object) -> str:
+def mathtext(text: object) -> str:
     """Text for matplotlib, which takes what is between two dollars as a formula."""
     return safe(text).replace("$", r"\$")
 
