@@ -8,10 +8,12 @@ import typing
 from collections.abc import Callable
 
 from gptx.check import ConfigError, nearest, typed
+from gptx.printable import streams
 
 
 def call(function: Callable, words: list[str] | None = None) -> None:
     """Call `function` with the key=value words of the command line; a mistake is one line and exit code 1."""
+    streams()
     words = sys.argv[1:] if words is None else words
     if any(word in ("-h", "--help", "help") for word in words):
         print(page(function))

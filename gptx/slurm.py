@@ -13,6 +13,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from gptx import preflight, sweep
 from gptx.check import ConfigError
 from gptx.launch import Submission
+from gptx.printable import streams
 
 
 class Failed(Exception):
@@ -30,6 +31,7 @@ class Cell(BaseSubmititLauncher):
         self.environment = environment
 
     def __call__(self, *job) -> JobReturn:
+        streams(lasting=True)
         os.environ.update(self.environment)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by those who started this process
         returned = super().__call__(*job)

@@ -10,6 +10,7 @@ from gptx.footprint import Footprint
 from gptx.generate import generate
 from gptx.plan.doubts import doubts
 from gptx.plan.effort import Effort, counts, effort
+from gptx.printable import printable
 from gptx.text import beginning, decode
 from gptx.trainer import stream
 
@@ -104,7 +105,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         f"finished in {clock(seconds)}: {result}",
         f"memory at the peak: {memory}",
         "",
-        *textwrap.indent(sample(trainer), "    ").splitlines(),
+        *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
         "",
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,

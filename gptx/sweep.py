@@ -16,6 +16,7 @@ from pathlib import Path
 from gptx import runs
 from gptx.amounts import clock, power
 from gptx.check import ConfigError
+from gptx.printable import streams
 
 PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
 
@@ -174,6 +175,7 @@ def status(sweep: Path) -> int:
 
 def main() -> None:
     """The command: a mistake is one line on stderr and exit code 1."""
+    streams()
     words = sys.argv[1:]
     if not words or {"-h", "--help", "help"} & set(words):
         print(PAGE)

@@ -26,6 +26,7 @@ from gptx.config import recorded
 from gptx.log import Run, now, shown
 from gptx.log.console import messages_to
 from gptx.peers import PeerLost, Peers, first_to_say, together
+from gptx.printable import streams
 from gptx.rank import job as submitted_job
 from gptx.rank import rank, world_size
 
@@ -115,8 +116,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
         raise
     finally:
-        for sink in sinks:
-            sink.close(outcome)
+        close(sinks, outcome)
         if rank() == 0 and (folder / "run.json").exists():
             memory = {"predicted": total(predicted, meter.device), "measured": meter.peak, "held": meter.held}
             runs.write(folder, state=outcome, ended=now(), step=trainer.step, result=trainer.latest, memory=memory)
@@ -127,9 +127,28 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             put_back(handler)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
     seconds = time.perf_counter() - started
-    for line in summary.end(trainer, shown(folder), spell(trainer.latest), seconds, meter.beside(predicted)):
-        log.info("%s", line)
+    conclude(trainer, folder, seconds, meter.beside(predicted))
     return trainer.latest.get("validation/loss", math.nan)
+
+
+def close(sinks: list, outcome: str) -> None:
+    """Close every sink. The run has ended, and one that cannot be closed changes nothing about that."""
+    for sink in sinks:
+        try:
+            sink.close(outcome)
+        except Exception as error:
+            log.warning("log=%s: %s", type(sink).__name__.lower(), preflight.one_line(error))
+
+
+def conclude(trainer, folder: Path, seconds: float, memory: str) -> None:
+    """Say what came of a run. It is finished, and what goes wrong here changes nothing about that."""
+    from gptx import summary
+
+    try:
+        for line in summary.end(trainer, shown(folder), spell(trainer.latest), seconds, memory):
+            log.info("%s", line)
+    except Exception as error:
+        log.warning("finished; of the summary no more can be told: %s", preflight.one_line(error))
 
 
 def described(trainer, folder: Path, group: str, config: dict) -> Run:
@@ -477,6 +496,7 @@ def quoted(word: str) -> str:
 
 def main() -> None:
     """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    streams(lasting=True)
     try:
         run()
     except SystemExit as end:

@@ -38,6 +38,7 @@ VOCABULARY = {
     "gptx.generate",
     "gptx.hardware",
     "gptx.text",
+    "gptx.printable",
     "gptx.shards",
     "gptx.printable",
 }  # words that ingredients may share

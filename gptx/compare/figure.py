@@ -7,6 +7,7 @@ from typing import Any
 from gptx.compare.arms import Arm, arms, numeric, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.words import label, named, words
+from gptx.printable import mathtext
 
 # Each line has a colour, a dash and a marker of its own, so that it is told without colours.
 COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793")
@@ -45,9 +46,9 @@ def figure(comparison: Comparison, file: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         rest = {name: level for name, level in panel[0].levels.items() if name not in (factor, along)}
-        axes.set_title(", ".join(named(*level) for level in rest.items()), loc="left", fontsize="small")
+        axes.set_title(mathtext(", ".join(named(*level) for level in rest.items())), loc="left", fontsize="small")
     said = words(comparison, found)
-    row[0][0].set_ylabel(f"{said.metric}{f', {said.unit}' if said.unit else ''}")
+    row[0][0].set_ylabel(mathtext(f"{said.metric}{f', {said.unit}' if said.unit else ''}"))
     metadata = {"Date": None} if file.suffix == ".svg" else {}
     picture.savefig(file, dpi=150, metadata=metadata)
     pyplot.close(picture)
@@ -89,14 +90,14 @@ def lines(axes: Any, found: list[Arm], factor: str, along: str) -> None:
         for arm in here:
             seeds(axes, at[arm.levels[along]], arm, markersize=3.5, alpha=0.6, **style)
         means = [(at[arm.levels[along]], arm.mean) for arm in here if arm.mean is not None]
-        axes.plot(*(zip(*means, strict=True) if means else ((), ())), label=named(factor, level), linestyle=dash,
-                  markersize=7, markerfacecolor="white", **style)  # fmt: skip
+        axes.plot(*(zip(*means, strict=True) if means else ((), ())), label=mathtext(named(factor, level)),
+                  linestyle=dash, markersize=7, markerfacecolor="white", **style)  # fmt: skip
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if numbers and min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
         axes.set_xscale("log")
-    axes.set_xticks(ticks, columns)
+    axes.set_xticks(ticks, list(map(mathtext, columns)))
     axes.minorticks_off()
-    axes.set_xlabel(label(along))
+    axes.set_xlabel(mathtext(label(along)))
     axes.legend(frameon=False, handlelength=3.5)
 
 
@@ -106,10 +107,10 @@ def dots(axes: Any, found: list[Arm], factor: str, along: str) -> None:
         seeds(axes, i, arm, marker="o", color=COLOURS[1], alpha=0.7)
         if arm.mean is not None:
             axes.hlines(arm.mean, i - 0.25, i + 0.25, color=COLOURS[0])
-    levels = [arm.levels[factor] or "not set" for arm in found] if factor else ["all runs"]
+    levels = [mathtext(arm.levels[factor] or "not set") for arm in found] if factor else ["all runs"]
     axes.set_xticks(range(len(levels)), levels, rotation=30 if len(levels) > 6 else 0)
     axes.set_xlim(-0.6, len(levels) - 0.4)
-    axes.set_xlabel(label(factor))
+    axes.set_xlabel(mathtext(label(factor)))
 
 
 def seeds(axes: Any, x: float, arm: Arm, **style) -> None:

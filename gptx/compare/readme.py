@@ -18,6 +18,7 @@ from gptx.compare.outcomes import Comparison, load
 from gptx.compare.tables import Table
 from gptx.compare.verdict import Verdict, verdict
 from gptx.compare.words import joined
+from gptx.printable import html, md
 
 KIND = "results"  # of what stands between the markers
 START = re.compile(rf"^<!-- {KIND}: written by (.+?) -->\n", re.MULTILINE)
@@ -29,12 +30,12 @@ SHOWN = ("python", "torch")  # versions that the line of the environment gives
 def markdown(comparison: Comparison, said: Verdict) -> str:
     """The text between the markers: the answer, warnings, tables, figure, and what the runs were made with."""
     parts = [
-        f"**{said.headline}**",
-        "\n".join(f"- {each}" for each in said.sentences),
-        "\n>\n".join(f"> Warning: {each}" for each in said.warnings),
-        f"![{comparison.metric} by {joined(comparison.factors) or 'seed'}]({PICTURE})" if drawable(comparison) else "",
+        f"**{md(said.headline)}**",
+        "\n".join(f"- {md(each)}" for each in said.sentences),
+        "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
+        f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * drawable(comparison),
         *map(table, said.tables),
-        f"({made(comparison.environment)}; every run in `results.json`)",
+        f"({md(made(comparison.environment))}; every run in `results.json`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
 
@@ -42,17 +43,22 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
 def table(shown: Table) -> str:
     """A table of GitHub's Markdown with its title and note; folded if it is long."""
     if len(shown.rows) > ROWS:
-        return f"<details><summary>{shown.title}</summary>\n\n{grid(shown)}\n\n</details>"
-    return f"### {shown.title}\n\n{grid(shown)}"
+        return f"<details><summary>{html(shown.title)}</summary>\n\n{grid(shown)}\n\n</details>"
+    return f"### {md(shown.title)}\n\n{grid(shown)}"
 
 
 def grid(shown: Table) -> str:
     """The rows of a table in Markdown, with its note below."""
     rule = tuple(":--" if i < shown.names else "--:" for i in range(len(shown.columns)))
-    rows = (
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (shown.columns, rule, *shown.rows)
-    )
-    return "\n".join(rows) + (f"\n\n{shown.note}" if shown.note else "")
+    told = [tuple(map(cell, row)) for row in (shown.columns, *shown.rows)]
+    rows = (f"| {' | '.join(row)} |" for row in (told[0], rule, *told[1:]))
+    return "\n".join(rows) + (f"\n\n{md(shown.note)}" if shown.note else "")
+
+
+def cell(text: str) -> str:
+    """A cell of a table in Markdown, strong where it is marked."""
+    strong = re.fullmatch(r"\*\*(.+)\*\*", text)
+    return f"**{md(strong[1])}**" if strong else md(text)
 
 
 def made(environment: dict) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gptx.data.sources import CHUNK, Documents, Source
 from gptx.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
+from gptx.printable import bare
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -89,7 +90,7 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
     try:
         partial.mkdir()
         # disable=None: no bar where stderr is a file, which would fill with it
-        with tqdm(total=total, unit="char", unit_scale=True, leave=False, disable=None) as bar:
+        with tqdm(total=total, unit="char", unit_scale=True, leave=False, disable=None, file=bare(sys.stderr)) as bar:
             write_splits(partial, source, encoding, bar, workers or available_cores())
         save_encoding(encoding, partial / "tokenizer.json")
         files = {file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)} for file in partial.iterdir()}

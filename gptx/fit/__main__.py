@@ -4,6 +4,7 @@ import importlib
 import sys
 
 from gptx import arguments, check
+from gptx.printable import streams
 
 PAGE = """Fit a law to finished runs, with intervals; --help after a subject shows its keys.
 
@@ -16,6 +17,7 @@ SUBJECTS = ("scaling", "critical_batch", "lr_range")
 
 def main(words: list[str] | None = None) -> None:
     """The command: the first word says what to fit, the others are of its function."""
+    streams()
     words = sys.argv[1:] if words is None else words
     if not words or words[0] in ("help", "-h", "--help"):
         print(PAGE)

@@ -11,6 +11,7 @@ from gptx.atomic import in_one_step
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.tables import Table
+from gptx.printable import md
 
 KIND = "fit"  # of what stands between the marks of a README
 PICTURE, NUMBERS = "fit.png", "fit.json"
@@ -106,12 +107,12 @@ def page(fitted: Fitted, experiment: Path) -> list[Path]:
 def markdown(fitted: Fitted) -> str:
     """The text between the marks: the answer, warnings, the figure, tables, and what the runs were made with."""
     parts = [
-        f"**{fitted.headline}**",
-        "\n".join(f"- {each}" for each in fitted.sentences),
-        "\n>\n".join(f"> Warning: {each}" for each in fitted.warnings),
-        f"![{fitted.caption}]({PICTURE})",
+        f"**{md(fitted.headline)}**",
+        "\n".join(f"- {md(each)}" for each in fitted.sentences),
+        "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
+        f"![{md(fitted.caption)}]({PICTURE})",
         *map(results.table, fitted.tables),
-        f"({results.made(fitted.environment)}; points and numbers in `{NUMBERS}`)",
+        f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
 

@@ -10,6 +10,7 @@ import numpy
 from gptx.fit.reading import Foretold, Reading
 from gptx.fit.words import short
 from gptx.laws import Law
+from gptx.printable import mathtext
 
 HELD = "#e0662b"
 
@@ -49,7 +50,7 @@ def over_tokens(axis: Any, reading: Reading) -> None:
         here = [rung for rung in reading.rungs if (rung.size, rung.parameters(count)) == (name, size)]
         look = {"color": colours[place % len(colours)], "marker": MARKERS[place % len(MARKERS)]}
         axis.plot([r.tokens for r in here], [r.loss for r in here], linestyle="", markersize=5,
-                  label=f"{name}, {short(size)}", **look)  # fmt: skip
+                  label=mathtext(f"{name}, {short(size)}"), **look)  # fmt: skip
         along = numpy.geomspace(min(ends), max(ends), 50)
         axis.plot(along, [law.loss(size, at) for at in along], color=look["color"], linewidth=1.1)
     for each in reading.foretold:
@@ -64,7 +65,7 @@ def over_tokens(axis: Any, reading: Reading) -> None:
               label="held out, measured" if reading.foretold else None, zorder=5)  # fmt: skip
     logarithmic(axis)
     axis.set_xlabel("tokens", fontsize=8, color=AXES)
-    axis.set_ylabel(f"validation loss, {law.units}", fontsize=8, color=AXES)
+    axis.set_ylabel(mathtext(f"validation loss, {law.units}"), fontsize=8, color=AXES)
     axis.legend(fontsize=8, frameon=False, labelcolor=INK)
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from gptx.amounts import amount, clock
 from gptx.log import Run
+from gptx.printable import bare, printable, safe
 
 messages = logging.getLogger(__name__)
 CLOCK = "%Y-%m-%d %H:%M:%S"
@@ -42,7 +43,7 @@ class Console:
 
             self.bar = tqdm(
                 total=run.steps, initial=run.start, desc=f"{run.start}/{run.steps}", bar_format="{bar:10}| {desc}",
-                file=sys.stdout, ncols=columns(), nrows=24, miniters=1,
+                file=bare(sys.stdout), ncols=columns(), nrows=24, miniters=1,
             )  # fmt: skip
 
     def __call__(self, step: int, scalars: dict) -> None:
@@ -89,6 +90,7 @@ class Console:
 
     def line(self, text: str, *, terminal: bool) -> None:
         """Write `text` to `train.log`, and on the terminal if asked."""
+        text = safe(text)
         self.attempt("train.log", print, f"{time.strftime(CLOCK)} {text}", file=self.file)
         if terminal:
             self.attempt("the terminal", print_above, text)
@@ -98,9 +100,9 @@ class Console:
         if output not in self.broken:
             try:
                 write(*args, **options)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter of a stream that is closed, or has few characters
                 self.broken.add(output)
-                messages.warning("no more lines to %s: %s; training goes on", output, error.strerror)
+                messages.warning("no more lines to %s: %s; training goes on", output, getattr(error, "strerror", error))
 
 
 def findings(scalars: dict) -> Iterator[str]:
@@ -117,9 +119,7 @@ def findings(scalars: dict) -> Iterator[str]:
             for name, value in validation.items()
         )
     for key, text in texts.items():
-        # A model may write any character, also those that move a terminal's cursor.
-        shown = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text.expandtabs())
-        yield f"{key}\n{textwrap.indent(shown, '    ')}"
+        yield f"{key}\n{textwrap.indent(printable(text.expandtabs()), '    ')}"
 
 
 def columns() -> int:
@@ -131,7 +131,7 @@ def print_above(text: str) -> None:
     """Print on standard output, above the bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(safe(text), file=bare(sys.stdout))
     sys.stdout.flush()
 
 
@@ -160,7 +160,7 @@ class AboveBar(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record; one that cannot be printed is lost."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             print_above(self.format(record))
 
 
@@ -172,7 +172,11 @@ class LogFile(logging.FileHandler):
 
 
 class Plain(logging.Formatter):
-    """The message as it is; from a warning upwards its level comes before it."""
+    """The message as it is, but for what is not safe to show; from a warning upwards its level comes before it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message and what belongs to it, such as a traceback."""
+        return safe(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Put the level before the message."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gptx.log import Run, now, shown
 from gptx.log.jsonl import lines
+from gptx.printable import code, md, safe
 
 messages = logging.getLogger(__name__)
 WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
@@ -60,22 +61,22 @@ class Postmortem:
     def page(self, outcome: str) -> Iterator[str]:
         """The lines of the page."""
         folder = shown(self.run.folder)
-        yield f"# Post-mortem of {folder}"
+        yield f"# Post-mortem of {md(folder)}"
         yield ""
         yield f"{self.summary(outcome)} Written {now()}."
         if highest := [event["documents"][0] for event in self.events if event.get("documents")]:
             worst = max(highest, key=lambda document: document["above"])
-            name, nats = cell(worst["name"]), worst["above"]
+            name, nats = code(worst["name"]), worst["above"]
             yield ""
-            yield f"Highest in the offending batches: `{name}`, {nats:.2f} nats above the others (one or two is usual)."
+            yield f"Highest in the offending batches: {name}, {nats:.2f} nats above the others (one or two is usual)."
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
-            yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
+            yield f"| {event['time']} | {event['step']} | {md(event['event'])} | {md(event['text'])} |"
         if diagnosed := [event for event in self.events if "verdict" in event]:
             yield from ("", "## Verdict and advice", "")
         for event in diagnosed:
             onset, verdict, cause, response = (event[key] for key in ("onset", "verdict", "cause", "response"))
-            yield f"- update {onset} on, **{verdict}**: likely {cause}. Advice: {response}."
+            yield f"- update {onset} on, **{md(verdict)}**: likely {md(cause)}. Advice: {md(response)}."
         if blamed := [event for event in self.events if event.get("documents")]:
             yield from ("", "## Documents in the offending batches", "")
             yield "Those first whose sequences' loss lies furthest above that of the other sequences, in nats a token."
@@ -84,17 +85,17 @@ class Postmortem:
             first, last = event["sequences"]
             yield from (
                 "",
-                f"{event['event'].capitalize()} after update {event['step']}, sequences {first:,} to {last:,}:",
+                f"{md(event['event'].capitalize())} after update {event['step']}, sequences {first:,} to {last:,}:",
             )
             yield from ("", "| document | loss | above the others | sequences asked | share |", "|---|---|---|---|---|")
             for found in event["documents"]:
                 name, loss, above, sequences, share = (found[key] for key in COLUMNS)
-                yield f"| `{cell(name)}` | {loss:.3f} | {above:+.3f} | {sequences} | {share:.1%} |"
-            yield from ("", f"    python -m gptx.forensics run={folder} sequences={first}:{last}")
+                yield f"| {cell(name)} | {loss:.3f} | {above:+.3f} | {sequences} | {share:.1%} |"
+            yield from ("", f"    python -m gptx.forensics run={safe(folder)} sequences={first}:{last}")
         yield from ("", "## What was done", "")
         yield from self.treatment()
         yield from ("", "## Look further", "")
-        yield f"    python -m gptx.report {folder}"
+        yield f"    python -m gptx.report {safe(folder)}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""
@@ -136,8 +137,8 @@ def beginning_and_end(events) -> list[dict]:
 
 
 def cell(text: str) -> str:
-    """Text that does not end a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text as code that does not end a cell of a Markdown table."""
+    return code(text).replace("|", "\\|")
 
 
 def plural(count: int, one: str, several: str) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from gptx.plan.question import QUANTITIES, asks_for_a_budget, of_a_recipe
+from gptx.printable import streams
 
 PAGE = """Plan before you spend: what a budget is best spent on, what a recipe costs and means, before it runs.
 
@@ -100,6 +101,7 @@ def own_configs(words: list[str]) -> list[str]:
 def main(words: list[str] | None = None) -> None:
     """The command: a quantity asks for a budget, else overrides compose a recipe as gptx.train would, and a first word
     that is none says which aspect of it to show."""
+    streams()
     try:
         print(answer(sys.argv[1:] if words is None else words), flush=True)
     except BrokenPipeError:  # `| head` has seen enough

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 
 from gptx.amounts import amount, power
@@ -11,6 +10,7 @@ from gptx.laws import RULE
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
+from gptx.printable import html, plotly
 from gptx.report import page
 
 SCRIPT = Path(__file__).with_name("chart.js")
@@ -22,12 +22,12 @@ def whole(charts: Sequence[Chart]) -> str:
     title = f"What {power(asked.minimum.flops)} operations buy" if asked else "What operations buy"
     menu = page.menu("law", "law", [(str(place), name) for place, name in enumerate(names)])
     body = [
-        f"<h1>{escape(title)}</h1>",
-        shown(charts, lambda chart: f'<p class="question">{escape(reading(chart))}</p>'),
+        f"<h1>{html(title)}</h1>",
+        shown(charts, lambda chart: f'<p class="question">{html(reading(chart))}</p>'),
         *([page.controls(menu)] if len(charts) > 1 else []),
         f'<div class="columns tall">{plot("Loss over compute, by size", "flops")}'
         f"{plot('Loss over size, by budget of operations', 'parameters')}</div>",
-        shown(charts, lambda chart: "".join(f'<p class="note">{escape(note)}</p>' for note in notes(chart))),
+        shown(charts, lambda chart: "".join(f'<p class="note">{html(note)}</p>' for note in notes(chart))),
         *([f"<h2>The same budget by each law</h2>{page.table(budgets(charts))}"] if asked else []),
         *(["<h2>Models on the chart</h2>"] if charts[0].known or charts[0].runs else []),
         shown(charts, lambda chart: page.table(models(chart)) if chart.known or chart.runs else ""),
@@ -45,7 +45,7 @@ def shown(charts: Sequence[Chart], part: Callable[[Chart], str]) -> str:
 
 
 def plot(title: str, across: str) -> str:
-    return f'<figure><h3>{escape(title)}</h3><div class="plot" data-across="{across}"></div></figure>'
+    return f'<figure><h3>{html(title)}</h3><div class="plot" data-across="{across}"></div></figure>'
 
 
 def budgets(charts: Sequence[Chart]) -> Table:
@@ -101,7 +101,7 @@ def drawn(chart: Chart) -> dict:
     """What chart.js draws of a law."""
     law, asked = chart.law, chart.asked and chart.asked.minimum
     return {
-        "title": f"loss, {law.units}",
+        "title": plotly(f"loss, {law.units}"),
         "ends": {"flops": chart.span, "parameters": chart.breadth, "loss": (chart.floor, chart.ceiling)},
         "ticks": {"flops": ticks(chart.span, power), "parameters": ticks(chart.breadth, amount)},
         "beyond": [part for part in parts(*chart.span, chart.fitted) if beyond(*part, chart.fitted)],
@@ -148,9 +148,9 @@ def line(found: Line) -> dict:
 
 
 def dot(place: Place, what: str = "loss by the law") -> dict:
-    """A place with what is said when it is pointed at, and its name as plotly shows it."""
+    """A place with what is said when it is pointed at, and its name."""
     flops, parameters, loss = six([place.flops, place.parameters, place.loss])
-    named = {"name": escape(place.name, quote=False), "text": hover(place, what)}
+    named = {"name": plotly(place.name), "text": hover(place, what)}
     return {"flops": flops, "parameters": parameters, "loss": loss, **named}
 
 

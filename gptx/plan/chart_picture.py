@@ -9,6 +9,7 @@ from typing import Any
 from gptx.amounts import amount, power
 from gptx.plan.chart import Chart, Line, beyond, parts, rounds
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, reading, signs
+from gptx.printable import mathtext
 from gptx.report.picture import AXES, COLOURS, INK, drawing, dress, spell
 
 MINE, RULED, MEASURED = COLOURS[1], COLOURS[4], COLOURS[2]  # the user's budget, the rule, the user's runs
@@ -32,12 +33,12 @@ def picture(charts: Sequence[Chart], file: Path) -> None:
 
         figure = pyplot.figure(figsize=(14.4, 6.6 * len(charts)), layout="constrained")
         for part, chart in zip(figure.subfigures(len(charts), 1, squeeze=False).flat, charts, strict=True):
-            part.suptitle(fill(reading(chart), 165), fontsize=11, color=INK, x=0.012, ha="left")
+            part.suptitle(mathtext(fill(reading(chart), 165)), fontsize=11, color=INK, x=0.012, ha="left")
             left, right = part.subplots(1, 2, sharey=True)
             over_operations(left, chart)
             over_parameters(right, chart)
             right.set_ylabel("")
-            part.supxlabel(fill(" ".join(notes(chart)), 220), fontsize=8, color=AXES, x=0.012, ha="left")
+            part.supxlabel(mathtext(fill(" ".join(notes(chart)), 220)), fontsize=8, color=AXES, x=0.012, ha="left")
         undated: dict[str, Any] = {"metadata": {"Date": None}} if file.suffix == ".svg" else {}
         figure.savefig(file, format=file.suffix[1:], dpi=120, **undated)
         pyplot.close(figure)
@@ -81,8 +82,8 @@ def over_operations(axis, chart: Chart) -> None:
     for place in chart.known:
         axis.plot(place.flops, place.loss, "o", color=INK, **RING)
     for place, rung, up in column(chart):
-        axis.annotate(place.name, (place.flops, place.loss), (1.02, up), textcoords="axes fraction", va="center",
-                      fontsize=8.5, color=INK if rung is None else colours[rung], arrowprops=LEADER,
+        axis.annotate(mathtext(place.name), (place.flops, place.loss), (1.02, up), textcoords="axes fraction",
+                      va="center", fontsize=8.5, color=INK if rung is None else colours[rung], arrowprops=LEADER,
                       annotation_clip=False)  # fmt: skip
     measured(axis, chart, "flops")
 
@@ -135,7 +136,7 @@ def prepare(axis, chart: Chart, title: str, across: str, ends: tuple[float, floa
     dress(axis)
     axis.set_title(title, fontsize=11, color=INK, loc="left", weight="bold", pad=22)
     axis.set_xlabel(across, fontsize=9, color=AXES)
-    axis.set_ylabel(f"loss, {chart.law.units}", fontsize=9, color=AXES)
+    axis.set_ylabel(mathtext(f"loss, {chart.law.units}"), fontsize=9, color=AXES)
 
 
 def losses(chart: Chart) -> list[float]:
@@ -165,7 +166,7 @@ def label(axis, text: str, place: tuple[float, float], aside: tuple[float, float
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    axis.annotate(text, place, aside, textcoords="offset points", fontsize=8.5, color=colour, zorder=7,
+    axis.annotate(mathtext(text), place, aside, textcoords="offset points", fontsize=8.5, color=colour, zorder=7,
                   path_effects=halo, annotation_clip=False, **look)  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 from gptx.amounts import amount, power
 from gptx.laws import PUBLISHED, RULE
 from gptx.plan.chart import Chart, Place, at, ruled
+from gptx.printable import plotly
 
 FLOPS = "operations of the training, C = 6 N D"
 PARAMETERS = "parameters, N"
@@ -27,7 +27,7 @@ def hover(place: Place, loss: str = "loss") -> str:
         f"{power(place.flops)} operations",
         f"{loss} {place.loss:.3f}",
     ]
-    return "<br>".join([f"<b>{escape(place.name, quote=False)}</b>"] * bool(place.name) + lines)
+    return "<br>".join([f"<b>{plotly(place.name)}</b>"] * bool(place.name) + lines)
 
 
 def reading(chart: Chart) -> str:

@@ -127,12 +127,12 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
         text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
             found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
         )  # fmt: skip
-        in_one_step(target, lambda part: part.write_text(text))
+        in_one_step(target, lambda part: part.write_text(text, encoding="utf-8"))
     elif target.suffix == ".md":
         summary = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
             found.name, several.question(found.cells), found.comparison, found.answer, standing
         )  # fmt: skip
-        in_one_step(target, lambda part: part.write_text(summary))
+        in_one_step(target, lambda part: part.write_text(summary, encoding="utf-8"))
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
         title = one.title(alone) if alone else f"{found.name}: {standing}"

@@ -4,12 +4,14 @@ import json
 import math
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from gptx.compare import readme
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.log.wandb import imported
+from gptx.printable import md, safe, throughout
 
 STEP = "train/step"  # the sink's own count, see gptx.log.wandb
 MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
@@ -32,10 +34,10 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
     wr = reports()
     keys = {factor: config_key(factor, cells) for factor in comparison.factors}
     blocks = [
-        wr.CalloutBlock(text=verdict.headline),
-        wr.MarkdownBlock(text="\n\n".join(verdict.sentences)),
-        *([wr.H2(text="Warnings"), wr.UnorderedList(items=verdict.warnings)] if verdict.warnings else []),
-        *(wr.MarkdownBlock(text=f"### {table.title}\n\n{readme.grid(table)}") for table in verdict.tables),
+        wr.CalloutBlock(text=safe(verdict.headline)),
+        wr.MarkdownBlock(text="\n\n".join(map(md, verdict.sentences))),
+        *([wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))] if verdict.warnings else []),
+        *(wr.MarkdownBlock(text=f"### {md(table.title)}\n\n{readme.grid(table)}") for table in verdict.tables),
         *charts(wr, comparison, place, keys),
         wr.H2(text="The runs"),
         wr.MarkdownBlock(text=linked(cells, place)),
@@ -43,8 +45,9 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
     metric = comparison.metric.replace("/", " ")  # the title becomes part of the address
     title = f"{', '.join(place.groups)}, {metric} by {' and '.join(keys) or 'seed'}"
     return wr.Report(
-        project=place.project, entity=place.entity, title=title[:128], description=made, blocks=blocks, width="fluid"
-    )
+        project=place.project, entity=place.entity, title=safe(title)[:128], description=safe(made), blocks=blocks,
+        width="fluid",
+    )  # fmt: skip
 
 
 def reports() -> Any:
@@ -167,7 +170,7 @@ def linked(cells: list[Cell], place: Place) -> str:
     lines = []
     for cell in cells:
         id = place.pages.get(cell.name)
-        name = f"[{cell.name}]({place.address}/runs/{id})" if id and place.address else cell.name
+        name = f"[{md(cell.name)}]({place.address}/runs/{quote(id)})" if id and place.address else md(cell.name)
         lines.append(f"- {name}: {cell.state}{'' if id else ', not in W&B'}")
     return "\n".join(lines)
 

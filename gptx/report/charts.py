@@ -9,6 +9,7 @@ import numpy
 from gptx.compare import words
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
+from gptx.printable import plotly, safe
 from gptx.report.arms import Arm, across, second
 from gptx.report.curves import Curve, Panel, stretches, thinned
 
@@ -22,7 +23,7 @@ def data(panels: Sequence[Panel], arms: Sequence[Arm], smooth: int, **more) -> s
     told = {
         "smooth": smooth,
         "clocks": [{key: rounded(value) for key, value in arm.clock.items()} for arm in arms],
-        "arms": [arm.name for arm in arms],
+        "arms": [safe(arm.name) for arm in arms],
         "panels": [of_panel(panel, points) | {"group": panel.group or f"p{i}"} for i, panel in enumerate(panels)],
         **more,
     }
@@ -42,12 +43,16 @@ def of_curve(curve: Curve, points: int) -> dict:
         curve, width = stretches(curve, points)
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     kept = numpy.arange(len(steps)) if curve.smooth or curve.texts else thinned(steps, values, points)
-    told = {"name": curve.name, "style": curve.style, "look": curve.colour, "arm": curve.arm}
+    told = {"name": plotly(curve.name), "style": curve.style, "look": curve.colour, "arm": curve.arm}
     told |= {"x": rounded(steps[kept]), "y": rounded(values[kept])}
     for end in ("low", "high"):
         if (limit := getattr(curve, end)) is not None:
             told[end] = rounded(numpy.asarray(limit, float)[kept])
-    more = {"key": curve.key, "texts": list(curve.texts), "width": round(width, 3) if curve.smooth else 0}
+    more = {
+        "key": curve.key,
+        "texts": [plotly(text) for text in curve.texts],
+        "width": round(width, 3) if curve.smooth else 0,
+    }
     more |= {"alpha": round(curve.alpha, 2)} if curve.alpha < 1 else {}
     return told | {key: value for key, value in more.items() if value}
 
@@ -94,7 +99,7 @@ def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell],
         told = [value for cell in arm.cells if (value := result(cell)) is not None]
         finite = [value for value in told if math.isfinite(value)]
         line = lines.setdefault(tuple(rest.values()), {
-            "name": arm.named(factor) if rest else comparison.metric.replace("/", " "),
+            "name": plotly(arm.named(factor) if rest else comparison.metric.replace("/", " ")),
             "look": len(lines), "points": [],
         })  # fmt: skip
         if told:
@@ -104,4 +109,4 @@ def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell],
             line["points"].append(point)
     if not any(line["points"] for line in lines.values()):
         return None
-    return {"title": words.NAMES.get(factor, factor), "metric": comparison.metric, "lines": list(lines.values())}
+    return {"title": plotly(words.NAMES.get(factor, factor)), "lines": list(lines.values())}

@@ -4,20 +4,21 @@ from gptx.compare import readme
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
+from gptx.printable import md
 from gptx.report import one
 
 
 def of_runs(name: str, question: str, comparison: Comparison, answer: Verdict, standing: str) -> str:
     """The summary of a comparison."""
     parts = [
-        f"# {name}",
-        *([f"**Question.** {question}"] if question else []),
-        f"**Verdict.** {answer.headline}",
-        "\n".join(f"- {sentence}" for sentence in answer.sentences),
-        "\n>\n".join(f"> Warning: {warning}" for warning in answer.warnings),
-        f"![{name}](report.png)",
+        f"# {md(name)}",
+        *([f"**Question.** {md(question)}"] if question else []),
+        f"**Verdict.** {md(answer.headline)}",
+        "\n".join(f"- {md(sentence)}" for sentence in answer.sentences),
+        "\n>\n".join(f"> Warning: {md(warning)}" for warning in answer.warnings),
+        f"![{md(name)}](report.png)",
         *map(readme.table, answer.tables),
-        f"({standing}; {readme.made(comparison.environment)}; the whole report is report.html)",
+        f"({standing}; {md(readme.made(comparison.environment))}; the whole report is report.html)",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -25,5 +26,5 @@ def of_runs(name: str, question: str, comparison: Comparison, answer: Verdict, s
 def of_run(cell: Cell, smooth: int) -> str:
     """The summary of one run."""
     numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in one.headline(cell, smooth)])
-    head = f"# {one.title(cell)}\n\n{one.sentence(cell)}, {cell.state}."
+    head = f"# {md(one.title(cell))}\n\n{md(one.sentence(cell))}, {cell.state}."
     return "\n\n".join([head, readme.table(numbers), "![vital signs](report.png)"]) + "\n"

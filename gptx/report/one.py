@@ -1,7 +1,6 @@
 """The page of one run: the numbers first, then the signals, a sample, the recipe and the machine."""
 
 from datetime import datetime
-from html import escape
 
 import numpy
 
@@ -9,6 +8,7 @@ from gptx import amounts, presets, runs
 from gptx.compare import outcomes
 from gptx.compare.cells import Cell
 from gptx.presets import spelled
+from gptx.printable import html
 from gptx.report import arms, charts, page, panels
 from gptx.report.curves import smoothed
 from gptx.report.picture import spell
@@ -20,7 +20,7 @@ def of_run(cell: Cell, smooth: int, renew: float = 0) -> str:
     alone = arms.Arm({}, [cell])
     parts = [
         page.heading(title(cell), cell.state),
-        f'<p class="note">{escape(sentence(cell))}</p>',
+        f'<p class="note">{html(sentence(cell))}</p>',
         *trouble(cell),
         page.tiles(headline(cell, smooth)),
         "<h2>Vital signs</h2>",
@@ -99,8 +99,8 @@ def duration(first: str, last: str) -> str:
 def samples(cell: Cell) -> list[str]:
     """The last text that was recorded under each key that has text."""
     return [
-        f'<h2>{escape(key)} <small class="note">after update {step:,}</small></h2>'
-        f'<div class="card"><pre>{escape(text)}</pre></div>'
+        f'<h2>{html(key)} <small class="note">after update {step:,}</small></h2>'
+        f'<div class="card"><pre>{html(text)}</pre></div>'
         for key, (step, text) in cell.metrics.texts.items()
     ]
 
@@ -113,9 +113,9 @@ def recipe(record: dict, config: dict) -> str:
         several = isinstance(usual, list)
         expected = ", ".join(usual) if several else str(usual)
         chosen = (", ".join(config.get(group) or {}) or "none") if several else choices.get(group, "?")
-        option = escape(chosen)
+        option = html(chosen)
         if chosen != expected:
-            option = f'<span class="changed">{option}</span> <span class="note">instead of {escape(expected)}</span>'
+            option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
         values = [
             shown(key.removeprefix(f"{group}."), value, changed.get(key, value))
             for key, value in runs.flat({group: config.get(group)}).items()
@@ -129,14 +129,14 @@ def recipe(record: dict, config: dict) -> str:
 
 
 def entry(group: str, option: str, values: list[str]) -> str:
-    return f'<tr><th>{escape(group)}</th><td>{option}</td><td class="values">{" ".join(values)}</td></tr>'
+    return f'<tr><th>{html(group)}</th><td>{option}</td><td class="values">{" ".join(values)}</td></tr>'
 
 
 def shown(name: str, given, usual) -> str:
     """A value of the recipe, marked where it is not the usual one."""
     if given != usual:
-        return f'<span class="changed">{escape(name)} {escape(spelled(given))} ({escape(spelled(usual))})</span>'
-    return f"<span>{escape(name)} <b>{escape(spelled(given))}</b></span>"
+        return f'<span class="changed">{html(name)} {html(spelled(given))} ({html(spelled(usual))})</span>'
+    return f"<span>{html(name)} <b>{html(spelled(given))}</b></span>"
 
 
 def environment(record: dict) -> list[tuple[str, str]]:

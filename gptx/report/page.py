@@ -3,12 +3,12 @@
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 
 from gptx.compare import words
 from gptx.compare.verdict import Table
 from gptx.log import now
+from gptx.printable import html
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
 
@@ -19,18 +19,19 @@ WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # updates that a line may be the mean of
 
 def whole(name: str, parts: Iterable[str], source: str, data: str, *, command="report", script=HERE / "page.js") -> str:
     """The parts in a page with its style, the script that draws and the data that it draws."""
-    made = f"Made of <code>{escape(source)}</code> by <code>python -m gptx.{command}</code>, {now()[:10]}."
+    made = f"Made of <code>{html(source)}</code> by <code>python -m gptx.{command}</code>, {now()[:10]}."
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{escape(name)}</title><style>{(HERE / 'page.css').read_text()}</style></head><body><main>\n"
+        f"<title>{html(name)}</title>"
+        f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style></head><body><main>\n"
         "<noscript><p class='warning'>The plots need JavaScript; a .png has them without.</p></noscript>"
         + "\n".join(parts)
         + f"\n<footer>{made}</footer></main>\n"
         f'<script type="application/json" id="data">{data}</script>\n'
         f"<script>{library()}</script>\n"
-        + "".join(f"<script>{file.read_text()}</script>\n" for file in (HERE / "look.js", script))
+        + "".join(f"<script>{file.read_text(encoding='utf-8')}</script>\n" for file in (HERE / "look.js", script))
         + "</body></html>\n"
     )
 
@@ -44,16 +45,16 @@ def library() -> str:
 
 
 def heading(text: str, state: str) -> str:
-    pill = f' <span class="state {escape(state)}">{escape(state)}</span>' if state else ""
-    return f"<h1>{escape(text)}{pill}</h1>"
+    pill = f' <span class="state {html(state)}">{html(state)}</span>' if state else ""
+    return f"<h1>{html(text)}{pill}</h1>"
 
 
 def warned(told: Iterable[str]) -> str:
-    return '<div class="warning">' + "".join(f"<p>{escape(text)}</p>" for text in told) + "</div>"
+    return '<div class="warning">' + "".join(f"<p>{html(text)}</p>" for text in told) + "</div>"
 
 
 def tiles(numbers: list[tuple[str, str]]) -> str:
-    cells = [f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in numbers]
+    cells = [f'<div class="tile"><b>{html(value)}</b><span>{html(name)}</span></div>' for value, name in numbers]
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
@@ -67,8 +68,8 @@ def figure(panel: Panel, place: int) -> str:
     scale = f'<button class="log" data-group="{group}" aria-pressed="false">log</button>' if not panel.group else ""
     inside = f'<div class="plot" data-panel="{place}"></div>'
     if panel.empty:
-        inside, scale = f'<div class="missing"><div>{escape(panel.hint or "nothing recorded")}</div></div>', ""
-    return f"<figure><h3>{escape(panel.title)} <small>{escape(panel.unit)}</small>{scale}</h3>{inside}</figure>"
+        inside, scale = f'<div class="missing"><div>{html(panel.hint or "nothing recorded")}</div></div>', ""
+    return f"<figure><h3>{html(panel.title)} <small>{html(panel.unit)}</small>{scale}</h3>{inside}</figure>"
 
 
 def controls(*parts: str) -> str:
@@ -78,11 +79,11 @@ def controls(*parts: str) -> str:
 def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
     """A menu that sets one of the page's choices."""
     inside = "".join(option(value, name, value == chosen) for value, name in options)
-    return f'<label>{escape(label)} <select data-set="{key}">{inside}</select></label>'
+    return f'<label>{html(label)} <select data-set="{key}">{inside}</select></label>'
 
 
 def option(value: str, name: str, chosen: bool) -> str:
-    return f'<option value="{escape(value)}"{" selected" * chosen}>{escape(name)}</option>'
+    return f'<option value="{html(value)}"{" selected" * chosen}>{html(name)}</option>'
 
 
 def axes(arms: Sequence[Arm]) -> str:
@@ -105,7 +106,7 @@ def logarithm(group: str) -> str:
 
 
 def pairs(found: list[tuple[str, str]]) -> str:
-    lines = "".join(f'<tr><th>{escape(name)}</th><td class="wide">{escape(text)}</td></tr>' for name, text in found)
+    lines = "".join(f'<tr><th>{html(name)}</th><td class="wide">{html(text)}</td></tr>' for name, text in found)
     return f'<div class="card"><table>{lines}</table></div>'
 
 
@@ -114,18 +115,18 @@ def table(found: Table) -> str:
     numbers = [i >= max(1, found.names) for i in range(len(found.columns))]
     head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
     rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
-    note = f'<p class="note">{escape(found.note)}</p>' if found.note else ""
-    title = f"<h3>{escape(found.title[:1].upper() + found.title[1:])}</h3>" if found.title else ""
+    note = f'<p class="note">{html(found.note)}</p>' if found.note else ""
+    title = f"<h3>{html(found.title[:1].upper() + found.title[1:])}</h3>" if found.title else ""
     inside = f"<thead><tr>{head}</tr></thead>{''.join(f'<tr>{row}</tr>' for row in rows)}"
     return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
 
 
 def entry(tag: str, text: str, right: bool) -> str:
-    strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
+    strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html(text))
     kind = ' class="number"' * right
     return f"<{tag}{kind}>{strong}</{tag}>"
 
 
 def folded(summary: str, inside: str) -> str:
     """What is shown when asked for."""
-    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
+    return f"<details><summary>{html(summary)}</summary>{inside}</details>"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 
+from gptx.printable import mathtext
 from gptx.report.curves import Curve, Panel, smoothed, thinned
 
 COLOURS = ("#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793", "#d03b3b")
@@ -29,10 +30,10 @@ def picture(panels: Sequence[Panel], file, title: str, kind: str) -> None:
         rows = -(-len(panels) // columns)
         size = 5.2 * columns, 3.5 * rows + 0.5
         figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-        figure.suptitle(title, fontsize=12, color=INK)
+        figure.suptitle(mathtext(title), fontsize=12, color=INK)
         for axis, panel in zip(axes.flat, panels, strict=False):
             draw(axis, panel)
-            axis.set_title(", ".join(filter(None, (panel.title, panel.unit))), fontsize=10, color=INK)
+            axis.set_title(mathtext(", ".join(filter(None, (panel.title, panel.unit)))), fontsize=10, color=INK)
         for axis in list(axes.flat)[len(panels) :]:
             axis.set_axis_off()
         grouped = [axis for axis, panel in zip(axes.flat, panels, strict=False) if panel.group]
@@ -87,7 +88,7 @@ def dress(axis) -> None:
 def paint(axis, curve: Curve) -> None:
     """Draw one curve: colour and dashes differ, so that it can be told apart in black and white too."""
     look = curve.colour
-    colour, dashes, label = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)], curve.name or None
+    colour, dashes, label = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)], mathtext(curve.name) or None
     steps, values = numpy.asarray(curve.steps, dtype=float), numpy.asarray(curve.values, dtype=float)
     if curve.low is not None and curve.high is not None:
         axis.fill_between(steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)

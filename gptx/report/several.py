@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +13,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
+from gptx.printable import html, throughout
 from gptx.report import charts, page, panels
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
@@ -45,9 +45,9 @@ def of_runs(
     finals = charts.finals(arms, comparison, lambda cell: cell.result(comparison.metric))
     rows = charts.legend(arms, comparison.factors)
     parts = [
-        f'<p class="eyebrow">{escape(name)} · {escape(standing(cells))}</p>',
+        f'<p class="eyebrow">{html(name)} · {html(standing(cells))}</p>',
         *asked(question(cells)),
-        f'<h1 class="answer">{escape(answer.headline)}</h1>',
+        f'<h1 class="answer">{html(answer.headline)}</h1>',
         *([page.warned(answer.warnings)] if answer.warnings else []),
         *reasons(answer, final(finals, comparison) if finals else ""),
         "<h2>Curves of all arms</h2>",
@@ -69,7 +69,7 @@ def of_runs(
         page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
-    facts = [meaning(cell) for cell in representatives(arms)]
+    facts = [throughout(meaning(cell)) for cell in representatives(arms)]
     data = charts.data([*curves, *signs], arms, smooth, keys=keys, legend=rows, facts=facts, finals=finals, renew=renew)
     return page.whole(name, parts, " ".join(dict.fromkeys(str(cell.folder.parent) for cell in cells)), data)
 
@@ -86,12 +86,12 @@ def question(cells: Sequence[Cell]) -> str:
     file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
     if len(names) != 1 or not file.exists():
         return ""
-    found = re.search(r"\*\*Question\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", file.read_text(), re.DOTALL)
+    found = re.search(r"\*\*Question\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", file.read_text(encoding="utf-8"), re.DOTALL)
     return " ".join(found[1].split()).replace("`", "") if found else ""
 
 
 def asked(text: str) -> list[str]:
-    return [f'<p class="question">{escape(text)}</p>'] if text else []
+    return [f'<p class="question">{html(text)}</p>'] if text else []
 
 
 def standing(cells: Sequence[Cell]) -> str:
@@ -103,7 +103,7 @@ def standing(cells: Sequence[Cell]) -> str:
 
 def reasons(answer: Verdict, chart: str) -> list[str]:
     """What the answer rests on: the chart of final results, and beside it the sentences."""
-    told = "".join(f"<p>{escape(text)}</p>" for text in answer.sentences)
+    told = "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
     return [f'<div class="reasons">{chart}<div>{told}</div></div>'] if chart or told else []
 
 
@@ -111,7 +111,7 @@ def final(finals: dict, comparison: Comparison) -> str:
     """The place of the chart of final results."""
     title = f"Final {comparison.metric.replace('/', ' ')} by {finals['title']}"
     return (
-        f"<figure><h3>{escape(title)} <small>mean of the seeds; bars from the lowest to the highest</small>"
+        f"<figure><h3>{html(title)} <small>mean of the seeds; bars from the lowest to the highest</small>"
         f'{page.logarithm("finals")}</h3><div class="plot" data-finals="true"></div></figure>'
     )
 
@@ -121,7 +121,7 @@ def legend(rows: list[dict], arms: Sequence[Arm]) -> str:
     lines = []
     for row in rows:
         buttons = "".join(switch(entry) for entry in row["entries"])
-        lines.append(f'<div class="legend">{escape(row["title"])} {buttons}</div>')
+        lines.append(f'<div class="legend">{html(row["title"])} {buttons}</div>')
     if len(rows) > 1:
         each = "".join(switch({"name": arm.name, "look": arm.look, "arms": [arm.place]}) for arm in arms)
         lines.append(f'<details><summary>single arms</summary><div class="legend">{each}</div></details>')
@@ -129,7 +129,7 @@ def legend(rows: list[dict], arms: Sequence[Arm]) -> str:
 
 
 def switch(entry: dict) -> str:
-    inside = key(entry.get("look")) + escape(entry["name"])
+    inside = key(entry.get("look")) + html(entry["name"])
     return f'<button class="arm" aria-pressed="true" data-arms="{entry["arms"]}">{inside}</button>'
 
 

@@ -1,0 +1,137 @@
+"""Text from outside (names, samples, levels, errors) made fit for where it is shown, and without credentials.
+
+A terminal, a page, Plotly, Markdown and matplotlib each take some signs as orders. There is one function for each.
+"""
+
+import codecs
+import html as entities
+import os
+import re
+import sys
+from contextlib import suppress
+from typing import Any
+
+UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends of lines, halves of characters
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
+SECRET = re.compile(r"([?&][\w.-]*(?:token|key|sig|signature|password|passwd|secret|credential)=)[^\s&#'\"<>]+", re.I)
+SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
+SHORT = 6  # a hidden value of fewer characters would be found everywhere
+
+hidden: dict[str, str] = {}  # values that are never shown, each with what is shown instead
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for every sign that a reader would not see, but a terminal or an eye would follow.
+
+    Line ends and tabs stay, and so does ordinary text of any script.
+    """
+    return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def masked(text: str) -> str:
+    """The text with *** for credentials in URLs, and without the hidden values."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, hidden[value])
+    if "://" in text:
+        text = LOGIN.sub(r"\1***@", text)
+    return SECRET.sub(r"\1***", text) if "=" in text else text
+
+
+def hide(value: str, written: str) -> None:
+    """Have `masked` show `written` instead of a value from now on, in this process."""
+    if len(value) >= SHORT:
+        hidden[value] = written
+
+
+def safe(text: object) -> str:
+    """What may be written to a terminal or a log: printable and masked."""
+    return printable(masked(str(text)))
+
+
+def throughout(value: Any) -> Any:
+    """A value of lists and dicts with every text in it safe."""
+    if isinstance(value, dict):
+        return {throughout(key): throughout(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [throughout(each) for each in value]
+    return safe(value) if isinstance(value, str) else value
+
+
+def html(text: object) -> str:
+    """Text for an HTML page, in an element or in a quoted attribute."""
+    return entities.escape(safe(text))
+
+
+def plotly(text: object) -> str:
+    """Text for Plotly, which takes some tags (links are among them) as HTML."""
+    return entities.escape(safe(text), quote=False)
+
+
+def md(text: object) -> str:
+    """Text for a line or a cell of Markdown."""
+    line = " ".join(safe(text).split())
+    return re.sub(r"[\\`*\[\]|$~]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)", r"\\\g<0>", line).replace("<", "&lt;")
+
+
+def code(text: object) -> str:
+    """Text as code in a line of Markdown."""
+    line = " ".join(safe(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence}{line}{fence}" if len(fence) == 1 else f"{fence} {line} {fence}"
+
+
+def mathtext(text: object) -> str:
+    """Text for matplotlib, which takes what is between two dollars as a formula."""
+    return safe(text).replace("$", r"\$")
+
+
+class Stream:
+    """A stream of text on which only what is safe is written; `bare` is the stream below."""
+
+    def __init__(self, bare: Any, lasting: bool):
+        self.bare, self.expected = bare, (OSError,) if lasting else ()
+
+    def write(self, text: str) -> int:
+        with suppress(*self.expected):
+            self.bare.write(safe(text))
+        return len(text)
+
+    def writelines(self, lines) -> None:
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        with suppress(*self.expected):
+            self.bare.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bare, name)
+
+
+def streams(*, lasting: bool = False) -> None:
+    """From now on stdout and stderr of this process are safe, and show what their encoding lacks as `spelled` does.
+
+    Every command begins with it. Where the work is `lasting`, a terminal that went away ends nothing.
+    """
+    for name in ("stdout", "stderr"):
+        stream = bare(getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - for the life of this process
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=SPELLED)
+        setattr(sys, name, Stream(stream, lasting))
+
+
+def spelled(error: UnicodeError) -> tuple[str, int]:
+    """A character that an encoding lacks in signs that it has: \\xe9, \\u4e2d, and ? for U+FFFD."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].replace("\N{REPLACEMENT CHARACTER}", "?")
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(SPELLED, spelled)
+
+
+def bare(stream: Any) -> Any:
+    """The stream itself, for a progress bar, which moves the cursor."""
+    return stream.bare if isinstance(stream, Stream) else stream
