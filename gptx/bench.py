@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gptx import arguments, check, objective, paths, runs
 from gptx.data.corpus import TokenBatch
 from gptx.decay import matrices
+from gptx.files import write_text
 from gptx.model.gpt import GPT
 
 
@@ -114,7 +115,7 @@ def bench(
         print(f"the loop is {loop['seconds'] * quickest / SHAPES[name].tokens:.2%} of the quickest of these updates")
     if file:
         record = place | {"loop": loop, "shapes": {name: asdict(SHAPES[name]) for name in shapes}, "results": results}
-        Path(file).write_text(json.dumps(record, indent=2) + "\n")
+        write_text(Path(file), json.dumps(record, indent=2) + "\n")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from gptx.config.targets import find
 from gptx.log import now
 from gptx.printable import masked
 from gptx.rank import rank, world_size
-from gptx.runs import key
+from gptx.runs import key, refuse_links
 from gptx.sweep import note
 
 WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
@@ -57,6 +57,7 @@ class Preflight(Callback):
                 if folder in folders:
                     raise ConfigError(f"has the same folder {folder} as job {folders.index(folder)}")
                 folders.append(folder)
+                refuse_links(folder, overwrite=composed.overwrite)
                 job = job_of(composed)
                 examine(job, world)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]

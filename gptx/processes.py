@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gptx import runs
+from gptx import files, runs
 from gptx.places import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
@@ -35,7 +35,7 @@ def start(words: list[str], folder: Path, *, place: int, places: int, threads: i
             share(known, place, places, gpus or (tasks if tasks > 1 else None))
         )
     log(folder).parent.mkdir(parents=True, exist_ok=True)
-    with log(folder).open("ab") as file:
+    with files.opened(log(folder), "ab") as file:
         return subprocess.Popen(
             command([*words, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads),
             env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from gptx import arguments, presets
+from gptx.files import write_text
 
 BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
 LEFT_OUT = ("log",)  # where numbers go is no part of a recipe
@@ -40,7 +41,7 @@ def reference(*, write: str = "") -> None:
     file = Path(write)
     text = file.read_text()
     if (changed := replaced(text)) != text:
-        file.write_text(changed)
+        write_text(file, changed)
     print(f"{write}: {'written' if changed != text else 'as it should be'}")
 
 

@@ -13,15 +13,12 @@ checkpoints/    full states
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from gptx import files
 from gptx.check import ConfigError
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
@@ -29,6 +26,7 @@ FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "obser
         "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
+KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 
 
@@ -100,24 +98,32 @@ def read(folder: Path) -> dict | None:
 def write(folder: Path, **values) -> None:
     """Add to the record of the run, in one step, so that a crash leaves the old or the new one."""
     record = (read(folder) or {}) | values
-    with (folder / "run.json.part").open("w") as file:
-        json.dump(record, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(folder / "run.json.part", folder / "run.json")
+    files.write_text(folder / "run.json", json.dumps(record, indent=1))
 
 
-def clear(folder: Path) -> None:
-    """Remove the run in `folder`, but not the lock that its owner holds."""
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
-        if entry.name in (".lock", "train.log", "process.log"):
-            continue
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+def refuse_links(folder: Path, *, overwrite: bool = False) -> None:
+    """Raise ConfigError for a symbolic link in the folder of a run that is to be written: one for checkpoints is used
+    if it leads to a folder, and those that `overwrite` removes do no harm."""
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        used = entry.name == "checkpoints" and entry.is_dir()
+        if entry.is_symlink() and not used and not (overwrite and entry.name not in KEPT):
+            raise ConfigError(f"{entry} is a symbolic link, and a run writes through none but checkpoints, if that "
+                              "leads to a folder; remove it")  # fmt: skip
+
+
+def clear(folder: Path) -> list[Path]:
+    """Remove the run in `folder`, but not the lock that its owner holds; the symbolic links that were removed, since
+    what they point to is left."""
+    entries = [entry for entry in folder.iterdir() if entry.name not in KEPT]
+    links = [entry for entry in entries if entry.is_symlink()]
+    for entry in sorted(entries, key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
+        files.delete(entry)
+    return links
 
 
 def remove_beginnings(folder: Path) -> None:
     """Remove what a run that never began left in its folder, and the folders that this empties."""
-    for name in (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json", "run.json.part"):
+    for name in (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json"):
         (folder / name).unlink(missing_ok=True)
     remove_empty(folder)
 
@@ -142,9 +148,9 @@ def state(folder: Path) -> str:
     if recorded != "running":
         return recorded
     try:
-        with FileLock(folder / ".lock", blocking=False):
+        with files.lock(folder / ".lock"):
             return "killed"
-    except Timeout:
+    except (files.Held, OSError):  # or it cannot be told, as in a folder that another user owns
         return recorded
 
 

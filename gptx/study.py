@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from gptx import arguments, metrics, mistakes, places, processes, runs, sweep
+from gptx import arguments, files, metrics, mistakes, places, processes, runs, sweep
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
@@ -69,10 +67,11 @@ def alone(folder: Path) -> Iterator[None]:
     process does."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / "study.lock", blocking=False):
-            yield
-    except Timeout:
-        raise ValueError(f"{folder}: another process makes the trials of this study; choose another name=") from None
+        lock = files.lock(folder / "study.lock")
+    except files.Held as held:
+        raise ValueError(f"{folder}: {held} makes the trials of this study; choose another name=") from None
+    with lock:
+        yield
 
 
 def with_config_dir(words: list[str]) -> tuple[list[str], list[str]]:
@@ -110,6 +109,7 @@ def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    files.refuse_link(folder / "study.log")
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
     found = optuna.create_study(storage=storage, study_name="study", load_if_exists=True)
     before = found.user_attrs.get("words")

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gptx import runs
+from gptx import files, runs
 from gptx.amounts import clock, power
 from gptx.check import ConfigError
 from gptx.printable import streams
@@ -34,7 +34,7 @@ def note(sweep: Path, cells: list[dict]) -> None:
     sweep.mkdir(parents=True, exist_ok=True)
     file = sweep / "sweep.jsonl"
     torn = file.exists() and not file.read_bytes().endswith(b"\n")  # by a kill or a full disk
-    with file.open("a") as lines:
+    with files.opened(file, "a", encoding="utf-8") as lines:
         lines.write("\n" * torn + "".join(json.dumps(cell) + "\n" for cell in cells))
 
 

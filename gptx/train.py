@@ -14,13 +14,12 @@ from functools import cache
 from pathlib import Path
 
 import hydra
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, mistakes, paths, preflight, runs
+from gptx import check, files, mistakes, paths, preflight, runs
 from gptx.check import ConfigError
 from gptx.config import recorded
 from gptx.log import Run, now, shown
@@ -47,6 +46,7 @@ paths.register()
 def train(cfg: DictConfig, folder: Path) -> float:
     """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
     check.check(cfg, allow=cfg.allow_targets)
+    runs.refuse_links(folder, overwrite=cfg.overwrite and not requeued(folder))
     with owned(folder), messages_to(folder) if rank() == 0 else silence():
         config = recorded.recorded(cfg)
         if cfg.overwrite and requeued(folder):
@@ -90,7 +90,8 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     check.attach(trainer)
     if cfg.overwrite:  # only now, when nothing can refuse the new run any more
         if rank() == 0:
-            runs.clear(folder)
+            for link in runs.clear(folder):
+                log.warning("%s was a symbolic link; the link is removed, what it points to is left", shown(link))
         trainer.parallel.gather(None)
     run = described(trainer, folder, cfg.name, config)
     outcome, handler, sinks = "failed", None, trainer.sinks if rank() == 0 else []
@@ -243,8 +244,8 @@ def record_start(trainer, run: Run) -> None:
     """Write into the run folder all that other commands need to know of the run."""
     from gptx import summary
 
-    OmegaConf.save(OmegaConf.create(run.config), run.folder / "config.yaml")
-    OmegaConf.save(OmegaConf.create(run.overrides), run.folder / "overrides.yaml")
+    files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run.config))
+    files.write_text(run.folder / "overrides.yaml", OmegaConf.to_yaml(run.overrides))
     trainer.data.save_tokenizer(run.folder / "tokenizer.json")
     runs.write(
         run.folder,
@@ -276,19 +277,18 @@ def owned(folder: Path):
             runs.remove_empty(folder)  # which Hydra made anew after the first process removed it
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", blocking=False)
     try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"{shown(folder)} is in use by another process; wait for it, or choose another name="
-        ) from None
-    try:
-        yield
-    finally:
-        if not (folder / "run.json").exists():  # no run came of it
-            runs.remove_beginnings(folder)
-        lock.release()
+        lock = files.lock(folder / ".lock")
+    except files.Held as held:
+        raise ConfigError(f"{shown(folder)} is in use by {held}; wait for it, or choose another name=") from None
+    except OSError as error:
+        raise check.refusal("", error) from None
+    with lock:
+        try:
+            yield
+        finally:
+            if not (folder / "run.json").exists():  # no run came of it
+                runs.remove_beginnings(folder)
 
 
 def refuse_other(folder: Path, old: dict, new: dict) -> None:

@@ -44,6 +44,7 @@ def find(root: Path) -> list[Path]:
 def send(folder: Path) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
     record, config = runs.read(folder) or {}, presets.load(folder / "config.yaml")
+    runs.refuse_links(folder)
     sink = mirror(config)
     id, segment = next_segment(folder / "wandb_id")
     page = sink.page(described(folder, record, config), id, "online")

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from gptx.files import in_one_step
 from gptx.shards import like
 
 
@@ -15,6 +15,7 @@ def write(file: Path, model: nn.Module, **facts) -> None:
 
     In the file's metadata each fact is JSON, and a name that was left out stands with the one that holds its weight.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights: dict[str, Tensor] = {}
@@ -26,15 +27,17 @@ def write(file: Path, model: nn.Module, **facts) -> None:
             weights[name] = tensor.contiguous()
         else:
             shared[name] = first
-    part = file.with_name(file.name + ".part")
-    part.unlink(missing_ok=True)
-    part.touch()
-    usual = part.stat().st_mode  # save_file makes a file anew, for its owner alone
-    save_file(weights, part, {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared})
-    part.chmod(usual)
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(file)
+    about = {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared}
+
+    def fill(part: Path) -> None:
+        usual = part.stat().st_mode  # save_file makes a file anew, for its owner alone
+        try:
+            save_file(weights, part, about)
+        except SafetensorError as error:  # it hides what the disk said behind its own complaint
+            raise OSError(f"{file} cannot be written: {error}") from None
+        part.chmod(usual)
+
+    in_one_step(file, fill)
 
 
 def read(file: Path, model: nn.Module) -> None:

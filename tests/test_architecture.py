@@ -32,6 +32,7 @@ CONFIG = {
     "recorded.py",
 }
 VOCABULARY = {
+    "gptx.files",
     "gptx.amounts",
     "gptx.lengths",
     "gptx.rank",
@@ -40,7 +41,6 @@ VOCABULARY = {
     "gptx.text",
     "gptx.printable",
     "gptx.shards",
-    "gptx.printable",
 }  # words that ingredients may share
 
 
@@ -81,6 +81,15 @@ def test_an_ingredient_lives_in_the_module_of_its_group_and_imports_no_other(gro
 def test_heavy_packages_are_imported_where_they_are_used(package):
     for path in FILES:
         assert package not in {name.split(".")[0] for name in imports(path, inside_functions=False)}, path
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_files_are_replaced_and_flushed_in_one_module(call):
+    def used(path: Path) -> bool:
+        nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute))
+        return any(node.attr == call and isinstance(node.value, ast.Name) and node.value.id == "os" for node in nodes)
+
+    assert [path for path in FILES if used(path)] == [PACKAGE / "files.py"]
 
 
 def test_nothing_is_called_utils():

@@ -119,7 +119,7 @@ def test_of_very_many_events_the_middle_is_left_out(tmp_path):
 
 def test_a_page_that_cannot_be_written_is_told_once(tmp_path, caplog):
     sinks = opened(tmp_path)
-    (tmp_path / "postmortem.md.part").mkdir()
+    (tmp_path / "postmortem.md").mkdir()
     tell(sinks, *[(5, "spike", {"text": "bad", "onset": 5})] * 3)
     assert len(caplog.records) == 1
     assert re.search(r"postmortem.md cannot be written \(Is a directory\); training goes on", caplog.text)

@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx import presets
-from gptx.atomic import in_one_step
 from gptx.compare import cells
+from gptx.files import in_one_step
 from gptx.report import curves, picture
 from gptx.report.__main__ import report
 

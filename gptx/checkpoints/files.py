@@ -8,16 +8,16 @@ ends in .part and renamed when all of it is on the disk.
 import hashlib
 import json
 import math
-import os
 import pickle
 import re
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from gptx.files import delete, flush, sync
 from gptx.shards import joined
 
 PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
@@ -73,9 +73,10 @@ def tidy(folder: Path) -> None:
         final = old.with_suffix("")
         remove(old) if final.exists() else old.rename(final)
     for leftover in folder.glob("step_*.part"):
-        shutil.rmtree(leftover)
+        delete(leftover)
     for leftover in folder.glob("step_*.gone"):
-        shutil.rmtree(leftover, ignore_errors=True)  # one that is still read may stay on a disk of the network
+        with suppress(OSError):  # one that is still read may stay on a disk of the network
+            delete(leftover)
 
 
 def remove(checkpoint: Path) -> None:
@@ -85,7 +86,8 @@ def remove(checkpoint: Path) -> None:
         checkpoint.rename(gone)
     except FileNotFoundError:  # another process was faster
         return
-    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(OSError):
+        delete(gone)
 
 
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
@@ -131,12 +133,12 @@ def abandon(folder: Path, writers: int) -> None:
 
 def finish(final: Path) -> None:
     """Give the folder its name, in place of an older checkpoint of the same update if there is one."""
-    flush_folder(aside(final))
+    sync(aside(final))
     old = final.with_name(final.name + ".old")
     if final.exists():  # the same update, made again after a resume or a rollback
         final.rename(old)
     aside(final).rename(final)
-    flush_folder(final.parent)
+    sync(final.parent)
     remove(old)
 
 
@@ -227,16 +229,3 @@ def replace(file: Path, text: str) -> None:
         opened.write(text)
         flush(opened)
     part.replace(file)
-
-
-def flush(file) -> None:
-    """Return once the disk has the file's bytes."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Return once the disk has the folder's names."""
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)

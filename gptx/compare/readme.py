@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptx import arguments
-from gptx.atomic import in_one_step
 from gptx.compare.cells import Cell
 from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.tables import Table
 from gptx.compare.verdict import Verdict, verdict
 from gptx.compare.words import joined
+from gptx.files import in_one_step, write_text
 from gptx.printable import html, md
 
 KIND = "results"  # of what stands between the markers
@@ -89,7 +89,7 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     in_one_step(folder / "results.json", comparison.save)
     if drawable(comparison):
         in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
-    in_one_step(folder / "README.md", lambda part: part.write_text(before + markdown(comparison, said) + after))
+    write_text(folder / "README.md", before + markdown(comparison, said) + after)
 
 
 def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gptx.data.sources import CHUNK, Documents, Source
 from gptx.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
+from gptx.files import Held, delete, lock, sync
 from gptx.printable import bare
 
 Job = TypeVar("Job")
@@ -97,8 +98,7 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
         (partial / "meta.json").write_text(json.dumps({"recipe": recipe, "files": files}, indent=2, sort_keys=True))
         for path in (*partial.iterdir(), partial):
             sync(path)
-        if folder.exists():
-            shutil.rmtree(folder)
+        delete(folder)
         partial.rename(folder)
         sync(folder.parent)
     except OSError as error:
@@ -202,27 +202,19 @@ def token_type(vocab_size: int) -> np.dtype:
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
     """Let one process at a time work on `folder`, and clear away what killed ones left unfinished beside it."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(f"{folder}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"data: waiting for another process that prepares {folder}")
-            lock.acquire()
+        own = lock(Path(f"{folder}.lock"), lambda held: say(f"data: waiting for {held} to prepare {folder}"))
     except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
+        raise unwritable(Path(error.filename or folder), error) from error
+    with own:
         for partial in folder.parent.glob(f"*{PARTIAL}"):
             name = partial.name.removesuffix(PARTIAL)
-            theirs = lock if name == folder.name else FileLock(partial.with_name(f"{name}.lock"))
-            with suppress(Timeout), theirs.acquire(timeout=0):  # free: whoever began it is no longer alive
-                shutil.rmtree(partial, ignore_errors=True)
+            with suppress(Held, OSError):  # another user's is left alone
+                # free: whoever began it is no longer alive
+                with nullcontext() if name == folder.name else lock(partial.with_name(f"{name}.lock")):
+                    delete(partial)
         yield
-    finally:
-        lock.release()
 
 
 def unwritable(folder: Path, error: OSError) -> OSError:
@@ -240,15 +232,6 @@ def checksum(path: Path) -> int:
         while chunk := stream.read(1 << 20):
             crc = zlib.crc32(chunk, crc)
     return crc
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def say(line: str) -> None:

@@ -4,11 +4,12 @@ import hashlib
 import sysconfig
 from pathlib import Path
 
-from gptx.data.cache import PARTIAL, cache_folder, only_process, say, sync, unwritable
+from gptx.data.cache import cache_folder, only_process, say, unwritable
 from gptx.data.corpus import Corpus
 from gptx.data.hub import hub_rows, number_of_tokens
 from gptx.data.rows import COLUMN, tables, tables_meant
 from gptx.data.sources import TextFiles, held_out, text_at, texts, walk
+from gptx.files import in_one_step
 
 TESTS = frozenset({"test", "tests", "idle_test"})
 NOT_STANDARD = frozenset({"site-packages", "dist-packages", "__pycache__"})
@@ -98,11 +99,8 @@ def downloaded_shakespeare() -> Path:
         if not published(file):
             say(f"data: downloading {SHAKESPEARE} to {file}")
             content = fetched(SHAKESPEARE)
-            partial = file.with_name(file.name + PARTIAL)
             try:
-                partial.write_bytes(content)
-                sync(partial)
-                partial.rename(file)
+                in_one_step(file, lambda part: part.write_bytes(content))
             except OSError as error:
                 raise unwritable(file, error) from error
     return file

@@ -11,6 +11,7 @@ from typing import Any
 from gptx.data.cache import cache_folder, unwritable
 from gptx.data.rows import Row, Rows, checked, no_column, sha256_of
 from gptx.data.sources import check_share, walk
+from gptx.files import write_text
 
 SECONDS = 10  # without an answer of the hub
 SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -88,11 +89,9 @@ def commit_of(dataset: str, revision: str | None) -> str:
     if file.is_file() and re.fullmatch(r"[0-9a-f]{40}", commit := file.read_text().strip()):
         return commit
     commit = asked(dataset, revision)
-    partial = file.with_name(f"{name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(commit + "\n")
-        partial.replace(file)
+        write_text(file, commit + "\n")
     except OSError as error:
         raise unwritable(file, error) from error
     return commit

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gptx.files import write_text
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -208,13 +209,7 @@ def save_encoding(encoding: "Encoding", path: str | Path) -> None:
             base64.b64encode(token).decode(): rank for token, rank in encoding._mergeable_ranks.items()
         },
     }
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=0)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    write_text(Path(path), json.dumps(content, indent=0))
 
 
 def load_encoding(path: str | Path) -> "Encoding":

@@ -7,6 +7,7 @@ import numpy
 from gptx import metrics
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import train
+from gptx.files import in_one_step
 
 QUESTION = "Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"
 SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
@@ -60,7 +61,8 @@ def draw(run: Path, figure: Path) -> None:
     from gptx.report.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
-    picture(of_run(find([run])[0], smooth=20)[:5], figure, f"The five signals of {run}", figure.suffix[1:])
+    panels, kind = of_run(find([run])[0], smooth=20)[:5], figure.suffix[1:]
+    in_one_step(figure, lambda part: picture(panels, part, f"The five signals of {run}", kind))
 
 
 def ratios(medians) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gptx.files import in_one_step
+
 Drawing = Callable[[Any], None]  # on matplotlib axes
 
 
@@ -20,7 +22,7 @@ def save(file: Path, title: str, *drawings: Drawing) -> Path:
         for axis, draw in zip(axes.flat, drawings, strict=True):
             draw(axis)
         file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=120)
+        in_one_step(file, lambda part: figure.savefig(part, format=file.suffix[1:], dpi=120))
         pyplot.close(figure)
     return file
 

@@ -12,6 +12,7 @@ from gptx import metrics, presets, runs
 from gptx.exercise import dashboard
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
+from gptx.files import write_text
 
 QUESTION = "Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."
 RECIPE = "experiment=gpt_10m", "observe=[validation,updates,samples]"
@@ -126,5 +127,5 @@ def postmortem(run: Path, resumed: list[str]) -> Path:
     if (run / "postmortem.md").exists():
         lines.append("- the whole story, with the offending documents: [postmortem.md](postmortem.md)")
     file = run / "exercise_20.md"
-    file.write_text("\n".join(lines) + "\n")
+    write_text(file, "\n".join(lines) + "\n")
     return file

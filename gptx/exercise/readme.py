@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from gptx import runs
-from gptx.atomic import in_one_step
 from gptx.compare.readme import grid, parts
 from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, Number, spelled
+from gptx.files import write_text
 from gptx.log import now
 
 
@@ -30,8 +30,8 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
     results = experiment / "results.json"
     if results.exists() and "exercise" not in json.loads(results.read_text()):
         results = experiment / f"exercise_{number}.json"
-    in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n"))
-    in_one_step(file, lambda part: part.write_text(f"{before}\n{page(answer, number)}\n\n{after}"))
+    write_text(results, json.dumps(facts, indent=1, allow_nan=False) + "\n")
+    write_text(file, f"{before}\n{page(answer, number)}\n\n{after}")
     return [results, file]
 
 

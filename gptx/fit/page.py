@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptx.atomic import in_one_step
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.tables import Table
+from gptx.files import in_one_step, write_text
 from gptx.printable import md
 
 KIND = "fit"  # of what stands between the marks of a README
@@ -84,7 +84,7 @@ def files(fitted: Fitted, target: Path) -> list[Path]:
     draw(fitted, target / PICTURE)
     facts = plain(fitted.facts | {"environment": fitted.environment})
     text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
-    in_one_step(target / NUMBERS, lambda part: part.write_text(text))
+    write_text(target / NUMBERS, text)
     for name, fill in fitted.beside.items():
         in_one_step(target / name, fill)
     return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
@@ -100,7 +100,7 @@ def page(fitted: Fitted, experiment: Path) -> list[Path]:
     readme = experiment / "README.md"
     before, _, after = results.parts(readme, KIND)
     written = files(fitted, experiment)
-    in_one_step(readme, lambda part: part.write_text(before + markdown(fitted) + after))
+    write_text(readme, before + markdown(fitted) + after)
     return [*written, readme]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gptx.amounts import amount, clock
+from gptx.files import opened
 from gptx.log import Run
 from gptx.printable import bare, printable, safe
 
@@ -37,7 +38,7 @@ class Console:
     def open(self, run: Run) -> None:
         """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.updates, self.broken = run, 0, set[str]()
-        self.file = (run.folder / "train.log").open("a", buffering=1, encoding="utf-8")
+        self.file = opened(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             from tqdm import tqdm
 
@@ -166,6 +167,9 @@ class AboveBar(logging.Handler):
 
 class LogFile(logging.FileHandler):
     """A log file on a disk that may be full."""
+
+    def _open(self):
+        return opened(self.baseFilename, self.mode, encoding=self.encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Lose the record in silence: the terminal has it, and Python's own way is a page of traceback for each."""

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from gptx.files import descriptor
 from gptx.log import Run, now
 
 messages = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Lines:
 
     def __init__(self, path: Path):
         self.path, self.warned = path, False
-        self.handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.handle = descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.end = path.read_bytes().rfind(b"\n") + 1
         os.ftruncate(self.handle, self.end)
 

@@ -1,9 +1,9 @@
 """`postmortem.md`, a page about what went wrong in a run: what happened, in which documents, and what was done."""
 
 import logging
-import os
 from collections.abc import Iterator
 
+from gptx.files import write_text
 from gptx.log import Run, now, shown
 from gptx.log.jsonl import lines
 from gptx.printable import code, md, safe
@@ -47,15 +47,12 @@ class Postmortem:
         self.events = ()
 
     def write(self, outcome: str) -> None:
-        """Write the page aside and rename it."""
-        file = self.run.folder / "postmortem.md"
-        aside = file.with_name(f"{file.name}.part")
+        """Write the page in one step."""
         try:
-            aside.write_text("\n".join(self.page(outcome)) + "\n", encoding="utf-8")
-            os.replace(aside, file)
+            write_text(self.run.folder / "postmortem.md", "\n".join(self.page(outcome)) + "\n")
         except OSError as error:
             if not self.warned:
-                messages.warning("postmortem.md cannot be written (%s); training goes on", error.strerror)
+                messages.warning("postmortem.md cannot be written (%s); training goes on", error.strerror or error)
             self.warned = True
 
     def page(self, outcome: str) -> Iterator[str]:

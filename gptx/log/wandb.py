@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gptx.files import flush, opened, write_text
 from gptx.log import Run, shown
 
 messages = logging.getLogger(__name__)
@@ -186,9 +187,7 @@ def next_segment(path: Path) -> tuple[str, int]:
         segment = int(previous) + 1
     except (FileNotFoundError, ValueError):
         id, segment = secrets.token_hex(5), 0
-    aside = path.with_name("wandb_id.new")
-    aside.write_text(f"{id} {segment}\n")
-    os.replace(aside, path)
+    write_text(path, f"{id} {segment}\n")
     return id, segment
 
 
@@ -213,10 +212,9 @@ def upload(folder: Path) -> str:
 def unwritten(folder: Path) -> str:
     """Why wandb could not write all of its files in `folder`, which it says in its log alone; empty if it could."""
     try:
-        with (folder / "probe").open("wb") as file:
+        with opened(folder / "probe", "wb") as file:
             file.write(bytes(1 << 16))
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         log = (folder / "logs/debug-internal.log").read_text(errors="replace")
         return "see its debug-internal.log" if "failed to save record" in log else ""
     except OSError as error:

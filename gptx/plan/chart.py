@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from gptx.atomic import in_one_step
+from gptx.files import in_one_step, write_text
 from gptx.laws import CHINCHILLA, Law
 from gptx.plan.split import by_rule
 
@@ -115,7 +115,7 @@ def chart(
         from gptx.plan import chart_page
 
         page = chart_page.whole(charts)
-        in_one_step(target, lambda part: part.write_text(page, encoding="utf-8"))
+        write_text(target, page)
     else:
         from gptx.plan import chart_picture
 

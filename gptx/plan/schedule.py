@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy
 
 from gptx import check, lengths
-from gptx.atomic import in_one_step
 from gptx.check import ConfigError
+from gptx.files import in_one_step
 from gptx.plan.decay import library_default
 
 SAMPLES = 200_000  # updates at which a curve is judged and drawn at most

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx import arguments
-from gptx.atomic import in_one_step
 from gptx.compare import cells, outcomes
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.factors import factors
 from gptx.compare.outcomes import METRIC, Comparison
 from gptx.compare.verdict import Verdict, verdict
+from gptx.files import in_one_step, write_text
 from gptx.report import markdown, one, panels, picture, several
 from gptx.report.arms import Arm, arms
 
@@ -127,12 +127,12 @@ def write(found: Report, target: Path, smooth: int, renew: float) -> None:
         text = one.of_run(alone, smooth, renew) if alone else several.of_runs(
             found.name, found.cells, found.arms, found.comparison, found.answer, smooth, renew
         )  # fmt: skip
-        in_one_step(target, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(target, text)
     elif target.suffix == ".md":
         summary = markdown.of_run(alone, smooth) if alone else markdown.of_runs(
             found.name, several.question(found.cells), found.comparison, found.answer, standing
         )  # fmt: skip
-        in_one_step(target, lambda part: part.write_text(summary, encoding="utf-8"))
+        write_text(target, summary)
     else:
         drawn = panels.of_run(alone, smooth) if alone else several.picture(found.arms, found.comparison, smooth)
         title = one.title(alone) if alone else f"{found.name}: {standing}"

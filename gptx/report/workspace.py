@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from gptx import upload
-from gptx.atomic import in_one_step
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
+from gptx.files import write_text
 from gptx.log import now, shown
 from gptx.log.wandb import first_line, imported, reset
 from gptx.report.blocks import Place, built, spec
@@ -123,4 +123,4 @@ def write(file: Path, report: Any, saved: dict) -> None:
     """Write what W&B gets of the report, and where it is saved, if it is."""
     facts = {"title": report.title, "description": report.description, "saved": saved, "spec": spec(report)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    in_one_step(file, lambda part: part.write_text(json.dumps(facts, indent=1) + "\n"))
+    write_text(file, json.dumps(facts, indent=1) + "\n")
