@@ -117,7 +117,7 @@ def test_every_option_fits_the_signature_it_names(option):
         ("data.path=???", "data.path: a value is needed; set data.path=..."),
         ("model.width=${data.wdth}", "model.width: Interpolation key 'data.wdth' not found"),
         ("optim._target_=os.system", "optim._target_: os.system is not in an allowed package .* allow_targets="),
-        ("optim._target_=gptx.train.os.system", "gptx.train.os.system is nothing that conf/optim offers; did you mean"),
+        ("optim._target_=gptx.train.os.system", "gptx.train.os.system is nothing that conf/optim offers; known"),
         ("optim._target_=torch.load", "torch.load is not in an allowed package"),
         ("optim._target_=torch.optim.AdanW", "torch.optim has no AdanW; did you mean 'AdamW'?"),
         ("clip._target_=gptx.clipp.global_norm", "conf/clip offers; did you mean 'gptx.clip.global_norm'?"),

@@ -139,14 +139,14 @@ def test_a_target_that_is_no_dotted_name_is_refused(target):
 
 
 def test_allow_targets_trusts_what_an_object_is_and_not_the_name_it_is_reached_by(tmp_path, monkeypatch):
-    (tmp_path / "mylib.py").write_text("import os\nfrom os import system\ndef mine():\n    return 3\n")
+    (tmp_path / "reexports.py").write_text("import os\nfrom os import system\ndef mine():\n    return 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert permitted("mylib.mine", "schedule", ["mylib."])() == 3
-    for target in ("mylib.system", "mylib.os.system"):
+    assert permitted("reexports.mine", "schedule", ["reexports."])() == 3
+    for target in ("reexports.system", "reexports.os.system"):
         with pytest.raises(ConfigError, match=r"posix\.system is not in an allowed package"):
-            permitted(target, "schedule", ["mylib."])
+            permitted(target, "schedule", ["reexports."])
     with pytest.raises(ConfigError, match="not in an allowed package"):
-        permitted("mylib.mine", "schedule", [""])
+        permitted("reexports.mine", "schedule", [""])
 
 
 def test_no_public_name_runs_from_a_config(composed, marker):
