@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from gptx.check import ConfigError, build, check, refusal
 from gptx.compare.shared import kinship
 from gptx.config.targets import find
+from gptx.files import refuse_link
 from gptx.log import now
 from gptx.printable import masked
 from gptx.rank import rank, world_size
@@ -68,12 +69,15 @@ class Preflight(Callback):
         if problems:
             found = "\n".join(problems)
             raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
-        cells[:] = folders
         if rank() == 0:
-            note_sweep(Path(config.hydra.sweep.dir), folders, lines)
-            print(f"{len(cells)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+            try:
+                note_sweep(Path(config.hydra.sweep.dir), folders, lines)
+            except OSError as error:
+                raise SystemExit(f"error: {refusal('', error)}") from None
+            print(f"{len(folders)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
             if said := kinship(recipes):
                 print(said, file=sys.stderr)
+        cells[:] = folders
 
 
 def find_launcher(config: DictConfig) -> None:
@@ -114,6 +118,7 @@ def find_launcher(config: DictConfig) -> None:
 def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Write down what the sweep consists of, for `python -m gptx.sweep status`."""
     about = {"command": shlex.join(["python", "-m", "gptx.train", *sys.argv[1:]]), "when": now()}
+    refuse_link(folder / "multirun.yaml")  # which Hydra writes there
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])
 

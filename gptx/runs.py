@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gptx import files
 from gptx.check import ConfigError
+from gptx.log import shown
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
@@ -102,13 +103,16 @@ def write(folder: Path, **values) -> None:
 
 
 def refuse_links(folder: Path, *, overwrite: bool = False) -> None:
-    """Raise ConfigError for a symbolic link in the folder of a run that is to be written: one for checkpoints is used
-    if it leads to a folder, and those that `overwrite` removes do no harm."""
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        used = entry.name == "checkpoints" and entry.is_dir()
-        if entry.is_symlink() and not used and not (overwrite and entry.name not in KEPT):
-            raise ConfigError(f"{entry} is a symbolic link, and a run writes through none but checkpoints, if that "
-                              "leads to a folder; remove it")  # fmt: skip
+    """Raise ConfigError for a symbolic link in the folder of a run that is to be written, unless `overwrite` removes
+    it. Only checkpoints may be one, to a folder on another disk."""
+    for link in sorted(entry for entry in folder.iterdir() if entry.is_symlink()) if folder.is_dir() else ():
+        if overwrite and link.name not in KEPT:
+            continue
+        if link.name != "checkpoints":
+            raise ConfigError(f"{shown(link)} is a symbolic link, and nothing is written through one; remove it")
+        if not link.is_dir():
+            raise ConfigError(f"{shown(link)} is a symbolic link to {link.readlink()}, which is no folder; make that "
+                              "folder, or remove the link")  # fmt: skip
 
 
 def clear(folder: Path) -> list[Path]:

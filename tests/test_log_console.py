@@ -9,6 +9,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+from gptx import files
 from gptx.log import console
 from gptx.log.console import Console, messages_to
 
@@ -124,7 +125,7 @@ def test_a_reader_that_left_does_not_stop_the_run(tmp_path):
 
 
 def test_a_full_disk_ends_the_log_file_with_one_warning_and_not_the_run(tmp_path, capsys, caplog, monkeypatch):
-    monkeypatch.setattr(console, "opened", lambda file, *words, **options: open("/dev/full", *words, **options))
+    monkeypatch.setattr(console, "opened", lambda file, *words, **options: files.opened("/dev/full", *words, **options))
     sink = opened(tmp_path, every=1)
     for step in range(1, 31):
         sink(step, scalars())

@@ -3,22 +3,29 @@
 import hashlib
 import json
 import os
+import re
 import sys
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from gptx.printable import hide, masked
+from gptx.printable import hidden, hide, masked
 
-OPEN = ("name",)  # the path of the run folder shows it
 asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 
 
-def looked_up(*words: Any, **more: Any) -> Any:
-    """What `${oc.env:...}` gives, noted in `asked`."""
-    asked.append(str(words[0]))
-    return oc.env(*words, **more)
+def looked_up(name: str, *default: Any) -> Any:
+    """What `${oc.env:...}` gives, noted in `asked`; from then on `masked` hides it in all that this process says.
+
+    Numbers, and what the path of the working folder shows, are not hidden.
+    """
+    asked.append(name)
+    found = oc.env(name, *default)
+    text = os.environ.get(name, "")
+    if text not in os.getcwd() and not re.fullmatch(r"[-+.\de]*|true|false", text, re.IGNORECASE):
+        hide(text, f"${{oc.env:{name}}}")
+    return found
 
 
 def register() -> None:
@@ -30,9 +37,13 @@ def recorded(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values, resolved, as every file and every sink has it.
 
     A text from the environment stands as it was written, with a digest by which another value is noticed; a number or
-    a boolean has its value. From here on `masked` hides these texts in all that this process says.
+    a boolean has its value, and so has the name, which the path of the run folder shows.
     """
-    return {str(key): cleared(cfg[key]) if key in OPEN else value(cfg, key) for key in cfg}
+    name = cfg.name
+    found = {str(key): name if key == "name" else value(cfg, key) for key in cfg}
+    for text in [text for text in hidden if text in name]:
+        del hidden[text]
+    return found
 
 
 def value(node: DictConfig | ListConfig, key: Any) -> Any:
@@ -42,8 +53,6 @@ def value(node: DictConfig | ListConfig, key: Any) -> Any:
     raw = node._get_node(key)._value()  # type: ignore[union-attr]
     if len(asked) > before and not isinstance(found, int | float | None):
         plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-        for name in asked[before:]:
-            hide(os.environ.get(name, ""), f"${{oc.env:{name}}}")
         return f"{raw} (sha256 {digest(plain)})"
     if isinstance(found, DictConfig):
         return {str(name): value(found, name) for name in found}
