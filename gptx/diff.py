@@ -34,6 +34,8 @@ def find(folder: str) -> Cell:
     found = cells.find([Path(folder)])
     if len(found) > 1:
         raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
+    if found[0].problem:
+        raise ValueError(found[0].problem.removesuffix("; left out."))
     if not found[0].config:
         raise ValueError(f"{folder}: the run there did not begin, and there is nothing to compare")
     return found[0]

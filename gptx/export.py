@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from gptx import arguments
+from gptx.runs.folder import RunFolder
 
 
 def export(
@@ -30,7 +29,7 @@ def export(
         raise ValueError(f"out={out}: a file that ends in .safetensors")
     trusted = (allow_targets,) if allow_targets else ()
     model, encoding = sample.load(folder, checkpoint=checkpoint, weights=weights, device="cpu", allow_targets=trusted)
-    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    config = RunFolder(folder).config
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary(encoding))
     count = sum(p.numel() for p in model.parameters())

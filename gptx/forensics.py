@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gptx import arguments, check, runs
 from gptx.check import ConfigError
 from gptx.log import jsonl
+from gptx.runs.folder import RunFolder
 
 LONGEST = 13  # tokens of the longest phrase, and
 REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)
 RARE = 1e-5  # a token is rare if it is at most this share of the training text
 PART, PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
 SHOWN = 15
+UNUSED = {"log", "observe"}  # of a config, where nothing is trained
 
 
 def forensics(
@@ -59,17 +61,15 @@ def forensics(
 
 def rebuilt(folder: Path, device: str, allow: tuple[str, ...]) -> Any:
     """The trainer of a run, before its first update. Raises ConfigError where its text is no longer what it was."""
-    record = runs.read(folder)
-    if record is None or not (folder / "config.yaml").exists():
-        raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    cfg.parallel.device = device
-    check.check(cfg, allow=allow)
-    trainer = check.trainer(cfg)
+    run = RunFolder(folder).begun()
+    cfg = OmegaConf.create(run.literal(*(run.config.keys() - UNUSED)) | dict.fromkeys(UNUSED))
+    OmegaConf.update(cfg, "parallel.device", device)
+    with run.naming("config.yaml"):
+        check.check(cfg, allow=allow)
+        trainer = check.trainer(cfg)
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)
-    if changed := runs.differences(runs.flat(record.get("data", {})), runs.flat(trainer.data.identity)):
+    if changed := runs.differences(runs.flat(run.record.get("data", {})), runs.flat(trainer.data.identity)):
         raise ConfigError(f"run={folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 
@@ -84,16 +84,13 @@ def span(sequences: str) -> tuple[int, int]:
 
 def drawn(folder: Path, step: int, trainer) -> list[tuple[int, int]]:
     """The sequences of an update, each time that it was made; the last is the one that counts."""
-    try:
-        rows = [row for row in jsonl.lines(folder / "metrics.jsonl") if "train/tokens" in row]
-    except FileNotFoundError:
-        rows = []
+    run = RunFolder(folder)
+    rows = [row for row in run.rows if jsonl.whole(row.get("train/tokens"))]
     if step not in {row["step"] for row in rows}:
         made = f"it holds {min(r['step'] for r in rows)} to {max(r['step'] for r in rows)}" if rows else "it holds none"
         raise ValueError(f"step={step}: no such update in {folder / 'metrics.jsonl'}; {made}")
-    events = folder / "events.jsonl"
-    given_up = [event for event in (jsonl.lines(events) if events.exists() else ()) if event["event"] == "rollback"]
-    ends = [event["sequences"][1] for event in given_up if event["left"] == step - 1]  # these left no line
+    given_up = [event for event in run.events if event["event"] == "rollback" and "sequences" in event]
+    ends = [event["sequences"][1] for event in given_up if event.get("left") == step - 1]  # these left no line
     ends += [row["train/tokens"] // trainer.data.context for row in rows if row["step"] == step]
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]

@@ -126,7 +126,7 @@ def chosen(word: str) -> Law:
     except KeyError as missing:
         raise ValueError(f"law={word}: holds no law ({missing.args[0]} is missing); python -m gptx.fit scaling writes "
                          "one") from None  # fmt: skip
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError, OSError) as error:
         raise ValueError(f"law={word}: holds no law ({error}); python -m gptx.fit scaling writes one") from None
     return law
 

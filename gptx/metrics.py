@@ -1,13 +1,13 @@
 """What a run recorded, a column a key: `metrics.jsonl` as arrays, with the branches that a rollback gave up."""
 
-import contextlib
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
 from numpy import ndarray
+
+from gptx.log import jsonl
 
 Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
 EMPTY = numpy.empty(0), numpy.empty(0)
@@ -44,9 +44,9 @@ def read(folder: Path) -> Metrics:
     """
     rows: list[dict] = []
     branches, torn = [], 0
-    back = {(event["left"], event["step"]) for event in lines(folder / "events.jsonl")[0]
-            if event.get("event") == "rollback" and "left" in event}  # fmt: skip
-    found, torn = lines(folder / "metrics.jsonl")
+    back = {(event["left"], event["step"]) for event in jsonl.events(folder / "events.jsonl")[0]
+            if event["event"] == "rollback" and "left" in event}  # fmt: skip
+    found, torn = jsonl.rows(folder / "metrics.jsonl")
     for row in found:
         step = row["step"]
         if rows and step <= rows[-1]["step"]:
@@ -74,25 +74,3 @@ def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
                 texts[key] = step, value
     steps.pop("step", None)
     return {key: (numpy.array(at, float), numpy.array(values[key], float)) for key, at in steps.items()}, texts
-
-
-def lines(file: Path) -> tuple[list[dict], int]:
-    """The rows of a file, in its order, and how many of its lines are none; nothing where it is not there."""
-    try:
-        whole = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return [], 0
-    found: list = []
-    with contextlib.suppress(ValueError):
-        found = json.loads(b"[%b]" % b",".join(whole))  # at once, which takes half the time
-    if len(found) != len(whole):
-        found = [row_of(line) for line in whole]
-    rows = [row for row in found if type(row) is dict and type(row.get("step")) is int]
-    return rows, len(whole) - len(rows)
-
-
-def row_of(line: bytes) -> object:
-    """What a line says; None where it was cut."""
-    with contextlib.suppress(ValueError):
-        return json.loads(line)
-    return None

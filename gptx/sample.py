@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gptx import arguments, check, runs
+from gptx.check import ConfigError
+from gptx.runs.folder import RunFolder
 
 
 def load(
@@ -22,29 +24,38 @@ def load(
     such checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
     """
     from gptx import checkpoints
-    from gptx.data.tokenizers import load_encoding
     from gptx.parallel import find
     from gptx.trainer import copy
 
     if weights not in ("judged", "ema"):
         raise ValueError(f"weights={weights} is unknown; one of judged, ema")
-    if runs.read(folder) is None:
-        raise ValueError(f"run={folder}: no run there (no run.json); a run folder looks like runs/default/base")
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    parts = [name for name in ("model", "decay", "parametrization") if name in cfg]
-    for name in parts:
-        check.walk(cfg[name], name, allow_targets, cfg)
-    encoding = load_encoding(folder / "tokenizer.json")
+    run = RunFolder(folder).begun()
+    run.chosen("model._target_")
+    parts = [name for name in ("model", "decay", "parametrization") if name in run.config]
+    cfg = OmegaConf.create(run.literal(*parts, "steps", "batch"))
+    with run.naming("config.yaml"):
+        for name in parts:
+            check.walk(cfg[name], name, allow_targets, cfg)
+    encoding = run.encoding
     state = checkpoints.chosen(folder, checkpoint)
-    model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
-    if "parametrization" in parts:  # it may scale what the model computes
-        check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
-    model.load_state_dict(state["model"])
+    refuse_unlike(run.config, state, folder / "config.yaml")
+    with run.naming("config.yaml"):
+        model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
+        if "parametrization" in parts:  # it may scale what the model computes
+            check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
+        checkpoints.fill(model, state, folder / "checkpoints")
     if weights == "ema" and "ema" not in state["observers"]:
         raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
     copy(state["observers"]["ema"]["weights"] if weights == "ema" else state["judged"] or [], model.parameters())
     return model.to(find(device)).eval(), encoding
+
+
+def refuse_unlike(config: dict, state: dict, where: Path) -> None:
+    """Raise ConfigError where the config's model is not the one that the state is of, if that says so."""
+    flat, saved = runs.recipe(config), state.get("recipe")
+    of_model = [{k: v for k, v in each.items() if k.startswith("model.")} for each in (saved or flat, flat)]
+    if found := runs.differences(*of_model):
+        raise ConfigError(f"{where}: the checkpoint is of another model: {'; '.join(found[:3])}")
 
 
 def sample(
@@ -85,7 +96,8 @@ def sample(
     trusted = (allow_targets,) if allow_targets else ()
     model, encoding = load(Path(run), checkpoint=checkpoint, weights=weights, device=device, allow_targets=trusted)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
-    tokens = beginning(encoding, prompt, documents=runs.read(Path(run))["data"]["train_documents"])  # type: ignore[index]
+    documents = RunFolder(Path(run)).known("data.train_documents")
+    tokens = beginning(encoding, prompt, documents=documents)
     for i in range(number):
         if number > 1:
             print(f"--- {i + 1} of {number}")

@@ -11,12 +11,18 @@ import sys
 import time
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any, TypeGuard
 
-from gptx import files, runs
+from gptx import files
 from gptx.amounts import clock, power
 from gptx.check import ConfigError
+from gptx.log.jsonl import row_of
 from gptx.printable import streams
+from gptx.runs import plain, schema
+from gptx.runs.folder import RunFolder
+
+LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
 
 PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
 
@@ -40,16 +46,26 @@ def note(sweep: Path, cells: list[dict]) -> None:
 
 def cells(sweep: Path) -> dict[str, dict]:
     """All that was noted of each cell, by its folder, in the order of the first mention; a torn line says nothing."""
-    from gptx.metrics import row_of
-
-    found: dict[str, dict] = {}
-    if (sweep / "sweep.jsonl").exists():
-        for line in (sweep / "sweep.jsonl").read_bytes().splitlines():
-            cell = row_of(line)
-            if not isinstance(cell, dict) or "folder" not in cell:
-                continue
+    file, found = sweep / "sweep.jsonl", dict[str, dict]()
+    try:
+        lines = plain.content(file, LARGEST).splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        cell = row_of(line)
+        if is_cell(cell, file):
             found[cell["folder"]] = found.get(cell["folder"], {}) | cell
     return found
+
+
+def is_cell(cell: Any, file: Path) -> TypeGuard[dict]:
+    """True if a line of sweep.jsonl is of a folder below the sweep's: a stranger's may name any other."""
+    try:
+        schema.validated(cell, schema.Noted, file)
+    except ConfigError:
+        return False
+    folder = PurePath(cell.get("folder", ""))
+    return bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts and "\0" not in cell["folder"]
 
 
 def queue() -> dict[str, str]:
@@ -80,15 +96,17 @@ class Work:
 
 def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = None) -> tuple[str, str]:
     """State of a cell that `made` so much and what is to be said of it; `job` was the last submitted for it, if any."""
+    run = RunFolder(folder)
     try:
-        record, state = runs.read(folder) or {}, runs.state(folder)
-    except ConfigError as error:
+        run.check()
+        record, state = run.record, run.state
+    except (ConfigError, OSError) as error:
         return "unreadable", str(error)
     made = made or work(folder)
     if state == "finished":
         from gptx.train import spell
 
-        return state, ", ".join([spell(record["result"]), *cost(made)])
+        return state, ", ".join([spell(record.get("result", {})), *cost(made)])
     if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
         state = "running" if jobs[job] == "RUNNING" else "queued"  # what is being ended may be put back
     words = [record.get("error", "") if state == "failed" else ""]

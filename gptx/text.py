@@ -5,12 +5,18 @@ from collections.abc import Iterable, Iterator
 
 
 def decode(encoding, tokens: Iterable[int]) -> Iterator[str]:
-    """Yields the text of each token of a tiktoken encoding once its characters are whole; ends at an end of text."""
+    """Yields the text of each token of a tiktoken encoding once its characters are whole; ends at an end of text.
+
+    Raises ValueError for a token that is none of the encoding's.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:
         if token == encoding.eot_token:
             break
-        yield decoder.decode(encoding.decode_single_token_bytes(token))
+        try:
+            yield decoder.decode(encoding.decode_single_token_bytes(token))
+        except KeyError:
+            raise ValueError(f"token {token} has no text in this tokenizer") from None
     yield decoder.decode(b"", final=True)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -51,14 +51,22 @@ def train(cfg: DictConfig, folder: Path) -> float:
         config = recorded.recorded(cfg)
         if cfg.overwrite and requeued(folder):
             cfg.overwrite = False  # what is there is its own
-        record = None if cfg.overwrite else runs.read(folder)
+        record = None if cfg.overwrite else record_of(folder)
         if record and "recipe" in record:
             refuse_other(folder, record["recipe"], runs.recipe(config))
-            if record["state"] == "finished":
-                result = record["result"]
+            if record.get("state") == "finished":
+                result = record.get("result", {})
                 log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), shown(folder))
                 return result.get("validation/loss", math.nan)
         return begin(cfg, config, folder, record)
+
+
+def record_of(folder: Path) -> dict | None:
+    """The record of the run in the folder, if it holds one. Raises ConfigError, with the way on, if it is damaged."""
+    try:
+        return runs.read(folder)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; overwrite=true starts afresh, or choose another name=") from None
 
 
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
@@ -183,10 +191,6 @@ def restore(trainer) -> bool:
         return trainer.checkpoints.restore(trainer)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    except KeyError as missing:
-        where = shown(trainer.checkpoints.folder)
-        raise ConfigError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
-                          "or export the weights") from None  # fmt: skip
 
 
 def branch(trainer, origin: Path, config: dict) -> str:
@@ -194,7 +198,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
 
     Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
     """
-    from gptx.checkpoints import load, refuse_without_optimizer
+    from gptx.checkpoints import load, refuse_without_optimizer, take
 
     try:
         if origin.suffix == ".safetensors":
@@ -216,8 +220,12 @@ def branch(trainer, origin: Path, config: dict) -> str:
     refused = [line for line in told if line.startswith(kept) and not line.startswith("optim.lr ")]
     if refused:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
-    scaler = state["scaler"] or trainer.scaler.state_dict()  # none was at work before a branch in fp16
-    trainer.load_state_dict(state | {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()})
+    scaler = state.get("scaler") or trainer.scaler.state_dict()  # none was at work before a branch in fp16
+    state |= {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()}
+    try:
+        take(trainer, state, origin)
+    except ValueError as error:
+        raise ConfigError(f"from={error}") from None
     keys = ", ".join(line.split()[0] for line in told)
     return f"branches off {shown(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
 
@@ -412,7 +420,8 @@ def job(cfg: DictConfig) -> float:
         note_failure(folder, lost)
         raise SystemExit(1) from None
     except Exception as error:
-        note_failure(folder, error)
+        with suppress(ConfigError):  # a damaged record stays as it is, and is not what is to be told
+            note_failure(folder, error)
         if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
             raise SystemExit(complaint(error)) from None
         if not preflight.cells and not submitted_job():

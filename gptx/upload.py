@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from gptx import arguments, paths, presets, runs
+from gptx.check import ConfigError
 from gptx.log import Run, jsonl
 from gptx.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
+from gptx.runs.folder import RunFolder
 
 
 def upload(*, run: str) -> None:
@@ -23,6 +25,8 @@ def upload(*, run: str) -> None:
     for folder in folders:
         try:
             rows, events, url = send(folder)
+        except ConfigError:
+            raise
         except Exception as error:
             reset()
             raise ValueError(f"W&B: {first_line(error)} ({folder})") from None
@@ -36,23 +40,26 @@ def find(root: Path) -> list[Path]:
     if not found:
         raise ValueError(f"run={root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")
     for folder in found:
-        if runs.state(folder) == "running":
+        run = RunFolder(folder)
+        run.check()
+        if run.state == "running":
             raise ValueError(f"run={folder} is at work and sends its own rows; upload it when it has ended")
     return found
 
 
 def send(folder: Path) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
-    record, config = runs.read(folder) or {}, presets.load(folder / "config.yaml")
+    run = RunFolder(folder)
+    record, config = run.record, run.config
     runs.refuse_links(folder)
-    sink = mirror(config)
+    sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
     page = sink.page(described(folder, record, config), id, "online")
     there = history(page) if page.resumed else []
     known = {key(row) for row in there}
-    rows = [as_sent(row) for row in jsonl.read(folder / "metrics.jsonl")]
+    rows = [as_sent(row) for row in jsonl.by_step(run.rows)]
     rows = [row for row in rows if sink.due(row["train/step"], row) and key(row) not in known]
-    events = [row for row in happened(folder / "events.jsonl") if key(row) not in known]
+    events = [row for row in happened(run.events) if key(row) not in known]
     for row in rows + events:
         page.log({**row, "segment": segment})
     page.finish(exit_code=EXIT_CODES.get(record.get("state", ""), 1))
@@ -63,7 +70,7 @@ def mirror(config: dict) -> Wandb:
     """The run's own sink, or the usual one, with time to send everything."""
     usual = presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
     own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
-    options = {name: value for name, value in own.items() if name != "_target_"}
+    options = {name: own[name] for name in usual if name != "_target_"}
     return Wandb(**options | {"finish_timeout": 3600})
 
 
@@ -82,9 +89,9 @@ def as_sent(row: dict) -> dict:
     return {"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}}
 
 
-def happened(path: Path) -> Iterator[dict]:
+def happened(events: list[dict]) -> Iterator[dict]:
     """The events of a run as the sink sends them."""
-    for event in jsonl.lines(path) if path.exists() else ():
+    for event in events:
         yield {"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]}
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from gptx.checkpoints import files
 from gptx.checkpoints.files import load, number, saved
 from gptx.checkpoints.kept import best_of, kept
@@ -16,7 +18,7 @@ from gptx.checkpoints.shadow import Shadow
 from gptx.checkpoints.writing import Writing
 from gptx.lengths import Length
 
-__all__ = ["Checkpoints", "chosen", "load", "refuse_without_optimizer"]
+__all__ = ["Checkpoints", "chosen", "fill", "load", "refuse_without_optimizer", "take"]
 
 log = logging.getLogger("gptx.checkpoints")
 
@@ -174,7 +176,7 @@ class Checkpoints:
                 )
             return False
         refuse_without_optimizer(state, self.folder)
-        trainer.load_state_dict(state)
+        take(trainer, state, self.folder)
         return True
 
     def newest(self, before: int | None = None) -> dict | None:
@@ -188,6 +190,7 @@ class Checkpoints:
 
 def refuse_without_optimizer(state: dict, where: Path) -> None:
     """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
+    refuse_foreign(state, where)
     if "optimizer" not in state:
         raise ValueError(
             f"{where}: the checkpoint holds no optimizer state; to start from its weights alone, "
@@ -205,10 +208,51 @@ def chosen(run: Path, checkpoint: str) -> dict:
         state = files.newest(saved(folder), log.warning)
         if state is None:
             raise ValueError(f"run={run}: no whole checkpoint in {folder}; let the run reach its first one")
-        return state
+        return refuse_foreign(state, folder)
     named = {path.name: path for path in saved(folder)}
     best = [f"step_{step:08d}" for step in best_of(files.losses(folder))]
     name = best[0] if checkpoint == "best" and best else checkpoint
     if name not in named:
         raise ValueError(f"checkpoint={checkpoint}: not in {folder}; there: {', '.join(['newest', *named])}")
-    return load(named[name])
+    return refuse_foreign(load(named[name]), named[name])
+
+
+def take(trainer, state: dict, where: Path) -> None:
+    """Load a whole state into the trainer. Raises ValueError where it is not one of its recipe and version."""
+    refuse_other(state, trainer.model, where)
+    try:
+        trainer.load_state_dict(state)
+    except KeyError as missing:
+        raise ValueError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
+                         "or export the weights") from None  # fmt: skip
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{where}: its state is not one of this recipe ({error})") from None
+
+
+def fill(model, state: dict, where: Path) -> None:
+    """Give a model the weights of a state. Raises ValueError where they are another model's."""
+    refuse_other(state, model, where)
+    model.load_state_dict(state["model"])
+
+
+def refuse_other(state: dict, model, where: Path) -> None:
+    """Raise ValueError that names the first tensor that the model lacks, or the state, or that has another shape."""
+    own, there = model.state_dict(), state["model"]
+    for name in [*own, *there]:
+        shapes = [tuple(each[name].shape) if name in each else None for each in (there, own)]
+        if shapes[0] != shapes[1]:
+            said = ["missing" if shape is None else f"of shape {shape}" for shape in shapes]
+            raise ValueError(f"{where}: {name} is {said[0]} in the checkpoint and {said[1]} in the config's model")
+
+
+def refuse_foreign(state: dict, where: Path) -> dict:
+    """The state. Raises ValueError where a part of it is not of its kind."""
+    facts = state if isinstance(state, dict) else {}
+    kinds = dict.fromkeys(("model", "observers", "optimizer", "recipe", "data"), dict) | {"judged": list | None}
+    wrong = [name for name in ("model", "observers", "judged") if name not in facts]
+    wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
+    wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
+    tensors = [*facts["model"].values(), *(facts["judged"] or [])] if not wrong else []
+    if wrong or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError(f"{where}: {wrong[0] if wrong else 'model'} is not what a run saves")
+    return state

@@ -43,7 +43,7 @@ def loss(checkpoint: Path) -> float:
     """The validation loss that was the last one known when the checkpoint was saved; NaN if there is none."""
     try:
         return float(json.loads((checkpoint / "about.json").read_bytes())["validation/loss"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.nan
 
 
@@ -156,8 +156,8 @@ def load(checkpoint: Path) -> dict:
         return parts[0]
     try:
         return joined(parts)
-    except ValueError as missing:
-        raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing}") from None
+    except Exception as missing:
+        raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 
 
 def refuse_damaged(file: Path) -> None:
@@ -180,6 +180,9 @@ def read(file: Path, *, mmap: bool) -> dict:
         raise ValueError(
             f"{file} holds more than weights and plain values; it could run code and is not read"
         ) from None
+    except Exception as error:  # what a file that is no archive, or a strange one, ends in is of every kind
+        line = " ".join(str(error).split())[:200]
+        raise ValueError(f"{file} holds no state that can be read ({type(error).__name__}: {line})") from None
 
 
 def newest(checkpoints: list[Path], warn: Callable[[str], None]) -> dict | None:

@@ -1,17 +1,18 @@
 """Runs as their folders tell of them, whatever became of them."""
 
 import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy
 from numpy import ndarray
-from yaml import YAMLError
 
-from gptx import metrics, presets, runs, sweep
+from gptx import sweep
 from gptx.check import ConfigError
 from gptx.metrics import Metrics
+from gptx.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Cell:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """What it recorded; read when it is first asked for."""
-        return metrics.read(self.folder)
+        """What it recorded; read when it is first asked for, and nothing where that cannot be read."""
+        try:
+            return RunFolder(self.folder).metrics
+        except ConfigError:
+            return Metrics()
 
     @property
     def seed(self) -> int:
@@ -84,7 +88,7 @@ def find(folders: list[Path]) -> list[Cell]:
     empty = [root for root, here in found.items() if not here]
     if not there:
         raise ValueError(f"{', '.join(map(str, empty))}: no run there; a run folder holds run.json and metrics.jsonl")
-    common = folders[0] if len(folders) == 1 else Path(*shared([folder.resolve().parts for folder in there]))
+    common = folders[0] if len(folders) == 1 else Path(*shared([folder.absolute().parts for folder in there]))
     return [
         *(cell(folder, common) for folder in there),
         *(Cell(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in empty),
@@ -101,16 +105,15 @@ def below(root: Path) -> list[Path]:
 
 
 def cell(folder: Path, common: Path) -> Cell:
-    """The run in `folder`. One whose record or config cannot be read is `unreadable`, and has that problem."""
-    name = str(folder.resolve().relative_to(common.resolve()))
+    """The run in `folder`. One with a file that is not what it should be is `unreadable`, and has that problem."""
+    name = os.path.relpath(folder, common)
     name = folder.name if name == "." else name
+    run = RunFolder(folder)
     try:
-        return Cell(folder, name, runs.state(folder), runs.read(folder) or {}, presets.load(folder / "config.yaml"))
-    except ConfigError as error:
-        return Cell(folder, name, "unreadable", {}, {}, f"{error}")
-    except (YAMLError, OSError) as error:
-        problem = f"config.yaml cannot be read ({' '.join(str(error).split())}); left out."
-        return Cell(folder, name, "unreadable", {}, {}, problem)
+        run.check()
+        return Cell(folder, name, run.state, run.record, run.config)
+    except (ConfigError, OSError) as error:
+        return Cell(folder, name, "unreadable", {}, {}, f"{error}; left out.")
 
 
 def shared(paths: list[tuple[str, ...]]) -> list[str]:

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gptx.check import ConfigError
 from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
 from gptx.compare.traits import traits
+from gptx.runs import schema
+from gptx.runs.plain import read_json
 
 METRIC = "validation/loss"
+LARGEST = 100_000_000  # bytes of the results of a comparison: a thousand runs have less than one of these
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,18 @@ class Comparison:
 def load(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
-        facts = json.loads(file.read_text())
-        outcomes = [Outcome(**each | {"value": number(each["value"])}) for each in facts["outcomes"]]
-        return Comparison(**facts | {"outcomes": outcomes})
-    except (ValueError, KeyError, TypeError) as error:
+        found: Comparison = schema.validated(read_json(file, most=LARGEST), Comparison, file, strict=False)
+        for name, levels in found.factors.items():
+            if not all(each.levels.get(name) in levels for each in found.outcomes):
+                raise ConfigError(f"a run is of no level of {name}")
+        return found
+    except (ConfigError, FileNotFoundError) as error:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
 
 
 def plain(value: float | None) -> float | str | None:
     """A number as JSON has it, which knows no NaN."""
     return value if value is None or math.isfinite(value) else "NaN"
-
-
-def number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 ONE_CHARACTER = r"[\s\S]"
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+MOST_TOKENS = 1 << 24
 BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
 
@@ -166,7 +167,16 @@ def char_encoder(encoding: "Encoding") -> Encoder:
 
 def byte_pair_encoder(encoding: "Encoding") -> Encoder:
     """Token ids by tiktoken, without a detour through Python integers."""
-    return lambda text: encoding.encode_to_numpy(text, disallowed_special=())
+
+    def encode(text: str) -> NDArray[np.integer]:
+        try:
+            return encoding.encode_to_numpy(text, disallowed_special=())
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise ValueError(f"the tokenizer {encoding.name} cannot cut this text into tokens ({error})") from None
+
+    return encode
 
 
 VECTORISED: dict[str, Callable[["Encoding"], Encoder]] = {"bytes": byte_encoder, "chars": char_encoder}
@@ -214,16 +224,37 @@ def save_encoding(encoding: "Encoding", path: str | Path) -> None:
 
 def load_encoding(path: str | Path) -> "Encoding":
     """Read an encoding back, without a network; raises ValueError where the file is not one of `save_encoding`'s."""
+    try:
+        return restored(json.loads(Path(path).read_bytes()))
+    except OSError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
+
+
+def restored(content: dict[str, Any]) -> "Encoding":
+    """The encoding that such a dict describes. Raises one of several errors for any other dict."""
     import tiktoken
 
-    try:
-        content: dict[str, Any] = json.loads(Path(path).read_bytes())
-        ranks = {base64.b64decode(token): rank for token, rank in content["mergeable_ranks"].items()}
-        return tiktoken.Encoding(
-            content["name"],
-            pat_str=content["pat_str"],
-            mergeable_ranks=ranks,
-            special_tokens=content["special_tokens"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
+    name, pattern, special = content["name"], content["pat_str"], content["special_tokens"]
+    ranks = {base64.b64decode(token): rank for token, rank in content["mergeable_ranks"].items()}
+    numbers = [*ranks.values(), *special.values()]
+    if not all(type(number) is int and 0 <= number < MOST_TOKENS for number in numbers):
+        raise ValueError("the number of a token is none")
+    if len({*numbers}) < len(numbers) or END_OF_TEXT not in special:
+        raise ValueError("two tokens have one number" if END_OF_TEXT in special else f"it has no {END_OF_TEXT}")
+    symbols = {bytes([value]): value for value in range(256)}
+    if name == "bytes" and ranks != symbols:
+        raise ValueError("its tokens are not the bytes")
+    if name == "chars" and any(len(token.decode()) != 1 for token in ranks):
+        raise ValueError("a token is more than a character")
+    if name not in VECTORISED and not symbols.keys() <= ranks.keys():
+        raise ValueError("it has no token for some byte")
+    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+
+
+def is_panic(error: BaseException) -> bool:
+    """True of the end of tiktoken's own code, which is no Exception."""
+    return type(error).__name__ == "PanicException"

@@ -8,11 +8,12 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from gptx import metrics, presets, runs
+from gptx import metrics, runs
 from gptx.exercise import dashboard
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
 from gptx.files import write_text
+from gptx.runs.folder import RunFolder
 
 QUESTION = "Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."
 RECIPE = "experiment=gpt_10m", "observe=[validation,updates,samples]"
@@ -105,10 +106,10 @@ def postmortem(run: Path, resumed: list[str]) -> Path:
     one."""
     from gptx.log.postmortem import incident
 
-    found, told = metrics.read(run), record(run)
-    events = metrics.lines(run / "events.jsonl")[0]
+    folder = RunFolder(run)
+    found, told, events = folder.metrics, record(run), folder.events
     steps, norms = found["train/grad_norm"]
-    limit = (presets.load(run / "config.yaml").get("clip") or {}).get("max_norm")
+    limit = folder.config.get("clip", {}).get("max_norm")
     clipped = f"; {(norms > limit).mean():.1%} of the updates were clipped at {limit:g}" if limit else ""
     trouble = Counter(event["event"] for event in events if incident(event))
     loss = found["train/loss"][1]

@@ -11,6 +11,7 @@ from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, Number, spelled
 from gptx.files import write_text
 from gptx.log import now
+from gptx.runs import plain
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
         "environment": environment(),
     }
     results = experiment / "results.json"
-    if results.exists() and "exercise" not in json.loads(results.read_text()):
+    if results.exists() and "exercise" not in (plain.read_json(results) or {}):
         results = experiment / f"exercise_{number}.json"
     write_text(results, json.dumps(facts, indent=1, allow_nan=False) + "\n")
     write_text(file, f"{before}\n{page(answer, number)}\n\n{after}")

@@ -1,6 +1,5 @@
 """Runs for an exercise: the commands that a user would type, and the recipes that they compose."""
 
-import json
 import os
 import shlex
 import signal
@@ -12,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from gptx import metrics, runs
+from gptx.runs.folder import RunFolder
 
 GIVING_BACK = ("MALLOC_MMAP_THRESHOLD_=262144",)  # glibc returns what is freed, so that a peak is what was in use
 
@@ -56,7 +56,7 @@ def stopped(folder: Path, *overrides: str, after: int, stop: signal.Signals = si
         code = process.wait()
         if code != 128 + stop:
             raise ValueError(f"gptx.train ended with {code} and was to be stopped: {last_words(said)}")
-    step = record(folder)["step"]
+    step = RunFolder(folder).known("step")
     print(f"  {stop.name} after update {step}: saved, exit code {code}", flush=True)
     return step
 
@@ -70,7 +70,7 @@ def last_words(said: IO[str]) -> str:
 
 def record(folder: Path) -> dict:
     """What the run in `folder` says of itself."""
-    return json.loads((folder / "run.json").read_text())
+    return RunFolder(folder).begun().record
 
 
 def composed(*overrides: str) -> dict:

@@ -1,19 +1,25 @@
 """How long runs of several batch sizes and rates took to a target loss."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
+from annotated_types import Gt
+from typing_extensions import TypedDict
+
+from gptx.check import ConfigError
 from gptx.compare.cells import Cell, find
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
 from gptx.compare.words import joined
 from gptx.fit.tradeoff import lowest
-from gptx.runs import FREE, under
+from gptx.runs import FREE, plain, schema, under
 
 KEYS = "batch.tokens", "optim.lr"  # what sets the runs apart, beside the seed and what follows from these
+LARGEST = 100_000_000  # bytes of a fit.json
+Positive = Annotated[float, Gt(0)]
 ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 
 
@@ -21,22 +27,31 @@ ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (
 class Run:
     """One run: its updates to the target, between two validations along a line; None where it did not get there."""
 
-    batch: int
-    rate: float
+    batch: Annotated[int, Gt(0)]
+    rate: Positive
     seed: int
-    updates: float | None
+    updates: Positive | None
 
 
 @dataclass(frozen=True)
 class Noise:
     """The noise scale that a run ended with, in tokens, with its 90 % band."""
 
-    batch: int
-    rate: float
+    batch: Annotated[int, Gt(0)]
+    rate: Positive
     seed: int
     tokens: float
     low: float
     high: float
+
+
+class Recorded(TypedDict):
+    """What a fit.json has of the runs."""
+
+    target: float
+    runs: list[Run]
+    noise_scale: list[Noise]
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -205,14 +220,13 @@ def read(places: Sequence[Path]) -> Sweep:
 def recorded(file: Path) -> Sweep:
     """The runs that the fit.json of an earlier fit has. Raises ValueError for another file."""
     try:
-        facts = json.loads(file.read_text())
-        runs = sorted((Run(**each) for each in facts["runs"]), key=lambda each: (each.batch, each.rate, each.seed))
-        scales = tuple(Noise(**each) for each in facts["noise_scale"])
-        return Sweep(float(facts["target"]), grouped(runs), scales, (), (), facts["environment"])
-    except OSError as error:
+        facts = schema.validated(plain.read_json(file, most=LARGEST), Recorded, file, strict=False)
+    except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ConfigError as error:
         raise ValueError(f"{file}: no fit.json of python -m gptx.fit critical_batch ({error})") from None
+    runs = sorted(facts["runs"], key=lambda each: (each.batch, each.rate, each.seed))
+    return Sweep(facts["target"], grouped(runs), tuple(facts["noise_scale"]), (), (), facts["environment"])
 
 
 def grouped(runs: Iterable[Run]) -> tuple[Size, ...]:
@@ -225,7 +239,7 @@ def grouped(runs: Iterable[Run]) -> tuple[Size, ...]:
 
 def target(cell: Cell) -> float | None:
     """The loss that a run was to reach; None of one that was not trained so."""
-    return (cell.config.get("observe") or {}).get("target", {}).get("loss")
+    return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
 
 
 def batch(cell: Cell) -> int:

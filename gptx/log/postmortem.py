@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from gptx.files import write_text
 from gptx.log import Run, now, shown
-from gptx.log.jsonl import lines
+from gptx.log.jsonl import events
 from gptx.printable import code, md, safe
 
 messages = logging.getLogger(__name__)
@@ -26,8 +26,7 @@ class Postmortem:
     def open(self, run: Run) -> None:
         """Take up the events of earlier starts."""
         self.run, self.step, self.losses, self.warned = run, run.start, dict[str, float](), False
-        file = run.folder / "events.jsonl"
-        self.events = list(lines(file)) if file.exists() else []
+        self.events = events(run.folder / "events.jsonl")[0]
 
     def __call__(self, step: int, scalars: dict) -> None:
         self.step = step

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import queue
+import re
 import secrets
 import shlex
 import signal
@@ -180,13 +181,19 @@ def imported() -> Any:
     return wandb
 
 
+def noted(path: Path) -> tuple[str, int]:
+    """Id of the run's page and the number of its last start, as a start noted them; an empty id where none did."""
+    try:
+        found = re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII)
+    except (FileNotFoundError, ValueError):
+        found = None
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
 def next_segment(path: Path) -> tuple[str, int]:
     """Id of the run's page and the number of this start, from 0; noted at once, so that no other start gets it."""
-    try:
-        id, previous = path.read_text().split()
-        segment = int(previous) + 1
-    except (FileNotFoundError, ValueError):
-        id, segment = secrets.token_hex(5), 0
+    id, previous = noted(path)
+    id, segment = (id, previous + 1) if id else (secrets.token_hex(5), 0)
     write_text(path, f"{id} {segment}\n")
     return id, segment
 

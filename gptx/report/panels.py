@@ -11,6 +11,7 @@ from gptx.compare.cells import Cell
 from gptx.metrics import Metrics
 from gptx.report.arms import Arm, across
 from gptx.report.curves import Curve, Panel, smoothed
+from gptx.runs.folder import RunFolder
 
 SIGNALS = {
     "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True),
@@ -77,7 +78,7 @@ def incidents(cell: Cell, found: Metrics, colour: int = 7, arm: int = 0, key: st
 
 def happened(cell: Cell) -> list[dict]:
     """The events of a run."""
-    return metrics.lines(cell.folder / "events.jsonl")[0]
+    return RunFolder(cell.folder).events
 
 
 def ratios(found: Metrics) -> Panel:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from gptx import upload
+from gptx.check import ConfigError
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.files import write_text
 from gptx.log import now, shown
-from gptx.log.wandb import first_line, imported, reset
+from gptx.log.wandb import first_line, imported, noted, reset
 from gptx.report.blocks import Place, built, spec
+from gptx.runs import plain, schema
 
 
 def publish(
@@ -64,8 +66,7 @@ def placed(cells: list[Cell]) -> Place:
 
 def page_id(folder: Path) -> str:
     """Id of the run's page; empty for a run of which W&B was never told."""
-    file = folder / "wandb_id"
-    return next(iter(file.read_text().split()), "") if file.exists() else ""
+    return noted(folder / "wandb_id")[0]
 
 
 def lacking(cells: list[Cell], place: Place) -> list[str]:
@@ -114,8 +115,9 @@ def online(place: Place, api: Any) -> Place:
 def saved_before(file: Path) -> dict:
     """Id, address and project of the report that an earlier call saved; empty if there is none."""
     try:
-        return json.loads(file.read_text()).get("saved", {})
-    except (OSError, ValueError, AttributeError):
+        saved = plain.read_json(file).get("saved", {})
+        return schema.validated(saved, schema.Saved, file)
+    except (FileNotFoundError, ConfigError, AttributeError):
         return {}
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from gptx import files
 from gptx.check import ConfigError
 from gptx.log import shown
+from gptx.runs import plain, schema
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
@@ -85,15 +86,14 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def read(folder: Path) -> dict | None:
-    """The record of the run in `folder`; None if it holds none. Raises ConfigError if the record is unreadable."""
+    """The record of the run in `folder`; None if it holds none. Raises ConfigError if it is damaged."""
+    file = folder / "run.json"
     try:
-        return json.loads((folder / "run.json").read_text())
+        record = plain.read_json(file)
     except FileNotFoundError:
         return None
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(
-            f"{folder / 'run.json'} cannot be read ({error}); overwrite=true starts afresh, or choose another name="
-        ) from None
+    schema.validated(record, schema.Record, file)
+    return record
 
 
 def write(folder: Path, **values) -> None:
