@@ -38,7 +38,7 @@ def visit(browser, folder):
     report(str(folder), out=str(folder / "report.html"))
     page = browser.new_page(viewport={"width": 1280, "height": 5000})  # all plots are in sight, so all are drawn
     page.set_default_timeout(120_000)
-    page.file, page.asked, page.wrong = f"file://{folder / 'report.html'}", [], []
+    page.file, page.asked, page.wrong = (folder / "report.html").as_uri(), [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on(
         "console", lambda message: page.wrong.append(message.text) if message.type in ("error", "warning") else None

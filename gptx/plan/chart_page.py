@@ -10,7 +10,7 @@ from gptx.laws import RULE
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
-from gptx.printable import html, plotly
+from gptx.printable import html, plotly, throughout
 from gptx.report import page
 
 SCRIPT = Path(__file__).with_name("chart.js")
@@ -33,7 +33,7 @@ def whole(charts: Sequence[Chart]) -> str:
         shown(charts, lambda chart: page.table(models(chart)) if chart.known or chart.runs else ""),
     ]
     told = {"charts": [drawn(chart) for chart in charts], "axes": {"flops": FLOPS, "parameters": PARAMETERS}}
-    data = json.dumps(told, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    data = json.dumps(throughout(told), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return page.whole(title, body, ", ".join(names), data, command="plan", script=SCRIPT)
 
 

@@ -9,7 +9,7 @@ import numpy
 from gptx.compare import words
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
-from gptx.printable import plotly, safe
+from gptx.printable import plotly, throughout
 from gptx.report.arms import Arm, across, second
 from gptx.report.curves import Curve, Panel, stretches, thinned
 
@@ -23,11 +23,11 @@ def data(panels: Sequence[Panel], arms: Sequence[Arm], smooth: int, **more) -> s
     told = {
         "smooth": smooth,
         "clocks": [{key: rounded(value) for key, value in arm.clock.items()} for arm in arms],
-        "arms": [safe(arm.name) for arm in arms],
+        "arms": [arm.name for arm in arms],
         "panels": [of_panel(panel, points) | {"group": panel.group or f"p{i}"} for i, panel in enumerate(panels)],
         **more,
     }
-    return json.dumps(told, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(throughout(told), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def of_panel(panel: Panel, points: int) -> dict:

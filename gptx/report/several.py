@@ -13,7 +13,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
-from gptx.printable import html, throughout
+from gptx.printable import html
 from gptx.report import charts, page, panels
 from gptx.report.arms import Arm
 from gptx.report.curves import Panel
@@ -69,7 +69,7 @@ def of_runs(
         page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
-    facts = [throughout(meaning(cell)) for cell in representatives(arms)]
+    facts = [meaning(cell) for cell in representatives(arms)]
     data = charts.data([*curves, *signs], arms, smooth, keys=keys, legend=rows, facts=facts, finals=finals, renew=renew)
     return page.whole(name, parts, " ".join(dict.fromkeys(str(cell.folder.parent) for cell in cells)), data)
 
