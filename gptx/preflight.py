@@ -15,7 +15,7 @@ from gptx.check import ConfigError, build, check, find, refusal
 from gptx.compare.shared import kinship
 from gptx.log import now
 from gptx.rank import rank, world_size
-from gptx.runs import key
+from gptx.runs import key, slug, state
 from gptx.sweep import note
 
 WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
@@ -28,7 +28,9 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         try:
             refuse_launcher(config)
-            examine(job_of(config), world_size())
+            job = job_of(config)
+            examine(job, world_size())
+            refuse_origin(job, Path(config.hydra.run.dir))
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
         except Exception:
@@ -57,6 +59,7 @@ class Preflight(Callback):
                 folders.append(folder)
                 job = job_of(composed)
                 examine(job, world)
+                refuse_origin(job, folder)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
                 if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
                     refuse_format(job)
@@ -138,8 +141,10 @@ def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
     every = [{key(override): override for override in line} for line in lines]
     swept = sorted(k for k in every[0] if len({line.get(k) for line in every}) > 1)
     if swept:
+        alike = len({slug(line, tuple(swept)) for line in lines}) < len(lines)  # paths with the same last part
+        resolver = "gptx.whole_slug" if alike else "gptx.slug"
         with read_write(config.hydra.overrides):
-            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{gptx.slug:{','.join(swept)}}}")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{{resolver}:{','.join(swept)}}}")
 
 
 def job_of(composed: DictConfig) -> DictConfig:
@@ -179,14 +184,24 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_transfer(job)
     refuse_token_clock(job)
     refuse_rows(job, world)
-    if job["from"] is not None:
-        origin = Path(job["from"])
-        weights = origin.suffix == ".safetensors" and origin.is_file()
-        if not weights and not any(origin.glob("state*.pt")):
-            raise ConfigError(
-                f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
-                "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
-            )
+
+
+def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
+    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` goes on from checkpoints
+    of its own or is finished."""
+    if job["from"] is None:
+        return
+    from gptx.checkpoints.files import saved
+
+    if folder is not None and not job.overwrite and (saved(folder / "checkpoints") or state(folder) == "finished"):
+        return
+    origin = Path(job["from"])
+    weights = origin.suffix == ".safetensors" and origin.is_file()
+    if not weights and not any(origin.glob("state*.pt")):
+        raise ConfigError(
+            f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
+            "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+        )
 
 
 def transferred(job: DictConfig) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gptx import arguments, metrics, mistakes, places, processes, runs, sweep
+from gptx import arguments, metrics, mistakes, places, processes, runs, signals, sweep
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
@@ -46,6 +46,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     before it at the same update; one that diverges counts as such. The same command again makes the trials that are
     missing, after going on with those that were stopped; a failed one is made up for by another.
     """
+    signals.outlive_terminal()
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
     threads, at_once = checked(space, overrides, options, parallel)
@@ -164,7 +165,8 @@ class Search:
     def start(self, trial, place: int) -> Running:
         """Start a trial in a folder of its own."""
         chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
-        folder = self.folder / f"{trial.number:03d},{runs.slug(chosen, tuple(each.key for each in self.space))}"
+        prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
+        folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": shlex.join(["python", "-m", "gptx.study", *sys.argv[1:]]), "when": now()}
             sweep.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
@@ -194,7 +196,7 @@ class Search:
         from optuna.trial import TrialState
 
         folder = running.folder
-        processes.note_end(folder, running.process.returncode)
+        processes.note_end(folder, running.process.returncode, asked=self.stopped or running.pruned)
         self.look(running)
         record, state = runs.read(folder) or {}, runs.state(folder)
         value = metrics.read(folder).last(self.metric)
