@@ -30,6 +30,7 @@ def forensics(
     sequences: str | None = None,
     weights: str = "newest",
     device: str = "auto",
+    data: str | None = None,
     allow_targets: str | None = None,
 ) -> None:
     """Show what was in the batch of an update of a run: documents, repeats, rare tokens, the loss of each document.
@@ -39,14 +40,15 @@ def forensics(
 
     `sequences` are numbered over the whole run, as in events.jsonl and postmortem.md. Losses are under the newest
     checkpoint; `weights=none` leaves them out. Documents come in the order in which they stand out: by their loss
-    where there is one, else by their share. `allow_targets=mylib.` trusts the package of the run's own classes.
+    where there is one, else by their share. `data=PATH` says where the text is now, if it has moved.
+    `allow_targets=mylib.` trusts the package of the run's own classes.
     """
     if (step is None) == (sequences is None):
         raise ValueError("say which batch: step=120, or sequences=1200:1264")
     if weights not in ("newest", "none"):
         raise ValueError(f"weights={weights} is unknown; one of newest, none")
     folder = Path(run)
-    trainer = rebuilt(folder, device, (allow_targets,) if allow_targets else ())
+    trainer = rebuilt(folder, device, (allow_targets,) if allow_targets else (), data)
     spans = [span(sequences or "")] if step is None else drawn(folder, step, trainer)
     for first, last in spans[:-1]:
         print(f"update {step} was made {len(spans)} times; before a rollback or a restart of sequences {first}:{last}")
@@ -59,17 +61,21 @@ def forensics(
         print(line)
 
 
-def rebuilt(folder: Path, device: str, allow: tuple[str, ...]) -> Any:
+def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None = None) -> Any:
     """The trainer of a run, before its first update. Raises ConfigError where its text is no longer what it was."""
     run = RunFolder(folder).begun()
     cfg = OmegaConf.create(run.literal(*(run.config.keys() - UNUSED)) | dict.fromkeys(UNUSED))
     OmegaConf.update(cfg, "parallel.device", device)
+    if data is not None:
+        if "path" not in cfg.data:
+            raise ValueError(f"data={data}: the text of this run is not one of data.path; its config has none")
+        cfg.data.path = data
     with run.naming("config.yaml"):
         check.check(cfg, allow=allow)
         trainer = check.trainer(cfg)
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)
-    if changed := runs.differences(runs.flat(run.record.get("data", {})), runs.flat(trainer.data.identity)):
+    if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):
         raise ConfigError(f"run={folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 
 from gptx import check, preflight, processes, runs, sweep
 from gptx.amounts import clock
-from gptx.config.recorded import recorded
 from gptx.places import cores, fit, room, threads_asked
 from gptx.rank import world_size
 
@@ -37,8 +36,9 @@ class Submission(Launcher):
         """Folder name, and overrides and more as `gptx.slurm.Cell` takes them, of every cell that is neither finished
         nor at work nor in the queue. Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
-        from gptx.train import refuse_other
+        from gptx.train import other_run, refuse_other
 
+        preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], sweep.cells(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
@@ -46,7 +46,7 @@ class Submission(Launcher):
             record = {} if config.overwrite else runs.read(self.sweep / name) or {}
             if "recipe" in record:
                 check.check(config, allow=config.allow_targets)  # which makes updates of lengths
-                refuse_other(self.sweep / name, record["recipe"], runs.recipe(recorded(config)))
+                refuse_other(self.sweep / name, other_run(record, config))
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
                 print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}")
                 continue
@@ -125,16 +125,16 @@ class Local(Submission):
                         print(f"started      {folder}  log: {processes.log(folder)}", flush=True)
                     time.sleep(processes.LOOK)
                     for place in [place for place, (_, process, _) in running.items() if process.poll() is not None]:
-                        self.ended(*running.pop(place))
+                        self.ended(*running.pop(place), asked=stopped)
             finally:
                 for _, process, _ in running.values() if not stopped else ():  # nobody waits for them any more
                     processes.ask_to_end(process, self.tasks)
         if stopped:
             raise KeyboardInterrupt
 
-    def ended(self, folder: Path, process: subprocess.Popen, started: float) -> None:
-        """Say how a cell ended and how far the sweep is."""
-        processes.note_end(folder, process.returncode)
+    def ended(self, folder: Path, process: subprocess.Popen, started: float, *, asked: bool = False) -> None:
+        """Say how a cell ended, which was `asked` to or not, and how far the sweep is."""
+        processes.note_end(folder, process.returncode, asked=asked)
         made = sweep.work(folder)
         state, words = sweep.standing(folder, "", {}, made)
         self.over[folder] = state, made

@@ -9,6 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, refusal
@@ -18,7 +19,7 @@ from gptx.files import refuse_link
 from gptx.log import now
 from gptx.printable import masked
 from gptx.rank import rank, world_size
-from gptx.runs import key, refuse_links
+from gptx.runs import key, refuse_links, slug, state
 from gptx.sweep import note
 
 WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
@@ -31,12 +32,17 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         try:
             refuse_launcher(config)
-            examine(job_of(config), world_size())
+            job = job_of(config)
+            examine(job, world_size())
+            refuse_origin(job, Path(config.hydra.run.dir))
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None
+
+    def on_job_start(self, config: DictConfig, **kwargs) -> None:
+        remove_hydras_file(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         find_launcher(config)
@@ -61,6 +67,7 @@ class Preflight(Callback):
                 refuse_links(folder, overwrite=composed.overwrite)
                 job = job_of(composed)
                 examine(job, world)
+                refuse_origin(job, folder)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
                 if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
                     refuse_format(job)
@@ -78,6 +85,13 @@ class Preflight(Callback):
             if said := kinship(recipes):
                 print(said, file=sys.stderr)
         cells[:] = folders
+
+
+def remove_hydras_file(config: DictConfig) -> None:
+    """Remove the config of a whole sweep, which Hydra writes as it was typed, with credentials; sweep.jsonl says all
+    that is needed of it."""
+    if config.hydra.mode == RunMode.MULTIRUN:
+        (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
 
 
 def find_launcher(config: DictConfig) -> None:
@@ -146,8 +160,10 @@ def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
     every = [{key(override): override for override in line} for line in lines]
     swept = sorted(k for k in every[0] if len({line.get(k) for line in every}) > 1)
     if swept:
+        alike = len({slug(line, tuple(swept)) for line in lines}) < len(lines)  # paths with the same last part
+        resolver = "gptx.whole_slug" if alike else "gptx.slug"
         with read_write(config.hydra.overrides):
-            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{gptx.slug:{','.join(swept)}}}")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{{resolver}:{','.join(swept)}}}")
 
 
 def job_of(composed: DictConfig) -> DictConfig:
@@ -187,14 +203,24 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_transfer(job)
     refuse_token_clock(job)
     refuse_rows(job, world)
-    if job["from"] is not None:
-        origin = Path(job["from"])
-        weights = origin.suffix == ".safetensors" and origin.is_file()
-        if not weights and not any(origin.glob("state*.pt")):
-            raise ConfigError(
-                f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
-                "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
-            )
+
+
+def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
+    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` goes on from its own
+    checkpoints or is finished."""
+    if job["from"] is None:
+        return
+    from gptx.checkpoints.files import saved
+
+    if folder is not None and not job.overwrite and (saved(folder / "checkpoints") or state(folder) == "finished"):
+        return
+    origin = Path(job["from"])
+    weights = origin.suffix == ".safetensors" and origin.is_file()
+    if not weights and not any(origin.glob("state*.pt")):
+        raise ConfigError(
+            f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
+            "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+        )
 
 
 def transferred(job: DictConfig) -> None:

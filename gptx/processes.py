@@ -1,6 +1,7 @@
 """A training run as a process of its own: its command, its share of the machine, its log."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from gptx import files, runs
 from gptx.places import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
+SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # also of python -P, which is not inherited
+STOPPED = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
 
 
 def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
@@ -29,7 +32,7 @@ def start(words: list[str], folder: Path, *, place: int, places: int, threads: i
 
     It prints into its log, and a Ctrl-C of the terminal does not reach it: who started it decides about its end.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | SAFE_PATH | {"OMP_NUM_THREADS": str(threads)}
     if known := visible_gpus():
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(
             share(known, place, places, gpus or (tasks if tasks > 1 else None))
@@ -80,7 +83,7 @@ def ask_to_end(process: subprocess.Popen, tasks: int = 1) -> None:
 def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
     """The exit code of a command that trains one run in this terminal; it is waited for even when asked to end."""
     with requests_to_end() as came:
-        process = subprocess.Popen(line, env=environment, start_new_session=True)
+        process = subprocess.Popen(line, env=environment | SAFE_PATH, start_new_session=True)
         while process.poll() is None:
             if came():
                 ask_to_end(process, tasks)
@@ -88,10 +91,15 @@ def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
     return process.returncode
 
 
-def note_end(folder: Path, code: int) -> None:
-    """Put down why the run in `folder` failed if it did not get so far as to do that itself."""
-    if code and not (folder / "run.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+def note_end(folder: Path, code: int, *, asked: bool = False) -> None:
+    """Put down how the run in `folder` ended if it did not get so far as to do that itself: stopped, where it was
+    `asked` to end or a signal did it, or failed, and why."""
+    if not code or (folder / "run.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if stopped := "interrupted" if asked else STOPPED.get(-code if code < 0 else code - 128):
+        runs.write(folder, state=stopped)
+    else:
         runs.write(folder, state="failed", error=last_words(log(folder)) or f"ended with exit code {code}")
 
 
@@ -107,6 +115,6 @@ def last_words(log: Path) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as a value of Hydra's, whatever signs it has."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    """A text as a value of Hydra's, whatever signs it has; a backslash means something to it before a quote alone."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text)
     return f"'{escaped}'"

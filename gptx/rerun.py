@@ -8,6 +8,7 @@ from gptx import arguments, runs
 from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
+from gptx.printable import streams
 from gptx.processes import command, quoted, wait
 
 
@@ -23,6 +24,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     or machine are not those of the record, a line says so. The command is shown before it runs. A record that asks for
     more than a recipe (allow_targets, hydra..., --config-dir) could run code of whoever wrote it: it needs trust=true.
     """
+    streams(lasting=True)
     old = find(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record says nothing of how it was made, so it cannot be made again")

@@ -15,6 +15,7 @@ from gptx import arguments, files, metrics, mistakes, places, processes, runs, s
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
+from gptx.printable import masked, streams
 from gptx.space import Dimension, distributions, parse
 
 LOOK = 1.0  # seconds between two looks at the runs
@@ -44,12 +45,13 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     before it at the same update; one that diverges counts as such. The same command again makes the trials that are
     missing, after going on with those that were stopped; a failed one is made up for by another.
     """
+    streams(lasting=True)
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
     threads, at_once = checked(space, overrides, options, parallel)
     folder = Path("runs", name)
     with alone(folder):
-        found = opened(folder, [*words, f"metric={metric}"], space, prune)
+        found = opened(folder, [*map(masked, words), f"metric={metric}"], space, prune)
         left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
@@ -164,7 +166,8 @@ class Search:
     def start(self, trial, place: int) -> Running:
         """Start a trial in a folder of its own."""
         chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
-        folder = self.folder / f"{trial.number:03d},{runs.slug(chosen, tuple(each.key for each in self.space))}"
+        prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
+        folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": shlex.join(["python", "-m", "gptx.study", *sys.argv[1:]]), "when": now()}
             sweep.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
@@ -194,7 +197,7 @@ class Search:
         from optuna.trial import TrialState
 
         folder = running.folder
-        processes.note_end(folder, running.process.returncode)
+        processes.note_end(folder, running.process.returncode, asked=self.stopped or running.pruned)
         self.look(running)
         record, state = runs.read(folder) or {}, runs.state(folder)
         value = metrics.read(folder).last(self.metric)

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, files, mistakes, paths, preflight, runs
+from gptx import check, files, mistakes, paths, preflight, processes, runs
 from gptx.check import ConfigError
 from gptx.config import recorded
 from gptx.log import Run, now, shown
@@ -28,18 +28,25 @@ from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.printable import streams
 from gptx.rank import job as submitted_job
 from gptx.rank import rank, world_size
+from gptx.signals import leave, leaving
 
 log = logging.getLogger("gptx")
-URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM"  # of several signals the first of these counts
+URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
 EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # told in one line; the last is a guard's diagnosis
 
 
-def resolve_slug(*swept: str, _root_: DictConfig) -> str:
+def resolve_slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
     """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here."""
-    return runs.slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept)  # type: ignore[arg-type]
+    return runs.slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
+
+
+def resolve_whole_slug(*swept: str, _root_: DictConfig) -> str:
+    """The same with whole paths, for arms whose paths have the same last part."""
+    return resolve_slug(*swept, _root_=_root_, whole=True)
 
 
 OmegaConf.register_new_resolver("gptx.slug", resolve_slug, replace=True)
+OmegaConf.register_new_resolver("gptx.whole_slug", resolve_whole_slug, replace=True)
 paths.register()
 
 
@@ -53,7 +60,7 @@ def train(cfg: DictConfig, folder: Path) -> float:
             cfg.overwrite = False  # what is there is its own
         record = None if cfg.overwrite else record_of(folder)
         if record and "recipe" in record:
-            refuse_other(folder, record["recipe"], runs.recipe(config))
+            refuse_other(folder, other_run(record, cfg))
             if record.get("state") == "finished":
                 result = record.get("result", {})
                 log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), shown(folder))
@@ -87,7 +94,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device)
     if record and "data" in record:
-        refuse_other(folder, runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
+        refuse_other(folder, runs.other_text(record["data"], trainer.data.identity))
     trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
     resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
@@ -212,8 +219,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
         raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
     if "recipe" not in record or "data" not in record:
         raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
-    found = runs.differences(record["recipe"], runs.recipe(config))
-    found += runs.differences(runs.flat({"data": record["data"]}), runs.flat({"data": trainer.data.identity}))
+    found = runs.other_recipe(record, config) + runs.other_text(record["data"], trainer.data.identity)
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
     told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
     kept = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")
@@ -263,7 +269,7 @@ def record_start(trainer, run: Run) -> None:
         data=trainer.data.identity,
         choices=run.choices,
         overrides=run.overrides,
-        options=runs.options(HydraConfig.get()),
+        options=recorded.typed(runs.options(HydraConfig.get())),
         job=submitted_job(),
         git=run.git,
         versions=runs.versions(),
@@ -299,9 +305,17 @@ def owned(folder: Path):
                 runs.remove_beginnings(folder)
 
 
-def refuse_other(folder: Path, old: dict, new: dict) -> None:
-    """Raises ConfigError, with the keys, if the folder holds a run of something else."""
-    found = runs.differences(old, new)
+def other_run(record: dict, cfg: DictConfig) -> list[str]:
+    """What separates a recorded run from that of a config, a phrase a key; a text that moved is read for it."""
+    config = recorded.recorded(cfg)
+    found = runs.other_recipe(record, config)
+    if not found and runs.moved_text(record, config):
+        found = runs.other_text(record["data"], check.build(cfg.data).identity)
+    return found
+
+
+def refuse_other(folder: Path, found: list[str]) -> None:
+    """Raises ConfigError, with the keys that were found to differ, if the folder holds a run of something else."""
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ConfigError(
@@ -352,7 +366,12 @@ def fit(trainer, folder: Path) -> Callable | None:
         asked, trainer.asked = trainer.asked, ""
         trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=URGENCY.index)
         handler = before[signal.Signals[trainer.stopped]]
-        if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
+        if (
+            trainer.finished
+            or trainer.stopped not in ("SIGTERM", "SIGUSR2")
+            or handler == leave
+            or not callable(handler)
+        ):
             return None
         if trainer.stopped == "SIGUSR2":
             return handler
@@ -374,7 +393,8 @@ def put_back(handler: Callable) -> None:
 def stopping(trainer):
     """Ends the run after the update under way at a signal; gives the handlers that were there before.
 
-    After the first signal, Ctrl-C ends the process at once. Others are only noted: a scheduler sends several.
+    After the first signal, Ctrl-C ends the process at once. Others are only noted: a scheduler sends several. The
+    end of the terminal is ignored where this process was started so, as by nohup.
     """
     before = {number: signal.getsignal(number) for number in (signal.Signals[name] for name in URGENCY)}
 
@@ -383,10 +403,12 @@ def stopping(trainer):
         trainer.stop(min(name, trainer.asked or name, key=URGENCY.index))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if name == "SIGINT" and rank() == 0:
-            os.write(2, b"\nSIGINT: this update is finished and saved; Ctrl-C again leaves at once\n")
+            with suppress(OSError):  # a terminal that is gone
+                os.write(2, b"\nSIGINT: this update is finished and saved; Ctrl-C again leaves at once\n")
 
-    for number in before:
-        signal.signal(number, ask)
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:
+            signal.signal(number, ask)
     try:
         yield before
     finally:
@@ -498,9 +520,11 @@ def refuse_options(words: list[str]) -> None:
 
 
 def quoted(word: str) -> str:
-    """from=FOLDER with quotes around what is there: names of runs have signs that mean something to Hydra."""
+    """from=FOLDER in quotes, where it is one that is there or one checkpoint of a run: names of runs have signs that
+    mean something to Hydra."""
     name, _, folder = word.partition("=")
-    return f"from='{folder}'" if name == "from" and "'" not in folder and Path(folder).exists() else word
+    is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
+    return f"from={processes.quoted(folder)}" if name == "from" and folder and is_origin else word
 
 
 def main() -> None:
@@ -520,11 +544,13 @@ def run() -> None:
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
     try:
         refuse_options(sys.argv[1:])
-        job()
+        with leaving():
+            job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:

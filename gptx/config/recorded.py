@@ -12,6 +12,7 @@ from omegaconf.resolvers import oc
 
 from gptx.printable import hidden, hide, masked
 
+ENVIRONMENT = re.compile(r"\+*hydra\.job\.env_")  # variables for the run, which may be secrets
 asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 
 
@@ -70,10 +71,11 @@ def cleared(plain: Any) -> Any:
     return masked(plain) if isinstance(plain, str) else plain
 
 
-def typed(overrides: Any) -> list[str]:
+def typed(words: Any) -> list[str]:
     """What was typed, as it may be written. W&B reads the command line itself, so that is masked as well."""
-    sys.argv[1:] = map(masked, sys.argv[1:])
-    return cleared(OmegaConf.to_container(overrides, resolve=False))
+    sys.argv[1:] = [masked(word) for word in sys.argv[1:] if not ENVIRONMENT.match(word)]
+    given = OmegaConf.to_container(words, resolve=False) if OmegaConf.is_config(words) else words
+    return [masked(str(word)) for word in given if not ENVIRONMENT.match(str(word))]
 
 
 def digest(plain: Any) -> str:

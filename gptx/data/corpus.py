@@ -72,6 +72,7 @@ class Corpus:
         self.identity: dict[str, Any] = {
             "name": source.name,
             "digest": source.digest,
+            "content": source.content,
             "tokenizer": tokenizer,
             "vocab_size": self.vocab_size,
             "train_tokens": len(self.train_tokens),

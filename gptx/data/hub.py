@@ -45,6 +45,7 @@ def hub_rows(
     name = re.sub(r"[^\w.-]+", "-", Path(dataset).name if Path(dataset).is_dir() else dataset)
     address = None if Path(dataset).is_dir() else dataset
     key = [address, config, commit, split, validation_split, column, tokens, share if validation_split is None else 0]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
     def rows(chosen: str) -> Callable[[], Iterator[Row]]:
         return lambda: streamed(dataset, config, None if address is None else commit, chosen, column)
@@ -52,7 +53,8 @@ def hub_rows(
     return Rows(
         name=name,
         where=where,
-        digest=hashlib.sha256(json.dumps(key).encode()).hexdigest(),
+        digest=digest,
+        content=digest,
         train=rows(split),
         validation=None if validation_split is None else rows(validation_split),
         share=share,

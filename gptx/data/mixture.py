@@ -41,7 +41,8 @@ class Mixture:
         rates = zip(self.sources.values(), self.counts.tolist(), strict=True)
         self.windows = min(source.windows * BLOCK // count for source, count in rates)  # until the first begins anew
         parts = {name: source.identity for name, source in self.sources.items()}
-        key = json.dumps([parts, self.weights], sort_keys=True)
+        named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
+        key = json.dumps([named, self.weights], sort_keys=True)
         self.identity: dict[str, Any] = {
             "name": "mixture",
             "digest": hashlib.sha256(key.encode()).hexdigest(),

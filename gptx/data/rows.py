@@ -25,6 +25,7 @@ class Rows:
     name: str
     where: str
     digest: str
+    content: str
     train: Callable[[], Iterator[Row]]
     validation: Callable[[], Iterator[Row]] | None
     share: float
@@ -67,15 +68,16 @@ def tables(path: str, validation_path: str | None, *, column: str, share: float)
     check_share(share)
     train = tables_at(path, column)
     held = None if validation_path is None else tables_at(validation_path, column)
-    key = [
-        column,
-        share if held is None else None,
-        *([(t.name, t.sha256) for t in part] for part in (train, held or [])),
-    ]
+
+    def hashed(key: Callable[[Table], Any]) -> str:
+        parts = ([key(table) for table in part] for part in (train, held or []))
+        return hashlib.sha256(json.dumps([column, share if held is None else None, *parts]).encode()).hexdigest()
+
     return Rows(
         name="text",
         where=path if validation_path is None else f"{path} and {validation_path}",
-        digest=hashlib.sha256(json.dumps(key).encode()).hexdigest(),
+        digest=hashed(lambda table: (table.name, table.sha256)),
+        content=hashed(lambda table: table.sha256),
         train=lambda: rows_of(train, column),
         validation=None if held is None else lambda: rows_of(held, column),
         share=share,

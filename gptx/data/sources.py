@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,10 @@ class Source(Protocol):
     @property
     def digest(self) -> str:
         """A hash of all that a tokenizer makes token streams of; known without reading documents again."""
+
+    @property
+    def content(self) -> str:
+        """The same without the names of files, which only label documents."""
 
     @property
     def characters(self) -> int | None:
@@ -72,6 +76,11 @@ class Document:
     start: int
     stop: int
 
+    @property
+    def content(self) -> tuple[str, int, int]:
+        """What decides the text."""
+        return self.file.sha256, self.start, self.stop
+
     def pieces(self) -> Iterator[str]:
         """Yield the text in pieces of at most CHUNK characters; raises ValueError where the file has changed."""
         try:
@@ -110,12 +119,20 @@ class TextFiles:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the names, contents and cuts of all documents: all that a tokenizer makes a token stream of."""
+        return self.hashed(lambda document: (document.file.name, *document.content))
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of the contents and cuts of all documents."""
+        return self.hashed(lambda document: document.content)
+
+    def hashed(self, key: Callable[["Document"], tuple]) -> str:
+        """SHA-256 of the documents by their keys."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation):
             digest.update(f"{len(split)}\n".encode())
             for document in split:
-                key = (document.file.name, document.file.sha256, document.start, document.stop)
-                digest.update(json.dumps(key).encode() + b"\n")
+                digest.update(json.dumps(key(document)).encode() + b"\n")
         return digest.hexdigest()
 
 

@@ -21,14 +21,17 @@ from pathlib import Path
 from gptx import files
 from gptx.check import ConfigError
 from gptx.log import shown
+from gptx.printable import masked
 from gptx.runs import plain, schema
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
         "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
+PLACES = r"data\.(.+\.)?(path|validation_path|dataset)"  # where a text is, not what: the digest of the text decides
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
+NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 
 
@@ -42,16 +45,23 @@ def under(name: str, keys: tuple[str, ...]) -> bool:
     return any(name == k or name.startswith((f"{k}.", f"{k}/")) for k in keys)
 
 
-def slug(overrides: list[str], swept: tuple[str, ...] = ()) -> str:
-    """A folder name from the overrides that make this run another one; the same in every process and every time.
+def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
+    """A folder name of at most `room` bytes from the overrides that make this run another one; the same in every
+    process and every time.
 
-    In a sweep these are the `swept` keys, whatever they are: arms may differ in anything.
+    In a sweep these are the `swept` keys, whatever they are: arms may differ in anything. Of a path the name has the
+    last part, or all of it where the `whole` is asked for.
     """
     last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
-    kept = sorted(o for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE)))
-    short = [re.sub(r"=.*/(?=.)", "=", override) for override in kept]  # of a path the last part
+    kept = sorted(
+        masked(o) for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE))
+    )
+    short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
-    return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+    if len(text) <= 120 and len(text.encode()) <= room:
+        return text
+    digest = hashlib.sha256(",".join(kept).encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{text[:110].encode()[: room - 9].decode(errors='ignore')}-{digest}"  # no half character at the end
 
 
 def changes(overrides: list[str]) -> list[str]:
@@ -83,6 +93,39 @@ def differences(old: dict, new: dict) -> list[str]:
     """What separates two flat dicts, a phrase a key."""
     keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+
+
+def other_recipe(record: dict, config: dict) -> list[str]:
+    """What separates the recipe of a recorded run from that of a resolved config, a phrase a key; not where the text
+    is, if its digest tells whether it is the same (`other_text`)."""
+    moved = moved_text(record, config)
+    old, new = ({k: v for k, v in each.items() if k not in moved} for each in (record["recipe"], recipe(config)))
+    return differences(old, new)
+
+
+def moved_text(record: dict, config: dict) -> list[str]:
+    """The keys that name another place of the text than in a recorded run, whose digest tells whether it is the same.
+
+    The name of a dataset of the hub is no place.
+    """
+    old, new = record["recipe"], recipe(config)
+    keys = [k for k in new if re.fullmatch(PLACES, k) and old.get(k) != new[k]]
+    keys = [k for k in keys if not k.endswith(".dataset") or Path(str(new[k])).is_dir()]
+    return keys if "digest" in record.get("data", {}) else []
+
+
+def other_text(old: dict, new: dict) -> list[str]:
+    """What separates two texts, by the identities of their corpora, a phrase a fact; nothing where only the names of
+    texts and files differ. Earlier runs have no digest of the `content` alone: theirs is of the names too."""
+    before, after = flat({"data": old}), flat({"data": new})
+    same = {k for k, content in before.items() if k.endswith(".content") and content == after.get(k)}
+
+    def decides(fact: str) -> bool:
+        where, _, name = fact.rpartition(".")
+        by_others = f"{where}.content" in same or any(k.startswith(f"{where}.sources.") for k in before)
+        return name not in ("name", "content") and not (name == "digest" and by_others)
+
+    return differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
 
 
 def read(folder: Path) -> dict | None:
