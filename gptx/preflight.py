@@ -46,6 +46,8 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         find_launcher(config)
+        if any(key(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
+            raise SystemExit("config error: hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             return  # another sweeper chooses its jobs as it goes
         launcher = config.hydra.launcher  # what each job will have, not what this process has

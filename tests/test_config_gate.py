@@ -318,3 +318,25 @@ def test_a_record_that_goes_beyond_a_recipe_is_made_again_with_trust_alone(tmp_p
     (folder / "run.json").write_text(text)
     with pytest.raises(ValueError, match="its record asks for more than a recipe"):
         rerun.rerun("runs/theirs/cell")
+
+
+def test_a_run_takes_no_folder_that_holds_something_else_and_deletes_no_other_run(command, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    for words in (
+        ["hydra.run.dir=mine"],
+        ["hydra.run.dir=mine", "overwrite=true"],
+        ["hydra.run.dir=.", "overwrite=true"],
+    ):
+        refused = command("gptx.train", *words)
+        assert refused.returncode == 1
+        assert "which is no run's" in refused.stderr, refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    for folder in ("other/inner", "other"):  # the second finds the first below it
+        assert command("gptx.train", f"hydra.run.dir={folder}", "steps=1").returncode == 0
+    assert command("gptx.train", "hydra.run.dir=other", "steps=1", "overwrite=true").returncode == 0
+    assert (tmp_path / "other/inner/run.json").exists()
+    sweep = command("gptx.train", "--multirun", "hydra.run.dir=other", "seed=0,1")
+    assert sweep.returncode == 1
+    assert sweep.stderr == "config error: hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir\n"
