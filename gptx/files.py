@@ -145,10 +145,11 @@ def marked(marker: Path, lacking: OSError, *, again: bool = True) -> AcquireRetu
 
 
 def holder(marker: Path) -> tuple[str, str]:
-    """Process and host in a marker; question marks where these are not there, as in one that is just being made."""
+    """Process and host in a marker; question marks where it holds none, as one that is just being made."""
     with suppress(OSError, ValueError):
         pid, host = marker.read_text().split()[:2]
-        return pid, host
+        if pid.isdecimal() and host.isprintable():
+            return pid, host
     return "?", "?"
 
 

@@ -17,12 +17,14 @@ from filelock import SoftFileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from gptx import files, paths, preflight, runs, weights
+from gptx import files, paths, preflight, processes, runs, sweep, weights
 from gptx.check import ConfigError
 from gptx.data.cache import only_process
 from gptx.exercise.figures import save
 from gptx.files import Held, lock
 from gptx.laws import PUBLISHED
+from gptx.log.jsonl import Lines
+from gptx.log.wandb import next_segment
 from gptx.plan.chart import chart
 from gptx.plan.schedule import draw
 from gptx.train import train
@@ -38,6 +40,15 @@ WRITERS = {
     "chart.png": lambda file: chart(file, [PUBLISHED["besiroglu"]]),
     "figure.png": lambda file: save(file, "", lambda axis: None),
 }
+
+ADDED = {
+    "added.log": lambda file: files.opened(file, "a"),
+    "metrics.jsonl": Lines,
+    "sweep.jsonl": lambda file: sweep.note(file.parent, [{"folder": "one"}]),
+    "process.log": lambda file: processes.start([], file.parent, place=0, places=1, threads=1, tasks=1),
+    "wandb_id": next_segment,
+    "lock": lock,
+}  # the others
 
 
 @pytest.fixture
@@ -84,13 +95,13 @@ def test_whatever_ends_the_writing_leaves_the_file_as_it_was(tmp_path, error):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["as it was"]
 
 
-@pytest.mark.parametrize("name", [*WRITERS, "added.log"])
+@pytest.mark.parametrize("name", [*WRITERS, *ADDED])
 @pytest.mark.parametrize("dangling", [False, True])
 def test_nothing_is_written_through_a_link_at_the_files_name(tmp_path, victim, name, dangling):
     target = victim.with_name("new") if dangling else victim
     (tmp_path / name).symlink_to(target)
     with pytest.raises(OSError, match=f"{name} is a symbolic link, and nothing is written through one; remove it"):
-        WRITERS.get(name, lambda file: files.opened(file, "a"))(tmp_path / name)
+        (WRITERS | ADDED)[name](tmp_path / name)
     assert [path.read_text() for path in victim.parent.iterdir()] == ["precious"]
     assert [path.readlink() for path in tmp_path.iterdir()] == [target]
 
@@ -167,6 +178,21 @@ def test_a_linked_folder_of_checkpoints_is_written_to_and_one_that_leads_nowhere
     assert (tmp_path / "run/checkpoints").is_symlink()
 
 
+@pytest.mark.slow
+def test_a_sweep_with_a_link_in_its_folder_starts_nothing(command, tmp_path, victim):
+    for name in ("multirun.yaml", "seed=1/process.log"):
+        link = tmp_path / "runs/links" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(victim)
+        refused = command("gptx.train", "--multirun", "name=links", "seed=0,1")
+        assert refused.returncode == 1
+        assert f"runs/links/{name} is a symbolic link, and nothing is written through one; remove it" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [link]
+        link.unlink()
+    assert victim.read_text() == "precious"
+
+
 @pytest.fixture(params=sorted(files.NO_LOCKS), ids=lambda number: errno.errorcode[number])
 def without_flock(request, monkeypatch):
     """A disk that has no locks, in each of the ways in which one says so."""
@@ -212,7 +238,12 @@ def test_what_a_dead_process_left_is_taken_over_but_not_what_another_machine_lef
         marker.write_text(left)
         with lock(tmp_path / "lock"):
             assert marker.read_text().split()[0] == str(os.getpid())
-    for left, owner in [(f"{GONE}\nelsewhere\n", f"process {GONE} on elsewhere"), ("", r"process \? on \?")]:
+    unknown = r"process \? on \? \(if"
+    for left, owner in [
+        (f"{GONE}\nelsewhere\n", f"process {GONE} on elsewhere"),
+        ("", unknown),
+        ("1\n\x1b[2J", unknown),
+    ]:
         marker.write_text(left)
         with pytest.raises(Held, match=owner):
             lock(tmp_path / "lock")

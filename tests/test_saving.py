@@ -163,6 +163,22 @@ def test_a_folder_that_is_gone_is_made_again_or_named(tmp_path, caplog):
     assert "cannot save a checkpoint after update 6" in caplog.text
 
 
+def test_a_link_among_the_checkpoints_is_removed_as_a_link_and_never_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious").write_text("precious")
+    run = Run(tmp_path, keep=1)
+    run.save(2)
+    for name in ("00000001", "00000003.old", "00000004", "00000004.part", "00000004.gone"):
+        (tmp_path / "checkpoints" / f"step_{name}").symlink_to(victim)
+    (tmp_path / "checkpoints/best.part").symlink_to(victim)
+    run.checkpoints.begin(run)
+    run.save(4, loss=1.0)
+    assert run.names() == ["best", "step_00000004"]
+    assert not (tmp_path / "checkpoints/step_00000004").is_symlink()
+    assert [path.name for path in victim.iterdir()] == ["precious"]
+
+
 DISK = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.scandir", "shutil.rmtree"}
 
 
