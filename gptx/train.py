@@ -53,6 +53,7 @@ paths.register()
 def train(cfg: DictConfig, folder: Path) -> float:
     """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
     check.check(cfg, allow=cfg.allow_targets)
+    runs.refuse_strangers(folder)
     runs.refuse_links(folder, overwrite=cfg.overwrite and not requeued(folder))
     with owned(folder), messages_to(folder) if rank() == 0 else silence():
         config = recorded.recorded(cfg)

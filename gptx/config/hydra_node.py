@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from gptx.config.errors import ConfigError, nearest
+from gptx.config.keys import flat
 from gptx.config.targets import permitted
 from gptx.paths import CONF
 
@@ -90,13 +91,6 @@ def set_by(word: Override) -> list[str]:
     """The keys that an override sets to values of its own."""
     given = word.value() if not word.is_delete() and not word.is_sweep_override() else None
     return [f"{word.key_or_group}.{key}" for key in flat(given)] if isinstance(given, dict) else [word.key_or_group]
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict with dotted keys."""
-    if isinstance(node, dict) and node:
-        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
-    return {prefix[:-1]: node}
 
 
 def refuse_unknown(node: dict, kind: type, path: str) -> None:

@@ -74,7 +74,7 @@ def cleared(plain: Any) -> Any:
 def typed(words: Any) -> list[str]:
     """What was typed, as it may be written. W&B reads the command line itself, so that is masked as well."""
     sys.argv[1:] = [masked(word) for word in sys.argv[1:] if not ENVIRONMENT.match(word)]
-    given = OmegaConf.to_container(words, resolve=False) if OmegaConf.is_config(words) else words
+    given: Any = OmegaConf.to_container(words, resolve=False) if OmegaConf.is_config(words) else words
     return [masked(str(word)) for word in given if not ENVIRONMENT.match(str(word))]
 
 

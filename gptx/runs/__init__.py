@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gptx import files
 from gptx.check import ConfigError
+from gptx.config.keys import flat
 from gptx.log import shown
 from gptx.printable import masked
 from gptx.runs import plain, schema
@@ -30,6 +31,7 @@ FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "obser
 PLACES = r"data\.(.+\.)?(path|validation_path|dataset)"  # where a text is, not what: the digest of the text decides
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
+BEGINNINGS = (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json")  # of a run without run.json
 KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
@@ -75,13 +77,6 @@ def options(hydra) -> list[str]:
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     kept = [word for word in map(str, hydra.overrides.hydra) if not under(key(word).replace("/", "."), SWEEPS_OWN)]
     return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
-
-
-def flat(node, prefix: str = "") -> dict:
-    """Nested dicts as one dict with dotted keys."""
-    if isinstance(node, dict) and node:
-        return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
-    return {prefix[:-1]: node}
 
 
 def recipe(config: dict) -> dict:
@@ -158,10 +153,24 @@ def refuse_links(folder: Path, *, overwrite: bool = False) -> None:
                               "folder, or remove the link")  # fmt: skip
 
 
+def refuse_strangers(folder: Path) -> None:
+    """Raise ConfigError for a folder with something in it that is no run's: `hydra.run.dir` may name any folder, and
+    overwrite=true empties the one that it is given."""
+    known = (*KEPT, *BEGINNINGS, "checkpoints", "wandb", "wandb_id")
+    for entry in sorted(folder.iterdir()) if folder.is_dir() and not (folder / "run.json").exists() else ():
+        if entry.name not in known and not entry.name.startswith(".part.") and not holds_runs(entry):
+            raise ConfigError(f"{shown(folder)} holds {entry.name}, which is no run's; a run needs a folder of its own")
+
+
+def holds_runs(entry: Path) -> bool:
+    """True for a folder of other runs, such as runs/a/b where runs/a is one too."""
+    return entry.is_dir() and not entry.is_symlink() and any(entry.rglob("run.json"))
+
+
 def clear(folder: Path) -> list[Path]:
     """Remove the run in `folder`, but not the lock that its owner holds; the symbolic links that were removed, since
     what they point to is left."""
-    entries = [entry for entry in folder.iterdir() if entry.name not in KEPT]
+    entries = [entry for entry in folder.iterdir() if entry.name not in KEPT and not holds_runs(entry)]
     links = [entry for entry in entries if entry.is_symlink()]
     for entry in sorted(entries, key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
         files.delete(entry)
@@ -170,7 +179,7 @@ def clear(folder: Path) -> list[Path]:
 
 def remove_beginnings(folder: Path) -> None:
     """Remove what a run that never began left in its folder, and the folders that this empties."""
-    for name in (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json"):
+    for name in BEGINNINGS:
         (folder / name).unlink(missing_ok=True)
     remove_empty(folder)
 
