@@ -31,6 +31,7 @@ SWEEPERS = (f"{BASIC}sweeper.BasicSweeper",)
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 FOR_A_SHELL = ("setup", "srun_args", "additional_parameters", "submitit_folder")  # of a launcher
+BUILDS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 TYPED = ("run.dir", "sweep.dir", "sweep.subdir", "job.env_set", "job.env_copy")  # shipped, or from the command line
 
 
@@ -68,6 +69,8 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     if allow and "allow_targets" not in typed:
         raise ConfigError("allow_targets: a file cannot widen what is trusted; write it on the command line")
     refuse_unknown(hydra, HydraConf, "hydra")
+    for name in BUILDS:
+        refuse_interpolation(hydra.get(name) or {}, f"hydra.{name}")
     refuse_callbacks(hydra.get("callbacks") or {}, tuple(map(str, allow)))
     for name, known in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
         refuse_plugin(hydra[name], f"hydra.{name}", (*known, *map(str, allow)))
@@ -102,6 +105,18 @@ def refuse_unknown(node: dict, kind: type, path: str) -> None:
             raise ConfigError(f"{path}.{key}: no such key{nearest(str(key), known)}")
         if is_dataclass(hints.get(key)) and isinstance(child, dict):
             refuse_unknown(child, hints[key], f"{path}.{key}")
+
+
+def refuse_interpolation(node: Any, path: str, top: bool = True) -> None:
+    """Raise ConfigError for what is no dict, or has a value in it that only resolving would show."""
+    if top and not isinstance(node, dict):
+        raise ConfigError(f"{path}={node}: keys with values are needed there, written out")
+    if isinstance(node, str) and "${" in node and not any(node in flat(each).values() for each in shipped_launchers()):
+        raise ConfigError(f"{path}={node}: write the value out; Hydra would build what it resolves to")
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in items:
+        if f"{path}.{key}" != "hydra.sweeper.params":  # overrides of jobs, which are checked one by one
+            refuse_interpolation(child, f"{path}.{key}", top=False)
 
 
 def refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
@@ -152,6 +167,8 @@ def refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
 
 def refuse_params(params: dict) -> None:
     """Raise ConfigError for what a file's sweep would set beyond the recipe."""
+    if not isinstance(params, dict):
+        raise ConfigError(f"hydra.sweeper.params={params}: keys of the recipe with their values are needed there")
     for name in params:
         key = re.sub(r"^[+~]*", "", str(name)).replace("/", ".")
         if key.split(".")[0] in ("hydra", "allow_targets") or not re.fullmatch(r"[\w.]+", key):
@@ -170,6 +187,6 @@ def refuse_logging(node: Any, path: str) -> None:
             raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(HANDLERS)}")
         if key in ("()", ".", "filters"):
             raise ConfigError(f"{where}: not allowed; lines go to the terminal, and gptx writes train.log itself")
-        if isinstance(child, str) and re.search(r"^(ext|cfg)://|\$\{", child) and child not in STREAMS:
+        if isinstance(child, str) and re.match("(ext|cfg)://", child) and child not in STREAMS:
             raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(STREAMS)}")
         refuse_logging(child, where)
