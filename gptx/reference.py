@@ -38,9 +38,9 @@ def reference(*, write: str = "") -> None:
         print(table())
         return
     file = Path(write)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     if (changed := replaced(text)) != text:
-        file.write_text(changed)
+        file.write_text(changed, encoding="utf-8")
     print(f"{write}: {'written' if changed != text else 'as it should be'}")
 
 

@@ -68,7 +68,7 @@ def tags(written: str) -> set[str]:
         def handle_starttag(self, tag, attributes):
             super().handle_starttag(tag, attributes)
             found.update({tag} & {"a", "img", "iframe", "object", "embed", "link", "base", "form"})
-            found.update(name for name, value in attributes if name.startswith("on") or name in ADDRESSES and "script" in (value or ""))  # fmt: skip
+            found.update(name for name, value in attributes if name.startswith("on") or (name in ADDRESSES and "script" in (value or "")))  # fmt: skip
 
     Tags(re.sub(r"(<script[^>]*>).*?(</script>)", r"\1\2", written, flags=re.DOTALL))
     return found

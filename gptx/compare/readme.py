@@ -89,14 +89,15 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     in_one_step(folder / "results.json", comparison.save)
     if drawable(comparison):
         in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
-    in_one_step(folder / "README.md", lambda part: part.write_text(before + markdown(comparison, said) + after))
+    text = before + markdown(comparison, said) + after
+    in_one_step(folder / "README.md", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:
     """A README up to the first marker, between the markers, and from the second one on. Raises ValueError without."""
     if not readme.exists():
         raise ValueError(f"{readme}: no such file; it states the question and holds the markers of the results")
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     start = re.search(START.pattern.replace(KIND, kind), text, re.MULTILINE)
     end = text.find(f"<!-- /{kind} -->", start.end()) if start else -1
     if not start or end < 0:
@@ -120,7 +121,7 @@ def readme(*folders: str) -> None:
     FOLDERS are experiments' folders, such as experiments/warmup; those without results that a report wrote are passed.
     """
     for folder in map(Path, folders):
-        if (folder / "results.json").exists() and START.search((folder / "README.md").read_text()):
+        if (folder / "results.json").exists() and START.search((folder / "README.md").read_text(encoding="utf-8")):
             comparison = load(folder / "results.json")
             write(comparison, verdict(comparison), folder)
             print(f"{folder / 'README.md'}: written from results.json")

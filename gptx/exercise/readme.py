@@ -31,7 +31,8 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
     if results.exists() and "exercise" not in json.loads(results.read_text()):
         results = experiment / f"exercise_{number}.json"
     in_one_step(results, lambda part: part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n"))
-    in_one_step(file, lambda part: part.write_text(f"{before}\n{page(answer, number)}\n\n{after}"))
+    text = f"{before}\n{page(answer, number)}\n\n{after}"
+    in_one_step(file, lambda part: part.write_text(text, encoding="utf-8"))
     return [results, file]
 
 

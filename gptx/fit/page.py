@@ -100,7 +100,8 @@ def page(fitted: Fitted, experiment: Path) -> list[Path]:
     readme = experiment / "README.md"
     before, _, after = results.parts(readme, KIND)
     written = files(fitted, experiment)
-    in_one_step(readme, lambda part: part.write_text(before + markdown(fitted) + after))
+    text = before + markdown(fitted) + after
+    in_one_step(readme, lambda part: part.write_text(text, encoding="utf-8"))
     return [*written, readme]
 
 
