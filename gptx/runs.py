@@ -51,7 +51,11 @@ def slug(overrides: list[str], swept: tuple[str, ...] = ()) -> str:
     kept = sorted(o for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE)))
     short = [re.sub(r"=.*/(?=.)", "=", override) for override in kept]  # of a path the last part
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
-    return text if len(text) <= 120 else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+    return (
+        text
+        if len(text) <= 120
+        else f"{text[:110]}-{hashlib.sha256(','.join(kept).encode(errors='surrogateescape')).hexdigest()[:8]}"
+    )
 
 
 def changes(overrides: list[str]) -> list[str]:
