@@ -160,7 +160,7 @@ def first_to_say(line: str) -> bool:
         return True
     from torch.distributed import TCPStore
 
-    name = hashlib.sha256(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')} {line}".encode()).hexdigest()
+    name = hashlib.sha256(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')} {line}".encode(errors="replace")).hexdigest()
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         return TCPStore(*place, is_master=False, timeout=timedelta(seconds=5)).add(f"gptx said {name}", 1) == 1

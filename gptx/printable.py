@@ -123,9 +123,9 @@ def streams(*, lasting: bool = False) -> None:
 
 
 def spelled(error: UnicodeError) -> tuple[str, int]:
-    """A character that an encoding lacks in signs that it has: \\xe9, \\u4e2d, and ? for U+FFFD."""
+    """What an encoding lacks in signs that it has: \\xe9, \\u4e2d, ? for U+FFFD and +- for the sign of a spread."""
     assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].replace("\N{REPLACEMENT CHARACTER}", "?")
+    text = error.object[error.start : error.end].translate({0xFFFD: "?", 0xB1: "+-"})
     return text.encode("ascii", "backslashreplace").decode(), error.end
 
 

@@ -39,7 +39,7 @@ def reference(*, write: str = "") -> None:
         print(table())
         return
     file = Path(write)
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     if (changed := replaced(text)) != text:
         write_text(file, changed)
     print(f"{write}: {'written' if changed != text else 'as it should be'}")

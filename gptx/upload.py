@@ -8,6 +8,7 @@ from gptx import arguments, paths, presets, runs
 from gptx.check import ConfigError
 from gptx.log import Run, jsonl
 from gptx.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
+from gptx.printable import throughout
 from gptx.runs.folder import RunFolder
 
 
@@ -86,13 +87,13 @@ def described(folder: Path, record: dict, config: dict) -> Run:
 
 def as_sent(row: dict) -> dict:
     """A line of metrics.jsonl as the sink sends it."""
-    return {"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}}
+    return throughout({"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}})
 
 
 def happened(events: list[dict]) -> Iterator[dict]:
     """The events of a run as the sink sends them."""
     for event in events:
-        yield {"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]}
+        yield throughout({"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]})
 
 
 def history(page: Any) -> list[dict]:

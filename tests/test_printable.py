@@ -1,7 +1,9 @@
 """Text from outside is shown as text: it moves no cursor, hides nothing, opens nothing, and holds no credentials."""
 
 import io
+import json
 import logging
+import os
 import sys
 import unicodedata
 
@@ -140,3 +142,41 @@ def test_a_picture_shows_dollars_as_they_are(text, tmp_path):
         figure.savefig(tmp_path / "x.svg")
         pyplot.close(figure)
     assert safe(text) in (tmp_path / "x.svg").read_text()
+
+
+class Broken:
+    """A sink that cannot be closed, or a summary that cannot be made."""
+
+    def close(self, outcome: str) -> None:
+        raise UnicodeEncodeError("ascii", "é", 0, 1, "no such character")
+
+
+def test_nothing_that_goes_wrong_after_the_last_step_is_more_than_a_warning(caplog, monkeypatch, tmp_path):
+    from gptx import summary, train
+
+    closed = []
+    after = type("After", (), {"close": lambda self, outcome: closed.append(outcome)})()
+    train.close([Broken(), after], "finished")
+    monkeypatch.setattr(summary, "end", lambda *facts: [Broken().close("")])
+    train.conclude(type("Trainer", (), {"latest": {}})(), tmp_path, 1.0, "")
+    assert closed == ["finished"]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert all("no such character" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.slow
+def test_a_run_finishes_on_a_terminal_without_umlauts_in_a_folder_that_is_not_utf_8(command, tmp_path, corpus):
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    (place / os.fsdecode(b"pl\xe9in.txt")).write_bytes(corpus.read_bytes())
+    words = "observe=[validation,samples]", "observe.samples.every=2", "log=[console,jsonl]", "name=x", os.fsdecode(b"data.path='pl\xe9in.txt'")  # fmt: skip
+    around = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = command("gptx.train", *words, cwd=place, **around)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert "finished in" in done.stdout
+    (record,) = (json.loads(file.read_text()) for file in place.glob("runs/x/*/run.json"))
+    assert record["state"] == "finished"
+    (log,) = place.glob("runs/x/*/train.log")
+    assert safe(log.read_text(encoding="utf-8")) == log.read_text(encoding="utf-8")
+    done = command("gptx.report", str(log.parent), cwd=place, **around)
+    assert (done.returncode, (log.parent / "report.html").exists()) == (0, True), done.stderr

@@ -96,7 +96,7 @@ def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:
     """A README up to the first marker, between the markers, and from the second one on. Raises ValueError without."""
     if not readme.exists():
         raise ValueError(f"{readme}: no such file; it states the question and holds the markers of the results")
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     start = re.search(START.pattern.replace(KIND, kind), text, re.MULTILINE)
     end = text.find(f"<!-- /{kind} -->", start.end()) if start else -1
     if not start or end < 0:
@@ -120,7 +120,7 @@ def readme(*folders: str) -> None:
     FOLDERS are experiments' folders, such as experiments/warmup; those without results that a report wrote are passed.
     """
     for folder in map(Path, folders):
-        if (folder / "results.json").exists() and START.search((folder / "README.md").read_text()):
+        if (folder / "results.json").exists() and START.search((folder / "README.md").read_text(encoding="utf-8")):
             comparison = load(folder / "results.json")
             write(comparison, verdict(comparison), folder)
             print(f"{folder / 'README.md'}: written from results.json")

@@ -22,6 +22,7 @@ from typing import Any
 
 from gptx.files import flush, opened, write_text
 from gptx.log import Run, shown
+from gptx.printable import throughout
 
 messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
@@ -64,7 +65,7 @@ class Wandb:
         if not self.due(step, scalars) or self.ended is None or self.ended.is_set():
             return
         if self.rows.qsize() < BACKLOG:
-            self.rows.put({"train/step": step, **scalars, "segment": self.rollbacks})
+            self.rows.put(throughout({"train/step": step, **scalars, "segment": self.rollbacks}))
             return
         if not self.dropped:
             messages.warning("W&B hangs, and rows are dropped from update %d on; %s", step, self.later)
@@ -154,15 +155,20 @@ class Wandb:
         return self.page(run, id, mode)
 
     def page(self, run: Run, id: str, mode: Any) -> Any:
-        """The run's page, made or continued. Raises what wandb does without a key or a server."""
+        """The run's page, made or continued. Raises what wandb does without a key or a server, and ValueError for a
+        folder that wandb cannot name."""
+        folder = str(run.folder.absolute())
+        if folder.encode(errors="ignore").decode() != folder:
+            raise ValueError("it takes no folder with a name that is not UTF-8")
         wandb = imported()
+        sys.argv[1:] = throughout(sys.argv[1:])  # wandb keeps the command line
+        name, group, tags, config = throughout([run.name, run.group, run.tags, page_config(run)])
         # Silent before all else: only then does wandb raise where it would ask for a key.
         wandb.setup(wandb.Settings(silent=True))
         page = wandb.init(
-            project=self.project, entity=self.entity, mode=mode, dir=run.folder.absolute(),
+            project=self.project, entity=self.entity, mode=mode, dir=folder,
             id=id, resume="allow", reinit="create_new", allow_val_change=True,
-            name=run.name, group=run.group, job_type="train", tags=[tag[:64] for tag in run.tags],
-            config=page_config(run),
+            name=name, group=group, job_type="train", tags=[tag[:64] for tag in tags], config=config,
             settings=wandb.Settings(
                 silent=True, console="off", init_timeout=self.init_timeout,
                 finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
