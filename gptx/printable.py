@@ -17,6 +17,7 @@ UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends
 )
 LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
 SECRET = re.compile(r"([?&][\w.-]*(?:token|key|sig|signature|password|passwd|secret|credential)=)[^\s&#'\"<>]+", re.I)
+VARIABLE = re.compile(r"(hydra\.job\.env_set[\w.]*=)('[^']*'|\{[^}]*\}|\S+)")
 SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
 SHORT = 6  # a hidden value of fewer characters would be found everywhere
 
@@ -31,13 +32,20 @@ def printable(text: str) -> str:
     return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
-def masked(text: str) -> str:
-    """The text with *** for credentials in URLs, and without the hidden values."""
-    for value in sorted(hidden, key=len, reverse=True):
-        text = text.replace(value, hidden[value])
+def without_credentials(text: str) -> str:
+    """The text with *** for credentials in URLs and for variables that Hydra gives a job; alike in every process."""
     if "://" in text:
         text = LOGIN.sub(r"\1***@", text)
-    return SECRET.sub(r"\1***", text) if "=" in text else text
+    if "=" in text:
+        text = VARIABLE.sub(r"\1***", SECRET.sub(r"\1***", text))
+    return text
+
+
+def masked(text: str) -> str:
+    """The text without credentials, and without the values that this process hides."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, hidden[value])
+    return without_credentials(text)
 
 
 def hide(value: str, written: str) -> None:

@@ -15,7 +15,7 @@ from gptx import arguments, files, metrics, mistakes, places, processes, runs, s
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
-from gptx.printable import masked, streams
+from gptx.printable import streams, without_credentials
 from gptx.space import Dimension, distributions, parse
 
 LOOK = 1.0  # seconds between two looks at the runs
@@ -51,7 +51,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     threads, at_once = checked(space, overrides, options, parallel)
     folder = Path("runs", name)
     with alone(folder):
-        found = opened(folder, [*map(masked, words), f"metric={metric}"], space, prune)
+        found = opened(folder, [*map(without_credentials, words), f"metric={metric}"], space, prune)
         left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True

@@ -18,7 +18,7 @@ from gptx import files
 from gptx.amounts import clock, power
 from gptx.check import ConfigError
 from gptx.log.jsonl import row_of
-from gptx.printable import masked, streams
+from gptx.printable import streams, without_credentials
 from gptx.runs import plain, schema
 from gptx.runs.folder import RunFolder
 
@@ -41,7 +41,7 @@ def note(sweep: Path, cells: list[dict]) -> None:
     file = sweep / "sweep.jsonl"
     torn = file.exists() and not file.read_bytes().endswith(b"\n")  # by a kill or a full disk
     with files.opened(file, "a", encoding="utf-8") as lines:
-        lines.write("\n" * torn + "".join(masked(json.dumps(cell)) + "\n" for cell in cells))
+        lines.write("\n" * torn + "".join(without_credentials(json.dumps(cell)) + "\n" for cell in cells))
 
 
 def cells(sweep: Path) -> dict[str, dict]:

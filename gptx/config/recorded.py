@@ -4,15 +4,13 @@ import hashlib
 import json
 import os
 import re
-import sys
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from gptx.printable import hidden, hide, masked
+from gptx.printable import hidden, hide, without_credentials
 
-ENVIRONMENT = re.compile(r"\+*hydra\.job\.env_")  # variables for the run, which may be secrets
 asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 
 
@@ -59,23 +57,13 @@ def value(node: DictConfig | ListConfig, key: Any) -> Any:
         return {str(name): value(found, name) for name in found}
     if isinstance(found, ListConfig):
         return [value(found, place) for place in range(len(found))]
-    return cleared(found)
-
-
-def cleared(plain: Any) -> Any:
-    """A value of dicts and lists with every text in it masked."""
-    if isinstance(plain, dict):
-        return {key: cleared(each) for key, each in plain.items()}
-    if isinstance(plain, list):
-        return [cleared(each) for each in plain]
-    return masked(plain) if isinstance(plain, str) else plain
+    return without_credentials(found) if isinstance(found, str) else found
 
 
 def typed(words: Any) -> list[str]:
-    """What was typed, as it may be written. W&B reads the command line itself, so that is masked as well."""
-    sys.argv[1:] = [masked(word) for word in sys.argv[1:] if not ENVIRONMENT.match(word)]
+    """What was typed, as it may be written: interpolations stand, credentials do not."""
     given: Any = OmegaConf.to_container(words, resolve=False) if OmegaConf.is_config(words) else words
-    return [masked(str(word)) for word in given if not ENVIRONMENT.match(str(word))]
+    return [without_credentials(str(word)) for word in given]
 
 
 def digest(plain: Any) -> str:

@@ -22,7 +22,7 @@ from gptx import files
 from gptx.check import ConfigError
 from gptx.config.keys import flat
 from gptx.log import shown
-from gptx.printable import masked
+from gptx.printable import without_credentials
 from gptx.runs import plain, schema
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
@@ -56,7 +56,9 @@ def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = Fal
     """
     last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
     kept = sorted(
-        masked(o) for name, o in last.items() if (name in swept if swept else not under(name, BOOKKEEPING + FREE))
+        without_credentials(o)
+        for name, o in last.items()
+        if (name in swept if swept else not under(name, BOOKKEEPING + FREE))
     )
     short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
