@@ -1,0 +1,1 @@
+"""The config of a run: what its values may be."""
