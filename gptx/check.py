@@ -63,7 +63,7 @@ def check(cfg: DictConfig, *, allow: Iterable[str] = ()) -> None:
                 continue
             if not isinstance(child, DictConfig) or "_target_" not in child:
                 raise ConfigError(
-                    f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}"
+                    f"{path}: expected an object with a _target_, got {child!r:.80}; choose an option of conf/{group}"
                 )
             walk(child, path, ALLOWED + tuple(allow), cfg)
             if several or group in rules.OBJECTS:
@@ -136,6 +136,8 @@ def counted(length, path: str, root: DictConfig) -> int:
         raise ConfigError(f"steps: {length} of what? write updates (500) or tokens (10Mtok)")
     batch = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
     tokens: typing.Any = batch.get("tokens")
+    if isinstance(tokens, float) and tokens.is_integer():  # 2e3
+        tokens = int(tokens)
     if isinstance(length, str) and length.endswith("tok") and batch.get("doublings"):
         raise ConfigError(
             f"{path}={length}: tokens are no clock for a batch that grows; give updates (500) or a share (2%)"

@@ -184,15 +184,20 @@ def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE
         "optim": lambda: build(job.optim)([{"name": name, "params": [p]} for name, p in kinds.items()]),
         "clip": lambda: build(job.clip)([weight]),
         "precision": lambda: build(job.precision),
+        "guard": lambda: build(job.guard),
+        "checkpoints": lambda: build(job.checkpoints),
+        "observe": lambda: build(job.get("observe")),
+        "log": lambda: build(job.get("log")),
     })  # fmt: skip
     refuse_fall(job)
     refuse_transfer(job)
     refuse_token_clock(job)
     refuse_rows(job, world)
+    refuse_growth(job)
     if job["from"] is not None:
         origin = Path(job["from"])
         weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
-        if not weights and not any(origin.glob("state*.pt")):
+        if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
             raise ConfigError(
                 f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
                 "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
@@ -252,6 +257,13 @@ def refuse_token_clock(job: DictConfig) -> None:
             f"optim.beta2_half_life_tokens={job.optim.beta2_half_life_tokens}: beta2 is one for the whole run, and "
             f"batch.doublings={job.batch.doublings} changes the tokens of an update; set one of them to null or 0"
         )
+
+
+def refuse_growth(job: DictConfig) -> None:
+    """Raise ConfigError for a batch or a context that would still grow when the run ends."""
+    for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
+        if job.batch.get(doublings) and job.batch[over] > job.steps:
+            raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
 def refuse_rows(job: DictConfig, world: int) -> None:

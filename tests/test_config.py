@@ -143,11 +143,11 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["schedule=wsd", "schedule.floor=1.5"], "schedule.floor=1.5: a share of the peak rate"),
         (["clip.max_norm=0"], "clip.max_norm=0.*: above 0; clip=none"),
         (["clip=scratch", "clip.max_norm=-1"], "clip.max_norm=-1.*: above 0"),
-        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas=\[2.0, 0.9\]: from 0 to below 1"),
+        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas=\[2, 0.9\]: from 0 to below 1"),
         (["optim=muon", "optim.momentum=1.5"], "optim.momentum=1.5: from 0 to below 1"),
         (["optim=schedule_free", "schedule=constant", "optim.betas=[0,0.9]"], r"optim.betas=\[0.*above 0 and below 1"),
         (["optim.lr=inf"], "optim.lr: inf is not finite; numbers must be"),
-        (["parametrization.rates.all=inf"], "parametrization.rates: .*inf.* is not finite"),
+        (["parametrization.rates.all=inf"], "parametrization.rates.all: inf is not finite"),
         (["precision=fp8"], "precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on cpu use bf16"),
         (["precision=bf16_pure", "optim=schedule_free", "schedule=constant"], "bf16_pure keeps no average"),
         (

@@ -35,9 +35,9 @@ def typed(plain, hint, path: str):
     return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, SIMPLE) else plain
 
 
-def refuse_value(given, meant, path: str) -> None:
+def refuse_value(given, meant, key: str) -> None:
     """Refuse a value, or one inside of it, that means nothing for any key; `meant` is what its type makes of it."""
-    for plain, typed in pairs(given, meant):
+    for plain, typed, path in pairs(given, meant, key):
         if isinstance(typed, str):
             refuse_text(typed, path)
         elif isinstance(typed, bool) or not isinstance(typed, int | float):
@@ -54,15 +54,16 @@ def refuse_value(given, meant, path: str) -> None:
             raise ValueError(f"{path}={typed}: 0, or from {SMALLEST} to {GREATEST} in size, as 32 bits hold")
 
 
-def pairs(given, meant) -> Iterator[tuple]:
-    """Every single value, as it was given and as it is meant."""
+def pairs(given, meant, path: str) -> Iterator[tuple]:
+    """Every single value, as it was given and as it is meant, and its path."""
     if isinstance(meant, dict) and isinstance(given, dict):
-        given, meant = list(given.values()), list(meant.values())
-    if isinstance(meant, list | tuple) and isinstance(given, list | tuple):
-        for each in zip(given, meant, strict=True):
-            yield from pairs(*each)
+        for name, each in zip(given, zip(given.values(), meant.values(), strict=True), strict=True):
+            yield from pairs(*each, f"{path}.{name}")
+    elif isinstance(meant, list | tuple) and isinstance(given, list | tuple):
+        for place, each in enumerate(zip(given, meant, strict=True)):
+            yield from pairs(*each, f"{path}[{place}]")
     else:
-        yield given, meant
+        yield given, meant, path
 
 
 def refuse_text(text: str, path: str) -> None:
