@@ -7,7 +7,8 @@ import sys
 import typing
 from collections.abc import Callable
 
-from gptx.check import ConfigError, nearest, typed
+from gptx.check import ConfigError, nearest
+from gptx.config.values import typed
 from gptx.printable import streams
 
 

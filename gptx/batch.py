@@ -6,6 +6,7 @@ from typing import Literal
 
 from gptx.lengths import Length
 
+LARGEST = 10**12  # tokens of an update: more than most texts have
 FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
 
 
@@ -28,6 +29,10 @@ class Batch:
     lengthening: Length = 0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.tokens > LARGEST:
+            raise ValueError(f"batch.tokens={self.tokens}: at most {LARGEST:,}, since an update must end")
+        if self.tuned_at is not None and self.tuned_at < 1:
+            raise ValueError(f"batch.tuned_at={self.tuned_at}: tokens of an update, at least 1, or null")
         for name, length in (("doublings", "growth"), ("context_doublings", "lengthening")):
             count, over = getattr(self, name), getattr(self, length)
             if count < 0 or (count and not over):
@@ -35,7 +40,7 @@ class Batch:
                     f"batch.{name}={count} over batch.{length}={over} updates: neither may be below 0, and doublings "
                     "need updates to happen in"
                 )
-        if self.rule != "unscaled" and not (self.tuned_at and self.tuned_at > 0):
+        if self.rule != "unscaled" and not self.tuned_at:
             raise ValueError(
                 f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per update at "
                 "which optim.lr was tuned"
@@ -102,8 +107,9 @@ class Batch:
 
     def other_micro(self, micro: int, row: int) -> str:
         """The largest smaller micro-batch with which `tokens` does divide, as the end of a sentence."""
-        sizes = [m for m in range(1, max(micro, 1)) if self.tokens > 0 and self.tokens % (m * row) == 0]
-        return f", or batch.micro={sizes[-1]}" if sizes else ""
+        most = min(micro - 1, FORWARD_TOKENS, max(self.tokens, 0) // row)
+        found = next((m for m in range(most, 0, -1) if self.tokens % (m * row) == 0), None)
+        return f", or batch.micro={found}" if found else ""
 
 
 def to_come(step: int, doublings: int, length: int) -> int:

@@ -5,17 +5,18 @@ A Python signature is the schema: names, types and what is required are written 
 
 import functools
 import inspect
-import math
 import os
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
+from gptx.config import rules
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.targets import permitted
+from gptx.config.values import refuse_none, refuse_text, typed
 from gptx.lengths import Length, updates
 
 __all__ = ["ConfigError", "build", "check", "nearest", "trainer", "walk"]
@@ -55,23 +56,27 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
         node = value(cfg, group, group) if group in cfg else None
         several = trainer[group].default is None  # observe and log: any number of objects, by name
         for path, child in children(node, group) if several and isinstance(node, DictConfig) else [(group, node)]:
+            obey(refuse_text, path.removeprefix("observe."), "a name")
             if child is None and several:
                 continue
             if not isinstance(child, DictConfig) or "_target_" not in child:
                 raise ConfigError(
-                    f"{path}: expected an object with a _target_, got {child!r}; choose an option of conf/{group}"
+                    f"{path}: expected an object with a _target_, got {child!r:.80}; choose an option of conf/{group}"
                 )
             walk(child, path, allow, cfg)
+            if several or group in rules.OBJECTS:
+                obey(rules.refuse_partial, child, path)
+    obey(rules.refuse_optimizer, cfg.optim)
 
 
 def check_settings(cfg: DictConfig) -> None:
     """Raise ConfigError for root values that are of the right type and still make no sense."""
     if cfg.steps < 1:
         raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 update")
-    if cfg.threads is not None and cfg.threads < 1:
-        raise ConfigError(f"threads={cfg.threads}: at least 1, or null for PyTorch's choice")
+    if cfg.threads is not None and not 1 <= cfg.threads <= 1024:
+        raise ConfigError(f"threads={cfg.threads}: at least 1 and at most 1,024, or null for PyTorch's choice")
     parts = cfg.name.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if any(part in ("", ".", "..") or part != part.strip() for part in parts):
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
 
 
@@ -86,6 +91,7 @@ def walk(node, path: str, allow: Collection[str], root: DictConfig) -> None:
 
 def check_call(node: DictConfig, path: str, allow: Collection[str], root: DictConfig) -> None:
     """Check one object's keys and values against the signature of its target."""
+    obey(rules.refuse_hydra_keys, node, path)
     target = value(node, "_target_", f"{path}._target_")
     function = permitted(target, path, allow)
     parameters = inspect.signature(function).parameters
@@ -109,10 +115,14 @@ def convert(node: DictConfig, key: str, path: str, hint, root: DictConfig) -> No
     """Check the type of one value; put in its place what it means (a length: updates; '3' for an int: 3)."""
     given = value(node, key, path)
     if isinstance(given, DictConfig) and "_target_" in given:
+        if inspect.isclass(hint) and hint is not Callable:
+            obey(rules.refuse_partial, given, path)
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    path = rules.origin(node, key) or path
+    obey(refuse_none, plain, hint, path)
     length = hint is Length or (hint == Length | None and plain is not None)
-    meant = counted(plain, path, root) if length else typed(plain, hint, path)
+    meant = counted(plain, path, root) if length else obey(typed, plain, hint, path)
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant
@@ -122,8 +132,11 @@ def counted(length, path: str, root: DictConfig) -> int:
     """A length in updates. Raises ConfigError if it is none."""
     if path == "steps" and isinstance(length, str) and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write updates (500) or tokens (10Mtok)")
-    tokens = OmegaConf.select(root, "batch.tokens")
-    if isinstance(length, str) and length.endswith("tok") and OmegaConf.select(root, "batch.doublings"):
+    batch = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
+    tokens: typing.Any = batch.get("tokens")
+    if isinstance(tokens, float) and tokens.is_integer():  # 2e3
+        tokens = int(tokens)
+    if isinstance(length, str) and length.endswith("tok") and batch.get("doublings"):
         raise ConfigError(
             f"{path}={length}: tokens are no clock for a batch that grows; give updates (500) or a share (2%)"
         )
@@ -135,29 +148,12 @@ def counted(length, path: str, root: DictConfig) -> int:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def typed(plain, hint, path: str):
-    """`plain` as a value of type `hint`. Raises ConfigError if it is none."""
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-
-    if hint is bool and not isinstance(plain, bool):
-        raise ConfigError(f"{path}: {plain!r} is not true or false")
+def obey(rule: Callable, *arguments):
+    """What one of the rules returns. Raises ConfigError where it is broken."""
     try:
-        try:
-            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-        except PydanticUserError:  # a type that brings its own settings
-            adapter = TypeAdapter(hint)
-        meant = adapter.validate_python(plain)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        inside = "".join(f"[{part}]" for part in problem["loc"] if isinstance(part, int))
-        named = getattr(hint, "__name__", None) if not typing.get_args(hint) else None
-        raise ConfigError(
-            f"{path}{inside}: {plain!r} is not a valid {named or str(hint).replace('typing.', '')}"
-        ) from None
-    inside_of = meant.values() if isinstance(meant, dict) else meant if isinstance(meant, list | tuple) else [meant]
-    if any(isinstance(number, float) and not math.isfinite(number) for number in inside_of):
-        raise ConfigError(f"{path}: {plain!r} is not finite; numbers must be")
-    return meant if isinstance(meant, int | float | str | None) else plain
+        return rule(*arguments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def value(node: DictConfig, key: str, path: str):

@@ -1,6 +1,7 @@
 """How the network is executed: transforms of a model."""
 
 import shutil
+from typing import Literal
 
 import torch
 from torch import nn
@@ -11,7 +12,10 @@ def eager(model: nn.Module) -> nn.Module:
     return model
 
 
-def compiled(model: nn.Module, *, mode: str = "default") -> nn.Module:
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # torch.compile's
+
+
+def compiled(model: nn.Module, *, mode: Mode = "default") -> nn.Module:
     """Fuses operations with torch.compile, whose first step waits for the compiler.
 
     Raises ValueError where parameters are on the CPU and no C++ compiler is found.

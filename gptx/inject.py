@@ -66,6 +66,8 @@ def drift(trainer, *, batch: Length, batches: Length, nats: float) -> None:
     it must for the rise that is due (all of it where the model tells the two apart by less).
     """
     refuse_never(trainer, batch, batches)
+    if not nats > 0:
+        raise ValueError(f"inject.nats={nats}: above 0, by which the loss rises")
     real = trainer.objective
 
     def objective(network, tokens):

@@ -6,6 +6,7 @@ from typing import NewType
 Length = NewType("Length", int)  # annotates an argument that takes updates; the config may say 500, 2% or 10Mtok
 
 FORMS = "a number of updates (500), a share of the run (2%) or tokens (10Mtok)"
+MOST = 2**53  # updates; up to here every whole number is also a float
 SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -22,17 +23,15 @@ def updates(length: int | str, *, steps: int, tokens: int) -> int:
     Raises ValueError for anything else, a bare fraction such as 0.02 included: it could mean two things.
     """
     if isinstance(length, int) and not isinstance(length, bool):
-        count = length
+        count: float = length
     elif isinstance(length, str) and (share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", length)):
-        count = rounded(float(share[1]) / 100 * steps)
+        if float(share[1]) > 100:
+            raise ValueError(f"{length:.80}: a share of the run is at most 100%; a longer one is written in updates")
+        count = float(share[1]) / 100 * steps
     elif isinstance(length, str) and (amount := re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMBT]?)tok", length)):
-        count = rounded(float(amount[1]) * SCALE[amount[2]] / tokens)
+        count = float(amount[1]) * SCALE[amount[2]] / tokens
     else:
-        raise ValueError(f"{length!r} is not a length; write {FORMS}")
-    if count < 0:
-        raise ValueError(f"{length!r} is negative; write {FORMS}")
-    return count
-
-
-def rounded(count: float) -> int:
+        raise ValueError(f"{length!r:.200} is not a length; write {FORMS}")
+    if not 0 <= count <= MOST:
+        raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 updates'}; write {FORMS}")
     return max(1, round(count)) if count else 0

@@ -24,14 +24,16 @@ class Precision:
     weights: Literal["fp32", "bf16"] = "fp32"
     rounding: Literal["stochastic", "nearest"] = "stochastic"
 
+    def __post_init__(self) -> None:
+        if self.compute not in (*DTYPES, "auto"):
+            raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(DTYPES)}, auto")
+
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
         if self.weights == "bf16" and self.compute != "bf16":
             raise ValueError(f"precision.weights=bf16 computes in bf16 too, not in precision.compute={self.compute}")
         if self.compute == "auto":
             return torch.bfloat16 if device.type == "cuda" and has_bf16() else torch.float32
-        if self.compute not in DTYPES:
-            raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(DTYPES)}, auto")
         if self.compute == "bf16" and device.type == "cuda" and not has_bf16():
             raise ValueError(
                 "precision=bf16: this GPU has no bfloat16 (it needs compute capability 8.0); use fp16 or fp32"

@@ -1,8 +1,10 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
+import os
 import shlex
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -12,8 +14,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gptx.check import ConfigError, build, check, refusal
+from gptx import mistakes
+from gptx.check import ConfigError, build, check, obey, refusal
 from gptx.compare.shared import kinship
+from gptx.config import capacity, rules
 from gptx.config.targets import find
 from gptx.files import refuse_link
 from gptx.log import now
@@ -32,8 +36,9 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         try:
             refuse_launcher(config)
+            obey(rules.refuse_choices, config.hydra.overrides.task)
             job = job_of(config)
-            examine(job, world_size())
+            examine(job, world_size(), capacity.here(job.device))
             refuse_origin(job, Path(config.hydra.run.dir))
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
@@ -53,6 +58,7 @@ class Preflight(Callback):
         launcher = config.hydra.launcher  # what each job will have, not what this process has
         tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
         world = launcher.get("nodes", 1) * tasks
+        local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))  # the jobs compute on this machine
         loader = GlobalHydra.instance().config_loader()
         problems: list[str] = []
         folders: list[Path] = []
@@ -61,6 +67,7 @@ class Preflight(Callback):
         name_folders(config, lines)
         for number, overrides in enumerate(lines):
             try:
+                obey(rules.refuse_choices, overrides)
                 composed = loader.load_sweep_config(config, overrides)
                 folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
                 if folder in folders:
@@ -68,13 +75,14 @@ class Preflight(Callback):
                 folders.append(folder)
                 refuse_links(folder, overwrite=composed.overwrite)
                 job = job_of(composed)
-                examine(job, world)
+                examine(job, world, capacity.here(job.device) if local else capacity.asked(launcher, job.device))
                 refuse_origin(job, folder)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
-                if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
+                if local:
                     refuse_format(job)
             except Exception as error:  # composing can fail in many ways; each is a line of the table
-                problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(error)}")
+                told = mistakes.explain(error, overrides) if mistakes.of_composition(error) else one_line(error)
+                problems.append(f"  job {number}: {' '.join(overrides)}\n    {told}")
         if problems:
             found = "\n".join(problems)
             raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
@@ -176,35 +184,53 @@ def job_of(composed: DictConfig) -> DictConfig:
     return job
 
 
-def examine(job: DictConfig, world: int) -> None:
-    """Raise ConfigError for what can be known to be wrong without reading the data."""
+def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE) -> None:
+    """Raise ConfigError for what can be known to be wrong without reading the data, and for what the `room`, the memory
+    of the device that the job will run on, cannot hold."""
     check(job, allow=job.get("allow_targets") or ())
     import torch
 
     context = job.data.context
-    weight = torch.zeros(2, 2, device="cpu")
-    weight.grad = torch.ones_like(weight)
-    trials = {
+    weight, vector = torch.zeros(2, 2, device="cpu"), torch.zeros(2, device="cpu")
+    kinds = {"matrices": weight, "vectors": vector}
+    weight.grad, vector.grad = torch.ones_like(weight), torch.ones_like(vector)
+    attempt({
+        "data": lambda: refuse_tokenizer(job),
         "batch": lambda: (batch := build(job.batch)).split(context, world) and batch.context_at(1, context),
+    })  # fmt: skip
+    capacity.refuse_too_large(job, world, room)
+    attempt({
         "schedule": lambda: build(job.schedule)(1),
         "objective": lambda: build(job.objective),
         "model": lambda: build(job.model)(vocab_size=256),
         "memory": lambda: build(job.memory)(build(job.model)(vocab_size=256)),
         "decay": lambda: build(job.decay)(build(job.model)(vocab_size=256)),
         "parametrization": lambda: transferred(job),
-        "optim": lambda: build(job.optim)([{"name": "matrices", "params": [weight]}]),
+        "optim": lambda: build(job.optim)([{"name": name, "params": [p]} for name, p in kinds.items()]),
         "clip": lambda: build(job.clip)([weight]),
-    }
+        "precision": lambda: build(job.precision),
+        "guard": lambda: build(job.guard),
+        "checkpoints": lambda: build(job.checkpoints),
+        "observe": lambda: build(job.get("observe")),
+        "log": lambda: build(job.get("log")),
+    })  # fmt: skip
+    refuse_fall(job)
+    refuse_transfer(job)
+    refuse_token_clock(job)
+    refuse_rows(job, world)
+    refuse_growth(job)
+
+
+def attempt(trials: dict[str, Callable]) -> None:
+    """Build every ingredient without data. Raises ConfigError, with its name, if one refuses its values."""
+    import torch
+
     for group, trial in trials.items():
         try:
             with torch.device("meta"):
                 trial()
         except (ValueError, TypeError) as error:
             raise refusal(group, error) from None
-    refuse_fall(job)
-    refuse_transfer(job)
-    refuse_token_clock(job)
-    refuse_rows(job, world)
 
 
 def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
@@ -217,12 +243,20 @@ def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
     if folder is not None and not job.overwrite and (saved(folder / "checkpoints") or state(folder) == "finished"):
         return
     origin = Path(job["from"])
-    weights = origin.suffix == ".safetensors" and origin.is_file()
-    if not weights and not any(origin.glob("state*.pt")):
+    weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
+    if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
         raise ConfigError(
             f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
             "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
         )
+
+
+def refuse_tokenizer(job: DictConfig) -> None:
+    """Raise ValueError for a tokenizer of gptx's data that there is not."""
+    from gptx.data.tokenizers import known
+
+    if job.data._target_.startswith("gptx."):
+        known(job.data.tokenizer)
 
 
 def transferred(job: DictConfig) -> None:
@@ -258,6 +292,13 @@ def refuse_token_clock(job: DictConfig) -> None:
             f"optim.beta2_half_life_tokens={job.optim.beta2_half_life_tokens}: beta2 is one for the whole run, and "
             f"batch.doublings={job.batch.doublings} changes the tokens of an update; set one of them to null or 0"
         )
+
+
+def refuse_growth(job: DictConfig) -> None:
+    """Raise ConfigError for a batch or a context that would still grow when the run ends."""
+    for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
+        if job.batch.get(doublings) and job.batch[over] > job.steps:
+            raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
 def refuse_rows(job: DictConfig, world: int) -> None:

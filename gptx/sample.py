@@ -86,13 +86,13 @@ def sample(
     """
     import torch
 
-    from gptx.generate import generate, refuse
+    from gptx.generate import LONGEST, generate, refuse
     from gptx.text import beginning, decode
     from gptx.trainer import stream
 
-    if length < 1 or number < 1:
-        raise ValueError(f"length={length} and number={number} must be at least 1")
-    refuse(temperature, top_k, top_p, [0])
+    refuse(temperature, top_k, top_p, [0], length)
+    if not 1 <= number <= LONGEST:
+        raise ValueError(f"number={number} must be at least 1, and at most {LONGEST:,}")
     trusted = (allow_targets,) if allow_targets else ()
     model, encoding = load(Path(run), checkpoint=checkpoint, weights=weights, device=device, allow_targets=trusted)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")

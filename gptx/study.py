@@ -91,7 +91,7 @@ def checked(space: list[Dimension], overrides: list[str], options: list[str], pa
     for i in range(max(len(each.corners) for each in space)):
         words = [*overrides, *(f"{each.key}={each.corners[min(i, len(each.corners) - 1)]}" for each in space)]
         try:
-            configs += composed(own_configs([*options, *words])).values()
+            configs += composed(own_configs([*options, *words]), here=True).values()
         except Exception as error:
             if isinstance(error, ConfigError) or not mistakes.of_composition(error):
                 raise

@@ -58,7 +58,7 @@ def imports(path: Path, *, inside_functions: bool = True) -> set[str]:
 
 def test_only_commands_and_their_config_know_hydra():
     for path in FILES:
-        if path.name not in CONFIG:
+        if path.name not in CONFIG and path.parent.name != "config":
             assert not {"hydra", "omegaconf"} & {name.split(".")[0] for name in imports(path)}, path
 
 

@@ -143,8 +143,8 @@ def jsonl(path: Path, column: str) -> Iterator[Any]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path} line {number} is not JSON ({error})") from None
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path} line {number} is not JSON that can be read ({error})") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{path} line {number} is {type(row).__name__}, not an object with columns")
             if column not in row:

@@ -19,6 +19,7 @@ END_OF_TEXT = "<|endoftext|>"
 ONE_CHARACTER = r"[\s\S]"
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 MOST_TOKENS = 1 << 24
+LARGEST = 10**7  # tokens of a vocabulary that is learnt; the largest known have some 10^6
 BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
 
@@ -37,8 +38,9 @@ def known(name: str) -> str:
         return name
     if not (size := re.fullmatch(r"bpe:(\d+)", name)):
         raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}, bpe:SIZE (such as bpe:4096)")
-    if int(size[1]) < 257:
-        raise ValueError(f"tokenizer={name}: a size of at least 257, the bytes and the end of text")
+    if len(size[1]) > 20 or not 257 <= int(size[1]) <= LARGEST:
+        raise ValueError(f"tokenizer={name:.80}: a size of at least 257, the bytes and the end of text, and at most "
+                         f"{LARGEST:,}")  # fmt: skip
     return f"bpe:{int(size[1])}"
 
 

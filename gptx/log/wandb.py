@@ -28,6 +28,7 @@ messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
 PATIENCE = 10.0  # seconds for wandb's own process to end, where what it holds is given up
+DAY = 86_400  # seconds
 BACKLOG = 10_000  # rows that wait at most: 100,000 updates at every=10, some 10 MB
 
 
@@ -50,6 +51,11 @@ class Wandb:
             raise ValueError(f"mode={mode} is none of {', '.join(MODES)}")
         if every < 1:
             raise ValueError(f"log.wandb.every={every}: at least 1 update")
+        if not project.strip():
+            raise ValueError("log.wandb.project: a name is needed")
+        for name, seconds in {"init_timeout": init_timeout, "finish_timeout": finish_timeout}.items():
+            if not 0 <= seconds <= DAY:
+                raise ValueError(f"log.wandb.{name}={seconds}: seconds, from 0 to {DAY:,}")
         self.project, self.entity, self.mode, self.every = project, entity, mode, every
         self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
 

@@ -28,6 +28,8 @@ INITS: dict[str, Callable[[int], float]] = {
     "zero_out": lambda depth: 0.0,
 }
 
+DEEPEST = 10_000  # blocks, which take seconds to build a thousand; the deepest known have 1,000 (arXiv:2203.00555)
+
 
 class GPT(nn.Module):
     """Tokens (B, T) to logits (B, T, vocab_size): pre-norm blocks; the head is the embedding unless `tied` is false.
@@ -68,6 +70,8 @@ class GPT(nn.Module):
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"model.{name}={size}: at least 1")
+        if depth > DEEPEST:
+            raise ValueError(f"model.depth={depth}: at most {DEEPEST:,}")
         refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, NORMS), mlp=(mlp, MLPS),
                        init=(init, INITS), mask=(mask, ("cross", "document")))  # fmt: skip
         refuse_uneven("heads", heads, "width", width)

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
 
+WINDOWS = 1000
 DEAD = 0.01  # of the layer's root mean square: what never exceeds it adds nothing to the sum of the others
 
 
@@ -24,8 +25,8 @@ class Activations(Observer):
 
     def __init__(self, *, every: Length, windows: int):
         super().__init__(every=every)
-        if windows < 1:
-            raise ValueError(f"windows={windows} must be at least 1")
+        if not 1 <= windows <= WINDOWS:
+            raise ValueError(f"windows={windows} must be at least 1, and at most {WINDOWS:,} in one pass")
         self.windows = windows
 
     def attach(self, trainer) -> None:

@@ -8,11 +8,13 @@ import numpy
 import torch
 from torch import Tensor
 
+from gptx.generate import refuse
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
 from gptx.observe.validation import shares
 from gptx.text import beginning, decode
 
+FILES = 1000  # of Parses
 FORWARD_TOKENS = 4096  # per forward pass
 
 
@@ -72,8 +74,9 @@ class Parses(Observer):
 
     def __init__(self, *, every: Length, files: int, length: int, temperature: float, seed: int):
         super().__init__(every=every)
-        if files < 1 or length < 1:
-            raise ValueError(f"files={files} and length={length} must be at least 1")
+        refuse(temperature, None, None, [0], length)
+        if not 1 <= files <= FILES:
+            raise ValueError(f"files={files} must be at least 1, and at most {FILES:,}, since they are written at once")
         if not temperature > 0:
             raise ValueError(f"temperature={temperature} must be above 0: all files would be the same")
         self.files, self.length, self.temperature, self.seed = files, length, temperature, seed

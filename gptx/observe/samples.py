@@ -15,9 +15,7 @@ class Samples(Observer):
 
     def __init__(self, *, every: Length, prompt: str, length: int, temperature: float, seed: int):
         super().__init__(every=every)
-        if length < 1:
-            raise ValueError(f"length={length} must be at least 1 token")
-        refuse(temperature, None, None, [0])
+        refuse(temperature, None, None, [0], length)
         self.prompt, self.length, self.temperature, self.seed = prompt, length, temperature, seed
 
     def attach(self, trainer) -> None:

@@ -64,20 +64,23 @@ def arms(words: list[str]) -> Iterable[tuple[str, list[str]]]:
         yield ", ".join(line[key] for key in swept), overrides
 
 
-def composed(words: list[str]) -> dict:
-    """The checked config of every arm, by what sets it apart; "" where there is one. Raises ConfigError."""
+def composed(words: list[str], *, here: bool = False) -> dict:
+    """The checked config of every arm, by what sets it apart; "" where there is one. Raises ConfigError, also for what
+    cannot be trained `here`."""
     from hydra import compose, initialize_config_dir
 
     from gptx import paths, preflight
-    from gptx.check import ConfigError
+    from gptx.check import ConfigError, obey
+    from gptx.config import capacity, rules
     from gptx.rank import world_size
 
     found = {}
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         for name, overrides in arms(words):
-            cfg = compose("train", overrides)
             try:
-                preflight.examine(cfg, world_size())
+                obey(rules.refuse_choices, overrides)
+                cfg = compose("train", overrides)
+                preflight.examine(cfg, world_size(), capacity.here(cfg.device) if here else capacity.ANYWHERE)
                 preflight.refuse_origin(cfg)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}" if name else str(error)) from None

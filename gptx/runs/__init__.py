@@ -55,11 +55,8 @@ def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = Fal
     last part, or all of it where the `whole` is asked for.
     """
     last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
-    kept = sorted(
-        without_credentials(o)
-        for name, o in last.items()
-        if (name in swept if swept else not under(name, BOOKKEEPING + FREE))
-    )
+    chosen = {k: o for k, o in last.items() if (k in swept if swept else not under(k, BOOKKEEPING + FREE))}
+    kept = sorted(map(without_credentials, chosen.values()))
     short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
     if len(text) <= 120 and len(text.encode()) <= room:
