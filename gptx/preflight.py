@@ -187,8 +187,8 @@ def examine(job: DictConfig, world: int) -> None:
 
 
 def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
-    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` goes on from checkpoints
-    of its own or is finished."""
+    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` is finished or goes on
+    from checkpoints of its own."""
     if job["from"] is None:
         return
     from gptx.checkpoints.files import saved

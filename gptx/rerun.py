@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gptx import arguments, runs, signals
+from gptx import arguments, runs, terminal
 from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
@@ -21,7 +21,7 @@ def rerun(run: str, /, *overrides: str) -> None:
     of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
     or machine are not those of the record, a line says so.
     """
-    signals.outlive_terminal()
+    terminal.outlive()
     old = find(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record says nothing of how it was made, so it cannot be made again")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gptx import arguments, metrics, mistakes, places, processes, runs, signals, sweep
+from gptx import arguments, metrics, mistakes, places, processes, runs, sweep, terminal
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
 from gptx.log import now
@@ -46,7 +46,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     before it at the same update; one that diverges counts as such. The same command again makes the trials that are
     missing, after going on with those that were stopped; a failed one is made up for by another.
     """
-    signals.outlive_terminal()
+    terminal.outlive()
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
     threads, at_once = checked(space, overrides, options, parallel)

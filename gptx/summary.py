@@ -8,8 +8,9 @@ from gptx import runs
 from gptx.amounts import amount, clock, power
 from gptx.footprint import Footprint
 from gptx.generate import generate
-from gptx.plan.doubts import doubts
+from gptx.plan.doubts import doubts, imitation
 from gptx.plan.effort import Effort, counts, effort
+from gptx.precision import imitated
 from gptx.text import beginning, decode
 from gptx.trainer import stream
 
@@ -23,6 +24,7 @@ def hardware(trainer) -> dict:
         "name": name,
         "threads": torch.get_num_threads(),
         "processes": trainer.parallel.world_size,
+        "imitated": imitated(trainer.precision.on(device), device),
     }
 
 
@@ -55,6 +57,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
     train_tokens = data.identity["train_tokens"]
     doubtful = list(doubts(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
+    doubtful += imitation(place["imitated"])
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [

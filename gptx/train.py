@@ -20,14 +20,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, mistakes, paths, preflight, processes, runs
+from gptx import check, mistakes, paths, preflight, processes, runs, search_path, terminal
 from gptx.check import ConfigError
 from gptx.log import Run, now, shown
 from gptx.log.console import messages_to
 from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.rank import job as submitted_job
 from gptx.rank import rank, world_size
-from gptx.signals import leave, leaving, outlive_terminal
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
@@ -338,12 +337,7 @@ def fit(trainer, folder: Path) -> Callable | None:
         asked, trainer.asked = trainer.asked, ""
         trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=URGENCY.index)
         handler = before[signal.Signals[trainer.stopped]]
-        if (
-            trainer.finished
-            or trainer.stopped not in ("SIGTERM", "SIGUSR2")
-            or handler == leave
-            or not callable(handler)
-        ):
+        if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
             return None
         if trainer.stopped == "SIGUSR2":
             return handler
@@ -519,10 +513,10 @@ def run() -> None:
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
-    outlive_terminal()
+    terminal.outlive()
     try:
-        with leaving():
-            job()
+        search_path.refuse_shadowed(sys.argv[1:])
+        job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:
