@@ -1,6 +1,5 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.check import ConfigError, build, check, find, refusal
 from gptx.compare.shared import kinship
-from gptx.log import now
+from gptx.log import now, typed
 from gptx.rank import rank, world_size
 from gptx.runs import key, slug, state
 from gptx.sweep import note
@@ -113,7 +112,7 @@ def find_launcher(config: DictConfig) -> None:
 
 def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Write down what the sweep consists of, for `python -m gptx.sweep status`."""
-    about = {"command": shlex.join(["python", "-m", "gptx.train", *sys.argv[1:]]), "when": now()}
+    about = {"command": typed("train", *sys.argv[1:]), "when": now()}
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])
 

@@ -8,6 +8,7 @@ from gptx import runs
 from gptx.amounts import amount, clock, power
 from gptx.footprint import Footprint
 from gptx.generate import generate
+from gptx.log import typed
 from gptx.plan.doubts import doubts, imitation
 from gptx.plan.effort import Effort, counts, effort
 from gptx.precision import imitated
@@ -111,8 +112,8 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         "",
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,
-        f"  python -m gptx.sample run={folder} temperature=0.8",
-        f"  python -m gptx.report {folder}",
+        f"  {typed('sample', f'run={folder}', 'temperature=0.8')}",
+        f"  {typed('report', str(folder))}",
     ]
 
 

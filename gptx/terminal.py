@@ -11,14 +11,14 @@ def outlive() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream.isatty():
             raw = Terminal(stream.fileno(), "w", closefd=False)
-            settings = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": True}
-            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), **settings))
+            buffer = io.BufferedWriter(raw)
+            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=True))
 
 
 class Terminal(io.FileIO):
     """A terminal that may go away."""
 
-    def write(self, text, /) -> int | None:
+    def write(self, text, /) -> int:
         try:
             return super().write(text)
         except OSError as error:

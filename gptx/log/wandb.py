@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gptx.log import Run, shown
+from gptx.log import Run, shown, typed
 
 messages = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
@@ -207,7 +207,7 @@ def sync(folder: Path) -> str:
 
 def upload(folder: Path) -> str:
     """The command that sends what the page lacks of the run's own record."""
-    return f"later: python -m gptx.upload run={shlex.quote(str(shown(folder)))}"
+    return f"later: {typed('upload', f'run={shown(folder)}')}"
 
 
 def unwritten(folder: Path) -> str:

@@ -87,6 +87,6 @@ def imitation(name: str) -> Iterator[str]:
     """What is doubtful about a number format that the processor only imitates; nothing of one that it has."""
     if name:
         yield (
-            f"precision: this processor only imitates {name}, many times slower than fp32 (bf16 was 11 times slower on a "
-            "processor with AVX2 alone, fp16 15 times on one without AVX-512 FP16); precision=fp32 is faster here"
+            f"precision: this processor only imitates {name}, many times slower than fp32 (bf16 was 11 times slower on "
+            "one with AVX2 alone, fp16 15 times on one without AVX-512 FP16); precision=fp32 is faster here"
         )
