@@ -27,6 +27,7 @@ class Repeated:
     bytes: int
     name: str = "repeated"
     digest: str = "0" * 64  # its cache is deleted after the measurement
+    content: str = "0" * 64
     characters: None = None
     tokens: None = None
     left_out: list[str] = field(default_factory=list)

@@ -1,5 +1,6 @@
 """Write a run's weights alone:  python -m gptx.export run=runs/default/base out=model.safetensors."""
 
+import shlex
 from pathlib import Path
 
 from gptx import arguments
@@ -33,7 +34,7 @@ def export(
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary(encoding))
     count = sum(p.numel() for p in model.parameters())
-    print(f"{file}: {count:,} weights of {folder}; from={file} starts a run from them")
+    print(f"{file}: {count:,} weights of {folder}; {shlex.quote(f'from={file}')} starts a run from them")
 
 
 if __name__ == "__main__":

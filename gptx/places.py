@@ -5,7 +5,7 @@ from pathlib import Path
 
 RESERVE = 500_000_000  # bytes of a process beside what its run is predicted to need: PyTorch itself
 SHARE = 0.8  # of the machine's memory that runs may fill
-VOCABULARIES = {"bytes": 257, "gpt2": 50257}  # of others, a few thousand tokens
+CHARACTERS = 1000  # tokens that a vocabulary is taken to have where only the text tells
 
 
 def room(configs: list, tasks: int) -> int:
@@ -31,6 +31,7 @@ def cores() -> int:
 
 def fit(configs: list) -> int:
     """How many of the largest of these runs fit in memory, as predicted; of those on a GPU one on each."""
+    from gptx.data.tokenizers import vocabulary_size
     from gptx.parallel import find
     from gptx.plan.memory import foreseen
 
@@ -38,7 +39,7 @@ def fit(configs: list) -> int:
     if not configs:
         return len(visible_gpus())
     different = {shape(config): config for config in configs}.values()
-    found = [foreseen(config, VOCABULARIES.get(config.data.get("tokenizer"), 1000)) for config in different]
+    found = [foreseen(config, vocabulary_size(str(config.data.get("tokenizer"))) or CHARACTERS) for config in different]
     largest = max(getattr(footprint, "peak", 0) for footprint in found)
     return max(1, int(SHARE * memory() // (2 * largest + RESERVE)))  # an allocator keeps as much again
 
@@ -46,7 +47,7 @@ def fit(configs: list) -> int:
 def shape(config) -> str:
     """What the memory of a run depends on, as text."""
     keys = "model", "batch", "precision", "memory", "objective"
-    return str([config.optim._target_, *(config[key] for key in keys)])
+    return str([config.optim._target_, config.data.get("tokenizer"), *(config[key] for key in keys)])
 
 
 def memory() -> int:

@@ -1,7 +1,6 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from gptx.compare.shared import kinship
 from gptx.config import capacity, rules
 from gptx.config.targets import find
 from gptx.files import refuse_link
-from gptx.log import now
+from gptx.log import now, typed
 from gptx.printable import masked
 from gptx.rank import rank, world_size
 from gptx.runs import key, refuse_links, slug, state
@@ -141,7 +140,7 @@ def find_launcher(config: DictConfig) -> None:
 
 def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Write down what the sweep consists of, for `python -m gptx.sweep status`."""
-    about = {"command": shlex.join(["python", "-m", "gptx.train", *sys.argv[1:]]), "when": now()}
+    about = {"command": typed("train", *sys.argv[1:]), "when": now()}
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])

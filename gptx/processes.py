@@ -15,7 +15,7 @@ from gptx.places import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
 SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # also of python -P, which is not inherited
-STOPPED = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
+STOPPED: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
 
 
 def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:

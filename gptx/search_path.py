@@ -1,15 +1,18 @@
-"""Hydra plugins that put experiments/ on its search path."""
+"""Hydra plugins that put experiments/ on its search path; and what folders of one's own may not hold."""
 
 from pathlib import Path
 
+import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from gptx.check import ConfigError
 from gptx.config import hydra_node, recorded
-from gptx.paths import ROOT
+from gptx.paths import CONF, ROOT
 
 
 class ExperimentSource(ConfigSource):
@@ -56,3 +59,26 @@ def register() -> None:
     recorded.register()
     Plugins.instance().register(ExperimentSource)
     Plugins.instance().register(SearchPath)
+
+
+def refuse_shadowed(words: list[str]) -> None:
+    """Raise ConfigError for a file in a folder of the command line's (--config-dir, hydra.searchpath) that has the name
+    of one of gptx's, which Hydra would compose instead without a word."""
+    given = get_args_parser().parse_known_args(words)[0]
+    folders = [given.config_dir] if given.config_dir else []
+    paths = [word.partition("=")[2].strip("[]") for word in words if word.startswith("hydra.searchpath=")]
+    folders += [part.strip(" '\"").removeprefix("file://") for path in paths for part in path.split(",")]
+    for folder in map(Path, filter(None, folders)):
+        for name, shipped in sorted(own_files().items()):
+            if (mine := folder / name).exists() and not mine.samefile(shipped):
+                raise ConfigError(
+                    f"{mine}: Hydra would take {shipped}, which has the same name, instead of this file; give it "
+                    "another name"
+                )
+
+
+def own_files() -> dict[str, Path]:
+    """The files of gptx and Hydra, by the names under which they are found on the search path."""
+    roots = Path(hydra.__file__).parent / "conf", Path(CONF)
+    found = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.yaml")}
+    return found | {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}

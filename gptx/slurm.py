@@ -13,6 +13,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from gptx import preflight, sweep
 from gptx.check import ConfigError
 from gptx.launch import Submission
+from gptx.log import typed
 from gptx.printable import streams
 
 
@@ -69,7 +70,7 @@ class Slurm(Submission):
         sweep.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
         for (name, _), job in zip(todo, jobs, strict=True):
             print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
-        print(f"logs         {self.folder}\nhow it goes  python -m gptx.sweep status {self.sweep}")
+        print(f"logs         {self.folder}\nhow it goes  {typed('sweep', 'status', str(self.sweep))}")
         if self.wait:
             for job in jobs:
                 job.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 from gptx import arguments, files, metrics, mistakes, places, processes, runs, sweep
 from gptx.check import ConfigError
 from gptx.compare.outcomes import METRIC
-from gptx.log import now
+from gptx.log import now, typed
 from gptx.printable import streams, without_credentials
 from gptx.space import Dimension, distributions, parse
 
@@ -169,7 +169,7 @@ class Search:
         prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
         folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
-            about = {"command": shlex.join(["python", "-m", "gptx.study", *sys.argv[1:]]), "when": now()}
+            about = {"command": typed("study", *sys.argv[1:]), "when": now()}
             sweep.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
         known = set(self.study.trials[trial.number].intermediate_values)
         process = processes.start(
@@ -233,7 +233,7 @@ def summary(found, space: list[Dimension], folder: Path, metric: str) -> list[st
     chosen = ", ".join(f"{each.key}={each.spelled(best.params[each.key])}" for each in space)
     where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
     lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {chosen}",
-             f"again        python -m gptx.rerun {shlex.quote(str(where))}"]  # fmt: skip
+             f"again        {typed('rerun', str(where))}"]  # fmt: skip
     if len(space) > 1 and len(complete) >= 10:
         shares = optuna.importance.get_param_importances(found)
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())

@@ -8,8 +8,10 @@ from gptx import runs
 from gptx.amounts import amount, clock, power
 from gptx.footprint import Footprint
 from gptx.generate import generate
-from gptx.plan.doubts import doubts
+from gptx.log import typed
+from gptx.plan.doubts import doubts, imitation
 from gptx.plan.effort import Effort, counts, effort
+from gptx.precision import imitated
 from gptx.printable import printable
 from gptx.text import beginning, decode
 from gptx.trainer import stream
@@ -24,6 +26,7 @@ def hardware(trainer) -> dict:
         "name": name,
         "threads": torch.get_num_threads(),
         "processes": trainer.parallel.world_size,
+        "imitated": imitated(trainer.precision.on(device), device),
     }
 
 
@@ -56,6 +59,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
     train_tokens = data.identity["train_tokens"]
     doubtful = list(doubts(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
+    doubtful += imitation(place["imitated"])
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     return [
@@ -109,8 +113,8 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         "",
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,
-        f"  python -m gptx.sample run={folder} temperature=0.8",
-        f"  python -m gptx.report {folder}",
+        f"  {typed('sample', f'run={folder}', 'temperature=0.8')}",
+        f"  {typed('report', str(folder))}",
     ]
 
 

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, files, mistakes, paths, preflight, processes, runs
+from gptx import check, files, mistakes, paths, preflight, processes, runs, search_path
 from gptx.check import ConfigError
 from gptx.config import recorded
 from gptx.log import Run, now, shown
@@ -28,7 +28,6 @@ from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.printable import streams
 from gptx.rank import job as submitted_job
 from gptx.rank import rank, world_size
-from gptx.signals import leave, leaving
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
@@ -367,12 +366,7 @@ def fit(trainer, folder: Path) -> Callable | None:
         asked, trainer.asked = trainer.asked, ""
         trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=URGENCY.index)
         handler = before[signal.Signals[trainer.stopped]]
-        if (
-            trainer.finished
-            or trainer.stopped not in ("SIGTERM", "SIGUSR2")
-            or handler == leave
-            or not callable(handler)
-        ):
+        if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
             return None
         if trainer.stopped == "SIGUSR2":
             return handler
@@ -550,8 +544,8 @@ def run() -> None:
     sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
     try:
         refuse_options(sys.argv[1:])
-        with leaving():
-            job()
+        search_path.refuse_shadowed(sys.argv[1:])
+        job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:

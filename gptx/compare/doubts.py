@@ -6,7 +6,14 @@ from gptx.compare.arms import Arm
 from gptx.compare.outcomes import Comparison
 from gptx.compare.words import Words, count, joined, named
 
-ASIDE = ("date", "data", "tokenizer", "validation windows", "uncommitted changes")  # told of otherwise, or not at all
+ASIDE = (
+    "date",
+    "data",
+    "tokenizer",
+    "validation windows",
+    "uncommitted changes",
+    "imitated formats",
+)  # told of otherwise, or not at all
 LISTED = 6  # as many of a kind are named
 
 
@@ -67,6 +74,10 @@ def unlike(environment: dict) -> Iterator[str]:
                  if isinstance(values, list) and key not in ASIDE]  # fmt: skip
     if differing:
         yield f"The runs were not made alike: {'; '.join(differing)}."
+    if formats := environment.get("imitated formats"):
+        names = joined(formats if isinstance(formats, list) else [formats])
+        yield (f"The processor only imitates {names}, many times slower than fp32: the times of the runs in {names} "
+               f"say nothing of a processor that has it, and cannot be compared with those of others.")  # fmt: skip
     if environment.get("uncommitted changes") not in (None, False):
         yield "Runs were made with uncommitted changes, which no commit names."
 

@@ -119,6 +119,7 @@ def environment(cells: list[Cell]) -> dict:
             "date": record.get("ended", record.get("started", ""))[:10],
             "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
             "threads": record.get("hardware", {}).get("threads"),
+            "imitated formats": record.get("hardware", {}).get("imitated"),
             "commit": record.get("git", {}).get("sha", "")[:12],
             "uncommitted changes": record.get("git", {}).get("dirty", False),
             "data": record.get("data", {}).get("digest", "")[:12],

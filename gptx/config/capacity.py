@@ -113,8 +113,9 @@ def at_most(parameters: int) -> Iterator[None]:
 
 def vocabulary(job: DictConfig) -> int:
     """The size of the vocabulary, or the smallest where only the text knows it."""
-    kind, _, learnt = str(job.data.get("tokenizer")).partition(":")
-    return int(learnt) if learnt.isdecimal() else places.VOCABULARIES.get(kind, SMALLEST)
+    from gptx.data.tokenizers import vocabulary_size
+
+    return vocabulary_size(str(job.data.get("tokenizer"))) or SMALLEST
 
 
 def tokens(job: DictConfig, room: Room) -> int:

@@ -44,6 +44,12 @@ def known(name: str) -> str:
     return f"bpe:{int(size[1])}"
 
 
+def vocabulary_size(name: str) -> int | None:
+    """The number of tokens of the encoding `name`, where its name alone says it."""
+    size = re.fullmatch(r"bpe:(\d+)", name)
+    return int(size[1]) if size else {"bytes": 257, "gpt2": 50_257}.get(name)
+
+
 def bytes_encoding(text: Iterable[str] = ()) -> "Encoding":
     """The 256 bytes of UTF-8 and the end of text: 257 tokens, no text is unknown."""
     return encoding("bytes", pattern=ONE_CHARACTER, tokens=[bytes([value]) for value in range(256)])

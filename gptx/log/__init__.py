@@ -7,6 +7,7 @@ The command calls `open(run)` before the first update and `close(outcome)` in a 
 "finished", "failed", "interrupted" and "preempted". Values are floats, or text such as a sample.
 """
 
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,11 @@ def shown(folder: Path) -> Path:
     """The folder as one would type it."""
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def typed(module: str, *words: str) -> str:
+    """A command of gptx as one types it in a shell, whatever signs its words have: names of folders have many."""
+    return shlex.join(["python", "-m", f"gptx.{module}", *words])
 
 
 def now() -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 from gptx.files import write_text
-from gptx.log import Run, now, shown
+from gptx.log import Run, now, shown, typed
 from gptx.log.jsonl import events
 from gptx.printable import code, md, safe
 
@@ -87,11 +87,11 @@ class Postmortem:
             for found in event["documents"]:
                 name, loss, above, sequences, share = (found[key] for key in COLUMNS)
                 yield f"| {cell(name)} | {loss:.3f} | {above:+.3f} | {sequences} | {share:.1%} |"
-            yield from ("", f"    python -m gptx.forensics run={safe(folder)} sequences={first}:{last}")
+            yield from ("", f"    {safe(typed('forensics', f'run={folder}', f'sequences={first}:{last}'))}")
         yield from ("", "## What was done", "")
         yield from self.treatment()
         yield from ("", "## Look further", "")
-        yield f"    python -m gptx.report {safe(folder)}"
+        yield f"    {safe(typed('report', str(folder)))}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""

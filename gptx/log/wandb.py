@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx.files import flush, opened, write_text
-from gptx.log import Run, shown
+from gptx.log import Run, shown, typed
 from gptx.printable import throughout
 
 messages = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ def sync(folder: Path) -> str:
 
 def upload(folder: Path) -> str:
     """The command that sends what the page lacks of the run's own record."""
-    return f"later: python -m gptx.upload run={shlex.quote(str(shown(folder)))}"
+    return f"later: {typed('upload', f'run={shown(folder)}')}"
 
 
 def unwritten(folder: Path) -> str:

@@ -90,8 +90,10 @@ def composed(words: list[str], *, here: bool = False) -> dict:
 
 def own_configs(words: list[str]) -> list[str]:
     """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
+    from gptx import search_path
     from gptx.check import ConfigError
 
+    search_path.refuse_shadowed(words)
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
     if "--config-dir" not in words:
         return words

@@ -8,17 +8,17 @@ from typing import Any
 from gptx import check
 from gptx.amounts import amount, power
 from gptx.check import ConfigError
+from gptx.data.tokenizers import vocabulary_size
 from gptx.footprint import Footprint
 from gptx.laws import PUBLISHED, Law, chosen
 from gptx.plan import expectations, machines
 from gptx.plan.decay import vocabulary
-from gptx.plan.doubts import doubts, packing, proportion
+from gptx.plan.doubts import doubts, imitation, packing, proportion
 from gptx.plan.effort import Effort, effort
 from gptx.plan.machines import Place
 from gptx.plan.memory import foreseen, table
 
 Part = tuple[str, list[str]]  # a label, and its lines
-VOCABULARIES = {"gpt2": 50_257, "bytes": 257}
 
 
 def recipe(
@@ -73,6 +73,8 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
         doubtful += proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
         doubtful += packing(cfg.data.context, train_tokens / text.identity["train_documents"])
+    if place.device is None:
+        doubtful += imitation(here_imitated(cfg))
     if doubtful:
         yield "warning", doubtful
 
@@ -85,7 +87,7 @@ def asked(cfg) -> Any:
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
-        size = VOCABULARIES.get(str(cfg.data.get("tokenizer")), "50257")
+        size = vocabulary_size(str(cfg.data.get("tokenizer"))) or 50_257
         raise ConfigError(
             f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it, of this vocabulary"
         ) from None
@@ -128,6 +130,15 @@ def spending(cfg, vocab_size: int) -> Effort:
 
     with torch.device("meta"):
         return effort(check.build(cfg.model)(vocab_size=vocab_size), check.build(cfg.batch), cfg.steps)
+
+
+def here_imitated(cfg) -> str:
+    """The number format of a config, if its device here only imitates it."""
+    from gptx.parallel import find
+    from gptx.precision import imitated
+
+    device = find(cfg.device)
+    return imitated(check.build(cfg.precision).on(device), device)
 
 
 def footprint(cfg, found: Footprint) -> list[str]:
