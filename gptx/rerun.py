@@ -8,6 +8,7 @@ from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
 from gptx.processes import command, quoted, wait
+from gptx.runs.folder import RunFolder
 
 
 def rerun(run: str, /, *overrides: str) -> None:
@@ -24,6 +25,7 @@ def rerun(run: str, /, *overrides: str) -> None:
     old = find(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record says nothing of how it was made, so it cannot be made again")
+    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
     options, given = split(list(overrides))
     words = merged(old, given)

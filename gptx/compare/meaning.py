@@ -111,7 +111,9 @@ def length(cell: Cell) -> dict[str, str]:
 def batch_of(config: dict) -> Batch | None:
     """The batch of a config, as arithmetic; None where it is of another kind."""
     try:
-        return Batch(**values(config["batch"]))
+        batch = Batch(**values(config["batch"]))
+        batch.rate(1)
+        return batch
     except (KeyError, TypeError, ValueError):
         return None
 

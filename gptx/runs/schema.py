@@ -76,6 +76,13 @@ class Recipe(TypedDict, total=False):
     steps: Count
 
 
+Result = TypedDict(
+    "Result",
+    {"validation/loss": Number, "validation/perplexity": Number, "validation/bits_per_byte": Number},
+    total=False,
+)  # the last of every metric
+
+
 Record = TypedDict(
     "Record",
     {
@@ -97,7 +104,7 @@ Record = TypedDict(
         "error": str,
         "diverged": bool,
         "step": Count,
-        "result": dict[str, Number | str | None],
+        "result": Result,
         "memory": dict[str, Count | None],
     },
     total=False,
@@ -208,7 +215,8 @@ def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
         problem = error.errors(include_url=False)[0]
     field = ""
     for part in problem["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}"
+        name = part if str(part).isprintable() else brief(part)
+        field += f"[{part}]" if isinstance(part, int) else f".{name}"
     right = problem["msg"].removeprefix("Input should be ")
     if problem["type"] == "missing":
         raise ConfigError(f"{file}: {field.lstrip('.')} is missing")
