@@ -72,9 +72,9 @@ def facts(file: Path) -> dict:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
-    kinds = {"config": dict, "vocab_size": int, "vocabulary": str}
+    kinds: dict[str, type] = {"config": dict, "vocab_size": int, "vocabulary": str}
     try:
-        found = {name: json.loads(metadata[name]) for name in kinds if name in metadata}
+        found: dict = {name: json.loads(metadata[name]) for name in kinds if name in metadata}
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: what stands beside its weights cannot be read ({error})") from None
     for name, value in found.items():

@@ -127,7 +127,8 @@ def total_tokens(batch: Batch, steps: int) -> int:
 def parameters(record: dict) -> str:
     """Counts, with and without embeddings."""
     counts = record.get("parameters", {})
-    return f"{counts['total']:,}, {counts['non_embedding']:,} without embeddings" if counts else ""
+    told = {"total": "{:,}", "non_embedding": "{:,} without embeddings"}
+    return ", ".join(words.format(counts[name]) for name, words in told.items() if name in counts)
 
 
 def ingredient(cell: Cell, group: str) -> str:

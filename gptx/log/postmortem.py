@@ -72,7 +72,7 @@ class Postmortem:
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
             yield f"| {event['time']} | {event['step']} | {event['event']} | {cell(event['text'])} |"
-        if diagnosed := [event for event in self.events if DIAGNOSIS <= event.keys()]:
+        if diagnosed := [event for event in self.events if event.keys() >= DIAGNOSIS]:
             yield from ("", "## Verdict and advice", "")
         for event in diagnosed:
             onset, verdict, cause, response = (event[key] for key in ("onset", "verdict", "cause", "response"))
@@ -109,7 +109,7 @@ class Postmortem:
 
     def treatment(self) -> Iterator[str]:
         """What the run did about it."""
-        done = [event for event in self.events if event["event"] == "rollback" and ROLLBACK <= event.keys()]
+        done = [event for event in self.events if event["event"] == "rollback" and event.keys() >= ROLLBACK]
         for event in done:
             passed = event["cursor"] - event["sequences"][0]
             yield (

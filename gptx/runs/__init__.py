@@ -86,7 +86,7 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def read(folder: Path) -> dict | None:
-    """The record of the run in `folder`; None if it holds none. Raises ConfigError, with the field, if it is damaged."""
+    """The record of the run in `folder`; None if it holds none. Raises ConfigError if it is damaged."""
     file = folder / "run.json"
     try:
         record = plain.read_json(file)

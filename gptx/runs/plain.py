@@ -1,4 +1,4 @@
-"""JSON and YAML files as plain values: nothing in a file runs, and a file that is strange costs neither memory nor time.
+"""JSON and YAML files as plain values: nothing in a file runs, and a strange file costs neither memory nor time.
 
 Every error is one line that names the file.
 """

@@ -83,34 +83,35 @@ Result = TypedDict(
 )  # the last of every metric
 
 
-Record = TypedDict(
-    "Record",
-    {
-        "state": Literal["running", "finished", "failed", "preempted", "interrupted", "killed"],
-        "started": Moment,
-        "ended": Moment,
-        "recipe": Recipe,
-        "data": Data,
-        "choices": dict[str, str],
-        "overrides": list[str],
-        "options": list[str],
-        "job": str,
-        "git": Git,
-        "versions": dict[str, str],
-        "hardware": Hardware,
-        "parameters": Parameters,
-        "batch": Cut,
-        "budget": dict[str, Number],
-        "error": str,
-        "diverged": bool,
-        "step": Count,
-        "result": Result,
-        "memory": dict[str, Count | None],
-    },
-    total=False,
-)  # run.json
+class Record(TypedDict, total=False):
+    """run.json."""
 
-Ingredient = TypedDict("Ingredient", {"_target_": str}, total=False)
+    state: Literal["running", "finished", "failed", "preempted", "interrupted", "killed"]
+    started: Moment
+    ended: Moment
+    recipe: Recipe
+    data: Data
+    choices: dict[str, str]
+    overrides: list[str]
+    options: list[str]
+    job: str
+    git: Git
+    versions: dict[str, str]
+    hardware: Hardware
+    parameters: Parameters
+    batch: Cut
+    budget: dict[str, Number]
+    error: str
+    diverged: bool
+    step: Count
+    result: Result
+    memory: dict[str, Count | None]
+
+
+class Ingredient(TypedDict, total=False):
+    """What is built."""
+
+    _target_: str
 
 
 class Batch(Ingredient, total=False):
