@@ -10,6 +10,7 @@ from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
 from gptx.printable import streams
 from gptx.processes import command, quoted, wait
+from gptx.runs.folder import RunFolder
 
 
 def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
@@ -28,6 +29,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     old = find(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record says nothing of how it was made, so it cannot be made again")
+    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
     options, given = split(list(overrides))
     words = merged(old, given)

@@ -249,7 +249,7 @@ def take_weights(trainer, file: Path, config: dict) -> str:
         if refused := [line for line in found if not line.startswith("model.dropout ")]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
     if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
-        raise ValueError(f"its {facts['vocab_size']:,} tokens are not those of this data's tokenizer")
+        raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
     weights.read(file, trainer.model)
     return f"starts from the weights of {shown(file.resolve())} alone, at update 0 with a fresh optimizer"
 

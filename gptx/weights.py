@@ -75,7 +75,15 @@ def facts(file: Path) -> dict:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
-    return {name: json.loads(metadata[name]) for name in ("config", "vocab_size", "vocabulary") if name in metadata}
+    kinds: dict[str, type] = {"config": dict, "vocab_size": int, "vocabulary": str}
+    try:
+        found: dict = {name: json.loads(metadata[name]) for name in kinds if name in metadata}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: what stands beside its weights cannot be read ({error})") from None
+    for name, value in found.items():
+        if not isinstance(value, kinds[name]) or (name == "config" and not isinstance(value.get("model"), dict)):
+            raise ValueError(f"{file}: its {name} is not one that gptx.export writes")
+    return found
 
 
 def vocabulary(encoding) -> str:

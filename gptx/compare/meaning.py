@@ -112,7 +112,9 @@ def length(cell: Cell) -> dict[str, str]:
 def batch_of(config: dict) -> Batch | None:
     """The batch of a config, as arithmetic; None where it is of another kind."""
     try:
-        return Batch(**values(config["batch"]))
+        batch = Batch(**values(config["batch"]))
+        batch.rate(1)
+        return batch
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -126,7 +128,8 @@ def total_tokens(batch: Batch, steps: int) -> int:
 def parameters(record: dict) -> str:
     """Counts, with and without embeddings."""
     counts = record.get("parameters", {})
-    return f"{counts['total']:,}, {counts['non_embedding']:,} without embeddings" if counts else ""
+    told = {"total": "{:,}", "non_embedding": "{:,} without embeddings"}
+    return ", ".join(words.format(counts[name]) for name, words in told.items() if name in counts)
 
 
 def ingredient(cell: Cell, group: str) -> str:

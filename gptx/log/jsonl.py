@@ -83,8 +83,9 @@ def by_step(found: list[dict]) -> list[dict]:
     return [last[step] for step in sorted(last)]
 
 
-def rows(file: Path) -> tuple[list[dict], int]:
-    """The rows of a file, in its order, and how many of its lines are none: cut by a kill, or of something else.
+def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
+    """The rows of a file, in its order, and how many of its lines are none: cut by a kill, or of something else, as of
+    a step before the `first`.
 
     Nothing where there is no file. Raises OSError where it cannot be read.
     """
@@ -95,7 +96,8 @@ def rows(file: Path) -> tuple[list[dict], int]:
         found = json.loads(b"[%b]" % b",".join(lines))  # at once, which takes half the time
     if len(found) != len(lines):
         found = [row_of(line) for line in lines]
-    kept = [row for row in found if type(row) is dict and whole(row.get("step"))]
+    kept = [row for row in found if type(row) is dict and whole(row.get("step")) and row["step"] >= first]
+    kept = [row for row in kept if tokens(row.get("train/tokens", 0))]
     if any(LONG.search(line) for line in lines):
         kept = [row for row in kept if all(map(number, (v for v in row.values() if type(v) is int)))]
     return kept, len(lines) - len(kept)
@@ -124,7 +126,7 @@ def row_of(line: bytes) -> object:
 
 def events(file: Path) -> tuple[list[dict], int]:
     """The events of a file, in its order, and how many of its lines are none."""
-    found, torn = rows(file)
+    found, torn = rows(file, first=0)
     kept = [row for row in found if all(right(row[name]) for name, right in FACTS.items() if name in row)]
     return [{"event": "", "text": "", "time": ""} | row for row in kept], torn + len(found) - len(kept)
 
@@ -132,6 +134,11 @@ def events(file: Path) -> tuple[list[dict], int]:
 def whole(value: object) -> bool:
     """True of a count of updates or sequences."""
     return type(value) is int and 0 <= value <= 2**53
+
+
+def tokens(value: object) -> bool:
+    """True of a number of tokens."""
+    return type(value) in (int, float) and 0 <= value < 2**63  # type: ignore[operator]
 
 
 def number(value: object) -> bool:

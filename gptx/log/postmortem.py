@@ -10,6 +10,8 @@ from gptx.printable import code, md, safe
 
 messages = logging.getLogger(__name__)
 WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
+DIAGNOSIS = {"onset", "verdict", "cause", "response"}  # which a start by an earlier version may not have noted
+ROLLBACK = {"cursor", "sequences", "left", "rate"}
 COLUMNS = "name", "loss", "above", "sequences", "share"
 SHOWN = 40  # rows of the timeline at its beginning, and as many at its end
 
@@ -68,12 +70,12 @@ class Postmortem:
         yield from ("", "## What happened", "", "| time | after update | event | |", "|---|---|---|---|")
         for event in beginning_and_end(self.events):
             yield f"| {event['time']} | {event['step']} | {md(event['event'])} | {md(event['text'])} |"
-        if diagnosed := [event for event in self.events if "verdict" in event]:
+        if diagnosed := [event for event in self.events if event.keys() >= DIAGNOSIS]:
             yield from ("", "## Verdict and advice", "")
         for event in diagnosed:
             onset, verdict, cause, response = (event[key] for key in ("onset", "verdict", "cause", "response"))
             yield f"- update {onset} on, **{md(verdict)}**: likely {md(cause)}. Advice: {md(response)}."
-        if blamed := [event for event in self.events if event.get("documents")]:
+        if blamed := [event for event in self.events if event.get("documents") and "sequences" in event]:
             yield from ("", "## Documents in the offending batches", "")
             yield "Those first whose sequences' loss lies furthest above that of the other sequences, in nats a token."
             yield "Trouble that is not in the data leaves them close together."
@@ -105,7 +107,7 @@ class Postmortem:
 
     def treatment(self) -> Iterator[str]:
         """What the run did about it."""
-        done = [event for event in self.events if event["event"] == "rollback"]
+        done = [event for event in self.events if event["event"] == "rollback" and event.keys() >= ROLLBACK]
         for event in done:
             passed = event["cursor"] - event["sequences"][0]
             yield (

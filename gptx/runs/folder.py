@@ -16,6 +16,7 @@ from gptx.log import jsonl
 from gptx.metrics import Metrics
 from gptx.runs import plain, schema
 
+OF_HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str}  # wherever they stand
 TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
 
 
@@ -135,7 +136,7 @@ class RunFolder:
         try:
             yield
         except (ConfigError, ValueError) as error:
-            line = str(error)
+            line = " ".join(str(error).split())
             raise ConfigError(line if str(self.path) in line else f"{self.path / file}: {line}") from None
 
 
@@ -146,6 +147,10 @@ def settings(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     schema.validated(config, schema.Config, file)
+    for key, value in runs.flat(config).items():
+        kind = OF_HYDRA.get(key.rpartition(".")[2], object)
+        if not isinstance(value, kind):
+            raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")
     return config
 
 

@@ -86,7 +86,8 @@ def refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         for key, child in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
-            refuse_strange(child, f"{where}.{key}".lstrip("."), depth + 1)
+            name = key if key.isprintable() else brief(key)
+            refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for number, child in enumerate(value):
             refuse_strange(child, f"{where}[{number}]", depth + 1)

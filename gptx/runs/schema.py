@@ -76,7 +76,16 @@ class Recipe(TypedDict, total=False):
     steps: Count
 
 
+Result = TypedDict(
+    "Result",
+    {"validation/loss": Number, "validation/perplexity": Number, "validation/bits_per_byte": Number},
+    total=False,
+)  # the last of every metric
+
+
 class Record(TypedDict, total=False):
+    """run.json."""
+
     state: Literal["running", "finished", "failed", "preempted", "interrupted", "killed"]
     started: Moment
     ended: Moment
@@ -95,11 +104,13 @@ class Record(TypedDict, total=False):
     error: str
     diverged: bool
     step: Count
-    result: dict[str, Number | str | None]
-    memory: dict[str, Count | None]  # run.json
+    result: Result
+    memory: dict[str, Count | None]
 
 
 class Ingredient(TypedDict, total=False):
+    """What is built."""
+
     _target_: str
 
 
@@ -205,7 +216,8 @@ def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
         problem = error.errors(include_url=False)[0]
     field = ""
     for part in problem["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}"
+        name = part if str(part).isprintable() else brief(part)
+        field += f"[{part}]" if isinstance(part, int) else f".{name}"
     right = problem["msg"].removeprefix("Input should be ")
     if problem["type"] == "missing":
         raise ConfigError(f"{file}: {field.lstrip('.')} is missing")
