@@ -46,9 +46,11 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     before it at the same update; one that diverges counts as such. The same command again makes the trials that are
     missing, after going on with those that were stopped; a failed one is made up for by another.
     """
+    if trials < 1 or (parallel is not None and parallel < 1):
+        raise ValueError(f"trials={trials} and parallel={parallel} must be at least 1")
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
-    threads, at_once = checked(space, overrides, options, parallel)
+    threads, at_once = checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
         found = opened(folder, [*words, f"metric={metric}"], space, prune)
