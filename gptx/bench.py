@@ -90,8 +90,8 @@ def bench(
     the numbers as JSON.
     """
     shapes, settings = chosen("shape", shape, SHAPES), chosen("setting", setting, SETTINGS)
-    if repeats < 1:
-        raise ValueError(f"repeats={repeats} must be at least 1")
+    if repeats < 1 or not seconds > 0:
+        raise ValueError(f"repeats={repeats} must be at least 1, and seconds={seconds} above 0")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of both sides, as gptx.train sets it
     torch.set_num_threads(threads or torch.get_num_threads())
     place = {"processor": runs.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}

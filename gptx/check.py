@@ -73,8 +73,6 @@ def check_settings(cfg: DictConfig) -> None:
     """Raise ConfigError for root values that are of the right type and still make no sense."""
     if cfg.steps < 1:
         raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 update")
-    if cfg.threads is not None and not 1 <= cfg.threads <= 1024:
-        raise ConfigError(f"threads={cfg.threads}: at least 1 and at most 1,024, or null for PyTorch's choice")
     parts = cfg.name.split("/")
     if any(part in ("", ".", "..") or part != part.strip() for part in parts):
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")

@@ -31,8 +31,8 @@ def cost(
     names = sorted(path.stem for path in Path(paths.CONF, "observe").glob("*.yaml") if path.stem != "all")
     if observer != "all" and observer not in names:
         raise ValueError(f"observer={observer} is unknown; one of {', '.join(names)}, all")
-    if turns < 1:
-        raise ValueError(f"turns={turns} must be at least 1")
+    if turns < 1 or steps < 1:
+        raise ValueError(f"turns={turns} and steps={steps} must be at least 1")
     torch.set_num_threads(threads or torch.get_num_threads())
     print(f"{'':16}{'a report, in updates':>22}{'every':>8}{'in between':>12}{'share of a run':>16}")
     for name in names if observer == "all" else [observer]:

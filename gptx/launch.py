@@ -78,7 +78,7 @@ class Local(Submission):
         configs = list(cells.values())
         for config in configs:
             check.check(config, allow=config.allow_targets)  # lengths become updates, as who foresees memory needs them
-        self.places = self.parallel or room(configs, self.tasks)
+        self.places = min(self.parallel or room(configs, self.tasks), len(configs))
         if self.places * self.tasks == 1:
             print("1 at a time, in this process")
             return self.one_after_another(job_overrides, initial_job_idx)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx import paths
 from gptx.check import nearest
+from gptx.config import rules
 from gptx.runs import flat, key
 
 
@@ -28,6 +29,14 @@ def explain(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = str(error.__cause__ or "") + "\n" + str(error)
+    if "Config group override must be" in text:  # which names no group
+        try:
+            rules.refuse_choices(word for word in words if "=" in word and not word.startswith("-"))
+        except ValueError as choice:
+            return str(choice)
+    if "integer string conversion" in text:
+        long = next((key(word) for word in words if re.search(r"\d{4300}", word)), "a value")
+        return f"{long}: a number of more than 4,300 digits"
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key{near_key(unknown[1], words)}"
     if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):

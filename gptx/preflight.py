@@ -120,10 +120,11 @@ def find_launcher(config: DictConfig) -> None:
             f"config error: hydra/launcher={choice} needs the package {missing.name}: "
             'pip install -c constraints.txt "gptx[slurm]"'
         ) from None
-    for name in ("timeout_min", "tasks_per_node", "nodes", "parallel", "array_parallelism", "gpus_per_node"):
+    optional = "parallel", "gpus_per_node", "cpus_per_task", "mem_gb"
+    for name in ("timeout_min", "tasks_per_node", "nodes", "array_parallelism", *optional):
         count = launcher.get(name, 1)
-        if (count is not None or name not in ("parallel", "gpus_per_node")) and (type(count) is not int or count < 1):
-            raise SystemExit(f"config error: hydra.launcher.{name}={count!r} must be a whole number from 1 on")
+        if (count is not None or name not in optional) and (type(count) is not int or not 1 <= count <= 10**6):
+            raise SystemExit(f"config error: hydra.launcher.{name}={count!r:.80} must be a whole number from 1 to 10^6")
     if "timeout_min" not in launcher:
         return
     if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):

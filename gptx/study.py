@@ -46,9 +46,11 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     missing, after going on with those that were stopped; a failed one is made up for by another.
     """
     streams(lasting=True)
+    if trials < 1 or (parallel is not None and parallel < 1):
+        raise ValueError(f"trials={trials} and parallel={parallel} must be at least 1")
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
-    threads, at_once = checked(space, overrides, options, parallel)
+    threads, at_once = checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
         found = opened(folder, [*map(without_credentials, words), f"metric={metric}"], space, prune)

@@ -284,7 +284,15 @@ def test_arguments_of_commands_obey_the_same_rules():
     assert values.typed("3", int, "number") == 3
 
 
-def test_hydras_own_words_are_one_line():
-    with pytest.raises(ValueError, match="Exceeds the limit") as caught:
-        composed("seed=" + "9" * 5000)
-    assert "\n" not in mistakes.explain(caught.value, ["seed=9"])
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("seed=" + "9" * 5000, "seed: a number of more than 4,300 digits"),
+        ("observe=null", "'observe=null': the name of an option alone is needed, as in observe=["),
+        ("optim=", "optim=: no such option"),
+    ],
+)
+def test_what_hydra_says_without_the_key_is_said_with_it(word, told):
+    with pytest.raises(Exception, match=r".") as caught:
+        composed(word)
+    assert mistakes.explain(caught.value, [word]).startswith(told)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 EXACT = 2**53  # up to here every whole number is also a float
 SEEDS = 2**63
+THREADS = 1024
 SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
 CHARACTERS = 4096  # of a text: no path is longer
 SIMPLE = int | float | str | list | dict | None
@@ -77,11 +78,14 @@ def refuse_text(text: str, path: str) -> None:
 
 
 def refuse_whole(number: int, path: str) -> None:
-    """Refuse a seed that is none, and a whole number that no counter holds exactly."""
+    """Refuse a seed or a number of threads that is none, and a whole number that no counter holds exactly."""
     said = f"{path}={number}" if abs(number) < 10**30 else f"{path}: a number of {number.bit_length() * 3 // 10} digits"
-    if path.rpartition(".")[2] == "seed":
+    name = path.rpartition(".")[2]
+    if name == "seed":
         if not 0 <= number < SEEDS:
             raise ValueError(f"{said}: a seed is a whole number from 0 to 2^63 - 1")
+    elif name == "threads" and not 1 <= number <= THREADS:
+        raise ValueError(f"{said}: at least 1 and at most {THREADS:,}, or null for PyTorch's choice")
     elif abs(number) > EXACT:
         raise ValueError(f"{said}: whole numbers go to 2^53, {EXACT:,}")
 
