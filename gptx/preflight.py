@@ -27,9 +27,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         try:
             refuse_launcher(config)
-            job = job_of(config)
-            examine(job, world_size())
-            refuse_origin(job, Path(config.hydra.run.dir))
+            examine(job_of(config), world_size(), Path(config.hydra.run.dir))
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
         except Exception:
@@ -57,8 +55,7 @@ class Preflight(Callback):
                     raise ConfigError(f"has the same folder {folder} as job {folders.index(folder)}")
                 folders.append(folder)
                 job = job_of(composed)
-                examine(job, world)
-                refuse_origin(job, folder)
+                examine(job, world, folder)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
                 if launcher._target_.endswith(("BasicLauncher", "gptx.Local")):  # the jobs compute on this machine
                     refuse_format(job)
@@ -154,8 +151,8 @@ def job_of(composed: DictConfig) -> DictConfig:
     return job
 
 
-def examine(job: DictConfig, world: int) -> None:
-    """Raise ConfigError for what can be known to be wrong without reading the data."""
+def examine(job: DictConfig, world: int, folder: Path | None = None) -> None:
+    """Raise ConfigError for what can be known to be wrong without reading the data; the run goes to `folder`."""
     check(job, allow=job.get("allow_targets") or ())
     import torch
 
@@ -183,9 +180,10 @@ def examine(job: DictConfig, world: int) -> None:
     refuse_transfer(job)
     refuse_token_clock(job)
     refuse_rows(job, world)
+    refuse_origin(job, folder)
 
 
-def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
+def refuse_origin(job: DictConfig, folder: Path | None) -> None:
     """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` is finished or goes on
     from checkpoints of its own."""
     if job["from"] is None:
