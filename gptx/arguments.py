@@ -47,7 +47,8 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
             name, equals, text = word[2:], "=", "true"
         elif name not in keys and (several or len(positional) < len(places)):  # folders may have an = in their names
             place = places[min(len(positional), len(places) - 1)]
-            positional.append(typed(word, hints.get(place, str), place.upper()))
+            hint = hints.get(place, str)
+            positional.append(word if hint is str else typed(word, hint, place.upper()))
             continue
         if not equals:
             raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")

@@ -216,7 +216,7 @@ def trainer_loop(shape: Shape, setting: str) -> Callable[[int], None]:
             "train", [*SETTINGS[setting], *model, *batch, "device=cpu", "schedule=constant", "log=[]", "observe=[]"]
         )
     cfg.data = {"_target_": "gptx.bench.Noise", "vocab_size": shape.vocab_size, "context": shape.context}
-    check.check(cfg)
+    check.check(cfg, allow=("gptx.bench.",))
     trainer = check.trainer(cfg)
     trainer.checkpoints = Unsaved()
 

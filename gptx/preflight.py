@@ -37,8 +37,7 @@ class Preflight(Callback):
             refuse_launcher(config)
             obey(rules.refuse_choices, config.hydra.overrides.task)
             job = job_of(config)
-            examine(job, world_size(), capacity.here(job.device))
-            refuse_origin(job, Path(config.hydra.run.dir))
+            examine(job, world_size(), capacity.here(job.device), Path(config.hydra.run.dir))
         except ConfigError as error:
             raise SystemExit(f"config error: {error}") from None
         except Exception:
@@ -74,8 +73,8 @@ class Preflight(Callback):
                 folders.append(folder)
                 refuse_links(folder, overwrite=composed.overwrite)
                 job = job_of(composed)
-                examine(job, world, capacity.here(job.device) if local else capacity.asked(launcher, job.device))
-                refuse_origin(job, folder)
+                room = capacity.here(job.device) if local else capacity.asked(launcher, job.device)
+                examine(job, world, room, folder)
                 recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
                 if local:
                     refuse_format(job)
@@ -184,9 +183,9 @@ def job_of(composed: DictConfig) -> DictConfig:
     return job
 
 
-def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE) -> None:
+def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE, folder: Path | None = None) -> None:
     """Raise ConfigError for what can be known to be wrong without reading the data, and for what the `room`, the memory
-    of the device that the job will run on, cannot hold."""
+    of the device that the job will run on, cannot hold; the run goes to `folder`."""
     check(job, allow=job.get("allow_targets") or ())
     import torch
 
@@ -219,6 +218,7 @@ def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE
     refuse_token_clock(job)
     refuse_rows(job, world)
     refuse_growth(job)
+    refuse_origin(job, folder)
 
 
 def attempt(trials: dict[str, Callable]) -> None:
@@ -233,9 +233,9 @@ def attempt(trials: dict[str, Callable]) -> None:
             raise refusal(group, error) from None
 
 
-def refuse_origin(job: DictConfig, folder: Path | None = None) -> None:
-    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` goes on from its own
-    checkpoints or is finished."""
+def refuse_origin(job: DictConfig, folder: Path | None) -> None:
+    """Raise ConfigError for a `from` where nothing is to begin from, unless the run in `folder` is finished or goes on
+    from checkpoints of its own."""
     if job["from"] is None:
         return
     from gptx.checkpoints.files import saved

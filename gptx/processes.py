@@ -118,3 +118,11 @@ def quoted(text: str) -> str:
     """A text as a value of Hydra's, whatever signs it has; a backslash means something to it before a quote alone."""
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text)
     return f"'{escaped}'"
+
+
+def unquoted(value: str) -> str:
+    """The text that a value of Hydra's means."""
+    quote = value[:1]
+    if quote not in ("'", '"'):
+        return value
+    return re.sub(rf"(\\*)({quote}|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])

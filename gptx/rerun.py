@@ -9,7 +9,7 @@ from gptx.compare import meaning
 from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
 from gptx.printable import streams
-from gptx.processes import command, quoted, wait
+from gptx.processes import command, quoted, unquoted, wait
 from gptx.runs.folder import RunFolder
 
 
@@ -84,7 +84,7 @@ def merged(old: Cell, given: list[str]) -> list[str]:
 def target(old: Cell, given: list[str], words: list[str]) -> Path:
     """The folder for a run with these overrides: of the same name as the old one's, unless something else is run."""
     name = next(word.partition("=")[2] for word in reversed(words) if runs.key(word) == "name")
-    return Path("runs", name.strip("'\""), runs.slug(words) if runs.changes(given) else old.folder.resolve().name)
+    return Path("runs", unquoted(name), runs.slug(words) if runs.changes(given) else old.folder.resolve().name)
 
 
 def changed_since(old: Cell) -> list[str]:

@@ -44,9 +44,10 @@ def load(
         if "parametrization" in parts:  # it may scale what the model computes
             check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
         checkpoints.fill(model, state, folder / "checkpoints")
-    if weights == "ema" and "ema" not in state["observers"]:
+    averaged = state.get("observers", {}).get("ema")
+    if weights == "ema" and not averaged:
         raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
-    copy(state["observers"]["ema"]["weights"] if weights == "ema" else state["judged"] or [], model.parameters())
+    copy(averaged["weights"] if weights == "ema" else state.get("judged") or [], model.parameters())
     return model.to(find(device)).eval(), encoding
 
 

@@ -58,7 +58,9 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
         )
-        search = Search(found, space, [*overrides, f"name={name}", *options], folder, metric, at_once, threads)
+        search = Search(
+            found, space, [*overrides, f"name={processes.quoted(name)}", *options], folder, metric, at_once, threads
+        )
         failed = search.run(max(0, left))
         print("\n".join(summary(found, space, folder, metric)))
     if failed or search.stopped:

@@ -1,6 +1,7 @@
 """A cool-down that branches off a plateau: from=CHECKPOINT."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import check, train
+from gptx import check, preflight, runs, train
 from gptx.check import ConfigError
 
 PLATEAU = [
@@ -130,3 +131,59 @@ def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):
     result = command("gptx.train", "name=refused", "steps=9", f"from={plateau}")
     assert result.returncode == 1
     assert "is damaged" in result.stderr
+
+
+def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(composed, corpus, tmp_path):
+    cfg = composed()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    record = {"recipe": runs.recipe(config), "data": check.build(cfg.data).identity}
+    moved = tmp_path / "moved" / corpus.name
+    moved.parent.mkdir()
+    shutil.copy(corpus, moved)
+    link = tmp_path / "link.txt"
+    link.symlink_to(moved)
+    for path in (moved, link, os.path.relpath(moved)):
+        assert train.other_run(record, composed(f"data.path='{path}'")) == []
+    told = train.other_run(record, composed(f"data.path='{moved}'", "seed=5"))
+    assert [phrase.split()[0] for phrase in told] == ["data.seed", "seed"]
+    moved.write_text("other text. " * 2000)
+    assert "(the text is not the same)" in train.other_run(record, composed(f"data.path='{moved}'"))[0]
+    del record["data"]["digest"]  # of a class of one's own, which tells no digest
+    assert "data.path was" in train.other_run(record, composed(f"data.path='{moved}'"))[0]
+
+
+def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [train.quoted("from=runs/p/lr=1,seed=0/checkpoints/step_00000004")]
+    assert words == ["from='runs/p/lr=1,seed=0/checkpoints/step_00000004'"]
+    cfg, run = composed(*words), tmp_path / "run"
+    for folder in (None, run):
+        with pytest.raises(ConfigError, match="no checkpoint there"):
+            preflight.refuse_origin(cfg, folder)
+    (run / "checkpoints/step_00000006").mkdir(parents=True)
+    preflight.refuse_origin(cfg, run)
+    with pytest.raises(ConfigError, match="no checkpoint there"):
+        preflight.refuse_origin(composed(*words, "overwrite=true"), run)
+    (run / "checkpoints/step_00000006").rmdir()
+    runs.write(run, state="finished")
+    preflight.refuse_origin(cfg, run)
+    for word in (
+        "from=null",
+        "from=a/checkpoints/step_1,b/checkpoints/step_1",
+        "from='x/checkpoints/step_1'",
+        "seed=0",
+    ):
+        assert train.quoted(word) == word  # nothing, a sweep, one that is quoted, another key
+
+
+@pytest.mark.slow
+def test_a_branch_goes_on_by_its_own_words_after_its_origin_is_gone(command, tmp_path, plateau):
+    words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
+    assert command("gptx.train", *words).returncode == 0
+    (run,) = (tmp_path / "runs/cooled").iterdir()
+    runs.write(run, state="preempted")
+    shutil.rmtree(tmp_path / "runs/plateau")
+    again = command("gptx.train", *words)
+    assert again.returncode == 0, again.stderr
+    assert "continues after update 7" in again.stdout
+    assert list((tmp_path / "runs/cooled").iterdir()) == [run]

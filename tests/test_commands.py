@@ -133,16 +133,16 @@ def wait_for_update(root: Path, step: int, seconds: float = 60) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stop):
+@pytest.mark.parametrize("stops", [(signal.SIGKILL, signal.SIGKILL), (signal.SIGTERM, signal.SIGHUP)])
+def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stops):
     (tmp_path / "cut").mkdir()
     (tmp_path / "whole").mkdir()
     recipe = ["steps=150", "checkpoints.every=10", "model.dropout=0.1"]
-    for attempt in range(2):
+    for attempt, stop in enumerate(stops):
         process = start(*recipe, cwd=tmp_path / "cut", corpus=None)
         wait_for_update(tmp_path / "cut", 30 + 40 * attempt)
         process.send_signal(stop)
-        assert process.wait(60) == (-signal.SIGKILL if stop == signal.SIGKILL else 143)
+        assert process.wait(60) == (-signal.SIGKILL if stop == signal.SIGKILL else 128 + stop)
     assert start(*recipe, cwd=tmp_path / "cut", corpus=None).wait(120) == 0
     assert start(*recipe, cwd=tmp_path / "whole", corpus=None).wait(120) == 0
     cut, whole = (next((tmp_path / name / "runs/default").iterdir()) for name in ("cut", "whole"))
@@ -214,7 +214,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     result = command("gptx.train", "--multirun", "precision=fp32,fp8", "optim.lr=1e-3,-1")
     assert "3 of 4 jobs cannot run, so nothing was started" in result.stderr
     assert "precision=fp8 needs an NVIDIA GPU" in result.stderr
-    assert "optim: Invalid learning rate: -1" in result.stderr
+    assert "optim.lr=-1.0: 0 or more" in result.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -326,6 +326,14 @@ def test_a_users_own_config_folder_and_class(command, tmp_path):
     result = command("gptx.train", "--config-dir", "mine", "optim=plain", "allow_targets=[mylib.]")
     assert result.returncode == 0, result.stderr
     assert "Plain: matrices" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_class_in_the_folder_of_the_command_is_not_found_where_python_s_path_is_to_be_safe(command, tmp_path):
+    (tmp_path / "mylib.py").write_text("from gptx.clip import none\n")
+    words = ["clip=none", "clip._target_=mylib.none", "allow_targets=[mylib.]"]
+    here = str(Path(paths.PACKAGE).parent)
+    refused(command("gptx.train", *words, PYTHONSAFEPATH="1", PYTHONPATH=here), r"no module mylib")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from gptx import check, mistakes, paths, preflight, runs
+from gptx import check, mistakes, paths, preflight, runs, search_path
 
 CONF = Path(paths.CONF)
 BIG = {
@@ -266,3 +266,39 @@ def test_the_recipe_holds_what_is_computed_and_not_how():
     old = {"optim": {"lr": 1.0}, "batch": {"tokens": 8, "micro": 1}, "device": "cpu", "log": {"jsonl": {}}}
     new = {"optim": {"lr": 2.0}, "batch": {"tokens": 8, "micro": 4}, "device": "cuda", "log": None}
     assert runs.differences(runs.recipe(old), runs.recipe(new)) == ["optim.lr was 1.0, is 2.0"]
+
+
+SIGNS = ["长", "é", "a", "=", " ", "'", "[x]", "\U0001f680", "\udcff", ","]
+
+
+def test_a_folder_s_name_fits_on_every_disk_whatever_its_signs_and_short_ones_are_as_they_were():
+    for sign in SIGNS:
+        for length in (1, 30, 70, 100, 119, 130, 300):
+            name = runs.slug([f"data.path='in/{sign * length}.txt'", "steps=3"])
+            assert len(name.encode()) <= 255
+            assert len(f"000,{runs.slug([f'a={sign * length}'], ('a',), room=251)}".encode()) <= 255
+            assert name != runs.slug([f"data.path='in/{sign * (length + 1)}.txt'", "steps=3"])
+    assert runs.slug([f"data.path={'长' * 70}"]) == f"data.path={'长' * 70}"  # 220 bytes
+    assert runs.slug(["x=" + "y" * 300]) == "x=" + "y" * 108 + "-3a195b4b"
+
+
+def test_two_texts_of_the_same_name_in_one_sweep_have_folders_of_their_own():
+    lines = [["seed=0", f"data.path={folder}/x.txt"] for folder in ("a", "b")]
+    config = OmegaConf.create({"hydra": {"overrides": {"hydra": []}}})
+    preflight.name_folders(config, lines)
+    assert config.hydra.overrides.hydra == ["hydra.sweep.subdir=${gptx.whole_slug:data.path}"]
+    assert [runs.slug(line, ("data.path",), whole=True) for line in lines] == ["data.path=a_x.txt", "data.path=b_x.txt"]
+
+
+@pytest.mark.parametrize("option", ["--config-dir {}", "--config-dir={}", "-cd {}", "hydra.searchpath=[file://{}]"])
+@pytest.mark.parametrize("name", ["optim/adamw", "experiment/shakespeare_char", "train", "hydra/job_logging/default"])
+def test_a_config_of_one_s_own_that_has_a_shipped_name_is_refused_and_another_is_not(tmp_path, option, name):
+    words = option.format(tmp_path).split(" ")
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "optim/mine.yaml").touch()
+    search_path.refuse_shadowed(words)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / f"{name}.yaml").touch()
+    with pytest.raises(check.ConfigError, match=rf"{name}.yaml: Hydra would take .*(conf|experiments)/.*another name"):
+        search_path.refuse_shadowed(words)
+    search_path.refuse_shadowed(["--config-dir", paths.CONF])

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tiktoken
 import torch
 
+from gptx import runs
 from gptx.data import corpora, sources
 from gptx.data.cache import token_type
 from gptx.data.corpora import shakespeare, stdlib, text
@@ -403,3 +405,23 @@ def test_a_text_that_changes_while_it_is_read_is_refused(numbered):
     numbered.write_text("something else")
     with pytest.raises(ValueError, match="changed while it was being read"):
         list(file.whole.pieces())
+
+
+def test_where_a_text_is_and_what_its_files_are_called_is_not_what_it_is(folder, tmp_path):
+    for name in ("a.txt", "b.txt", "c.jsonl"):
+        lines = [json.dumps({"text": f"{name} {i} and some more words"}) for i in range(200)]
+        (folder / name).write_text("\n".join(lines))
+    elsewhere = tmp_path / "elsewhere"
+    (shutil.copytree(folder, elsewhere) / "a.txt").rename(elsewhere / "renamed.txt")
+    (elsewhere / "c.jsonl").rename(elsewhere / "d.jsonl")
+    moved = {folder / "a.txt": elsewhere / "renamed.txt", folder / "c.jsonl": elsewhere / "d.jsonl"}
+    for here, there in moved.items():
+        one, other = (corpus(path, tokenizer="bytes").identity for path in (here, there))
+        assert one["digest"] != other["digest"]  # as it was in earlier runs, which have nothing else
+        assert runs.other_text(one, other) == []
+        old = {k: v for k, v in one.items() if k != "content"}
+        assert "data.digest was" in runs.other_text(old, other)[0]
+        assert runs.other_text(old, one) == []
+        changed = corpus(folder / "b.txt", tokenizer="bytes").identity
+        assert "(the text is not the same)" in runs.other_text(one, changed)[0]
+        assert "data.digest was" in runs.other_text(one, corpus(here, tokenizer="bytes", validation=0.2).identity)[0]

@@ -1,6 +1,8 @@
 """A mixture gives every source its share, visits its windows once, and is a function of the place in the run."""
 
+import hashlib
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import check, paths
+from gptx import check, paths, runs
 from gptx.data.corpora import text
 from gptx.data.mixture import BLOCK, Mixture, apportioned, proportioned
 
@@ -236,3 +238,21 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
 def test_a_mistake_inside_a_source_is_named_before_anything_is_read(override, message):
     with pytest.raises(check.ConfigError, match=message):
         compose_mixture(["data=mixture", "data.sources.text.path=x", override])
+
+
+def test_a_mixture_is_the_same_where_a_source_was_renamed_and_another_where_one_was_changed(corpus, tmp_path):
+    def mixed(first: str, words: str = "one"):
+        path = tmp_path / first
+        path.write_text(words * 1000)
+        own = text(path=str(path), validation_path=None, column=None, tokenizer="bytes", context=8, seed=0, validation=0.2,
+                   order="shuffled")  # fmt: skip
+        sources = {"a": own, "b": corpus("b")}
+        return Mixture(sources=sources, weights={"a": 0.5, "b": 0.5}, tokenizer="bytes", context=8, seed=0).identity
+
+    one, other = mixed("one.txt"), mixed("other.txt")
+    as_ever = {name: {k: v for k, v in part.items() if k != "content"} for name, part in one["sources"].items()}
+    text_of_it = json.dumps([as_ever, {"a": 0.5, "b": 0.5}], sort_keys=True)
+    assert one["digest"] == hashlib.sha256(text_of_it.encode()).hexdigest()  # of runs before there was a `content`
+    assert runs.other_text(one, other) == []
+    told = runs.other_text(one, mixed("one.txt", "two"))
+    assert [phrase.split()[0] for phrase in told] == ["data.digest", "data.sources.a.digest"]

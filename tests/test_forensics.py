@@ -97,9 +97,21 @@ def test_a_text_that_changed_and_a_folder_without_a_run_are_refused(went_back, t
     with pytest.raises(SystemExit, match=r"^error: run=.*: no run there"):
         arguments.call(forensics, [f"run={tmp_path}", "step=1"])
     record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({"data": record["data"] | {"digest": "other"}}))
-    with pytest.raises(SystemExit, match=r"^error: run=.*: the text is not the one .* digest was 'other'"):
+    (folder / "run.json").write_text(json.dumps({"data": record["data"] | {"digest": "other", "content": "other"}}))
+    with pytest.raises(SystemExit, match=r"^error: run=.*: the text is not the one .*digest was 'other'"):
         arguments.call(forensics, [f"run={folder}", "step=1", "device=cpu"])
+
+
+def test_a_text_that_moved_is_found_where_it_is_said_to_be(went_back, tmp_path, capsys):
+    folder, _ = went_back
+    (tmp_path / "shards").rename(tmp_path / "moved")
+    with pytest.raises(SystemExit, match="shards"):
+        arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu"])
+    arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
+    assert "sequences 0:8" in capsys.readouterr().out
+    (tmp_path / "moved/shard_00.txt").write_text("something else. " * 100)
+    with pytest.raises(SystemExit, match=r"the text is not the one that it was trained on: data\.digest was"):
+        arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
 
 
 @pytest.mark.parametrize(

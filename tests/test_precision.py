@@ -1,9 +1,16 @@
 """Number formats: what is held and what is rounded."""
 
+from pathlib import Path
+from unittest import mock
+
 import pytest
 import torch
 
-from gptx import precision
+from gptx import precision, summary
+from gptx.compare.cells import Cell
+from gptx.compare.doubts import unlike
+from gptx.compare.outcomes import environment
+from gptx.plan.recipe import recipe
 
 
 def test_stochastic_rounding_is_right_in_the_mean_and_takes_a_neighbour():
@@ -152,3 +159,36 @@ def test_an_average_of_bf16_weights_moves_by_small_shares(build):
     trainer.optimizer.step()
     moved = torch.cat([(w - b).flatten() for w, b in zip(ema.weights, before, strict=True)])
     assert moved.mean().item() == pytest.approx(0.25 * (1 - 0.5 ** (1 / 1000)), rel=0.1)
+
+
+@pytest.mark.parametrize("imitated", ["", "fp16"])
+def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_plan_and_of_a_sweep(
+    build, composed, monkeypatch, imitated
+):
+    for module in ("gptx.summary", "gptx.precision"):
+        monkeypatch.setattr(f"{module}.imitated", lambda dtype, device: imitated if dtype == torch.float16 else "")
+    found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
+    run = mock.Mock(config={"schedule": {}}, choices={})
+    starts = {name: "\n".join(summary.start(trainer, run, "")) for name, trainer in found.items()}
+    plans = {name: "\n".join(recipe({"": composed(f"precision={name}")}, vocab="257")) for name in found}
+    for told in (starts, plans):
+        assert ("only imitates fp16" in told["fp16"]) == bool(imitated)
+        assert "imitates" not in told["fp32"]
+    assert "imitates" not in "\n".join(recipe({"": composed("precision=fp16")}, vocab="257", hardware="h100"))
+    records = [{"hardware": summary.hardware(trainer)} for trainer in found.values()]
+    cells = [Cell(Path(), "", "finished", record, {}) for record in records]
+    said = " ".join(unlike(environment(cells)))
+    assert ("only imitates fp16" in said) == bool(imitated)
+    assert "not made alike" not in said
+
+
+def test_what_is_imitated_is_asked_of_the_library_that_multiplies(monkeypatch):
+    cpu, asked = (
+        torch.device("cpu"),
+        mock.Mock(_is_mkldnn_bf16_supported=lambda: True, _is_mkldnn_fp16_supported=lambda: False),
+    )
+    monkeypatch.setattr(torch.ops, "mkldnn", asked)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    formats = torch.bfloat16, torch.float16, torch.float32
+    assert [precision.imitated(dtype, cpu) for dtype in formats] == ["", "fp16", ""]
+    assert [precision.imitated(dtype, torch.device("cuda")) for dtype in formats] == ["", "", ""]

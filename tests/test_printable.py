@@ -86,7 +86,7 @@ def test_a_terminal_that_went_away_ends_no_training_and_a_small_command_at_once(
     print("x", flush=True)
 
 
-def command(*, name: str = "") -> None:
+def command(name: str, /) -> None:
     """Print a name, and fail."""
     print(name)
     raise ValueError(f"{name}: no such folder")
@@ -97,7 +97,7 @@ def test_neither_an_answer_nor_a_mistake_nor_a_log_carries_an_escape(capsys, mon
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     name = "\x1b]0;owned\x07\u202ename"
     with pytest.raises(SystemExit) as end:
-        arguments.call(command, [f"name={name}"])
+        arguments.call(command, [name])
     print(end.value.code, file=sys.stderr)  # as Python does
     told = capsys.readouterr()
     record = logging.LogRecord("gptx", logging.WARNING, "", 0, "%s", (name,), (ValueError, ValueError(name), None))

@@ -1,7 +1,11 @@
 """What is known of a sweep without asking its processes, who a process is, and what launchers refuse."""
 
+import io
+import itertools
 import json
 import os
+import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,13 +17,16 @@ import pytest
 import torch
 from conftest import TINY
 from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gptx import launch, places, preflight, processes, rank, runs, sweep
 from gptx.amounts import clock
 from gptx.check import ConfigError
 from gptx.compare.shared import kinship
+from gptx.log import typed
 from gptx.plan.memory import foreseen
+from gptx.printable import streams
 
 
 @pytest.fixture
@@ -280,6 +287,68 @@ with stopping(trainer):
     assert (result.returncode, result.stdout) == (-signal.SIGINT, "SIGUSR2\n")
 
 
+def test_the_end_of_the_terminal_is_a_request_to_end_unless_it_is_ignored():
+    program = """
+import signal
+from gptx.train import stopping
+
+class Trainer:
+    asked = ""
+    def stop(self, reason):
+        self.asked = reason
+
+trainer = Trainer()
+for ignored in (signal.SIG_IGN, signal.SIG_DFL):
+    signal.signal(signal.SIGHUP, ignored)
+    with stopping(trainer):
+        signal.raise_signal(signal.SIGHUP)
+        print(repr(trainer.asked), signal.getsignal(signal.SIGHUP) == ignored, flush=True)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "'' True\n'SIGHUP' False\n", result.stderr
+
+
+def test_a_terminal_that_is_gone_takes_no_command_along(monkeypatch):
+    leader, follower = pty.openpty()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.FileIO(follower, "w", closefd=False), encoding="ascii"))
+    streams(lasting=True)
+    print("seen \u957f", flush=True)
+    assert os.read(leader, 100) == b"seen \\u957f\r\n"
+    os.close(leader)
+    for stream in (sys.stdout, sys.stderr):
+        print("lost", file=stream, flush=True)
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(follower, b"as a plain stream would")
+    os.close(follower)
+
+
+@pytest.mark.parametrize(
+    ("code", "asked", "state"),
+    [(130, True, "interrupted"), (1, True, "interrupted"), (-2, False, "interrupted"), (143, False, "preempted"),
+     (-1, False, "preempted"), (1, False, "failed"), (-9, False, "failed")],
+)  # fmt: skip
+def test_a_run_that_was_stopped_while_it_started_has_not_failed(tmp_path, code, asked, state):
+    processes.note_end(tmp_path / "run", code, asked=asked)
+    assert runs.state(tmp_path / "run") == state
+    assert bool(runs.read(tmp_path / "run").get("error")) == (state == "failed")
+    processes.note_end(tmp_path / "run", 1)
+    assert runs.state(tmp_path / "run") == state
+
+
+PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
+
+
+def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
+    parser = OverridesParser.create()
+    for text in ("".join(signs) for count in (1, 2, 3) for signs in itertools.product(PIECES, repeat=count)):
+        value = processes.quoted(text)
+        assert processes.unquoted(value) == text
+        if len(text) < 3:
+            assert parser.parse_override(f"from={value}").value() == text
+        assert shlex.split(typed("sample", f"run=runs/{text}")) == ["python", "-m", "gptx.sample", f"run=runs/{text}"]
+
+
 SWEPT = [("optim.lr=1e-3", ""), ("schedule=constant", ""), ("optim=lion", ""), ("model.dropout=0.1", ""), ("steps=3", ""),
          ("decay=everything", ""), ("precision=bf16", ""), ("batch.micro=2", ""), ("model.width=64", "weights"),
          ("model=llama_nano", "weights"), ("data.tokenizer=chars", "weights and batches"),
@@ -442,3 +511,12 @@ def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
     assert places.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
     assert places.fit([composed()]) == 1
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
+def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
+    config, seen = composed(f"data.tokenizer={tokenizer}"), []
+    monkeypatch.setattr("gptx.plan.memory.foreseen", lambda config, size: seen.append(size))
+    places.fit([config, composed()])
+    known = {"bytes": 257, "gpt2": 50_257, "chars": places.CHARACTERS}
+    assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))

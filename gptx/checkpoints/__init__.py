@@ -249,10 +249,10 @@ def refuse_foreign(state: dict, where: Path) -> dict:
     """The state. Raises ValueError where a part of it is not of its kind."""
     facts = state if isinstance(state, dict) else {}
     kinds = dict.fromkeys(("model", "observers", "optimizer", "recipe", "data"), dict) | {"judged": list | None}
-    wrong = [name for name in ("model", "observers", "judged") if name not in facts]
+    wrong = [] if "model" in facts else ["model"]
     wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
     wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
-    tensors = [*facts["model"].values(), *(facts["judged"] or [])] if not wrong else []
+    tensors = [*facts["model"].values(), *(facts.get("judged") or [])] if not wrong else []
     if wrong or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise ValueError(f"{where}: {wrong[0] if wrong else 'model'} is not what a run saves")
     return state

@@ -42,7 +42,7 @@ def register() -> None:
 
 
 def guarded(load: Callable) -> Callable:
-    """Hydra's way from words and files to a config, which raises ConfigError for a section that is not allowed."""
+    """Hydra's way from words and files to a config, which raises ConfigError where that of a run is not allowed."""
 
     @functools.wraps(load)
     def load_configuration(self, config_name, overrides, *rest, **more):
@@ -51,7 +51,8 @@ def guarded(load: Callable) -> Callable:
             if (word.is_delete() and word.key_or_group.startswith("hydra")) or word.key_or_group == "hydra":
                 raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
         composed = load(self, config_name, overrides, *rest, **more)
-        refuse(composed, words)
+        if config_name == "train":
+            refuse(composed, words)
         return composed
 
     return load_configuration

@@ -42,10 +42,11 @@ class Mixture:
         self.windows = min(source.windows * BLOCK // count for source, count in rates)  # until the first begins anew
         parts = {name: source.identity for name, source in self.sources.items()}
         named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
-        key = json.dumps([named, self.weights], sort_keys=True)
+        contents = {name: part["content"] for name, part in parts.items()}
         self.identity: dict[str, Any] = {
             "name": "mixture",
-            "digest": hashlib.sha256(key.encode()).hexdigest(),
+            "digest": hashed(named, self.weights),
+            "content": hashed(contents, self.weights),
             "tokenizer": first.identity["tokenizer"],
             "vocab_size": self.vocab_size,
             "weights": self.weights,
@@ -110,6 +111,11 @@ class Mixture:
             f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
             f"{self.windows:,} windows of {self.context:,} until a source begins anew"
         )
+
+
+def hashed(*facts) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, float]:

@@ -81,7 +81,6 @@ def composed(words: list[str], *, here: bool = False) -> dict:
                 obey(rules.refuse_choices, overrides)
                 cfg = compose("train", overrides)
                 preflight.examine(cfg, world_size(), capacity.here(cfg.device) if here else capacity.ANYWHERE)
-                preflight.refuse_origin(cfg)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}" if name else str(error)) from None
             found[name] = cfg

@@ -116,10 +116,10 @@ def other_text(old: dict, new: dict) -> list[str]:
 
     def decides(fact: str) -> bool:
         where, _, name = fact.rpartition(".")
-        by_others = f"{where}.content" in same or any(k.startswith(f"{where}.sources.") for k in before)
-        return name not in ("name", "content") and not (name == "digest" and by_others)
+        return name not in ("name", "content") and not (name == "digest" and f"{where}.content" in same)
 
-    return differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
+    told = differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
+    return [f"{phrase} (the text is not the same)" if ".digest was " in phrase else phrase for phrase in told]
 
 
 def read(folder: Path) -> dict | None:
