@@ -40,8 +40,8 @@ def values(choices: dict[str, str]) -> dict:
 
 
 def load(file: Path) -> dict:
-    """A config that a run wrote; empty if it is not there."""
-    return OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else {}  # type: ignore[return-value]
+    """The values of an option of conf/; interpolations stay text."""
+    return OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[return-value]
 
 
 def differences(config: dict, choices: dict[str, str]) -> dict[str, object]:

@@ -157,7 +157,7 @@ def test_no_public_name_runs_from_a_config(composed, marker):
             continue
         for path in (group, NESTED.get(group, f"{group}.inner")):
             node = OmegaConf.create(attack(name, marker))
-            with pytest.raises(ConfigError, match="_target_|_args_"):
+            with pytest.raises(ConfigError, match=r"_target_|_args_"):
                 check.walk(node, path, (), cfg)
 
 
