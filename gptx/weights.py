@@ -81,11 +81,7 @@ def facts(file: Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: what stands beside its weights cannot be read ({error})") from None
     for name, value in found.items():
-<<<<<<< HEAD
-        if not isinstance(value, kinds[name]) or (isinstance(value, dict) and not isinstance(value.get("model"), dict)):
-=======
         if type(value) is not kinds[name] or (type(value) is dict and type(value.get("model")) is not dict):
->>>>>>> h-reader
             raise ValueError(f"{file}: its {name} is not one that gptx.export writes")
     return found
 
