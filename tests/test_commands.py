@@ -214,7 +214,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     result = command("gptx.train", "--multirun", "precision=fp32,fp8", "optim.lr=1e-3,-1")
     assert "3 of 4 jobs cannot run, so nothing was started" in result.stderr
     assert "precision=fp8 needs an NVIDIA GPU" in result.stderr
-    assert "optim: Invalid learning rate: -1" in result.stderr
+    assert "optim.lr=-1.0: 0 or more" in result.stderr
     assert not (tmp_path / "runs").exists()
 
 
