@@ -255,7 +255,7 @@ def refuse_tokenizer(job: DictConfig) -> None:
     """Raise ValueError for a tokenizer of gptx's data that there is not."""
     from gptx.data.tokenizers import known
 
-    if job.data._target_.startswith("gptx."):
+    if job.data._target_.startswith("gptx.data.") and "tokenizer" in job.data:
         known(job.data.tokenizer)
 
 
