@@ -328,6 +328,7 @@ def test_a_record_that_goes_beyond_a_recipe_is_made_again_with_trust_alone(tmp_p
         rerun.rerun("runs/theirs/cell")
 
 
+@pytest.mark.slow
 def test_a_run_takes_no_folder_that_holds_something_else_and_deletes_no_other_run(command, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")

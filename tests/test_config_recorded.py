@@ -80,6 +80,7 @@ def files_with(folder: Path, secret: str) -> list[str]:
     return [str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and secret.encode() in f.read_bytes()]
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_holds_a_secret(command, tmp_path, corpus):
     url = f"https://me:{SECRET}@example.org/x?token={SECRET}"
     shutil.copy(corpus, tmp_path / "hunter2-text.txt")
