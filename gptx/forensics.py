@@ -64,12 +64,12 @@ def forensics(
 def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None = None) -> Any:
     """The trainer of a run, before its first update. Raises ConfigError where its text is no longer what it was."""
     run = RunFolder(folder).begun()
+    if data is not None:
+        if "path" not in run.config.get("data", {}):
+            raise ValueError(f"data={data}: the text of this run is not one of data.path; its config has none")
+        run.config["data"]["path"] = data
     cfg = OmegaConf.create(run.literal(*(run.config.keys() - UNUSED)) | dict.fromkeys(UNUSED))
     OmegaConf.update(cfg, "parallel.device", device)
-    if data is not None:
-        if "path" not in cfg.data:
-            raise ValueError(f"data={data}: the text of this run is not one of data.path; its config has none")
-        cfg.data.path = data
     with run.naming("config.yaml"):
         check.check(cfg, allow=allow)
         trainer = check.trainer(cfg)

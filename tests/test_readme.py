@@ -99,6 +99,14 @@ def test_every_make_target_of_the_readme_exists():
     assert {line.split()[1] for line in commands() if line.startswith("make")} <= targets
 
 
+def test_every_test_that_the_docs_name_is_there():
+    named = [name for file in sorted((paths.ROOT / "docs").glob("*.md"))
+             for name in re.findall(r"tests/\w+\.py", file.read_text())]  # fmt: skip
+    assert named
+    for name in named:
+        assert (paths.ROOT / name).exists(), name
+
+
 def test_every_path_of_the_readme_exists():
     for word in re.findall(r"`((?:conf|gptx|tests|experiments)/[\w/.]+)`", README.read_text()):
         if word not in ("conf/schedule/parabola.yaml", "experiments/NAME/"):
