@@ -190,6 +190,8 @@ def build(node):
         if isinstance(cause, ValueError | OSError):
             raise refusal(path, cause) from cause
         raise cause from None
+    except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None
     if isinstance(built, functools.partial):  # Hydra's own kind costs 0.2 ms a call
         return functools.partial(built.func, *built.args, **built.keywords)
     return built

@@ -37,6 +37,10 @@ def explain(error: Exception, words: list[str]) -> str:
     if "integer string conversion" in text:
         long = next((key(word) for word in words if re.search(r"\d{4300}", word)), "a value")
         return f"{long}: a number of more than 4,300 digits"
+    if broken := re.search(r"Error merging override [+~]*([^=]+)=", text):
+        complaint = str(error.__cause__).splitlines()[0]
+        if re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint):
+            return f"{broken[1]}: not an interpolation that can be read ({complaint})"
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key{near_key(unknown[1], words)}"
     if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):

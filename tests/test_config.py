@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gptx import check, mistakes, paths, preflight, runs, search_path
@@ -302,3 +303,14 @@ def test_a_config_of_one_s_own_that_has_a_shipped_name_is_refused_and_another_is
     with pytest.raises(check.ConfigError, match=rf"{name}.yaml: Hydra would take .*(conf|experiments)/.*another name"):
         search_path.refuse_shadowed(words)
     search_path.refuse_shadowed(["--config-dir", paths.CONF])
+
+
+@pytest.mark.parametrize("word", ['name="${"', 'optim.lr="${a"', 'model.positions="x ${oc.env:"'])
+def test_a_broken_interpolation_is_named_as_such(word):
+    GlobalHydra.instance().clear()
+    paths.register()
+    with initialize_config_dir(paths.CONF, version_base="1.3"), pytest.raises(HydraException) as caught:
+        compose("train", [word])
+    assert mistakes.explain(caught.value, [word]).startswith(
+        f"{word.partition('=')[0]}: not an interpolation that can be"
+    )
