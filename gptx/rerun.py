@@ -40,12 +40,8 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
-    beyond = [word for word in [*words, *options] if word not in overrides and goes_beyond(word)]
-    if beyond and not trust:
-        raise ValueError(
-            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust "
-            "whoever wrote that folder"
-        )
+    if not trust:
+        refuse_beyond(run, [word for word in [*words, *options] if word not in overrides])
     line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
@@ -58,9 +54,15 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
 
 
-def goes_beyond(word: str) -> bool:
-    """True if a word of a record could have the command build or read what no recipe of gptx does."""
-    return word.startswith("-") or runs.under(runs.key(word).replace("/", "."), ("hydra", "allow_targets"))
+def refuse_beyond(run: str, recorded: list[str]) -> None:
+    """Raise ValueError for words of a record that could have the command build or read what no recipe of gptx does."""
+    keys = {word: runs.key(word).replace("/", ".") for word in recorded}
+    beyond = [word for word in keys if word.startswith("-") or runs.under(keys[word], ("hydra", "allow_targets"))]
+    if beyond:
+        raise ValueError(
+            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust "
+            "whoever wrote that folder"
+        )
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:

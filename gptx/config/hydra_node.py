@@ -60,25 +60,34 @@ def guarded(load: Callable) -> Callable:
 
 def refuse(composed: DictConfig, words: list[Override]) -> None:
     """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
-    hydra = OmegaConf.to_container(composed.hydra, resolve=False)
-    assert isinstance(hydra, dict)
+    hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
     typed = {key for word in words for key in set_by(word)}
-    lines = [word.input_line for word in words]
-    if sorted([*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]) != sorted(map(str, lines)):
-        raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
-    allow = composed.get("allow_targets") or []
-    if allow and "allow_targets" not in typed:
-        raise ConfigError("allow_targets: a file cannot widen what is trusted; write it on the command line")
+    allow = tuple(map(str, composed.get("allow_targets") or ()))
+    refuse_claims(hydra["overrides"], allow, words, typed)
     refuse_unknown(hydra, HydraConf, "hydra")
     for name in BUILDS:
         refuse_interpolation(hydra.get(name) or {}, f"hydra.{name}")
-    refuse_callbacks(hydra.get("callbacks") or {}, tuple(map(str, allow)))
-    for name, known in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
-        refuse_plugin(hydra[name], f"hydra.{name}", (*known, *map(str, allow)))
+    refuse_callbacks(hydra.get("callbacks") or {}, allow)
+    refuse_plugin(hydra["launcher"], "hydra.launcher", (*LAUNCHERS, *allow))
     refuse_launcher_values(hydra["launcher"], typed)
+    refuse_plugin(hydra["sweeper"], "hydra.sweeper", (*SWEEPERS, *allow))
     refuse_params(hydra["sweeper"].get("params") or {})
-    for name in ("job_logging", "hydra_logging"):
-        refuse_logging(hydra[name], f"hydra.{name}")
+    refuse_logging(hydra["job_logging"], "hydra.job_logging")
+    refuse_logging(hydra["hydra_logging"], "hydra.hydra_logging")
+    refuse_places(hydra, typed)
+
+
+def refuse_claims(overrides: dict, allow: tuple[str, ...], words: list[Override], typed: set[str]) -> None:
+    """Raise ConfigError for a file that says what was typed, or what is trusted."""
+    said = [*overrides["task"], *overrides["hydra"]]
+    if sorted(said) != sorted(str(word.input_line) for word in words):
+        raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
+    if allow and "allow_targets" not in typed:
+        raise ConfigError("allow_targets: a file cannot widen what is trusted; write it on the command line")
+
+
+def refuse_places(hydra: dict, typed: set[str]) -> None:
+    """Raise ConfigError for a file that says where runs go or what their environment is, and for what gptx lacks."""
     shipped = flat(yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text()))
     for key, given in flat({name: hydra[name] for name in ("run", "sweep", "job")}).items():
         if key.startswith(TYPED) and f"hydra.{key}" not in typed and given not in (shipped.get(key), {}, []):

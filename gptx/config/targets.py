@@ -47,12 +47,19 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
         if callable(found) and home(found).startswith(trusted):
             return found
         target = home(found)
-    prefix, kind = LIBRARY.get(group, ("", ""))
-    if prefix and target.startswith(prefix):
-        found, base = find(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
-        if inspect.isclass(found) and issubclass(found, base) and home(found).startswith(prefix):
-            return found
+    if found := of_library(target, path, group):
+        return found
     raise refused(target, path, group)
+
+
+def of_library(target: str, path: str, group: str) -> Callable | None:
+    """The class of PyTorch of that name, if it is of the kind that the group takes."""
+    prefix, kind = LIBRARY.get(group, (None, ""))
+    if prefix is None or not target.startswith(prefix):
+        return None
+    found, base = find(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
+    fits = inspect.isclass(found) and issubclass(found, base) and home(found).startswith(prefix)
+    return found if fits else None
 
 
 def home(found: Any) -> str:
