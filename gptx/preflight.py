@@ -3,7 +3,8 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -33,66 +34,79 @@ class Preflight(Callback):
     """Hydra callback; a refusal is a SystemExit, because Hydra turns an exception in a callback into a warning."""
 
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
-        try:
+        with or_end():
             refuse_launcher(config)
             obey(rules.refuse_choices, config.hydra.overrides.task)
             job = job_of(config)
             examine(job, world_size(), capacity.here(job.device), Path(config.hydra.run.dir))
-        except ConfigError as error:
-            raise SystemExit(f"config error: {error}") from None
-        except Exception:
-            traceback.print_exc()
-            raise SystemExit(1) from None
 
     def on_job_start(self, config: DictConfig, **kwargs) -> None:
         remove_hydras_file(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
-        find_launcher(config)
-        if any(key(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
-            raise SystemExit("config error: hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
-        if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
-            return  # another sweeper chooses its jobs as it goes
-        launcher = config.hydra.launcher  # what each job will have, not what this process has
-        tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
-        world = launcher.get("nodes", 1) * tasks
-        local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))  # the jobs compute on this machine
-        loader = GlobalHydra.instance().config_loader()
-        problems: list[str] = []
-        folders: list[Path] = []
-        recipes: list[dict] = []
-        lines = jobs(config)
-        name_folders(config, lines)
-        for number, overrides in enumerate(lines):
-            try:
-                obey(rules.refuse_choices, overrides)
-                composed = loader.load_sweep_config(config, overrides)
-                folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
-                if folder in folders:
-                    raise ConfigError(f"has the same folder {folder} as job {folders.index(folder)}")
-                folders.append(folder)
-                refuse_links(folder, overwrite=composed.overwrite)
-                job = job_of(composed)
-                room = capacity.here(job.device) if local else capacity.asked(launcher, job.device)
-                examine(job, world, room, folder)
-                recipes.append(OmegaConf.to_container(job, resolve=True))  # type: ignore[arg-type]
-                if local:
-                    refuse_format(job)
-            except Exception as error:  # composing can fail in many ways; each is a line of the table
-                told = mistakes.explain(error, overrides) if mistakes.of_composition(error) else one_line(error)
-                problems.append(f"  job {number}: {' '.join(overrides)}\n    {told}")
-        if problems:
-            found = "\n".join(problems)
-            raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
-        if rank() == 0:
-            try:
-                note_sweep(Path(config.hydra.sweep.dir), folders, lines)
-            except OSError as error:
-                raise SystemExit(f"error: {refusal('', error)}") from None
-            print(f"{len(folders)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
-            if said := kinship(recipes):
-                print(said, file=sys.stderr)
-        cells[:] = folders
+        with or_end():
+            find_launcher(config)
+            if any(key(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
+                raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
+            if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
+                examine_sweep(config)
+
+
+@contextmanager
+def or_end() -> Iterator[None]:
+    """Makes a SystemExit of what goes wrong; Hydra would make a warning of it, and train."""
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f"config error: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"error: {refusal('', error)}") from None
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def examine_sweep(config: DictConfig) -> None:
+    """Examine every job of a sweep and write down what it consists of; SystemExit with a table of the jobs that cannot
+    run."""
+    loader = GlobalHydra.instance().config_loader()
+    problems: list[str] = []
+    recipes: dict[Path, dict] = {}  # of each job, by its folder
+    lines = jobs(config)
+    name_folders(config, lines)
+    for number, overrides in enumerate(lines):
+        try:
+            obey(rules.refuse_choices, overrides)
+            composed = loader.load_sweep_config(config, overrides)
+            folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
+            if folder in recipes:
+                raise ConfigError(f"has the same folder {folder} as job {list(recipes).index(folder)}")
+            recipes[folder] = {}
+            examine_job(job_of(composed), config.hydra.launcher, folder)
+            recipes[folder] = OmegaConf.to_container(job_of(composed), resolve=True)  # type: ignore[assignment]
+        except Exception as error:  # composing can fail in many ways; each is a line of the table
+            told = mistakes.explain(error, overrides) if mistakes.of_composition(error) else one_line(error)
+            problems.append(f"  job {number}: {' '.join(overrides)}\n    {told}")
+    if problems:
+        found = "\n".join(problems)
+        raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
+    if rank() == 0:
+        note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
+        print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
+        if said := kinship(list(recipes.values())):
+            print(said, file=sys.stderr)
+    cells[:] = recipes
+
+
+def examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
+    """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
+    refuse_links(folder, overwrite=job.overwrite)
+    tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
+    local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
+    room = capacity.here(job.device) if local else capacity.asked(launcher, job.device)
+    examine(job, launcher.get("nodes", 1) * tasks, room, folder)
+    if local:
+        refuse_format(job)
 
 
 def remove_hydras_file(config: DictConfig) -> None:
