@@ -36,14 +36,14 @@ class Submission(Launcher):
         """Folder name, and overrides and more as `gptx.slurm.Cell` takes them, of every cell that is neither finished
         nor at work nor in the queue. Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
-        from gptx.train import other_run, refuse_other
+        from gptx.train import other_run, record_of, refuse_other
 
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], sweep.cells(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
             state = sweep.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)
-            record = {} if config.overwrite else runs.read(self.sweep / name) or {}
+            record = {} if config.overwrite else record_of(self.sweep / name) or {}
             if "recipe" in record:
                 check.check(config, allow=config.allow_targets)  # which makes updates of lengths
                 refuse_other(self.sweep / name, other_run(record, config))

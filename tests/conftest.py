@@ -16,6 +16,8 @@ from gptx import check, paths
 torch.set_num_threads(1)  # tiny models spin on more, and one thread repeats bit for bit
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # behind & in a script; the runs of the tests would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TINY = ["data=text", "model.context=32", "model.width=32", "model.depth=2", "model.heads=2", "batch.tokens=256",
         "batch.micro=4", "log=[jsonl]", "precision=fp32", "device=cpu", "steps=6", "observe.validation.windows=8"]  # fmt: skip

@@ -5,6 +5,7 @@ Every later form in which a config could name code goes through the same gate, a
 
 import importlib
 import inspect
+import json
 import pkgutil
 import shlex
 import sys
@@ -166,7 +167,9 @@ def foreign(folder: Path, config: dict) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = '{"state": "finished", "recipe": {"steps": 6}, "data": {"train_documents": 1}, "overrides": ["allow_targets=[os.]"]}'
     (folder / "run.json").write_text(text)
-    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "allow_targets": ["os.", "gptx.", "posix."]}))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(json.loads(json.dumps({**config, "allow_targets": ["os.", "gptx.", "posix."]})))
+    )
     return folder
 
 

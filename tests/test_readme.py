@@ -31,6 +31,7 @@ def commands() -> list[str]:
 def shrunk(line: str, folder: Path) -> list[str]:
     """The words of a command, on this interpreter, with a tiny experiment laid over a training run."""
     words = [sys.executable if word == "python" else word for word in shlex.split(line)]
+    words += ["trust=true"] if "gptx.rerun" in words else []  # for the --config-dir of the experiment
     if "gptx.train" in words and "--help" not in words:
         words = [word for word in words if not word.startswith(("compile=", "model=", "steps="))]
         words += [] if "--config-dir" in words else ["--config-dir", str(folder / "tiny")]
