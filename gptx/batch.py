@@ -7,6 +7,7 @@ from typing import Literal
 from gptx.lengths import Length
 
 LARGEST = 10**12  # tokens of an update: more than most texts have
+DOUBLINGS = 40  # of LARGEST no token would be left
 FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
 
 
@@ -35,6 +36,8 @@ class Batch:
             raise ValueError(f"batch.tuned_at={self.tuned_at}: tokens of an update, at least 1, or null")
         for name, length in (("doublings", "growth"), ("context_doublings", "lengthening")):
             count, over = getattr(self, name), getattr(self, length)
+            if count > DOUBLINGS:
+                raise ValueError(f"batch.{name}={count}: at most {DOUBLINGS}; no update has 2^{DOUBLINGS} tokens")
             if count < 0 or (count and not over):
                 raise ValueError(
                     f"batch.{name}={count} over batch.{length}={over} updates: neither may be below 0, and doublings "

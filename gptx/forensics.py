@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gptx import arguments, check, runs
 from gptx.check import ConfigError
+from gptx.config import capacity
 from gptx.log import jsonl
 from gptx.runs.folder import RunFolder
 
@@ -72,6 +73,7 @@ def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None 
     OmegaConf.update(cfg, "parallel.device", device)
     with run.naming("config.yaml"):
         check.check(cfg, allow=allow)
+        capacity.refuse_too_large(cfg, 1, capacity.here(device))
         trainer = check.trainer(cfg)
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -18,6 +16,7 @@ from gptx import mistakes
 from gptx.check import ConfigError, build, check, obey, refusal
 from gptx.compare.shared import kinship
 from gptx.config import capacity, rules
+from gptx.config.jobs import jobs
 from gptx.config.targets import find
 from gptx.files import refuse_link
 from gptx.log import now, typed
@@ -72,7 +71,7 @@ def examine_sweep(config: DictConfig) -> None:
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
-    lines = jobs(config)
+    lines = lines_of(config)
     name_folders(config, lines)
     for number, overrides in enumerate(lines):
         try:
@@ -169,13 +168,13 @@ def refuse_launcher(config: DictConfig) -> None:
         )
 
 
-def jobs(config: DictConfig) -> list[list[str]]:
+def lines_of(config: DictConfig) -> list[list[str]]:
     """The overrides of every job of a basic sweep, in order."""
     params = config.hydra.sweeper.get("params") or {}
     typed = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
     named = {key(line) for line in typed}
     lines = [f"{name}={values}" for name, values in params.items() if name not in named] + typed
-    return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)[0]
+    return jobs(lines)
 
 
 def name_folders(config: DictConfig, lines: list[list[str]]) -> None:

@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gptx import arguments, check, runs
 from gptx.check import ConfigError
+from gptx.config import capacity
 from gptx.runs.folder import RunFolder
 
 
@@ -40,6 +41,7 @@ def load(
     state = checkpoints.chosen(folder, checkpoint)
     refuse_unlike(run.config, state, folder / "config.yaml")
     with run.naming("config.yaml"):
+        refuse_other_shapes(cfg, encoding.n_vocab, state, folder / "checkpoints")
         model = check.build(cfg.model)(vocab_size=encoding.n_vocab)
         if "parametrization" in parts:  # it may scale what the model computes
             check.build(cfg.parametrization)(model, check.build(cfg.decay)(model))
@@ -49,6 +51,19 @@ def load(
         raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
     copy(averaged["weights"] if weights == "ema" else state.get("judged") or [], model.parameters())
     return model.to(find(device)).eval(), encoding
+
+
+def refuse_other_shapes(cfg: DictConfig, vocab_size: int, state: dict, where: Path) -> None:
+    """Raise ValueError unless the config's model has the weights of the state; neither takes memory for that."""
+    import torch
+
+    from gptx.checkpoints import refuse_other
+
+    try:
+        with torch.device("meta"), capacity.at_most(sum(tensor.numel() for tensor in state["model"].values())):
+            refuse_other(state, check.build(cfg.model)(vocab_size=vocab_size), where)
+    except (RuntimeError, OverflowError) as error:
+        raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
 
 
 def refuse_unlike(config: dict, state: dict, where: Path) -> None:

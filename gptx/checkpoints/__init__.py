@@ -18,7 +18,7 @@ from gptx.checkpoints.shadow import Shadow
 from gptx.checkpoints.writing import Writing
 from gptx.lengths import Length
 
-__all__ = ["Checkpoints", "chosen", "fill", "load", "refuse_without_optimizer", "take"]
+__all__ = ["Checkpoints", "chosen", "fill", "load", "refuse_other", "refuse_without_optimizer", "take"]
 
 log = logging.getLogger("gptx.checkpoints")
 

@@ -14,10 +14,14 @@ from typing import Any, get_type_hints
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.keys import flat
@@ -32,6 +36,7 @@ HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 FOR_A_SHELL = ("setup", "srun_args", "additional_parameters", "submitit_folder")  # of a launcher
 BUILDS = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+LARGEST = 100_000  # values of a file: a config has a hundred
 TYPED = ("run.dir", "sweep.dir", "sweep.subdir", "job.env_set", "job.env_copy")  # shipped, or from the command line
 
 
@@ -39,6 +44,9 @@ def register() -> None:
     """Have every composition of this process checked, whoever asks for it; harmless when repeated."""
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         ConfigLoaderImpl.load_configuration = guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+        Plugins.instance()  # which imports the sources
+        source = SourcesRegistry.instance().resolve("file")
+        source.load_config = bounded(source.load_config)  # type: ignore[method-assign]
 
 
 def guarded(load: Callable) -> Callable:
@@ -50,7 +58,15 @@ def guarded(load: Callable) -> Callable:
         for word in words:
             if (word.is_delete() and word.key_or_group.startswith("hydra")) or word.key_or_group == "hydra":
                 raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
-        composed = load(self, config_name, overrides, *rest, **more)
+        try:
+            composed = load(self, config_name, overrides, *rest, **more)
+        except (HydraException, OmegaConfBaseException):  # which gptx.mistakes explains
+            raise
+        except RecursionError:
+            raise ConfigError("a file of the config is nested without end, or its defaults list names itself") from None
+        except (yaml.YAMLError, UnicodeError, LookupError, AttributeError, TypeError) as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(f"the config cannot be composed: {type(error).__name__}: {line}") from None
         if config_name == "train":
             refuse(composed, words)
         return composed
@@ -58,20 +74,47 @@ def guarded(load: Callable) -> Callable:
     return load_configuration
 
 
+def bounded(load: Callable) -> Callable:
+    """Hydra's way to read a file, which raises ConfigError where aliases make of it more than a memory holds."""
+
+    @functools.wraps(load)
+    def load_config(self, config_path):
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if file.is_file() and b"*" in (text := file.read_bytes()) and spread(yaml.compose(text), {}) > LARGEST:
+            raise ConfigError(f"{file}: its aliases make more than {LARGEST:,} values of it")
+        return load(self, config_path)
+
+    return load_config
+
+
+def spread(node: Any, known: dict[int, int]) -> int:
+    """How many values a node of YAML has where every alias is written out; one that is in itself counts once."""
+    if id(node) not in known:
+        known[id(node)] = 1
+        inside = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for each in inside for part in (each if isinstance(each, tuple) else (each,))]
+        known[id(node)] += sum(spread(part, known) for part in parts)
+    return known[id(node)]
+
+
 def refuse(composed: DictConfig, words: list[Override]) -> None:
     """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
     hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
     typed = {key for word in words for key in set_by(word)}
-    allow = tuple(map(str, composed.get("allow_targets") or ()))
+    try:
+        given = composed.get("allow_targets")
+    except OmegaConfBaseException:
+        given = None
+    allow = tuple(map(str, given)) if isinstance(given, ListConfig) else ()  # gptx.check refuses what is no list
     refuse_claims(hydra["overrides"], allow, words, typed)
     refuse_unknown(hydra, HydraConf, "hydra")
     for name in BUILDS:
-        refuse_interpolation(hydra.get(name) or {}, f"hydra.{name}")
+        refuse_interpolation(hydra.get(name), f"hydra.{name}")
     refuse_callbacks(hydra.get("callbacks") or {}, allow)
     refuse_plugin(hydra["launcher"], "hydra.launcher", (*LAUNCHERS, *allow))
     refuse_launcher_values(hydra["launcher"], typed)
     refuse_plugin(hydra["sweeper"], "hydra.sweeper", (*SWEEPERS, *allow))
-    refuse_params(hydra["sweeper"].get("params") or {})
+    refuse_sweep(hydra["sweeper"])
     refuse_logging(hydra["job_logging"], "hydra.job_logging")
     refuse_logging(hydra["hydra_logging"], "hydra.hydra_logging")
     refuse_places(hydra, typed)
@@ -90,7 +133,9 @@ def refuse_places(hydra: dict, typed: set[str]) -> None:
     """Raise ConfigError for a file that says where runs go or what their environment is, and for what gptx lacks."""
     shipped = flat(yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text()))
     for key, given in flat({name: hydra[name] for name in ("run", "sweep", "job")}).items():
-        if key.startswith(TYPED) and f"hydra.{key}" not in typed and given not in (shipped.get(key), {}, []):
+        copied = key.removeprefix("job.env_set.") in hydra["job"]["env_copy"]  # which is typed, or refused itself
+        known = copied or f"hydra.{key}" in typed or given in (shipped.get(key), {}, [])
+        if key.startswith(TYPED) and not known:
             raise ConfigError(f"hydra.{key}={given}: a file cannot set it; write it on the command line")
     if hydra["job"].get("chdir"):
         raise ConfigError(
@@ -175,8 +220,11 @@ def refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
             raise ConfigError(f"hydra.launcher.{key}={given!r}: a file cannot set it; write it on the command line")
 
 
-def refuse_params(params: dict) -> None:
-    """Raise ConfigError for what a file's sweep would set beyond the recipe."""
+def refuse_sweep(sweeper: dict) -> None:
+    """Raise ConfigError for what a file's sweep would set beyond the recipe, and for jobs in batches of none."""
+    size, params = sweeper.get("max_batch_size"), sweeper.get("params") or {}
+    if size is not None and (type(size) is not int or size < 1):
+        raise ConfigError(f"hydra.sweeper.max_batch_size={size!r:.80}: at least 1, or null for all jobs at once")
     if not isinstance(params, dict):
         raise ConfigError(f"hydra.sweeper.params={params}: keys of the recipe with their values are needed there")
     for name in params:

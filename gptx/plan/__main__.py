@@ -52,12 +52,10 @@ RECIPE = ("hardware", "devices", "price", "probe", "law", "vocab")  # where no s
 
 def arms(words: list[str]) -> Iterable[tuple[str, list[str]]]:
     """The jobs that the overrides mean, lists expanded as in a sweep: what sets each apart, and its overrides."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     from gptx import runs
+    from gptx.config.jobs import jobs
 
-    lines = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0]
+    lines = jobs(words)
     every = [{runs.key(override): override for override in line} for line in lines]
     swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
     for line, overrides in zip(every, lines, strict=True):
