@@ -1,6 +1,7 @@
 """Makes a run again from its folder, and tells whether the same comes out:  python -m gptx.rerun RUN [overrides]"""
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     name=NAME_again unless another name= is given; the same command continues or leaves alone what is there. The number
     of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
     or machine are not those of the record, a line says so. The command is shown before it runs. A record that asks for
-    more than a recipe (allow_targets, hydra..., --config-dir) could run code of whoever wrote it: it needs trust=true.
+    more than a recipe (allow_targets, hydra..., --config-dir, a look-up such as ${oc.env:NAME}) could run code of
+    whoever wrote it, or send them what your environment holds: it needs trust=true.
     """
     streams(lasting=True)
     old = find(run)
@@ -54,6 +56,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
 
 
+<<<<<<< HEAD
 def refuse_beyond(run: str, recorded: list[str]) -> None:
     """Raise ValueError for words of a record that could have the command build or read what no recipe of gptx does."""
     keys = {word: runs.key(word).replace("/", ".") for word in recorded}
@@ -63,6 +66,16 @@ def refuse_beyond(run: str, recorded: list[str]) -> None:
             f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust "
             "whoever wrote that folder"
         )
+=======
+def goes_beyond(word: str) -> bool:
+    """True if a word of a record could have the command build or read what no recipe of gptx does."""
+    looks_up = re.search(r"\$\{.*:", word, re.DOTALL)  # ${steps} is another value of the recipe and has no colon
+    return (
+        word.startswith("-")
+        or bool(looks_up)
+        or runs.under(runs.key(word).replace("/", "."), ("hydra", "allow_targets"))
+    )
+>>>>>>> h-newcomer
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -31,8 +31,9 @@ def load(
     if weights not in ("judged", "ema"):
         raise ValueError(f"weights={weights} is unknown; one of judged, ema")
     run = RunFolder(folder).begun()
-    run.chosen("model._target_")
     parts = [name for name in ("model", "decay", "parametrization") if name in run.config]
+    for name in ("model", *parts):
+        run.chosen(f"{name}._target_")
     cfg = OmegaConf.create(run.literal(*parts, "steps", "batch"))
     with run.naming("config.yaml"):
         for name in parts:

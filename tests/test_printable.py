@@ -40,6 +40,8 @@ def test_no_sign_that_controls_hides_or_reorders_is_left_and_every_other_one_sta
         ("https://hf_abc@huggingface.co, ssh://git@host:22/x", "https://***@huggingface.co, ssh://***@host:22/x"),
         ("s3://key:p@ss@bucket/x", "s3://***@bucket/x"),
         ("https://h/a?x=1&X-Amz-Signature=ab12&api_key=k#top", "https://h/a?x=1&X-Amz-Signature=***&api_key=***#top"),
+        (r"https\://me\:pw@host/a?key\=k&x\=1", r"https\://***@host/a?key\=***&x\=1"),  # as Hydra writes it in a sweep
+        (r'["p=https\\://me\\:pw@host?token\\=k"]', r'["p=https\\://***@host?token\\=***"]'),  # and that in JSON
         ("hf://datasets/glue@main/x https://a.b/@c user@host batch.tokens=4", None),
     ],
 )
