@@ -13,6 +13,8 @@ from gptx.printable import streams
 from gptx.processes import command, quoted, unquoted, wait
 from gptx.runs.folder import RunFolder
 
+BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's
+
 
 def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     """Train the run of a folder again from what it recorded, in a new folder, and say whether the result is the same.
@@ -56,26 +58,20 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
 
 
-<<<<<<< HEAD
 def refuse_beyond(run: str, recorded: list[str]) -> None:
     """Raise ValueError for words of a record that could have the command build or read what no recipe of gptx does."""
-    keys = {word: runs.key(word).replace("/", ".") for word in recorded}
-    beyond = [word for word in keys if word.startswith("-") or runs.under(keys[word], ("hydra", "allow_targets"))]
+    beyond = [word for word in recorded if goes_beyond(word)]
     if beyond:
         raise ValueError(
             f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust "
             "whoever wrote that folder"
         )
-=======
+
+
 def goes_beyond(word: str) -> bool:
-    """True if a word of a record could have the command build or read what no recipe of gptx does."""
-    looks_up = re.search(r"\$\{.*:", word, re.DOTALL)  # ${steps} is another value of the recipe and has no colon
-    return (
-        word.startswith("-")
-        or bool(looks_up)
-        or runs.under(runs.key(word).replace("/", "."), ("hydra", "allow_targets"))
-    )
->>>>>>> h-newcomer
+    """True for an option, a key of Hydra's or of trust, and a look-up; `${steps}`, without a colon, is none."""
+    looks_up = re.search(r"\$\{.*:", word, re.DOTALL)
+    return bool(looks_up) or word.startswith("-") or runs.under(runs.key(word).replace("/", "."), BEYOND)
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
