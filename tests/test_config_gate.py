@@ -200,7 +200,7 @@ def test_a_foreign_run_folder_runs_nothing(composed, tmp_path, marker):
 
 @pytest.mark.slow
 def test_a_foreign_run_folder_runs_nothing_whatever_it_names(composed, tmp_path, marker):
-    refuses_a_foreign_folder(composed, tmp_path, marker, attempts(400))
+    refuses_a_foreign_folder(composed, tmp_path, marker, attempts(120))
 
 
 LEAVES = {  # what an experiment or an option of a stranger's --config-dir could say to Hydra itself
