@@ -15,7 +15,7 @@ UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
-LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}\\*://)[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
+LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}\\*:/{1,3})[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
 SECRET = re.compile(
     r"([?&][\w.-]*(?:token|key|sig|signature|password|passwd|secret|credential)\\*=)[^\s&#'\"<>]+", re.I
 )
@@ -39,7 +39,7 @@ def without_credentials(text: str) -> str:
 
     The overrides of a sweep are as Hydra escapes them: \\: for a colon, and with two backslashes in JSON.
     """
-    if "://" in text:
+    if ":/" in text:  # of a path the address has one slash left
         text = LOGIN.sub(r"\1***@", text)
     if "=" in text:
         text = VARIABLE.sub(r"\1***", SECRET.sub(r"\1***", text))

@@ -15,6 +15,7 @@ import yaml
 
 from gptx import arguments, presets
 from gptx.files import write_text
+from gptx.runs import plain
 
 BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
 LEFT_OUT = ("log",)  # where numbers go is no part of a recipe
@@ -39,7 +40,7 @@ def reference(*, write: str = "") -> None:
         print(table())
         return
     file = Path(write)
-    text = file.read_text(encoding="utf-8")
+    text = plain.content(file).decode()  # of a file: a device has no end
     if (changed := replaced(text)) != text:
         write_text(file, changed)
     print(f"{write}: {'written' if changed != text else 'as it should be'}")

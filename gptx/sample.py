@@ -50,7 +50,12 @@ def load(
     averaged = state.get("observers", {}).get("ema")
     if weights == "ema" and not averaged:
         raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
-    copy(averaged["weights"] if weights == "ema" else state.get("judged") or [], model.parameters())
+    ema = averaged.get("weights") if isinstance(averaged, dict) else None
+    given = ema if weights == "ema" else state.get("judged") or []
+    shapes = [getattr(each, "shape", None) for each in given] if isinstance(given, list) else [None]
+    if shapes and shapes != [parameter.shape for parameter in model.parameters()]:
+        raise ValueError(f"{folder / 'checkpoints'}: its weights={weights} are not those of the config's model")
+    copy(given, model.parameters())
     return model.to(find(device)).eval(), encoding
 
 

@@ -459,7 +459,7 @@ def job(cfg: DictConfig) -> float:
 def complaint(error: Exception) -> str:
     """A mistake of the user's, or what the machine refused, in one line."""
     if isinstance(error, ConfigError):
-        return f"config error: {error}"
+        return f"config error: {' '.join(str(error).splitlines())}"
     return f"error: {check.refusal('', error)}"
 
 

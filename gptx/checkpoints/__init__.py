@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, strided
 
 from gptx.checkpoints import files
 from gptx.checkpoints.files import load, number, saved
@@ -225,8 +225,9 @@ def take(trainer, state: dict, where: Path) -> None:
     except KeyError as missing:
         raise ValueError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
                          "or export the weights") from None  # fmt: skip
-    except (TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{where}: its state is not one of this recipe ({error})") from None
+    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+        line = " ".join(str(error).split())
+        raise ValueError(f"{where}: its state is not one of this recipe ({line})") from None
 
 
 def fill(model, state: dict, where: Path) -> None:
@@ -253,6 +254,6 @@ def refuse_foreign(state: dict, where: Path) -> dict:
     wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
     wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
     tensors = [*facts["model"].values(), *(facts.get("judged") or [])] if not wrong else []
-    if wrong or not all(isinstance(tensor, Tensor) for tensor in tensors):
+    if wrong or not all(isinstance(tensor, Tensor) and tensor.layout is strided for tensor in tensors):
         raise ValueError(f"{where}: {wrong[0] if wrong else 'model'} is not what a run saves")
     return state

@@ -13,7 +13,7 @@ MOST = 100_000  # jobs of a sweep
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job, in order. Raises ConfigError, before they are made, for more than anybody waits for."""
+    """The overrides of every job, in order. Raises ConfigError for more than anybody waits for, before making them."""
     parsed = OverridesParser.create().parse_overrides(list(words))
     counts = {word.input_line: options(word.value()) for word in parsed if word.is_sweep_override()}
     if math.prod(counts.values()) > MOST:
