@@ -108,10 +108,10 @@ class Local(Submission):
             try:
                 while waiting or running:
                     if came():
-                        stopped = True
+                        again, stopped = stopped, True
                         waiting.clear()
                         for _, process, _ in running.values():
-                            processes.ask_to_end(process, self.tasks)
+                            processes.ask_to_end(process, self.tasks, again=again)
                         print("no other cell is started; those at work save and end, or at once with another Ctrl-C")
                     free = [place for place in range(self.places) if place not in running]
                     for place in free[: len(waiting)]:

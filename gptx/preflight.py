@@ -35,7 +35,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs) -> None:
         with or_end():
             refuse_launcher(config)
-            obey(rules.refuse_choices, config.hydra.overrides.task)
+            obey(rules.refuse_choices, OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
             job = job_of(config)
             examine(job, world_size(), capacity.here(job.device), Path(config.hydra.run.dir))
 

@@ -75,18 +75,22 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def ask_to_end(process: subprocess.Popen, tasks: int = 1) -> None:
-    """Have a run save and end; the second time it ends at once. torchrun hands on SIGTERM alone."""
-    process.send_signal(signal.SIGINT if tasks == 1 else signal.SIGTERM)
+def ask_to_end(process: subprocess.Popen, tasks: int = 1, *, again: bool = False) -> None:
+    """Have a run save and end; the second time (`again`) it ends at once, also where it is busy outside of Python, as
+    while it learns a tokenizer. torchrun hands on SIGTERM alone."""
+    for number in (signal.SIGINT, signal.SIGTERM)[tasks > 1 : 1 + (again or tasks > 1)]:
+        process.send_signal(number)
 
 
 def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
     """The exit code of a command that trains one run in this terminal; it is waited for even when asked to end."""
+    asked = False
     with requests_to_end() as came:
         process = subprocess.Popen(line, env=environment | SAFE_PATH, start_new_session=True)
         while process.poll() is None:
             if came():
-                ask_to_end(process, tasks)
+                ask_to_end(process, tasks, again=asked)
+                asked = True
             time.sleep(LOOK)
     return process.returncode
 

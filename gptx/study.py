@@ -149,9 +149,9 @@ class Search:
             try:
                 while running or (made < count and not self.stopped):
                     if came():
-                        self.stopped, count = True, made
+                        again, self.stopped, count = self.stopped, True, made
                         for each in running.values():
-                            processes.ask_to_end(each.process)
+                            processes.ask_to_end(each.process, again=again)
                         print(STOPPED, flush=True)
                     for place in [place for place in range(self.at_once) if place not in running][: count - made]:
                         trial = begun.pop(0) if begun else self.study.ask(distributions(self.space))

@@ -437,7 +437,7 @@ def job(cfg: DictConfig) -> float:
         note_failure(folder, lost)
         raise SystemExit(1) from None
     except Exception as error:
-        with suppress(ConfigError):  # a damaged record stays as it is, and is not what is to be told
+        with suppress(ConfigError, OSError):  # a damaged record, or a full disk, is not what is to be told
             note_failure(folder, error)
         if HydraConfig.get().mode == RunMode.RUN and isinstance(error, EXPECTED):
             raise SystemExit(complaint(error)) from None
