@@ -64,7 +64,7 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
         if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY and needed:
             raise ConfigError(f"{name.upper()}: a value is needed")
     for name, parameter in keys.items():
-        if parameter.default is inspect.Parameter.empty and name not in given:
+        if parameter.default is inspect.Parameter.empty and given.get(name, "") == "":  # "" would be the working folder
             raise ConfigError(f"{name}: a value is needed; {name}=...")
     return positional, given
 

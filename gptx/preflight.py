@@ -60,7 +60,9 @@ def or_end() -> Iterator[None]:
         raise SystemExit(f"config error: {error}") from None
     except OSError as error:
         raise SystemExit(f"error: {refusal('', error)}") from None
-    except Exception:
+    except Exception as error:
+        if mistakes.of_composition(error):
+            raise SystemExit(f"config error: {mistakes.explain(error, sys.argv[1:])}") from None
         traceback.print_exc()
         raise SystemExit(1) from None
 

@@ -1,6 +1,7 @@
 """Does a rate tuned on a narrow model serve a wide one?"""
 
 import math
+import re
 
 from omegaconf import DictConfig, open_dict
 
@@ -20,8 +21,8 @@ def coordinates(arms: dict, *, widths: str = "64,128,256,512,1024", updates: str
     sizes = [int(word) for word in widths.split(",") if word.strip().isdigit()]
     if len(sizes) != len(widths.split(",")) or len(set(sizes)) < 2 or min(sizes) < 1:
         raise ConfigError(f"widths={widths}: at least two different widths, such as 64,128,256")
-    if not updates.isdigit() or int(updates) < 1:
-        raise ConfigError(f"updates={updates}: a number of updates, at least 1")
+    if not re.fullmatch(r"0*[1-9]\d{0,3}", updates, re.ASCII):
+        raise ConfigError(f"updates={updates:.80}: a number of updates, from 1 to 9,999")
     lines = []
     for name, cfg in arms.items():
         lines += [f"{name}:"] * bool(name)
