@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx import mistakes
-from gptx.check import ConfigError, build, check, obey, refusal
+from gptx.check import ConfigError, build, check, obey, refusal, value
 from gptx.compare.shared import kinship
 from gptx.config import capacity, rules
 from gptx.config.jobs import jobs
@@ -201,7 +201,7 @@ def job_of(composed: DictConfig) -> DictConfig:
 def examine(job: DictConfig, world: int, room: capacity.Room = capacity.ANYWHERE, folder: Path | None = None) -> None:
     """Raise ConfigError for what can be known to be wrong without reading the data, and for what the `room`, the memory
     of the device that the job will run on, cannot hold; the run goes to `folder`."""
-    check(job, allow=job.get("allow_targets") or ())
+    check(job, allow=value(job, "allow_targets", "allow_targets") or ())
     import torch
 
     context = job.data.context
