@@ -32,7 +32,7 @@ SECRET = "hunter2-of-the-environment"
 SECONDS = 20
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
-X = "{_target_: os.system, command: touch marker}"
+X = "{_target_: gptx.processes.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
 SMALL = [word for word in TINY if not word.startswith(("observe.", "steps="))] + ["data.path=rhyme.txt", "threads=1"]
 NAMES = ["x\x1b]0;own\x07", "a\u202eb", "a b", "a'b", "$(touch marker)", ";touch marker", "-rf", "a=b", "a,b", "[x]", "{x}",
          "a\nb", "a${oc.env:TOKEN}", "caf\xe9 \u4e2d", "~", "%s%n"]  # fmt: skip
@@ -116,7 +116,8 @@ def attacked(module: str, *words: str, seconds: float = SECONDS) -> str:
         wrong.append(f"several lines: {code!r}")
     wrong += [f"{what}: {told[-300:]!r}" for what, found in (
         ("a traceback", "Traceback" in told), ("a control character", CONTROL.search(told)), ("the secret", "hunter2" in told)) if found]  # fmt: skip
-    wrong += [f"started {started}"] * ({*started} > {"subprocess.Popen"} or (bool(started) and module != "gptx.train"))
+    harmless = {"subprocess.Popen"} if module == "gptx.train" else set()  # which asks git
+    wrong += [f"started {started}"] * bool({*started} - harmless)
     wrong += [f"wrote {file}" for file in Path(".").rglob("*") if file.name == "marker" or secret_in(file)]
     return "; ".join(wrong)
 
@@ -247,7 +248,7 @@ def test_a_checkpoint_of_a_stranger(place, what):
     end({" ".join(line): attacked(*line) for line in lines[first::2]})
 
 
-NUMBERS = {"batch.doublings": 10**9, "batch.context_doublings": 10**12, "steps": 2**62, "model.width": 10**9, "model.depth": 10**7, "model.context": 10**9,
+NUMBERS = {"batch.context_doublings": 10**12, "batch.doublings": 10**9, "steps": 2**62, "model.width": 10**9, "model.depth": 10**7, "model.context": 10**9,
            "model.vocab_multiple": 10**12, "batch.tokens": 2**62, "batch.micro": 2**62, "schedule.warmup": 2**62, "schedule.total": 0, "optim.lr": 1e299,
            "threads": 2**31, "data.tokenizer": "x\x1b[2J", "data.path": "/dev/zero", "name": "$(touch marker)", "guard.detector.window": 10**12, "from": "/etc/passwd"}  # fmt: skip
 

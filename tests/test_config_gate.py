@@ -233,6 +233,7 @@ LEAVES = {  # what an experiment or an option of a stranger's --config-dir could
     "where sweeps go": ("hydra: {sweep: {dir: MARKER}}", "hydra.sweep.dir"),
     "typed words": ("hydra: {overrides: {task: ['allow_targets=[os.]']}}", "hydra.overrides"),
     "trust": ("allow_targets: [os.]\nclip: {_target_: os.system, command: touch MARKER}", "allow_targets: a file cannot"),
+    "a secret as a name": ("name: x-${oc.env:HOME}", "name=.*: the run folder would show"),
     "Hydra's own folder": ("hydra: {output_subdir: .hydra}", "hydra.output_subdir"),
     "another working folder": ("hydra: {job: {chdir: true}}", "hydra.job.chdir"),
 }  # fmt: skip

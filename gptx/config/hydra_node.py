@@ -106,7 +106,8 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     except OmegaConfBaseException:
         given = None
     allow = tuple(map(str, given)) if isinstance(given, ListConfig) else ()  # gptx.check refuses what is no list
-    refuse_claims(hydra["overrides"], allow, words, typed)
+    name = str(composed._get_node("name")._value())  # type: ignore[union-attr]
+    refuse_claims(hydra["overrides"], name, allow, words, typed)
     refuse_unknown(hydra, HydraConf, "hydra")
     for name in BUILDS:
         refuse_interpolation(hydra.get(name), f"hydra.{name}")
@@ -120,13 +121,15 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     refuse_places(hydra, typed)
 
 
-def refuse_claims(overrides: dict, allow: tuple[str, ...], words: list[Override], typed: set[str]) -> None:
-    """Raise ConfigError for a file that says what was typed, or what is trusted."""
+def refuse_claims(overrides: dict, name: str, allow: tuple[str, ...], words: list[Override], typed: set[str]) -> None:
+    """Raise ConfigError for a file that says what was typed or what is trusted, or makes a name of what it looks up."""
     said = [*overrides["task"], *overrides["hydra"]]
     if sorted(said) != sorted(str(word.input_line) for word in words):
         raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
     if allow and "allow_targets" not in typed:
         raise ConfigError("allow_targets: a file cannot widen what is trusted; write it on the command line")
+    if re.search(r"\$\{[^}]*:", name) and "name" not in typed:
+        raise ConfigError(f"name={name}: the run folder would show what a file looks up; write it on the command line")
 
 
 def refuse_places(hydra: dict, typed: set[str]) -> None:
