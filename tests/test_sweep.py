@@ -520,3 +520,13 @@ def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, 
     places.fit([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": places.CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "again", "sent"),
+    [(1, False, ["SIGINT"]), (1, True, ["SIGINT", "SIGTERM"]), (2, False, ["SIGTERM"]), (2, True, ["SIGTERM"])],
+)
+def test_a_second_request_ends_a_run_that_is_busy_outside_of_python_too(tasks, again, sent):
+    process = mock.Mock()
+    processes.ask_to_end(process, tasks, again=again)
+    assert [signal.Signals(call.args[0]).name for call in process.send_signal.call_args_list] == sent

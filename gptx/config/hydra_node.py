@@ -134,7 +134,7 @@ def refuse_claims(overrides: dict, name: str, allow: tuple[str, ...], words: lis
 
 def refuse_places(hydra: dict, typed: set[str]) -> None:
     """Raise ConfigError for a file that says where runs go or what their environment is, and for what gptx lacks."""
-    shipped = flat(yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text()))
+    shipped = flat(shipped_section())
     for key, given in flat({name: hydra[name] for name in ("run", "sweep", "job")}).items():
         copied = key.removeprefix("job.env_set.") in hydra["job"]["env_copy"]  # which is typed, or refused itself
         known = copied or f"hydra.{key}" in typed or given in (shipped.get(key), {}, [])
@@ -179,7 +179,7 @@ def refuse_interpolation(node: Any, path: str, top: bool = True) -> None:
 
 def refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
     """Raise ConfigError unless gptx's own callback is there as shipped, and others are of a package that is trusted."""
-    shipped = yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text())["callbacks"]
+    shipped = shipped_section()["callbacks"]
     if any(callbacks.get(name) != node for name, node in shipped.items()):
         raise ConfigError(f"hydra.callbacks: gptx needs its own as it is shipped ({', '.join(shipped)}); leave it out")
     for name, node in callbacks.items():
@@ -203,6 +203,13 @@ def refuse_plugin(node: dict, path: str, known: tuple[str, ...]) -> None:
                 f"{where}._target_: {target} is not allowed there; {path} is one of {', '.join(known[:2])}; if you "
                 "trust another one that is installed, add allow_targets=[hydra_plugins.] to the command line"
             )
+
+
+@cache
+def shipped_section() -> dict:
+    """Hydra's section as gptx ships it."""
+    section: dict = yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text())
+    return section
 
 
 @cache
