@@ -1,6 +1,8 @@
 """Learning-rate schedules: pure functions from the number of an update to a multiplier of the peak rate.
 
-Updates are counted from 1: `schedule(0)` is 0 wherever there is a warmup, but no update is made with it.
+Updates are counted from 1: `schedule(0)` is 0 wherever there is a warmup, but no update is made with it. The update
+`warmup` is the first at the peak, so that a warmup of 1 is none. The update `total` is made at the floor: at a floor
+of 0, as in the papers, it moves nothing. Where the fall has no updates, the peak is held to the end.
 """
 
 import math
@@ -25,7 +27,7 @@ def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> f
     refuse_floor(floor)
     if step < warmup:
         return step / warmup
-    progress = min(1.0, (step - warmup) / (total - warmup)) if total > warmup else 1.0
+    progress = min(1.0, (step - warmup) / (total - warmup)) if total > warmup else 0.0
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -41,7 +43,7 @@ def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str =
         raise ValueError(f"shape={shape} is unknown; linear or sqrt")
     if step < warmup:
         return step / warmup
-    progress = min(1.0, max(0.0, 1 - (total - step) / decay)) if decay else float(step >= total)
+    progress = min(1.0, max(0.0, 1 - (total - step) / decay)) if decay else 0.0
     return floor + (1 - floor) * (1 - (progress if shape == "linear" else math.sqrt(progress)))
 
 

@@ -1,5 +1,7 @@
 """Schedules, against the formula of the tutorials worked out by hand (not against their printed numbers)."""
 
+from itertools import pairwise
+
 import pytest
 
 from gptx.schedule import constant, cosine, inverse_sqrt, linear, warmup, wsd
@@ -70,6 +72,44 @@ def test_wsd_refuses_what_does_not_fit(options, message):
 def test_a_warmup_longer_than_the_run_is_refused_with_both_lengths(schedule):
     with pytest.raises(ValueError, match="warmup=300 updates is longer than the run, 200 updates"):
         schedule(1, warmup=300, total=200)
+
+
+def rates(schedule, total=50, **options):
+    return [schedule(step, total=total, **options) for step in range(1, total + 1)]
+
+
+FALLING = [(cosine, {}), (linear, {}), (wsd, {"decay": 10})]
+
+
+@pytest.mark.parametrize(("schedule", "options"), [*FALLING, (warmup, {}), (inverse_sqrt, {})])
+def test_the_update_warmup_is_the_first_at_the_peak_so_that_a_warmup_of_one_is_none(schedule, options):
+    for length in (1, 2, 7, 40):
+        found = rates(schedule, warmup=length, **options)
+        assert found.index(max(found)) + 1 == length
+        assert found[:length] == pytest.approx([(i + 1) / length for i in range(length)])
+    assert rates(schedule, warmup=1, **options)[0] == 1.0
+
+
+@pytest.mark.parametrize(("schedule", "options"), FALLING)
+def test_the_last_update_and_no_other_is_made_at_the_floor_which_may_be_zero(schedule, options):
+    for floor in (0.0, 0.1, 0.5):
+        found = rates(schedule, warmup=3, floor=floor, **options)
+        assert found[-1] == pytest.approx(floor, abs=1e-12)
+        assert min(found[3:-1]) > floor + 1e-4
+
+
+@pytest.mark.parametrize(("schedule", "options"), FALLING)
+def test_no_schedule_jumps_at_its_end_however_long_its_parts_are(schedule, options):
+    for length in (0, 1, 2, 20, 40, 48, 49, 50):
+        fall = {"decay": 50 - length} if options else {}
+        found = rates(schedule, warmup=length, floor=0.1, **fall)
+        slowest = max(50 - length, 1)  # updates of the fall; a cosine is pi / 2 times as steep as a line
+        assert all(before - after <= 0.9 * min(1, 1.58 / slowest) for before, after in pairwise(found))
+        assert found[-1] == pytest.approx(0.1 if length < 50 else 1.0)  # without a fall it ends at the peak
+
+
+def test_wsd_without_a_cool_down_holds_the_peak_to_the_end():
+    assert rates(wsd, warmup=5, decay=0) == rates(warmup, warmup=5)
 
 
 def test_no_update_of_a_run_is_made_with_a_rate_of_zero(build):
