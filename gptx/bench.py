@@ -1,6 +1,5 @@
 """How fast an update is, beside a plain loop and the machine's limit:  python -m gptx.bench shape=middle."""
 
-import json
 import multiprocessing
 import os
 import resource
@@ -20,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gptx import arguments, check, objective, paths, runs
 from gptx.data.corpus import TokenBatch
 from gptx.decay import matrices
-from gptx.files import write_text
+from gptx.files import to_json, write_text
 from gptx.model.gpt import GPT
 
 
@@ -115,7 +114,7 @@ def bench(
         print(f"the loop is {loop['seconds'] * quickest / SHAPES[name].tokens:.2%} of the quickest of these updates")
     if file:
         record = place | {"loop": loop, "shapes": {name: asdict(SHAPES[name]) for name in shapes}, "results": results}
-        write_text(Path(file), json.dumps(record, indent=2) + "\n")
+        write_text(Path(file), to_json(record, indent=2) + "\n")
 
 
 @dataclass(frozen=True)

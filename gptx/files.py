@@ -1,9 +1,11 @@
-"""Files on the disk: written whole or not at all, never through a symbolic link, and locked.
+"""Files on the disk: written whole or not at all, never through a symbolic link, and locked; and JSON, which is strict.
 
-This is the only module that replaces files, waits for the disk, or asks for a lock.
+This is the only module that replaces files, waits for the disk, asks for a lock, or writes numbers as JSON.
 """
 
 import errno
+import json
+import math
 import os
 import shutil
 import socket
@@ -23,6 +25,7 @@ NO_LOCKS = {
     errno.EINVAL,
 }  # how a disk without flock says so
 LOOK = 0.1  # seconds between two looks at a lock that is waited for
+NONFINITE = "nonfinite"  # the key beside a null that says what number it was
 
 
 def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:
@@ -47,6 +50,55 @@ def in_one_step(file: Path, fill: Callable[[Path], object]) -> None:
 def write_text(file: Path, text: str) -> None:
     """Write a text file in one step, as UTF-8; what is no character, as in a file name of other bytes, becomes `?`."""
     in_one_step(file, lambda part: part.write_text(text, encoding="utf-8", errors="replace"))
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """The value as JSON, which has neither NaN nor infinity: such a number is null, and beside it stands which it was.
+
+    >>> to_json({"loss": math.inf, "step": 3})
+    '{"loss": null, "step": 3, "nonfinite": {"loss": "inf"}}'
+    >>> from_json(to_json({"loss": [1.5, -math.inf]}))
+    {'loss': [1.5, -inf]}
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=float, **options)
+    except ValueError:
+        return json.dumps(without_nonfinite(value)[0], allow_nan=False, **options)
+
+
+def from_json(text: str | bytes, **options: Any) -> Any:
+    """What JSON says, with the numbers that `to_json` wrote as null, or an earlier version as NaN and Infinity."""
+    value = json.loads(text, **options)
+    marked = NONFINITE in text if isinstance(text, str) else NONFINITE.encode() in text
+    return with_nonfinite(value) if marked else value
+
+
+def without_nonfinite(value: Any) -> tuple[Any, Any]:
+    """The value with null in place of NaN and infinity, and the word for each, in a list of its shape for a list."""
+    if isinstance(value, dict):
+        pairs = {key: without_nonfinite(child) for key, child in value.items()}
+        words = {key: word for key, (_, word) in pairs.items() if word}
+        return {key: plain for key, (plain, _) in pairs.items()} | ({NONFINITE: words} if words else {}), None
+    if isinstance(value, list | tuple):
+        each = [without_nonfinite(child) for child in value]
+        return [plain for plain, _ in each], [word for _, word in each] if any(word for _, word in each) else None
+    if value is None or isinstance(value, str | int):
+        return value, None
+    number = float(value)
+    return (number, None) if math.isfinite(number) else (None, str(number))
+
+
+def with_nonfinite(value: Any, word: Any = None) -> Any:
+    """The reverse, of a value and the word for it; a word that fits no null says nothing."""
+    if isinstance(value, dict):
+        words = value.get(NONFINITE)
+        if not isinstance(words, dict):
+            return {key: with_nonfinite(child) for key, child in value.items()}
+        return {key: with_nonfinite(child, words.get(key)) for key, child in value.items() if key != NONFINITE}
+    if isinstance(value, list):
+        words = word if isinstance(word, list) and len(word) == len(value) else [None] * len(value)
+        return [with_nonfinite(child, each) for child, each in zip(value, words, strict=True)]
+    return float(word) if value is None and word in ("nan", "inf", "-inf") else value
 
 
 def opened(file: Path | str, mode: str, **options: Any) -> IO[Any]:

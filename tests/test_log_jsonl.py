@@ -6,10 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
+from random import Random
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from gptx import files, metrics, runs
+from gptx.checkpoints import files as checkpoints
 from gptx.log.jsonl import Jsonl, read
 
 
@@ -35,6 +39,80 @@ def test_every_row_comes_back_as_it_was_written(tmp_path):
 def test_nan_is_kept(tmp_path):
     write(tmp_path, [1], loss=math.nan)
     assert math.isnan(read(tmp_path / "metrics.jsonl")[0]["loss"])
+
+
+def strictly(text):
+    """What JSON of no extension says."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_what_is_not_finite_is_null_with_a_word_beside_it_and_comes_back(tmp_path):
+    write(tmp_path, [1], **{"train/loss": math.nan, "train/perplexity": math.inf, "down": -math.inf, "fine": 1.5})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert strictly(line) == {
+        "step": 1, "train/loss": None, "train/perplexity": None, "down": None, "fine": 1.5,
+        "nonfinite": {"train/loss": "nan", "train/perplexity": "inf", "down": "-inf"},
+    }  # fmt: skip
+    (row,) = read(tmp_path / "metrics.jsonl")
+    assert repr(row) == "{'step': 1, 'train/loss': nan, 'train/perplexity': inf, 'down': -inf, 'fine': 1.5}"
+
+
+def test_a_file_of_an_earlier_version_reads_the_same(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": NaN}\n{"step": 2, "train/loss": -Infinity}\n')
+    opened(tmp_path)(3, {"train/loss": math.nan})
+    assert repr([row["train/loss"] for row in read(tmp_path / "metrics.jsonl")]) == "[nan, -inf, nan]"
+    steps, losses = metrics.read(tmp_path)["train/loss"]
+    assert (steps.tolist(), repr(losses.tolist())) == ([1, 2, 3], "[nan, -inf, nan]")
+
+
+def test_any_nest_of_numbers_is_strict_json_and_comes_back():
+    draw = Random(0)
+
+    def nest(depth):
+        kind = draw.randrange(4 if depth else 2)
+        if kind == 2:
+            return [nest(depth - 1) for _ in range(draw.randrange(4))]
+        if kind == 3:
+            return {f"k{i}": nest(depth - 1) for i in range(draw.randrange(4))}
+        return draw.choice([math.nan, math.inf, -math.inf]) if kind else draw.choice([None, True, 3, 0.1, "nan", "é\n"])
+
+    for _ in range(300):
+        value = {"top": nest(4), "more": [nest(3), math.nan]}
+        text = files.to_json(value)
+        strictly(text)
+        assert repr(files.from_json(text)) == repr(value)
+    assert files.to_json({"tensor": torch.tensor(0.5), "lost": torch.tensor(math.nan)}).startswith(
+        '{"tensor": 0.5, "lost": null'
+    )
+
+
+@pytest.mark.parametrize("words", ["5", '"nan"', '{"a": "nan", "c": "inf", "d": ["inf"]}', '{"b": [null, "1e9"]}'])
+def test_words_that_fit_no_null_say_nothing(words):
+    found = files.from_json(f'{{"a": 1, "b": [2, null], "c": "x", "d": null, "nonfinite": {words}}}')
+    assert [found[key] for key in "abcd"] == [1, [2, None], "x", None]
+
+
+@pytest.mark.parametrize(
+    "words", [["inject=nan_gradient", "inject.batches=4", "guard=none"], ["optim.lr=1e30", "guard=watch"]]
+)
+def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tmp_path, words):
+    trainer, folder = build("observe=[validation,gradients,noise_scale]", "observe.noise_scale.every=1",
+                            "observe.gradients.every=1", "checkpoints.every=2", *words), tmp_path / "run"  # fmt: skip
+    folder.mkdir()
+    trainer.sinks.append(opened(folder))
+    trainer.fit()
+    runs.write(folder, state="finished", step=trainer.step, result=trainer.latest, recipe={"clip.max_norm": math.inf})
+    (about,) = (folder / "checkpoints/step_00000006").glob("*.json")
+    for file in (folder / "run.json", about, folder / "metrics.jsonl", folder / "events.jsonl"):
+        for text in [file.read_text()] if file.suffix == ".json" else file.read_text().splitlines():
+            strictly(text)
+    loss = trainer.latest["validation/loss"]
+    assert not math.isfinite(loss)
+    record = runs.read(folder)
+    assert repr(record["result"]["validation/loss"]) == repr(loss)
+    assert record["recipe"] == {"clip.max_norm": math.inf}
+    assert repr(metrics.read(folder).end("validation/loss")) == repr(loss)
+    assert repr(checkpoints.loss(folder / "checkpoints/step_00000006")) == repr(loss)
 
 
 def test_sigkill_loses_no_row_that_the_trainer_has_handed_over(tmp_path):

@@ -6,7 +6,6 @@ ends in .part and renamed when all of it is on the disk.
 """
 
 import hashlib
-import json
 import math
 import pickle
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from gptx.files import delete, flush, sync
+from gptx.files import delete, flush, from_json, sync, to_json
 from gptx.shards import joined
 
 PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
@@ -40,9 +39,9 @@ def losses(folder: Path) -> dict[int, float]:
 
 
 def loss(checkpoint: Path) -> float:
-    """The validation loss that was the last one known when the checkpoint was saved; NaN if there is none."""
+    """The validation loss of the weights in the checkpoint; NaN if they were not validated."""
     try:
-        return float(json.loads((checkpoint / "about.json").read_bytes())["validation/loss"])
+        return float(from_json((checkpoint / "about.json").read_bytes())["validation/loss"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.nan
 
@@ -96,7 +95,7 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
     name = names(writers)[writer]
     try:
         if writer == 0:
-            replace(aside(final) / "about.json", json.dumps(about))
+            replace(aside(final) / "about.json", to_json(about))
         with (aside(final) / f"{name}.pt").open("wb") as file:
             sha = write(part, file)
         replace(aside(final) / f"{name}.sha256", sha)

@@ -1,6 +1,5 @@
 """The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and verdicts rest on."""
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from gptx.check import ConfigError
 from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
 from gptx.compare.traits import traits
+from gptx.files import to_json
 from gptx.runs import schema
 from gptx.runs.plain import read_json
 
@@ -47,8 +47,8 @@ class Comparison:
     def save(self, file: Path) -> None:
         """Write it as JSON, a line an outcome."""
         facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
-        lines = ",\n  ".join(json.dumps(asdict(outcome) | {"value": plain(outcome.value)}) for outcome in self.outcomes)
-        file.write_text(f'{json.dumps(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
+        lines = ",\n  ".join(to_json(asdict(outcome)) for outcome in self.outcomes)
+        file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
 
 
 def load(file: Path) -> Comparison:
@@ -61,11 +61,6 @@ def load(file: Path) -> Comparison:
         return found
     except (ConfigError, FileNotFoundError) as error:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
-
-
-def plain(value: float | None) -> float | str | None:
-    """A number as JSON has it, which knows no NaN."""
-    return value if value is None or math.isfinite(value) else "NaN"
 
 
 def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:

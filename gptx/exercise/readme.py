@@ -1,15 +1,13 @@
 """The answer to an exercise as the page of an experiment: numbers between two marks of its README, and as JSON."""
 
-import json
-import math
 import os
 from pathlib import Path
 
 from gptx import runs
 from gptx.compare.readme import grid, parts
 from gptx.compare.tables import Table
-from gptx.exercise.answer import Answer, Number, spelled
-from gptx.files import write_text
+from gptx.exercise.answer import Answer, spelled
+from gptx.files import to_json, write_text
 from gptx.log import now
 from gptx.runs import plain
 
@@ -25,20 +23,15 @@ def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
         "exercise": number,
         "passed": answer.passed,
         "criterion": answer.criterion,
-        "measured": {name: numeral(value) for name, value in answer.measured.items()},
+        "measured": answer.measured,
         "environment": environment(),
     }
     results = experiment / "results.json"
     if results.exists() and "exercise" not in (plain.read_json(results) or {}):
         results = experiment / f"exercise_{number}.json"
-    write_text(results, json.dumps(facts, indent=1, allow_nan=False) + "\n")
+    write_text(results, to_json(facts, indent=1) + "\n")
     write_text(file, f"{before}\n{page(answer, number)}\n\n{after}")
     return [results, file]
-
-
-def numeral(value: Number) -> Number:
-    """A number as JSON has it, which knows neither NaN nor infinity: "nan", "inf"."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def page(answer: Answer, number: int) -> str:

@@ -1,7 +1,5 @@
 """What a fit found, on the terminal, as fit.json and a figure, and in the README of an experiment."""
 
-import json
-import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +8,7 @@ from pathlib import Path
 from gptx.compare import readme as results
 from gptx.compare.cells import Cell
 from gptx.compare.tables import Table
-from gptx.files import in_one_step, write_text
+from gptx.files import in_one_step, to_json, write_text
 from gptx.printable import md
 
 KIND = "fit"  # of what stands between the marks of a README
@@ -82,9 +80,8 @@ def files(fitted: Fitted, target: Path) -> list[Path]:
         return [target]
     target.mkdir(parents=True, exist_ok=True)
     draw(fitted, target / PICTURE)
-    facts = plain(fitted.facts | {"environment": fitted.environment})
-    text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
-    write_text(target / NUMBERS, text)
+    facts = fitted.facts | {"environment": fitted.environment}
+    write_text(target / NUMBERS, to_json(facts, indent=1) + "\n")
     for name, fill in fitted.beside.items():
         in_one_step(target / name, fill)
     return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
@@ -115,12 +112,3 @@ def markdown(fitted: Fitted) -> str:
         f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
-
-
-def plain(value):
-    """Values as JSON has them, which knows neither NaN nor infinity: "nan", "inf"."""
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

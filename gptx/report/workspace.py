@@ -1,6 +1,5 @@
 """A comparison as a report in W&B, drawn there from the runs' own pages:  python -m gptx.report runs/NAME --wandb"""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from gptx.check import ConfigError
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.files import write_text
+from gptx.files import to_json, write_text
 from gptx.log import now, shown
 from gptx.log.wandb import first_line, imported, noted, reset
 from gptx.report.blocks import Place, built, spec
@@ -125,4 +124,4 @@ def write(file: Path, report: Any, saved: dict) -> None:
     """Write what W&B gets of the report, and where it is saved, if it is."""
     facts = {"title": report.title, "description": report.description, "saved": saved, "spec": spec(report)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(facts, indent=1) + "\n")
+    write_text(file, to_json(facts, indent=1) + "\n")

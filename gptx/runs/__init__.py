@@ -12,7 +12,6 @@ checkpoints/    full states
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import re
 import subprocess
@@ -136,7 +135,7 @@ def read(folder: Path) -> dict | None:
 def write(folder: Path, **values) -> None:
     """Add to the record of the run, in one step, so that a crash leaves the old or the new one."""
     record = (read(folder) or {}) | values
-    files.write_text(folder / "run.json", json.dumps(record, indent=1))
+    files.write_text(folder / "run.json", files.to_json(record, indent=1))
 
 
 def refuse_links(folder: Path, *, overwrite: bool = False) -> None:

@@ -4,7 +4,6 @@ Every error is one line that names the file.
 """
 
 import functools
-import json
 import math
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from gptx.check import ConfigError
+from gptx.files import from_json
 
 LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
 DEEPEST = 30  # levels: a config has five
@@ -33,7 +33,7 @@ FLOAT = re.compile(  # as OmegaConf has it, which writes configs: 1e-3 is a numb
 
 def read_json(file: Path, *, most: int = LARGEST) -> Any:
     """What a JSON file holds. Raises FileNotFoundError where there is none, ConfigError for any other trouble."""
-    return parsed(file, most, lambda text: json.loads(text, object_pairs_hook=unique, parse_int=integer))
+    return parsed(file, most, lambda text: from_json(text, object_pairs_hook=unique, parse_int=integer))
 
 
 def read_yaml(file: Path) -> Any:
