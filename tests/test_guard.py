@@ -1,5 +1,6 @@
 """Trouble is found, named and treated: on streams of losses with the statistics of a real, healthy log."""
 
+import copy
 import io
 import json
 import math
@@ -351,6 +352,42 @@ def test_the_lowest_smooth_loss_is_that_of_the_records():
         medians = [statistics.median(losses[i - 4 : i + 1]) for i in range(max(4, step - 49), step + 1)]
         if medians:
             assert detector.rise() * detector.sigma() == pytest.approx(medians[-1] - min(medians))
+
+
+@pytest.mark.parametrize("option", ["watch", "skip", "rollback"])
+def test_a_guard_that_is_restored_is_as_a_new_one_whatever_it_has_seen_since(guard, option):
+    losses, norms = flat(400)
+    losses[150], losses[260:290], losses[350] = 9.0, [math.nan] * 30, 9.0
+    used, fresh = guard(option), guard(option)
+    watched(used, losses[:200], norms[:200])
+    state = copy.deepcopy(used.state_dict())
+    watched(used, losses[200:], norms[200:], first=201)
+    used.rolled_back(250)  # and has news that nobody asked for
+    for doctor in (used, fresh):
+        doctor.load_state_dict(copy.deepcopy(state))
+    assert used.state_dict() == fresh.state_dict() == state
+    assert repr(watched(used, losses[200:], norms[200:], first=201)) == repr(
+        watched(fresh, losses[200:], norms[200:], first=201)
+    )
+    assert repr(used.state_dict()) == repr(fresh.state_dict())  # where NaN is as NaN
+    assert [used.rate(step) for step in range(200, 500, 50)] == [fresh.rate(step) for step in range(200, 500, 50)]
+
+
+def test_a_detector_that_is_restored_is_as_a_new_one_whatever_it_has_seen_since():
+    values = {"window": 16, "trend": 4, "smooth": 5, "memory": 50, "history": 5, "floor": 0.01}
+    used, fresh, (losses, norms) = Detector(**values), Detector(**values), flat(300)
+    for step in range(200):
+        if step == 120:
+            state = used.state_dict()
+        used.learn(step, losses[step], norms[step])
+    for detector in (used, fresh):
+        detector.load_state_dict(state)
+    for step in range(120, 300):
+        assert used(losses[step], norms[step]) == fresh(losses[step], norms[step])
+        assert (used.rise(), used.sigma(), used.level()) == (fresh.rise(), fresh.sigma(), fresh.level())
+        used.learn(step, losses[step], norms[step])
+        fresh.learn(step, losses[step], norms[step])
+    assert used.state_dict() == fresh.state_dict()
 
 
 @pytest.mark.parametrize(("word", "complaint"), [

@@ -30,12 +30,12 @@ def run(clock, monkeypatch, model, updates, *, every=4):
     monkeypatch.setattr(throughput, "measured_peak", lambda device, dtype: 1000.0)
     trainer = SimpleNamespace(
         model=model, parallel=OneProcess(torch.device("cpu")), precision=Precision("fp32"), step=0, waited=0.5,
-        data=SimpleNamespace(context=10), cursor=0, finished=False,
+        batch=SimpleNamespace(tokens_at=lambda step: 100), finished=False,
     )  # fmt: skip
     observer, found = Throughput(every=every), []
     observer.attach(trainer)
     for _ in range(updates):
-        trainer.step, trainer.cursor, clock.now = trainer.step + 1, trainer.cursor + 10, clock.now + 2.0
+        trainer.step, clock.now = trainer.step + 1, clock.now + 2.0
         trainer.finished = trainer.step == updates
         found.append(observer(trainer))
     return found

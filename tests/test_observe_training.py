@@ -1,12 +1,14 @@
 """Observing leaves the training as it is, whatever is observed."""
 
 import math
+from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
 from test_parallel import launch
 
-from gptx import check
+from gptx import check, paths
 from gptx.log import jsonl
 
 EVERY = ["observe.validation.every=2", "observe.throughput.every=1", "observe.clip_pressure.every=2",
@@ -68,6 +70,34 @@ def test_a_resumed_run_reports_what_an_unbroken_one_does(build):
     second = build(*ALL, "batch.micro=4", folder="cut")
     assert second.checkpoints.restore(second)
     assert reports(second) == {step: row for step, row in whole.items() if step > 3}
+
+
+def test_an_observer_that_is_restored_is_as_a_new_one_whatever_it_has_seen_since(build):
+    def rows(trainer):
+        found = []
+        clock = ("train/tokens_per_second", "throughput/", "memory/")
+        trainer.sinks[:] = [lambda step, scalars: found.append({k: v for k, v in scalars.items() if not k.startswith(clock)})]  # fmt: skip
+        trainer.fit()
+        return found
+
+    several = "observe=[lr_range,all,second_moment,noise_scale,parses,custom,target]"
+    words = [several, *EVERY, "observe.clip_pressure.every=5", "batch.micro=4",
+             "observe.target.loss=1e-3", "observe.lr_range.rise=1", "steps=7"]  # fmt: skip
+    used, states = build(*words, folder="used"), []
+    assert {file.stem for file in Path(paths.CONF, "observe").glob("*.yaml")} - {"all"} == used.observers.keys()
+    used.sinks.append(lambda step, _: states.append(deepcopy(used.state_dict())) if step == 2 else None)
+    used.sinks.append(lambda step, _: setattr(used, "stopped", "SIGTERM" if step == 4 else ""))
+    used.fit()
+    used.accumulate_gradients()  # as before a rollback
+    used.model.zero_grad(set_to_none=True)
+    fresh = build(*words, folder="fresh")
+    for trainer in (used, fresh):
+        trainer.load_state_dict(deepcopy(states[0]))
+        trainer.stopped = ""
+    fresh.attach()
+    for name, observer in used.observers.items():
+        torch.testing.assert_close(observer.state_dict(), fresh.observers[name].state_dict(), rtol=0, atol=0)
+    assert rows(used) == rows(fresh)
 
 
 def test_an_observer_sees_the_numbers_of_its_own_update(build):

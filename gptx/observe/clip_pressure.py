@@ -60,7 +60,7 @@ class ClipPressure(Observer):
 
     def load_state_dict(self, state: dict) -> None:
         self.pairs = [(before, torch.tensor(after), rises) for before, after, rises in state["pairs"]]
-        self.clipped, self.seen = state["clipped"], state["seen"]
+        self.clipped, self.seen, self.after = state["clipped"], state["seen"], None
 
 
 def scale(before: float, after: float) -> float:

@@ -47,14 +47,14 @@ class Throughput(Observer):
         self.begin(trainer)
 
     def begin(self, trainer) -> None:
-        self.started, self.first, self.waited = time.perf_counter(), trainer.cursor, 0.0
+        self.started, self.tokens, self.waited = time.perf_counter(), 0, 0.0
 
     def __call__(self, trainer) -> dict[str, float]:
-        self.waited += trainer.waited
+        self.waited, self.tokens = self.waited + trainer.waited, self.tokens + trainer.batch.tokens_at(trainer.step)
         if trainer.step % self.period and not trainer.finished:
             return {}
         seconds, parallel = time.perf_counter() - self.started, trainer.parallel
-        speed = (trainer.cursor - self.first) * trainer.data.context / seconds
+        speed = self.tokens / seconds
         shares, peaks, memory = zip(
             *parallel.gather((self.waited / seconds, self.peak, peak_bytes(parallel.device))), strict=True
         )

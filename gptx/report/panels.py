@@ -26,7 +26,8 @@ SIGNALS = {
 def of_run(cell: Cell, smooth: int) -> list[Panel]:
     """The vital signs of one run: the five of the dashboard, then those of the observers that it had."""
     found = cell.metrics
-    steps, loss = found["train/loss"]
+    key = "train/cross_entropy" if "train/cross_entropy" in found.columns else "train/loss"  # as validation's is
+    steps, loss = found[key]
     clip, ends = (cell.config.get("clip") or {}).get("max_norm"), [steps.min(initial=1), steps.max(initial=1)]
     limit = [Curve(f"clipped above {clip:g}", ends, [clip, clip], "dashed", 1)] if clip else []
     with numpy.errstate(over="ignore"):
@@ -35,7 +36,7 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
         Panel("Loss", "nats per token", (
             Curve("training", steps, loss, smooth=smooth),
             Curve("validation", *found["validation/loss"], "dots", 1),
-            *abandoned(found, "train/loss"),
+            *abandoned(found, key),
             *incidents(cell, found),
         )),
         Panel("Perplexity", "equally likely tokens", (
@@ -102,10 +103,11 @@ def extras(found: Metrics, smooth: int) -> Iterator[Panel]:
         yield Panel("Clip pressure", "share of updates clipped", (Curve("", *found["clip/share"]),))
     if families(found, "noise_scale/tokens"):
         steps, tokens = found["noise_scale/tokens"]
-        low, high = (found[f"noise_scale/{end}"][1] for end in ("low", "high"))
-        whole = len(low) == len(high) == len(tokens)
-        estimate = Curve("estimate", steps, tokens, low=low if whole else None, high=high if whole else None)
-        yield Panel("Gradient noise scale", "tokens", (estimate,), log=True)
+        (banded, low), high = found["noise_scale/low"], found["noise_scale/high"][1]
+        middle = tokens[numpy.isin(steps, banded)]  # the first measurements have no band
+        whole = len(low) == len(high) == len(middle)
+        band = [Curve("", banded, middle, low=low, high=high)] if whole else []
+        yield Panel("Gradient noise scale", "tokens", (Curve("estimate", steps, tokens), *band), log=True)
     if blocks := families(found, r"activations/.+/rms"):
         curves = tuple(
             Curve(key.split("/")[1] if i in (0, len(blocks) - 1) else "", *found[key],
