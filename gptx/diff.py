@@ -87,7 +87,10 @@ def results(a: Cell, b: Cell) -> list[str]:
     """How the runs came out, and their losses on the way: at the same update, and after the same tokens."""
     rows = {"state": (a.state, b.state), "updates": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}")}
     for key in [key for key in a.metrics.columns if key.startswith("validation/") and key in b.metrics.columns]:
-        rows[f"last {key}"] = numbers(float(a.metrics[key][1][-1]), float(b.metrics[key][1][-1]))
+        (steps, values), (others, theirs) = a.metrics[key], b.metrics[key]
+        at_the_end = steps[-1] == a.metrics.steps and others[-1] == b.metrics.steps
+        of = "" if at_the_end else f" (of updates {steps[-1]:.0f} and {others[-1]:.0f})"
+        rows[f"last {key}{of}"] = numbers(float(values[-1]), float(theirs[-1]))
     rows["time in updates"] = f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"
     found = table("result:", rows) + on_the_way("update", {}, a, b)
     tokens = [cell.metrics["train/tokens"] for cell in (a, b)]

@@ -31,6 +31,10 @@ class Metrics:
         values = self[key][1]
         return float(values[-1]) if len(values) else None
 
+    def end(self, key: str) -> float | None:
+        """The value of a key after the last update; None where it was not recorded then."""
+        return self.last(key) if len(self[key][0]) and self[key][0][-1] == self.steps else None
+
     @property
     def steps(self) -> int:
         """Updates made."""

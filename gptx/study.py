@@ -204,7 +204,8 @@ class Search:
         processes.note_end(folder, running.process.returncode, asked=self.stopped or running.pruned)
         self.look(running)
         record, state = runs.read(folder) or {}, runs.state(folder)
-        value = metrics.read(folder).last(self.metric)
+        made = metrics.read(folder)
+        value = made.end(self.metric) if state == "finished" else made.last(self.metric)
         if state == "finished" and value is not None and math.isfinite(value):
             self.study.tell(running.trial, value)
             print(f"finished     {folder}  {self.metric} {value:.4f}", flush=True)

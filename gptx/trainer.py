@@ -23,7 +23,8 @@ class Trainer:
                  observe=None, log=None):  # fmt: skip
         self.data, self.objective, self.schedule, self.clip, self.batch = data, objective, schedule, clip, batch
         self.precision, self.parallel, self.guard, self.checkpoints = precision, parallel, guard, checkpoints
-        self.observers, self.sinks = observe or {}, list((log or {}).values())
+        self.observers = observe or {}
+        self.sinks = list((log or {}).values()) if parallel.rank == 0 else []
         self.unattached = list(self.observers.values())
         self.steps, self.seed = steps, seed
         precision.prepare(parallel.device)
@@ -46,7 +47,8 @@ class Trainer:
         self.stopped = ""  # the signal that ends this run of the process, on every process
         self.ended = ""  # why an observer ends the run for good before `steps`, if one does
         self.waited = 0.0  # seconds of the last update that were spent on reading data
-        self.latest: dict = {}  # the last value of everything reported
+        self.latest: dict = {}  # everything reported of update `step`, and nothing older
+        self.pure: dict = {}  # the cross-entropy of the last update, where the objective is another loss
         inject(self)  # a fault, where one is to be tried
 
     @property
@@ -88,7 +90,7 @@ class Trainer:
 
     def accumulate_gradients(self) -> tuple[float, float]:
         """Run the micro-batches of one update; return the mean loss of all of them and the norm before clipping."""
-        device, total = self.parallel.device, torch.zeros((), device=self.parallel.device)
+        device, total, pure = self.parallel.device, torch.zeros((), device=self.parallel.device), list[torch.Tensor]()
         context, world = self.data.context, self.parallel.world_size
         micro, accumulation = self.micro_batch, self.accumulation = self.batch.split(context, world, self.step + 1)
         length, self.waited = self.batch.context_at(self.step + 1, context), 0.0
@@ -98,13 +100,16 @@ class Trainer:
             self.waited += time.perf_counter() - asked
             with self.parallel.sync(self.network, last=i == accumulation - 1):
                 with self.precision.autocast(device):
-                    loss = self.objective(self.network, batch) / accumulation
+                    whole = self.objective(self.network, batch)
+                    loss = whole / accumulation
                 self.scaler.scale(loss).backward()
             total += loss.detach()
+            pure = [sum(pure, whole.cross_entropy / accumulation)] if hasattr(whole, "cross_entropy") else pure
         self.scaler.unscale_(self.optimizer)
         grad_norm = self.clip(self.model.parameters())
-        shared = self.parallel.sum(torch.stack([total, torch.full_like(total, bool(self.asked))]))
-        loss, asked, grad_norm = torch.stack([*shared, grad_norm.float()]).tolist()  # the one wait for the device
+        shared = self.parallel.sum(torch.stack([total, torch.full_like(total, bool(self.asked)), *pure]))
+        loss, asked, *rest, grad_norm = torch.stack([*shared, grad_norm.float()]).tolist()  # the one wait for it
+        self.pure = {"train/cross_entropy": rest[0] / world} if rest else {}
         self.cursor += accumulation * world * micro
         if asked:
             self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
@@ -121,19 +126,16 @@ class Trainer:
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the update's numbers, and those of every observer that is due, to the sinks."""
         scalars = {
-            "train/loss": loss, "train/perplexity": perplexity(loss), "train/grad_norm": grad_norm, "train/lr": lr,
-            "train/tokens": self.cursor * self.data.context,
+            "train/loss": loss, **self.pure, "train/perplexity": perplexity(self.pure.get("train/cross_entropy", loss)),
+            "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": self.cursor * self.data.context,
             "train/tokens_per_second": self.batch.tokens_at(self.step) / seconds,
         }  # fmt: skip
-        self.latest |= scalars
+        self.latest = scalars
         for observer in self.observers.values():  # each sees what those before it found
             if self.step % observer.every == 0 or self.finished:
-                found = observer(self)
-                scalars |= found
-                self.latest |= found
-        if self.parallel.rank == 0:
-            for sink in self.sinks:
-                sink(self.step, scalars)
+                scalars |= observer(self)
+        for sink in self.sinks:
+            sink(self.step, scalars)
 
     def judge(self, loss: float, grad_norm: float) -> str:
         """The guard's verdict on the update that is to come: accept, skip or rollback; what it found is recorded."""
@@ -151,9 +153,8 @@ class Trainer:
 
     def record(self, kind: str, **facts) -> None:
         """Send an event, such as a spike or a rollback, to the sinks: plain values, and a `text` that says it all."""
-        if self.parallel.rank == 0:
-            for sink in self.sinks:
-                sink.event(self.step, kind, facts)
+        for sink in self.sinks:
+            sink.event(self.step, kind, facts)
 
     def rollback(self) -> None:
         """Go back to the last checkpoint from before the trouble, and on past the batches that brought it.

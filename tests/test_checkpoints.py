@@ -1,5 +1,7 @@
 """A run that was stopped goes on as if nothing had happened."""
 
+import json
+import math
 import random
 
 import numpy
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from gptx.checkpoints import files
+from gptx.checkpoints.kept import best_of
 
 RECIPES = {
     "dropout": ["model.dropout=0.2"],
@@ -90,6 +93,52 @@ def test_a_resumed_compiled_run_is_bit_identical_in_deterministic_mode(build):
         assert same(everything(second), everything(whole))
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_a_run_that_goes_on_without_validation_has_no_loss_of_an_earlier_update(build):
+    fit(build("steps=12", "observe.validation.every=4", "checkpoints.every=3", folder="cut"), until=6)
+    second = build("steps=12", "observe=[validation,throughput]", "checkpoints.every=3", folder="cut")
+    del second.observers["validation"], second.unattached[0]
+    assert second.checkpoints.restore(second)
+    assert "validation/loss" not in second.latest  # which is of update 4
+    fit(second)
+    assert second.latest["train/tokens"] == second.cursor * 32
+    assert not [key for key in second.latest if key.startswith("validation/")]
+    losses = files.losses(second.checkpoints.folder)
+    assert [step for step, loss in losses.items() if math.isfinite(loss)] == [4]
+
+
+@pytest.mark.parametrize(("validate", "save"), [(1, 4), (2, 4), (3, 4), (4, 3), (5, 2), (6, 1), (7, 5), (5, 100)])
+def test_the_best_checkpoint_is_the_lowest_of_those_validated_at_their_own_update(build, validate, save):
+    """The loss falls and rises again; no cadence leaves `best` with the loss of another update, or only the last."""
+    trainer = build("steps=24", f"observe.validation.every={validate}", f"checkpoints.every={save}", "guard=none")
+    truth = {step: abs(step - 11) + 0.01 * step for step in range(25)}
+    trainer.observers = {"validation": lambda trainer: {"validation/loss": truth[trainer.step]}}
+    trainer.observers["validation"].every, trainer.unattached = validate, []
+    trainer.observers["validation"].state_dict = dict
+    put, told = files.put, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "put", lambda final, part, writer, writers, about: (
+            told.update({about["step"]: about["validation/loss"]}), put(final, part, writer, writers, about))[1])  # fmt: skip
+        trainer.fit()
+    validated = {*range(validate, 24, validate), 24}
+    scheduled = {*range(save, 24, save), 24}
+    assert told == {step: truth[step] if step in validated else None for step in told}
+    late = {min(v for v in validated if v >= step) for step in scheduled}  # the first validated one from each on
+    assert told.keys() == scheduled | late
+    best = min(validated & told.keys(), key=truth.get)
+    assert (trainer.checkpoints.folder / "best").resolve().name == f"step_{best:08d}"
+
+
+def test_a_checkpoint_of_an_earlier_version_is_rated_by_what_it_says(tmp_path):
+    for step, loss in ((4, 3.0), (6, 2.5), (9, 2.5)):
+        (tmp_path / f"step_{step:08d}").mkdir()
+        (tmp_path / f"step_{step:08d}/about.json").write_text(json.dumps({"step": step, "validation/loss": loss}))
+    (tmp_path / "step_00000012").mkdir()
+    (tmp_path / "step_00000012/about.json").write_text('{"step": 12, "validation/loss": NaN}')
+    losses = files.losses(tmp_path)
+    assert math.isnan(losses.pop(12))
+    assert (losses, best_of(losses)) == ({4: 3.0, 6: 2.5, 9: 2.5}, [6])
 
 
 def test_the_newest_are_kept_and_the_last_update_is_always_saved(build):

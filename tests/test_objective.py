@@ -118,6 +118,41 @@ def test_the_whole_is_as_it_was_before_there_were_options():
     assert next_token(model, batch).dtype == torch.float32
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 7, 100])
+@pytest.mark.parametrize(
+    "options", [{"z_loss": 0.3}, {"label_smoothing": 0.1}, {"z_loss": 0.3, "label_smoothing": 0.1}]
+)
+def test_a_loss_that_is_more_than_cross_entropy_carries_that_too(options, chunk):
+    model, batch = network(), tokens()
+    loss = NextToken(chunk=chunk, **options)(model, batch)
+    torch.testing.assert_close(loss.cross_entropy, next_token(model, batch).detach())
+    assert not loss.cross_entropy.requires_grad
+    assert abs(loss - loss.cross_entropy) > 1e-3
+    assert not hasattr(NextToken(chunk=chunk)(model, batch), "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["objective=z_loss", "objective.z_loss=0.1"], ["objective.label_smoothing=0.2"],
+     ["objective=chunked", "objective.chunk=7", "objective.label_smoothing=0.2"],
+     ["objective.label_smoothing=0.2", "precision=fp16", "memory=recompute"]],
+)  # fmt: skip
+def test_perplexity_is_of_the_cross_entropy_over_all_micro_batches(build, words):
+    plain, other = (
+        build("batch.micro=2", "optim.lr=0", "steps=2"),
+        build("batch.micro=2", "optim.lr=0", "steps=2", *words),
+    )
+    for trainer in (plain, other):
+        trainer.fit()
+    rough = 2e-3 if "precision=fp16" in words else 1e-6
+    found, expected = other.latest, plain.latest
+    assert found["train/cross_entropy"] == pytest.approx(expected["train/loss"], rel=rough)
+    assert found["train/perplexity"] == math.exp(found["train/cross_entropy"])
+    assert abs(found["train/loss"] - found["train/cross_entropy"]) > 1e-3
+    assert "train/cross_entropy" not in expected
+    assert expected["train/perplexity"] == math.exp(expected["train/loss"])
+
+
 def test_validation_is_plain_cross_entropy_whatever_is_trained_on(build):
     def losses(*overrides):
         trainer = build("optim.lr=0", *overrides)

@@ -23,7 +23,7 @@ def watched(observer, before, losses, rates=None):
         if trainer.ended:
             break
         trainer.step, trainer.cursor = 10 * (i + 1), 40 * (i + 1)
-        trainer.latest |= {"validation/loss": loss, "train/loss": loss, "train/lr": rates[i] if rates else 1e-3}
+        trainer.latest = {"validation/loss": loss, "train/loss": loss, "train/lr": rates[i] if rates else 1e-3}
         found.append(observer(trainer))
     return found, trainer
 

@@ -259,7 +259,7 @@ def watched(observer, rows, every=2):
     observer.attach(trainer)
     for step, (train, held_out) in enumerate(rows, start=1):
         trainer.step, trainer.finished = step, step == len(rows)
-        trainer.latest |= {"train/loss": train} | ({"validation/loss": held_out} if step % every == 0 else {})
+        trainer.latest = {"train/loss": train} | ({"validation/loss": held_out} if step % every == 0 else {})
         found.append(observer(trainer))
         if trainer.ended:
             break
@@ -273,6 +273,18 @@ def test_the_gap_is_validation_less_the_mean_training_loss_since_the_last():
     found, _ = watched(Overfitting(patience=9, stop=False), MEMORISING)
     assert [bool(row) for row in found] == [False, True] * 6
     assert found[3]["overfitting/gap"] == pytest.approx(3.0 - (3.8 + 3.7) / 2)
+
+
+def test_the_gap_is_between_two_cross_entropies_also_where_the_objective_adds_something(build):
+    trainer = build("observe=[validation,overfitting]", "observe.validation.every=3", "objective.label_smoothing=0.3")
+    rows = []
+    trainer.sinks.append(lambda step, scalars: rows.append(scalars))
+    trainer.fit()
+    for end in (3, 6):
+        entropies = [row["train/cross_entropy"] for row in rows[end - 3 : end]]
+        gap = rows[end - 1]["validation/loss"] - sum(entropies) / 3
+        assert rows[end - 1]["overfitting/gap"] == pytest.approx(gap)
+        assert sum(entropies) / 3 < sum(row["train/loss"] for row in rows[end - 3 : end]) / 3 - 0.01
 
 
 def test_the_alarm_comes_after_so_many_validations_without_a_better_one():

@@ -26,8 +26,9 @@ log = logging.getLogger("gptx.checkpoints")
 class Checkpoints:
     """Saves the trainer every `every` updates and after the last one.
 
-    The newest `keep` stay, the first in each `keep_every` updates, the one of the lowest validation loss if
-    `keep_best`, and the last one from before the guard's lookback with all after it.
+    The newest `keep` stay, the first in each `keep_every` updates, the best one if `keep_best`, and the last one from
+    before the guard's lookback with all after it. The best one has the lowest validation loss of those saved after an
+    update that was validated; where a save by `every` was not, the next update that is validated is saved too.
     """
 
     def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
@@ -41,6 +42,7 @@ class Checkpoints:
         self.writing: Writing | None = None  # the save under way, if there is one
         self.reserved = False  # memory for the copies
         self.told = False  # that the disk is slower than `every`
+        self.unrated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
 
     def place(self, run: Path, **identity: dict) -> None:
         """Save below the run folder; `identity`, plain values that say whose state it is, is saved with the state."""
@@ -60,11 +62,20 @@ class Checkpoints:
         if self.writing and not self.writing.is_alive():
             self.wait()  # for nothing but its result
         ends = trainer.finished or bool(trainer.stopped)
-        if ends or trainer.step % self.every == 0:
+        if self.due(trainer) or ends:
             self.save(trainer, wait=ends)
         elif self.ahead(trainer) and not self.reserved:
             self.shadow.reserve(trainer.parallel.part(trainer.state_dict()) or {})
             self.reserved = True
+
+    def due(self, trainer) -> bool:
+        """True of an update to save after by `every`, and of the first that is validated after one that was not."""
+        rated, waits = "validation/loss" in trainer.latest, self.unrated
+        if trainer.step % self.every == 0:
+            self.unrated = self.keep_best and not rated
+            return True
+        self.unrated = waits and not rated
+        return waits and rated
 
     def ahead(self, trainer) -> bool:
         """True if there will be a save that is not the last."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool, safe: int) -> set[int]:
-    """The updates whose checkpoints stay, of all updates saved and their validation losses (NaN where none is known).
+    """The updates whose checkpoints stay, of all updates saved and their validation losses (NaN where not validated).
 
     They are the `newest` ones, the first in each `every` updates after the first `every`, the best one if `best`, and
     the last one up to update `safe` with all after it: trouble found now may have begun as long ago as that.
@@ -27,7 +27,7 @@ def first_of_each(every: int, steps: Iterable[int]) -> Iterable[int]:
 def best_of(losses: dict[int, float]) -> list[int]:
     """The update with the lowest loss, the earliest of several; empty if no loss is known.
 
-    A loss is noted again by the saves until the next validation, and it is that of the earliest of them.
+    An earlier version noted a loss again in the saves until the next validation; it is that of the earliest of them.
     """
     finite = [(loss, step) for step, loss in losses.items() if math.isfinite(loss)]
     return [min(finite)[1]] if finite else []

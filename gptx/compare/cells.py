@@ -62,7 +62,7 @@ class Cell:
         return float(self.spent.sum()) if len(self.spent) else None
 
     def result(self, key: str) -> float | None:
-        """The last value of a metric; NaN where the run diverged, None where there is none or more is to come.
+        """The value of a metric at the end; NaN where the run diverged, None where there is none or more is to come.
 
         A run that a guard ended, as it does when the loss is no number any more, has diverged.
         """
@@ -73,7 +73,7 @@ class Cell:
             return math.nan
         if self.state != "finished":
             return None
-        return last
+        return self.metrics.end(key)
 
 
 def find(folders: list[Path]) -> list[Cell]:

@@ -27,12 +27,12 @@ class Postmortem:
 
     def open(self, run: Run) -> None:
         """Take up the events of earlier starts."""
-        self.run, self.step, self.losses, self.warned = run, run.start, dict[str, float](), False
+        self.run, self.step, self.losses, self.warned = run, run.start, dict[str, tuple[int, float]](), False
         self.events = events(run.folder / "events.jsonl")[0]
 
     def __call__(self, step: int, scalars: dict) -> None:
         self.step = step
-        self.losses |= {key: scalars[key] for key in ("train/loss", "validation/loss") if key in scalars}
+        self.losses |= {key: (step, scalars[key]) for key in ("train/loss", "validation/loss") if key in scalars}
 
     def event(self, step: int, kind: str, facts: dict) -> None:
         """Keep what happened, and write the page if it is an incident."""
@@ -99,7 +99,10 @@ class Postmortem:
         """The whole story in a sentence or two."""
         rollbacks = sum(event["event"] == "rollback" for event in self.events)
         found = sum("verdict" in event for event in self.events)
-        losses = "".join(f", {key.replace('/', ' ')} {loss:.4f}" for key, loss in self.losses.items())
+        losses = "".join(
+            f", {key.replace('/', ' ')} {loss:.4f}" + (f" (after update {at})" if at != self.step else "")
+            for key, (at, loss) in self.losses.items()
+        )
         return (
             f"{plural(found, 'diagnosis', 'diagnoses')}, {plural(rollbacks, 'rollback', 'rollbacks')}. "
             f"The run {WORDS.get(outcome, outcome)} after update {self.step} of {self.run.steps}{losses}."

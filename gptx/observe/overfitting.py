@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Overfitting(Observer):
-    """Gap between the validation loss and the mean training loss since the validation before, at each validation.
+    """Gap between the validation loss and the mean cross-entropy in training since the validation before, at each one.
 
     Alarm once `patience` validations in a row were no better than the best while the training loss fell below what it
     was then; with `stop` the alarm ends the run for good. Raises ValueError unless validation comes before it.
@@ -27,16 +27,15 @@ class Overfitting(Observer):
 
     def attach(self, trainer) -> None:
         observers = list(trainer.observers.values())
-        before = [observer for observer in observers[: observers.index(self)] if isinstance(observer, Validation)]
-        if not before:
+        if not any(isinstance(observer, Validation) for observer in observers[: observers.index(self)]):
             raise ValueError(
                 "observe=overfitting reads the validation loss; set observe=[validation,overfitting], in that order"
             )
-        self.validation = before[-1]
 
     def __call__(self, trainer) -> dict:
-        self.total, self.count = self.total + trainer.latest["train/loss"], self.count + 1
-        if trainer.step % self.validation.every and not trainer.finished:
+        loss = trainer.latest.get("train/cross_entropy", trainer.latest["train/loss"])
+        self.total, self.count = self.total + loss, self.count + 1
+        if "validation/loss" not in trainer.latest:
             return {}
         held_out, train = trainer.latest["validation/loss"], self.total / self.count
         self.total, self.count = 0.0, 0

@@ -25,13 +25,11 @@ class Target(Observer):
 
     def attach(self, trainer) -> None:
         observers = list(trainer.observers.values())
-        before = [observer for observer in observers[: observers.index(self)] if isinstance(observer, Validation)]
-        if not before:
+        if not any(isinstance(observer, Validation) for observer in observers[: observers.index(self)]):
             raise ValueError("observe=target reads the validation loss; set observe=[validation,target], in that order")
-        self.validation = before[-1]
 
     def __call__(self, trainer) -> dict[str, float]:
-        if trainer.step % self.validation.every and not trainer.finished:
+        if "validation/loss" not in trainer.latest:
             return {}
         now = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
         before, self.before = self.before or now, now

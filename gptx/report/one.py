@@ -71,13 +71,14 @@ def headline(cell: Cell, smooth: int) -> list[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
     found, recorded, record = [], cell.metrics, cell.record
     steps, losses = recorded["validation/loss"]
+    of = "" if not len(steps) or steps[-1] == recorded.steps else f", after update {int(steps[-1]):,}"
     if len(losses):
-        found.append((f"{losses[-1]:.4f}", "validation loss, nats a token"))
+        found.append((f"{losses[-1]:.4f}", f"validation loss, nats a token{of}"))
         if numpy.isfinite(losses).any() and losses[-1] != (best := numpy.nanmin(losses)):
             found.append((f"{best:.4f}", f"best, after update {int(steps[numpy.nanargmin(losses)]):,}"))
     for key, name, digits in (("perplexity", "validation perplexity", 2), ("bits_per_byte", "bits per byte", 4)):
         if (value := recorded.last(f"validation/{key}")) is not None:
-            found.append((f"{value:.{digits}f}", name))
+            found.append((f"{value:.{digits}f}", name + of))
     loss, speed = recorded["train/loss"][1], recorded["train/tokens_per_second"][1]
     if len(loss):
         found.append((f"{smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"))
