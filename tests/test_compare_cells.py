@@ -97,6 +97,16 @@ def test_a_run_that_diverged_is_told_from_one_that_did_not_end(keep, record, los
     assert found is value or found == value or (math.isnan(found) and math.isnan(value))
 
 
+def test_a_finished_run_that_was_not_validated_at_its_end_has_no_result(keep):
+    folder = keep("a", losses=[3.0, 2.5])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "train/loss": 2.0, "train/tokens": 300, "train/tokens_per_second": 50.0}\n')
+    (found,) = cells.find([folder])
+    assert (found.result("validation/loss"), found.result("train/loss")) == (None, 2.0)
+    assert compare([found]).outcomes[0].value is None
+    assert "finished without validation/loss; left out" in " ".join(verdict(compare([found])).warnings)
+
+
 def test_cells_of_a_sweep_that_did_not_begin_are_missing(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
     keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"])

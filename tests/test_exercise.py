@@ -187,7 +187,8 @@ def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json
     measured = {"loss": math.nan, "norm": math.inf, "rate": 0.5}
     readme.write(Answer("Is it?", "looked", measured, "above 0", False, tmp_path / "seen.png"), 13, tmp_path)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
-    assert read["measured"] == {"loss": "nan", "norm": "inf", "rate": 0.5}
+    words = {"loss": "nan", "norm": "inf"}
+    assert read["measured"] == {"loss": None, "norm": None, "rate": 0.5, "nonfinite": words}
 
 
 def test_a_ratio_of_times_is_taken_turn_by_turn_so_that_a_slow_turn_disturbs_both_sides():

@@ -98,6 +98,15 @@ def test_the_page_is_there_before_the_run_ends_and_tells_the_end(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "metrics.jsonl", "postmortem.md"]
 
 
+def test_a_loss_of_an_earlier_update_says_of_which(tmp_path):
+    sinks = opened(tmp_path)
+    sinks[1].event(3, "diagnosis", {"text": "no good", **VERDICT})
+    sinks[1](4, {"train/loss": 3.0, "validation/loss": 3.25})
+    tell(sinks)
+    page = (tmp_path / "postmortem.md").read_text()
+    assert "after update 9 of 9, train loss 2.5000, validation loss 3.2500 (after update 4)." in page
+
+
 def test_a_second_start_tells_of_the_first(tmp_path):
     tell(opened(tmp_path), (5, "spike", {"text": "first start", **VERDICT}), outcome="preempted")
     with (tmp_path / "events.jsonl").open("a") as file:

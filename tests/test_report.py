@@ -156,6 +156,36 @@ def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):
     assert "1.5000 best, after update 20" in text_of(folder)
 
 
+def test_a_validation_loss_that_is_not_of_the_end_says_of_which_update_it_is(record):
+    folder = record("one", rows(steps=70))
+    paged(folder)
+    assert "3.1500" not in text_of(folder)
+    assert "2.1500 validation loss, nats a token, after update 60" in text_of(folder)
+    assert "3.0000 bits per byte, after update 60" in text_of(folder)
+
+
+def test_training_is_drawn_beside_validation_by_the_same_loss(record):
+    found = [row | {"train/cross_entropy": row["train/loss"] - 10} for row in rows()]
+    folder = record("smoothed", found)
+    paged(folder)
+    loss, perplexity = (panel["curves"][0] for panel in drawn(folder)["panels"][:2])
+    assert max(loss["y"]) < 0
+    assert max(perplexity["y"]) < 1
+
+
+def test_the_noise_scale_is_drawn_also_where_it_has_no_band_yet(record):
+    found = rows(**{"noise_scale/tokens": 900.0})
+    for row in found[30:]:
+        if "noise_scale/tokens" in row:
+            row |= {"noise_scale/low": 500.0, "noise_scale/high": 2000.0}
+    folder = record("noisy", found)
+    paged(folder)
+    (panel,) = (panel for panel in drawn(folder)["panels"] if panel["title"] == "Gradient noise scale")
+    line, band = panel["curves"]
+    assert (line["x"], band["x"], line.get("low")) == ([20, 40, 60], [40, 60], None)
+    assert set(band["low"]) == {500.0}
+
+
 def test_of_an_update_made_twice_the_last_line_counts(record):
     found = rows()
     folder = record("one", [*found[:40], found[39] | {"validation/loss": 9.75}])
