@@ -1,0 +1,205 @@
+"""What code makes a run: the sources of the classes that its config builds, and the repositories that they are from.
+
+A source is known by its digest, in a repository or not. What git says is bounded in time and size, and may be missing.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gptx import paths
+from gptx.config.targets import find
+from gptx.log import shown
+from gptx.printable import masked
+
+WATCHED = ("gptx.log", "gptx.checkpoints")  # rooms that decide nothing of a result
+TRAINER = "gptx.trainer.Trainer"  # which every config builds
+PATIENCE = 5.0  # seconds that git may take for one answer
+MOST = 200  # changed files that are listed
+LARGEST = 10_000_000  # bytes of a changed file that is read
+LONGEST = 1_000_000  # characters of a patch
+GIT = "git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false"
+
+
+def ask(folder: Path, *words: str) -> str | None:
+    """What git says of a folder; None where there is no git, no repository, or no answer in time."""
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        told = subprocess.run([*GIT, "-C", str(folder), *words], capture_output=True, timeout=PATIENCE, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.decode(errors="replace") if told.returncode == 0 else None
+
+
+def git() -> dict:
+    """Commit of gptx's own repository and whether it was changed since; empty where it was installed without one."""
+    if not ask(paths.PACKAGE, "ls-files", "__init__.py"):  # in a repository of others it is ignored, as in .venv
+        return {}
+    commit, status = ask(paths.PACKAGE, "rev-parse", "HEAD"), ask(paths.PACKAGE, "status", "--porcelain")
+    return {"sha": commit.strip(), "dirty": status != ""} if commit else {}
+
+
+def code(config: dict) -> tuple[dict, str]:
+    """The code of what a checked config builds, as run.json has it (`sources` and `repositories`), and a patch of what
+    is uncommitted in these sources, without secrets."""
+    sources = modules(config)
+    inside: dict[Path, list[Path]] = {root: [] for root in [repository_of(Path.cwd())] if root}
+    for file in sources.values():
+        if root := repository_of(file.parent):
+            inside.setdefault(root, []).append(file)
+    repositories, patches = dict[str, dict](), []
+    for root, found in inside.items():
+        facts, patch = repository(root, tuple(found))
+        if facts:
+            own = "gptx" if paths.PACKAGE.resolve().is_relative_to(root) and git() else root.name
+            name = own if own not in repositories else str(root)
+            repositories[name] = facts
+            patches += [f"# {name}, commit {facts['sha']}\n{patch}"] if patch else []
+    digests = {name: digest(file) for name, file in sources.items()}
+    return {"sources": digests, "repositories": repositories}, masked("".join(patches))
+
+
+def modules(config: dict) -> dict[str, Path]:
+    """Source file of every loaded module with code of what a checked config builds, by the module's name.
+
+    Of a package that is installed these are the modules of the classes alone, of gptx all in their rooms (gptx.optim),
+    of one's own code all that is loaded from the same folder or below.
+    """
+    homes = {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *targets(config)}}
+    loaded = {
+        name: Path(file).resolve()
+        for name, module in sys.modules.copy().items()
+        if isinstance(file := getattr(module, "__file__", None), str) and file.endswith(".py")
+    }
+    rooms = {".".join(home.split(".")[:2]) for home in homes if home.startswith("gptx.")} - {*WATCHED}
+    own = {home: loaded[home] for home in homes - {"gptx"} if home in loaded and not home.startswith("gptx.")}
+    folders = {
+        file.parents[home.count(".") + (file.name == "__init__.py")]
+        for home, file in own.items()
+        if not installed(file)
+    }
+
+    def belongs(name: str, file: Path) -> bool:
+        if name.startswith("gptx."):
+            return any(f"{name}.".startswith(f"{room}.") for room in rooms)
+        return name in homes or (not installed(file) and any(file.is_relative_to(folder) for folder in folders))
+
+    return {name: file for name, file in sorted(loaded.items()) if belongs(name, file) and file.is_file()}
+
+
+def targets(node: Any) -> set[str]:
+    """Every `_target_` in a config."""
+    if isinstance(node, dict):
+        own = {node["_target_"]} if "_target_" in node else set()
+        return own.union(*map(targets, node.values()))
+    return set().union(*map(targets, node)) if isinstance(node, list) else set()
+
+
+def installed(file: Path) -> bool:
+    """True for a file of a package that was installed, or of Python itself: its version says what is in it."""
+    return bool({"site-packages", "dist-packages"} & {*file.parts}) or file.is_relative_to(sysconfig.get_path("stdlib"))
+
+
+@cache
+def digest(file: Path) -> str:
+    """The first 16 digits of the SHA-256 of a source, as this process first saw it: what it has loaded stays loaded."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def repository_of(folder: Path) -> Path | None:
+    """The root of the repository in which a folder lies."""
+    folder = folder.resolve()
+    return next((root for root in (folder, *folder.parents) if (root / ".git").exists()), None)
+
+
+@cache
+def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
+    """Commit and changed files of a repository, with those of the `sources` that no commit has, and the patch of these
+    sources; nothing where git does not know it. The sources that it ignores are none of its."""
+    commit = ask(root, "rev-parse", "--verify", "-q", "HEAD")
+    if commit is None and ask(root, "rev-parse", "--git-dir") is None:
+        return {}, ""
+    facts: dict = {"sha": (commit or "").strip()}
+    names = [str(file) for file in sources]
+    status = ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
+    others = ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
+    new = [name for name in (others or "").split("\0") if name]
+    if status is not None:
+        changed = sorted({*(entry[3:] for entry in status.split("\0") if entry), *new})
+        facts["changed"] = {name: state(root / name) for name in changed[:MOST]}
+        if len(changed) > MOST:
+            facts["changed"]["and more"] = f"{len(changed) - MOST} files"
+    words = "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", *names
+    tracked = ask(root, *words) if names and commit else ""
+    patch = (tracked or "") + "".join(added(root, name) for name in new)
+    return facts, patch if len(patch) <= LONGEST else f"# left out: {len(patch):,} characters\n"
+
+
+def state(file: Path) -> str:
+    """What a changed file is: its digest, its size where it is large, or that it is gone."""
+    try:
+        if not file.is_file():
+            return "a folder" if file.is_dir() else "deleted"
+        size = file.stat().st_size
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if size <= LARGEST else f"{size:,} bytes"
+    except OSError as error:
+        return error.strerror or "unreadable"
+
+
+def added(root: Path, name: str) -> str:
+    """The patch that adds a text file."""
+    lines = (root / name).read_text(errors="replace").splitlines(keepends=True)
+    end = "" if not lines or lines[-1].endswith("\n") else "\n\\ No newline at end of file\n"
+    head = (
+        f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n"
+    )
+    return head + "".join(f"+{line}" for line in lines) + end if lines else ""
+
+
+def since(before: list[dict], step: int, now: dict) -> list[dict]:
+    """The codes of a run, each with the update after which it began, where it goes on after update `step`."""
+    kept = [each for each in before if each["step"] < step]
+    return kept if kept and not apart(kept[-1], now) else [*kept, {"step": step, **now}]
+
+
+def apart(old: dict, new: dict) -> list[str]:
+    """The sources and repositories, known to both codes, in which they differ."""
+    pairs = [(old.get(part, {}), new.get(part, {})) for part in ("sources", "repositories")]
+    return [name for one, other in pairs for name in one if name in other and one[name] != other[name]]
+
+
+def changed_since(record: dict, config: dict) -> str:
+    """The files that are not as they were when a recorded run was made, in words; empty where all are."""
+    made = record["code"][-1].get("sources", {}) if record.get("code") else {}
+    found = [str(shown(file)) for name, file in modules(config).items() if made.get(name) not in (None, digest(file))]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{', '.join(found[:3])}{more}"
+
+
+def facts(record: dict) -> dict[str, str]:
+    """With what code a run was made, beside gptx's commit: a fact for each repository and each source, all its codes
+    in a row where it went on with another."""
+    found: dict[str, list[str]] = {}
+    for each in record.get("code", []):
+        told = {f"code of {name}": value for name, value in each.get("sources", {}).items()}
+        for name, repo in each.get("repositories", {}).items():
+            changed = [f"{file} {value}" for file, value in repo.get("changed", {}).items()]
+            told[f"uncommitted in {name}"] = "; ".join(changed)
+            told |= {f"commit of {name}": repo.get("sha", "")[:12]} if name != "gptx" else {}
+        for name, value in told.items():
+            known = found.setdefault(name, [])
+            known += [value] if not known else [f"from update {each['step'] + 1} on {value or 'nothing'}"]
+    return {name: ", ".join(values) for name, values in found.items() if any(values)}
+
+
+def differing(records: list[dict]) -> dict[str, list[str]]:
+    """The facts of code in which several runs differ, with what they say of it; a run that does not tell is passed
+    over."""
+    each = [facts(record) for record in records]
+    values = {name: list(dict.fromkeys(told[name] for told in each if name in told)) for told in each for name in told}
+    return {name: several for name, several in values.items() if len(several) > 1}
