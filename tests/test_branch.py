@@ -176,6 +176,77 @@ def test_a_jump_of_the_learning_rate_is_told_and_a_rate_that_goes_on_is_not(begu
     assert "learning rate" not in begun(tmp_path / plateau, "schedule=warmup", "schedule.warmup=2")[1]
 
 
+@pytest.fixture
+def finished(composed, tmp_path, monkeypatch):
+    """finished(cfg, step=10): the folder and the record of a finished run, without its weights."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(cfg, name: str = "made", **record):
+        config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
+        (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+        runs.write(folder, state="finished", recipe=runs.recipe(config), data=check.build(cfg.data).identity, **record)
+        return folder, runs.read(folder)
+
+    return make
+
+
+def test_more_steps_than_a_finished_run_has_are_refused_with_the_command_that_goes_on(composed, finished):
+    folder, record = finished(composed("steps=10"), step=10)
+    for words, way in (
+        (["steps=20"], "from=runs/made/checkpoints/step_00000010 name=default_longer steps=20"),
+        (["steps=20", "schedule=warmup"], "from=runs/made/checkpoints/step_00000010 name=default_longer steps=20"),
+        (["steps=20", "model.depth=1"], ""),
+        (["steps=9"], ""),
+    ):
+        with pytest.raises(ConfigError, match=r"runs/made holds another run: ") as refused:
+            branching.refuse_other(folder, record, composed(*words))
+        assert way in str(refused.value)
+        assert ("to go on from there" in str(refused.value)) == bool(way)
+    told = branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20"), resolve=True))
+    assert told.startswith(
+        "runs/made made 10 of these updates; this is a new run; to go on from there: from=runs/made/"
+    )
+    assert re.search(r"the learning rate goes from \S+ to 0.00\d+ at once$", told)
+    for other in ("seed=1", "optim.lr=1e-2", "batch.tokens=512"):
+        assert (
+            branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20", other), resolve=True))
+            == ""
+        )
+
+
+TARGET = "observe=[validation,target]"
+
+
+def test_a_run_that_an_observer_ended_is_not_what_another_target_asks_for(composed, finished):
+    ended = {"step": 4, "reason": "target: the validation loss is 2.9, at most 3"}
+    for name, record in (("made", ended), ("of an earlier version", {"step": 4})):
+        folder, record = finished(composed("steps=10", TARGET, "observe.target.loss=3"), name, **record)
+        for words in ([TARGET, "observe.target.loss=2"], ["observe=[validation]"]):
+            with pytest.raises(ConfigError, match=r"holds a run that ended after update 4: observe.target") as refused:
+                branching.refuse_other(folder, record, composed("steps=10", *words))
+            assert "checkpoints/step_00000004" in str(refused.value)
+            assert "name=default_longer steps=10" in str(refused.value)
+        branching.refuse_other(folder, record, composed("steps=10", TARGET, "observe.target.loss=3"))
+
+
+def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished):
+    folder, record = finished(composed("steps=10", "observe=[validation,samples]"), step=10)
+
+    def said(*words: str) -> str:
+        cfg = composed("steps=10", *words)
+        branching.refuse_other(folder, record, cfg)
+        return branching.as_asked(folder, record, OmegaConf.to_container(cfg, resolve=True))
+
+    assert said("observe=[validation,samples]") == ""
+    assert said("observe=[validation]") == ""
+    assert said(TARGET, "observe.target.loss=3") == ", but without what observe.target asks now"
+    more = said("observe=[validation,throughput]", "observe.validation.every=3")
+    assert more == ", but without what observe.throughput, observe.validation asks now"
+    (folder / "config.yaml").unlink()
+    assert said("observe=[validation,throughput]") == ""
+
+
 def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")

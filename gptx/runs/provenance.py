@@ -75,19 +75,19 @@ def modules(config: dict) -> dict[str, Path]:
         name: Path(file).resolve()
         for name, module in sys.modules.copy().items()
         if isinstance(file := getattr(module, "__file__", None), str) and file.endswith(".py")
+        if name in homes or name.startswith("gptx.") or not installed(file)
     }
     rooms = {".".join(home.split(".")[:2]) for home in homes if home.startswith("gptx.")} - {*WATCHED}
-    own = {home: loaded[home] for home in homes - {"gptx"} if home in loaded and not home.startswith("gptx.")}
     folders = {
-        file.parents[home.count(".") + (file.name == "__init__.py")]
-        for home, file in own.items()
-        if not installed(file)
+        file.parents[name.count(".") + (file.name == "__init__.py")]
+        for name, file in loaded.items()
+        if name in homes and not name.startswith("gptx.") and not installed(str(file))
     }
 
     def belongs(name: str, file: Path) -> bool:
         if name.startswith("gptx."):
             return any(f"{name}.".startswith(f"{room}.") for room in rooms)
-        return name in homes or (not installed(file) and any(file.is_relative_to(folder) for folder in folders))
+        return name in homes or any(file.is_relative_to(folder) for folder in folders)
 
     return {name: file for name, file in sorted(loaded.items()) if belongs(name, file) and file.is_file()}
 
@@ -100,9 +100,10 @@ def targets(node: Any) -> set[str]:
     return set().union(*map(targets, node)) if isinstance(node, list) else set()
 
 
-def installed(file: Path) -> bool:
+def installed(file: str) -> bool:
     """True for a file of a package that was installed, or of Python itself: its version says what is in it."""
-    return bool({"site-packages", "dist-packages"} & {*file.parts}) or file.is_relative_to(sysconfig.get_path("stdlib"))
+    packages = any(f"{os.sep}{name}{os.sep}" in file for name in ("site-packages", "dist-packages"))
+    return packages or file.startswith(sysconfig.get_path("stdlib"))
 
 
 @cache
@@ -163,7 +164,7 @@ def added(root: Path, name: str) -> str:
 
 def since(before: list[dict], step: int, now: dict) -> list[dict]:
     """The codes of a run, each with the update after which it began, where it goes on after update `step`."""
-    kept = [each for each in before if each["step"] < step]
+    kept = [each for each in before if each.get("step", 0) < step]
     return kept if kept and not apart(kept[-1], now) else [*kept, {"step": step, **now}]
 
 
@@ -176,6 +177,8 @@ def apart(old: dict, new: dict) -> list[str]:
 def changed_since(record: dict, config: dict) -> str:
     """The files that are not as they were when a recorded run was made, in words; empty where all are."""
     made = record["code"][-1].get("sources", {}) if record.get("code") else {}
+    if not made:
+        return ""
     found = [str(shown(file)) for name, file in modules(config).items() if made.get(name) not in (None, digest(file))]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return f"{', '.join(found[:3])}{more}"
@@ -184,7 +187,7 @@ def changed_since(record: dict, config: dict) -> str:
 def facts(record: dict) -> dict[str, str]:
     """With what code a run was made, beside gptx's commit: a fact for each repository and each source, all its codes
     in a row where it went on with another."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[int, str]]] = {}
     for each in record.get("code", []):
         told = {f"code of {name}": value for name, value in each.get("sources", {}).items()}
         for name, repo in each.get("repositories", {}).items():
@@ -193,8 +196,14 @@ def facts(record: dict) -> dict[str, str]:
             told |= {f"commit of {name}": repo.get("sha", "")[:12]} if name != "gptx" else {}
         for name, value in told.items():
             known = found.setdefault(name, [])
-            known += [value] if not known else [f"from update {each['step'] + 1} on {value or 'nothing'}"]
-    return {name: ", ".join(values) for name, values in found.items() if any(values)}
+            known += [(each.get("step", 0), value)] if not known or known[-1][1] != value else []
+    return {
+        name: ", ".join(
+            [f"from update {step + 1} on {value or 'nothing'}" if step else value for step, value in values]
+        )
+        for name, values in found.items()
+        if any(value for _, value in values)
+    }
 
 
 def differing(records: list[dict]) -> dict[str, list[str]]:
