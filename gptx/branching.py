@@ -3,6 +3,7 @@
 A checkpoint fits a new recipe if its weights, its optimizer's state and its text do; all else may change and is told.
 """
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,8 @@ def fits(line: str, trainer) -> bool:
 
 def beyond(model, line: str) -> bool:
     """True if a line about the context asks for positions that were never learned."""
-    before, now = line.removeprefix("model.context was ").split(", is ")
-    return ROWS in model.state_dict() and int(now) > int(before)
+    lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
+    return not lengths or (ROWS in model.state_dict() and int(lengths[2]) > int(lengths[1]))
 
 
 def take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
@@ -88,10 +89,13 @@ def take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path
 
     own = [{word: group[word] for word in OPTIMIZER if word in group} for group in trainer.optimizer.param_groups]
     context = recipe.get("data.context", trainer.data.context)
-    cut_positions(trainer, state, origin)
+    try:
+        cut_positions(trainer, state, origin)
+        state |= {"cursor": state["cursor"] * context // trainer.data.context}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{origin}: its state is not one of this recipe ({error})") from None
     scaler = state.get("scaler") or trainer.scaler.state_dict()  # none was at work before a branch in fp16
     state |= {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()}
-    state |= {"cursor": state["cursor"] * context // trainer.data.context}
     state |= {"rng": []} if "seed" in keys else {}
     take(trainer, state, origin)
     for group, values in zip(trainer.optimizer.param_groups, own, strict=True):

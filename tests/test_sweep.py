@@ -172,7 +172,7 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
         runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
-    with mock.patch.object(sweep, "work", side_effect=lambda folder: read.append(folder.name) or sweep.Work()):
+    with mock.patch.object(sweep, "work", side_effect=lambda folder, config: read.append(folder.name) or sweep.Work()):
         for name in ("one", "other"):
             local.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
     assert capsys.readouterr().out.count("2 of 3 finished") == 2
