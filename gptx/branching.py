@@ -32,20 +32,12 @@ def branch(trainer, origin: Path, config: dict) -> str:
 
     Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
     """
-    from gptx.checkpoints import load, refuse_without_optimizer
-
-    try:
-        if origin.suffix == ".safetensors":
+    if origin.suffix == ".safetensors":
+        try:
             return take_weights(trainer, origin, config)
-        state = load(origin)
-        refuse_without_optimizer(state, origin)
-        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
-    except ValueError as error:
-        raise ConfigError(f"from={origin}: {error}") from None
-    if state["step"] >= trainer.steps:
-        raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
-    if "recipe" not in record or "data" not in record:
-        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
+        except ValueError as error:
+            raise ConfigError(f"from={origin}: {error}") from None
+    state, record = read(origin, trainer.steps)
     found = runs.other_recipe(record, config) + runs.other_text(record["data"], trainer.data.identity)
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
     told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
@@ -60,6 +52,23 @@ def branch(trainer, origin: Path, config: dict) -> str:
         raise ConfigError(f"from={error}") from None
     line = f"branches off {shown(origin.resolve())} after update {trainer.step}; what changes: "
     return line + (", ".join(keys) or "nothing") + jump(before, trainer.set_learning_rate())
+
+
+def read(origin: Path, steps: int) -> tuple[dict, dict]:
+    """The state of a checkpoint to begin from, and what says of which recipe and text it is. Raises ConfigError."""
+    from gptx.checkpoints import load, refuse_without_optimizer
+
+    try:
+        state = load(origin)
+        refuse_without_optimizer(state, origin)
+        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
+    except ValueError as error:
+        raise ConfigError(f"from={origin}: {error}") from None
+    if state["step"] >= steps:
+        raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={steps} must be more")
+    if "recipe" not in record or "data" not in record:
+        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
+    return state, record
 
 
 def fits(line: str, trainer) -> bool:
@@ -92,7 +101,7 @@ def take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path
     try:
         cut_positions(trainer, state, origin)
         state |= {"cursor": state["cursor"] * context // trainer.data.context}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{origin}: its state is not one of this recipe ({error})") from None
     scaler = state.get("scaler") or trainer.scaler.state_dict()  # none was at work before a branch in fp16
     state |= {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()}
@@ -105,28 +114,29 @@ def take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path
 def cut_positions(trainer, state: dict, origin: Path) -> None:
     """Leave the learned positions of a longer context out of a state: weights, moments, averages. Raises ValueError
     where the optimizer does not hold them."""
-    own = trainer.model.state_dict().get(ROWS)
-    there = state["model"].get(ROWS)
+    own, there = (weights.get(ROWS) for weights in (trainer.model.state_dict(), state["model"]))
     if own is None or there is None or len(there) <= len(own):
         return
-    weight, rows, before = trainer.model.get_parameter(ROWS), len(own), there.shape
-    numbers = [p is weight for group in trainer.optimizer.param_groups for p in group["params"]]
-    place = [p is weight for p in trainer.model.parameters()].index(True)
+    weight, rows, before = trainer.model.get_parameter(ROWS), len(own), len(there)
 
     def cut(value: Any) -> Any:
-        return value[:rows].clone() if getattr(value, "shape", ())[:1] == before[:1] else value
+        return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
 
-    state["model"] = state["model"] | {ROWS: cut(there)}
     moments = state["optimizer"]["state"]
-    if True not in numbers:
+    number = place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
+    if number is None:
         raise ValueError(f"{origin}: learned positions are not cut under precision.weights=bf16")
-    if (number := numbers.index(True)) in moments:
-        moments = moments | {number: {name: cut(value) for name, value in moments[number].items()}}
-    state["optimizer"] = state["optimizer"] | {"state": moments}
-    averages = [state.get("judged"), *(each.get("weights") for each in state["observers"].values())]
-    for tensors in averages:
-        if isinstance(tensors, list) and len(tensors) > place:
-            tensors[place] = cut(tensors[place])
+    state["model"][ROWS] = cut(there)
+    moments[number] = {name: cut(value) for name, value in moments.get(number, {}).items()}
+    number = place(weight, list(trainer.model.parameters()))
+    for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
+        if tensors:  # an average, in the order of the model's parameters
+            tensors[number] = cut(tensors[number])
+
+
+def place(parameter, parameters: list) -> int | None:
+    """Where a parameter stands in a list; None where it does not."""
+    return next((number for number, p in enumerate(parameters) if p is parameter), None)
 
 
 def take_weights(trainer, file: Path, config: dict) -> str:

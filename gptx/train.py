@@ -119,12 +119,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             sink.open(run)
         for line in summary.start(trainer, run, predicted):
             log.info("%s", line)
-        if resumed:
-            log.info("continues after update %d", trainer.step)
-            if changed := provenance.changed_since(record or {}, config):
-                log.warning("the updates before were made by other code: %s changed since", changed)
-        elif said := branched or (branching.shorter(folder, config) if alone() else ""):
-            log.info("%s", said)
+        say_origin(trainer, run, record or {}, resumed, branched)
         with peers.noticing(), meter.over(trainer.model, trainer.optimizer):
             handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
@@ -152,6 +147,16 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     seconds = time.perf_counter() - started
     conclude(trainer, folder, seconds, meter.beside(predicted))
     return trainer.latest.get("validation/loss", math.nan)
+
+
+def say_origin(trainer, run: Run, record: dict, resumed: bool, branched: str) -> None:
+    """Say where a run begins that has something before it, or a shorter one beside it."""
+    if resumed:
+        log.info("continues after update %d", trainer.step)
+        if changed := provenance.changed_since(record, run.config):
+            log.warning("the updates before were made by other code: %s changed since", changed)
+    elif said := branched or (branching.shorter(run.folder, run.config) if alone() else ""):
+        log.info("%s", said)
 
 
 def close(sinks: list, outcome: str) -> None:

@@ -48,20 +48,16 @@ def code(config: dict) -> tuple[dict, str]:
     """The code of what a checked config builds, as run.json has it (`sources` and `repositories`), and a patch of what
     is uncommitted in these sources, without secrets."""
     sources = modules(config)
-    inside: dict[Path, list[Path]] = {root: [] for root in [repository_of(Path.cwd())] if root}
-    for file in sources.values():
-        if root := repository_of(file.parent):
-            inside.setdefault(root, []).append(file)
-    repositories, patches = dict[str, dict](), []
-    for root, found in inside.items():
-        facts, patch = repository(root, tuple(found))
-        if facts:
-            own = "gptx" if paths.PACKAGE.resolve().is_relative_to(root) and git() else root.name
-            name = own if own not in repositories else str(root)
-            repositories[name] = facts
-            patches += [f"# {name}, commit {facts['sha']}\n{patch}"] if patch else []
+    roots = {name: repository_of(file.parent) for name, file in sources.items()}
+    gptx = repository_of(paths.PACKAGE) if git() else None
+    repositories, patches = dict[str, dict](), ""
+    for root in sorted({*roots.values(), repository_of(Path.cwd())} - {None}):
+        facts, patch = repository(root, tuple(file for name, file in sources.items() if roots[name] == root))  # type: ignore[arg-type]
+        name = "gptx" if root == gptx else root.name  # type: ignore[union-attr]
+        repositories |= {str(root) if name in repositories else name: facts} if facts else {}
+        patches += f"# {name}, commit {facts['sha']}\n{patch}" if patch else ""
     digests = {name: digest(file) for name, file in sources.items()}
-    return {"sources": digests, "repositories": repositories}, masked("".join(patches))
+    return {"sources": digests, "repositories": repositories}, masked(patches)
 
 
 def modules(config: dict) -> dict[str, Path]:
@@ -70,26 +66,41 @@ def modules(config: dict) -> dict[str, Path]:
     Of a package that is installed these are the modules of the classes alone, of gptx all in their rooms (gptx.optim),
     of one's own code all that is loaded from the same folder or below.
     """
-    homes = {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *targets(config)}}
-    loaded = {
-        name: Path(file).resolve()
-        for name, module in sys.modules.copy().items()
-        if isinstance(file := getattr(module, "__file__", None), str) and file.endswith(".py")
-        if name in homes or name.startswith("gptx.") or not installed(file)
-    }
+    homes = homes_of(config)
     rooms = {".".join(home.split(".")[:2]) for home in homes if home.startswith("gptx.")} - {*WATCHED}
-    folders = {
-        file.parents[name.count(".") + (file.name == "__init__.py")]
-        for name, file in loaded.items()
-        if name in homes and not name.startswith("gptx.") and not installed(str(file))
-    }
+    files = loaded(homes)
+    own = {name: file for name, file in files.items() if name in homes and not name.startswith("gptx.")}
+    folders = [above(name, file) for name, file in own.items() if not installed(str(file))]
 
-    def belongs(name: str, file: Path) -> bool:
+    def belongs(name: str) -> bool:
         if name.startswith("gptx."):
-            return any(f"{name}.".startswith(f"{room}.") for room in rooms)
-        return name in homes or any(file.is_relative_to(folder) for folder in folders)
+            return within(name, rooms)
+        return name in homes or any(files[name].is_relative_to(folder) for folder in folders)
 
-    return {name: file for name, file in sorted(loaded.items()) if belongs(name, file) and file.is_file()}
+    return {name: files[name] for name in sorted(files) if belongs(name)}
+
+
+def homes_of(config: dict) -> set[str]:
+    """The modules that the classes and functions are from which a checked config builds."""
+    return {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *targets(config)}}
+
+
+def loaded(homes: set[str]) -> dict[str, Path]:
+    """Source file of every loaded module that is gptx's, one's own, or one of `homes`."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
+    sources = {name: file for name, file in files.items() if isinstance(file, str) and file.endswith(".py")}
+    kept = [name for name in sources if name in homes or name.startswith("gptx.") or not installed(sources[name])]
+    return {name: Path(sources[name]).resolve() for name in kept if os.path.isfile(sources[name])}
+
+
+def above(name: str, file: Path) -> Path:
+    """The folder from which a module is imported, where /a/b/c.py is b.c: /a."""
+    return Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    """True for a module that is one of `rooms`, or lies in one."""
+    return any(f"{name}.".startswith(f"{room}.") for room in rooms)
 
 
 def targets(node: Any) -> set[str]:
@@ -125,20 +136,25 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     commit = ask(root, "rev-parse", "--verify", "-q", "HEAD")
     if commit is None and ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
-    facts: dict = {"sha": (commit or "").strip()}
     names = [str(file) for file in sources]
-    status = ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
     others = ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
-    new = [name for name in (others or "").split("\0") if name]
-    if status is not None:
-        changed = sorted({*(entry[3:] for entry in status.split("\0") if entry), *new})
-        facts["changed"] = {name: state(root / name) for name in changed[:MOST]}
-        if len(changed) > MOST:
-            facts["changed"]["and more"] = f"{len(changed) - MOST} files"
+    new = (others or "").split("\0")[:-1]
     words = "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--", *names
-    tracked = ask(root, *words) if names and commit else ""
-    patch = (tracked or "") + "".join(added(root, name) for name in new)
+    patch = (ask(root, *words) if names and commit else "") or ""
+    patch += "".join(added(root, name) for name in new)
+    facts = {"sha": (commit or "").strip()} | changed(root, new)
     return facts, patch if len(patch) <= LONGEST else f"# left out: {len(patch):,} characters\n"
+
+
+def changed(root: Path, new: list[str]) -> dict[str, dict]:
+    """The changed files of a repository and those that are `new` to it, each with what it is; nothing where git does
+    not answer in time."""
+    status = ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
+    if status is None:
+        return {}
+    names = sorted({*(entry[3:] for entry in status.split("\0")[:-1]), *new})
+    found = {name: state(root / name) for name in names[:MOST]}
+    return {"changed": found | ({"and more": f"{len(names) - MOST} files"} if len(names) > MOST else {})}
 
 
 def state(file: Path) -> str:
@@ -189,21 +205,25 @@ def facts(record: dict) -> dict[str, str]:
     in a row where it went on with another."""
     found: dict[str, list[tuple[int, str]]] = {}
     for each in record.get("code", []):
-        told = {f"code of {name}": value for name, value in each.get("sources", {}).items()}
-        for name, repo in each.get("repositories", {}).items():
-            changed = [f"{file} {value}" for file, value in repo.get("changed", {}).items()]
-            told[f"uncommitted in {name}"] = "; ".join(changed)
-            told |= {f"commit of {name}": repo.get("sha", "")[:12]} if name != "gptx" else {}
-        for name, value in told.items():
+        for name, value in told(each).items():
             known = found.setdefault(name, [])
             known += [(each.get("step", 0), value)] if not known or known[-1][1] != value else []
     return {
         name: ", ".join(
-            [f"from update {step + 1} on {value or 'nothing'}" if step else value for step, value in values]
+            (f"from update {step + 1} on " if step else "") + (value or "nothing") for step, value in values
         )
         for name, values in found.items()
-        if any(value for _, value in values)
+        if values != [(0, "")]
     }
+
+
+def told(code: dict) -> dict[str, str]:
+    """One code of a run, a fact a name; gptx's own commit is told elsewhere."""
+    found = {f"code of {name}": value for name, value in code.get("sources", {}).items()}
+    for name, repo in code.get("repositories", {}).items():
+        found |= {f"commit of {name}": repo.get("sha", "")[:12]} if name != "gptx" else {}
+        found[f"uncommitted in {name}"] = "; ".join(f"{file} {is_}" for file, is_ in repo.get("changed", {}).items())
+    return found
 
 
 def differing(records: list[dict]) -> dict[str, list[str]]:
