@@ -27,7 +27,7 @@ TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been rea
 # The root keys that are no ingredient: where a run is kept and where it computes or begins, never what.
 SETTINGS: dict[str, typing.Any] = {
     "name": str, "device": str, "threads": int | None, "deterministic": bool, "overwrite": bool,
-    "allow_targets": list[str], "from": str | None,
+    "allow_targets": list[str], "from": str | None, "record_patch": bool,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.factors import spelled
 from gptx.metrics import Metrics
 
-WATCHED = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints")  # of runs.FREE, those without effect
+WATCHED = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "record_patch")  # have no effect
 MEAN = 20  # updates over which a training loss is averaged
 WIDTH = 44  # of a column
 

@@ -144,6 +144,19 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+class Gone(OSError):
+    """The folder that was written to is there no more, or is another one."""
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder whose lock is held from one that was made later in its place; None where nobody locked it."""
+    for name in (".lock", ".lock.pid"):
+        with suppress(OSError):
+            found = (folder / name).stat()
+            return found.st_dev, found.st_ino  # of a file that is open, which no other one gets
+    return None
+
+
 class Held(Exception):
     """The lock is held, by what the text says: "another process", with number and host where these are known."""
 

@@ -14,8 +14,9 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from gptx import check, preflight, processes, runs, sweep
+from gptx import branching, check, preflight, processes, runs, sweep
 from gptx.amounts import clock
+from gptx.config.recorded import recorded
 from gptx.places import cores, fit, room, threads_asked
 from gptx.rank import world_size
 
@@ -36,7 +37,7 @@ class Submission(Launcher):
         """Folder name, and overrides and more as `gptx.slurm.Cell` takes them, of every cell that is neither finished
         nor at work nor in the queue. Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
-        from gptx.train import other_run, record_of, refuse_other
+        from gptx.train import record_of
 
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], sweep.cells(self.sweep), self.queue()
@@ -46,9 +47,10 @@ class Submission(Launcher):
             record = {} if config.overwrite else record_of(self.sweep / name) or {}
             if "recipe" in record:
                 check.check(config, allow=config.allow_targets)  # which makes updates of lengths
-                refuse_other(self.sweep / name, other_run(record, config))
+                branching.refuse_other(self.sweep / name, record, config)
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
-                print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}")
+                but = branching.as_asked(self.sweep / name, record, recorded(config)) if state[0] == "finished" else ""
+                print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}{but}")
                 continue
             job = list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state()
             found.append((name, job))
@@ -135,8 +137,9 @@ class Local(Submission):
     def ended(self, folder: Path, process: subprocess.Popen, started: float, *, asked: bool = False) -> None:
         """Say how a cell ended, which was `asked` to or not, and how far the sweep is."""
         processes.note_end(folder, process.returncode, asked=asked)
-        made = sweep.work(folder)
-        state, words = sweep.standing(folder, "", {}, made)
+        config = preflight.cells.get(folder)
+        made = sweep.work(folder, config)
+        state, words = sweep.standing(folder, "", {}, made, config)
         self.over[folder] = state, made
         label = {"failed": "FAILED", "finished": f"finished in {clock(time.time() - started)}"}.get(state, state)
         print(f"{label:12} {folder}  {words}", flush=True)
@@ -146,8 +149,9 @@ class Local(Submission):
         """State and work of a cell; of one that is over as it was then, since reading all at every end takes long."""
         if folder in self.over:
             return self.over[folder]
-        made = sweep.work(folder)
-        return sweep.standing(folder, "", {}, made)[0], made
+        config = preflight.cells.get(folder)
+        made = sweep.work(folder, config)
+        return sweep.standing(folder, "", {}, made, config)[0], made
 
 
 def register() -> None:

@@ -17,6 +17,7 @@ from gptx.check import ConfigError, build, check, obey, refusal, value
 from gptx.compare.shared import kinship
 from gptx.config import capacity, rules
 from gptx.config.jobs import jobs
+from gptx.config.recorded import recorded
 from gptx.config.targets import find
 from gptx.files import refuse_link
 from gptx.log import now, typed
@@ -26,7 +27,7 @@ from gptx.runs import key, refuse_links, slug, state
 from gptx.sweep import note
 
 WHOLE_MATRICES = ("gptx.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
-cells: list[Path] = []  # run folders of the sweep that this process started, in order; empty in a single run
+cells: dict[Path, dict] = {}  # folder and config of each run of the sweep that this process started; none of a lone run
 
 
 class Preflight(Callback):
@@ -82,9 +83,9 @@ def examine_sweep(config: DictConfig) -> None:
             folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
             if folder in recipes:
                 raise ConfigError(f"has the same folder {folder} as job {list(recipes).index(folder)}")
-            recipes[folder] = {}
-            examine_job(job_of(composed), config.hydra.launcher, folder)
-            recipes[folder] = OmegaConf.to_container(job_of(composed), resolve=True)  # type: ignore[assignment]
+            recipes[folder], job = {}, job_of(composed)
+            examine_job(job, config.hydra.launcher, folder)
+            recipes[folder] = recorded(job)
         except Exception as error:  # composing can fail in many ways; each is a line of the table
             told = mistakes.explain(error, overrides) if mistakes.of_composition(error) else one_line(error)
             problems.append(f"  job {number}: {' '.join(overrides)}\n    {told}")
@@ -96,7 +97,7 @@ def examine_sweep(config: DictConfig) -> None:
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
-    cells[:] = recipes
+    cells.update(recipes)
 
 
 def examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:

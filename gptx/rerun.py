@@ -11,6 +11,7 @@ from gptx.compare.cells import Cell
 from gptx.diff import agreement, find
 from gptx.printable import streams
 from gptx.processes import command, quoted, unquoted, wait
+from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 
 BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's
@@ -53,7 +54,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
     new = find(str(folder))
-    if elsewhere := unlike(meaning.place(old) | data_of(old), meaning.place(new) | data_of(new)):
+    if elsewhere := unlike(*circumstances(old, new)):
         print(f"warning: not as recorded: {elsewhere}")
     print(f"beside {old.folder}: {agreement(recorded, new.metrics)}")
 
@@ -100,13 +101,21 @@ def target(old: Cell, given: list[str], words: list[str]) -> Path:
 
 def changed_since(old: Cell) -> list[str]:
     """What is not as it was when the run was made: a line about the code and one about the packages."""
-    was, now = old.record.get("git", {}), runs.git()
+    was, now = old.record.get("git", {}), provenance.git()
     code = {"commit": was.get("sha", "")[:12]}, {"commit": now.get("sha", "")[:12]}
     found = [f"the code is not as recorded: {unlike(*code)}"] if code[0] != code[1] else []
     if was.get("dirty") or now.get("dirty"):
         found.append("the code had or has uncommitted changes, which no commit names")
     packages = unlike(old.record.get("versions", {}), runs.versions())
     return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
+
+
+def circumstances(old: Cell, new: Cell) -> tuple[dict[str, str], dict[str, str]]:
+    """Where, from which text and with what code two runs were made; of the code what both tell."""
+    code = [provenance.facts(cell.record) for cell in (old, new)]
+    both = [{name: text for name, text in facts.items() if name in code[0] and name in code[1]} for facts in code]
+    one, other = (meaning.place(cell) | data_of(cell) | facts for cell, facts in zip((old, new), both, strict=True))
+    return one, other
 
 
 def data_of(cell: Cell) -> dict[str, str]:

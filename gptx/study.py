@@ -206,7 +206,8 @@ class Search:
         record, state = runs.read(folder) or {}, runs.state(folder)
         made = metrics.read(folder)
         value = made.end(self.metric) if state == "finished" else made.last(self.metric)
-        if state == "finished" and value is not None and math.isfinite(value):
+        taken = state == "finished" and running.process.returncode != 0  # by another command
+        if state == "finished" and not taken and value is not None and math.isfinite(value):
             self.study.tell(running.trial, value)
             print(f"finished     {folder}  {self.metric} {value:.4f}", flush=True)
         elif state == "running":
@@ -220,6 +221,7 @@ class Search:
         else:
             self.study.tell(running.trial, state=TrialState.FAIL)
             why = record.get("error") or (f"recorded no {self.metric}" if state == "finished" else state)
+            why = f"not of this trial: {processes.last_words(processes.log(folder))}" if taken else why
             print(f"FAILED       {folder}  {why}", flush=True)
             return True
         return False

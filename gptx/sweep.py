@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any, TypeGuard
 
-from gptx import files
+from gptx import files, runs
 from gptx.amounts import clock, power
 from gptx.check import ConfigError
 from gptx.log.jsonl import row_of
@@ -94,15 +94,20 @@ class Work:
     flops: float = 0.0
 
 
-def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = None) -> tuple[str, str]:
-    """State of a cell that `made` so much and what is to be said of it; `job` was the last submitted for it, if any."""
+def standing(
+    folder: Path, job: str, jobs: dict[str, str], made: Work | None = None, config: dict | None = None
+) -> tuple[str, str]:
+    """State of a cell that `made` so much and what is to be said of it; `job` was the last submitted for it, if any.
+    One that holds a run of another `config` has failed: another command took its folder."""
     run = RunFolder(folder)
     try:
         run.check()
         record, state = run.record, run.state
     except (ConfigError, OSError) as error:
         return "unreadable", str(error)
-    made = made or work(folder)
+    if config and (other := runs.of_another(record, config)):
+        return "failed", other
+    made = made or work(folder, config)
     if state == "finished":
         from gptx.train import spell
 
@@ -116,11 +121,13 @@ def standing(folder: Path, job: str, jobs: dict[str, str], made: Work | None = N
     return state, ", ".join(filter(None, [*words, f"job {job}" if job in jobs else ""]))
 
 
-def work(folder: Path) -> Work:
-    """The work of the run in `folder`; none where it has not begun."""
+def work(folder: Path, config: dict | None = None) -> Work:
+    """The work of the run in `folder`; none where it has not begun, or is a run of another `config`."""
     from gptx.compare.cells import cell
 
     run = cell(folder, folder)
+    if config and runs.of_another(run.record, config):
+        return Work()
     at, sums = run.metrics["train/tokens"]  # over origin and branch
     before = at[0] - 1 if len(at) else 0  # updates of the origin, taken to be as long as the first one here
     tokens = int(sums[-1] - sums[0] * before / at[0]) if len(at) else 0

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import check, files, mistakes, paths, preflight, processes, runs, search_path
+from gptx import branching, check, files, mistakes, paths, preflight, processes, runs, search_path
 from gptx.check import ConfigError
 from gptx.config import recorded
 from gptx.log import Run, now, shown
@@ -28,6 +28,7 @@ from gptx.peers import PeerLost, Peers, first_to_say, together
 from gptx.printable import streams
 from gptx.rank import job as submitted_job
 from gptx.rank import rank, world_size
+from gptx.runs import provenance
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
@@ -60,10 +61,11 @@ def train(cfg: DictConfig, folder: Path) -> float:
             cfg.overwrite = False  # what is there is its own
         record = None if cfg.overwrite else record_of(folder)
         if record and "recipe" in record:
-            refuse_other(folder, other_run(record, cfg))
+            branching.refuse_other(folder, record, cfg)
             if record.get("state") == "finished":
-                result = record.get("result", {})
-                log.info("already finished: %s in %s (overwrite=true trains again)", spell(result), shown(folder))
+                result, but = record.get("result", {}), branching.as_asked(folder, record, config)
+                line = f"already finished: {spell(result)} in {shown(folder)}{but} (overwrite=true trains again)"
+                log.log(logging.WARNING if but else logging.INFO, "%s", line)
                 return result.get("validation/loss", math.nan)
         return begin(cfg, config, folder, record)
 
@@ -94,10 +96,10 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device)
     if record and "data" in record:
-        refuse_other(folder, runs.other_text(record["data"], trainer.data.identity))
+        branching.refuse(folder, runs.other_text(record["data"], trainer.data.identity))
     trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
     resumed = not cfg.overwrite and restore(trainer)
-    branched = "" if resumed or cfg["from"] is None else branch(trainer, Path(cfg["from"]), config)
+    branched = "" if resumed or cfg["from"] is None else branching.branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
         raise ConfigError(
             f"{shown(folder)}: the processes see different checkpoints there; it must be on a shared disk"
@@ -112,15 +114,12 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     outcome, handler, sinks = "failed", None, trainer.sinks if rank() == 0 else []
     try:
         if rank() == 0:
-            record_start(trainer, run)
+            record_start(trainer, run, record or {})
         for sink in sinks:
             sink.open(run)
         for line in summary.start(trainer, run, predicted):
             log.info("%s", line)
-        if resumed:
-            log.info("continues after update %d", trainer.step)
-        if branched:
-            log.info("%s", branched)
+        say_origin(trainer, run, record or {}, resumed, branched)
         with peers.noticing(), meter.over(trainer.model, trainer.optimizer):
             handler = fit(trainer, folder)
         stopped = "interrupted" if trainer.stopped == "SIGINT" else "preempted"  # by a person, by a scheduler
@@ -133,10 +132,13 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         raise
     finally:
         close(sinks, outcome)
-        if rank() == 0 and (folder / "run.json").exists():
+        if rank() == 0 and trainer.checkpoints.placed() and (folder / "run.json").exists():
             memory = {"predicted": total(predicted, meter.device), "measured": meter.peak, "held": meter.held}
-            runs.write(folder, state=outcome, ended=now(), step=trainer.step, result=trainer.latest, memory=memory)
+            facts = {"step": trainer.step, "reason": trainer.ended, "result": trainer.latest, "memory": memory}
+            runs.write(folder, state=outcome, ended=now(), **facts)
         trainer.checkpoints.wait()  # where the run failed, a save may still be under way
+    if rank() == 0:
+        trainer.checkpoints.refuse_gone()
     if outcome != "finished":
         log.info("%s: stopped after update %d and saved; the same command continues", trainer.stopped, trainer.step)
         if handler:
@@ -145,6 +147,16 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
     seconds = time.perf_counter() - started
     conclude(trainer, folder, seconds, meter.beside(predicted))
     return trainer.latest.get("validation/loss", math.nan)
+
+
+def say_origin(trainer, run: Run, record: dict, resumed: bool, branched: str) -> None:
+    """Say where a run begins that has something before it, or a shorter one beside it."""
+    if resumed:
+        log.info("continues after update %d", trainer.step)
+        if changed := provenance.changed_since(record, run.config):
+            log.warning("the updates before were made by other code: %s changed since", changed)
+    elif said := branched or (branching.shorter(run.folder, run.config) if alone() else ""):
+        log.info("%s", said)
 
 
 def close(sinks: list, outcome: str) -> None:
@@ -183,7 +195,7 @@ def described(trainer, folder: Path, group: str, config: dict) -> Run:
         config=config,
         choices=choices,
         overrides=overrides,
-        git=runs.git(),
+        git=provenance.git(),
         tags=runs.changes(overrides),
         budget=summary.budget(trainer).record(),
     )
@@ -200,64 +212,12 @@ def restore(trainer) -> bool:
         raise ConfigError(str(error)) from None
 
 
-def branch(trainer, origin: Path, config: dict) -> str:
-    """Take up the state of another run's checkpoint, or weights alone; say where the new recipe leaves the old one.
-
-    Raises ConfigError where the state does not fit: another model, text or optimizer, or no update left to make.
-    """
-    from gptx.checkpoints import load, refuse_without_optimizer, take
-
-    try:
-        if origin.suffix == ".safetensors":
-            return take_weights(trainer, origin, config)
-        state = load(origin)
-        refuse_without_optimizer(state, origin)
-        record = state if "recipe" in state else runs.read(origin.parent.parent) or {}  # older ones leave it there
-    except ValueError as error:
-        raise ConfigError(f"from={origin}: {error}") from None
-    if state["step"] >= trainer.steps:
-        raise ConfigError(f"from={origin}: it stands after update {state['step']}; steps={trainer.steps} must be more")
-    if "recipe" not in record or "data" not in record:
-        raise ConfigError(f"from={origin}: neither it nor a run.json two folders above says what was trained")
-    found = runs.other_recipe(record, config) + runs.other_text(record["data"], trainer.data.identity)
-    clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
-    told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
-    kept = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")
-    refused = [line for line in told if line.startswith(kept) and not line.startswith("optim.lr ")]
-    if refused:
-        raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
-    scaler = state.get("scaler") or trainer.scaler.state_dict()  # none was at work before a branch in fp16
-    state |= {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()}
-    try:
-        take(trainer, state, origin)
-    except ValueError as error:
-        raise ConfigError(f"from={error}") from None
-    keys = ", ".join(line.split()[0] for line in told)
-    return f"branches off {shown(origin.resolve())} after update {trainer.step}; what changes: {keys or 'nothing'}"
-
-
-def take_weights(trainer, file: Path, config: dict) -> str:
-    """Begin with the weights of a safetensors file and nothing else of the run they are from; say so.
-
-    Raises ValueError where they are another model's, or number the tokens otherwise.
-    """
-    from gptx import weights
-
-    facts = weights.facts(file)
-    if "config" in facts:
-        found = runs.differences(*(runs.flat({"model": each["model"]}) for each in (facts["config"], config)))
-        if refused := [line for line in found if not line.startswith("model.dropout ")]:
-            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
-    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
-        raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
-    weights.read(file, trainer.model)
-    return f"starts from the weights of {shown(file.resolve())} alone, at update 0 with a fresh optimizer"
-
-
-def record_start(trainer, run: Run) -> None:
-    """Write into the run folder all that other commands need to know of the run."""
+def record_start(trainer, run: Run, before: dict) -> None:
+    """Write into the run folder all that other commands need to know of the run; `before` is what it said so far."""
     from gptx import summary
 
+    code, patch = provenance.code(run.config)
+    codes = provenance.since(before.get("code", []), run.start, code)
     files.write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run.config))
     files.write_text(run.folder / "overrides.yaml", OmegaConf.to_yaml(run.overrides))
     trainer.data.save_tokenizer(run.folder / "tokenizer.json")
@@ -272,6 +232,7 @@ def record_start(trainer, run: Run) -> None:
         options=recorded.typed(runs.options(HydraConfig.get())),
         job=submitted_job(),
         git=run.git,
+        code=codes,
         versions=runs.versions(),
         hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer),
@@ -279,6 +240,8 @@ def record_start(trainer, run: Run) -> None:
         budget=run.budget,
         error="",
     )
+    if patch and run.config["record_patch"] and codes[-1]["step"] == run.start:
+        files.write_text(run.folder / f"code_{run.start:08d}.patch", patch)
 
 
 @contextmanager
@@ -298,30 +261,12 @@ def owned(folder: Path):
     except OSError as error:
         raise check.refusal("", error) from None
     with lock:
+        mine = files.identity(folder)
         try:
             yield
         finally:
-            if not (folder / "run.json").exists():  # no run came of it
+            if files.identity(folder) == mine and not (folder / "run.json").exists():  # no run came of it
                 runs.remove_beginnings(folder)
-
-
-def other_run(record: dict, cfg: DictConfig) -> list[str]:
-    """What separates a recorded run from that of a config, a phrase a key; a text that moved is read for it."""
-    config = recorded.recorded(cfg)
-    found = runs.other_recipe(record, config)
-    if not found and runs.moved_text(record, config):
-        found = runs.other_text(record["data"], check.build(cfg.data).identity)
-    return found
-
-
-def refuse_other(folder: Path, found: list[str]) -> None:
-    """Raises ConfigError, with the keys that were found to differ, if the folder holds a run of something else."""
-    if found:
-        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{shown(folder)} holds another run: {'; '.join(found[:3])}{more}; "
-            "choose another name=, or overwrite=true to delete it"
-        )
 
 
 def prepare_process(cfg: DictConfig) -> None:
@@ -463,16 +408,24 @@ def complaint(error: Exception) -> str:
     return f"error: {check.refusal('', error)}"
 
 
+def alone() -> bool:
+    """True for a run that a person started by itself, in the folder that its overrides name."""
+    chosen = HydraConfig.get()
+    placed = any(runs.key(word) == "hydra.run.dir" for word in chosen.overrides.hydra)
+    return chosen.mode == RunMode.RUN and not placed and not submitted_job()
+
+
 def note_failure(folder: Path, error: Exception) -> None:
-    """Say in the record why the run failed; a run that was refused, or a lone one that never began, leaves nothing.
+    """Say in the record why the run failed; a run that was refused, or a lone one that never began, leaves nothing, nor
+    does one whose folder is gone.
 
     Nobody sees the refusal of a job in a queue, whose recipe changed while it waited: it is recorded too.
     """
-    begun, alone = (folder / "run.json").exists(), not preflight.cells and not submitted_job()
+    begun, lone = (folder / "run.json").exists(), not preflight.cells and not submitted_job()
     if begun and isinstance(error, ConfigError):
         told = bool(submitted_job()) and runs.state(folder) not in ("finished", "running")
     else:
-        told = begun or not alone
+        told = (begun or not lone) and not isinstance(error, files.Gone)
     if rank() == 0 and told:
         folder.mkdir(parents=True, exist_ok=True)
         runs.write(
@@ -483,9 +436,11 @@ def note_failure(folder: Path, error: Exception) -> None:
 def table() -> int:
     """Print how every cell of the sweep ended; the number of those that did not finish."""
     unfinished = 0
-    for folder in preflight.cells:
+    for folder, config in preflight.cells.items():
         try:
             record = (runs.read(folder) or {}) | {"state": runs.state(folder)}
+            if other := runs.of_another(record, config):
+                record |= {"state": "failed", "error": other}
         except ConfigError as error:
             record = {"state": "unreadable", "error": str(error)}
         unfinished += record["state"] != "finished"

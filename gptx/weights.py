@@ -40,8 +40,9 @@ def write(file: Path, model: nn.Module, **facts) -> None:
     in_one_step(file, fill)
 
 
-def read(file: Path, model: nn.Module) -> None:
-    """Give the model the weights of a file that `write` made or that has the same names.
+def read(file: Path, model: nn.Module, *, cut: str = "") -> None:
+    """Give the model the weights of a file that `write` made or that has the same names; of the one to `cut` the first
+    rows, as many as the model has.
 
     Raises ValueError that names the first tensor that the file lacks, has in another shape, or has too many; the model
     is then as it was.
@@ -57,11 +58,16 @@ def read(file: Path, model: nn.Module) -> None:
                 if source[name] not in there:
                     raise ValueError(f"{file}: it holds no {name}, which the model has")
                 shape = tuple(opened.get_slice(source[name]).get_shape())
-                if shape != tensor.shape:
+                fits = shape == tensor.shape or (
+                    name == cut and shape[0] > len(tensor) and shape[1:] == tensor.shape[1:]
+                )
+                if not fits:
                     raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
             for name in sorted(there - {*source.values()}):
                 raise ValueError(f"{file}: it holds {name}, which the model has not")
-            model.load_state_dict({name: like(opened.get_tensor(source[name]), own[name]) for name in own})
+            whole = {name: opened.get_tensor(source[name]) for name in own}
+            whole |= {cut: whole[cut][: len(own[cut])]} if cut in own else {}
+            model.load_state_dict({name: like(whole[name], own[name]) for name in own})
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import check, preflight, runs, train
+from gptx import branching, check, preflight, runs, train
 from gptx.check import ConfigError
+from gptx.checkpoints import load
 
 PLATEAU = [
     "name=plateau",
@@ -78,23 +80,181 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
         (["steps=4"], "it stands after update 4; steps=4 must be more"),
         (["steps=9", "model.depth=1"], "the state is of another recipe: model.depth was 2, is 1"),
         (["steps=9", "optim=sgd"], "the state is of another recipe: optim._target_ was"),
-        (["steps=9", "optim.weight_decay=0"], "optim.weight_decay was 0.1, is 0"),
+        (["steps=9", "model.context=64"], "the state is of another recipe: model.context was 32, is 64"),
+        (["steps=9", "model.heads=4"], "the state is of another recipe: model.heads was 2, is 4"),
+        (["steps=9", "optim.decoupled=false"], "the state is of another recipe: optim.decoupled was True, is False"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words, message):
     cfg = composed(*words)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        train.branch(check.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(check.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+
+
+@pytest.fixture
+def begun(composed, tmp_path):
+    """begun(origin, "seed=1"): a trainer that branched off there, what it said, and the state that it took up."""
+
+    def make(origin, *words):
+        cfg = composed("steps=9", *words)
+        trainer = check.trainer(cfg)
+        own = torch.get_rng_state()
+        told = branching.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
+        trainer.checkpoints.place(tmp_path / "branch")
+        trainer.sinks.clear()
+        return trainer, told, load(origin), own
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["seed=5"], "data.seed, seed"),
+        (["optim.weight_decay=0.7"], "optim.weight_decay"),
+        (["decay=everything"], "decay._target_"),
+        (["optim.betas=[0.8,0.9]", "optim.eps=1e-6"], "optim.betas, optim.eps"),
+        (["parametrization.rates.vectors=2"], "parametrization.rates"),
+        (["model.dropout=0.25", "model.softcap=30"], "model.softcap, model.dropout"),
+        (["model.mask=document"], "model.mask"),
+        (["data.order=written"], "data.order"),
+        (["model.context=16"], "model.context, data.context"),
+    ],
+)
+def test_what_fits_a_state_is_told_and_the_state_is_taken_up_under_the_new_values(
+    begun, composed, tmp_path, plateau, words, keys
+):
+    trainer, told, state, own = begun(tmp_path / plateau, *words)
+    for key in keys.split(", "):
+        assert key in told
+    fresh = check.trainer(composed("steps=9", *words)).optimizer
+    for group, new in zip(trainer.optimizer.param_groups, fresh.param_groups, strict=True):
+        assert [group[key] for key in ("weight_decay", "betas", "eps")] == [
+            new[key] for key in ("weight_decay", "betas", "eps")
+        ]
+    context = trainer.data.context
+    assert trainer.cursor * context == state["cursor"] * 32  # tokens
+    assert trainer.step == 4
+    assert torch.equal(torch.get_rng_state(), own if "seed=5" in words else state["rng"][0]["torch"])
+    for name, weight in trainer.model.state_dict().items():
+        assert torch.equal(weight, state["model"][name][: len(weight)])
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    for number, p in enumerate(parameters):
+        moment = trainer.optimizer.state[p]["exp_avg"]
+        assert torch.equal(moment, state["optimizer"]["state"][number]["exp_avg"][: len(p)])
+    trainer.fit()
+    assert trainer.finished
+
+
+def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun, build, composed, tmp_path):
+    for words in (["model.positions=rope"], ["observe=[validation,ema]", "optim=schedule_free", "schedule=warmup"]):
+        recipe = runs.recipe(OmegaConf.to_container(composed(*words), resolve=True))
+        trainer, origin = build(*words), tmp_path / "origin"
+        trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+        trainer.fit()
+        context = 64 if "rope" in words[0] else 8
+        cursor = trainer.cursor
+        trainer, told, _, _ = begun(origin / "checkpoints/step_00000006", *words, f"model.context={context}")
+        assert trainer.cursor == cursor * 32 // context
+        assert "what changes: model.context, data.context, schedule.total, steps" in told
+        trainer.fit()
+        assert trainer.finished
+        shutil.rmtree(origin)
+    cfg = composed(*words, f"model.context={context}")
+    recipe = runs.recipe(OmegaConf.to_container(cfg, resolve=True))
+    trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+    trainer.checkpoints.save(trainer, wait=True)
+    with pytest.raises(ConfigError, match=r"optim.betas was"):  # of which its average is found
+        begun(origin / "checkpoints/step_00000009", *words, "model.context=8", "optim.betas=[0.9,0.99]", "steps=12")
+
+
+def test_a_jump_of_the_learning_rate_is_told_and_a_rate_that_goes_on_is_not(begun, tmp_path, plateau):
+    trainer, told, _, _ = begun(tmp_path / plateau, "schedule=cosine_no_warmup")
+    after = 3e-3 * trainer.schedule(5)
+    assert after < 2e-3
+    assert told.endswith(f"the learning rate goes from 0.003 to {after:.3g} at once")
+    assert "learning rate" not in begun(tmp_path / plateau, "schedule=warmup", "schedule.warmup=2")[1]
+
+
+@pytest.fixture
+def finished(composed, tmp_path, monkeypatch):
+    """finished(cfg, step=10): the folder and the record of a finished run, without its weights."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(cfg, name: str = "made", **record):
+        config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
+        (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+        runs.write(folder, state="finished", recipe=runs.recipe(config), data=check.build(cfg.data).identity, **record)
+        return folder, runs.read(folder)
+
+    return make
+
+
+def test_more_steps_than_a_finished_run_has_are_refused_with_the_command_that_goes_on(composed, finished):
+    folder, record = finished(composed("steps=10"), step=10)
+    for words, way in (
+        (["steps=20"], "from=runs/made/checkpoints/step_00000010 name=default_longer steps=20"),
+        (["steps=20", "schedule=warmup"], "from=runs/made/checkpoints/step_00000010 name=default_longer steps=20"),
+        (["steps=20", "model.depth=1"], ""),
+        (["steps=9"], ""),
+    ):
+        with pytest.raises(ConfigError, match=r"runs/made holds another run: ") as refused:
+            branching.refuse_other(folder, record, composed(*words))
+        assert way in str(refused.value)
+        assert ("to go on from there" in str(refused.value)) == bool(way)
+    told = branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20"), resolve=True))
+    assert told.startswith(
+        "runs/made made 10 of these updates; this is a new run; to go on from there: from=runs/made/"
+    )
+    assert re.search(r"the learning rate goes from \S+ to 0.00\d+ at once$", told)
+    for other in ("seed=1", "optim.lr=1e-2", "batch.tokens=512"):
+        assert (
+            branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20", other), resolve=True))
+            == ""
+        )
+
+
+TARGET = "observe=[validation,target]"
+
+
+def test_a_run_that_an_observer_ended_is_not_what_another_target_asks_for(composed, finished):
+    ended = {"step": 4, "reason": "target: the validation loss is 2.9, at most 3"}
+    for name, record in (("made", ended), ("of an earlier version", {"step": 4})):
+        folder, record = finished(composed("steps=10", TARGET, "observe.target.loss=3"), name, **record)
+        for words in ([TARGET, "observe.target.loss=2"], ["observe=[validation]"]):
+            with pytest.raises(ConfigError, match=r"holds a run that ended after update 4: observe.target") as refused:
+                branching.refuse_other(folder, record, composed("steps=10", *words))
+            assert "checkpoints/step_00000004" in str(refused.value)
+            assert "name=default_longer steps=10" in str(refused.value)
+        branching.refuse_other(folder, record, composed("steps=10", TARGET, "observe.target.loss=3"))
+
+
+def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished):
+    folder, record = finished(composed("steps=10", "observe=[validation,samples]"), step=10)
+
+    def said(*words: str) -> str:
+        cfg = composed("steps=10", *words)
+        branching.refuse_other(folder, record, cfg)
+        return branching.as_asked(folder, record, OmegaConf.to_container(cfg, resolve=True))
+
+    assert said("observe=[validation,samples]") == ""
+    assert said("observe=[validation]") == ""
+    assert said(TARGET, "observe.target.loss=3") == ", but without what observe.target asks now"
+    more = said("observe=[validation,throughput]", "observe.validation.every=3")
+    assert more == ", but without what observe.throughput, observe.validation asks now"
+    (folder / "config.yaml").unlink()
+    assert said("observe=[validation,throughput]") == ""
 
 
 def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")
-    told = train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+    told = branching.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
     assert "moved after update 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
     with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
-        train.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
 
 
 def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
@@ -143,13 +303,13 @@ def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(compose
     link = tmp_path / "link.txt"
     link.symlink_to(moved)
     for path in (moved, link, os.path.relpath(moved)):
-        assert train.other_run(record, composed(f"data.path='{path}'")) == []
-    told = train.other_run(record, composed(f"data.path='{moved}'", "seed=5"))
+        assert branching.other_run(record, composed(f"data.path='{path}'")) == []
+    told = branching.other_run(record, composed(f"data.path='{moved}'", "seed=5"))
     assert [phrase.split()[0] for phrase in told] == ["data.seed", "seed"]
     moved.write_text("other text. " * 2000)
-    assert "(the text is not the same)" in train.other_run(record, composed(f"data.path='{moved}'"))[0]
+    assert "(the text is not the same)" in branching.other_run(record, composed(f"data.path='{moved}'"))[0]
     del record["data"]["digest"]  # of a class of one's own, which tells no digest
-    assert "data.path was" in train.other_run(record, composed(f"data.path='{moved}'"))[0]
+    assert "data.path was" in branching.other_run(record, composed(f"data.path='{moved}'"))[0]
 
 
 def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import shutil
+from contextlib import ExitStack
 
 import numpy
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from gptx.checkpoints import files
 from gptx.checkpoints.kept import best_of
+from gptx.files import Gone, lock
 
 RECIPES = {
     "dropout": ["model.dropout=0.2"],
@@ -206,6 +209,34 @@ def test_a_run_whose_last_update_cannot_be_saved_does_not_call_itself_finished(b
 def refuse(self, data):
     self.failure = OSError(28, "No space left on device")
     raise self.failure
+
+
+@pytest.mark.parametrize("then", ["deleted", "moved", "begun by another"])
+def test_a_run_whose_folder_is_gone_ends_with_one_line_and_writes_nothing_more(build, tmp_path, then):
+    """Also where another process has begun a run in its place: that is left alone."""
+    folder, held = tmp_path / "run", ExitStack()
+    folder.mkdir()
+    held.enter_context(lock(folder / ".lock"))
+    trainer = build("steps=6", "checkpoints.every=2")
+    trainer.checkpoints.place(folder)
+
+    def sink(step: int, scalars: dict) -> None:
+        if step == 3:
+            trainer.checkpoints.wait()
+            if then == "moved":
+                folder.rename(tmp_path / "elsewhere")
+            else:
+                shutil.rmtree(folder)
+            if then == "begun by another":
+                folder.mkdir()
+                held.enter_context(lock(folder / ".lock"))
+
+    trainer.sinks.append(sink)
+    with held, pytest.raises(Gone, match=f"^{folder} was deleted or moved while its run trained"):
+        trainer.fit()
+    assert trainer.step == 4  # the next one to save after
+    assert not trainer.checkpoints.placed()
+    assert [entry.name for entry in folder.glob("*")] == [".lock"] * (then == "begun by another")
 
 
 def test_a_checkpoint_cannot_run_code(build, tmp_path):

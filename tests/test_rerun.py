@@ -13,6 +13,7 @@ import pytest
 from gptx import rerun, runs
 from gptx.compare.cells import Cell
 from gptx.log import jsonl
+from gptx.runs import provenance
 
 OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
 RECORD = {
@@ -41,13 +42,13 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
 
 
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
-    monkeypatch.setattr(runs, "git", lambda: {"sha": "b" * 40, "dirty": False})
+    monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
     monkeypatch.setattr(runs, "versions", lambda: {"torch": "2.13.0"})
     assert rerun.changed_since(old(versions={"torch": "2.12.0"})) == [
         f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
         "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
     ]
-    monkeypatch.setattr(runs, "git", lambda: {"sha": "a" * 40, "dirty": False})
+    monkeypatch.setattr(provenance, "git", lambda: {"sha": "a" * 40, "dirty": False})
     assert rerun.changed_since(old(versions={"torch": "2.13.0"})) == []
 
 

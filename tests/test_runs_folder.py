@@ -107,7 +107,7 @@ def commands(real, tmp_path, monkeypatch):
     monkeypatch.setenv("GPTX_SECRET", SECRET)
     monkeypatch.setattr("gptx.upload.Wandb.page", lambda *_: Page())
     monkeypatch.setattr("gptx.rerun.wait", lambda *_: 1)
-    monkeypatch.setattr("gptx.rerun.runs.git", dict)
+    monkeypatch.setattr("gptx.rerun.provenance.git", dict)
     return {
         "sample": lambda run: sample.sample(run=str(run), length=2, prompt="a", device="cpu"),
         "export": lambda run: export.export(run=str(run), out=str(tmp_path / "out.safetensors")),

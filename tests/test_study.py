@@ -187,6 +187,23 @@ def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path,
 
 
 @pytest.mark.slow
+def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_path, capsys):
+    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
+    found = optuna.create_study()
+    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    runs.write(tmp_path, state="finished")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation/loss": 1.5}\n')
+    (tmp_path / "process.log").write_text("config error: it holds another run\n")
+    for code, state in ((1, "FAIL"), (0, "COMPLETE")):
+        process = Ended()
+        process.returncode = code
+        trial = study.Running(found.ask(space.distributions(searched)), tmp_path, process)
+        assert study.Search(found, searched, [], tmp_path, "validation/loss", 1, 1).tell(trial) == bool(code)
+        assert found.trials[-1].state.name == state
+    assert "not of this trial: config error: it holds another run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_with_them(tmp_path, corpus):
     pytest.importorskip("optuna", reason="the extra study is not installed")

@@ -24,9 +24,11 @@ from gptx import launch, places, preflight, processes, rank, runs, sweep
 from gptx.amounts import clock
 from gptx.check import ConfigError
 from gptx.compare.shared import kinship
+from gptx.config.recorded import recorded
 from gptx.log import typed
 from gptx.plan.memory import foreseen
 from gptx.printable import streams
+from gptx.train import table
 
 
 @pytest.fixture
@@ -170,11 +172,35 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
         runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
-    with mock.patch.object(sweep, "work", side_effect=lambda folder: read.append(folder.name) or sweep.Work()):
+    with mock.patch.object(sweep, "work", side_effect=lambda folder, config: read.append(folder.name) or sweep.Work()):
         for name in ("one", "other"):
             local.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
     assert capsys.readouterr().out.count("2 of 3 finished") == 2
     assert read.count("one") == 1
+
+
+def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_end_says_so_too(
+    tmp_path, capsys, composed, monkeypatch
+):
+    own, others = (recorded(composed(f"steps={steps}")) for steps in (6, 3))
+    local = launch.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
+    local.sweep, local.places, local.threads = tmp_path, 2, {"own": 1, "taken": 1}
+    monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in local.threads})
+    for name, config in (("own", own), ("taken", others)):
+        (tmp_path / name).mkdir()
+        runs.write(tmp_path / name, state="finished", recipe=runs.recipe(config), result={"validation/loss": 1.25})
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
+    for name, code in (("own", 0), ("taken", 1)):
+        local.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
+    assert table() == 1
+    said = capsys.readouterr().out
+    assert said.count("1 of 2 finished") == 2
+    assert said.count("1.2500") == 2  # of the own one alone
+    words = f"{tmp_path / 'taken'}  the run there is another command's: schedule.total was 3, is 6; steps was 3, is 6"
+    assert f"FAILED       {words}" in said
+    assert f"failed       {words}" in said
+    assert sweep.work(tmp_path / "taken").updates == 3
+    assert sweep.work(tmp_path / "taken", own).updates == 0
 
 
 def until(true, seconds: float = 300) -> None:

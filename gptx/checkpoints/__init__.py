@@ -16,6 +16,8 @@ from gptx.checkpoints.files import load, number, saved
 from gptx.checkpoints.kept import best_of, kept
 from gptx.checkpoints.shadow import Shadow
 from gptx.checkpoints.writing import Writing
+from gptx.files import Gone
+from gptx.files import identity as run_identity
 from gptx.lengths import Length
 
 __all__ = ["Checkpoints", "chosen", "fill", "load", "refuse_other", "refuse_without_optimizer", "take"]
@@ -38,6 +40,7 @@ class Checkpoints:
             raise ValueError(f"checkpoints.keep_every={keep_every}: at least 1 update, or null for none")
         self.every, self.keep, self.keep_every, self.keep_best = every, keep, keep_every, keep_best
         self.folder, self.identity = Path("checkpoints"), dict[str, dict]()
+        self.run: tuple[int, int] | None = None  # the identity of the run folder
         self.shadow = Shadow()
         self.writing: Writing | None = None  # the save under way, if there is one
         self.reserved = False  # memory for the copies
@@ -46,7 +49,17 @@ class Checkpoints:
 
     def place(self, run: Path, **identity: dict) -> None:
         """Save below the run folder; `identity`, plain values that say whose state it is, is saved with the state."""
-        self.folder, self.identity = run / "checkpoints", identity
+        self.folder, self.identity, self.run = run / "checkpoints", identity, run_identity(run)
+
+    def placed(self) -> bool:
+        """True while the run folder is the one that it was."""
+        found = run_identity(self.folder.parent)
+        return found == self.run or (found is None and (self.folder.parent / "run.json").exists())
+
+    def refuse_gone(self) -> None:
+        """Raise Gone if the run folder was deleted or moved: nothing of this run belongs there any more."""
+        if not self.placed():
+            raise Gone(f"{self.folder.parent} was deleted or moved while its run trained; the run ends here")
 
     def begin(self, trainer) -> None:
         """Clear away what a killed run left; save at the start too where the guard may want to go back there."""
@@ -93,6 +106,8 @@ class Checkpoints:
             self.told = True
         self.wait()
         parallel, final = trainer.parallel, self.folder / f"step_{trainer.step:08d}"
+        if parallel.rank == 0:
+            self.refuse_gone()
         refusal = files.prepare(final) if parallel.rank == 0 else None
         # Every process takes part, since random states are gathered; none is past it before the folder is there.
         part = parallel.part(trainer.state_dict() | self.identity)

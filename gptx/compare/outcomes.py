@@ -10,7 +10,7 @@ from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
 from gptx.compare.traits import traits
 from gptx.files import to_json
-from gptx.runs import schema
+from gptx.runs import provenance, schema
 from gptx.runs.plain import read_json
 
 METRIC = "validation/loss"
@@ -123,7 +123,7 @@ def environment(cells: list[Cell]) -> dict:
             **record.get("versions", {}),
         }
         for cell, record in ((cell, cell.record) for cell in cells)
-    )
+    ) | provenance.differing([cell.record for cell in cells])
 
 
 def together(environments: Iterable[dict]) -> dict:

@@ -9,7 +9,7 @@ from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, spelled
 from gptx.files import to_json, write_text
 from gptx.log import now
-from gptx.runs import plain
+from gptx.runs import plain, provenance
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:
@@ -58,7 +58,7 @@ def page(answer: Answer, number: int) -> str:
 
 def environment() -> dict:
     """Where, when and with what the answer was found."""
-    git = runs.git()
+    git = provenance.git()
     commit = git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else "")
     kept = ("python", "torch", "numpy")
     versions = {name: version for name, version in runs.versions().items() if name in kept}

@@ -176,7 +176,7 @@ class Wandb:
             id=id, resume="allow", reinit="create_new", allow_val_change=True,
             name=name, group=group, job_type="train", tags=[tag[:64] for tag in tags], config=config,
             settings=wandb.Settings(
-                silent=True, console="off", init_timeout=self.init_timeout,
+                silent=True, console="off", save_code=False, init_timeout=self.init_timeout,
                 finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
             ),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from gptx.printable import html
 from gptx.report import arms, charts, page, panels
 from gptx.report.curves import smoothed
 from gptx.report.picture import spell
+from gptx.runs import provenance
 
 
 def of_run(cell: Cell, smooth: int, renew: float = 0) -> str:
@@ -149,6 +150,7 @@ def environment(record: dict) -> list[tuple[str, str]]:
         ("peak memory", ", ".join(f"{name} {amounts.memory(size)}" for name, size in memory.items() if size)),
         ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
         ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
+        *((name, text) for name, text in provenance.facts(record).items() if not name.startswith("code of gptx.")),
         ("started", record.get("started", "")),
         ("typed", " ".join(record.get("overrides", [])) or "no overrides"),
         *record.get("versions", {}).items(),

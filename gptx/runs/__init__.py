@@ -1,10 +1,11 @@
 """The run folder: what a run says of itself, and the interface between the commands.
 
-run.json        state, recipe, data, git, versions, hardware, result
+run.json        state, recipe, data, git, code, versions, hardware, result
 config.yaml     the resolved config
 overrides.yaml  what was typed
 tokenizer.json  tokens to text and back
 metrics.jsonl   every update
+code_*.patch    uncommitted changes of the code that the config builds, from that update on
 train.log       what the terminal showed
 process.log     what its process printed, where a sweep or a study started it
 checkpoints/    full states
@@ -14,7 +15,6 @@ import hashlib
 import importlib.metadata
 import platform
 import re
-import subprocess
 from pathlib import Path
 
 from gptx import files
@@ -26,7 +26,7 @@ from gptx.runs import plain, schema
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
-        "memory", "compile", "deterministic", "batch.micro")  # fmt: skip
+        "memory", "compile", "deterministic", "batch.micro", "record_patch")  # fmt: skip
 PLACES = r"data\.(.+\.)?(path|validation_path|dataset)"  # where a text is, not what: the digest of the text decides
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
@@ -94,6 +94,12 @@ def other_recipe(record: dict, config: dict) -> list[str]:
     moved = moved_text(record, config)
     old, new = ({k: v for k, v in each.items() if k not in moved} for each in (record["recipe"], recipe(config)))
     return differences(old, new)
+
+
+def of_another(record: dict, config: dict) -> str:
+    """That the run of a record is not the one of a config, in words; empty where it is, or has not begun."""
+    found = other_recipe(record, config) if "recipe" in record else []
+    return f"the run there is another command's: {'; '.join(found[:3])}" if found else ""
 
 
 def moved_text(record: dict, config: dict) -> list[str]:
@@ -206,21 +212,6 @@ def state(folder: Path) -> str:
             return "killed"
     except (files.Held, OSError):  # or it cannot be told, as in a folder that another user owns
         return recorded
-
-
-def git() -> dict:
-    """Commit of gptx's own repository and whether it was changed since; empty where it was installed without one."""
-
-    def ask(*words: str) -> str:
-        try:
-            return subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, timeout=10
-            ).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-
-    commit = ask("rev-parse", "HEAD")
-    return {"sha": commit, "dirty": bool(ask("status", "--porcelain"))} if commit else {}
 
 
 def versions() -> dict[str, str]:

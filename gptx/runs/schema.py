@@ -48,6 +48,19 @@ class Git(TypedDict, total=False):
     dirty: bool
 
 
+class Repository(TypedDict, total=False):
+    sha: str
+    changed: dict[str, str]  # digests by file
+
+
+class Code(TypedDict, total=False):
+    """The code with which a run went on after update `step`."""
+
+    step: Count
+    sources: dict[str, str]  # digests by module
+    repositories: dict[str, Repository]
+
+
 class Hardware(TypedDict, total=False):
     device: str
     name: str
@@ -96,12 +109,14 @@ class Record(TypedDict, total=False):
     options: list[str]
     job: str
     git: Git
+    code: list[Code]
     versions: dict[str, str]
     hardware: Hardware
     parameters: Parameters
     batch: Cut
     budget: dict[str, Number]
     error: str
+    reason: str
     diverged: bool
     step: Count
     result: Result
