@@ -31,6 +31,14 @@ class Mixture:
         self.sources: dict[str, Corpus] = {name: sources[name] for name in self.weights}
         self.context, self.seed = context, seed
         refuse_different(self.sources, tokenizer=tokenizer, context=context)
+        self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
+        for name, source in self.sources.items():
+            others = [other.train_contents for other in self.sources.values() if other is not source]
+            if trained := source.hold_out_without(np.concatenate([np.empty(0, np.uint64), *others])):
+                self.remarks.append(
+                    f"{name}: {trained:,} held-out document{'s' if trained > 1 else ''} left out, "
+                    "since another source trains on the same"
+                )
         (first, *_) = self.sources.values()
         self.encoding, self.vocab_size, self.token_bytes = first.encoding, first.vocab_size, first.token_bytes
         self.counts = apportioned(list(self.weights.values()), BLOCK)  # (sources,)
