@@ -23,6 +23,7 @@ def zstandard(path: Path) -> IO[bytes]:
     return BufferedReader(pyarrow.input_stream(path, compression="zstd"))
 
 
+POINTER = b"version https://git-lfs.github.com/"  # how it begins
 OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": zstandard}
 
 
@@ -30,6 +31,13 @@ def opened(path: Path) -> IO[bytes]:
     """Open a file to read its bytes, decompressed where its name says that it is compressed."""
     opener = OPENERS.get(path.suffix.lower())
     return opener(path) if opener else open(path, "rb")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise ValueError for what a clone without Git LFS has in the place of a large file."""
+    with open(path, "rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            raise ValueError(f"{path} is a pointer of Git LFS, not the file; 'git lfs pull' fetches it")
 
 
 def suffix(path: Path) -> str:

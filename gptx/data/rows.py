@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptx.data.files import DAMAGED, found, opened, reason, suffix
+from gptx.data.files import DAMAGED, found, opened, reason, refuse_pointer, suffix
 from gptx.data.sources import CHUNK, Documents, check_share, text_file
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")  # of .json, files with a row a line
@@ -162,6 +162,7 @@ def rows_of(tables: Iterable[Table], column: str) -> Iterator[Row]:
 def texts_of(path: Path, column: str) -> Iterator[str | None]:
     """Yield one column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
     try:
+        refuse_pointer(path)
         for number, value in enumerate(FORMATS.get(suffix(path), jsonl)(path, column)):
             yield checked(value, column, f"row {number + 1} of {path}")
     except DAMAGED as error:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from gptx.data.files import DAMAGED, found, opened, reason, state
+from gptx.data.files import DAMAGED, found, opened, reason, refuse_pointer, state
 
 CHUNK = 1 << 18  # bytes or characters at a time: memory stays flat however long a file is
 BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
@@ -235,6 +235,7 @@ def text_file(path: Path, *, name: str = "", separator: str | None = None) -> Te
     sha256, decoder, size, characters = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, 0
     sought, tail, start, divided = (separator or "").encode(), b"", 0, False
     try:
+        refuse_pointer(path)
         found = state(path)
         with opened(path) as stream:
             while chunk := stream.read(CHUNK):
