@@ -153,6 +153,12 @@ def test_it_is_one_corpus_to_the_trainer(mixture, tmp_path):
         "starts",
         "train_tokens",
         "validation_tokens",
+        "train_contents",
+        "validation_contents",
+        "validation_lengths",
+        "hold_out_without",
+        "refuse_short",
+        "where",
     }  # which no part outside gptx.data reads
     assert set(one.identity) <= set(data.identity)
     assert data.identity["train_tokens"] == sum(len(source.train_tokens) for source in data.sources.values())

@@ -1,5 +1,6 @@
-"""A row of JSONL, JSONL.gz or Parquet is a document, whichever of the formats holds it."""
+"""A row of a table is a document, whichever of the formats holds it, and tables are the data where they are."""
 
+import bz2
 import gzip
 import json
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from gptx.data.corpora import text
 from gptx.data.corpus import Corpus
-from gptx.data.rows import SUFFIXES
 
+SUFFIXES = (".jsonl", ".JSONL", ".ndjson", ".json", ".jsonl.gz", ".json.bz2", ".jsonl.zst", ".parquet", ".PARQUET",
+            ".arrow", ".stream.arrow")  # fmt: skip
+PACKED = {".gz": gzip.compress, ".bz2": bz2.compress,
+          ".zst": lambda content: pyarrow.Codec("zstd").compress(content, asbytes=True)}  # fmt: skip
 ROWS = [{"text": f"row {i}: naïve 中文\nand more", "number": i} for i in range(300)]
 
 
@@ -22,16 +26,22 @@ def cache(tmp_path_factory, monkeypatch):
 
 def write(path: Path, rows: list[dict]) -> Path:
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=7)
+    table = pyarrow.Table.from_pylist(rows)
+    if path.suffix.lower() == ".parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=7)
+    elif path.suffix == ".arrow":
+        new = pyarrow.ipc.new_stream if ".stream" in path.name else pyarrow.ipc.new_file
+        with new(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
     else:
-        path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+        path.write_bytes(PACKED.get(path.suffix, bytes)(lines))
     return path
 
 
 def corpus(path, *, column=None, validation_path=None, validation=0.2, tokenizer="bytes") -> Corpus:
     return text(path=str(path), validation_path=validation_path and str(validation_path), column=column, seed=0,
-                tokenizer=tokenizer, context=8, validation=validation, order="shuffled")  # fmt: skip
+                tokenizer=tokenizer, context=8, validation=validation, order="shuffled",
+                separator="<|endoftext|>")  # fmt: skip
 
 
 def documents(data: Corpus, split: str) -> list[str]:
@@ -77,6 +87,66 @@ def test_a_column_means_the_tables_of_a_folder_alone(tmp_path):
     assert data.identity["train_documents"] > 200
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("pattern", ["", "**", "*/*"])
+def test_in_the_copy_of_a_dataset_its_tables_are_the_data(tmp_path, suffix, pattern):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / f"train{suffix}", ROWS)
+    about = ("README.md", "data/readme_zh.txt", "LICENSE", "dataset_infos.json", ".gitattributes", "data/image.png")
+    for name in about:
+        (tmp_path / name).write_text("\0" if name.endswith("png") else "about these rows\n" * 300)
+    data = corpus(tmp_path / pattern)
+    assert sorted(documents(data, "train") + documents(data, "validation")) == sorted(row["text"] for row in ROWS)
+    (told,) = data.remarks
+    read = [name for name in about if name[0] != "." and ("/" in name or pattern != "*/*")]
+    assert told.startswith(f"{len(read)} files left out: ")
+    assert all(f"{tmp_path}/{name} is no table" in told for name in read)
+    assert corpus(tmp_path / pattern).remarks == data.remarks
+
+
+def test_what_datasets_saves_to_the_disk_is_read(tmp_path):
+    import datasets
+
+    rows = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"train": rows.select(range(200)), "test": rows.select(range(200, 300))}).save_to_disk(
+        tmp_path / "saved", num_proc=None
+    )
+    loaded = datasets.load_from_disk(tmp_path / "saved")
+    loaded["train"].map(lambda row: {"text": "other " + row["text"]})  # leaves cache-….arrow there
+    assert [*(tmp_path / "saved").glob("*/cache-*.arrow")]
+    data = corpus(tmp_path / "saved")
+    assert sorted(documents(data, "train") + documents(data, "validation")) == sorted(row["text"] for row in ROWS)
+    assert "cache-" in data.remarks[0]
+
+
+def test_tables_beside_other_text_are_refused_with_both_named(tmp_path):
+    write(tmp_path / "rows.jsonl", ROWS)
+    (tmp_path / "chapter.txt").write_text("a chapter " * 100)
+    for path in (tmp_path, tmp_path / "*"):
+        with pytest.raises(
+            ValueError, match=r"rows\.jsonl.*chapter\.txt: data\.column=text.*data\.path=.*/\*\*/\*\.txt"
+        ) as caught:
+            corpus(path)
+        assert "\n" not in str(caught.value)
+    assert corpus(tmp_path, column="text").identity["train_documents"] > 200
+    assert corpus(tmp_path / "**" / "*.txt").identity["train_documents"] == 1
+    with pytest.raises(ValueError, match=r"data\.path=.*data\.validation_path=.*one has tables, one other text"):
+        corpus(tmp_path / "chapter.txt", validation_path=tmp_path / "rows.jsonl")
+
+
+def test_a_json_that_is_no_rows_a_line_is_text(tmp_path):
+    for content in ('{"text": "one object in one line"}', json.dumps(ROWS[:40], indent=1), '[{"text": "x"}]\n' * 40):
+        (tmp_path / "x.json").write_text(content + " " * 400)
+        assert corpus(tmp_path / "x.json").identity["train_documents"] == 1
+
+
+def test_half_a_surrogate_pair_is_the_replacement_character(tmp_path):
+    lines = [r'{"text": "half \ud83d of it"}', r'{"text": "\ude00\ud83d"}', r'{"text": "whole \ud83d\ude00"}'] * 9
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    data = corpus(tmp_path / "x.jsonl", validation_path=write(tmp_path / "y.jsonl", ROWS))
+    assert documents(data, "train") == ["half \ufffd of it", "\ufffd\ufffd", "whole \U0001f600"] * 9
+
+
 def test_another_column_or_content_or_share_is_another_corpus(tmp_path):
     rows = [row | {"other": row["text"]} for row in ROWS]
     path = write(tmp_path / "x.jsonl", rows)
@@ -105,6 +175,7 @@ BAD = {
     "broken.jsonl": (b'{"text": "x"\n', r"broken\.jsonl line 1 is not JSON"),
     "later.jsonl": (b'{"text": "x"}\n[1]\n', r"later\.jsonl line 2 is list, not an object"),
     "latin.jsonl": ('{"text": "é"}\n'.encode("latin-1"), r"latin\.jsonl line 1 is not JSON"),
+    "text.arrow": (b"text", r"text\.arrow is not a whole Arrow file"),
     "plain.jsonl.gz": (b'{"text": "x"}\n', r"plain\.jsonl\.gz cannot be read \(Not a gzipped file"),
     "cut.jsonl.gz": (gzip.compress(b'{"text": "x"}\n' * 999)[:-9], r"cut\.jsonl\.gz cannot be read"),
     "text.parquet": (b"text", r"text\.parquet is not a whole Parquet file"),
@@ -128,5 +199,5 @@ def test_a_column_that_a_parquet_lacks_is_named_with_those_it_has(tmp_path):
 
 def test_a_column_needs_a_table(tmp_path):
     (tmp_path / "x.txt").write_text("text")
-    with pytest.raises(ValueError, match=r"data\.column=text: there is no table \(\.jsonl, \.jsonl\.gz, \.parquet\)"):
+    with pytest.raises(ValueError, match=r"data\.column=text: there is no table \(\.jsonl, .*\.parquet, \.arrow\)"):
         corpus(tmp_path / "x.txt", column="text")

@@ -84,8 +84,6 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
     total = source.characters
     size = f"{total:,} characters" if total else f"{source.tokens:,} tokens" if source.tokens else "all of it"
     say(f"data: tokenising {source.where} ({size}, {tokenizer}) into {folder}")
-    if source.left_out:
-        say(f"data: {len(source.left_out)} files that are not text are left out; the first: {source.left_out[0]}")
     encoding = construct(tokenizer, vocabulary_text(source))
     partial = folder.with_name(folder.name + PARTIAL)
     try:

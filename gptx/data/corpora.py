@@ -6,9 +6,11 @@ from pathlib import Path
 
 from gptx.data.cache import cache_folder, only_process, say, unwritable
 from gptx.data.corpus import Corpus
+from gptx.data.files import walk
 from gptx.data.hub import hub_rows, number_of_tokens
 from gptx.data.rows import COLUMN, tables, tables_meant
-from gptx.data.sources import TextFiles, held_out, text_at, texts, walk
+from gptx.data.separated import Separated
+from gptx.data.sources import Source, TextFiles, held_out, text_at, texts
 from gptx.files import in_one_step
 
 TESTS = frozenset({"test", "tests", "idle_test"})
@@ -42,20 +44,37 @@ def text(
     seed: int,
     validation: float,
     order: str,
+    separator: str | None = None,
 ) -> Corpus:
-    """Any local text: a file, a folder with its subfolders or a glob, one document per file, or per row of JSONL and
-    Parquet; raises ValueError or FileNotFoundError where there is none."""
-    if tables_meant(path, column):
-        rows = tables(path, validation_path, column=column or COLUMN, share=validation)
-        return Corpus(rows, tokenizer=tokenizer, context=context, seed=seed, order=order)
-    files, left_out = text_at(path)
-    if validation_path is None:
-        source = held_out("text", path, files, share=validation, left_out=left_out)
+    """Any local text: a file, a folder with its subfolders or a glob, one document per file, per text between
+    separators, or per row of a table; raises ValueError or FileNotFoundError where there is none.
+
+    Without `separator` it is what runs trained on whose config has none.
+    """
+    if separator == "":
+        raise ValueError("data.separator is empty; null is none")
+    kinds = {tables_meant(each, column) for each in (path, validation_path) if each is not None}
+    if len(kinds) == 2:
+        raise ValueError(f"data.path={path} and data.validation_path={validation_path}: one has tables, one other text")
+    source: Source
+    if kinds == {True}:
+        source = tables(path, validation_path, column=column or COLUMN, share=validation)
     else:
-        held, left_out_there = text_at(validation_path)
-        train, held_documents = [file.whole for file in files], [file.whole for file in held]
-        source = TextFiles("text", f"{path} and {validation_path}", train, held_documents, left_out + left_out_there)
+        source = local_text(path, validation_path, separator=separator, share=validation)
     return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
+
+
+def local_text(path: str, validation_path: str | None, *, separator: str | None, share: float) -> Source:
+    """The files of text at `path`, and for validation those at another path or a share of these."""
+    files, left_out = text_at(path, separator)
+    held, left_out_there = ([], []) if validation_path is None else text_at(validation_path, separator)
+    where = path if validation_path is None else f"{path} and {validation_path}"
+    left_out += left_out_there
+    if separator and any(file.divided for file in files + held):
+        return Separated("text", where, files, None if validation_path is None else held, separator, share, left_out)
+    if validation_path is None:
+        return held_out("text", where, files, share=share, left_out=left_out)
+    return TextFiles("text", where, [file.whole for file in files], [file.whole for file in held], left_out)
 
 
 def hub(

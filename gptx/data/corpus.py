@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptx.data.cache import SPLITS, token_type, tokenised
+from gptx.data.copies import contents, told
 from gptx.data.documents import Catalogue, blamed
 from gptx.data.order import drawn, shuffled
 from gptx.data.sources import Source
 from gptx.data.tokenizers import known, load_encoding, save_encoding, token_lengths
 
 ORDERS = ("shuffled", "written")
+NAMED = 5  # of the files that are left out
 
 
 class TokenBatch(NamedTuple):
@@ -59,14 +61,15 @@ class Corpus:
             )
         self.token_bytes = torch.from_numpy(token_lengths(self.encoding))  # (V,)
         self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
-        for split, length in (("training", len(self.train_tokens)), ("validation", len(self.validation_tokens))):
-            if length <= context:
-                raise ValueError(
-                    f"the {split} text of {source.where} has {length:,} tokens, fewer than one window of "
-                    f"context + 1 = {context + 1:,}; give more text, hold out another share"
-                    + (f", or set model.context to {length - 1} or less" if length > 1 else "")
-                )
+        self.where = source.where
+        self.refuse_short("training", len(self.train_tokens))
+        self.refuse_short("validation", len(self.validation_tokens))
         self.catalogue = Catalogue(folder / "train")
+        self.train_contents = contents(folder / "train", self.train_tokens)
+        self.validation_contents = contents(folder / "validation", self.validation_tokens)
+        ends = np.append(Catalogue(folder / "validation").starts, len(self.validation_tokens))
+        self.validation_lengths = np.diff(ends)  # of its documents, in tokens
+        self.remarks = left_out(source.left_out) + told(self.train_contents, self.validation_contents)
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
         self.validation_windows = (len(self.validation_tokens) - 1) // context
         self.identity: dict[str, Any] = {
@@ -78,8 +81,32 @@ class Corpus:
             "train_tokens": len(self.train_tokens),
             "validation_tokens": len(self.validation_tokens),
             "train_documents": len(self.catalogue.starts),
-            "validation_documents": len(Catalogue(folder / "validation").starts),
+            "validation_documents": len(self.validation_lengths),
         }
+
+    def refuse_short(self, split: str, length: int) -> None:
+        """Raise ValueError where a split has less than one window."""
+        if length <= self.context:
+            raise ValueError(
+                f"the {split} text of {self.where} has {length:,} tokens, fewer than one window of "
+                f"context + 1 = {self.context + 1:,}; give more text, hold out another share"
+                + (f", or set model.context to {length - 1} or less" if length > 1 else "")
+            )
+
+    def hold_out_without(self, trained: NDArray[np.uint64]) -> int:
+        """Leave documents of these contents out of the validation text; how many there were."""
+        kept = ~np.isin(self.validation_contents, trained)
+        if not kept.all():
+            self.validation_tokens = self.validation_tokens[np.repeat(kept, self.validation_lengths)]
+            self.validation_contents, self.validation_lengths = (
+                facts[kept] for facts in (self.validation_contents, self.validation_lengths)
+            )
+            self.refuse_short("validation", len(self.validation_tokens))
+            self.validation_windows = (len(self.validation_tokens) - 1) // self.context
+            self.identity |= {
+                "validation_tokens": len(self.validation_tokens), "validation_documents": int(kept.sum())
+            }  # fmt: skip
+        return int((~kept).sum())
 
     def __call__(self, first: int, count: int) -> TokenBatch:
         """Sequences `first` to `first + count` of the run."""
@@ -128,6 +155,13 @@ class Corpus:
             f"{facts['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
             f"{self.windows:,} windows of {self.context:,} an epoch"
         )
+
+
+def left_out(complaints: list[str]) -> list[str]:
+    """What is to be said of files that are not read, in at most one sentence."""
+    count, more = len(complaints), len(complaints) - NAMED
+    named = "; ".join(complaints[:NAMED]) + (f"; and {more:,} more" if more > 0 else "")
+    return [f"{count:,} file{'s' if count > 1 else ''} left out: {named}"] * bool(complaints)
 
 
 def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gptx.data.cache import cache_folder, unwritable
+from gptx.data.files import walk
 from gptx.data.rows import Row, Rows, checked, no_column, sha256_of
-from gptx.data.sources import check_share, walk
+from gptx.data.sources import check_share
 from gptx.files import write_text
 
 SECONDS = 10  # without an answer of the hub
@@ -76,7 +77,7 @@ def number_of_tokens(tokens: int | str | None) -> int | None:
 def content_of(folder: Path) -> str:
     """A hash of the names and contents of all files in a folder."""
     digest = hashlib.sha256()
-    for path in sorted(walk(folder)):
+    for path in sorted(path for path in walk(folder) if path.exists()):
         digest.update(json.dumps([path.relative_to(folder).as_posix(), sha256_of(path)]).encode())
     return digest.hexdigest()
 

@@ -31,6 +31,8 @@ class Mixture:
         self.sources: dict[str, Corpus] = {name: sources[name] for name in self.weights}
         self.context, self.seed = context, seed
         refuse_different(self.sources, tokenizer=tokenizer, context=context)
+        self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
+        self.remarks += [line for name in self.sources for line in held_apart(name, self.sources)]
         (first, *_) = self.sources.values()
         self.encoding, self.vocab_size, self.token_bytes = first.encoding, first.vocab_size, first.token_bytes
         self.counts = apportioned(list(self.weights.values()), BLOCK)  # (sources,)
@@ -149,6 +151,17 @@ def refuse_different(sources: dict[str, Corpus], *, tokenizer: str, context: int
                 f"data.sources.{first} and data.sources.{name} have different vocabularies, since "
                 f"tokenizer={tokenizer} learns one from each text; choose another, such as data.tokenizer=gpt2"
             )
+
+
+def held_apart(name: str, sources: dict[str, Corpus]) -> list[str]:
+    """Leave out of the validation text of a source what others train on, and say how much that is."""
+    others = [source.train_contents for other, source in sources.items() if other != name]
+    try:
+        count = sources[name].hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
+    except ValueError as error:
+        raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
+    documents = "1 held-out document is" if count == 1 else f"{count:,} held-out documents are"
+    return [f"{name}: {documents} left out, since another source trains on the same"] * bool(count)
 
 
 def vocabulary(corpus: Corpus) -> tuple:

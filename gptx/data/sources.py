@@ -1,18 +1,22 @@
 """Where text comes from: files, their documents, and which of them are for validation."""
 
 import codecs
-import glob
 import hashlib
-import itertools
+import io
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
+
+from gptx.data.files import DAMAGED, found, opened, reason, refuse_pointer, state
 
 CHUNK = 1 << 18  # bytes or characters at a time: memory stays flat however long a file is
+BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
 
 Documents = Iterator[tuple[str, str, Iterable[str]]]  # split, name, and the text in pieces
 
@@ -45,7 +49,7 @@ class Source(Protocol):
 
     @property
     def left_out(self) -> list[str]:
-        """Complaints about files in a folder that are not text."""
+        """Complaints about files that are there and not read."""
 
     def streams(self) -> Iterator[Documents]:
         """Yield the documents, each time anew."""
@@ -57,15 +61,44 @@ class TextFile:
 
     name: str  # relative to the folder or pattern that was given, so that a corpus may move
     path: Path
-    sha256: str
+    sha256: str  # of the text, decompressed
     characters: int
     bytes: int
-    modified: int  # nanoseconds
+    state: tuple[int, int]  # bytes on the disk and time of the last change
+    start: int = 0  # 1 after a byte-order mark, which is no text
+    divided: bool = False  # the separator of documents occurs in it
 
     @property
     def whole(self) -> "Document":
         """The file as one document."""
-        return Document(self, 0, self.characters)
+        return Document(self, self.start, self.characters)
+
+    @contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """The file, opened for reading; raises ValueError where it has changed."""
+        try:
+            if state(self.path) != self.state:
+                raise ValueError(f"{self.path} changed while it was being read; start again")
+            with io.TextIOWrapper(opened(self.path), encoding="utf-8", newline="") as stream:
+                yield stream
+        except DAMAGED as error:
+            raise ValueError(f"{self.path} can no longer be read ({reason(error)})") from error
+
+    def passages(self, cuts: Iterable[tuple[int, int]]) -> Iterator[Iterator[str]]:
+        """For each (start, stop), in ascending order, its characters in pieces of at most CHUNK. The file is read once;
+        a passage must be read before the next one is asked for."""
+        with self.text() as stream:
+            place = 0
+
+            def upto(stop: int) -> Iterator[str]:
+                nonlocal place
+                while place < stop and (piece := stream.read(min(CHUNK, stop - place))):
+                    place += len(piece)
+                    yield piece
+
+            for start, stop in cuts:
+                deque(upto(start), maxlen=0)
+                yield upto(stop)
 
 
 @dataclass(frozen=True)
@@ -83,17 +116,8 @@ class Document:
 
     def pieces(self) -> Iterator[str]:
         """Yield the text in pieces of at most CHUNK characters; raises ValueError where the file has changed."""
-        try:
-            with open(self.file.path, encoding="utf-8", newline="") as stream:
-                state = os.fstat(stream.fileno())
-                if (state.st_size, state.st_mtime_ns) != (self.file.bytes, self.file.modified):
-                    raise ValueError(f"{self.file.path} changed while it was being read; start again")
-                for left in chunks(self.start):
-                    stream.read(left)
-                for left in chunks(self.stop - self.start):
-                    yield stream.read(left)
-        except OSError as error:
-            raise ValueError(f"{self.file.path} can no longer be read ({error.strerror})") from error
+        for text in self.file.passages([(self.start, self.stop)]):
+            yield from text
 
 
 @dataclass(frozen=True)
@@ -138,22 +162,40 @@ class TextFiles:
 
 def held_out(name: str, where: str, files: list[TextFile], *, share: float, left_out: list[str]) -> TextFiles:
     """Hold out `share` of the text for validation: whole files, in the order of a hash of their names, as many as fit,
-    if they come to at least half of it; else, for one or few files, the last `share` of the characters of each."""
+    if they come to at least half of it; else, for one or few files, the last `share` of the characters of each. Where
+    that would part copies of one file, they are held out together or not at all."""
     check_share(share)
-    budget = room = share * sum(file.bytes for file in files)
-    chosen = set()
-    for file in sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest()):
-        if file.bytes <= room:
-            chosen.add(file.name)
-            room -= file.bytes
-    if room <= budget / 2:
+    ordered = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest())
+    copies = defaultdict(list)
+    for file in ordered:
+        copies[file.sha256].append(file)
+    for groups in ([[file] for file in ordered], list(copies.values())):
+        taken = fitting([sum(file.bytes for file in group) for group in groups], share)
+        chosen = {file.name for group in taken for file in groups[group]}
+        if all(len({file.name in chosen for file in group}) == 1 for group in copies.values()):
+            break
+    if chosen:
         train = [file.whole for file in files if file.name not in chosen]
         return TextFiles(name, where, train, [file.whole for file in files if file.name in chosen], left_out)
-    heads = [Document(file, 0, int(file.characters * (1 - share))) for file in files]  # 1 - 0.1 is nanoGPT's 0.9
-    if not any(head.stop for head in heads):
-        raise ValueError(f"{where} is too short to hold out a share of {share}")
+    # 1 - 0.1 is nanoGPT's 0.9
+    heads = [Document(f, f.start, f.start + int((f.characters - f.start) * (1 - share))) for f in files]
     tails = [Document(head.file, head.stop, head.file.characters) for head in heads]
-    return TextFiles(name, where, [head for head in heads if head.stop], tails, left_out)
+    heads = [head for head in heads if head.stop > head.start]
+    if not heads:
+        raise ValueError(f"{where} is too short to hold out a share of {share}")
+    return TextFiles(name, where, heads, tails, left_out)
+
+
+def fitting(sizes: Iterable[float], share: float) -> list[int]:
+    """Which sizes, one after another, fit into `share` of their sum; none where they come to less than half of it."""
+    sizes = list(sizes)
+    room = budget = share * sum(sizes)
+    taken = []
+    for number, size in enumerate(sizes):
+        if size <= room:
+            taken.append(number)
+            room -= size
+    return taken if room <= budget / 2 else []
 
 
 def check_share(share: float) -> None:
@@ -162,85 +204,57 @@ def check_share(share: float) -> None:
         raise ValueError(f"validation={share} must be a share of the text above 0 and below 1, such as 0.1")
 
 
-def found(path: str) -> tuple[Path, list[Path]]:
-    """Find the files that `path` means: a file; all in a folder and its subfolders that are not hidden; or what a glob
-    matches. Returns also the folder to which their names are relative."""
-    place = Path(path).expanduser()
-    if path and place.is_dir():
-        return place, list(walk(place))
-    if glob.has_magic(path) and not place.exists():
-        plain = itertools.takewhile(lambda part: not glob.has_magic(part), place.parts)
-        matches = [Path(match) for match in glob.glob(str(place), recursive=True) if os.path.isfile(match)]
-        if not matches:
-            raise FileNotFoundError(f"no file matches '{path}'")
-        return Path(*plain), matches
-    if place.is_file():
-        return place.parent, [place]
-    raise FileNotFoundError(f"there is no text file, folder or pattern of files '{path}'")
-
-
-def text_at(path: str) -> tuple[list[TextFile], list[str]]:
+def text_at(path: str, separator: str | None = None) -> tuple[list[TextFile], list[str]]:
     """Read the text files that `path` means. Returns also the complaints about files left out as no text, which for a
     single file are raised."""
     root, paths = found(path)
     if paths == [Path(path).expanduser()]:
-        return [text_file(paths[0])], []
-    files, left_out = texts(root, paths)
+        return [text_file(paths[0], separator=separator)], []
+    files, left_out = texts(root, paths, separator)
     if not files:
         raise ValueError(f"there is no text in '{path}'" + "".join(f"; {complaint}" for complaint in left_out[:1]))
     return files, left_out
 
 
-def texts(root: Path, paths: Iterable[Path]) -> tuple[list[TextFile], list[str]]:
+def texts(root: Path, paths: Iterable[Path], separator: str | None = None) -> tuple[list[TextFile], list[str]]:
     """Read the files that hold text, in the order of their names below `root`; returns also complaints about others."""
     files, left_out = [], []
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in paths):
         try:
+            if not path.exists():
+                raise ValueError(f"{path} is a link to nothing")
             if path.stat().st_size:
-                files.append(text_file(path, name=name))
+                files.append(text_file(path, name=name, separator=separator))
         except ValueError as complaint:
             left_out.append(str(complaint))
     return files, left_out
 
 
-def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
-    """Yield every file below `root` that is not hidden, nor in a folder that is, is a run's or named in `without`."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for folder, folders, names in os.walk(root, onerror=fail):
-        folders[:] = [
-            name
-            for name in folders
-            if name not in without and not name.startswith(".") and not Path(folder, name, "run.json").exists()
-        ]
-        visible = (Path(folder, name) for name in names if not name.startswith("."))
-        yield from (path for path in visible if path.is_file())
-
-
-def text_file(path: Path, *, name: str = "") -> TextFile:
+def text_file(path: Path, *, name: str = "", separator: str | None = None) -> TextFile:
     """Read a file through once; raises ValueError where it is empty or not text, OSError where it cannot be read."""
     sha256, decoder, size, characters = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, 0
+    sought, tail, start, divided = (separator or "").encode(), b"", 0, False
     try:
-        with open(path, "rb") as stream:
-            modified = os.fstat(stream.fileno()).st_mtime_ns
+        refuse_pointer(path)
+        found = state(path)
+        with opened(path) as stream:
             while chunk := stream.read(CHUNK):
                 if b"\0" in chunk:
                     raise ValueError(f"{path} is binary, not text: byte {size + chunk.index(0)} is NUL")
-                characters += len(decoder.decode(chunk))
+                text = decoder.decode(chunk)
+                start = start if characters else int(text.startswith(BYTE_ORDER_MARK))
+                characters += len(text)
                 sha256.update(chunk)
                 size += len(chunk)
+                tail += chunk
+                divided = divided or (bool(sought) and sought in tail)
+                tail = tail[len(tail) - len(sought) + 1 :]
         characters += len(decoder.decode(b"", final=True))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} after about byte {size + error.start})") from None
-    except OSError as error:
-        raise type(error)(f"{path} cannot be read: {error.strerror}") from None
-    if not size:
+    except DAMAGED as error:
+        wrong = type(error) if isinstance(error, OSError) and error.strerror else ValueError
+        raise wrong(f"{path} cannot be read: {reason(error)}") from None
+    if characters == start:
         raise ValueError(f"{path} is empty")
-    return TextFile(name or path.name, path, sha256.hexdigest(), characters, size, modified)
-
-
-def chunks(length: int) -> Iterator[int]:
-    """Split `length` into parts of at most CHUNK."""
-    return (min(CHUNK, length - start) for start in range(0, length, CHUNK))
+    return TextFile(name or path.name, path, sha256.hexdigest(), characters, size, found, start, divided)

@@ -27,7 +27,8 @@ from gptx.runs import plain, schema
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
         "memory", "compile", "deterministic", "batch.micro", "record_patch")  # fmt: skip
-PLACES = r"data\.(.+\.)?(path|validation_path|dataset)"  # where a text is, not what: the digest of the text decides
+# Where a text is, not what, and what may divide it, whether it occurs or not: the digest of the text decides.
+PLACES = r"data\.(.+\.)?(path|validation_path|dataset|separator)"
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 BEGINNINGS = (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json")  # of a run without run.json
