@@ -61,8 +61,14 @@ class Cell:
         """Time spent in updates; validation and saves are not in it."""
         return float(self.spent.sum()) if len(self.spent) else None
 
+    @property
+    def ended_at(self) -> int | None:
+        """The step at which a finished run ended, where that is before the last one that was asked for."""
+        step, steps = self.record.get("step"), self.config.get("steps")
+        return step if self.state == "finished" and step and steps and step < steps else None
+
     def result(self, key: str) -> float | None:
-        """The last value of a metric; NaN where the run diverged, None where there is none or more is to come.
+        """The value of a metric at the run's end; NaN where the run diverged, None where it has none or is to go on.
 
         A run that a guard ended, as it does when the loss is no number any more, has diverged.
         """
@@ -71,9 +77,8 @@ class Cell:
             self.record.get("diverged") or not math.isfinite(last if last is not None else 0.0)
         ):
             return math.nan
-        if self.state != "finished":
-            return None
-        return last
+        ended = self.state == "finished" and last is not None
+        return last if ended and self.metrics[key][0][-1] >= self.record.get("step", 0) else None
 
 
 def find(folders: list[Path]) -> list[Cell]:
