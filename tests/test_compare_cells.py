@@ -164,8 +164,8 @@ def test_an_arm_without_the_metric_is_named_and_the_rest_compared(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
     keep("s/b", lr=1e-2, losses=[], overrides=["optim.lr=1e-2"])
     found = verdict(compare(cells.find([root])))
-    assert "peak rate 0.01, seed 0: finished without validation/loss; left out." in found.warnings
-    assert "only peak rate 0.001 has a validation loss" in found.headline.lower()
+    assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in found.warnings
+    assert "only learning rate 0.001 has a validation loss" in found.headline.lower()
 
 
 def test_a_value_that_differs_beside_the_swept_one_is_named(keep):
@@ -197,6 +197,52 @@ def test_a_length_that_was_typed_beside_the_swept_rate_is_named(keep):
     root = arm("s/a", 1e-3, 5).parent
     arm("s/b", 1e-2, 50)
     assert compare(cells.find([root])).confounded == ["schedule.warmup is 5 or 50"]
+
+
+@pytest.mark.parametrize(("steps", "told"), [((2000, 500, 31), []), ((2000, 500, 40), ["steps is 40 or 500 or 2000"])])
+def test_steps_that_follow_from_equal_tokens_are_no_confounder_and_others_are(keep, steps, told):
+    for tokens, length in zip((192, 768, 12288), steps, strict=True):
+        batch = {"steps": length, "batch": {"tokens": tokens}}
+        folder = keep(f"s/{tokens}", config=batch, overrides=[f"steps={length}", f"batch.tokens={tokens}"])
+    found = compare(cells.find([folder.parent]))
+    assert found.factors == {"batch.tokens": ["192", "768", "12288"]}
+    assert found.confounded == told
+
+
+@pytest.mark.parametrize(("orders", "told"), [((0, 7), ["data.seed is 0 or 7 with the same seed"]), ((7, 7), [])])
+def test_another_order_of_the_batches_is_a_confounder(keep, orders, told):
+    for lr, order in zip((1e-3, 1e-2), orders, strict=True):
+        data = {"data": {"seed": order}}
+        folder = keep(f"s/{lr}", lr=lr, config=data, overrides=[f"optim.lr={lr}", f"data.seed={order}"])
+    assert compare(cells.find([folder.parent])).confounded == told
+
+
+def test_a_finished_run_of_fewer_steps_than_asked_for_says_where_it_ended(keep):
+    root = keep("s/a", lr=1e-3, step=3, overrides=["optim.lr=1e-3"], config={"steps": 3}).parent
+    keep("s/b", lr=1e-2, step=3, overrides=["optim.lr=1e-2"], config={"steps": 5})
+    found = compare(cells.find([root]))
+    assert [outcome.ended_at for outcome in found.outcomes] == [None, 3]
+    assert verdict(found).headline.endswith("ended early (see the warnings).")
+
+
+def test_a_loss_that_was_measured_before_the_end_is_no_result(keep):
+    """As of a run that was resumed without validation."""
+    root = keep("s/a", lr=1e-3, step=3, overrides=["optim.lr=1e-3"]).parent
+    stale = keep("s/b", lr=1e-2, step=9, overrides=["optim.lr=1e-2"])
+    with (stale / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "train/loss": 1.0}\n')
+    found = compare(cells.find([root]))
+    assert [outcome.value for outcome in found.outcomes] == [2.0, None]
+    assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in verdict(found).warnings  # fmt: skip
+
+
+def test_results_that_were_kept_before_a_run_said_where_it_ended_are_read(tmp_path):
+    kept = Comparison("validation/loss", {"optim": ["a"]}, [Outcome({"optim": "a"}, 0, "finished", 2.5)])
+    kept.save(tmp_path / "results.json")
+    text = (tmp_path / "results.json").read_text()
+    (tmp_path / "results.json").write_text(text.replace(', "ended_at": null', ""))
+    assert "ended_at" not in (tmp_path / "results.json").read_text()
+    assert load(tmp_path / "results.json") == kept
 
 
 def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_were(tmp_path):

@@ -59,7 +59,7 @@ def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
 def test_written_again_from_the_results_it_is_the_same_also_with_another_baseline(experiment):
     readme.write(RATES, verdict(RATES, "muon"), experiment)
     before = (experiment / "README.md").read_text()
-    assert "beside muon" in before
+    assert "compared with muon" in before
     readme.readme(str(experiment))
     assert (experiment / "README.md").read_text() == before
 

@@ -245,7 +245,7 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
     paged(folder)
     page = drawn(folder)
     curves = [curve for curve in page["panels"][0]["curves"] if curve["key"] == "validation/loss"]
-    assert [curve["name"] for curve in curves] == page["arms"] == ["peak rate 0.001", "peak rate 0.01"]
+    assert [curve["name"] for curve in curves] == page["arms"] == ["learning rate 0.001", "learning rate 0.01"]
     recorded = [row["validation/loss"] for row in rows() if "validation/loss" in row]
     for i, curve in enumerate(curves):
         assert curve["x"] == [20, 40, 60]
@@ -335,7 +335,9 @@ def test_many_arms_are_drawn_side_by_side_on_one_axis(record):
     paged(made.parent)
     page = drawn(made.parent)
     beside = [panel for panel in page["panels"] if panel["group"] == "main"]
-    assert [panel["title"] for panel in beside] == [f"peak rate {rate}" for rate in ("0.001", "0.003", "0.01", "0.03")]
+    assert [panel["title"] for panel in beside] == [
+        f"learning rate {rate}" for rate in ("0.001", "0.003", "0.01", "0.03")
+    ]
     assert all({curve["look"] for curve in panel["curves"]} == {0, 1} for panel in beside)
     assert [entry["name"] for entry in page["legend"][1]["entries"]] == ["0.001", "0.003", "0.01", "0.03"]
 
@@ -351,7 +353,7 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
     paged(folder)
     report(str(folder), out=str(folder / "report.md"))
     told = text_of(folder)
-    assert 0 < told.index("Which rate is best?") < told.index("peak rate 0.001 ")
+    assert 0 < told.index("Which rate is best?") < told.index("learning rate 0.001 ")
     assert "**Question.** Which rate is best?" in (folder / "report.md").read_text()
 
 

@@ -179,7 +179,7 @@ def test_an_arm_that_is_hidden_stays_so_when_the_page_is_renewed_with_one_more_b
     record("sweep/new", rows(), "optim.lr=1e-4", "seed=0")
     report(str(folder), out=str(folder / "report.html"))
     page.reload()
-    assert page.evaluate("page.arms") == ["peak rate 0.0001", "peak rate 0.001", "peak rate 0.01"]
+    assert page.evaluate("page.arms") == ["learning rate 0.0001", "learning rate 0.001", "learning rate 0.01"]
     assert page.evaluate("state.hidden") == [1]
     assert page.wrong == []
     page.close()

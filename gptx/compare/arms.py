@@ -1,15 +1,20 @@
 """Runs that differ only in their seeds, together; and such arms side by side, where only one factor differs."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from statistics import fmean, stdev
+from typing import TypeVar
+
+import numpy
 
 from gptx import presets
 from gptx.compare import statistics
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -20,20 +25,25 @@ class Arm:
     values: dict[int, float | None]
     states: tuple[str, ...]
 
-    @property
+    @cached_property
     def results(self) -> list[float]:
         return [value for value in self.values.values() if value is not None]
 
     @property
+    def seeds(self) -> list[int]:
+        """Those that have a result."""
+        return [seed for seed, value in self.values.items() if value is not None]
+
+    @cached_property
     def diverged(self) -> int:
         return statistics.diverged(self.values)
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """None where there is no result, or where one seed diverged: the others alone would flatter the arm."""
         return fmean(self.results) if self.results and not self.diverged else None
 
-    @property
+    @cached_property
     def spread(self) -> float | None:
         """The standard deviation over seeds, of at least two."""
         return stdev(self.results) if len(self.results) > 1 and not self.diverged else None
@@ -41,7 +51,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Round:
-    """Arms that differ in one factor, by its level, and how far each is from the baseline's, seed by seed.
+    """Arms that differ in one factor, by its level, and how far each is from the baseline's.
 
     `context` are the levels of the other factors that all have; empty where each arm is at its own best.
     """
@@ -49,18 +59,39 @@ class Round:
     context: dict[str, str]
     arms: dict[str, Arm]
     baseline: str
+    differences: dict[str, Estimate | None]  # empty without an arm of the baseline's level
 
     @property
-    def differences(self) -> dict[str, Estimate | None]:
-        if self.baseline not in self.arms:
-            return {}
-        base = self.arms[self.baseline].values
-        return {k: statistics.paired(arm.values, base) for k, arm in self.arms.items() if k != self.baseline}
+    def estimates(self) -> list[Estimate | None]:
+        return list(self.differences.values())
+
+    def judged(self, limit: float) -> "Round":
+        """The same, where no larger p-value than `limit` is significant."""
+        return replace(
+            self, differences={k: each and replace(each, limit=limit) for k, each in self.differences.items()}
+        )
 
     def ranked(self, better: Callable[[float], float]) -> list[str]:
-        """The levels that have a mean, the best first: the one where `better` is least."""
-        means = {level: arm.mean for level, arm in self.arms.items()}
-        return sorted((k for k, mean in means.items() if mean is not None), key=lambda k: better(means[k]))  # type: ignore[arg-type]
+        """The levels that have a mean, the best first: the one where `better` is least. Those that are better than the
+        baseline stand before it."""
+        away = {level: better(each.mean) for level, each in self.differences.items() if each}
+        return sorted(ranked(self.arms, better), key=lambda level: numpy.sign(away.get(level, 0.0)))
+
+
+def ranked(arms: Mapping[Key, Arm], better: Callable[[float], float]) -> list[Key]:
+    """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
+
+    Means over each arm's own seeds would not do: an arm that lacks a hard seed would win.
+    """
+    there = {key: arm for key, arm in arms.items() if arm.mean is not None}
+    if len({frozenset(arm.seeds) for arm in there.values()}) == 1:
+        return sorted(there, key=lambda key: better(there[key].mean))  # type: ignore[arg-type]
+
+    def losses(key: Key) -> int:
+        gaps = (statistics.difference(there[key].values, other.values) for other in there.values())
+        return sum(gap is not None and better(gap.mean) > 0 for gap in gaps)
+
+    return sorted(there, key=losses)
 
 
 def arms(comparison: Comparison) -> list[Arm]:
@@ -109,18 +140,39 @@ def rounds(found: list[Arm], factor: str, baseline: dict[str, str]) -> list[Roun
     for arm in found:
         context = tuple((name, level) for name, level in arm.levels.items() if name != factor)
         by_context.setdefault(context, {})[arm.levels[factor]] = arm
-    return [Round(dict(context), each, baseline[factor]) for context, each in by_context.items()]
+    base = baseline[factor]
+    return [Round(dict(context), each, base, differences(each, base)) for context, each in by_context.items()]
+
+
+def differences(arms: Mapping[str, Arm], baseline: str) -> dict[str, Estimate | None]:
+    """How far each arm is from the baseline's; empty without that."""
+    return {
+        level: statistics.difference(arm.values, arms[baseline].values)
+        for level, arm in arms.items()
+        if level != baseline and baseline in arms
+    }
 
 
 def at_best(found: list[Arm], factor: str, baseline: dict[str, str], better: Callable[[float], float]) -> Round:
-    """Each level of `factor` at its best combination of the others' levels, of those with as many seeds as any."""
-    chosen: dict[str, Arm] = {}
-    for level in dict.fromkeys(arm.levels[factor] for arm in found):
-        here = [arm for arm in found if arm.levels[factor] == level and arm.mean is not None]
-        full = [arm for arm in here if len(arm.results) == max(len(each.results) for each in here)]
-        if full:
-            chosen[level] = min(full, key=lambda arm: better(arm.mean))  # type: ignore[arg-type]
-    return Round({}, chosen, baseline[factor])
+    """Each level of `factor` at its best combination of the others' levels.
+
+    Choosing flatters, so p-values count it: a level is better than another one if one of its combinations is better
+    than each of the other one's, and it had as many chances as it has combinations.
+    """
+    tried: dict[str, list[Arm]] = {}
+    for arm in found:
+        if arm.mean is not None:
+            tried.setdefault(arm.levels[factor], []).append(arm)
+    best = {level: here[ranked(dict(enumerate(here)), better)[0]] for level, here in tried.items()}
+    base = baseline[factor]
+    away = differences(best, base)
+    for level, each in away.items():
+        if each and each.p is not None:
+            winner, loser = (level, base) if better(each.mean) < 0 else (base, level)
+            leads = (statistics.difference(best[winner].values, arm.values) for arm in tried[loser])
+            p = max(1.0 if not lead or lead.p is None or better(lead.mean) >= 0 else lead.p for lead in leads)
+            away[level] = replace(each, p=min(1.0, p * len(tried[winner])))
+    return Round({}, best, base, away)
 
 
 def numeric(levels: list[str]) -> bool:

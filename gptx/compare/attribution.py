@@ -1,15 +1,16 @@
 """Which of two things contributed more, where runs with both, either and neither are there: a 2 x 2 factorial."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from gptx.compare import statistics
 from gptx.compare.arms import Arm, is_rate, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
-from gptx.compare.words import instead, named
+from gptx.compare.words import NAMES, instead, named, where
 
+CONTRASTS = (statistics.FIRST, statistics.SECOND, statistics.INTERACTION, statistics.FIRST_OVER_SECOND)
 Corner = tuple[int, int]  # whether the first and the second of two things are there
 
 
@@ -19,51 +20,48 @@ class Effects:
 
     context: dict[str, str]
     corners: Mapping[Corner, Arm]
-    reference: Corner
+    estimates: tuple[Estimate | None, ...]  # by CONTRASTS; all None where an arm diverged or no seed is common to all
 
     @property
-    def main(self) -> tuple[Estimate | None, Estimate | None]:
-        """What each does, averaged over the other one's absence and presence."""
-        return self.contrast(statistics.FIRST), self.contrast(statistics.SECOND)
+    def depends(self) -> bool:
+        """True if what one does depends so much on the other that an average over the other is no answer."""
+        first, second, both, _ = (each and abs(each.mean) for each in self.estimates)
+        significant = self.estimates[2] is not None and self.estimates[2].significant
+        return significant and both > min(first, second)  # type: ignore[operator, type-var]
 
-    @property
-    def interaction(self) -> Estimate | None:
-        """How much more either does beside the other than without it."""
-        return self.contrast(statistics.INTERACTION)
-
-    @property
-    def first_over_second(self) -> Estimate | None:
-        """How much more the first does than the second."""
-        return self.contrast(statistics.FIRST_OVER_SECOND)
-
-    @property
-    def change(self) -> tuple[dict[str, str], Estimate | None, Arm, Arm]:
-        """What turning the first thing does, between which arms, in this context."""
-        return self.context, self.turned[0], self.across(0), self.corners[self.reference]
-
-    @property
-    def turned(self) -> tuple[Estimate | None, Estimate | None]:
-        """What happens to the reference if the first, or the second, is turned: taken away, or added."""
-        base = self.corners[self.reference].values
-        return statistics.paired(self.across(0).values, base), statistics.paired(self.across(1).values, base)
-
-    def across(self, thing: int) -> Arm:
-        """The arm that differs from the reference in one of the two things."""
-        first, second = self.reference
-        return self.corners[(1 - first, second) if thing == 0 else (first, 1 - second)]
-
-    def contrast(self, weights: Mapping[Corner, float]) -> Estimate | None:
-        return statistics.contrast({corner: self.corners[corner].values for corner in weights}, weights)
+    def simple(self, second: int) -> Estimate | None:
+        """What the first does without the second (0), or with it (1), over the seeds of the other estimates."""
+        values = {corner: arm.values for corner, arm in self.corners.items()}
+        return statistics.contrast(values, {(1, second): 1.0, (0, second): -1.0})
 
 
 @dataclass(frozen=True)
 class Factorial:
-    """Two things, how turning them is said ("without warmup"), and what they do in each context."""
+    """Two things, how turning the first is said ("without warmup"), and what they do in each context."""
 
     names: tuple[str, str]
-    turns: tuple[str, str]
+    turn: str
+    sign: int  # 1 where turning the first adds it, -1 where it takes it away
+    other: str  # what the first may depend on
+    over: str  # how an average over that is said
+    sides: tuple[str, str]  # and its absence and presence
     effects: list[Effects]
-    factor: str = ""  # whose two levels the first thing is; "" where it is a trait
+
+    @property
+    def estimates(self) -> list[Estimate | None]:
+        return [each for effects in self.effects for each in effects.estimates]
+
+    def judged(self, limit: float) -> "Factorial":
+        """The same, where no larger p-value than `limit` is significant."""
+        effects = [
+            replace(each, estimates=tuple(one and replace(one, limit=limit) for one in each.estimates))
+            for each in self.effects
+        ]
+        return replace(self, effects=effects)
+
+    def turned(self, found: Estimate | None) -> Estimate | None:
+        """What turning the first thing does, of what adding it does."""
+        return -found if found and self.sign < 0 else found
 
 
 def factorial(comparison: Comparison, found: list[Arm], baseline: dict[str, str]) -> Factorial | None:
@@ -86,10 +84,11 @@ def traited(
     if sorted(corners.values()) != sorted(product((0, 1), repeat=2)):
         return None
     reference = corners[baseline[factor],]
-    out = ["out" if there else "" for there in reference]
-    effects = crossed(found, (factor,), corners, reference)
-    turns = f"with{out[0]} {first}", f"with{out[1]} {second}"
-    return Factorial((first, second), turns, effects) if effects else None
+    effects = crossed(found, (factor,), corners)
+    sides = f"without {second}", f"with {second}"
+    turn, sign = (f"without {first}", -1) if reference[0] else (f"with {first}", 1)
+    over = f"runs with and without {second}"
+    return Factorial((first, second), turn, sign, second, over, sides, effects) if effects else None
 
 
 def paired(
@@ -100,9 +99,11 @@ def paired(
     yes, having = (next(level for level in comparison.factors[name] if level != baseline[name]) for name in pair)
     corners = {(no, without): (0, 0), (no, having): (0, 1), (yes, without): (1, 0), (yes, having): (1, 1)}
     names = named(pair[0], yes), named(pair[1], having)
-    turns = f"with {instead(pair[0], yes, no)}", f"with {instead(pair[1], having, without)}"
-    effects = crossed(found, pair, corners, (0, 0))
-    return Factorial(names, turns, effects, pair[0]) if effects else None
+    sides = where({pair[1]: without}), where({pair[1]: having})
+    effects = crossed(found, pair, corners)
+    turn = f"with {instead(pair[0], yes, no)}"
+    other = NAMES.get(pair[1], pair[1])
+    return Factorial(names, turn, 1, other, f"both levels of {other}", sides, effects) if effects else None
 
 
 def turn(comparison: Comparison, factor: str, level: str, other: str) -> str:
@@ -114,12 +115,16 @@ def turn(comparison: Comparison, factor: str, level: str, other: str) -> str:
     return f"with{'' if traits[level][changed[0]] else 'out'} {changed[0]}"
 
 
-def crossed(
-    found: list[Arm], factors: tuple[str, ...], corners: dict[tuple, Corner], reference: Corner
-) -> list[Effects]:
+def crossed(found: list[Arm], factors: tuple[str, ...], corners: dict[tuple, Corner]) -> list[Effects]:
     """The effects in each context that has a result in all four corners."""
     contexts: dict[tuple, dict[Corner, Arm]] = {}
     for arm in (arm for arm in found if arm.results):
         context = tuple((name, level) for name, level in arm.levels.items() if name not in factors)
         contexts.setdefault(context, {})[corners[tuple(arm.levels[name] for name in factors)]] = arm
-    return [Effects(dict(context), there, reference) for context, there in contexts.items() if len(there) == 4]
+    return [Effects(dict(context), there, contrasts(there)) for context, there in contexts.items() if len(there) == 4]
+
+
+def contrasts(corners: Mapping[Corner, Arm]) -> tuple[Estimate | None, ...]:
+    """Both main effects, the interaction, and the first main effect less the second."""
+    values = {corner: arm.values for corner, arm in corners.items()}
+    return tuple(statistics.contrast(values, weights) for weights in CONTRASTS)

@@ -61,6 +61,12 @@ class Cell:
         """Time spent in updates; validation and saves are not in it."""
         return float(self.spent.sum()) if len(self.spent) else None
 
+    @property
+    def ended_at(self) -> int | None:
+        """The step at which a finished run ended, where that is before the last one that was asked for."""
+        step, steps = self.record.get("step"), self.config.get("steps")
+        return step if self.state == "finished" and step and steps and step < steps else None
+
     def result(self, key: str) -> float | None:
         """The value of a metric at the end; NaN where the run diverged, None where there is none or more is to come.
 

@@ -1,10 +1,11 @@
 """What speaks against reading a comparison as it stands."""
 
 from collections.abc import Iterator
+from itertools import combinations
 
-from gptx.compare.arms import Arm
-from gptx.compare.outcomes import Comparison
-from gptx.compare.words import Words, count, joined, named
+from gptx.compare.arms import Arm, is_rate, ranked
+from gptx.compare.outcomes import Comparison, Outcome
+from gptx.compare.words import NAMES, Words, count, joined, named
 
 ASIDE = (
     "date",
@@ -29,11 +30,17 @@ def doubts(comparison: Comparison, found: list[Arm], words: Words) -> Iterator[s
             seeds = count(len(arm.results), "seed")
             yield f"{name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean, and cannot win."
     yield from incomplete(comparison)
+    if early := ended_early(comparison):
+        last = [f"{name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early[:LISTED]]
+        last += [f"{len(early) - LISTED} more"] if len(early) > LISTED else []
+        yield f"Runs that ended early, so that they are not of as many steps: {'; '.join(last)}."
+    yield from lacking(found)
+    yield from edges(comparison, found, words)
     if found and max(len(arm.results) for arm in found) == 1 and len(found) > 1:
         yield "One seed an arm: differences are shown without an interval, and nothing says how much of them is chance."
     levels = [(tuple(outcome.levels.values()), outcome.seed) for outcome in comparison.outcomes]
     if twice := len(levels) - len(set(levels)):
-        yield f"{count(twice, 'run')} beside another of the same arm and seed: they count as one, with their mean."
+        yield f"{count(twice, 'run')} of the same arm and seed as another one: they count as one, with their mean."
     yield from unlike(comparison.environment)
     yield from comparison.problems
 
@@ -63,9 +70,55 @@ def incomplete(comparison: Comparison) -> Iterator[str]:
         whole = len(comparison.outcomes) + len(comparison.missing)
         yield f"Of {count(whole, 'run')}, {joined(told)}: left out."
     for outcome in bare[:LISTED]:
-        yield f"{name(outcome.levels)}, seed {outcome.seed}: finished without {comparison.metric}; left out."
+        yield f"{name(outcome.levels)}, seed {outcome.seed}: finished without {comparison.metric} at its end; left out."
     if len(bare) > LISTED:
-        yield f"{len(bare) - LISTED} more runs finished without {comparison.metric}; left out."
+        yield f"{len(bare) - LISTED} more runs finished without {comparison.metric} at their end; left out."
+
+
+def ended_early(comparison: Comparison) -> list[Outcome]:
+    """Runs that ended for good before their last step: of `target/step` this is the point."""
+    if comparison.metric.startswith("target/"):
+        return []
+    return [outcome for outcome in comparison.outcomes if outcome.ended_at is not None and outcome.value is not None]
+
+
+def lacking(found: list[Arm]) -> Iterator[str]:
+    """Which arms lack which seeds, and how they are compared then."""
+    there = [arm for arm in found if arm.results]
+    seeds = sorted({seed for arm in there for seed in arm.seeds})
+    lack: dict[tuple[int, ...], list[str]] = {}
+    for arm in there:
+        if gone := tuple(seed for seed in seeds if seed not in arm.seeds):
+            lack.setdefault(gone, []).append(name(arm.levels))
+    if not lack:
+        return
+    told = [
+        f"{joined(arms)} lack{'s' * (len(arms) == 1)} seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}"
+        for gone, arms in lack.items()
+    ]
+    if sum(map(len, lack.values())) > LISTED:
+        told = [f"{sum(map(len, lack.values()))} of {count(len(there), 'arm')} lack seeds"]
+    apart = any(not set(a.seeds) & set(b.seeds) for a, b in combinations(there, 2))
+    welch = ", and as unpaired (Welch's t) where they share none" if apart else ""
+    yield f"{'; '.join(told)}: arms are compared in the seeds that both have{welch}."
+
+
+def edges(comparison: Comparison, found: list[Arm], words: Words) -> Iterator[str]:
+    """Where the best learning rate is the first or the last that was tried."""
+    for rate in filter(is_rate, comparison.factors):
+        groups: dict[tuple, list[Arm]] = {}
+        for arm in found:
+            rest = tuple((name, level) for name, level in arm.levels.items() if not is_rate(name))
+            groups.setdefault(rest, []).append(arm)
+        told = []
+        for rest, here in groups.items():
+            tried = [level for level in comparison.factors[rate] if any(arm.levels[rate] == level for arm in here)]
+            best = [here[i].levels[rate] for i in ranked(dict(enumerate(here)), words.better)[:1]]
+            if len(tried) > 1 and best and best[0] in (tried[0], tried[-1]):
+                told.append(f"{best[0]}{f' ({name(dict(rest))})' if rest else ''}")
+        if told:
+            what = joined(told) if len(told) <= LISTED else f"for {len(told)} of {len(groups)} arms"
+            yield f"The best {NAMES.get(rate, rate)} is at the edge of its grid, a better one may lie beyond: {what}."
 
 
 def unlike(environment: dict) -> Iterator[str]:

@@ -21,7 +21,7 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
     ]
     typed = {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
     groups = presets.defaults()
-    order = sorted(differing, key=lambda key: (key not in groups, key not in typed))
+    order = sorted(differing, key=lambda key: (key not in groups, key not in typed, key == "steps"))
     chosen: list[str] = []
     for key in order:
         if not accounted(key, chosen, rows):
@@ -58,12 +58,37 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
         for key in dict.fromkeys(k for r in rows for k in r)
     }
     differing = {key: values for key, values in levels.items() if len(values) > 1 and key not in names}
+    if equal_tokens(rows):
+        differing.pop("steps", None)
     groups = tuple(key for key in (*names, *differing) if key in presets.defaults())  # whose options bring values along
-    return [
+    found = [
         f"{key} is {' or '.join(ordered(values))}"
         for key, values in differing.items()
         if key in groups or key in typed or not (runs.under(key, groups + names) or derived(key))
     ]
+    return found + reordered(cells, names)
+
+
+def equal_tokens(rows: list[dict[str, str]]) -> bool:
+    """True if all runs are of as many tokens, but for a step of the largest batch: their steps follow from it."""
+    try:
+        sizes = [(int(row["steps"]), int(row["batch.tokens"])) for row in rows]
+    except (KeyError, ValueError):
+        return False
+    totals = [steps * tokens for steps, tokens in sizes]
+    return max(totals) - min(totals) < max(tokens for _, tokens in sizes)
+
+
+def reordered(cells: list[Cell], names: tuple[str, ...]) -> list[str]:
+    """That arms with the same seed see their batches in another order."""
+    seen: dict[int, dict[tuple, set[str]]] = {}
+    for cell, described in ((cell, described_by(cell)) for cell in cells):
+        arm = tuple(described.get(name, "") for name in names)
+        order = str((cell.config.get("data") or {}).get("seed", cell.seed))
+        seen.setdefault(cell.seed, {}).setdefault(arm, set()).add(order)
+    unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
+    orders = ordered({order for arms in unlike for each in arms for order in each})
+    return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
 
 
 @cache

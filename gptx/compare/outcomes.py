@@ -28,6 +28,7 @@ class Outcome:
     seconds: float | None = None  # in updates
     tokens_per_second: float | None = None  # the median of its updates
     peak_bytes: int | None = None  # of memory, measured
+    ended_at: int | None = None  # step, where that is before the last one that was asked for
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def outcome(cell: Cell, found: dict[str, list[str]], metric: str) -> Outcome:
         seconds=cell.seconds,
         tokens_per_second=float(sorted(speeds)[len(speeds) // 2]) if len(speeds) else None,
         peak_bytes=measured,
+        ended_at=cell.ended_at,
     )
 
 

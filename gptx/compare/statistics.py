@@ -2,16 +2,17 @@
 
 Runs of the same seed share their initial weights and batches, so differences are taken seed by seed, and the interval
 is Student's t over them: nothing else is assumed of the noise that seeds share. A seed that has no result in one of the
-arms is left out, and `n` says so. An arm with a run that diverged has no mean, hence no difference: whoever asks for
-one gets None. One seed gives a difference without an interval.
+arms is left out, and `n` says so. Arms that share no seed are compared as unpaired samples (Welch's t). An arm with a
+run that diverged has no mean, hence no difference: whoever asks for one gets None. One seed gives a difference without
+an interval.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from statistics import fmean, variance
 
-import numpy
 from numpy import ndarray
 
 CONFIDENCE = 0.95
@@ -27,11 +28,27 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    paired: bool = True  # False between arms that share no seed
+    limit: float = 1 - CONFIDENCE  # the largest p-value that is significant: less among several comparisons
 
     @property
     def told(self) -> bool:
-        """True if the interval does not hold zero: an effect is told from none."""
+        """True if the interval does not hold zero: significant for itself."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def significant(self) -> bool:
+        """True if it is significant among all that it is judged with."""
+        return self.p is not None and self.p <= self.limit
+
+    @property
+    def stated(self) -> bool:
+        """True if its direction may be said: it is significant, or a single seed shows it, which must then be said."""
+        return self.significant or (self.p is None and self.mean != 0)
+
+    def __neg__(self) -> "Estimate":
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, mean=-self.mean, low=low, high=high)
 
     @property
     def same(self) -> bool:
@@ -59,16 +76,47 @@ def estimate(samples: Sequence[float]) -> Estimate | None:
 
     if not len(samples) or not all(map(math.isfinite, samples)):
         return None
-    if len(samples) == 1:
-        return Estimate(float(samples[0]), 1)
-    mean, half = map(float, interval(numpy.array(samples)))
-    errors = mean / (half / quantile(len(samples))) if half else math.copysign(math.inf, mean) if mean else 0.0
-    return Estimate(mean, len(samples), mean - half, mean + half, float(2 * stdtr(len(samples) - 1, -abs(errors))))
+    mean, n = fmean(samples), len(samples)
+    if n == 1:
+        return Estimate(mean, 1)
+    error = math.sqrt(sum((sample - mean) ** 2 for sample in samples) / (n - 1) / n)
+    p = float(2 * stdtr(n - 1, -abs(mean) / error)) if error else float(not mean)
+    return Estimate(mean, n, mean - quantile(n) * error, mean + quantile(n) * error, p)
 
 
-def paired(values: Values, baseline: Values) -> Estimate | None:
-    """How far `values` lie above `baseline`, over the seeds that both have; None where either diverged or none are."""
-    return contrast({(1,): values, (0,): baseline}, {(1,): 1.0, (0,): -1.0})
+def difference(values: Values, baseline: Values) -> Estimate | None:
+    """How far `values` lie above `baseline`, over the seeds that both have, else unpaired; None where either diverged
+    or has no result."""
+    if diverged(values) or diverged(baseline):
+        return None
+    pairs = shared(values, baseline)
+    if pairs:
+        return estimate([a - b for a, b in pairs])
+    return unpaired(*([value for value in each.values() if value is not None] for each in (values, baseline)))
+
+
+def shared(values: Values, others: Values) -> list[tuple[float, float]]:
+    """The results of the seeds that both have."""
+    both = ((value, others.get(seed)) for seed, value in values.items())
+    return [(a, b) for a, b in both if a is not None and b is not None]
+
+
+def unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate | None:
+    """The mean of `a` less that of `b`, with Welch's interval; None of no samples."""
+    from scipy.special import stdtr, stdtrit
+
+    if not a or not b:
+        return None
+    mean, n = fmean(a) - fmean(b), min(len(a), len(b))
+    if n == 1:
+        return Estimate(mean, 1, paired=False)
+    parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b)]
+    error = math.sqrt(sum(part for part, _ in parts))
+    if not error:
+        return Estimate(mean, n, mean, mean, float(not mean), paired=False)
+    freedom = error**4 / sum(part**2 / degrees for part, degrees in parts)
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return Estimate(mean, n, mean - half, mean + half, float(2 * stdtr(freedom, -abs(mean) / error)), paired=False)
 
 
 # What changing one of two things does, by whether each is there (1) or not (0): averaged over the other one's absence
@@ -92,11 +140,13 @@ def diverged(values: Values) -> int:
     return sum(value is not None and not math.isfinite(value) for value in values.values())
 
 
-def holm(estimates: Sequence[Estimate | None]) -> int:
-    """How many effects hold when all are judged together: by Holm's correction at most one family of twenty without
-    any true effect shows one."""
+def holm(estimates: Iterable[Estimate | None]) -> float:
+    """The largest p-value that is significant when all are judged together, below zero where none is: by Holm's
+    correction at most one family of twenty without any true effect shows one."""
     p = sorted(each.p for each in estimates if each and each.p is not None)
+    limit = -1.0
     for i, value in enumerate(p):
         if value * (len(p) - i) > 1 - CONFIDENCE:
-            return i
-    return len(p)
+            break
+        limit = value
+    return limit

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.answers import more
-from gptx.compare.arms import Arm, Round
+from gptx.compare.arms import Arm, Round, ranked
 from gptx.compare.attribution import Factorial
 from gptx.compare.outcomes import Comparison, Outcome
-from gptx.compare.statistics import Estimate, holm
-from gptx.compare.words import Words, count, joined, label, named, where
+from gptx.compare.statistics import Estimate
+from gptx.compare.words import Words, comparisons, count, joined, label, named, where
 
 ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
 FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # with any of which an update takes as long
@@ -28,18 +28,19 @@ class Table:
 
 def attribution(two: Factorial, words: Words) -> Table:
     """Main effects and interaction in each context, and what contributed more there."""
-    rows, made = [], []
+    made: list[Estimate | None] = []
+    rows = []
     for effects in two.effects:
-        three = [*effects.main, effects.interaction]
-        made += three
+        three = effects.estimates[:3]
+        made += effects.estimates
         n = max((each.n for each in three if each), default=0)
         place = where(effects.context) or "here"
         rows.append((place, *map(words.change, three), str(n), more(two, effects, words)))
     (first, second), unit = two.names, f" ({words.unit})" if words.unit else ""
     note = (
         f"What {first} and {second} do to the {words.metric}{unit}, each averaged over the arms without and with the "
-        f"other, seed by seed, with 95 % intervals. Interaction: how much more either does beside the other than "
-        f"without it. What contributed more is judged by {first} alone beside {second} alone. {together(made)}"
+        f"other, seed by seed, with 95 % intervals, each for itself. Interaction: how much more either does with the "
+        f"other than without it. What contributed more is judged after correction. {comparisons(made)}"
     )
     columns = ("", first, second, "interaction", "n", "contributed more")
     return Table(f"What {first} and {second} contribute", columns, rows, note.strip())
@@ -51,17 +52,16 @@ def matrix(found: list[Arm], factor: str, other: str, context: dict[str, str], w
     levels, columns = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
     cells = {key: words.spread(arm) for key, arm in here.items()}
     for column in columns:
-        means = {row: here[row, column].mean for row in levels if (row, column) in here}
-        ranked = sorted((words.better(mean), row) for row, mean in means.items() if mean is not None)
-        if len(ranked) > 1:
-            cells[ranked[0][1], column] = f"**{cells[ranked[0][1], column]}**"
+        order = ranked({row: here[row, column] for row in levels if (row, column) in here}, words.better)
+        if len(order) > 1:
+            cells[order[0], column] = f"**{cells[order[0], column]}**"
     rows = [(row or "-", *(cells.get((row, column), "") for column in columns)) for row in levels]
     unit = f", {words.unit}" if words.unit else ""
     return Table(
         f"{words.metric.capitalize()} by {factor} and {other}" + (f", {where(context)}" if context else ""),
         (factor, *(named(other, column) for column in columns)),
         rows,
-        f"Mean ± sd over seeds{unit}; bold: the {words.best} mean of its column.",
+        f"Mean ± sd over seeds{unit}; bold: the {words.best} of its column, in the seeds that arms share.",
     )
 
 
@@ -70,10 +70,13 @@ def best(chosen: Round, factor: str, others: list[str], words: Words) -> Table:
     changes, rows = chosen.differences, []
     for level in chosen.ranked(words.better):
         arm = chosen.arms[level]
-        beside = "baseline" if level == chosen.baseline else words.beside(changes.get(level), arm)
+        beside = "baseline" if level == chosen.baseline else words.against(changes.get(level), arm)
         there = (arm.levels[name] for name in others)
         rows.append((named(factor, level), *there, words.spread(arm), str(len(arm.results)), beside))
-    note = f"Chosen on the seeds that are shown, which flatters every row. {together(list(changes.values()))}"
+    note = (
+        "Chosen on the seeds that are shown, which flatters every row; the correction counts the choice. "
+        f"{comparisons(changes.values())}"
+    )
     columns = (factor, *(f"best {label(name)}" for name in others), "mean ± sd", "n", heading(factor, chosen))
     return Table(f"Each {factor} at its best {joined(map(label, others))}", columns, rows, note.strip())
 
@@ -90,7 +93,7 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
             mean = words.number(arm.mean)
             if arm.diverged:
                 mean = f"diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
-            beside = words.beside(changes.get(level), arm)
+            beside = words.against(changes.get(level), arm)
             if arm is base:
                 beside = "baseline"
             elif not base or base.mean is None:
@@ -100,7 +103,7 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
     level = " at the same level of the other factors" if len(factors) > 1 else ""
     note = (
         f"{words.metric.capitalize()}{f', {words.unit}' if words.unit else ''}; n: seeds with a result. Differences "
-        f"are means over pairs of the same seed{level}, intervals Student's t. {together(made)}"
+        f"are means over pairs of the same seed{level}, intervals Student's t, each for itself. {comparisons(made)}"
     )
     columns = (*map(label, factors), "mean", "sd", "n", "runs", heading(factor, rounds[0]))
     return Table("Arms", columns, rows, note.strip(), len(factors))
@@ -136,17 +139,7 @@ def middle(values: list[float], form: str = ".0f") -> str:
 
 
 def heading(factor: str, around: Round) -> str:
-    return f"beside {named(factor, around.baseline)} (95 % interval)"
-
-
-def together(made: list[Estimate | None]) -> str:
-    """What is to be said of several intervals in one table."""
-    judged = [each for each in made if each and each.low is not None]
-    if len(judged) < 2:
-        return ""
-    told = sum(each.told for each in judged)
-    kept = f"; without zero: {told}, of which stand if all are judged together (Holm): {holm(judged)}" if told else ""
-    return f"{len(judged)} intervals, each for itself{kept}."
+    return f"compared with {named(factor, around.baseline)} (95 % interval)"
 
 
 def states(found: tuple[str, ...]) -> str:

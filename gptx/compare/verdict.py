@@ -6,18 +6,18 @@ from itertools import product
 
 from gptx import presets
 from gptx.compare import tables
-from gptx.compare.answers import Change, alone, beside, contributions, ranking, several, shares, turned
+from gptx.compare.answers import Change, alone, crossed, lost, ranking, several, shares, turned
 from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
 from gptx.compare.attribution import Factorial, factorial, turn
-from gptx.compare.doubts import different_texts, doubts
+from gptx.compare.doubts import different_texts, doubts, ended_early
 from gptx.compare.outcomes import Comparison
+from gptx.compare.statistics import Estimate, holm
 from gptx.compare.tables import Table
-from gptx.compare.words import Words, count, sentence
+from gptx.compare.words import Words, comparisons, count, joined, sentence
 from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
 SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often
-SENTENCES = 8  # the same of what is said of one level of the other factors each
 
 
 @dataclass(frozen=True)
@@ -49,79 +49,98 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         return Verdict(base, alone(found[0], words), [], warnings, [cost] if cost else [])
     factor = primary(comparison.factors)
     others = [name for name in base if name != factor]
-    each = rounds(found, factor, base)
-    two = factorial(comparison, found, base)
-    tuned = bool(others) and all(is_rate(name) for name in others)
-    best = at_best(found, factor, base, words.better) if tuned else None
-    headline, sentences = answer(comparison, factor, base, each, two, best, words)
+    numbers = judged(comparison, found, base, words)
+    headline, sentences = answer(comparison, base, numbers, words)
+    headline, sentences = qualified(headline, sentences, comparison, found, words)
     shown = [
-        tables.attribution(two, words) if two else None,
+        tables.attribution(numbers.two, words) if numbers.two else None,
         *matrices(comparison, found, factor, others, words),
-        tables.best(best, factor, others, words) if best else None,
-        tables.of_arms(each, factor, words),
+        tables.best(numbers.best, factor, others, words) if numbers.best else None,
+        tables.of_arms(numbers.rounds, factor, words),
         tables.cost(comparison, found, factor),
     ]
-    headline, sentences = qualified(headline, sentences, comparison, found, words)
     return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
 
 
-def answer(
-    comparison: Comparison, factor: str, base: dict[str, str], each: list[Round], two: Factorial | None,
-    best: Round | None, words: Words,
-) -> tuple[str, list[str]]:  # fmt: skip
+@dataclass(frozen=True)
+class Numbers:
+    """What the text reads: arms side by side in each context, the 2 x 2 in them, and each level at its best learning
+    rate. `read` are the comparisons that it may claim something of, which are judged together."""
+
+    rounds: list[Round]
+    two: Factorial | None
+    best: Round | None
+    read: list[Estimate | None]
+
+
+def judged(comparison: Comparison, found: list[Arm], base: dict[str, str], words: Words) -> Numbers:
+    """The numbers of a comparison: of those that the text reads, significant are those that Holm's correction keeps."""
+    factor = primary(comparison.factors)
+    each, two = rounds(found, factor, base), factorial(comparison, found, base)
+    tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
+    best = at_best(found, factor, base, words.better) if tuned else None
+    if two and any(two.estimates):
+        sources: list[Round | Factorial] = [two]
+    else:
+        sources = [] if best and len(comparison.factors[factor]) > 2 else list(each)
+    read = [estimate for source in (*sources, *filter(None, [best])) for estimate in source.estimates]
+    limit = holm(read)
+    return Numbers(
+        [around.judged(limit) for around in each], two and two.judged(limit), best and best.judged(limit), read
+    )
+
+
+def answer(comparison: Comparison, base: dict[str, str], numbers: Numbers, words: Words) -> tuple[str, list[str]]:
     """The headline, and the sentences that it rests on."""
+    factor, each, two, best = primary(comparison.factors), numbers.rounds, numbers.two, numbers.best
 
-    def turning(name: str, level: str, places: list[Round]) -> str:
-        """What another level than the baseline's does in each of some places."""
-        return turned(turn(comparison, name, level, base[name]), list(changes(places, level)), words)
+    def turning(level: str) -> str:
+        """What another level than the baseline's does in each context."""
+        return turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
 
-    rank = [sentence(f"with each {factor} at its best, {ranking(best, factor, words)}")] if best else []
-    if two:
-        changed = [each.change for each in two.effects]
-        if two.factor:  # of which the other one's levels are places like any
-            level = next(level for level in comparison.factors[two.factor] if level != base[two.factor])
-            changed = list(changes(rounds(arms(comparison), two.factor, base), level))
-        sentences = few([contributions(two, effects, words) for effects in two.effects])
-        return turned(two.turns[0], changed, words), [shares(two, words), *sentences, *rank]
+    at_its_best = ranking(best, factor, words) if best else ""
+    rank = [sentence(f"with each {factor} at its best, {at_its_best}")] if at_its_best else []
+    many = [comparisons(numbers.read)]
+    if two and any(two.estimates):
+        return crossed(two, words), [shares(two, words), *rank, *many]
     if len(each) == 1:
-        return sentence(ranking(each[0], factor, words)), []
-    sentences = few([beside(around, factor, words) for around in each])
+        return sentence(ranking(each[0], factor, words)), many
     levels = [level for level in comparison.factors[factor] if level != base[factor]]
     if len(levels) == 1:
-        return turning(factor, levels[0], each), [*sentences, *rank]
+        return turning(levels[0]), [*rank, *many]
     if best:
-        return sentence(ranking(best, factor, words)), sentences
+        return sentence(at_its_best), many
     if len(levels) < SEVERAL and len(base) == 2:
-        return " ".join(turning(factor, level, each) for level in levels), sentences
-    return several(each, factor, words), sentences
+        return " ".join(map(turning, levels)), many
+    return several(each, factor, words), many
 
 
 def qualified(
     headline: str, sentences: list[str], comparison: Comparison, found: list[Arm], words: Words
 ) -> tuple[str, list[str]]:
     """The same, with what divergence, another text or other differences make of it."""
-    if not any(arm.diverged for arm in found):
-        ended = sum(len(arm.results) for arm in found)
-        sentences = [*sentences, f"None of {count(ended, 'run')} diverged."]
+    ended = [outcome for outcome in comparison.outcomes if outcome.value is not None]
+    if gone := lost(found, primary(comparison.factors)):
+        headline = sentence("; ".join(filter(None, [headline.removesuffix("."), gone])))
+    else:
+        whole = len(comparison.outcomes)
+        of = "" if len(ended) == whole else f" with a result, of {whole},"
+        sentences = [*sentences, f"None of {count(len(ended), 'run')}{of} diverged."]
     if next(different_texts(comparison.environment, words), ""):
         apart = "These results cannot be compared: the runs are not of the same text."
         return apart, [headline, *sentences]
-    if comparison.confounded:
-        headline = f"{headline.removesuffix('.')}; but the arms differ in more than that (see the warning)."
-    return headline, sentences
-
-
-def few(sentences: list[str]) -> list[str]:
-    """Those that say something; none where they are too many to be read."""
-    found = list(filter(None, sentences))
-    return found if len(found) <= SENTENCES else []
+    but = ["the arms differ in more than that"] if comparison.confounded else []
+    but += [f"{count(len(early), 'run')} ended early"] if (early := ended_early(comparison)) else []
+    if but:
+        headline = f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)."
+    return headline, list(filter(None, sentences))
 
 
 def changes(rounds: list[Round], level: str) -> Iterator[Change]:
-    """What a level does beside the baseline in each context that has both."""
+    """What a level does compared with the baseline's in each context that has both."""
     for each in rounds:
-        if level in each.arms and each.baseline in each.arms:
-            yield each.context, each.differences[level], each.arms[level], each.arms[each.baseline]
+        if found := each.differences.get(level):
+            yield each.context, found
 
 
 def matrices(comparison: Comparison, found: list[Arm], factor: str, others: list[str], words: Words) -> Iterator[Table]:

@@ -2,15 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.arms import Arm, is_group
 from gptx.compare.outcomes import Comparison
-from gptx.compare.statistics import Estimate
+from gptx.compare.statistics import Estimate, holm
 
-NAMES = {"optim.lr": "peak rate", "batch.tokens": "tokens per update", "steps": "updates", "model.context": "context",
+NAMES = {"optim.lr": "learning rate", "batch.tokens": "tokens per step", "steps": "steps", "model.context": "context",
          "model.depth": "layers", "model.width": "width"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
@@ -20,12 +20,14 @@ RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is be
 
 @dataclass(frozen=True)
 class Words:
-    """The metric of a comparison, its unit, whether more of it is better, and how many decimals its values get."""
+    """The metric of a comparison, its unit, whether more of it is better, and how many decimals its values get, and
+    differences at most."""
 
     metric: str
     unit: str
     rising: bool
     decimals: int
+    finest: int
 
     def better(self, value: float) -> float:
         """A number that is less for what is better."""
@@ -35,17 +37,27 @@ class Words:
     def best(self) -> str:
         return "highest" if self.rising else "lowest"
 
-    def number(self, value: float | None, *, sign: str = "") -> str:
+    def number(self, value: float | None, *, sign: str = "", decimals: int | None = None) -> str:
         """A value or a difference; a dash for none."""
         if value is None:
             return "-"
-        text = f"{value:{sign},.{self.decimals}f}"
+        text = f"{value:{sign},.{self.decimals if decimals is None else decimals}f}"
         return text.lstrip("+-") if not re.search("[1-9]", text) else text
 
     def brief(self, value: float) -> str:
         """A difference in two digits."""
-        places = 1 - math.floor(math.log10(abs(value))) if value else 0
-        return f"{value:,.{min(self.decimals, max(0, places))}f}"
+        return f"{value:,.{self.digits(value)}f}"
+
+    def digits(self, size: float) -> int:
+        """The decimals that show two digits of a number, within what the values can show."""
+        return min(self.finest, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
+
+    def ends(self, found: Estimate) -> Iterator[str]:
+        """The mean of an estimate and the ends of its interval, in two digits of half its width."""
+        single = found.low is None or found.high is None
+        decimals = self.digits(found.mean) if single else self.digits((found.high - found.low) / 2)  # type: ignore[operator]
+        for value in (found.mean,) if single else (found.mean, found.low, found.high):
+            yield self.number(value, sign="+", decimals=max(decimals, self.decimals * single))
 
     def amount(self, text: str) -> str:
         """A number with its unit."""
@@ -59,40 +71,53 @@ class Words:
         return mean if arm.spread is None else f"{mean} ± {self.number(arm.spread)}"
 
     def change(self, found: Estimate | None) -> str:
-        """An estimate as a cell of a table."""
+        """An estimate as a cell of a table, which is judged for itself."""
         if found is None:
             return "-"
-        text = self.number(found.mean, sign="+")
-        if found.low is None:
-            return f"{text} (single seed)"
-        if found.same:
-            return f"{text} (the same)"
-        span = f"{self.number(found.low, sign='+')} to {self.number(found.high, sign='+')}"
-        return f"{text} ({span}{'' if found.told else ', cannot tell'})"
+        text, *span = self.ends(found)
+        aside = [" to ".join(span)] if span and not found.same else []
+        aside += ["single seed"] if not span else ["the same"] if found.same else []
+        aside += ["not significant"] if span and not found.told and not found.same else []
+        aside += ["unpaired"] if not found.paired else []
+        return f"{text} ({', '.join(aside)})"
 
-    def beside(self, found: Estimate | None, arm: Arm) -> str:
+    def against(self, found: Estimate | None, arm: Arm) -> str:
         """A difference as a cell in an arm's row, with its number of pairs where that is not the arm's n."""
-        fewer = found and found.low is not None and found.n != len(arm.results)
+        fewer = found and found.low is not None and found.paired and found.n != len(arm.results)
         return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
 
-    def relation(self, found: Estimate | None, other: str) -> str:
-        """Where something is beside another, after "it is", and how sure that is."""
-        if found is None:
-            return f"without a finished seed in common with {other}"
-        away = f"{self.amount(self.number(abs(found.mean)))} {'above' if found.mean > 0 else 'below'} {other}"
-        if found.low is None or found.high is None:
-            if not found.mean:
-                return f"the same as {other} in the one seed that both have"
-            return f"{away} in the one seed that both have, which cannot say what is chance"
+    def interval(self, found: Estimate) -> str:
+        """-0.02, 95 % interval -0.03 to -0.01 before correction, 3 seeds."""
+        text, *span = self.ends(found)
+        before = " before correction" if found.told and not found.significant else ""
+        seeds = count(found.n, "seed") if found.paired else "no seed in common"
+        return f"{text}, 95 % interval {' to '.join(span)}{before}, {seeds}"
+
+    def relation(self, found: Estimate, other: str) -> str:
+        """Where something is compared with another, after "it is", and how sure that is."""
+        text, *span = self.ends(found)
+        away = f"{self.amount(text.lstrip('+-'))} {'above' if found.mean > 0 else 'below'} {other}"
+        seeds = count(found.n, "seed") if found.paired else "no seed in common"
+        if not span:
+            basis = "in the one seed that both have" if found.paired else "without a seed in common"
+            return f"{away if found.mean else f'the same as {other}'} {basis}, which cannot say what is chance"
         if found.same:
-            return f"the same as {other} in each of {count(found.n, 'seed')}"
-        seeds = count(found.n, "seed")
-        if not found.told:
-            low, high = (self.number(end, sign="+") for end in (found.low, found.high))
-            mean = self.number(found.mean, sign="+")
-            return f"not to be told from {other} ({mean}, 95 % interval {low} to {high}, {seeds})"
-        near, far = (self.number(end) for end in sorted((abs(found.low), abs(found.high))))
+            return f"the same as {other} in each of {seeds}"
+        if not found.significant:
+            return f"not significantly different from {other} ({self.interval(found)})"
+        near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
         return f"{away} (95 % interval {near} to {far}, {seeds})"
+
+
+def comparisons(made: Iterable[Estimate | None]) -> str:
+    """12 comparisons: 5 significant at 95 %, 2 after Holm correction. Empty of fewer than two."""
+    judged = [each for each in made if each and each.p is not None]
+    if len(judged) < 2:
+        return ""
+    limit = holm(judged)
+    kept = sum(each.p <= limit for each in judged)  # type: ignore[operator]
+    alone = sum(each.told for each in judged)
+    return f"{len(judged)} comparisons: {alone} significant at 95 %, {kept} after Holm correction."
 
 
 def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
@@ -103,19 +128,20 @@ def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
         comparison.metric.replace("/", " ").replace("_", " "),
         UNITS.get(comparison.metric.split("/")[-1], "").format(token=token),
         bool(re.search(RISING, comparison.metric)),
-        decimals(found),
+        *decimals(found),
     )
 
 
-def decimals(found: Sequence[Arm]) -> int:
-    """Decimals for means: two digits of the usual spread over seeds, at most five digits; without a spread, five."""
+def decimals(found: Sequence[Arm]) -> tuple[int, int]:
+    """Decimals for means: two digits of the usual spread over seeds, at most five digits; without a spread, five. And
+    for differences, which are known better: six digits of a value."""
     spreads = [arm.spread for arm in found if arm.spread]
     values = [abs(value) for arm in found for value in arm.results if value and math.isfinite(value)]
     if not values:
-        return 4
+        return 4, 6
     smallest = median(values) / 10**4
     digit = max(smallest, median(spreads) / 10) if spreads else smallest
-    return max(0, -math.floor(math.log10(digit)))
+    return max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))
 
 
 def named(factor: str, level: str) -> str:
@@ -152,7 +178,7 @@ def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
         return (
             joined(map(where, contexts))
             if len(contexts) <= FEW
-            else f"in {len(contexts)} combinations of the other factors"
+            else f"in {len(contexts)}{'' if again else ' combinations of the other factors'}"
         )
     if not contexts:
         return ""
