@@ -1,8 +1,11 @@
 """What a path means: each file once, behind links too, decompressed; nothing is left out without a word."""
 
 import bz2
+import glob
 import gzip
 import lzma
+import os
+import random
 from pathlib import Path
 
 import pyarrow
@@ -90,8 +93,27 @@ def test_a_pattern_that_matches_a_file_several_ways_reads_it_once(tmp_path, patt
     for name in ("deep/b.txt", "deep/er/c.txt"):
         (tmp_path / name).write_text(name)
     (tmp_path / "linked").symlink_to("deep")
+    for name in ("up", "here"):  # two cycles, of which glob makes 2^40 paths
+        (tmp_path / "deep" / "er" / name).symlink_to("../er")
     assert [path.name for path in sorted(found(str(tmp_path / pattern))[1])] == ["b.txt", "c.txt"]
     assert names(tmp_path / "deep" / "**")[0] == "b.txt"
+
+
+def test_patterns_match_what_they_match_for_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chance = random.Random(0)
+    for number in range(60):
+        file = Path(
+            *chance.choices("abc", k=chance.randrange(4)), f"{chance.choice('xyz')}{number}.{chance.choice('mt')}"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    (tmp_path / "[odd] dir").mkdir()
+    (tmp_path / "[odd] dir" / "x.t").write_text("x")
+    for pattern in ("**", "**/*.t", "a/**/*.t", "*/**", "**/b/*", "**/b/**/*.m", "a**/*", "**/x*", "./**/*.t", "?/**/c/*",
+                    "[[]odd] dir/**", "*.t", f"{tmp_path}/**/*.t"):  # fmt: skip
+        expected = {os.path.normpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}
+        assert {os.path.normpath(path) for path in found(pattern)[1]} == expected, pattern
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path, monkeypatch):

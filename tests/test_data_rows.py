@@ -104,6 +104,27 @@ def test_in_the_copy_of_a_dataset_its_tables_are_the_data(tmp_path, suffix, patt
     assert corpus(tmp_path / pattern).remarks == data.remarks
 
 
+@pytest.mark.slow
+def test_what_is_left_out_is_said_at_every_start_and_an_earlier_run_goes_on(tmp_path, command):
+    (tmp_path / "clone").mkdir()
+    write(tmp_path / "clone" / "rows.jsonl", ROWS)
+    (tmp_path / "clone" / "README.md").write_text("about these rows\n" * 300)
+    words = ("data.path=clone", "name=clone", "threads=1")
+    corpus(tmp_path / "clone")  # so that the run does not prepare the text
+    done = command("gptx.train", *words)
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.glob("runs/clone/*/run.json")
+    told = "1 file left out: clone/README.md is no table"
+    assert told in done.stdout + done.stderr
+    assert told in record.with_name("train.log").read_text()
+    facts = json.loads(record.read_text())
+    assert facts["data_remarks"] == [told]
+    assert facts["recipe"].pop("data.separator") == "<|endoftext|>"
+    del facts["data_remarks"]
+    record.write_text(json.dumps(facts))  # as an earlier version left it
+    assert "already finished" in command("gptx.train", *words).stdout
+
+
 def test_what_datasets_saves_to_the_disk_is_read(tmp_path):
     import datasets
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptx.data.cache import SPLITS, token_type, tokenised
-from gptx.data.copies import contents, told
+from gptx.data.copies import among, contents, told
 from gptx.data.documents import Catalogue, blamed
 from gptx.data.order import drawn, shuffled
 from gptx.data.sources import Source
@@ -95,7 +95,7 @@ class Corpus:
 
     def hold_out_without(self, trained: NDArray[np.uint64]) -> int:
         """Leave documents of these contents out of the validation text; how many there were."""
-        kept = ~np.isin(self.validation_contents, trained)
+        kept = ~among(self.validation_contents, trained)
         if not kept.all():
             self.validation_tokens = self.validation_tokens[np.repeat(kept, self.validation_lengths)]
             self.validation_contents, self.validation_lengths = (

@@ -54,13 +54,25 @@ def found(path: str) -> tuple[Path, list[Path]]:
         return place, once(walk(place))
     if glob.has_magic(path) and not place.exists():
         plain = itertools.takewhile(lambda part: not glob.has_magic(part), place.parts)
-        matches = [Path(match) for match in glob.glob(str(place), recursive=True) if os.path.isfile(match)]
+        matches = [match for match in map(Path, matching(*place.parts)) if match.is_file()]
         if not matches:
             raise FileNotFoundError(f"no file matches '{path}'")
         return Path(*plain), once(sorted(matches, key=lambda match: (len(match.parts), match)))
     if place.is_file():
         return place.parent, [place]
     raise FileNotFoundError(f"there is no text file, folder or pattern of files '{path}'")
+
+
+def matching(*parts: str) -> Iterator[str]:
+    """Yield what a pattern matches, perhaps twice; of a part `**` every folder once, where glob would follow links that
+    lead back for ever."""
+    if "**" not in parts:
+        yield from glob.iglob(os.path.join(*parts))
+        return
+    deep = parts.index("**")
+    for head in filter(os.path.isdir, glob.iglob(os.path.join(*parts[:deep])) if deep else ["."]):
+        for folder, _ in folders(Path(head)):
+            yield from matching(glob.escape(str(folder)), *(parts[deep + 1 :] or ["*"]))
 
 
 def once(paths: Iterable[Path]) -> list[Path]:
@@ -73,26 +85,32 @@ def once(paths: Iterable[Path]) -> list[Path]:
 
 def walk(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
     """Yield every file below `root` that is not hidden, nor in a folder that is, is a run's or named in `without`; also
-    links to nothing. What is behind links to folders comes last, and no folder twice."""
+    links to nothing. What is behind links to folders comes last."""
+    for folder, names in folders(root, without):
+        visible = (folder / name for name in names if not name.startswith("."))
+        yield from (path for path in visible if path.is_file() or not path.exists())
+
+
+def folders(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """Yield `root` and every such folder below it once, with the names of its files; those behind links last."""
 
     def fail(error: OSError) -> None:
         raise error
 
     seen, places = set(), deque([root])
     while places:
-        for folder, folders, names in os.walk(places.popleft(), onerror=fail):
-            inside = sorted(
+        for folder, inside, names in os.walk(places.popleft(), onerror=fail):
+            real = os.path.realpath(folder)
+            kept = sorted(
                 Path(folder, name)
-                for name in folders
+                for name in inside
                 if name not in without and not name.startswith(".") and not Path(folder, name, "run.json").exists()
             )
-            if os.path.realpath(folder) in seen:
-                inside, names = [], []
-            seen.add(os.path.realpath(folder))
-            folders[:] = [path.name for path in inside if not path.is_symlink()]
-            places += [path for path in inside if path.is_symlink()]
-            visible = (Path(folder, name) for name in names if not name.startswith("."))
-            yield from (path for path in visible if path.is_file() or not path.exists())
+            inside[:] = [path.name for path in kept if not path.is_symlink() and real not in seen]
+            if real not in seen:
+                seen.add(real)
+                places += [path for path in kept if path.is_symlink()]
+                yield Path(folder), names
 
 
 def state(path: Path) -> tuple[int, int]:
