@@ -1,6 +1,7 @@
 """`metrics.jsonl`, the true record of a run: one line an update, which every reader of the run folder can rely on.
 
-`events.jsonl` beside it has what happened otherwise: spikes, diagnoses, rollbacks.
+`events.jsonl` beside it has what happened otherwise: spikes, diagnoses, rollbacks. Of a number that is not finite a
+line has null, and `"nonfinite": {"train/loss": "nan"}` says which it was.
 """
 
 import contextlib
