@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptx import runs
 from gptx.data.copies import contents
 from gptx.data.corpora import text
 from gptx.data.corpus import Corpus
@@ -54,7 +55,7 @@ def by_name_alone(files: list[TextFile], share: float) -> set[str]:
 
 def test_copies_stay_together_and_nothing_else_changes_the_split():
     chance = random.Random(1)
-    parted = 0
+    parted = kept = 0
     for _ in range(500):
         kinds = chance.choice([3, 30, 10_000])
         drawn = [(chance.randrange(kinds), number) for number in range(chance.randrange(1, 60))]
@@ -69,12 +70,17 @@ def test_copies_stay_together_and_nothing_else_changes_the_split():
         if any(part.stop < part.file.characters for part in source.train):  # each gives its end
             assert apart or not before
             continue
-        assert not train & held
+        total = sum(file.bytes for file in files)
+        alone = sum(part.file.bytes for part in source.validation if part.file.sha256 not in train)
+        assert alone >= share * total / 2  # what is left of it without copies of what is trained on
+        assert not train & held or names == before  # which the corpus leaves out
         assert apart or names == before
         assert len(source.train) + len(source.validation) == len(files)
-        assert sum(part.file.bytes for part in source.validation) <= share * sum(file.bytes for file in files)
-        parted += bool(apart)
+        assert sum(part.file.bytes for part in source.validation) <= share * total
+        parted += bool(apart) and not train & held
+        kept += bool(train & held)
     assert parted > 50
+    assert kept > 50
 
 
 def test_every_file_twice_trains_on_nothing_that_is_held_out():
@@ -87,6 +93,26 @@ def test_every_file_twice_trains_on_nothing_that_is_held_out():
     assert not set(train) & set(held)
     assert data.remarks == ["200 of 400 documents are copies of others"]
     assert corpus("twice").remarks == data.remarks  # at every start
+
+
+def test_a_single_copy_leaves_the_held_out_text_and_the_training_text_is_what_it_was():
+    texts = {f"{i:03}.txt": f"document {i} of many\n" * 3 for i in range(100)}
+    write("before", texts)
+    held = set(documents(corpus("before").validation_tokens))
+    copied = next(name for name, content in texts.items() if content.encode() in held)
+    trained = next(name for name, content in texts.items() if content.encode() not in held)
+    write("after", texts | {trained: texts[copied]})
+    before, after = corpus("before"), corpus("after")
+    assert set(documents(after.validation_tokens)) == held - {texts[copied].encode()}
+    assert after.identity["validation_documents"] == before.identity["validation_documents"] - 1 == len(held) - 1
+    assert len(documents(after.train_tokens)) == len(documents(before.train_tokens))
+    assert after.remarks == [
+        f"1 of 100 documents are copies of others; 1 of {len(held)} held-out ones left out, "
+        "since they are trained on as well"
+    ]
+    earlier = after.identity | {fact: before.identity[fact] for fact in ("validation_tokens", "validation_documents")}
+    assert runs.other_text(earlier, after.identity) == []  # a run of a version that held the copy out goes on
+    assert runs.other_text(before.identity, after.identity)
 
 
 PINNED = {

@@ -40,12 +40,15 @@ def among(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bo
     return np.searchsorted(ordered, some, "left") < np.searchsorted(ordered, some, "right")
 
 
-def told(train: NDArray[np.uint64], held: NDArray[np.uint64]) -> list[str]:
-    """What is to be said of equal documents, in sentences."""
+def told(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
+    """What is to be said of equal documents, in sentences; `apart`: those on both sides are left out of the held-out
+    text."""
     count = len(train) + len(held)
     trained = int(among(held, train).sum())
     copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
     lines = [f"{copies:,} of {count:,} documents are copies of others"] * bool(copies)
-    if trained:
+    if trained and apart:
+        lines[-1] += f"; {trained:,} of {len(held):,} held-out ones left out, since they are trained on as well"
+    elif trained:
         lines.append(f"warning: {trained:,} of {len(held):,} held-out documents are trained on as well")
     return lines

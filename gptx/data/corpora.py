@@ -31,7 +31,7 @@ def stdlib(*, tokenizer: str, context: int, seed: int, validation: float, order:
     if not files:
         raise FileNotFoundError(f"there is no source of the standard library in {root}; use data=text data.path=FILE")
     source = held_out("stdlib", f"the standard library in {root}", files, share=validation, left_out=left_out)
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order, apart=True)
 
 
 def text(
@@ -61,7 +61,8 @@ def text(
         source = tables(path, validation_path, column=column or COLUMN, share=validation)
     else:
         source = local_text(path, validation_path, separator=separator, share=validation)
-    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
+    apart = validation_path is None
+    return Corpus(source, tokenizer=tokenizer, context=context, seed=seed, order=order, apart=apart)
 
 
 def local_text(path: str, validation_path: str | None, *, separator: str | None, share: float) -> Source:

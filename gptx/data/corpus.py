@@ -42,10 +42,11 @@ class Corpus:
 
     An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (where `order`
     is "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes
-    first. Raises ValueError where a split is too short.
+    first. Held-out documents that are trained on as well are left out where they are to be kept `apart`. Raises
+    ValueError where a split is too short.
     """
 
-    def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str):
+    def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str, apart: bool = False):
         if order not in ORDERS:
             raise ValueError(f"order={order} is unknown; one of {', '.join(ORDERS)}")
         if context < 1:
@@ -69,7 +70,8 @@ class Corpus:
         self.validation_contents = contents(folder / "validation", self.validation_tokens)
         ends = np.append(Catalogue(folder / "validation").starts, len(self.validation_tokens))
         self.validation_lengths = np.diff(ends)  # of its documents, in tokens
-        self.remarks = left_out(source.left_out) + told(self.train_contents, self.validation_contents)
+        copies = told(self.train_contents, self.validation_contents, apart=apart)
+        self.remarks = left_out(source.left_out) + copies
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
         self.validation_windows = (len(self.validation_tokens) - 1) // context
         self.identity: dict[str, Any] = {
@@ -83,6 +85,8 @@ class Corpus:
             "train_documents": len(self.catalogue.starts),
             "validation_documents": len(self.validation_lengths),
         }
+        if apart:
+            self.hold_out_without(self.train_contents)
 
     def refuse_short(self, split: str, length: int) -> None:
         """Raise ValueError where a split has less than one window."""

@@ -163,16 +163,18 @@ class TextFiles:
 def held_out(name: str, where: str, files: list[TextFile], *, share: float, left_out: list[str]) -> TextFiles:
     """Hold out `share` of the text for validation: whole files, in the order of a hash of their names, as many as fit,
     if they come to at least half of it; else, for one or few files, the last `share` of the characters of each. Where
-    that would part copies of one file, they are held out together or not at all."""
+    copies of the files that are trained on leave less than that half, copies are held out together or not at all."""
     check_share(share)
     ordered = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest())
     copies = defaultdict(list)
     for file in ordered:
         copies[file.sha256].append(file)
+    half = share * sum(file.bytes for file in files) / 2
     for groups in ([[file] for file in ordered], list(copies.values())):
         taken = fitting([sum(file.bytes for file in group) for group in groups], share)
         chosen = {file.name for group in taken for file in groups[group]}
-        if all(len({file.name in chosen for file in group}) == 1 for group in copies.values()):
+        whole = (group for group in copies.values() if all(file.name in chosen for file in group))
+        if sum(file.bytes for group in whole for file in group) >= half:
             break
     if chosen:
         train = [file.whole for file in files if file.name not in chosen]

@@ -29,6 +29,7 @@ FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "obser
         "memory", "compile", "deterministic", "batch.micro", "record_patch")  # fmt: skip
 # Where a text is, not what, and what may divide it, whether it occurs or not: the digest of the text decides.
 PLACES = r"data\.(.+\.)?(path|validation_path|dataset|separator)"
+FOLLOWS = ("digest", "validation_tokens", "validation_documents")  # of a text from its content
 BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 BEGINNINGS = (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json")  # of a run without run.json
@@ -116,13 +117,15 @@ def moved_text(record: dict, config: dict) -> list[str]:
 
 def other_text(old: dict, new: dict) -> list[str]:
     """What separates two texts, by the identities of their corpora, a phrase a fact; nothing where only the names of
-    texts and files differ. Earlier runs have no digest of the `content` alone: theirs is of the names too."""
+    texts and files differ, or earlier versions held copies out. Earlier runs have no digest of the `content` alone:
+    theirs is of the names too."""
     before, after = flat({"data": old}), flat({"data": new})
-    same = {k for k, content in before.items() if k.endswith(".content") and content == after.get(k)}
+    digests = (k for k in before if k.endswith((".content", ".digest")) and before[k] == after.get(k))
+    same = {k.rpartition(".")[0] for k in digests}
 
     def decides(fact: str) -> bool:
         where, _, name = fact.rpartition(".")
-        return name not in ("name", "content") and not (name == "digest" and f"{where}.content" in same)
+        return name not in ("name", "content") and not (where in same and name in FOLLOWS)
 
     told = differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
     return [f"{phrase} (the text is not the same)" if ".digest was " in phrase else phrase for phrase in told]
