@@ -51,7 +51,7 @@ def code(config: dict) -> tuple[dict, str]:
     roots = {name: repository_of(file.parent) for name, file in sources.items()}
     gptx = repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""
-    for root in sorted(root for root in {*roots.values(), repository_of(Path.cwd())} if root):
+    for root in sorted({root for root in (*roots.values(), repository_of(Path.cwd())) if root}):
         facts, patch = repository(root, tuple(file for name, file in sources.items() if roots[name] == root))
         name = "gptx" if root == gptx else root.name
         repositories |= {str(root) if name in repositories else name: facts} if facts else {}
