@@ -83,8 +83,8 @@ class Law:
 
     @property
     def undetermined(self) -> str:
-        """Which exponents, or their 95 % intervals, reach an end of what a fit tries; empty of none. Those of runs whose
-        loss does not fall with N or D do, and such a law says nothing."""
+        """Which exponents, or their 95 % intervals, reach an end of what a fit tries; empty of none. They do where the
+        loss of the runs does not fall with N or D."""
         found = []
         for name in CONSTANTS[3:]:
             values = (getattr(self, name), *(self.interval(attrgetter(name)) or ()))

@@ -280,6 +280,11 @@ def none_reached(root):
         run(root / f"{batch}", None, batch=batch, rate=1e-3)
 
 
+def scattered(root):
+    for batch, updates in zip(BATCHES, (1000.0, 300.0, 800.0, 500.0), strict=False):
+        run(root / f"{batch}", updates, batch=batch, rate=1e-3)
+
+
 def no_target(root):
     run(root / "one", 10.0, batch=256, rate=1e-3, target=None)
 
@@ -288,6 +293,7 @@ def no_target(root):
     ("make", "told"),
     [
         (lambda root: sweep(root, seeds=(0,), batches=BATCHES[:3]), "3 batch sizes reached the target.* at least 4"),
+        (scattered, "do not determine a critical batch size: any size is inside its 95 % interval"),
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
         (other_windows, "observe.validation.windows is all or 8: losses on different texts"),

@@ -32,9 +32,13 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
 
 
 def fitted(sweep: Sweep) -> Fitted:
-    """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target."""
+    """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target, or they
+    leave the critical one open."""
     found = sizes(sweep)
     law = fit([size.batch for size in found], [size.updates for size in found])
+    if law.low <= 0 and math.isinf(law.high):
+        raise ValueError(f"the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
+                         f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
     each = seeds(sweep, law.critical)
     return Fitted(
         headline=headline(law, sweep),

@@ -4,6 +4,7 @@ The Huber loss of the residuals of log loss, in the form log-sum-exp(a - alpha l
 starts; N and D are taken beside their means, without which a and alpha can hardly be told apart by a minimiser.
 """
 
+import sys
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -11,6 +12,7 @@ import numpy
 from numpy import ndarray
 
 from gptx.laws import FLATTEST, STEEPEST, Constants
+from gptx.printable import bare
 
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: a poor run counts, but not by its square
 STARTS = 8  # of the grid, those of least loss, from which the minimiser begins
@@ -76,14 +78,14 @@ def bootstrap(points: Points, found: Constants, draws: int, seed: int = 0) -> tu
 
     random = numpy.random.default_rng(seed)
     drawn: list[Constants] = []
-    with tqdm(total=draws, desc="samples of the runs", unit="fit", disable=None, leave=False) as progress:
+    with tqdm(total=draws, desc="samples of the runs", disable=None, leave=False, file=bare(sys.stderr)) as bar:
         while len(drawn) < draws:
             sample = points.drawn(random.integers(len(points), size=len(points)))
             if len(set(sample.N)) < 3 or len(set(sample.D)) < 3:
                 continue
             best, _ = minimised(start(found, sample), *logs(sample))
             drawn.append(constants(best, sample))
-            progress.update()
+            bar.update()
     return tuple(drawn)
 
 
