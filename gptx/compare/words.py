@@ -15,7 +15,6 @@ NAMES = {"optim.lr": "peak rate", "batch.tokens": "tokens per update", "steps": 
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
 FEW = 3  # combinations of factors that are told one by one; more are counted
-RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is better
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
     return Words(
         comparison.metric.replace("/", " ").replace("_", " "),
         UNITS.get(comparison.metric.split("/")[-1], "").format(token=token),
-        bool(re.search(RISING, comparison.metric)),
+        comparison.better == "higher",
         decimals(found),
     )
 

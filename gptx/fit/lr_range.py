@@ -106,7 +106,7 @@ def fitted(cells: Sequence[Cell], comparison: Comparison) -> Fitted:
         warnings=[
             *["The grid's runs were of other data: its best rate need not be that of this recipe."] * (not alike),
             *[
-                f"The grid's best rate, {rows[0].best:g} ({rows[0].row}), is the lowest or the highest that was tried: a "
+                f"The grid's best rate, {rows[0].best:g} ({rows[0].row}), is the lowest or highest that was tried: a "
                 f"better one may lie beyond it."
             ]
             * rows[0].edge,

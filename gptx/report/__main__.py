@@ -35,6 +35,7 @@ def report(
     *folders: str,
     out: str = "",
     metric: str = METRIC,
+    better: str = "",
     baseline: str = "",
     smooth: int = 20,
     readme: str = "",
@@ -46,11 +47,12 @@ def report(
     report.md.
 
     FOLDERS are run folders, or folders of runs such as that of a sweep. `out` is the folder for the files, or the name
-    of one: .html, .png, .svg or .md. `metric` is what is compared, `baseline` what with: levels such as
-    schedule=cosine. Lines of training are means of the last `smooth` updates. `readme` is an experiment's folder, such
-    as experiments/warmup: its results.json, figure and the marked part of its README.md are written from the runs.
-    --watch renews the page while runs go on, and waits ten minutes for the next to begin. --wandb builds the comparison
-    as a W&B report; --sync first sends runs that were made offline.
+    of one: .html, .png, .svg or .md. `metric` is what is compared; `better` is higher or lower, for one of your own
+    whose observer does not say it. `baseline` is what arms are compared with: levels such as schedule=cosine. Lines of
+    training are means of the last `smooth` updates. `readme` is an experiment's folder, such as experiments/warmup: its
+    results.json, figure and the marked part of its README.md are written from the runs. --watch renews the page while
+    runs go on, and waits ten minutes for the next to begin. --wandb builds the comparison as a W&B report; --sync first
+    sends runs that were made offline.
     """
     if smooth < 1:
         raise ValueError(f"smooth={smooth} must be at least 1 update")
@@ -62,7 +64,7 @@ def report(
     said, idle = "", 0
     while True:
         try:
-            found = gathered(places, metric, baseline)
+            found = gathered(places, metric, better, baseline)
         except NoUpdate:
             if not watch:
                 raise
@@ -101,7 +103,7 @@ class NoUpdate(ValueError):
     """No run has recorded anything yet."""
 
 
-def gathered(places: list[Path], metric: str, baseline: str) -> Report:
+def gathered(places: list[Path], metric: str, better: str, baseline: str) -> Report:
     """The runs in some folders, compared. Raises ValueError where no run has recorded anything."""
     found = cells.find(places)
     begun = [cell for cell in found if cell.metrics.columns]
@@ -109,7 +111,7 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
         raise NoUpdate(f"{', '.join(map(str, places))}: no update recorded yet; let a run make its first one")
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
-        comparison = outcomes.compare(found, metric)
+        comparison = outcomes.compare(found, metric, better)
     except ValueError as error:  # no run has the metric: what there is can still be drawn
         comparison = Comparison(metric, factors(begun), [])
         answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}.", [], [], [])

@@ -66,7 +66,7 @@ def of_runs(
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
         "<h2>Speed, memory and runs</h2>",
         *([] if any(found.title == costs([]).title for found in answer.tables) else [page.table(costs(arms))]),
-        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
+        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
     facts = [meaning(cell) for cell in representatives(arms)]
@@ -185,9 +185,11 @@ def costs(arms: Sequence[Arm]) -> Table:
     return Table("Speed and memory", ("arm", "tokens/s", "minutes in updates", "peak memory, MB"), rows, note)
 
 
-def runs(cells: Sequence[Cell], metric: str) -> Table:
+def runs(cells: Sequence[Cell], comparison: Comparison) -> Table:
     """Every run, with its state and numbers."""
     rows: list[tuple[str, ...]] = []
+    metric, rising = comparison.metric, comparison.better == "higher"
+    extreme, most = ("highest", numpy.max) if rising else ("lowest", numpy.min)
     for cell in cells:
         result, best = cell.result(metric), cell.metrics[metric][1]
         best = best[numpy.isfinite(best)]
@@ -195,11 +197,11 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
         seconds, memory = cell.seconds, cell.record.get("memory", {}).get("measured")
         rows.append((
             cell.name, cell.state, f"{cell.metrics.steps:,}",
-            "" if result is None else f"{result:.4f}", f"{best.min():.4f}" if len(best) else "",
+            "" if result is None else f"{result:.4f}", f"{most(best):.4f}" if len(best) else "",
             f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "", f"{seconds / 60:.1f}" if seconds else "",
             f"{memory / 1e9:.3f}" if memory else "",
         ))  # fmt: skip
-    head = ("run", "state", "updates", metric.replace("/", " "), "lowest", "tokens/s", "minutes", "peak memory, GB")
+    head = ("run", "state", "updates", metric.replace("/", " "), extreme, "tokens/s", "minutes", "peak memory, GB")
     return Table("", head, rows, names=2)
 
 
