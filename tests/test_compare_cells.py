@@ -198,10 +198,10 @@ def test_which_way_a_metric_of_one_s_own_goes_is_what_its_observer_recorded_or_w
     assert compare(found, "mine/accuracy").better == "higher"
     assert compare(found, "mine/accuracy", "lower").better == "lower"
     with pytest.raises(
-        ConfigError, match="^metric=mine/odd: nothing says whether higher or lower is better; add better="
+        ConfigError, match=r"^metric=mine/odd: nothing says whether higher or lower is better; add better="
     ):
         compare(found, "mine/odd")
-    with pytest.raises(ConfigError, match="^better=up: higher or lower$"):
+    with pytest.raises(ConfigError, match=r"^better=up: higher or lower$"):
         compare(found, "mine/odd", "up")
     apart = keep("own/other", lr=3e-2, better={"mine/accuracy": "lower"}, losses=()).parent
     with pytest.raises(ConfigError, match="runs disagree whether higher or lower is better"):

@@ -3,15 +3,20 @@
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from gptx import paths
-from gptx.compare import readme
-from gptx.compare.figure import figure
+from gptx.compare import readme, words
+from gptx.compare.arms import axis
+from gptx.compare.cells import Cell
+from gptx.compare.figure import figure, over, panelled
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
+from gptx.report.arms import Arm
+from gptx.report.charts import finals
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
                if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
@@ -109,6 +114,38 @@ def test_any_comparison_has_a_figure(tmp_path, factors):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.svg")
     assert "diverged 1 of 2" in (tmp_path / "a.svg").read_text() or not factors
+
+
+WIDTHS, RATE, FACTOR = ["32", "64"], ["0.001", "0.01"], ["0.333", "1"]
+
+
+@pytest.mark.parametrize(
+    ("factors", "across"),
+    [
+        ({"parametrization": ["standard", "mup"], "model.width": WIDTHS, "optim.lr": RATE}, "optim.lr"),
+        ({"optim.lr": RATE, "parametrization": ["standard", "mup"], "model.width": WIDTHS}, "optim.lr"),
+        ({"parametrization.rates.all": FACTOR, "optim": ["adamw", "muon"], "batch.tokens": WIDTHS}, "parametrization.rates.all"),
+        ({"batch.tokens": WIDTHS, "batch.rule": ["sqrt", "linear"]}, "batch.tokens"),
+        ({"model.width": WIDTHS, "model.depth": ["2", "4"]}, "model.depth"),
+        ({"optim": ["adamw", "muon"], "guard": ["none", "skip"]}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_and_on_the_page(factors, across):
+    cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+    found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
+    arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
+    final = finals(arms, found, lambda _: 2.0)
+    assert (over(found) if across else axis(factors)) == across
+    assert (final["title"] if final else "") == (words.NAMES.get(across, across))
+    if final:
+        assert len(final["lines"]) == len(cells) // len(factors[across])
+        assert panelled(found) == []
+
+
+def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
+    factors = {"optim": list("abcde"), "model.width": WIDTHS, "optim.lr": RATE}
+    assert panelled(Comparison("validation/loss", factors, [])) == ["model.width"]
 
 
 def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):
