@@ -69,6 +69,26 @@ def test_written_again_from_the_results_it_is_the_same_also_with_another_baselin
     assert (experiment / "README.md").read_text() == before
 
 
+def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command_names_it(experiment):
+    fewer = replace(RATES, without=["levels", "best"])
+    whole, less = ([each.title for each in verdict(each).tables] for each in (RATES, fewer))
+    assert less == [title for title in whole if "by optim" not in title and "at its best" not in title]
+    assert len(less) == len(whole) - 2
+    readme.write(fewer, verdict(fewer), experiment)
+    before = (experiment / "README.md").read_text()
+    assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
+    assert "### Arms" in before
+    assert not re.search(r"### .*(at its best|by optim)", before)
+    readme.readme(str(experiment))
+    assert (experiment / "README.md").read_text() == before
+    readme.write(RATES, verdict(RATES), experiment)
+    assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
+    with pytest.raises(
+        ValueError, match=r"^without=spede: no such table; there are attribution, levels, best, arms, speed$"
+    ):
+        verdict(replace(RATES, without=["spede"]))
+
+
 def test_the_numbers_follow_the_results(experiment):
     readme.write(RATES, verdict(RATES), experiment)
     facts = json.loads((experiment / "results.json").read_text())

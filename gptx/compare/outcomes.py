@@ -44,6 +44,7 @@ class Comparison:
     traits: dict[str, dict[str, dict[str, bool]]] = field(default_factory=dict)  # factor, level: is there a warmup?
     baseline: dict[str, str] = field(default_factory=dict)  # levels that were asked for as such
     environment: dict = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)  # tables that its pages leave out
     better: str = ""  # higher or lower; "" where that is not known
 
     def __post_init__(self) -> None:

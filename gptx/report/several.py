@@ -65,7 +65,7 @@ def of_runs(
         page.grid(signs, len(curves)),
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
         "<h2>Speed, memory and runs</h2>",
-        *([] if any(found.title == costs([]).title for found in answer.tables) else [page.table(costs(arms))]),
+        *([page.table(costs(arms))] if needs_costs(comparison, answer) else []),
         page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
@@ -170,6 +170,11 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     if len(found) > TOLD:
         found = [*found[:TOLD], ("...", f"{len(found) - TOLD} more, in events.jsonl of the runs")]
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
+
+
+def needs_costs(comparison: Comparison, answer: Verdict) -> bool:
+    """True where no table of the answer says what the arms cost, and it is not left out."""
+    return "speed" not in comparison.without and all(each.title != costs([]).title for each in answer.tables)
 
 
 def costs(arms: Sequence[Arm]) -> Table:
