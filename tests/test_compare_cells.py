@@ -190,6 +190,16 @@ def test_a_length_that_was_typed_beside_the_swept_rate_is_named(keep):
     assert compare(cells.find([root])).confounded == ["schedule.warmup is 5 or 50"]
 
 
+def test_a_schedule_that_one_optimizer_alone_was_given_is_no_factor_but_named(keep):
+    for optim, schedule in (("adamw", "cosine"), ("muon", "cosine"), ("schedule_free", "warmup")):
+        for lr in (1e-3, 1e-2):
+            root = keep(f"own/{optim},{lr}", schedule=schedule, lr=lr, choices={"optim": optim, "schedule": schedule},
+                        overrides=[f"optim={optim}", f"schedule={schedule}", f"optim.lr={lr}"]).parent  # fmt: skip
+    found = compare(cells.find([root]))
+    assert list(found.factors) == ["optim", "optim.lr"]
+    assert found.confounded == ["schedule is cosine or warmup"]
+
+
 def test_which_way_a_metric_of_one_s_own_goes_is_what_its_observer_recorded_or_what_is_asked(keep):
     for rate in (1e-3, 1e-2):
         root = keep(f"own/{rate}", lr=rate, better={"mine/accuracy": "higher"}).parent

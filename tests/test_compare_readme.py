@@ -168,6 +168,14 @@ def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
     assert panelled(Comparison("validation/loss", factors, [])) == ["model.width"]
 
 
+def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alone():
+    """Half a difference and half an interval have other words; a page's own numbers stand between its markers."""
+    root = Path(paths.CONF).parent
+    for file in (*root.glob("gptx/**/*.py"), *root.glob("docs/*.md"), root / "README.md"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert "±" not in line or re.search(r"\bsd\b|spread|std", line), f"{file}: {line}"
+
+
 def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):
     gone = replace(RATES, outcomes=[replace(each, value=float("nan")) for each in RATES.outcomes])
     readme.write(gone, verdict(gone), experiment)

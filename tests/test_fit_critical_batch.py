@@ -160,7 +160,7 @@ def test_each_seed_is_told_beside_all_and_their_scatter_widens_the_power(tmp_pat
         assert each["critical_batch_tokens"] == pytest.approx(EMIN / SMIN, rel=0.15)
         assert min(each["updates_by_rule"], key=lambda rule: each["updates_by_rule"][rule]) == "square root"
     scatter = 4.303 * 0.2 / math.sqrt(3)  # Student's t at 2 degrees of freedom, of three seeds 0.2 apart
-    assert f"with chance by single seeds, ± {scatter:.2f}, added" in shown
+    assert f"with {scatter:.2f} for chance by single seeds added" in shown
     assert "Seed by seed" in shown
 
     alone = told(capsys, sweep(tmp_path / "one", seeds=(0,)))

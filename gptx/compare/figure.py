@@ -14,6 +14,7 @@ COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1)))
 MARKERS = "os^Dv<>P"
 PANELS = 4  # at most, side by side
+FEW = 4  # lines that leave room for a legend among them
 LINES = 8  # in a panel, as many as have a colour of their own
 WIDE = 5  # levels whose largest is more than so many times the smallest stand on a logarithmic axis
 
@@ -96,8 +97,8 @@ def lines(axes: Any, found: list[Arm], along: str, others: list[str]) -> None:
         rows.setdefault(", ".join(named(name, arm.levels[name]) for name in others), []).append(arm)
     numbers = numeric(columns)
     for i, (name, row) in enumerate(rows.items()):
-        aside = 0.0 if numbers else 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
-        at = {column: float(column) if numbers else j + aside for j, column in enumerate(columns)}
+        shift = 0.0 if numbers else 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
+        at = {column: float(column) if numbers else j + shift for j, column in enumerate(columns)}
         here = sorted(row, key=lambda arm: at[arm.levels[along]])
         style = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8]}
         dash = DASHES[i % 8] if numbers else ""
@@ -112,8 +113,9 @@ def lines(axes: Any, found: list[Arm], along: str, others: list[str]) -> None:
     axes.set_xticks(ticks, list(map(mathtext, columns)))
     axes.minorticks_off()
     axes.set_xlabel(mathtext(label(along)))
+    aside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > FEW else {}  # beside many lines, not on them
     if others:
-        axes.legend(frameon=False, handlelength=3.5)
+        axes.legend(frameon=False, handlelength=3.5, **aside)
 
 
 def dots(axes: Any, found: list[Arm], factor: str) -> None:

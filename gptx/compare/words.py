@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from gptx.compare.arms import Arm, is_group
+from gptx.compare.arms import Arm, is_group, numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
 
 NAMES = {"optim.lr": "peak rate", "batch.tokens": "tokens per update", "steps": "updates", "model.context": "context",
-         "model.depth": "layers", "model.width": "width"}  # fmt: skip
+         "model.depth": "layers", "model.width": "width",
+         "parametrization.rates.all": "rate factor"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
 FEW = 3  # combinations of factors that are told one by one; more are counted
@@ -136,8 +137,8 @@ def instead(factor: str, level: str, other: str) -> str:
 
 def where(levels: dict[str, str], *, again: bool = False) -> str:
     """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none. `again` leaves out the factor's name."""
-    if again and len(levels) == 1:
-        name, level = next(iter(levels.items()))
+    name, level = next(iter(levels.items()), ("", ""))
+    if again and len(levels) == 1 and (is_group(name) or numeric([level])):
         return f"{'with' if is_group(name) else 'at'} {level}"
     return " and ".join(
         f"with {name} {level}" if is_group(name) else f"at {named(name, level)}" for name, level in levels.items()

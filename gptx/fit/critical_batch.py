@@ -138,11 +138,12 @@ def exponents(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone])
         doubt = math.hypot(known[1], by_seeds or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
-        luck = "chance not counted" if by_seeds is None else f"with chance by single seeds, ± {by_seeds:.2f}, added"
+        luck = "chance not counted" if by_seeds is None else f"with {by_seeds:.2f} for chance by single seeds added"
+        low, high = spelt(known[0] - doubt), spelt(known[0] + doubt)
         yield (
             f"{side} the critical batch size ({here[0].batch:,} to {here[-1].batch:,}) the best rate goes as the batch "
-            f"to the power {spelt(known[0])} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± "
-            f"is what rates a factor {sweep.step:.3g} apart leave open, {luck}."
+            f"to the power {spelt(known[0])} ({low} to {high}), {said} (linear 1, square root 0.5, none 0); the "
+            f"interval is what rates a factor {sweep.step:.3g} apart leave open, {luck}."
         )
 
 
