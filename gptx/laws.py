@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from statistics import quantiles
 
@@ -15,6 +16,7 @@ Constants = tuple[float, float, float, float, float]
 CHINCHILLA = (1e18, 1.3e22)  # operations of the runs behind the published laws (arXiv:2203.15556, figure 4), about
 WIDEST = (1e8, 1e30)  # operations of the least and the most that is planned, about
 CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order in which a draw has them
+FLATTEST, STEEPEST = 0.01, 3.0  # exponents that a fit tries; what runs cannot determine ends there
 RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
 
 
@@ -78,6 +80,18 @@ class Law:
         drawn = [value(Law(self.name, *draw)) for draw in self.draws]
         ends = quantiles(drawn, n=40, method="inclusive")
         return ends[0], ends[-1]
+
+    @property
+    def undetermined(self) -> str:
+        """Which exponents, or their 95 % intervals, reach an end of what a fit tries; empty of none. They do where the
+        loss of the runs does not fall with N or D."""
+        found = []
+        for name in CONSTANTS[3:]:
+            values = (getattr(self, name), *(self.interval(attrgetter(name)) or ()))
+            if min(values) < 1.01 * FLATTEST or max(values) > 0.99 * STEEPEST:
+                found.append(name)
+        reach = f"{'reaches' if len(found) == 1 else 'reach'} an end of what a fit tries, {FLATTEST:g} or {STEEPEST:g}"
+        return f"{' and '.join(found)} {reach}" if found else ""
 
     def save(self, file: Path) -> None:
         """Write it as JSON, from which `chosen` has it again."""
@@ -176,6 +190,8 @@ def refuse(law: Law) -> None:
         raise ValueError("a draw has no best size of any budget")
     if not minimised(law, *(law.operations or CHINCHILLA), least=1) or not minimised(law, *WIDEST, least=0):
         raise ValueError("its constants have no best size of as many operations as its runs had")
+    if law.undetermined:
+        raise ValueError(f"its runs follow none: {law.undetermined}")
 
 
 def minimised(law: Law, *budgets: float, least: float) -> bool:

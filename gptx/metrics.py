@@ -1,16 +1,53 @@
 """What a run recorded, a column a key: `metrics.jsonl` as arrays, with the branches that a rollback gave up."""
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
 from numpy import ndarray
 
+from gptx.config.errors import ConfigError
 from gptx.log import jsonl
 
 Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
 EMPTY = numpy.empty(0), numpy.empty(0)
+WAYS = {  # which way the metrics of gptx go; an observer of one's own says it in `better`
+    "lower": r"(train|validation|ema)/(\w+_)?(loss|perplexity|bits_per_byte|cross_entropy)|target/(step|tokens)|"
+    r"overfitting/gap",
+    "higher": r"train/tokens_per_second|throughput/(tokens_per_second|mfu)|downstream/(next_word_accuracy|parses)",
+}
+
+
+def ours(metric: str) -> str:
+    """Which way a metric of gptx goes; empty of another."""
+    return next((way for way, keys in WAYS.items() if re.fullmatch(keys, metric)), "")
+
+
+def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] = ()) -> str:
+    """Whether "higher" or "lower" is better in a metric: as asked, as is known of gptx's own, or as the runs recorded.
+
+    Raises ConfigError where nothing says it, or runs disagree.
+    """
+    if asked and asked not in WAYS:
+        raise ConfigError(f"better={asked}: higher or lower")
+    known = asked or ours(metric)
+    told = {known} if known else {each[metric] for each in recorded if metric in each}
+    if len(told) != 1:
+        what = "runs disagree whether" if told else "nothing says whether"
+        raise ConfigError(f"metric={metric}: {what} higher or lower is better; add better=higher or better=lower")
+    return told.pop()
+
+
+def declared(observers: Iterable) -> dict[str, str]:
+    """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
+    told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
+    for key, way in told.items():
+        if way not in WAYS:
+            raise ConfigError(f"better of {key} is {way}: must be higher or lower")
+    return told
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ class Dimension:
         """The values at its ends, or all choices, as overrides have them."""
         return self.choices or (self.spelled(self.low), self.spelled(self.high))
 
+    def at_end(self, value) -> bool:
+        """True if a value lies within a twentieth of the range of one of its ends; a better one may lie beyond."""
+        if self.kind == "choice":
+            return False
+        ends = (self.low, self.high, value)
+        low, high, at = map(math.log, ends) if self.kind == "log" else ends
+        return min(at - low, high - at) <= 0.05 * (high - low)
+
     def spelled(self, value) -> str:
         """A value as overrides have it, numbers to four digits."""
         return str(value) if self.kind == "choice" else f"{value:.0f}" if self.kind == "int" else f"{value:.4g}"

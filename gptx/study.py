@@ -34,26 +34,29 @@ class Running:
 
 
 def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
-          metric: str = METRIC) -> None:  # fmt: skip
-    """Search for the values of a recipe with the lowest `metric`, by trials that learn from each other (Optuna's TPE).
+          metric: str = METRIC, better: str = "") -> None:  # fmt: skip
+    """Search for the values of a recipe with the best `metric`, by trials that learn from each other (Optuna's TPE).
 
     python -m gptx.study name=lr trials=20 optim.lr=log:1e-4..1e-1 schedule.warmup=choice:0,5% steps=200
 
     WORDS are what to search, as log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%, and other overrides of
     gptx.train. Every trial is a run in runs/NAME, for gptx.report like any other. `parallel` run at a time, by default
-    one a core or one a GPU. Where `prune`, a trial is stopped whose validation loss lies above the median of those
-    before it at the same update; one that diverges counts as such. The same command again makes the trials that are
-    missing, after going on with those that were stopped; a failed one is made up for by another.
+    one a core or one a GPU. `better` is higher or lower, for a metric of your own. Where `prune`, a trial is stopped
+    that is worse than the median of those before it at the same update; one that diverges counts as such. The same
+    command again makes the trials that are missing, after going on with those that were stopped; a failed one is made
+    up for by another.
     """
     streams(lasting=True)
     if trials < 1 or (parallel is not None and parallel < 1):
         raise ValueError(f"trials={trials} and parallel={parallel} must be at least 1")
+    way = metrics.better(metric, better)
     space, fixed = parse(list(words))
     options, overrides = with_config_dir(fixed)
     threads, at_once = checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
-        found = opened(folder, [*map(without_credentials, words), f"metric={metric}"], space, prune)
+        asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
+        found = opened(folder, asked, space, prune)
         left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
@@ -117,7 +120,8 @@ def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     files.refuse_link(folder / "study.log")
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
-    found = optuna.create_study(storage=storage, study_name="study", load_if_exists=True)
+    way = optuna.study.StudyDirection["MAXIMIZE" if "better=higher" in words else "MINIMIZE"]
+    found = optuna.create_study(storage=storage, study_name="study", direction=way, load_if_exists=True)
     before = found.user_attrs.get("words")
     if before not in (None, sorted(words)):
         raise ValueError(f"{folder} holds another study: {shlex.join(before)}; choose another name=")
@@ -241,6 +245,10 @@ def summary(found, space: list[Dimension], folder: Path, metric: str) -> list[st
     where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
     lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {chosen}",
              f"again        {typed('rerun', str(where))}"]  # fmt: skip
+    values = {each.key: each.spelled(best.params[each.key]) for each in space if each.at_end(best.params[each.key])}
+    if values:
+        ends = ", ".join(f"{key}={value}" for key, value in values.items())
+        lines.append(f"edge         {ends}: near an end of its range, beyond which a better one may lie")
     if len(space) > 1 and len(complete) >= 10:
         shares = optuna.importance.get_param_importances(found)
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import branching, check, files, mistakes, paths, preflight, processes, runs, search_path
+from gptx import branching, check, files, metrics, mistakes, paths, preflight, processes, runs, search_path
 from gptx.check import ConfigError
 from gptx.config import recorded
 from gptx.log import Run, now, shown
@@ -239,6 +239,7 @@ def record_start(trainer, run: Run, before: dict) -> None:
         parameters=summary.parameters(trainer),
         batch=summary.batch(trainer),
         budget=run.budget,
+        better=metrics.declared(trainer.observers.values()),
         error="",
     )
     if patch and run.config["record_patch"] and codes[-1]["step"] == run.start:

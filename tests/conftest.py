@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from gptx import check, paths
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # scipy's minimiser waits for threads ten times as long as it computes
 torch.set_num_threads(1)  # tiny models spin on more, and one thread repeats bit for bit
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # behind & in a script; the runs of the tests would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)

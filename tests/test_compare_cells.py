@@ -6,6 +6,7 @@ import math
 import pytest
 import yaml
 
+from gptx.check import ConfigError
 from gptx.compare import cells, factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
@@ -243,6 +244,45 @@ def test_results_that_were_kept_before_a_run_said_where_it_ended_are_read(tmp_pa
     (tmp_path / "results.json").write_text(text.replace(', "ended_at": null', ""))
     assert "ended_at" not in (tmp_path / "results.json").read_text()
     assert load(tmp_path / "results.json") == kept
+
+
+def test_a_schedule_that_one_optimizer_alone_was_given_is_no_factor_but_named(keep):
+    for optim, schedule in (("adamw", "cosine"), ("muon", "cosine"), ("schedule_free", "warmup")):
+        for lr in (1e-3, 1e-2):
+            root = keep(f"own/{optim},{lr}", schedule=schedule, lr=lr, choices={"optim": optim, "schedule": schedule},
+                        overrides=[f"optim={optim}", f"schedule={schedule}", f"optim.lr={lr}"]).parent  # fmt: skip
+    found = compare(cells.find([root]))
+    assert list(found.factors) == ["optim", "optim.lr"]
+    assert found.confounded == ["schedule is cosine or warmup"]
+
+
+def test_which_way_a_metric_of_one_s_own_goes_is_what_its_observer_recorded_or_what_is_asked(keep):
+    for rate in (1e-3, 1e-2):
+        root = keep(f"own/{rate}", lr=rate, better={"mine/accuracy": "higher"}).parent
+        (root / str(rate) / "metrics.jsonl").write_text(json.dumps({"step": 1, "mine/accuracy": rate, "mine/odd": 1}))
+    found = cells.find([root])
+    assert compare(found, "mine/accuracy").better == "higher"
+    assert compare(found, "mine/accuracy", "lower").better == "lower"
+    with pytest.raises(
+        ConfigError, match=r"^metric=mine/odd: nothing says whether higher or lower is better; add better="
+    ):
+        compare(found, "mine/odd")
+    with pytest.raises(ConfigError, match=r"^better=up: higher or lower$"):
+        compare(found, "mine/odd", "up")
+    apart = keep("own/other", lr=3e-2, better={"mine/accuracy": "lower"}, losses=()).parent
+    with pytest.raises(ConfigError, match="runs disagree whether higher or lower is better"):
+        compare(cells.find([apart]), "mine/accuracy")
+
+
+@pytest.mark.parametrize("kept", ["higher", ""])
+def test_results_of_a_metric_of_one_s_own_keep_its_way_and_old_ones_ask_for_it(tmp_path, kept):
+    arms = [Outcome({"optim": name}, 0, "finished", value) for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.1))]
+    Comparison("mine/accuracy", {"optim": ["a", "b", "c"]}, arms, better=kept).save(tmp_path / "results.json")
+    if kept:
+        assert verdict(load(tmp_path / "results.json")).headline.startswith("The highest mine accuracy is that of b")
+    else:
+        with pytest.raises(ValueError, match="metric=mine/accuracy: nothing says whether higher or lower is better"):
+            load(tmp_path / "results.json")
 
 
 def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_were(tmp_path):

@@ -3,15 +3,20 @@
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from gptx import paths
-from gptx.compare import readme
-from gptx.compare.figure import figure
+from gptx.compare import readme, words
+from gptx.compare.arms import axis
+from gptx.compare.cells import Cell
+from gptx.compare.figure import figure, over, panelled
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
+from gptx.report.arms import Arm
+from gptx.report.charts import finals
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
                if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
@@ -64,6 +69,26 @@ def test_written_again_from_the_results_it_is_the_same_also_with_another_baselin
     assert (experiment / "README.md").read_text() == before
 
 
+def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command_names_it(experiment):
+    fewer = replace(RATES, without=["levels", "best"])
+    whole, less = ([each.title for each in verdict(each).tables] for each in (RATES, fewer))
+    assert less == [title for title in whole if "by optim" not in title and "at its best" not in title]
+    assert len(less) == len(whole) - 2
+    readme.write(fewer, verdict(fewer), experiment)
+    before = (experiment / "README.md").read_text()
+    assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
+    assert "### Arms" in before
+    assert not re.search(r"### .*(at its best|by optim)", before)
+    readme.readme(str(experiment))
+    assert (experiment / "README.md").read_text() == before
+    readme.write(RATES, verdict(RATES), experiment)
+    assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
+    with pytest.raises(
+        ValueError, match=r"^without=spede: no such table; there are attribution, levels, best, arms, speed$"
+    ):
+        verdict(replace(RATES, without=["spede"]))
+
+
 def test_the_numbers_follow_the_results(experiment):
     readme.write(RATES, verdict(RATES), experiment)
     facts = json.loads((experiment / "results.json").read_text())
@@ -109,6 +134,46 @@ def test_any_comparison_has_a_figure(tmp_path, factors):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.svg")
     assert "diverged 1 of 2" in (tmp_path / "a.svg").read_text() or not factors
+
+
+WIDTHS, RATE, FACTOR = ["32", "64"], ["0.001", "0.01"], ["0.333", "1"]
+
+
+@pytest.mark.parametrize(
+    ("factors", "across"),
+    [
+        ({"parametrization": ["standard", "mup"], "model.width": WIDTHS, "optim.lr": RATE}, "optim.lr"),
+        ({"optim.lr": RATE, "parametrization": ["standard", "mup"], "model.width": WIDTHS}, "optim.lr"),
+        ({"parametrization.rates.all": FACTOR, "optim": ["adamw", "muon"], "batch.tokens": WIDTHS}, "parametrization.rates.all"),
+        ({"batch.tokens": WIDTHS, "batch.rule": ["sqrt", "linear"]}, "batch.tokens"),
+        ({"model.width": WIDTHS, "model.depth": ["2", "4"]}, "model.depth"),
+        ({"optim": ["adamw", "muon"], "guard": ["none", "skip"]}, ""),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_and_on_the_page(factors, across):
+    cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+    found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
+    arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
+    final = finals(arms, found, lambda _: 2.0)
+    assert (over(found) if across else axis(factors)) == across
+    assert (final["title"] if final else "") == (words.NAMES.get(across, across))
+    if final:
+        assert len(final["lines"]) == len(cells) // len(factors[across])
+        assert panelled(found) == []
+
+
+def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
+    factors = {"optim": list("abcde"), "model.width": WIDTHS, "optim.lr": RATE}
+    assert panelled(Comparison("validation/loss", factors, [])) == ["model.width"]
+
+
+def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alone():
+    """Half a difference and half an interval have other words; a page's own numbers stand between its markers."""
+    root = Path(paths.CONF).parent
+    for file in (*root.glob("gptx/**/*.py"), *root.glob("docs/*.md"), root / "README.md"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert "±" not in line or re.search(r"\bsd\b|spread|std", line), f"{file}: {line}"
 
 
 def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):

@@ -7,6 +7,7 @@ import pytest
 
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.verdict import verdict
+from gptx.compare.words import where
 
 NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, -0.004, 0.002)  # of runs, in turn: no two arms get the same
 TRAITS = {"constant": (False, False), "warmup": (True, False), "cosine": (True, True), "cosine_no_warmup": (False, True)}  # fmt: skip
@@ -253,6 +254,19 @@ def test_runs_that_were_validated_on_other_windows_are_not_to_be_compared():
 def test_losses_have_the_unit_of_their_tokens(tokenizer, unit):
     found = verdict(compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0, environment={"tokenizer": tokenizer}))
     assert unit in table(found, "Arms").note
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ({"optim.lr": "0.01"}, "at 0.01"),
+        ({"optim": "muon"}, "with muon"),
+        ({"inject.documents": "nothing"}, "at inject.documents=nothing"),  # "at nothing" would be read otherwise
+        ({}, ""),
+    ],
+)
+def test_a_place_is_told_again_without_its_factor_only_where_the_level_speaks_for_itself(levels, told):
+    assert where(levels, again=True) == told
 
 
 def test_more_is_better_for_an_accuracy():

@@ -160,7 +160,7 @@ def test_each_seed_is_told_beside_all_and_their_scatter_widens_the_power(tmp_pat
         assert each["critical_batch_tokens"] == pytest.approx(EMIN / SMIN, rel=0.15)
         assert min(each["updates_by_rule"], key=lambda rule: each["updates_by_rule"][rule]) == "square root"
     scatter = 4.303 * 0.2 / math.sqrt(3)  # Student's t at 2 degrees of freedom, of three seeds 0.2 apart
-    assert f"with chance by single seeds, ± {scatter:.2f}, added" in shown
+    assert f"with {scatter:.2f} for chance by single seeds added" in shown
     assert "Seed by seed" in shown
 
     alone = told(capsys, sweep(tmp_path / "one", seeds=(0,)))
@@ -280,6 +280,11 @@ def none_reached(root):
         run(root / f"{batch}", None, batch=batch, rate=1e-3)
 
 
+def scattered(root):
+    for batch, updates in zip(BATCHES, (1000.0, 300.0, 800.0, 500.0), strict=False):
+        run(root / f"{batch}", updates, batch=batch, rate=1e-3)
+
+
 def no_target(root):
     run(root / "one", 10.0, batch=256, rate=1e-3, target=None)
 
@@ -288,6 +293,7 @@ def no_target(root):
     ("make", "told"),
     [
         (lambda root: sweep(root, seeds=(0,), batches=BATCHES[:3]), "3 batch sizes reached the target.* at least 4"),
+        (scattered, "do not determine a critical batch size: any size is inside its 95 % interval"),
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
         (other_windows, "observe.validation.windows is all or 8: losses on different texts"),

@@ -109,7 +109,8 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss_is_proposed_and_what_it_costs_is
     assert facts["proposed"] == pytest.approx(0.1 * math.sqrt(0.02 * 0.04), rel=0.2)
     assert [each["broken"] for each in facts["runs"]] == pytest.approx([0.3, 0.3], rel=0.02)
     assert "nearest rate of the grid, 0.003, ends at 2.0250 (all), 0.0750 nats above the grid's best: 1.9500" in shown
-    assert "warning" not in shown
+    assert "warning: The grid's best rate, 0.01 (all), is the lowest or highest that was tried" in shown
+    assert shown.count("warning") == 1
     assert (tmp_path / "fit.png").stat().st_size > 10_000
 
 

@@ -104,6 +104,15 @@ def test_a_file_without_a_law_is_refused_in_one_line(tmp_path, facts, told):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("alpha", "drawn"), [(laws.FLATTEST, 0.3), (laws.STEEPEST, 0.3), (0.3, laws.FLATTEST)])
+def test_a_law_whose_runs_follow_none_is_refused(tmp_path, alpha, drawn):
+    """Fits wrote such files once: their exponents stand at an end of what was tried."""
+    file, draws = tmp_path / "law.json", ((400.0, 400.0, 1.7, drawn, 0.3), (400.0, 400.0, 1.7, alpha, 0.3)) * 20
+    laws.Law("old", A=400.0, B=400.0, E=1.7, alpha=alpha, beta=0.3, draws=draws).save(file)
+    with pytest.raises(ValueError, match=r"holds no law \(its runs follow none: alpha reaches an end"):
+        laws.chosen(str(file))
+
+
 def test_an_unknown_law_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match="besiroglu") as refused:
         chosen("besirolu")

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from gptx import metrics
+from gptx.config.errors import ConfigError
+from gptx.observe.custom import Custom
+from gptx.observe.observer import Observer
 
 
 def written(folder: Path, lines: list[str], events: list[dict] = []) -> metrics.Metrics:  # noqa: B006
@@ -49,3 +52,23 @@ def test_lines_that_are_no_rows_are_counted_and_left_out(tmp_path, lines, torn):
     found = written(tmp_path, lines)
     assert found["loss"][1].tolist() == [3.0, 1.0]
     assert found.torn == torn
+
+
+def test_observers_say_which_way_their_metrics_go():
+    class Mine(Observer):
+        better = {"mine/accuracy": "higher"}  # noqa: RUF012 - as one writes it
+
+    told = Custom(every=1, function=dict, better={"mine/error": "lower"})
+    assert metrics.declared([Mine(every=1), told]) == {"mine/accuracy": "higher", "mine/error": "lower"}
+    assert metrics.declared([Custom(every=1, function=dict)]) == {}
+    with pytest.raises(ConfigError, match="better of mine/error is up: must be higher or lower"):
+        metrics.declared([Custom(every=1, function=dict, better={"mine/error": "up"})])
+
+
+@pytest.mark.parametrize(
+    ("metric", "way"),
+    [("validation/loss", "lower"), ("ema/bits_per_byte", "lower"), ("target/step", "lower"), ("throughput/mfu", "higher"),
+     ("downstream/parses", "higher"), ("train/grad_norm", ""), ("mine/accuracy", "")],
+)  # fmt: skip
+def test_which_way_a_metric_of_gptx_goes_is_known_of_its_whole_name(metric, way):
+    assert metrics.ours(metric) == way

@@ -31,6 +31,18 @@ def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
     assert found[0].spelled(0.0123456) == "0.01235"
 
 
+def test_a_best_value_near_an_end_of_its_range_is_known_for_it():
+    log, whole, choice = space.parse(["a=log:1e-4..1", "b=int:2..8", "c=choice:0,1"])[0]
+    assert [log.at_end(value) for value in (1.2e-4, 2e-4, 0.01, 0.9)] == [True, False, False, True]
+    assert [whole.at_end(value) for value in (2, 3, 8)] == [True, False, True]
+    assert not choice.at_end("0")
+
+
+def test_a_search_for_a_metric_of_one_s_own_asks_which_way_it_goes():
+    with pytest.raises(ConfigError, match=r"metric=mine/accuracy: nothing says .* add better=higher or better=lower"):
+        study.study("optim.lr=log:1e-6..1e2", name="lr", metric="mine/accuracy")
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
@@ -101,7 +113,7 @@ def search(tmp_path, monkeypatch):
         return Ended()
 
     monkeypatch.setattr(processes, "start", start)
-    return lambda trials: study.study("optim.lr=log:1e-6..1e2", name="lr", trials=trials)
+    return lambda trials, **more: study.study("optim.lr=log:1e-6..1e2", name="lr", trials=trials, **more)
 
 
 @pytest.mark.slow
@@ -127,6 +139,16 @@ def test_a_search_finds_the_lowest_point_and_the_same_command_makes_only_what_is
     assert len(list(Path("runs/lr").glob("0*"))) == 26
     rates = [f.name.partition("=")[2] for f in Path("runs/lr").glob("0*")]
     assert len(set(rates)) == len(rates)  # a start anew draws anew
+
+
+@pytest.mark.slow
+def test_a_search_where_higher_is_better_finds_the_highest_and_says_that_it_is_near_an_end(search, capsys):
+    with pytest.raises(SystemExit):  # one failed
+        search(12, metric="validation/loss", better="higher")
+    said = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r"^finished .* ([\d.]+)$", said, re.MULTILINE)]
+    assert f"best         validation/loss {max(losses):.4f}" in said
+    assert "near an end of its range" in said  # the parabola is highest where the rate is lowest
 
 
 @pytest.mark.slow

@@ -128,6 +128,13 @@ def is_rate(name: str) -> bool:
     return name.endswith(".lr") or name.startswith("parametrization.rates.")
 
 
+def axis(factors: dict[str, list[str]]) -> str:
+    """The factor that is the x-axis: a learning rate before any other number that is no ingredient, the last of
+    several; "" where there is no number."""
+    numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
+    return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
+
+
 @cache
 def groups() -> frozenset[str]:
     """The ingredients of a recipe."""

@@ -27,9 +27,10 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
         if not accounted(key, chosen, rows):
             chosen.append(key)
     needed = list(chosen)
-    for key in chosen:  # an early one may follow from later ones
+    for key in chosen:  # an early one may follow from later ones, as a schedule that one optimizer alone has
         rest = [other for other in needed if other != key]
-        if key not in typed and accounted(key, rest, rows) and all(accounted(other, rest, rows) for other in differing):
+        follows = key not in typed or any(other in groups and accounted(key, [other], rows) for other in rest)
+        if follows and accounted(key, rest, rows) and all(accounted(other, rest, rows) for other in differing):
             needed = rest
     return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
 

@@ -1,10 +1,10 @@
-"""A comparison as a picture: every seed's result and the means of arms, over a second factor if there is one."""
+"""A comparison as a picture: every seed's result and the means of arms, over the learning rate if one was varied."""
 
 import math
 from pathlib import Path
 from typing import Any
 
-from gptx.compare.arms import Arm, arms, numeric, primary
+from gptx.compare.arms import Arm, arms, axis, numeric, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.words import label, named, words
 from gptx.printable import mathtext
@@ -14,6 +14,8 @@ COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)), (0, (3, 1)))
 MARKERS = "os^Dv<>P"
 PANELS = 4  # at most, side by side
+FEW = 4  # lines that leave room for a legend among them
+LINES = 8  # in a panel, as many as have a colour of their own
 WIDE = 5  # levels whose largest is more than so many times the smallest stand on a logarithmic axis
 
 
@@ -25,7 +27,8 @@ def drawable(comparison: Comparison) -> bool:
 def figure(comparison: Comparison, file: Path) -> None:
     """Draw a comparison that has a result in a .png or .svg file.
 
-    Of more than two factors the first and one of numbers are shown, in a panel for each of the others' levels.
+    Results stand over the factor of the x-axis, with a line for each combination of the others; of more lines than
+    LINES the first factor's levels are lines, in a panel for each combination of the rest.
     """
     found = shown(comparison)
     import matplotlib
@@ -33,20 +36,23 @@ def figure(comparison: Comparison, file: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    factor = primary(comparison.factors)
-    along = second(comparison, factor)
+    along = over(comparison)
     panels = [each for each in slices(comparison) if len(each) == len(found)][:PANELS]
     size = 7.2 if len(panels) == 1 else 4.2 * len(panels)
     picture, row = pyplot.subplots(
         1, len(panels), figsize=(size, 4.2), layout="constrained", squeeze=False, sharey=True
     )
     for axes, panel in zip(row[0], panels, strict=True):
-        (lines if along else dots)(axes, panel, factor, along)
+        apart = panelled(comparison)
+        if along:
+            lines(axes, panel, along, [name for name in comparison.factors if name not in (along, *apart)])
+        else:
+            dots(axes, panel, next(iter(comparison.factors), ""))
         axes.grid(axis="y", color="#e5e7eb")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        rest = {name: level for name, level in panel[0].levels.items() if name not in (factor, along)}
-        axes.set_title(mathtext(", ".join(named(*level) for level in rest.items())), loc="left", fontsize="small")
+        title = ", ".join(named(name, panel[0].levels[name]) for name in apart)
+        axes.set_title(mathtext(title), loc="left", fontsize="small")
     said = words(comparison, found)
     row[0][0].set_ylabel(mathtext(f"{said.metric}{f', {said.unit}' if said.unit else ''}"))
     metadata = {"Date": None} if file.suffix == ".svg" else {}
@@ -54,43 +60,52 @@ def figure(comparison: Comparison, file: Path) -> None:
     pyplot.close(picture)
 
 
+def over(comparison: Comparison) -> str:
+    """The factor of the x-axis; without a number the first beside the one that is asked about, "" of one alone."""
+    factor = primary(comparison.factors)
+    return axis(comparison.factors) or next((name for name in comparison.factors if name != factor), "")
+
+
+def panelled(comparison: Comparison) -> list[str]:
+    """The factors whose levels have panels of their own: none, unless the lines were too many for one."""
+    others = [name for name in comparison.factors if name != over(comparison)]
+    if math.prod(len(comparison.factors[name]) for name in others) <= LINES:
+        return []
+    first = primary({name: comparison.factors[name] for name in others})
+    return [name for name in others if name != first]
+
+
 def shown(comparison: Comparison) -> list[Arm]:
-    """The arms at those levels of third and further factors that most arms have."""
+    """The arms of that panel which has most."""
     return max(slices(comparison), key=len, default=[])
 
 
 def slices(comparison: Comparison) -> list[list[Arm]]:
-    """The arms at each combination of third and further factors."""
-    factor = primary(comparison.factors)
-    along = second(comparison, factor)
+    """The arms of each panel."""
     groups: dict[tuple, list[Arm]] = {}
     for arm in arms(comparison):
-        groups.setdefault(tuple(v for k, v in arm.levels.items() if k not in (factor, along)), []).append(arm)
+        groups.setdefault(tuple(arm.levels[name] for name in panelled(comparison)), []).append(arm)
     return list(groups.values())
 
 
-def second(comparison: Comparison, factor: str) -> str:
-    """The factor along which the first is drawn: one of numbers if there is one; "" of none."""
-    others = [name for name in comparison.factors if name != factor]
-    return next((name for name in others if numeric(comparison.factors[name])), next(iter(others), ""))
-
-
-def lines(axes: Any, found: list[Arm], factor: str, along: str) -> None:
-    """The means of each level of `factor` along the other one's levels, joined where those are numbers, and every seed
-    as a small mark."""
+def lines(axes: Any, found: list[Arm], along: str, others: list[str]) -> None:
+    """The means of each combination of `others` along the levels of a factor, joined where those are numbers, and every
+    seed as a small mark."""
     columns = list(dict.fromkeys(arm.levels[along] for arm in sorted(found, key=lambda arm: place(arm.levels[along]))))
-    levels = list(dict.fromkeys(arm.levels[factor] for arm in found))
+    rows: dict[str, list[Arm]] = {}
+    for arm in found:
+        rows.setdefault(", ".join(named(name, arm.levels[name]) for name in others), []).append(arm)
     numbers = numeric(columns)
-    for i, level in enumerate(levels):
-        aside = 0.0 if numbers else 0.5 * ((i + 0.5) / len(levels) - 0.5)  # side by side where columns are words
-        at = {column: float(column) if numbers else j + aside for j, column in enumerate(columns)}
-        here = sorted((arm for arm in found if arm.levels[factor] == level), key=lambda arm: at[arm.levels[along]])
+    for i, (name, row) in enumerate(rows.items()):
+        shift = 0.0 if numbers else 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
+        at = {column: float(column) if numbers else j + shift for j, column in enumerate(columns)}
+        here = sorted(row, key=lambda arm: at[arm.levels[along]])
         style = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8]}
         dash = DASHES[i % 8] if numbers else ""
         for arm in here:
             seeds(axes, at[arm.levels[along]], arm, markersize=3.5, alpha=0.6, **style)
         means = [(at[arm.levels[along]], arm.mean) for arm in here if arm.mean is not None]
-        axes.plot(*(zip(*means, strict=True) if means else ((), ())), label=mathtext(named(factor, level)),
+        axes.plot(*(zip(*means, strict=True) if means else ((), ())), label=mathtext(name) or None,
                   linestyle=dash, markersize=7, markerfacecolor="white", **style)  # fmt: skip
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if numbers and min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
@@ -98,10 +113,12 @@ def lines(axes: Any, found: list[Arm], factor: str, along: str) -> None:
     axes.set_xticks(ticks, list(map(mathtext, columns)))
     axes.minorticks_off()
     axes.set_xlabel(mathtext(label(along)))
-    axes.legend(frameon=False, handlelength=3.5)
+    aside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > FEW else {}  # beside many lines, not on them
+    if others:
+        axes.legend(frameon=False, handlelength=3.5, **aside)
 
 
-def dots(axes: Any, found: list[Arm], factor: str, along: str) -> None:
+def dots(axes: Any, found: list[Arm], factor: str) -> None:
     """Every seed's result as a dot by the level of `factor`, with a bar at the mean."""
     for i, arm in enumerate(found):
         seeds(axes, i, arm, marker="o", color=COLOURS[1], alpha=0.7)

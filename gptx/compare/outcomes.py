@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from gptx import metrics
 from gptx.check import ConfigError
 from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
@@ -44,6 +45,11 @@ class Comparison:
     traits: dict[str, dict[str, dict[str, bool]]] = field(default_factory=dict)  # factor, level: is there a warmup?
     baseline: dict[str, str] = field(default_factory=dict)  # levels that were asked for as such
     environment: dict = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)  # tables that its pages leave out
+    better: str = ""  # higher or lower; "" where that is not known
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "better", self.better or metrics.ours(self.metric))
 
     def save(self, file: Path) -> None:
         """Write it as JSON, a line an outcome."""
@@ -59,13 +65,14 @@ def load(file: Path) -> Comparison:
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
                 raise ConfigError(f"a run is of no level of {name}")
-        return found
+        return replace(found, better=metrics.better(found.metric, found.better))
     except (ConfigError, FileNotFoundError) as error:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
 
 
-def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:
-    """The comparison of some runs. Raises ValueError if none of them has the metric."""
+def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Comparison:
+    """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
+    whether "higher" or "lower" is `better` in it."""
     begun = [cell for cell in cells if cell.config]
     found = factors(begun)
     outcomes = [outcome(cell, found, metric) for cell in begun]
@@ -81,6 +88,7 @@ def compare(cells: list[Cell], metric: str = METRIC) -> Comparison:
         problems=list(problems(cells)),
         traits=traits(begun, found, [outcome.levels for outcome in outcomes]),
         environment=environment(begun),
+        better=metrics.better(metric, better, [cell.record.get("better", {}) for cell in begun]),
     )
 
 

@@ -82,6 +82,7 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     is written.
     """
     before, _, after = parts(folder / "README.md")
+    before = START.sub(lambda start: start[0].replace(start[1], commanded(start[1], comparison.without)), before)
     if all(outcome.value is None for outcome in comparison.outcomes):
         raise ValueError(f"{folder}: no run has a result in {comparison.metric}, so what stands there is kept; "
                          f"{said.headline}")  # fmt: skip
@@ -90,6 +91,11 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
     if drawable(comparison):
         in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
     write_text(folder / "README.md", before + markdown(comparison, said) + after)
+
+
+def commanded(command: str, without: list[str]) -> str:
+    """The command of a marker, which names the tables that are left out."""
+    return re.sub(r" without=\S*", "", command) + (f" without={','.join(without)}" if without else "")
 
 
 def parts(readme: Path, kind: str = KIND) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from gptx.compare.words import words as words_for
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
 SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often
+TABLES = ("attribution", "levels", "best", "arms", "speed")  # in their order; a page may leave some out
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     """The answer of a comparison. `baseline` names levels as factor=level, comma separated, or a level alone.
 
     Where it does not say, the option of conf/train.yaml is it, else the first level. Raises ValueError for a level
-    that is none.
+    that is none, and for a table to leave out that is none.
     """
+    if unknown := [name for name in comparison.without if name not in TABLES]:
+        raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(TABLES)}")
     base = {name: usual(name, levels) for name, levels in comparison.factors.items()}
     base |= comparison.baseline | chosen(comparison.factors, baseline)
     found = arms(comparison)
@@ -45,21 +48,22 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     if not any(arm.results for arm in found):
         return Verdict(base, f"No run has a {words.metric} to compare yet.", [], warnings, [])
     if not base:
-        cost = tables.cost(comparison, found, "")
+        cost = None if "speed" in comparison.without else tables.cost(comparison, found, "")
         return Verdict(base, alone(found[0], words), [], warnings, [cost] if cost else [])
     factor = primary(comparison.factors)
     others = [name for name in base if name != factor]
     numbers = judged(comparison, found, base, words)
     headline, sentences = answer(comparison, base, numbers, words)
     headline, sentences = qualified(headline, sentences, comparison, found, words)
-    shown = [
-        tables.attribution(numbers.two, words) if numbers.two else None,
-        *matrices(comparison, found, factor, others, words),
-        tables.best(numbers.best, factor, others, words) if numbers.best else None,
-        tables.of_arms(numbers.rounds, factor, words),
-        tables.cost(comparison, found, factor),
-    ]
-    return Verdict(base, headline, sentences, warnings, [table for table in shown if table])
+    shown: dict[str, list[Table | None]] = {
+        "attribution": [tables.attribution(numbers.two, words) if numbers.two else None],
+        "levels": [*matrices(comparison, found, factor, others, words)],
+        "best": [tables.best(numbers.best, factor, others, words) if numbers.best else None],
+        "arms": [tables.of_arms(numbers.rounds, factor, words)],
+        "speed": [tables.cost(comparison, found, factor)],
+    }
+    kept = [table for name in TABLES if name not in comparison.without for table in shown[name] if table]
+    return Verdict(base, headline, sentences, warnings, kept)
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from gptx.compare.arms import Arm, is_group
+from gptx.compare.arms import Arm, is_group, numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate, holm
 
 NAMES = {"optim.lr": "learning rate", "batch.tokens": "tokens per step", "steps": "steps", "model.context": "context",
-         "model.depth": "layers", "model.width": "width"}  # fmt: skip
+         "model.depth": "layers", "model.width": "width",
+         "parametrization.rates.all": "learning-rate factor"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
 FEW = 3  # combinations of factors that are told one by one; more are counted
-RISING = r"tokens_per_second|mfu|accuracy|parses"  # metrics of which more is better
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
     return Words(
         comparison.metric.replace("/", " ").replace("_", " "),
         UNITS.get(comparison.metric.split("/")[-1], "").format(token=token),
-        bool(re.search(RISING, comparison.metric)),
+        comparison.better == "higher",
         *decimals(found),
     )
 
@@ -163,8 +163,8 @@ def instead(factor: str, level: str, other: str) -> str:
 
 def where(levels: dict[str, str], *, again: bool = False) -> str:
     """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none. `again` leaves out the factor's name."""
-    if again and len(levels) == 1:
-        name, level = next(iter(levels.items()))
+    name, level = next(iter(levels.items()), ("", ""))
+    if again and len(levels) == 1 and (is_group(name) or numeric([level])):
         return f"{'with' if is_group(name) else 'at'} {level}"
     return " and ".join(
         f"with {name} {level}" if is_group(name) else f"at {named(name, level)}" for name, level in levels.items()

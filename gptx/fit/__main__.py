@@ -1,6 +1,7 @@
 """Fit a law to finished runs:  python -m gptx.fit scaling runs/scaling   (without a word the subjects are listed)."""
 
 import importlib
+import os
 import sys
 
 from gptx import arguments, check
@@ -25,6 +26,7 @@ def main(words: list[str] | None = None) -> None:
     subject, *rest = words
     if subject not in SUBJECTS:
         raise SystemExit(f"error: {subject}: nothing to fit of that name{check.nearest(subject, SUBJECTS)}")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads that wait for one another: ten times as slow
     arguments.call(getattr(importlib.import_module(f"gptx.fit.{subject}"), subject), rest)
 
 

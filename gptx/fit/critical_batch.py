@@ -32,9 +32,13 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
 
 
 def fitted(sweep: Sweep) -> Fitted:
-    """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target."""
+    """The fit of a sweep, as it is told. Raises ValueError where too few of its batch sizes reached the target, or they
+    leave the critical one open."""
     found = sizes(sweep)
     law = fit([size.batch for size in found], [size.updates for size in found])
+    if law.low <= 0 and math.isinf(law.high):
+        raise ValueError(f"the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
+                         f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
     each = seeds(sweep, law.critical)
     return Fitted(
         headline=headline(law, sweep),
@@ -134,11 +138,12 @@ def exponents(law: Tradeoff, sweep: Sweep, found: list[Size], each: list[Alone])
         doubt = math.hypot(known[1], by_seeds or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         said = f"which allows {joined(close, 'or')}" if close else "which is none of them"
-        luck = "chance not counted" if by_seeds is None else f"with chance by single seeds, ± {by_seeds:.2f}, added"
+        luck = "chance not counted" if by_seeds is None else f"with {by_seeds:.2f} for chance by single seeds added"
+        low, high = spelt(known[0] - doubt), spelt(known[0] + doubt)
         yield (
             f"{side} the critical batch size ({here[0].batch:,} to {here[-1].batch:,}) the best rate goes as the batch "
-            f"to the power {spelt(known[0])} ± {doubt:.2f}, {said} (linear 1, square root 0.5, none 0); ± "
-            f"is what rates a factor {sweep.step:.3g} apart leave open, {luck}."
+            f"to the power {spelt(known[0])} ({low} to {high}), {said} (linear 1, square root 0.5, none 0); the "
+            f"interval is what rates a factor {sweep.step:.3g} apart leave open, {luck}."
         )
 
 

@@ -4,19 +4,20 @@ The Huber loss of the residuals of log loss, in the form log-sum-exp(a - alpha l
 starts; N and D are taken beside their means, without which a and alpha can hardly be told apart by a minimiser.
 """
 
+import sys
 from dataclasses import dataclass, field
 from itertools import product
 
 import numpy
 from numpy import ndarray
 
-from gptx.laws import Constants
+from gptx.laws import FLATTEST, STEEPEST, Constants
+from gptx.printable import bare
 
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: a poor run counts, but not by its square
 STARTS = 8  # of the grid, those of least loss, from which the minimiser begins
 EXPONENTS = (0.15, 0.4, 1.0)
 SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
-STEEPEST, FLATTEST = 3.0, 0.01  # exponents; what runs cannot determine ends there, and not at infinity
 NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
 LEAST = 7  # runs: two more than constants, so that something is left to tell how well they fit
 
@@ -73,14 +74,18 @@ def fit(points: Points) -> tuple[Constants, float]:
 
 def bootstrap(points: Points, found: Constants, draws: int, seed: int = 0) -> tuple[Constants, ...]:
     """The constants of `draws` samples of the runs with repetition, each begun at those of all."""
+    from tqdm import tqdm
+
     random = numpy.random.default_rng(seed)
     drawn: list[Constants] = []
-    while len(drawn) < draws:
-        sample = points.drawn(random.integers(len(points), size=len(points)))
-        if len(set(sample.N)) < 3 or len(set(sample.D)) < 3:
-            continue
-        best, _ = minimised(start(found, sample), *logs(sample))
-        drawn.append(constants(best, sample))
+    with tqdm(total=draws, desc="samples of the runs", disable=None, leave=False, file=bare(sys.stderr)) as bar:
+        while len(drawn) < draws:
+            sample = points.drawn(random.integers(len(points), size=len(points)))
+            if len(set(sample.N)) < 3 or len(set(sample.D)) < 3:
+                continue
+            best, _ = minimised(start(found, sample), *logs(sample))
+            drawn.append(constants(best, sample))
+            bar.update()
     return tuple(drawn)
 
 

@@ -44,6 +44,7 @@ class Checked:
     best: float
     lowest: float
     outside: bool  # below the lowest rate of the grid, or above the highest
+    edge: bool  # the best is the lowest or the highest that the row has
 
     @property
     def cost(self) -> float:
@@ -82,8 +83,8 @@ def checked(comparison: Comparison, rate: float) -> list[Checked]:
         losses = {at: sum(values) / len(values) for at, values in by_rate.items()}
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
         best = min(losses, key=lambda at: losses[at])
-        outside = not min(losses) <= rate <= max(losses)
-        found.append(Checked(row, nearest, losses[nearest], best, losses[best], outside))
+        outside, edge = not min(losses) <= rate <= max(losses), best in (min(losses), max(losses))
+        found.append(Checked(row, nearest, losses[nearest], best, losses[best], outside, edge))
     return sorted(found, key=lambda each: each.lowest)
 
 
@@ -102,9 +103,14 @@ def fitted(cells: Sequence[Cell], comparison: Comparison) -> Fitted:
             file, "Training loss over a rising rate", lambda axis: draw(axis, found, rows)
         ),
         caption="smoothed training loss over the rate, with the proposal and the grid's best rate",
-        warnings=[]
-        if alike
-        else ["The grid's runs were of other data: its best rate need not be that of this recipe."],
+        warnings=[
+            *["The grid's runs were of other data: its best rate need not be that of this recipe."] * (not alike),
+            *[
+                f"The grid's best rate, {rows[0].best:g} ({rows[0].row}), is the lowest or highest that was tried: a "
+                f"better one may lie beyond it."
+            ]
+            * rows[0].edge,
+        ],
         environment=around,
     )
 

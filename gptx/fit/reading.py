@@ -38,6 +38,10 @@ class Reading:
     foretold: list[Foretold]
 
 
+class NoLaw(ValueError):
+    """The runs do not follow the law."""
+
+
 def read(
     found: Sequence[Rung],
     held: Sequence[Rung],
@@ -50,7 +54,8 @@ def read(
     vocab: int = 0,
     text: int = 0,
 ) -> Reading:
-    """Fit all runs but those held out. Raises ValueError where they cannot determine a law."""
+    """Fit all runs but those held out. Raises ValueError where they cannot determine a law, and NoLaw where they follow
+    none."""
     kept = [rung for rung in found if rung not in held]
     if not kept:
         raise ValueError(f"{len(found)} finished runs, {len(held)} of them held out: a law needs several sizes, each "
@@ -63,6 +68,9 @@ def read(
     spent = [rung.budget(count) for rung in kept]
     law = Law(name, *best, source=source, units=units, draws=drawn, operations=(min(spent), max(spent)), recipe=recipe,
               context=context, vocab=vocab, text=text)  # fmt: skip
+    if law.undetermined:
+        raise NoLaw(f"these {len(kept)} runs do not follow the law, and no best size is known: {law.undetermined}, as "
+                    f"where the loss does not fall with parameters or with tokens (N: {COUNTS[count]})")  # fmt: skip
     residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
     return Reading(count, law, kept, residuals, [foretell(law, rung, count, residuals) for rung in held])
 

@@ -12,9 +12,9 @@ from gptx.compare import cells as run_folders
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import environment
 from gptx.compare.words import joined
-from gptx.fit import huber, isoflop, page, scaling_figure, scaling_tables
+from gptx.fit import isoflop, page, scaling_figure, scaling_tables
 from gptx.fit.ladder import COUNTS, doubts, held_out, ladder, units
-from gptx.fit.reading import Reading, read
+from gptx.fit.reading import NoLaw, Reading, read
 from gptx.fit.words import between, off, short
 from gptx.laws import CONSTANTS, RULE
 
@@ -45,8 +45,20 @@ def scaling(
     around = environment(used)
     about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used), vocab(used), text(used)
     order = sorted(COUNTS, key=lambda each: each != count)
-    readings = [read(found, held, each, draws, *about) for each in order]
+    try:
+        readings = [read(found, held, each, draws, *about) for each in order]
+    except NoLaw as error:
+        raise ValueError(f"{error}{cleared(target)}") from None
     page.deliver(tell(readings, [*doubts(used, found), *aside], around), target, readme, cells)
+
+
+def cleared(target: Path) -> str:
+    """Remove what an earlier fit wrote where this one would have, since it is not of these runs; what was removed."""
+    files = [target / name for name in (LAW, page.NUMBERS, page.PICTURE) if target.is_dir()]
+    stale = [file for file in files if file.is_file()]
+    for file in stale:
+        file.unlink()
+    return f"; removed, as of an earlier fit: {joined(map(str, stale))}" if stale else ""
 
 
 def recipe(cells: Sequence[Cell]) -> str:
@@ -189,9 +201,9 @@ def undetermined(reading: Reading) -> list[str]:
             f"The runs do not determine E, the loss that nothing goes below ({between(floor)}): all are far above it, "
             "and the law says little of much longer or larger runs."
         )
-    for name in ("alpha", "beta"):
+    for name in CONSTANTS[3:]:
         low, high = law.interval(attrgetter(name)) or (0.0, 0.0)
-        if low < 2 * huber.FLATTEST or high > 3 * low or high > 0.99 * huber.STEEPEST:
+        if high > 3 * low:
             said.append(f"The runs hardly determine {name}: {between((low, high))}.")
     return said
 

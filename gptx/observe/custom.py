@@ -12,15 +12,16 @@ from gptx.observe.observer import Observer
 
 
 class Custom(Observer):
-    """What `function(model, encoding)` returns: a dict of names to numbers or text.
+    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says of numbers whether
+    higher or lower is better.
 
     The model is as it is to be judged, without dropout and gradients; the encoding is tiktoken's. Random numbers that
     the function draws are not missed by the training. Raises ValueError where it returns anything else.
     """
 
-    def __init__(self, *, every: Length, function: Callable):
+    def __init__(self, *, every: Length, function: Callable, better: dict[str, str] | None = None):
         super().__init__(every=every)
-        self.function = function
+        self.function, self.better = function, better or {}
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict:

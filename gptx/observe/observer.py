@@ -1,13 +1,18 @@
 """What watches a run."""
 
+from collections.abc import Mapping
+
 from gptx.lengths import Length
 
 
 class Observer:
     """Looks at the run every `every` updates, and after the last, and returns scalars (or text) to log.
 
-    What must see inside an update registers PyTorch's own module, tensor or optimizer hooks in `attach`.
+    What must see inside an update registers PyTorch's own module, tensor or optimizer hooks in `attach`. `better`
+    says of its metrics whether higher or lower is better, such as {"mine/accuracy": "higher"}; run.json keeps it.
     """
+
+    better: Mapping[str, str] = {}
 
     def __init__(self, *, every: Length):
         if every < 1:

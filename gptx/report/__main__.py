@@ -1,7 +1,7 @@
 """The page of a run, or of all runs of some folders side by side:  python -m gptx.report runs/NAME"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gptx import arguments
@@ -35,9 +35,11 @@ def report(
     *folders: str,
     out: str = "",
     metric: str = METRIC,
+    better: str = "",
     baseline: str = "",
     smooth: int = 20,
     readme: str = "",
+    without: str = "",
     watch: bool = False,
     wandb: bool = False,
     sync: bool = False,
@@ -46,11 +48,12 @@ def report(
     report.md.
 
     FOLDERS are run folders, or folders of runs such as that of a sweep. `out` is the folder for the files, or the name
-    of one: .html, .png, .svg or .md. `metric` is what is compared, `baseline` what with: levels such as
-    schedule=cosine. Lines of training are means of the last `smooth` updates. `readme` is an experiment's folder, such
-    as experiments/warmup: its results.json, figure and the marked part of its README.md are written from the runs.
-    --watch renews the page while runs go on, and waits ten minutes for the next to begin. --wandb builds the comparison
-    as a W&B report; --sync first sends runs that were made offline.
+    of one: .html, .png, .svg or .md. `metric` is what is compared; `better` is higher or lower, for one of your own
+    whose observer does not say it. `baseline` is what arms are compared with: levels such as schedule=cosine. Lines of
+    training are means of the last `smooth` updates. `readme` is an experiment's folder, such as experiments/warmup: its
+    results.json, figure and the marked part of its README.md are written from the runs. `without` leaves out tables: of
+    attribution, levels, best, arms, speed. --watch renews the page while runs go on, and waits ten minutes for the next
+    to begin. --wandb builds the comparison as a W&B report; --sync first sends runs that were made offline.
     """
     if smooth < 1:
         raise ValueError(f"smooth={smooth} must be at least 1 update")
@@ -62,7 +65,7 @@ def report(
     said, idle = "", 0
     while True:
         try:
-            found = gathered(places, metric, baseline)
+            found = gathered(places, metric, better, baseline, without)
         except NoUpdate:
             if not watch:
                 raise
@@ -101,7 +104,7 @@ class NoUpdate(ValueError):
     """No run has recorded anything yet."""
 
 
-def gathered(places: list[Path], metric: str, baseline: str) -> Report:
+def gathered(places: list[Path], metric: str, better: str, baseline: str, without: str) -> Report:
     """The runs in some folders, compared. Raises ValueError where no run has recorded anything."""
     found = cells.find(places)
     begun = [cell for cell in found if cell.metrics.columns]
@@ -109,11 +112,12 @@ def gathered(places: list[Path], metric: str, baseline: str) -> Report:
         raise NoUpdate(f"{', '.join(map(str, places))}: no update recorded yet; let a run make its first one")
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
-        comparison = outcomes.compare(found, metric)
+        comparison = outcomes.compare(found, metric, better)
     except ValueError as error:  # no run has the metric: what there is can still be drawn
         comparison = Comparison(metric, factors(begun), [])
         answer = Verdict({}, f"{str(error)[:1].upper()}{str(error)[1:]}.", [], [], [])
     else:
+        comparison = replace(comparison, without=without.split(",") if without else [])
         answer = verdict(comparison, baseline)
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
     return Report(str(name), found, arms(known, comparison.factors), comparison, answer)

@@ -8,7 +8,7 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare import words
-from gptx.compare.arms import is_group, numeric
+from gptx.compare.arms import axis
 from gptx.compare.cells import Cell
 from gptx.compare.factors import described_by
 
@@ -88,10 +88,4 @@ def across(factors: dict[str, list[str]], count: int) -> str:
     """The factor whose levels are drawn side by side, where one panel would hold too many arms; "" for none."""
     if len(factors) < 2 or count <= FEW:
         return ""
-    return second(factors) or list(factors)[-1]
-
-
-def second(factors: dict[str, list[str]]) -> str:
-    """The factor that is a number, over which a final result is drawn: the last such one, "" for none."""
-    found = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
-    return found[-1] if found else ""
+    return axis(factors) or list(factors)[-1]

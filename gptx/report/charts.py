@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy
 
 from gptx.compare import words
+from gptx.compare.arms import axis
 from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.printable import plotly, throughout
-from gptx.report.arms import Arm, across, second
+from gptx.report.arms import Arm, across
 from gptx.report.curves import Curve, Panel, stretches, thinned
 
 BUDGET = 24_000  # points of all arms in a panel together
@@ -90,7 +91,7 @@ def legend(arms: Sequence[Arm], factors: dict[str, list[str]]) -> list[dict]:
 
 def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell], float | None]) -> dict | None:
     """The final result over the factor that is a number: mean, lowest and highest of the seeds, and each of them."""
-    factor = second(comparison.factors)
+    factor = axis(comparison.factors)
     if not factor:
         return None
     lines: dict[tuple[str, ...], dict] = {}

@@ -65,8 +65,8 @@ def of_runs(
         page.grid(signs, len(curves)),
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
         "<h2>Speed, memory and runs</h2>",
-        *([] if any(found.title == costs([]).title for found in answer.tables) else [page.table(costs(arms))]),
-        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison.metric))),
+        *([page.table(costs(arms))] if needs_costs(comparison, answer) else []),
+        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
     facts = [meaning(cell) for cell in representatives(arms)]
@@ -172,6 +172,11 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
 
 
+def needs_costs(comparison: Comparison, answer: Verdict) -> bool:
+    """True where no table of the answer says what the arms cost, and it is not left out."""
+    return "speed" not in comparison.without and all(each.title != costs([]).title for each in answer.tables)
+
+
 def costs(arms: Sequence[Arm]) -> Table:
     """Speed, time and memory of every arm."""
     rows: list[tuple[str, ...]] = []
@@ -185,9 +190,11 @@ def costs(arms: Sequence[Arm]) -> Table:
     return Table("Speed and memory", ("arm", "tokens/s", "minutes in updates", "peak memory, MB"), rows, note)
 
 
-def runs(cells: Sequence[Cell], metric: str) -> Table:
+def runs(cells: Sequence[Cell], comparison: Comparison) -> Table:
     """Every run, with its state and numbers."""
     rows: list[tuple[str, ...]] = []
+    metric, rising = comparison.metric, comparison.better == "higher"
+    extreme, most = ("highest", numpy.max) if rising else ("lowest", numpy.min)
     for cell in cells:
         result, best = cell.result(metric), cell.metrics[metric][1]
         best = best[numpy.isfinite(best)]
@@ -195,11 +202,11 @@ def runs(cells: Sequence[Cell], metric: str) -> Table:
         seconds, memory = cell.seconds, cell.record.get("memory", {}).get("measured")
         rows.append((
             cell.name, cell.state, f"{cell.metrics.steps:,}",
-            "" if result is None else f"{result:.4f}", f"{best.min():.4f}" if len(best) else "",
+            "" if result is None else f"{result:.4f}", f"{most(best):.4f}" if len(best) else "",
             f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "", f"{seconds / 60:.1f}" if seconds else "",
             f"{memory / 1e9:.3f}" if memory else "",
         ))  # fmt: skip
-    head = ("run", "state", "updates", metric.replace("/", " "), "lowest", "tokens/s", "minutes", "peak memory, GB")
+    head = ("run", "state", "updates", metric.replace("/", " "), extreme, "tokens/s", "minutes", "peak memory, GB")
     return Table("", head, rows, names=2)
 
 

@@ -114,6 +114,7 @@ class Record(TypedDict, total=False):
     hardware: Hardware
     parameters: Parameters
     batch: Cut
+    better: dict[str, Literal["higher", "lower"]]  # of metrics of one's own
     budget: dict[str, Number]
     error: str
     reason: str
