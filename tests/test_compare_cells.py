@@ -105,7 +105,7 @@ def test_a_finished_run_that_was_not_validated_at_its_end_has_no_result(keep):
     (found,) = cells.find([folder])
     assert (found.result("validation/loss"), found.result("train/loss")) == (None, 2.0)
     assert compare([found]).outcomes[0].value is None
-    assert "finished without validation/loss; left out" in " ".join(verdict(compare([found])).warnings)
+    assert "finished without validation/loss at its end; left out" in " ".join(verdict(compare([found])).warnings)
 
 
 def test_cells_of_a_sweep_that_did_not_begin_are_missing(keep):
