@@ -12,6 +12,7 @@ from gptx.compare import cells, meaning
 from gptx.compare.cells import Cell
 from gptx.compare.factors import spelled
 from gptx.metrics import Metrics
+from gptx.runs import provenance
 
 WATCHED = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "record_patch")  # have no effect
 MEAN = 20  # updates over which a training loss is averaged
@@ -58,11 +59,13 @@ def recipes(a: Cell, b: Cell) -> list[str]:
 
 def circumstances(a: Cell, b: Cell) -> list[str]:
     """What differs in where, how and with what it was computed and watched."""
+    code = provenance.of_both(a.record, b.record)
+    origins = [meaning.origin(cell) | facts for cell, facts in zip((a, b), code, strict=True)]
     told = {
         "computed elsewhere or otherwise, which can change the last digits:": meaning.differences(
             meaning.place(a), meaning.place(b)
         ),
-        "other code or packages, which may change anything:": meaning.differences(meaning.origin(a), meaning.origin(b)),
+        "other code or packages, which may change anything:": meaning.differences(*origins),
         "kept and watched otherwise, which changes no result:": {
             key: both
             for key, both in apart(runs.flat(a.config), runs.flat(b.config)).items()

@@ -69,7 +69,8 @@ def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None 
         if "path" not in run.config.get("data", {}):
             raise ValueError(f"data={data}: the text of this run is not one of data.path; its config has none")
         run.config["data"]["path"] = data
-    cfg = OmegaConf.create(run.literal(*(run.config.keys() - UNUSED)) | dict.fromkeys(UNUSED))
+    kept = run.literal(*(run.config.keys() - UNUSED))
+    cfg = OmegaConf.create({"record_patch": False, **kept, **dict.fromkeys(UNUSED)})  # which earlier configs lack
     OmegaConf.update(cfg, "parallel.device", device)
     with run.naming("config.yaml"):
         check.check(cfg, allow=allow)

@@ -112,9 +112,8 @@ def changed_since(old: Cell) -> list[str]:
 
 def circumstances(old: Cell, new: Cell) -> tuple[dict[str, str], dict[str, str]]:
     """Where, from which text and with what code two runs were made; of the code what both tell."""
-    code = [provenance.facts(cell.record) for cell in (old, new)]
-    both = [{name: text for name, text in facts.items() if name in code[0] and name in code[1]} for facts in code]
-    one, other = (meaning.place(cell) | data_of(cell) | facts for cell, facts in zip((old, new), both, strict=True))
+    code = provenance.of_both(old.record, new.record)
+    one, other = (meaning.place(cell) | data_of(cell) | facts for cell, facts in zip((old, new), code, strict=True))
     return one, other
 
 

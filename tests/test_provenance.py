@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptx import branching, paths, runs
-from gptx.compare import meaning, outcomes
+from gptx.compare import outcomes
 from gptx.compare.cells import Cell
 from gptx.diff import circumstances
 from gptx.report.one import environment
@@ -198,9 +198,12 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
     assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
     old = Cell(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
     assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
-    assert meaning.origin(old) == {}
+    told = "\n".join(circumstances(old, cells[0]))
+    assert "sources of what was built  not known" in told
+    assert "code of" not in told
     pairs = dict(environment(cells[1].record))
-    assert pairs["code of mine"] == "bb"
+    assert (pairs["code of mine"], pairs["uncommitted in lib"]) == ("bb", "mine_py bb")
+    assert "uncommitted in gptx" not in pairs
     assert "code of gptx.decay" not in pairs
 
 

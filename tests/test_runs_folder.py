@@ -219,6 +219,15 @@ def tried(commands, damage, capsys, chosen, names):
     assert not wrong, "\n".join([f"{len(wrong)} wrong", *wrong[:40]])
 
 
+def test_a_folder_of_before_the_code_was_recorded_is_read_by_every_command(commands, damage, real):
+    config = yaml.safe_load((real / "config.yaml").read_text())
+    assert config.pop("record_patch")
+    folder = damage("config.yaml", yaml.safe_dump(config).encode())
+    assert not {"code", "reason"} & {*json.loads((folder / "run.json").read_text())}
+    for name in set(commands) - {"batches", "ranges"}:
+        assert outcome(commands[name], folder) == "", name
+
+
 QUICK = "diff", "ladder", "status", "rerun", "batches", "ranges", "summary"  # seven, so that every file meets each
 
 

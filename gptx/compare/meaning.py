@@ -12,7 +12,6 @@ from gptx.batch import Batch
 from gptx.compare.cells import Cell
 from gptx.config.errors import ConfigError
 from gptx.config.targets import permitted
-from gptx.runs import provenance
 
 SHARES = {"at update 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 SAMPLES = 1000  # updates at which a rate is asked for its peak
@@ -86,10 +85,10 @@ def place(cell: Cell) -> dict[str, str]:
 
 
 def origin(cell: Cell) -> dict[str, str]:
-    """With what it was made: the code's commit, the sources of what was built, and the packages."""
+    """With what it was made: the code's commit and the packages."""
     git = cell.record.get("git", {})
     commit = git.get("sha", "")[:12] + (" with uncommitted changes" if git.get("dirty") else "")
-    return ({"commit": commit} if commit else {}) | provenance.facts(cell.record) | cell.record.get("versions", {})
+    return ({"commit": commit} if commit else {}) | cell.record.get("versions", {})
 
 
 def length(cell: Cell) -> dict[str, str]:

@@ -150,12 +150,18 @@ def environment(record: dict) -> list[tuple[str, str]]:
         ("peak memory", ", ".join(f"{name} {amounts.memory(size)}" for name, size in memory.items() if size)),
         ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
         ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
-        *((name, text) for name, text in provenance.facts(record).items() if not name.startswith("code of gptx.")),
+        *own_code(record),
         ("started", record.get("started", "")),
         ("typed", " ".join(record.get("overrides", [])) or "no overrides"),
         *record.get("versions", {}).items(),
     ]
     return [(name, text) for name, text in pairs if text]
+
+
+def own_code(record: dict) -> list[tuple[str, str]]:
+    """Sources and repositories beside gptx's own rooms, which the commit names."""
+    facts = provenance.facts(record).items()
+    return [(name, text) for name, text in facts if text != "nothing" and not name.startswith("code of gptx.")]
 
 
 def events(cell: Cell) -> list[tuple[str, str]]:

@@ -213,7 +213,6 @@ def facts(record: dict) -> dict[str, str]:
             (f"from update {step + 1} on " if step else "") + (value or "nothing") for step, value in values
         )
         for name, values in found.items()
-        if values != [(0, "")]
     }
 
 
@@ -224,6 +223,15 @@ def told(code: dict) -> dict[str, str]:
         found |= {f"commit of {name}": repo.get("sha", "")[:12]} if name != "gptx" else {}
         found[f"uncommitted in {name}"] = "; ".join(f"{file} {is_}" for file, is_ in repo.get("changed", {}).items())
     return found
+
+
+def of_both(one: dict, other: dict) -> tuple[dict[str, str], dict[str, str]]:
+    """The facts of code that the records of two runs both tell; where one tells nothing, that the other does."""
+    first, second = facts(one), facts(other)
+    if not first or not second:
+        known = {"sources of what was built": "recorded"}
+        return known if first else {}, known if second else {}
+    return {name: first[name] for name in first if name in second}, {n: second[n] for n in second if n in first}
 
 
 def differing(records: list[dict]) -> dict[str, list[str]]:
