@@ -1,4 +1,4 @@
-"""Held-out loss: the rest days of a run."""
+"""Validation: the loss on held-out text."""
 
 import math
 from collections.abc import Iterator
