@@ -1,6 +1,7 @@
 """Observers of the model itself and of what it writes, each against a second computation."""
 
 import ast
+import json
 import math
 import random
 from pathlib import Path
@@ -326,3 +327,18 @@ def test_a_run_that_an_alarm_ended_is_finished(build):
     trainer.fit()
     assert (trainer.step, trainer.finished) == (2, True)
     assert "validation" in trainer.ended
+
+
+@pytest.mark.slow
+def test_which_way_a_users_metric_goes_is_in_the_record_of_the_run(command, tmp_path):
+    (tmp_path / "myeval.py").write_text("def evaluate(model, encoding):\n    return {'mine/accuracy': 0.5}\n")
+    words = (
+        "observe=[validation,custom]",
+        "observe.custom.function._target_=myeval.evaluate",
+        "allow_targets=[myeval.]",
+    )
+    way = "observe.custom.better={mine/accuracy: higher}"
+    done = command("gptx.train", *words, way, "name=own")  # in a folder that has myeval
+    assert done.returncode == 0, done.stderr
+    record = json.loads(next(tmp_path.glob("runs/own/*/run.json")).read_text())
+    assert record["better"] == {"mine/accuracy": "higher"}

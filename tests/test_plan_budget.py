@@ -171,8 +171,8 @@ def own(tmp_path, **facts) -> str:
 @pytest.mark.parametrize(("words", "facts", "said"), [
     ("flops=1e19 vocab=65", {}, "vocab=65: own is of a vocabulary of 257; leave vocab= out"),
     ("flops=1e19", {"alpha": 0.05, "beta": 0.9}, "tokens; planned are 1e3 to 1e14 parameters and 1e3 to 1e18 tokens"),
-    ("params=1e14", {"beta": 0.01}, "law=own: has no split of that which is a number"),
-    ("flops=1e19 served=1e12", {"alpha": 3.0, "beta": 3.0}, "law=own: has no split of that which is a number"),
+    ("params=1e14", {"beta": 0.0105}, "law=own: has no split of that which is a number"),
+    ("flops=1e19 served=1e12", {"alpha": 2.95, "beta": 2.95}, "law=own: has no split of that which is a number"),
 ])  # fmt: skip
 def test_a_law_that_cannot_answer_is_refused_in_one_line(tmp_path, words, facts, said):
     with pytest.raises(SystemExit, match=re.escape(said)) as refused:
