@@ -59,7 +59,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
         for key in dict.fromkeys(k for r in rows for k in r)
     }
     differing = {key: values for key, values in levels.items() if len(values) > 1 and key not in names}
-    if equal_tokens(rows):
+    if rows and equal_tokens(rows):
         differing.pop("steps", None)
     groups = tuple(key for key in (*names, *differing) if key in presets.defaults())  # whose options bring values along
     found = [
