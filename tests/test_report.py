@@ -271,7 +271,7 @@ def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
         assert curve["x"] == [20, 40, 60]
         for key in ("y", "low", "high"):
             assert curve[key] == [whole[key][0], None, None]
-        assert ("diverged" in text_of(folder)) == told
+        assert ("diverged in" in text_of(folder)) == told
 
 
 def test_every_update_is_given_in_tokens_flops_and_minutes(record):
