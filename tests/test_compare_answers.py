@@ -31,13 +31,17 @@ def losses(factors, rows: dict, state: str = "failed") -> Comparison:
 def test_a_missing_hard_seed_does_not_make_an_arm_the_best(state):
     rows = {"0.001": (2.5, 2.6, 3.5), "0.0029": (2.02, 2.12, None), "0.003": (2.0, 2.11, 3.02)}
     found = verdict(losses("optim.lr", rows, state))
-    assert found.headline.startswith("The lowest validation loss is that of learning rate 0.003, 2.38")
+    assert found.headline.startswith(
+        "The lowest validation loss is that of learning rate 0.003 in the seeds that arms share;"
+    )
     assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have." in found.warnings
 
 
 def test_the_best_is_never_above_the_baseline_that_it_is_compared_with():
     found = verdict(losses("schedule.warmup", {"1": (3.35, 3.45, 3.55), "2": (3.6, 3.7, 3.81), "3": (3.4, None, None)}))
-    assert found.headline.startswith("The lowest validation loss is that of schedule.warmup=1, 3.4")
+    assert found.headline.startswith(
+        "The lowest validation loss is that of schedule.warmup=1 in the seeds that arms share;"
+    )
     assert "the next, schedule.warmup=3, is 0.050 nats per token above it in the one seed that both have" in found.headline  # fmt: skip
 
 
@@ -190,3 +194,55 @@ def test_what_several_comparisons_support_is_said_in_words():
     assert found.sentences[0].startswith("With each optim at its best, in validation loss, muon at learning rate 1 is not "
                                          "significantly different")  # fmt: skip
     assert "4 comparisons: 4 significant at 95 %, 4 after Holm" not in table(found, "Arms").note
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_where_all_arms_are_equal_none_is_the_best_and_no_rate_at_an_edge(seeds):
+    rows = {(optim, rate): [2.0, 2.1, 2.3][:seeds] for optim in ("adamw", "muon", "sgd") for rate in "123"}
+    found = verdict(losses(["optim", "optim.lr"], rows))
+    assert found.headline == (
+        "Every optim has the same validation loss as adamw at learning rate 1 in each seed that both have."
+    )
+    assert "**" not in str(found.tables)
+    assert "edge" not in " ".join(found.warnings)
+
+
+def test_of_a_sweep_under_way_no_rate_is_called_an_edge_before_the_next_one_has_ended():
+    whole = losses("optim.lr", {"1": (2.0, 2.1), "2": (None, None), "3": (2.4, 2.5)}, "running")
+    assert "edge" not in " ".join(verdict(whole).warnings)
+
+
+@pytest.mark.parametrize(("size", "digits"), [(1e-4, "0.00010"), (1e-6, "0.0000010"), (1e-9, "0.0000000010")])
+def test_a_significant_difference_is_never_printed_as_zero(size, digits):
+    gaps = (0.9 * size, size, 1.1 * size)
+    two = {"adamw": (2.0, 3.0, 1.0), "muon": [x - gap for x, gap in zip((2.0, 3.0, 1.0), gaps, strict=True)]}
+    assert f"muon is {digits}" in verdict(losses("optim", two)).headline
+    rates = {(optim, rate): values for optim, values in two.items() for rate in "12"}
+    assert f"ends {digits} nats per token lower" in verdict(losses(["optim", "optim.lr"], rates)).headline
+
+
+@pytest.mark.parametrize("levels", [("adamw", "muon"), ("adamw", "muon", "sgd"), ("adamw", "muon", "sgd", "lion")])
+def test_what_a_single_seed_shows_is_not_told_beside_what_several_do(levels):
+    draw = random.Random(1)
+    rows = {(optim, depth): [draw.gauss(2, 0.1) - (optim == "muon" and depth == "4"), *([None] * 2 if depth == "4" else [2.1, 2.2])]
+            for optim in levels for depth in "1234"}  # fmt: skip
+    headline = verdict(losses(["optim", "model.depth"], rows)).headline
+    assert "lower" not in headline
+    assert "significant" in headline
+    assert len(levels) > 3 or "(3 seeds); a single seed at 4." in headline
+
+
+def test_two_arms_with_rates_of_their_own_are_compared_at_their_best():
+    rows = {("adamw", "1"): (2.0, 2.1, 2.2), ("adamw", "2"): (2.3, 2.4, 2.5), ("muon", "3"): (1.9, 2.01, 2.1), ("muon", "4"): (2.2, 2.3, 2.5)}  # fmt: skip
+    headline = verdict(losses(["optim", "optim.lr"], rows)).headline
+    assert headline.startswith(
+        "In validation loss, muon at learning rate 3 is 0.097 nats per token below adamw at learning rate 1"
+    )
+
+
+def test_runs_that_differ_in_their_seeds_alone_are_told_of_with_what_speaks_against_them():
+    whole = compared({}, lambda levels: 2.0)
+    whole.outcomes[1] = replace(whole.outcomes[1], ended_at=80)
+    assert verdict(whole).headline.endswith("(mean ± sd of 3 seeds); but 1 run ended early (see the warnings).")
+    other = replace(whole, environment={"validation windows": [10, 20]})
+    assert verdict(other).headline == "These results cannot be compared: the runs are not of the same text."

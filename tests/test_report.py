@@ -271,7 +271,7 @@ def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
         assert curve["x"] == [20, 40, 60]
         for key in ("y", "low", "high"):
             assert curve[key] == [whole[key][0], None, None]
-        assert ("diverged" in text_of(folder)) == told
+        assert ("diverged in" in text_of(folder)) == told
 
 
 def test_every_update_is_given_in_tokens_flops_and_minutes(record):
@@ -560,3 +560,15 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(record, tmp_path, text, opt
 @pytest.mark.parametrize(("value", "label"), [(0, "0"), (0.5, "0.5"), (3e-4, "3e-4"), (20_000, "20k"), (1.25e-5, "1.25e-5"), (2.5e9, "2.5B")])  # fmt: skip
 def test_labels_are_short(value, label):
     assert picture.spell(value) == label
+
+
+def test_the_chart_of_final_results_counts_a_repeated_run_as_the_tables_do(record):
+    folder = None
+    for name, loss, seed in (("a", 2.0, 0), ("a2", 2.2, 0), ("b", 3.1, 1)):
+        for lr in (1e-3, 1e-2):
+            folder = record(f"sweep/{name}{lr}", rows(**{"validation/loss": loss}), f"optim.lr={lr}", f"seed={seed}")
+    report(str(folder.parent), out=str(folder.parent / "report.md"))
+    paged(folder.parent)
+    points = drawn(folder.parent)["finals"]["lines"][0]["points"]
+    assert [point["mean"] for point in points] == pytest.approx([2.6, 2.6])
+    assert "| 2.60 |" in (folder.parent / "report.md").read_text()

@@ -57,17 +57,23 @@ def ranking(around: Round, factor: str, words: Words) -> str:
     first = ranked[0]
     value = words.amount(words.number(around.arms[first].mean))
     if len(ranked) == 1:
-        return f"only {name(first)} has a {words.metric}: {value}"
+        return f"only {name(first)} has a {words.metric} to compare: {value}"
     known = {level: each for level, each in differences.items() if each}
     if len(known) == 1 and base in ranked and len(ranked) == 2:
         ((other, found),) = known.items()
         return f"in {words.metric}, {name(other)} is {words.relation(found, name(base))}"
+    if known and not any(each.mean or each.low for each in known.values()):
+        return (
+            f"every {NAMES.get(factor, factor)} has the same {words.metric} as {name(base)} in each seed that both have"
+        )
     if known and all(each.p is not None and not each.significant for each in known.values()):
         far = max(known, key=lambda level: abs(known[level].mean))
         whole = words.amount(words.number(around.arms[base].mean))
         return (f"no {NAMES.get(factor, factor)} differs significantly from {name(base)} in {words.metric} ({whole}): "
                 f"the largest difference is that of {name(far)} ({words.interval(known[far])})")  # fmt: skip
-    lead = f"the {words.best} {words.metric} is that of {name(first)}, {value}"
+    lead = f"the {words.best} {words.metric} is that of {name(first)}"
+    unequal = len({frozenset(around.arms[level].seeds) for level in ranked}) > 1  # so that means do not compare
+    lead += " in the seeds that arms share" if unequal and any(each.paired for each in known.values()) else f", {value}"
     if base not in ranked:
         return f"{lead}; the baseline, {named(factor, base)}, has no mean"
     nearest, way = (ranked[1], "it") if first == base else (first, name(base))
@@ -85,8 +91,11 @@ def ranking(around: Round, factor: str, words: Words) -> str:
 def several(rounds: list[Round], factor: str, words: Words) -> str:
     """How often each level is better or worse than the baseline's, where each context is a question of its own."""
     told: list[str] = []
+    single = all(each.p is None for around in rounds for each in around.estimates if each)
     for level in dict.fromkeys(level for around in rounds for level in around.differences):
-        found = [each for around in rounds if (each := around.differences.get(level))]
+        found = [
+            each for around in rounds if (each := around.differences.get(level)) and (single or each.p is not None)
+        ]
         ways = (("lower", [each for each in found if each.stated and each.mean < 0]),
                 ("higher", [each for each in found if each.stated and each.mean > 0]))  # fmt: skip
         said = [f"{way} in {len(those)}" for way, those in ways if those]
@@ -95,7 +104,6 @@ def several(rounds: list[Round], factor: str, words: Words) -> str:
     base = f"compared with {named(factor, rounds[0].baseline)}"
     if not told:
         return sentence(f"in {contexts}, the {words.metric} is nowhere significantly different {base}")
-    single = any(each and each.p is None for around in rounds for each in around.estimates)
     sure = "" if single else "significantly "
     chance = " (single seeds: what is chance cannot be said)" if single else ""
     return sentence(f"of {contexts}, the {words.metric} is {sure}{joined(told)}, {base}{chance}")
@@ -103,10 +111,12 @@ def several(rounds: list[Round], factor: str, words: Words) -> str:
 
 def turned(turn: str, changes: list[Change], words: Words) -> str:
     """What happens to the metric in each context if one thing is turned, as by "without warmup"."""
+    lone = [context for context, each in changes if each.p is None]
+    single = len(lone) == len(changes)
+    changes = [(context, each) for context, each in changes if single or each.p is not None]
     same = [context for context, each in changes if each.same or (each.p is None and not each.mean)]
     alike = [(c, each) for c, each in changes if each.p is not None and not each.significant and not each.same]
     away = [(each.mean, context) for context, each in changes if each.stated]
-    single = any(each.p is None for _, each in changes)
     many = len(changes) > SEVERAL
     told: list[str] = []
     for way, those in (
@@ -122,8 +132,11 @@ def turned(turn: str, changes: list[Change], words: Words) -> str:
         here = places([context for context, _ in alike], again=bool(told))
         none = "no significant difference" if text else f"{turn} the {words.metric} is not significantly different"
         text += f"{'; ' if text else ''}{' '.join(filter(None, [none, here]))} ({seeds})"
-    chance = " (single seed: what is chance cannot be said)" if single else ""
-    return sentence(f"{text or f'{turn}: no two finished runs of the same seed to compare'}{chance}")
+    if not changes:
+        return sentence(f"{turn}: no two finished runs to compare")
+    if single:
+        return sentence(f"{text} (single seed: what is chance cannot be said)")
+    return sentence("; ".join([text, *[f"a single seed {places(lone, again=True)}"] * bool(lone)]))
 
 
 def extent(those: list[tuple[float, dict[str, str]]], way: str, words: Words, many: bool, *, again: bool) -> str:

@@ -94,6 +94,13 @@ def ranked(arms: Mapping[Key, Arm], better: Callable[[float], float]) -> list[Ke
     return sorted(there, key=losses)
 
 
+def winner(arms: Mapping[Key, Arm], better: Callable[[float], float]) -> Key | None:
+    """The key of the best arm; None where another one equals it, or none has a mean."""
+    order = ranked(arms, better)
+    gaps = (statistics.difference(arms[order[0]].values, arms[other].values) for other in order[1:])
+    return order[0] if order and not any(gap and not gap.mean for gap in gaps) else None
+
+
 def arms(comparison: Comparison) -> list[Arm]:
     """The arms in the order of their levels, the last factor changing first. Two runs of a seed count as their mean."""
     together: dict[tuple, list] = {}

@@ -39,6 +39,12 @@ class Cell:
         return self.config.get("seed", 0)
 
     @property
+    def order(self) -> int:
+        """The seed of the order of its batches."""
+        seed = (self.config.get("data") or {}).get("seed")
+        return self.seed if seed is None else seed
+
+    @property
     def flops_per_token(self) -> float | None:
         """6 N, N without embeddings: what the model needs for a token of training; None where N is not known."""
         body = self.record.get("parameters", {}).get("non_embedding")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from gptx.compare.arms import Arm, is_rate, ranked
+from gptx.compare.arms import Arm, is_rate, winner
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.words import NAMES, Words, count, joined, named
 
@@ -113,9 +113,11 @@ def edges(comparison: Comparison, found: list[Arm], words: Words) -> Iterator[st
         told = []
         for rest, here in groups.items():
             tried = [level for level in comparison.factors[rate] if any(arm.levels[rate] == level for arm in here)]
-            best = [here[i].levels[rate] for i in ranked(dict(enumerate(here)), words.better)[:1]]
-            if len(tried) > 1 and best and best[0] in (tried[0], tried[-1]):
-                told.append(f"{best[0]}{f' ({name(dict(rest))})' if rest else ''}")
+            best = winner(dict(enumerate(here)), words.better)
+            level = "" if best is None else here[best].levels[rate]
+            beside = {tried[0]: tried[1], tried[-1]: tried[-2]}.get(level) if len(tried) > 1 else None
+            if any(arm.results for arm in here if arm.levels[rate] == beside):
+                told.append(f"{level}{f' ({name(dict(rest))})' if rest else ''}")
         if told:
             what = joined(told) if len(told) <= LISTED else f"for {len(told)} of {len(groups)} arms"
             yield f"The best {NAMES.get(rate, rate)} is at the edge of its grid, a better one may lie beyond: {what}."

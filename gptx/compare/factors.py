@@ -59,7 +59,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
         for key in dict.fromkeys(k for r in rows for k in r)
     }
     differing = {key: values for key, values in levels.items() if len(values) > 1 and key not in names}
-    if equal_tokens(rows):
+    if rows and equal_tokens(rows):
         differing.pop("steps", None)
     groups = tuple(key for key in (*names, *differing) if key in presets.defaults())  # whose options bring values along
     found = [
@@ -82,13 +82,12 @@ def equal_tokens(rows: list[dict[str, str]]) -> bool:
 
 def reordered(cells: list[Cell], names: tuple[str, ...]) -> list[str]:
     """That arms with the same seed see their batches in another order."""
-    seen: dict[int, dict[tuple, set[str]]] = {}
+    seen: dict[int, dict[tuple, set[int]]] = {}
     for cell, described in ((cell, described_by(cell)) for cell in cells):
         arm = tuple(described.get(name, "") for name in names)
-        order = str((cell.config.get("data") or {}).get("seed", cell.seed))
-        seen.setdefault(cell.seed, {}).setdefault(arm, set()).add(order)
+        seen.setdefault(cell.seed, {}).setdefault(arm, set()).add(cell.order)
     unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
-    orders = ordered({order for arms in unlike for each in arms for order in each})
+    orders = ordered({str(order) for arms in unlike for each in arms for order in each})
     return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
 
 

@@ -75,7 +75,8 @@ def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Compar
     whether "higher" or "lower" is `better` in it."""
     begun = [cell for cell in cells if cell.config]
     found = factors(begun)
-    outcomes = [outcome(cell, found, metric) for cell in begun]
+    alike = len({cell.seed for cell in begun}) == 1  # then what repeats a run is another order of its batches
+    outcomes = [outcome(cell, found, metric, cell.order if alike else cell.seed) for cell in begun]
     if not any(each.value is not None for each in outcomes) and not any(len(cell.metrics[metric][1]) for cell in begun):
         known = dict.fromkeys(key for cell in begun for key in cell.metrics.columns)
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
@@ -92,13 +93,13 @@ def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Compar
     )
 
 
-def outcome(cell: Cell, found: dict[str, list[str]], metric: str) -> Outcome:
+def outcome(cell: Cell, found: dict[str, list[str]], metric: str, seed: int) -> Outcome:
     """What became of one run."""
     described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
     measured = cell.record.get("memory", {}).get("measured")
     return Outcome(
         levels={name: described.get(name, "") for name in found},
-        seed=cell.seed,
+        seed=seed,
         state=cell.state,
         value=cell.result(metric),
         seconds=cell.seconds,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.answers import more
-from gptx.compare.arms import Arm, Round, ranked
+from gptx.compare.arms import Arm, Round, winner
 from gptx.compare.attribution import Factorial
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.statistics import Estimate
@@ -52,9 +52,11 @@ def matrix(found: list[Arm], factor: str, other: str, context: dict[str, str], w
     levels, columns = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
     cells = {key: words.spread(arm) for key, arm in here.items()}
     for column in columns:
-        order = ranked({row: here[row, column] for row in levels if (row, column) in here}, words.better)
-        if len(order) > 1:
-            cells[order[0], column] = f"**{cells[order[0], column]}**"
+        there = {
+            row: here[row, column] for row in levels if (row, column) in here and here[row, column].mean is not None
+        }
+        if len(there) > 1 and (best := winner(there, words.better)) is not None:
+            cells[best, column] = f"**{cells[best, column]}**"
     rows = [(row or "-", *(cells.get((row, column), "") for column in columns)) for row in levels]
     unit = f", {words.unit}" if words.unit else ""
     return Table(

@@ -49,7 +49,8 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
         return Verdict(base, f"No run has a {words.metric} to compare yet.", [], warnings, [])
     if not base:
         cost = None if "speed" in comparison.without else tables.cost(comparison, found, "")
-        return Verdict(base, alone(found[0], words), [], warnings, [cost] if cost else [])
+        headline, sentences = qualified(alone(found[0], words), [], comparison, found, words)
+        return Verdict(base, headline, sentences, warnings, [cost] if cost else [])
     factor = primary(comparison.factors)
     others = [name for name in base if name != factor]
     numbers = judged(comparison, found, base, words)
@@ -110,7 +111,7 @@ def answer(comparison: Comparison, base: dict[str, str], numbers: Numbers, words
     if len(each) == 1:
         return sentence(ranking(each[0], factor, words)), many
     levels = [level for level in comparison.factors[factor] if level != base[factor]]
-    if len(levels) == 1:
+    if len(levels) == 1 and (not best or any(map(any, (around.estimates for around in each)))):
         return turning(levels[0]), [*rank, *many]
     if best:
         return sentence(at_its_best), many
@@ -124,10 +125,9 @@ def qualified(
 ) -> tuple[str, list[str]]:
     """The same, with what divergence, another text or other differences make of it."""
     ended = [outcome for outcome in comparison.outcomes if outcome.value is not None]
-    if gone := lost(found, primary(comparison.factors)):
+    if gone := comparison.factors and lost(found, primary(comparison.factors)):
         headline = sentence("; ".join(filter(None, [headline.removesuffix("."), gone])))
-    else:
-        whole = len(comparison.outcomes)
+    elif (whole := len(comparison.outcomes)) > 1 and not any(arm.diverged for arm in found):
         of = "" if len(ended) == whole else f" with a result, of {whole},"
         sentences = [*sentences, f"None of {count(len(ended), 'run')}{of} diverged."]
     if next(different_texts(comparison.environment, words), ""):

@@ -49,15 +49,18 @@ class Words:
         return f"{value:,.{self.digits(value)}f}"
 
     def digits(self, size: float) -> int:
-        """The decimals that show two digits of a number, within what the values can show."""
-        return min(self.finest, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
+        """The decimals that show two digits of a number that is no rounding error."""
+        return min(self.finest + 8, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
 
     def ends(self, found: Estimate) -> Iterator[str]:
-        """The mean of an estimate and the ends of its interval, in two digits of half its width."""
+        """The mean of an estimate and the ends of its interval, in two digits of half its width within what the values
+        can show, and of the mean where that is told."""
         single = found.low is None or found.high is None
-        decimals = self.digits(found.mean) if single else self.digits((found.high - found.low) / 2)  # type: ignore[operator]
+        decimals = self.decimals if single else min(self.finest, self.digits((found.high - found.low) / 2))  # type: ignore[operator]
+        if single or found.told:
+            decimals = max(decimals, self.digits(found.mean))
         for value in (found.mean,) if single else (found.mean, found.low, found.high):
-            yield self.number(value, sign="+", decimals=max(decimals, self.decimals * single))
+            yield self.number(value, sign="+", decimals=decimals)
 
     def amount(self, text: str) -> str:
         """A number with its unit."""

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import numpy
 
@@ -97,14 +98,16 @@ def finals(arms: Sequence[Arm], comparison: Comparison, result: Callable[[Cell],
     lines: dict[tuple[str, ...], dict] = {}
     for arm in arms:
         rest = {name: level for name, level in arm.levels.items() if name != factor}
-        told = [value for cell in arm.cells if (value := result(cell)) is not None]
+        results = [(cell.seed, value) for cell in arm.cells if (value := result(cell)) is not None]
+        told = [value for _, value in results]
         finite = [value for value in told if math.isfinite(value)]
         line = lines.setdefault(tuple(rest.values()), {
             "name": plotly(arm.named(factor) if rest else comparison.metric.replace("/", " ")),
             "look": len(lines), "points": [],
         })  # fmt: skip
         if told:
-            mean = rounded(sum(finite) / len(finite)) if finite and len(finite) == len(told) else None
+            seeds = [[value for seed, value in results if seed == one] for one in {seed for seed, _ in results}]
+            mean = rounded(fmean(map(fmean, seeds))) if len(finite) == len(told) else None  # as the tables count
             point = {"x": float(arm.levels[factor]), "arm": arm.place, "mean": mean, "values": rounded(finite),
                      "diverged": len(told) - len(finite), "runs": len(arm.cells)}  # fmt: skip
             line["points"].append(point)
