@@ -51,6 +51,8 @@ def recipes(a: Cell, b: Cell) -> list[str]:
     """What differs in what is computed: as facts, then as keys of the config."""
     facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
     keys = apart(runs.recipe(a.config), runs.recipe(b.config))
+    aside = runs.meaningless([a.record, b.record], keys)
+    keys = {key: both for key, both in keys.items() if key not in aside}
     if not facts and not keys:
         return ["", "same recipe"]
     found = table("the recipe differs, which decides the result:", facts)

@@ -132,7 +132,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         raise
     finally:
         close(sinks, outcome)
-        if rank() == 0 and trainer.checkpoints.placed() and (folder / "run.json").exists():
+        if rank() == 0 and trainer.checkpoints.placed():
             memory = {"predicted": total(predicted, meter.device), "measured": meter.peak, "held": meter.held}
             facts = {"step": trainer.step, "reason": trainer.ended, "result": trainer.latest, "memory": memory}
             runs.write(folder, state=outcome, ended=now(), **facts)

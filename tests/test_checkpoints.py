@@ -211,11 +211,12 @@ def refuse(self, data):
     raise self.failure
 
 
-@pytest.mark.parametrize("then", ["deleted", "moved", "begun by another"])
+@pytest.mark.parametrize("then", ["deleted", "emptied", "moved", "begun by another"])
 def test_a_run_whose_folder_is_gone_ends_with_one_line_and_writes_nothing_more(build, tmp_path, then):
     """Also where another process has begun a run in its place: that is left alone."""
     folder, held = tmp_path / "run", ExitStack()
     folder.mkdir()
+    (folder / "run.json").write_text("{}")
     held.enter_context(lock(folder / ".lock"))
     trainer = build("steps=6", "checkpoints.every=2")
     trainer.checkpoints.place(folder)
@@ -225,6 +226,9 @@ def test_a_run_whose_folder_is_gone_ends_with_one_line_and_writes_nothing_more(b
             trainer.checkpoints.wait()
             if then == "moved":
                 folder.rename(tmp_path / "elsewhere")
+            elif then == "emptied":  # rm -r run/*
+                (folder / "run.json").unlink()
+                shutil.rmtree(folder / "checkpoints")
             else:
                 shutil.rmtree(folder)
             if then == "begun by another":
@@ -232,11 +236,11 @@ def test_a_run_whose_folder_is_gone_ends_with_one_line_and_writes_nothing_more(b
                 held.enter_context(lock(folder / ".lock"))
 
     trainer.sinks.append(sink)
-    with held, pytest.raises(Gone, match=f"^{folder} was deleted or moved while its run trained"):
+    with held, pytest.raises(Gone, match=f"^{folder} was deleted, emptied or moved while its run trained"):
         trainer.fit()
     assert trainer.step == 4  # the next one to save after
     assert not trainer.checkpoints.placed()
-    assert [entry.name for entry in folder.glob("*")] == [".lock"] * (then == "begun by another")
+    assert [entry.name for entry in folder.glob("*")] == [".lock"] * (then in ("emptied", "begun by another"))
 
 
 def test_a_checkpoint_cannot_run_code(build, tmp_path):

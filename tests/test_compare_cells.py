@@ -10,6 +10,7 @@ from gptx.check import ConfigError
 from gptx.compare import cells, factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
+from gptx.diff import recipes
 
 SCHEDULES = {
     "constant": {"_target_": "gptx.schedule.constant"},
@@ -175,6 +176,21 @@ def test_a_value_that_differs_beside_the_swept_one_is_named(keep):
     found = compare(cells.find([root]))
     assert found.factors == {"optim.lr": ["0.001", "0.01"]}
     assert found.confounded == ["clip.max_norm is 1 or 2"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_key_of_another_version_that_does_not_change_the_text_is_no_factor(keep, same):
+    """Where a text is, and a separator that does not occur in it, tell nothing of runs that read the same."""
+    before, now = {"path": "here.txt", "seed": 0}, {"path": "there.txt", "separator": "<|endoftext|>", "seed": 0}
+    root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3", "data.path=here.txt"], config={"data": before}).parent
+    data = {"digest": ("d" if same else "e") * 64, "tokenizer": "bytes"}
+    keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2", "data.path=there.txt"], data=data,
+         config={"data": now, "record_patch": True})  # fmt: skip
+    found = compare(cells.find([root]))
+    assert list(found.factors) == (["optim.lr"] if same else ["data.path"])
+    assert not same or not found.confounded
+    keys = "\n".join(recipes(*cells.find([root])))
+    assert ("data.separator" in keys, "data.path" in keys, "optim.lr" in keys) == (not same, not same, True)
 
 
 def test_an_ingredient_that_changes_beside_the_swept_one_is_named(keep):

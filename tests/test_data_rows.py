@@ -155,6 +155,28 @@ def test_tables_beside_other_text_are_refused_with_both_named(tmp_path):
         corpus(tmp_path / "chapter.txt", validation_path=tmp_path / "rows.jsonl")
 
 
+def test_a_folder_whose_only_text_is_about_what_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("about these rows\n" * 300)
+    (tmp_path / "LICENSE").write_text("free\n" * 300)
+    assert corpus(tmp_path).identity["train_documents"] == 2
+    (tmp_path / "rows.zip").write_bytes(b"PK\3\4\0\0")
+    with pytest.raises(
+        ValueError, match=r"about the rest, such as .*LICENSE.* left out: .*rows\.zip is binary"
+    ) as caught:
+        corpus(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert corpus(tmp_path / "README.md").identity["train_documents"] == 1
+    (tmp_path / "chapter.txt").write_text("a chapter " * 100)
+    assert "rows.zip is binary" in corpus(tmp_path).remarks[0]
+
+
+def test_blank_lines_before_and_between_the_rows_of_a_json_are_none(tmp_path):
+    (tmp_path / "README.md").write_text("about these rows\n" * 300)
+    (tmp_path / "rows.json").write_text("\n \n" + "\n\n".join(map(json.dumps, ROWS)))
+    data = corpus(tmp_path)
+    assert sorted(documents(data, "train") + documents(data, "validation")) == sorted(row["text"] for row in ROWS)
+
+
 def test_a_json_that_is_no_rows_a_line_is_text(tmp_path):
     for content in ('{"text": "one object in one line"}', json.dumps(ROWS[:40], indent=1), '[{"text": "x"}]\n' * 40):
         (tmp_path / "x.json").write_text(content + " " * 400)

@@ -276,6 +276,14 @@ def test_the_gap_is_validation_less_the_mean_training_loss_since_the_last():
     assert found[3]["overfitting/gap"] == pytest.approx(3.0 - (3.8 + 3.7) / 2)
 
 
+def test_a_run_that_diverged_does_not_memorise_and_its_best_validation_stays_the_best():
+    losses = [*MEMORISING[:4], *[(math.nan, math.nan)] * 4, *[(math.inf, 9.0)] * 2, (2.0, 3.2), (2.0, 3.3)]
+    observer = Overfitting(patience=1, stop=False)
+    found, _ = watched(observer, losses)
+    assert [step for step, row in enumerate(found, start=1) if "overfitting/alarm" in row] == [12]
+    assert observer.best["step"] == 4
+
+
 def test_the_gap_is_between_two_cross_entropies_also_where_the_objective_adds_something(build):
     trainer = build("observe=[validation,overfitting]", "observe.validation.every=3", "objective.label_smoothing=0.3")
     rows = []

@@ -180,6 +180,9 @@ def test_codes_are_kept_in_the_order_in_which_a_run_went_on_with_them():
     assert facts["code of mine"] == "aa, from update 6 on bb"
     assert facts["code of gptx.decay"] == "dd"
     assert "commit of gptx" not in facts  # it is told as the commit
+    old = {"code": [code(5)]}  # of an earlier version, which told no code, and went on with this one
+    assert provenance.facts(old) == provenance.facts({"code": [code()]})
+    assert provenance.differing([old, {"code": [code()]}]) == {}
 
 
 def test_diff_and_report_say_in_what_code_two_runs_differ():

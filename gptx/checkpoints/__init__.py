@@ -52,14 +52,14 @@ class Checkpoints:
         self.folder, self.identity, self.run = run / "checkpoints", identity, run_identity(run)
 
     def placed(self) -> bool:
-        """True while the run folder is the one that it was."""
+        """True while the run folder is the one that it was, and has the record of the run where a run holds it."""
         found = run_identity(self.folder.parent)
-        return found == self.run or (found is None and (self.folder.parent / "run.json").exists())
+        return found in (self.run, None) and (self.run is None or (self.folder.parent / "run.json").exists())
 
     def refuse_gone(self) -> None:
-        """Raise Gone if the run folder was deleted or moved: nothing of this run belongs there any more."""
+        """Raise Gone if the run folder was deleted, emptied or moved: nothing of this run belongs there any more."""
         if not self.placed():
-            raise Gone(f"{self.folder.parent} was deleted or moved while its run trained; the run ends here")
+            raise Gone(f"{self.folder.parent} was deleted, emptied or moved while its run trained; the run ends here")
 
     def begin(self, trainer) -> None:
         """Clear away what a killed run left; save at the start too where the guard may want to go back there."""

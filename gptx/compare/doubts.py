@@ -128,7 +128,8 @@ def unlike(environment: dict) -> Iterator[str]:
     differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
                  if isinstance(values, list) and key not in ASIDE]  # fmt: skip
     if differing:
-        yield f"The runs were not made alike: {'; '.join(differing)}."
+        more = f"; and {len(differing) - LISTED} more facts" if len(differing) > LISTED else ""
+        yield f"The runs were not made alike: {'; '.join(differing[:LISTED])}{more}."
     if formats := environment.get("imitated formats"):
         names = joined(formats if isinstance(formats, list) else [formats])
         yield (f"The processor only imitates {names}, many times slower than fp32: the times of the runs in {names} "

@@ -8,14 +8,14 @@ from gptx import presets, runs
 from gptx.compare.cells import Cell
 
 # What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
-ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "seed", "data.seed")
+ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",
+         "data.seed")  # fmt: skip
 
 
 def factors(cells: list[Cell]) -> dict[str, list[str]]:
     """The keys in which the runs differ, with their levels in order: options of groups first, then what was typed, then
     whatever else differs and those do not account for. Empty where all are alike but for their seeds."""
-    described = {id(cell): described_by(cell) for cell in cells if cell.config}
-    rows = list(described.values())
+    rows = described(cells)
     differing = [
         key for key in dict.fromkeys(key for row in rows for key in row) if len({r.get(key) for r in rows}) > 1
     ]
@@ -35,6 +35,14 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
     return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
 
 
+def described(cells: list[Cell]) -> list[dict[str, str]]:
+    """Options and values in which runs may differ, without those from which nothing follows."""
+    cells = [cell for cell in cells if cell.config]
+    rows = [described_by(cell) for cell in cells]
+    aside = runs.meaningless([cell.record for cell in cells], {key for row in rows for key in row})
+    return [{key: text for key, text in row.items() if key not in aside} for row in rows]
+
+
 def described_by(cell: Cell) -> dict[str, str]:
     """Options and values of a run that may matter, as text."""
     values = {key: spelled(value) for key, value in runs.flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
@@ -52,7 +60,7 @@ def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
 def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
     may not be what made the difference."""
-    rows = [described_by(cell) for cell in cells if cell.config]
+    rows = described(cells)
     names, typed = tuple(found), {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
     levels = {
         key: list(dict.fromkeys(row.get(key, "not set") for row in rows))

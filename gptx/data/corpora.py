@@ -8,7 +8,7 @@ from gptx.data.cache import cache_folder, only_process, say, unwritable
 from gptx.data.corpus import Corpus
 from gptx.data.files import walk
 from gptx.data.hub import hub_rows, number_of_tokens
-from gptx.data.rows import COLUMN, tables, tables_meant
+from gptx.data.rows import ABOUT, COLUMN, tables, tables_meant
 from gptx.data.separated import Separated
 from gptx.data.sources import Source, TextFiles, held_out, text_at, texts
 from gptx.files import in_one_step
@@ -70,12 +70,22 @@ def local_text(path: str, validation_path: str | None, *, separator: str | None,
     files, left_out = text_at(path, separator)
     held, left_out_there = ([], []) if validation_path is None else text_at(validation_path, separator)
     where = path if validation_path is None else f"{path} and {validation_path}"
+    refuse_card(path, [file.path for file in files], left_out)
     left_out += left_out_there
     if separator and any(file.divided for file in files + held):
         return Separated("text", where, files, None if validation_path is None else held, separator, share, left_out)
     if validation_path is None:
         return held_out("text", where, files, share=share, left_out=left_out)
     return TextFiles("text", where, [file.whole for file in files], [file.whole for file in held], left_out)
+
+
+def refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
+    """Raise ValueError where all text is about something that is left out, such as rows in an archive."""
+    if left_out and all(ABOUT.fullmatch(file.name) for file in files):
+        raise ValueError(
+            f"the only text in '{path}' is about the rest, such as {files[0]}, and that is left out: {left_out[0]}; "
+            f"unpack it, or name what to train on: data.path={files[0]}"
+        )
 
 
 def hub(

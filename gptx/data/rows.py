@@ -131,11 +131,11 @@ def is_table(path: Path) -> bool:
 
 
 def rows_a_line(path: Path) -> bool:
-    """Whether the first two lines of a file are a JSON object each."""
+    """Whether the first two lines of a file that are not blank are a JSON object each."""
     try:
         with opened(path) as stream:
-            lines = [stream.readline(LONGEST) for _ in range(2)]
-            return all(isinstance(json.loads(line), dict) for line in lines)
+            lines = filter(bytes.strip, iter(lambda: stream.readline(LONGEST), b""))
+            return all(isinstance(json.loads(next(lines, b"")), dict) for _ in range(2))
     except (ValueError, RecursionError, *DAMAGED):
         return False
 

@@ -104,7 +104,8 @@ def doubts(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
     recipes = [cell.record.get("recipe", {}) for cell in cells if cell.record]
     keys = [key for key in dict.fromkeys(key for each in recipes for key in each) if not runs.under(key, OF_A_RUNG)]
-    differing = [key for key in keys if len({str(each.get(key)) for each in recipes}) > 1]
+    aside = runs.meaningless([cell.record for cell in cells if cell.record], keys)
+    differing = [key for key in keys if key not in aside and len({str(each.get(key)) for each in recipes}) > 1]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     if len({cell.record["data"].get("digest") for cell in cells if "data" in cell.record}) > 1:
         said.append("The runs read different data, so that their losses do not compare.")

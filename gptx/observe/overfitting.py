@@ -1,6 +1,7 @@
 """The moment when a model begins to memorise."""
 
 import logging
+import math
 
 from gptx.lengths import Length
 from gptx.observe.observer import Observer
@@ -40,6 +41,8 @@ class Overfitting(Observer):
         held_out, train = trainer.latest["validation/loss"], self.total / self.count
         self.total, self.count = 0.0, 0
         found = {"overfitting/gap": held_out - train}
+        if not math.isfinite(held_out + train):  # a run that diverged memorises nothing
+            return found
         if not self.best or held_out < self.best["loss"]:
             self.best, self.worse = {"loss": held_out, "step": trainer.step, "train": train}, 0
             return found

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import platform
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from gptx import files
@@ -113,6 +114,16 @@ def moved_text(record: dict, config: dict) -> list[str]:
     keys = [k for k in new if re.fullmatch(PLACES, k) and old.get(k) != new[k]]
     keys = [k for k in keys if not k.endswith(".dataset") or Path(str(new[k])).is_dir()]
     return keys if "digest" in record.get("data", {}) else []
+
+
+def meaningless(records: list[dict], keys: Iterable[str]) -> set[str]:
+    """Those of the keys of recorded runs that say where their text is, or what may divide it, although it is the same
+    text by its digests: nothing follows from where they differ."""
+    texts = [record.get("data", {}) for record in records]
+    same = any(
+        all(name in text and text[name] == texts[0].get(name) for text in texts) for name in ("digest", "content")
+    )
+    return {k for k in keys if re.fullmatch(PLACES, k)} if same else set()
 
 
 def other_text(old: dict, new: dict) -> list[str]:

@@ -202,7 +202,8 @@ def changed_since(record: dict, config: dict) -> str:
 
 def facts(record: dict) -> dict[str, str]:
     """With what code a run was made, beside gptx's commit: a fact for each repository and each source, all its codes
-    in a row where it went on with another."""
+    in a row where it went on with another. Of an earlier version, which told none, nothing is known."""
+    first = min((each.get("step", 0) for each in record.get("code", [])), default=0)
     found: dict[str, list[tuple[int, str]]] = {}
     for each in record.get("code", []):
         for name, value in told(each).items():
@@ -210,7 +211,7 @@ def facts(record: dict) -> dict[str, str]:
             known += [(each.get("step", 0), value)] if not known or known[-1][1] != value else []
     return {
         name: ", ".join(
-            (f"from update {step + 1} on " if step else "") + (value or "nothing") for step, value in values
+            (f"from update {step + 1} on " if step > first else "") + (value or "nothing") for step, value in values
         )
         for name, values in found.items()
     }
