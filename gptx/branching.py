@@ -5,10 +5,10 @@ A checkpoint fits a new recipe if its weights, its optimizer's state and its tex
 
 import re
 import shlex
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from gptx import check, runs
 from gptx.check import ConfigError
@@ -177,7 +177,8 @@ def undivided(record: dict, cfg, config: dict) -> str:
     new = [k for k in runs.recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
     whole = cfg.copy()
     for key in new:
-        OmegaConf.update(whole, key, None)
+        *path, last = key.split(".")
+        reduce(getitem, path, whole)[last] = None
     same = new and not runs.other_text(record["data"], check.build(whole.data).identity)
     return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did" if same else ""
 
