@@ -5,6 +5,8 @@ A checkpoint fits a new recipe if its weights, its optimizer's state and its tex
 
 import re
 import shlex
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -164,20 +166,31 @@ def jump(before: float | None, now: float | None) -> str:
     return f"; the learning rate goes from {before:.3g} to {now:.3g} at once"
 
 
-def other_run(record: dict, cfg) -> list[str]:
-    """What separates a recorded run from that of a config, a phrase a key; a text that moved is read for it."""
-    config = recorded.recorded(cfg)
-    found = runs.other_recipe(record, config)
-    if not found and runs.moved_text(record, config):
-        found = runs.other_text(record["data"], check.build(cfg.data).identity)
-    return found
+def other_text(record: dict, cfg, config: dict) -> list[str]:
+    """What separates the text of a recorded run of this recipe from that of a config, which is read for it if it
+    moved."""
+    return runs.other_text(record["data"], check.build(cfg.data).identity) if runs.moved_text(record, config) else []
+
+
+def undivided(record: dict, cfg, config: dict) -> str:
+    """How to read a text as an earlier version did, which knew no separator; empty where that gives another text."""
+    new = [k for k in runs.recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    whole = cfg.copy()
+    for key in new:
+        *path, last = key.split(".")
+        reduce(getitem, path, whole)[last] = None
+    same = new and not runs.other_text(record["data"], check.build(whole.data).identity)
+    return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did" if same else ""
 
 
 def refuse_other(folder: Path, record: dict, cfg) -> None:
     """Raises ConfigError, with the keys that were found to differ, if the folder holds a run of something else, or one
     that an observer ended which is now asked for something else."""
     config = recorded.recorded(cfg)
-    refuse(folder, other_run(record, cfg), way_on(folder, record, config))
+    if found := runs.other_recipe(record, config):
+        refuse(folder, found, way_on(folder, record, config))
+    if found := other_text(record, cfg, config):
+        refuse(folder, found, undivided(record, cfg, config))
     ended, steps = record.get("reason", ""), record["recipe"].get("steps", 0)
     if record.get("state") == "finished" and record.get("step", steps) < steps:
         old, new = (each.get("observe") or {} for each in (RunFolder(folder).config, config))

@@ -215,6 +215,20 @@ def test_more_steps_than_a_finished_run_has_are_refused_with_the_command_that_go
         )
 
 
+def test_a_run_of_an_earlier_version_goes_on_with_its_text_as_it_was_read(composed, finished, tmp_path):
+    (tmp_path / "divided.txt").write_text("a story of a boat\n<|endoftext|>\n" * 200)
+    words = ("data=text", f"data.path={tmp_path}/divided.txt")
+    folder, record = finished(composed("steps=10", *words, "data.separator=null"), step=10)
+    del record["recipe"]["data.separator"]
+    branching.refuse_other(folder, record, composed("steps=10", *words, "data.separator=null"))
+    with pytest.raises(ConfigError, match=r"data.digest was .*; data.separator=null reads it as that run did$") as told:
+        branching.refuse_other(folder, record, composed("steps=10", *words))
+    assert "to go on from there" not in str(told.value)
+    (tmp_path / "divided.txt").write_text("another story\n<|endoftext|>\n" * 400)
+    with pytest.raises(ConfigError, match=r"or overwrite=true to delete it$"):  # where null would be no help
+        branching.refuse_other(folder, record, composed("steps=10", *words))
+
+
 TARGET = "observe=[validation,target]"
 
 
@@ -302,14 +316,18 @@ def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(compose
     shutil.copy(corpus, moved)
     link = tmp_path / "link.txt"
     link.symlink_to(moved)
+
+    def refused(words: str, *others: str) -> None:
+        with pytest.raises(ConfigError, match=words):
+            branching.refuse_other(tmp_path, record, composed(*others))
+
     for path in (moved, link, os.path.relpath(moved)):
-        assert branching.other_run(record, composed(f"data.path='{path}'")) == []
-    told = branching.other_run(record, composed(f"data.path='{moved}'", "seed=5"))
-    assert [phrase.split()[0] for phrase in told] == ["data.seed", "seed"]
+        branching.refuse_other(tmp_path, record, composed(f"data.path='{path}'"))
+    refused(r"another run: data\.seed was 0, is 5; seed was 0, is 5; choose", f"data.path='{moved}'", "seed=5")
     moved.write_text("other text. " * 2000)
-    assert "(the text is not the same)" in branching.other_run(record, composed(f"data.path='{moved}'"))[0]
+    refused(r"data\.digest was .* \(the text is not the same\)", f"data.path='{moved}'")
     del record["data"]["digest"]  # of a class of one's own, which tells no digest
-    assert "data.path was" in branching.other_run(record, composed(f"data.path='{moved}'"))[0]
+    refused(r"data\.path was", f"data.path='{moved}'")
 
 
 def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path, monkeypatch):

@@ -178,6 +178,16 @@ def test_a_value_that_differs_beside_the_swept_one_is_named(keep):
     assert found.confounded == ["clip.max_norm is 1 or 2"]
 
 
+def test_runs_that_hold_out_another_part_of_one_text_are_not_to_be_compared(keep):
+    text = {"digest": "d" * 64, "tokenizer": "bytes"}
+    root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"], data=text | {"validation_tokens": 9_000}).parent
+    keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"], data=text | {"validation_tokens": 8_000})
+    found = verdict(compare(cells.find([root])))
+    assert found.headline == "These results cannot be compared: the runs are not of the same text."
+    assert any("hold out 9,000 or 8,000 tokens" in warning for warning in found.warnings)
+    assert "8,000 tokens held out" in "\n".join(recipes(*cells.find([root])))
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_a_key_of_another_version_that_does_not_change_the_text_is_no_factor(keep, same):
     """Where a text is, and a separator that does not occur in it, tell nothing of runs that read the same."""

@@ -12,6 +12,7 @@ ASIDE = (
     "data",
     "tokenizer",
     "validation windows",
+    "held-out tokens",
     "uncommitted changes",
     "imitated formats",
 )  # told of otherwise, or not at all
@@ -51,6 +52,10 @@ def different_texts(environment: dict, words: Words) -> Iterator[str]:
     if isinstance(windows, list) and words.metric.startswith("validation"):
         yield (f"The runs were validated on {joined(map(str, windows))} windows of the held-out text, which are not "
                f"alike: their results cannot be compared.")  # fmt: skip
+    if (held := environment.get("held-out tokens")) and words.metric.startswith("validation"):
+        yield (f"Of the same text, the runs hold out {joined([f'{tokens:,}' for tokens in held], 'or')} tokens, since "
+               f"earlier versions kept copies of what they trained on: their results are not of the same held-out "
+               f"text and cannot be compared.")  # fmt: skip
     if isinstance(environment.get("tokenizer"), list) and words.unit.startswith("nats per"):
         yield (f"The runs have different tokenizers ({joined(environment['tokenizer'])}): their losses are per "
                f"different tokens and cannot be compared; metric=validation/bits_per_byte can.")  # fmt: skip

@@ -154,6 +154,7 @@ def data(cell: Cell) -> str:
     return (
         f"{identity.get('name', '')}{source}, digest {str(identity.get('digest', ''))[:12]}, "
         f"tokenizer {identity.get('tokenizer', '')} with {identity.get('vocab_size', 0):,} tokens"
+        + (f", {identity['validation_tokens']:,} tokens held out" if "validation_tokens" in identity else "")
     )
 
 

@@ -120,21 +120,25 @@ def problems(cells: list[Cell]) -> Iterator[str]:
 
 def environment(cells: list[Cell]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    return together(
-        {
-            "date": record.get("ended", record.get("started", ""))[:10],
-            "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
-            "threads": record.get("hardware", {}).get("threads"),
-            "imitated formats": record.get("hardware", {}).get("imitated"),
-            "commit": record.get("git", {}).get("sha", "")[:12],
-            "uncommitted changes": record.get("git", {}).get("dirty", False),
-            "data": record.get("data", {}).get("digest", "")[:12],
-            "tokenizer": record.get("data", {}).get("tokenizer"),
-            "validation windows": validated(cell),
-            **record.get("versions", {}),
-        }
-        for cell, record in ((cell, cell.record) for cell in cells)
-    ) | provenance.differing([cell.record for cell in cells])
+    return (
+        together(
+            {
+                "date": record.get("ended", record.get("started", ""))[:10],
+                "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
+                "threads": record.get("hardware", {}).get("threads"),
+                "imitated formats": record.get("hardware", {}).get("imitated"),
+                "commit": record.get("git", {}).get("sha", "")[:12],
+                "uncommitted changes": record.get("git", {}).get("dirty", False),
+                "data": record.get("data", {}).get("digest", "")[:12],
+                "tokenizer": record.get("data", {}).get("tokenizer"),
+                "validation windows": validated(cell),
+                **record.get("versions", {}),
+            }
+            for cell, record in ((cell, cell.record) for cell in cells)
+        )
+        | held_out(cells)
+        | provenance.differing([cell.record for cell in cells])
+    )
 
 
 def together(environments: Iterable[dict]) -> dict:
@@ -146,6 +150,16 @@ def together(environments: Iterable[dict]) -> dict:
             known = found.setdefault(key, [])
             known += [one for one in values if one not in (None, "", *known)]
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
+
+
+def held_out(cells: list[Cell]) -> dict[str, list[int]]:
+    """How many tokens of one text are held out, where that is not the same for all: earlier versions held out copies of
+    what they trained on as well."""
+    found: dict[tuple, list[int]] = {}
+    for data in (cell.record["data"] for cell in cells if "validation_tokens" in cell.record.get("data", {})):
+        tokens = found.setdefault((data.get("digest"), data.get("tokenizer")), [])
+        tokens += [data["validation_tokens"]] * (data["validation_tokens"] not in tokens)
+    return next(({"held-out tokens": tokens} for tokens in found.values() if len(tokens) > 1), {})
 
 
 def validated(cell: Cell) -> int | str | None:
