@@ -32,6 +32,13 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True).stdout
 
 
+SECRETS = """# https://me:pass1234@host/x
+API_KEY = "pass1234"
+HEADERS = {'token': 'pass1234'}
+key = "lr"
+"""
+
+
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """library("changed"): a module of one's own and its helper, loaded; their folder, number and config."""
@@ -56,7 +63,7 @@ def library(tmp_path, monkeypatch):
         if kind == "untracked":
             git(folder, "commit", "-qm", "none", "--allow-empty")
         if kind == "changed":
-            (folder / f"helper_{n}.py").write_text(HELPER + "# https://me:pass1234@host/x\n")
+            (folder / f"helper_{n}.py").write_text(HELPER + SECRETS)
             (folder / "big.bin").write_bytes(b"1" * 100)
         monkeypatch.syspath_prepend(folder)
         monkeypatch.chdir(folder)
@@ -85,7 +92,7 @@ def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(libra
     expected = {"clean": {}, "ignored": {}, "untracked": own, "uncommitted": own}
     if kind == "changed":
         assert {*told["changed"]} == {f"helper_{n}.py", "big.bin"}
-        assert "***@host" in patch
+        assert all(line in patch for line in ("***@host", 'API_KEY = "***"', "{'token': '***'}", 'key = "lr"'))
     else:
         assert told["changed"] == expected[kind]
     assert "pass1234" not in patch

@@ -5,6 +5,7 @@ A source is known by its digest, in a repository or not. What git says is bounde
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +24,11 @@ PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
 LARGEST = 10_000_000  # bytes of a changed file that is read
 LONGEST = 1_000_000  # characters of a patch
+LITERAL = re.compile(  # what a source calls a secret: API_KEY = "...", password: str = '...'
+    r"""((?:(?:api|access|auth|private|secret)_?key|token|secret|passw(?:or)?d|credentials?)["']?\s*"""
+    r"""(?::[^=\n"']{0,30})?[=:]\s*[rbu]?(["']))[^"'\n]+(?=\2)""",
+    re.IGNORECASE,
+)
 GIT = "git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false"
 
 
@@ -57,7 +63,7 @@ def code(config: dict) -> tuple[dict, str]:
         repositories |= {str(root) if name in repositories else name: facts} if facts else {}
         patches += f"# {name}, commit {facts['sha']}\n{patch}" if patch else ""
     digests = {name: digest(file) for name, file in sources.items()}
-    return {"sources": digests, "repositories": repositories}, masked(patches)
+    return {"sources": digests, "repositories": repositories}, masked(LITERAL.sub(r"\1***", patches))
 
 
 def modules(config: dict) -> dict[str, Path]:
