@@ -33,8 +33,8 @@ def git(folder: Path, *words: str) -> str:
 
 
 SECRETS = """# https://me:pass1234@host/x
-API_KEY = "pass1234"
-HEADERS = {'token': 'pass1234'}
+API_KEY = "me:pass1234"
+HEADERS = {'token': 'me:pass1234'}
 key = "lr"
 """
 
