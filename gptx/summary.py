@@ -65,7 +65,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     return [
         f"run        {run.folder}",
         f"data       {data}",
-        *[f"data       {remark}" for remark in data.remarks],
+        *[f"data       {remark}" for remark in getattr(data, "remarks", [])],
         f"model      {run.choices.get('model')}: {amount(total)} parameters, {amount(body)} without embeddings"
         + (f" ({amount(padding)} more pad the vocabulary)" if padding else ""),
         f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",

@@ -227,7 +227,7 @@ def record_start(trainer, run: Run, before: dict) -> None:
         started=now(),
         recipe=runs.recipe(run.config),
         data=trainer.data.identity,
-        data_remarks=trainer.data.remarks,
+        data_remarks=getattr(trainer.data, "remarks", []),
         choices=run.choices,
         overrides=run.overrides,
         options=recorded.typed(runs.options(HydraConfig.get())),
