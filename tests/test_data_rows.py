@@ -170,6 +170,19 @@ def test_a_folder_whose_only_text_is_about_what_cannot_be_read_is_refused(tmp_pa
     assert "rows.zip is binary" in corpus(tmp_path).remarks[0]
 
 
+@pytest.mark.parametrize("name", ["train.csv", "train.TSV", "train.csv.gz", "all.json"])
+def test_rows_that_are_not_read_as_such_are_refused_beside_a_readme(tmp_path, name):
+    content = json.dumps(ROWS[:40], indent=1).encode()
+    (tmp_path / "README.md").write_text("about these rows\n" * 300)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(ValueError, match=rf"holds README\.md and {name}, whose rows .* data\.path=.*{name}$"):
+        corpus(tmp_path)
+    assert corpus(tmp_path / name).identity["train_documents"] == 1
+    (tmp_path / "chapter.txt").write_text("a chapter " * 100)
+    facts = corpus(tmp_path).identity  # a folder of text of all kinds
+    assert facts["train_documents"] + facts["validation_documents"] == 3
+
+
 def test_blank_lines_before_and_between_the_rows_of_a_json_are_none(tmp_path):
     (tmp_path / "README.md").write_text("about these rows\n" * 300)
     (tmp_path / "rows.json").write_text("\n \n" + "\n\n".join(map(json.dumps, ROWS)))

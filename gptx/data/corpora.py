@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gptx.data.cache import cache_folder, only_process, say, unwritable
 from gptx.data.corpus import Corpus
-from gptx.data.files import walk
+from gptx.data.files import suffix, walk
 from gptx.data.hub import hub_rows, number_of_tokens
 from gptx.data.rows import ABOUT, COLUMN, tables, tables_meant
 from gptx.data.separated import Separated
 from gptx.data.sources import Source, TextFiles, held_out, text_at, texts
 from gptx.files import in_one_step
 
+UNREAD = frozenset({".csv", ".tsv", ".json"})  # tables that are text to gptx
 TESTS = frozenset({"test", "tests", "idle_test"})
 NOT_STANDARD = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
@@ -80,11 +81,18 @@ def local_text(path: str, validation_path: str | None, *, separator: str | None,
 
 
 def refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
-    """Raise ValueError where all text is about something that is left out, such as rows in an archive."""
-    if left_out and all(ABOUT.fullmatch(file.name) for file in files):
+    """Raise ValueError for the copy of a dataset whose rows are not read as such: in an archive, or in UNREAD."""
+    about = [file for file in files if ABOUT.fullmatch(file.name)]
+    rest = [file for file in files if file not in about]
+    if left_out and not rest:
         raise ValueError(
             f"the only text in '{path}' is about the rest, such as {files[0]}, and that is left out: {left_out[0]}; "
             f"unpack it, or name what to train on: data.path={files[0]}"
+        )
+    if about and rest and all(suffix(file) in UNREAD for file in rest):
+        raise ValueError(
+            f"'{path}' holds {about[0].name} and {rest[0].name}, whose rows are not read: make it JSONL or Parquet, or "
+            f"name what to train on as it is: data.path={rest[0]}"
         )
 
 
