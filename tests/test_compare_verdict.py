@@ -1,6 +1,7 @@
 """The verdict says what the numbers say, no more, in words that a stranger understands."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -219,6 +220,9 @@ def test_a_baseline_that_is_none_is_refused_with_those_there_are(text, words):
 def test_nothing_but_seeds_and_one_run_and_none_finished_have_sentences():
     assert verdict(compared({}, lambda levels: 2.0)).headline.startswith("Nothing but the seed differs: the validation loss is 2.02")  # fmt: skip
     assert verdict(compared({}, lambda levels: 2.0, seeds=1)).headline.startswith("One run: its validation loss is 2.004")  # fmt: skip
+    twice = compared({}, lambda levels: 2.0, seeds=1)
+    twice.outcomes.append(replace(twice.outcomes[0], value=3.0))
+    assert verdict(twice).headline.startswith("2 runs of one seed: their mean validation loss is 2.502")
     assert verdict(compared({}, lambda levels: None)).headline == "No run has a validation loss to compare yet."
     assert verdict(compared({}, lambda levels: math.nan)).headline == "The run diverged in 3 of 3 seeds."
     assert verdict(Comparison("validation/loss", {}, [])).headline == "No run has a validation loss to compare yet."

@@ -19,7 +19,9 @@ def alone(arm: Arm, words: Words) -> str:
         return f"The run diverged in {arm.diverged} of {count(len(arm.results), 'seed')}."
     result = f"{words.amount(words.spread(arm))}"
     if arm.spread is None:
-        return f"One run: its {words.metric} is {result}; one seed cannot say how much of that is chance."
+        runs = arm.states.count("finished")
+        whose = f"{count(runs, 'run')} of one seed: their mean" if runs > 1 else "One run: its"
+        return f"{whose} {words.metric} is {result}; one seed cannot say how much of that is chance."
     return f"Nothing but the seed differs: the {words.metric} is {result} (mean ± sd of {len(arm.results)} seeds)."
 
 
