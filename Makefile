@@ -38,9 +38,9 @@ check: $(VENV)/installed  ## format, lint, types and the quick tests
 	$(MAKE) test
 
 bench: $(VENV)/installed  ## tokens/s and memory against a plain loop and the machine's ceiling
-	$(BIN)/python -m gptx.bench $(ARGS)
+	$(BIN)/python -m gptx bench $(ARGS)
 
 gpu: $(VENV)/installed  ## what needs a GPU: the checks of tests/test_device.py, then speed and MFU of GPT-2 124M
 	$(BIN)/python -m pytest -m slow tests/test_device.py
 	$(BIN)/python -m gptx.train --multirun experiment=gpu_speed $(ARGS)
-	$(BIN)/python -m gptx.report runs/gpu_speed
+	$(BIN)/python -m gptx report runs/gpu_speed

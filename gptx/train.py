@@ -19,16 +19,18 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import branching, check, files, metrics, mistakes, paths, preflight, processes, runs, search_path
-from gptx.check import ConfigError
-from gptx.config import recorded
-from gptx.log import Run, now, shown
-from gptx.log.console import messages_to
-from gptx.peers import PeerLost, Peers, first_to_say, together
-from gptx.printable import streams
-from gptx.rank import job as submitted_job
-from gptx.rank import rank, world_size
-from gptx.runs import provenance
+from gptx import files, runs
+from gptx.config import hydra_errors, paths, recorded, search_path, validate
+from gptx.config.validate import ConfigError
+from gptx.distributed.peers import PeerLost, Peers, first_to_say, together
+from gptx.distributed.rank import job as submitted_job
+from gptx.distributed.rank import rank, world_size
+from gptx.ingredients.log import Run, now, shown
+from gptx.ingredients.log.console import messages_to
+from gptx.job import branching
+from gptx.runs import metrics, provenance
+from gptx.sweeps import preflight, processes
+from gptx.units.printable import streams
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
@@ -52,7 +54,7 @@ paths.register()
 
 def train(cfg: DictConfig, folder: Path) -> float:
     """Train the run of `cfg` in `folder`, from its newest checkpoint if it has one; the final validation loss."""
-    check.check(cfg, allow=cfg.allow_targets)
+    validate.check(cfg, allow=cfg.allow_targets)
     runs.refuse_strangers(folder)
     runs.refuse_links(folder, overwrite=cfg.overwrite and not requeued(folder))
     with owned(folder), messages_to(folder) if rank() == 0 else silence():
@@ -81,16 +83,16 @@ def record_of(folder: Path) -> dict | None:
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Build the trainer and run it, beside its peers."""
     prepare_process(cfg)
-    trainer = check.trainer(cfg)
+    trainer = validate.trainer(cfg)
     with together(trainer.parallel, EXPECTED) as peers:
         return carry_out(trainer, peers, cfg, config, folder, record)
 
 
 def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Resume the trainer, run it, and record how it ended."""
-    from gptx import summary
-    from gptx.meter import Meter, total
-    from gptx.plan.memory import foreseen
+    from gptx.estimate.memory import foreseen
+    from gptx.estimate.meter import Meter, total
+    from gptx.job import summary
 
     started = time.perf_counter()
     predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
@@ -104,7 +106,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         raise ConfigError(
             f"{shown(folder)}: the processes see different checkpoints there; it must be on a shared disk"
         )
-    check.attach(trainer)
+    validate.attach(trainer)
     if cfg.overwrite:  # only now, when nothing can refuse the new run any more
         if rank() == 0:
             for link in runs.clear(folder):
@@ -170,7 +172,7 @@ def close(sinks: list, outcome: str) -> None:
 
 def conclude(trainer, folder: Path, seconds: float, memory: str) -> None:
     """Say what came of a run. It is finished, and what goes wrong here changes nothing about that."""
-    from gptx import summary
+    from gptx.job import summary
 
     try:
         for line in summary.end(trainer, shown(folder), spell(trainer.latest), seconds, memory):
@@ -181,7 +183,7 @@ def conclude(trainer, folder: Path, seconds: float, memory: str) -> None:
 
 def described(trainer, folder: Path, group: str, config: dict) -> Run:
     """What the sinks and the record may know about the run."""
-    from gptx import summary
+    from gptx.job import summary
 
     chosen = HydraConfig.get()
     choices = {k: str(v) for k, v in chosen.runtime.choices.items() if not k.startswith("hydra") and v is not None}
@@ -214,7 +216,7 @@ def restore(trainer) -> bool:
 
 def record_start(trainer, run: Run, before: dict) -> None:
     """Write into the run folder all that other commands need to know of the run; `before` is what it said so far."""
-    from gptx import summary
+    from gptx.job import summary
 
     code, patch = provenance.code(run.config)
     codes = provenance.since(before.get("code", []), run.start, code)
@@ -261,7 +263,7 @@ def owned(folder: Path):
     except files.Held as held:
         raise ConfigError(f"{shown(folder)} is in use by {held}; wait for it, or choose another name=") from None
     except OSError as error:
-        raise check.refusal("", error) from None
+        raise validate.refusal("", error) from None
     with lock:
         mine = files.identity(folder)
         try:
@@ -394,7 +396,7 @@ def job(cfg: DictConfig) -> float:
         if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
         if submitted_job():
-            raise  # to gptx.slurm.Cell, which makes it the failure of the job
+            raise  # to gptx.sweeps.slurm.Cell, which makes it the failure of the job
         if world_size() > 1:
             raise SystemExit(1) from None  # the processes do not fail together, and the next cell would miss one
         traceback.clear_frames(error.__traceback__)  # they hold the model
@@ -407,7 +409,7 @@ def complaint(error: Exception) -> str:
     """A mistake of the user's, or what the machine refused, in one line."""
     if isinstance(error, ConfigError):
         return f"config error: {' '.join(str(error).splitlines())}"
-    return f"error: {check.refusal('', error)}"
+    return f"error: {validate.refusal('', error)}"
 
 
 def alone() -> bool:
@@ -506,9 +508,9 @@ def run() -> None:
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:
-        if not mistakes.of_composition(error):
+        if not hydra_errors.of_composition(error):
             raise
-        raise SystemExit(f"config error: {mistakes.explain(error, sys.argv[1:])}") from None
+        raise SystemExit(f"config error: {hydra_errors.explain(error, sys.argv[1:])}") from None
     except (ConfigError, OSError) as error:
         raise SystemExit(complaint(error)) from None
     finally:

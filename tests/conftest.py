@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import check, paths
+from gptx.config import paths, validate
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # scipy's minimiser waits for threads ten times as long as it computes
 torch.set_num_threads(1)  # tiny models spin on more, and one thread repeats bit for bit
@@ -48,7 +48,7 @@ def composed(corpus):
         paths.register()
         with initialize_config_dir(paths.CONF, version_base="1.3"):
             cfg = compose("train", [*TINY, f"data.path={corpus}", *overrides])
-        check.check(cfg, allow=cfg.allow_targets)
+        validate.check(cfg, allow=cfg.allow_targets)
         return cfg
 
     return make
@@ -59,7 +59,7 @@ def build(composed, tmp_path):
     """build("optim=adamw", ...): a small Trainer whose checkpoints go to a fresh folder."""
 
     def make(*overrides: str, folder: str = "run"):
-        trainer = check.trainer(composed(*overrides))
+        trainer = validate.trainer(composed(*overrides))
         trainer.checkpoints.place(tmp_path / folder)
         trainer.sinks.clear()
         return trainer
@@ -69,12 +69,12 @@ def build(composed, tmp_path):
 
 @pytest.fixture
 def command(tmp_path, corpus):
-    """command("gptx.train", "steps=3"): runs a command in a fresh folder; its CompletedProcess."""
+    """command("train", "steps=3"): runs a command in a fresh folder; its CompletedProcess."""
 
     def run(module: str, *words: str, tiny: bool = True, cwd: Path = tmp_path, timeout: float = 120, **environment):
-        words = (*TINY, f"data.path={corpus}", *words) if tiny and module == "gptx.train" else words
+        words = (*TINY, f"data.path={corpus}", *words) if tiny and module == "train" else words
         return subprocess.run(
-            [sys.executable, "-m", module, *words],
+            [sys.executable, "-m", *(["gptx.train"] if module == "train" else ["gptx", module]), *words],
             cwd=cwd, capture_output=True, text=True, timeout=timeout,
             env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"} | environment,
         )  # fmt: skip

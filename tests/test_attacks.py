@@ -24,15 +24,18 @@ import yaml
 from conftest import TINY
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import arguments, preflight, printable, sweep, train
+from gptx import train
+from gptx.config import arguments
 from gptx.plan.__main__ import main as plan
+from gptx.sweeps import preflight, status
+from gptx.units import printable
 
 pytestmark = pytest.mark.slow
 SECRET = "hunter2-of-the-environment"
 SECONDS = 20
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
-X = "{_target_: gptx.processes.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
+X = "{_target_: gptx.sweeps.processes.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
 SMALL = [word for word in TINY if not word.startswith(("observe.", "steps="))] + ["data.path=rhyme.txt", "threads=1"]
 NAMES = ["x\x1b]0;own\x07", "a\u202eb", "a b", "a'b", "$(touch marker)", ";touch marker", "-rf", "a=b", "a,b", "[x]", "{x}",
          "a\nb", "a${oc.env:TOKEN}", "caf\xe9 \u4e2d", "~", "%s%n"]  # fmt: skip
@@ -71,10 +74,10 @@ def called(module: str, words: list[str]) -> None:
     """Run a command as a shell would."""
     GlobalHydra.instance().clear()
     name = module.rpartition(".")[2]
-    if module in ("gptx.train", "gptx.sweep"):
+    if module in ("gptx.train", "gptx.sweeps.status"):
         preflight.cells.clear()
         sys.argv = [module, *words]
-        (train if name == "train" else sweep).main()
+        (train if name == "train" else status).main()
     elif module == "gptx.plan":
         plan(words)
     elif module == "gptx.fit":
@@ -139,13 +142,13 @@ def test_a_folder_of_whatever_name_is_only_a_folder(place):
         run = place / "h" / name
         shutil.copytree("runs/real/a", run)
         relative = os.path.relpath(run)
-        lines = [["gptx.sample", f"run={relative}", "length=2"], ["gptx.export", f"run={relative}", f"out=h/{name}.safetensors"],
-                     ["gptx.diff", relative, "runs/real/b"], ["gptx.forensics", f"run={relative}", "step=2"],
+        lines = [["gptx.commands.sample", f"run={relative}", "length=2"], ["gptx.commands.export", f"run={relative}", f"out=h/{name}.safetensors"],
+                     ["gptx.commands.diff", relative, "runs/real/b"], ["gptx.commands.forensics", f"run={relative}", "step=2"],
                      ["gptx.train", *SMALL, f"from={relative}/checkpoints/step_00000003", "name=b", "steps=3"]]  # fmt: skip
         for line in [*lines, *lines][turn % 5 : turn % 5 + 2]:
             problems[" ".join(line)] = attacked(*line)
         turn += 2
-    problems["status"] = attacked("gptx.sweep", "status", "h")
+    problems["status"] = attacked("gptx.sweeps.status", "status", "h")
     end(problems)
 
 
@@ -163,8 +166,8 @@ CONFIGS = {  # of an experiment in a stranger's --config-dir, beside those of te
     "many jobs": "hydra: {sweeper: {params: {seed: 'range(0,100000000000)'}}}", "a line": 'hydra: {sweeper: {params: {seed: "0,1\\nallow_targets=[os.]"}}}',
     "a target in a sweep": "hydra: {sweeper: {params: {clip._target_: os.system}}}", "a node by a resolver": "clip: '${oc.create:\"{_target_: os.system}\"}'",
     "a node elsewhere": f"clip: ${{z}}\nz: {X}", "a nested list": f"guard: {{detector: {{window: [{X}]}}}}", "a rate": f"schedule: {{floor: {X}}}",
-    "an observer": f"observe: {{x: {X}}}", "a name of one": 'observe: {"\\e[2J": {_target_: gptx.observe.parameters.Parameters, every: 1}}',
-    "a number of one": "observe: {5: {_target_: gptx.observe.parameters.Parameters, every: 1}}", "a list of targets": "clip: {_target_: [os, system]}",
+    "an observer": f"observe: {{x: {X}}}", "a name of one": 'observe: {"\\e[2J": {_target_: gptx.ingredients.observe.parameters.Parameters, every: 1}}',
+    "a number of one": "observe: {5: {_target_: gptx.ingredients.observe.parameters.Parameters, every: 1}}", "a list of targets": "clip: {_target_: [os, system]}",
     "a target by parts": "clip: {_target_: 'os.${y}'}\ny: system", "a secret as target": "clip: {_target_: '${oc.env:TOKEN}'}", "no key": "null: 3",
     "a date": "seed: 2026-01-01", "a name": 'name: "a\\e[2Jb"', "up": "name: ../../x", "a secret as text": "data: {column: '${oc.env:TOKEN}'}",
     "a secret as number": "guard: {patience: '${oc.env:TOKEN}'}", "credentials": "guard: {patience: 'https://u:hunter2@h'}",
@@ -201,14 +204,14 @@ def test_a_word_that_means_nothing(place, word):
 
 
 COMMANDS = {  # what each takes, and the keys that get every value
-    "gptx.sample": (["run=runs/real/a", "length=2"], "run prompt length number temperature top_k top_p seed checkpoint weights device allow_targets"),
-    "gptx.export": (["run=runs/real/a", "out=a.safetensors"], "run out checkpoint weights"),
-    "gptx.forensics": (["run=runs/real/a", "step=2"], "run step sequences weights device data"),
-    "gptx.formats": ([], "values"), "gptx.reference": ([], "write"), "gptx.upload": ([], "run"),
+    "gptx.commands.sample": (["run=runs/real/a", "length=2"], "run prompt length number temperature top_k top_p seed checkpoint weights device allow_targets"),
+    "gptx.commands.export": (["run=runs/real/a", "out=a.safetensors"], "run out checkpoint weights"),
+    "gptx.commands.forensics": (["run=runs/real/a", "step=2"], "run step sequences weights device data"),
+    "gptx.commands.formats": ([], "values"), "gptx.commands.reference": ([], "write"), "gptx.commands.upload": ([], "run"),
     "gptx.plan": (["flops=1e19"], "flops params tokens served law vocab context"),
     "gptx.plan schedule": (["steps=100"], "at out schedule.warmup"), "gptx.plan memory": (["vocab=257"], "vocab batch.micro"),
     "gptx.plan decay": ([], "vocab"), "gptx.plan coordinates": ([], "widths updates"), "gptx.fit scaling": (["runs/real"], "holdout count draws"),
-    "gptx.fit lr_range": (["runs/real"], "out"), "gptx.fit critical_batch": (["runs/real"], "out"), "gptx.study": (["optim.lr=log:1e-4..1e-3"], "name trials parallel"),
+    "gptx.fit lr_range": (["runs/real"], "out"), "gptx.fit critical_batch": (["runs/real"], "out"), "gptx.sweeps.study": (["optim.lr=log:1e-4..1e-3"], "name trials parallel"),
 }  # fmt: skip
 
 
@@ -242,8 +245,10 @@ def test_a_checkpoint_of_a_stranger(place, what):
     torch.save(state | STATES[what] | ({"model": state["model"] | model} if model else {}), checkpoint / "state.pt")
     (checkpoint / "state.sha256").write_text(hashlib.sha256((checkpoint / "state.pt").read_bytes()).hexdigest())
     shutil.rmtree(checkpoint.with_name("step_00000003"))
-    lines = [["gptx.sample", "run=runs/real/a", "length=2", f"weights={weights}"] for weights in ("judged", "ema")]
-    lines += [["gptx.forensics", "run=runs/real/a", "step=2"], ["gptx.train", *SMALL, f"from={checkpoint.relative_to(place)}", "name=b", "steps=5"]]  # fmt: skip
+    lines = [
+        ["gptx.commands.sample", "run=runs/real/a", "length=2", f"weights={weights}"] for weights in ("judged", "ema")
+    ]
+    lines += [["gptx.commands.forensics", "run=runs/real/a", "step=2"], ["gptx.train", *SMALL, f"from={checkpoint.relative_to(place)}", "name=b", "steps=5"]]  # fmt: skip
     first = list(STATES).index(what) % 2
     end({" ".join(line): attacked(*line) for line in lines[first::2]})
 
@@ -264,7 +269,7 @@ def test_a_record_with_numbers_that_no_run_has(place, key):
         node[name.rpartition(".")[2]] = record["recipe"][name] = value
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     (run / "run.json").write_text(json.dumps(record))
-    lines = [["gptx.sample", f"run={run}", "length=2"], ["gptx.forensics", f"run={run}", "step=2"], ["gptx.diff", str(run), "runs/real/b"],
-             ["gptx.sweep", "status", "runs/real"], ["gptx.fit", "scaling", "runs/real"]]  # fmt: skip
+    lines = [["gptx.commands.sample", f"run={run}", "length=2"], ["gptx.commands.forensics", f"run={run}", "step=2"], ["gptx.commands.diff", str(run), "runs/real/b"],
+             ["gptx.sweeps.status", "status", "runs/real"], ["gptx.fit", "scaling", "runs/real"]]  # fmt: skip
     first = list(NUMBERS).index(key) % 2
     end({" ".join(line): attacked(*line) for line in lines[first::2]})

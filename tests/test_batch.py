@@ -2,8 +2,8 @@
 
 import pytest
 
-from gptx.batch import Batch
-from gptx.lengths import updates
+from gptx.ingredients.batch import Batch
+from gptx.units.lengths import updates
 
 
 @pytest.mark.parametrize(("micro", "world", "accumulation"), [(4, 1, 8), (32, 1, 1), (8, 2, 2), (1, 4, 8)])

@@ -1,6 +1,6 @@
 """The tokenising benchmark measures what it says."""
 
-from gptx.bench_tokens import Repeated, bench_tokens
+from gptx.bench.tokens import Repeated, bench_tokens
 
 
 def test_text_is_repeated_until_it_has_the_bytes(tmp_path):

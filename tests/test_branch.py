@@ -12,9 +12,12 @@ import torch
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import branching, check, preflight, runs, train
-from gptx.check import ConfigError
-from gptx.checkpoints import load
+from gptx import runs, train
+from gptx.config import validate
+from gptx.config.validate import ConfigError
+from gptx.ingredients.checkpoints import load
+from gptx.job import branching
+from gptx.sweeps import preflight
 
 PLATEAU = [
     "name=plateau",
@@ -51,8 +54,8 @@ def plateau(grown, tmp_path):
 @pytest.mark.slow
 def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, tmp_path, plateau):
     wsd = ["schedule=wsd", "schedule.warmup=2", "schedule.decay=3", "steps=7"]  # level until update 4
-    assert command("gptx.train", "name=whole", *wsd).returncode == 0
-    result = command("gptx.train", "name=cooled", *wsd, f"from={plateau}")
+    assert command("train", "name=whole", *wsd).returncode == 0
+    result = command("train", "name=cooled", *wsd, f"from={plateau}")
     assert result.returncode == 0, result.stderr
     assert "branches off" in result.stdout
     assert "after update 4" in result.stdout
@@ -68,8 +71,8 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
 @pytest.mark.slow
 def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tmp_path, plateau):
     words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
-    assert command("gptx.train", *words).returncode == 0
-    again = command("gptx.train", *words)
+    assert command("train", *words).returncode == 0
+    again = command("train", *words)
     assert "already finished" in again.stdout
     assert "branches off" not in again.stdout
 
@@ -88,7 +91,7 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words, message):
     cfg = composed(*words)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        branching.branch(check.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(validate.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def begun(composed, tmp_path):
 
     def make(origin, *words):
         cfg = composed("steps=9", *words)
-        trainer = check.trainer(cfg)
+        trainer = validate.trainer(cfg)
         own = torch.get_rng_state()
         told = branching.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
         trainer.checkpoints.place(tmp_path / "branch")
@@ -127,7 +130,7 @@ def test_what_fits_a_state_is_told_and_the_state_is_taken_up_under_the_new_value
     trainer, told, state, own = begun(tmp_path / plateau, *words)
     for key in keys.split(", "):
         assert key in told
-    fresh = check.trainer(composed("steps=9", *words)).optimizer
+    fresh = validate.trainer(composed("steps=9", *words)).optimizer
     for group, new in zip(trainer.optimizer.param_groups, fresh.param_groups, strict=True):
         assert [group[key] for key in ("weight_decay", "betas", "eps")] == [
             new[key] for key in ("weight_decay", "betas", "eps")
@@ -185,7 +188,9 @@ def finished(composed, tmp_path, monkeypatch):
         config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
         (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        runs.write(folder, state="finished", recipe=runs.recipe(config), data=check.build(cfg.data).identity, **record)
+        runs.write(
+            folder, state="finished", recipe=runs.recipe(config), data=validate.build(cfg.data).identity, **record
+        )
         return folder, runs.read(folder)
 
     return make
@@ -264,15 +269,15 @@ def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished
 def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")
-    told = branching.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+    told = branching.branch(validate.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
     assert "moved after update 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
     with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
-        branching.branch(check.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(validate.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
 
 
 def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
-    result = command("gptx.train", "name=refused", "from=nowhere")
+    result = command("train", "name=refused", "from=nowhere")
     assert result.returncode == 1
     assert "from=nowhere: no checkpoint there" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -283,7 +288,7 @@ def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
 def test_a_branch_may_change_batch_and_precision_and_starts_without_the_old_results(command, corpus, plateau):
     words = ["name=other", "steps=6", "batch.tokens=512", "precision=fp16", "observe=[]", f"from={plateau}"]
     shrunk = [word for word in TINY if "validation" not in word]
-    result = command("gptx.train", *shrunk, f"data.path={corpus}", *words, tiny=False)
+    result = command("train", *shrunk, f"data.path={corpus}", *words, tiny=False)
     assert result.returncode == 0, result.stderr
     assert "no validation" in result.stdout
 
@@ -292,7 +297,7 @@ def test_a_text_that_changed_is_refused(command, corpus, plateau):
     text = corpus.read_text()
     corpus.write_text(text + "and one more line\n")
     try:
-        result = command("gptx.train", "name=refused", "steps=9", f"from={plateau}")
+        result = command("train", "name=refused", "steps=9", f"from={plateau}")
     finally:
         corpus.write_text(text)
     assert result.returncode == 1
@@ -302,7 +307,7 @@ def test_a_text_that_changed_is_refused(command, corpus, plateau):
 def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):
     state = tmp_path / plateau / "state.pt"
     state.write_bytes(state.read_bytes()[:-10])
-    result = command("gptx.train", "name=refused", "steps=9", f"from={plateau}")
+    result = command("train", "name=refused", "steps=9", f"from={plateau}")
     assert result.returncode == 1
     assert "is damaged" in result.stderr
 
@@ -310,7 +315,7 @@ def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):
 def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(composed, corpus, tmp_path):
     cfg = composed()
     config = OmegaConf.to_container(cfg, resolve=True)
-    record = {"recipe": runs.recipe(config), "data": check.build(cfg.data).identity}
+    record = {"recipe": runs.recipe(config), "data": validate.build(cfg.data).identity}
     moved = tmp_path / "moved" / corpus.name
     moved.parent.mkdir()
     shutil.copy(corpus, moved)
@@ -357,11 +362,11 @@ def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path
 @pytest.mark.slow
 def test_a_branch_goes_on_by_its_own_words_after_its_origin_is_gone(command, tmp_path, plateau):
     words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
-    assert command("gptx.train", *words).returncode == 0
+    assert command("train", *words).returncode == 0
     (run,) = (tmp_path / "runs/cooled").iterdir()
     runs.write(run, state="preempted")
     shutil.rmtree(tmp_path / "runs/plateau")
-    again = command("gptx.train", *words)
+    again = command("train", *words)
     assert again.returncode == 0, again.stderr
     assert "continues after update 7" in again.stdout
     assert list((tmp_path / "runs/cooled").iterdir()) == [run]

@@ -10,9 +10,9 @@ import numpy
 import pytest
 import torch
 
-from gptx.checkpoints import files
-from gptx.checkpoints.kept import best_of
 from gptx.files import Gone, lock
+from gptx.ingredients.checkpoints import files
+from gptx.ingredients.checkpoints.kept import best_of
 
 RECIPES = {
     "dropout": ["model.dropout=0.2"],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gptx import clip
+from gptx.ingredients import clip
 
 
 def parameters(scale=1.0, seed=0):

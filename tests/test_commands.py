@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gptx import paths
-from gptx.log import jsonl
+from gptx.config import paths
+from gptx.ingredients.log import jsonl
 
 ERROR_WORDS = ("Traceback", 'File "')
 
@@ -33,11 +33,11 @@ def refused(result, message: str) -> None:
 
 
 def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(command, tmp_path):
-    first = command("gptx.train")
+    first = command("train")
     assert first.returncode == 0, first.stderr
     folder = next((tmp_path / "runs/default").iterdir())
     for said in ("256 tokens an update = 4 sequences x 32 context x 2 accumulation x 1 process", "matrices", "weight decay 0.1", "cpu", "float32",
-                 "finished in", "validation loss", "python -m gptx.sample run="):  # fmt: skip
+                 "finished in", "validation loss", "python -m gptx sample run="):  # fmt: skip
         assert said in first.stdout, first.stdout
     assert record(folder)["state"] == "finished"
     assert record(folder)["batch"] == {"tokens": 256, "micro": 4, "context": 32, "accumulation": 2, "processes": 1}
@@ -45,21 +45,19 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert record(folder)["result"]["validation/loss"] == rows[-1]["validation/loss"]
 
-    again = command("gptx.train")
+    again = command("train")
     assert again.returncode == 0
     assert "already finished" in again.stdout
     assert jsonl.read(folder / "metrics.jsonl") == rows
 
-    text = command("gptx.sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3")
+    text = command("sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3")
     assert text.returncode == 0, text.stderr
     assert text.stdout.startswith("7 green ")
-    assert command("gptx.sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3").stdout == text.stdout
-    greedy = [
-        command("gptx.sample", f"run={folder}", "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)
-    ]
+    assert command("sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3").stdout == text.stdout
+    greedy = [command("sample", f"run={folder}", "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)]
     assert greedy[0] == greedy[1]
 
-    drawn = command("gptx.report", str(folder))
+    drawn = command("report", str(folder))
     assert drawn.returncode == 0, drawn.stderr
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
@@ -67,14 +65,14 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
 @pytest.mark.slow
 def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_it_was(command, tmp_path):
     where = "hydra.run.dir=here"
-    assert command("gptx.train", where).returncode == 0
+    assert command("train", where).returncode == 0
     before = {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"}
     refused(
-        command("gptx.train", where, "optim.lr=1e-2", "seed=5"),
+        command("train", where, "optim.lr=1e-2", "seed=5"),
         r"here holds another run: .*optim.lr was 0.003, is 0.01; seed was 0, is 5;",
     )
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "here").rglob("*") if f.name != ".lock"} == before
-    fresh = command("gptx.train", where, "optim.lr=1e-2", "overwrite=true")
+    fresh = command("train", where, "optim.lr=1e-2", "overwrite=true")
     assert fresh.returncode == 0, fresh.stderr
     assert record(tmp_path / "here")["recipe"]["optim.lr"] == 0.01
 
@@ -83,11 +81,11 @@ def test_a_folder_that_holds_another_recipe_is_refused_by_its_keys_and_stays_as_
 def test_a_changed_text_is_refused_when_a_run_is_continued(command, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a rose is a rose is a rose, and so on and on. " * 200)
-    assert command("gptx.train", f"data.path={text}", "hydra.run.dir=here").returncode == 0
+    assert command("train", f"data.path={text}", "hydra.run.dir=here").returncode == 0
     text.write_text("another text, of which the run knows nothing. " * 200)
     held = json.loads((tmp_path / "here/run.json").read_text()) | {"state": "interrupted"}
     (tmp_path / "here/run.json").write_text(json.dumps(held))
-    refused(command("gptx.train", f"data.path={text}", "hydra.run.dir=here"), "here holds another run: data.digest was")
+    refused(command("train", f"data.path={text}", "hydra.run.dir=here"), "here holds another run: data.digest was")
 
 
 @pytest.mark.slow
@@ -160,7 +158,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first
     try:
         folder = wait_for_update(tmp_path, 2)
         words = [f"data.path={tmp_path / 'own.txt'}", "steps=100000"]
-        refused(command("gptx.train", *words), f"{folder.relative_to(tmp_path)} is in use by another process")
+        refused(command("train", *words), f"{folder.relative_to(tmp_path)} is in use by another process")
         assert record(folder)["state"] == "running"
         first.send_signal(signal.SIGUSR1)
         assert first.wait(60) == 128 + signal.SIGUSR1
@@ -175,20 +173,20 @@ def test_a_second_run_in_the_same_folder_is_refused_and_a_signal_saves_the_first
 @pytest.mark.timeout(900)
 def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command, tmp_path):
     sweep = ["--multirun", "schedule=constant,cosine", "seed=0,1", "name=pair", "steps=3"]
-    first = command("gptx.train", *sweep, timeout=300)
+    first = command("train", *sweep, timeout=300)
     assert first.returncode == 0, first.stdout + first.stderr
     folders = sorted(f for f in (tmp_path / "runs/pair").iterdir() if f.is_dir())
     assert len(folders) == 4
     assert [f.name for f in folders] == [f"schedule={s},seed={n}" for s in ("constant", "cosine") for n in (0, 1)]
     assert first.stdout.count("finished in") == 4
 
-    again = command("gptx.train", *sweep, timeout=300)
+    again = command("train", *sweep, timeout=300)
     assert again.returncode == 0
     assert again.stdout.count("already finished") == 4
     assert "finished in" not in again.stdout
 
     shutil.rmtree(folders[2])
-    third = command("gptx.train", *sweep, timeout=300)
+    third = command("train", *sweep, timeout=300)
     assert third.stdout.count("already finished") == 3
     assert third.stdout.count("finished in") == 1
 
@@ -196,7 +194,7 @@ def test_a_sweep_runs_every_cell_then_nothing_then_only_what_is_missing(command,
 def test_one_failed_job_does_not_stop_the_others_and_the_exit_code_tells(command, tmp_path):
     text = tmp_path / "short.txt"
     text.write_text("too short for a context of 64, but long enough for one of 16. " * 4)
-    result = command("gptx.train", "--multirun", "model.context=64,16", "name=mixed", f"data.path={text}", "batch.tokens=64",
+    result = command("train", "--multirun", "model.context=64,16", "name=mixed", f"data.path={text}", "batch.tokens=64",
                      "batch.micro=1", "hydra.launcher.parallel=1")  # fmt: skip
     assert result.returncode == 1
     shown, listed = result.stdout.index("FAILED"), result.stdout.rindex("failed ")
@@ -206,12 +204,12 @@ def test_one_failed_job_does_not_stop_the_others_and_the_exit_code_tells(command
 
 
 def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
-    result = command("gptx.train", "--multirun", "optim.lr=1e-3,fast,1e-2", "batch.micro=4,3")
+    result = command("train", "--multirun", "optim.lr=1e-3,fast,1e-2", "batch.micro=4,3")
     assert result.returncode == 1
     assert "4 of 6 jobs cannot run, so nothing was started" in result.stderr
     assert "optim.lr: 'fast' is not a valid" in result.stderr
     assert "batch.tokens=256 is not a multiple of" in result.stderr
-    result = command("gptx.train", "--multirun", "precision=fp32,fp8", "optim.lr=1e-3,-1")
+    result = command("train", "--multirun", "precision=fp32,fp8", "optim.lr=1e-3,-1")
     assert "3 of 4 jobs cannot run, so nothing was started" in result.stderr
     assert "precision=fp8 needs an NVIDIA GPU" in result.stderr
     assert "optim.lr=-1.0: 0 or more" in result.stderr
@@ -222,7 +220,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     ("words", "message"),
     [
         (["optim.lrr=1"], "config error: optim.lrr: no such key; did you mean 'optim.lr'"),
-        (["+optim.lrr=1"], "config error: optim.lrr: gptx.optim.adam.adam has no 'lrr'; did you mean 'lr'"),
+        (["+optim.lrr=1"], "config error: optim.lrr: gptx.ingredients.optim.adam.adam has no 'lrr'; did you mean 'lr'"),
         (["schedule=cosin"], "config error: schedule=cosin: no such option; did you mean 'cosine'"),
         (["optim=null"], "config error: .*"),
         (["steps=many"], "config error: steps: 'many' is not a length"),
@@ -238,7 +236,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path, words, message):
-    refused(command("gptx.train", *words), message)
+    refused(command("train", *words), message)
     assert not [f for f in (tmp_path / "runs").rglob("*") if f.is_file()]
 
 
@@ -252,19 +250,19 @@ def test_a_text_that_cannot_be_used_is_one_line_that_names_the_file(command, tmp
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        refused(command("gptx.train", f"data.path={tmp_path / name}"), f"config error: data: .*{name.split('.')[0]}")
+        refused(command("train", f"data.path={tmp_path / name}"), f"config error: data: .*{name.split('.')[0]}")
     assert not [f for f in (tmp_path / "runs").rglob("*") if f.is_file()]
 
 
 @pytest.mark.slow
 def test_a_character_that_the_tokenizer_does_not_know_is_named(command, tmp_path):
-    assert command("gptx.train", "data.tokenizer=chars", "hydra.run.dir=here").returncode == 0
-    refused(command("gptx.sample", "run=here", "prompt=ß"), "error: .*ß")
+    assert command("train", "data.tokenizer=chars", "hydra.run.dir=here").returncode == 0
+    refused(command("sample", "run=here", "prompt=ß"), "error: .*ß")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").exists(), reason="needs a folder that refuses writing")
 def test_a_folder_that_cannot_be_written_is_one_line(command, tmp_path):
-    refused(command("gptx.train", "hydra.run.dir=/proc/runs"), "error: /proc/runs: ")
+    refused(command("train", "hydra.run.dir=/proc/runs"), "error: /proc/runs: ")
 
 
 @pytest.mark.parametrize(
@@ -280,16 +278,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, tmp_path):
     ],
 )
 def test_sample_refuses_in_one_line(command, words, message):
-    refused(command("gptx.sample", *words), message)
+    refused(command("sample", *words), message)
 
 
 def test_report_refuses_what_is_no_run(command, tmp_path):
-    refused(command("gptx.report", str(tmp_path)), "error: .*: no run there")
+    refused(command("report", str(tmp_path)), "error: .*: no run there")
 
 
 @pytest.mark.slow
 def test_plan_decay_names_every_parameter_with_its_count(command, tmp_path, corpus):
-    result = command("gptx.plan", "decay", "data=text", f"data.path={corpus}", "model.width=32")
+    result = command("plan", "decay", "data=text", f"data.path={corpus}", "model.width=32")
     assert result.returncode == 0, result.stderr
     counts = [int(line.split()[-1].replace(",", "")) for line in result.stdout.splitlines() if line.startswith("  ")]
     heads = [int(n.replace(",", "")) for n in re.findall(r"^\w+: ([\d,]+) in", result.stdout, re.MULTILINE)]
@@ -299,7 +297,7 @@ def test_plan_decay_names_every_parameter_with_its_count(command, tmp_path, corp
 
 def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
     began = time.monotonic()
-    page = command("gptx.train", "--help", tiny=False)
+    page = command("train", "--help", tiny=False)
     seconds = time.monotonic() - began
     experiments = sorted(file.parent.name for file in (paths.ROOT / "experiments").glob("*/experiment.yaml"))
     assert "warmup" in experiments
@@ -311,7 +309,7 @@ def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
 
 def test_help_and_a_wrong_word_do_not_import_torch(command):
     for words in (["--help"], ["optim.lrr=1"], ["optim=adamm"], ["--cfg", "job"]):
-        result = command("gptx.train", *words, tiny=False, PYTHONPROFILEIMPORTTIME="1")
+        result = command("train", *words, tiny=False, PYTHONPROFILEIMPORTTIME="1")
         assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE), words
 
 
@@ -320,27 +318,27 @@ def test_a_users_own_config_folder_and_class(command, tmp_path):
     (tmp_path / "mine/optim/plain.yaml").write_text("_target_: mylib.Plain\n_partial_: true\nlr: 0.1\n")
     (tmp_path / "mylib.py").write_text("import torch\nclass Plain(torch.optim.SGD):\n    pass\n")
     refused(
-        command("gptx.train", "--config-dir", "mine", "optim=plain"),
+        command("train", "--config-dir", "mine", "optim=plain"),
         r"mylib.Plain is not in an allowed package.*allow_targets=\[mylib.\]",
     )
-    result = command("gptx.train", "--config-dir", "mine", "optim=plain", "allow_targets=[mylib.]")
+    result = command("train", "--config-dir", "mine", "optim=plain", "allow_targets=[mylib.]")
     assert result.returncode == 0, result.stderr
     assert "Plain: matrices" in result.stdout
 
 
 @pytest.mark.slow
 def test_a_class_in_the_folder_of_the_command_is_not_found_where_python_s_path_is_to_be_safe(command, tmp_path):
-    (tmp_path / "mylib.py").write_text("from gptx.clip import none\n")
+    (tmp_path / "mylib.py").write_text("from gptx.ingredients.clip import none\n")
     words = ["clip=none", "clip._target_=mylib.none", "allow_targets=[mylib.]"]
     here = str(Path(paths.PACKAGE).parent)
-    refused(command("gptx.train", *words, PYTHONSAFEPATH="1", PYTHONPATH=here), r"no module mylib")
+    refused(command("train", *words, PYTHONSAFEPATH="1", PYTHONPATH=here), r"no module mylib")
 
 
 @pytest.mark.slow
 def test_verbose_and_cfg_job_work_as_in_any_hydra_application(command):
-    shown = command("gptx.train", "--cfg", "job", "optim.lr=0.5")
+    shown = command("train", "--cfg", "job", "optim.lr=0.5")
     assert "lr: 0.5" in shown.stdout
-    assert command("gptx.train", "hydra.verbose=gptx").returncode == 0
+    assert command("train", "hydra.verbose=gptx").returncode == 0
 
 
 def test_a_terminal_sees_a_live_line(tmp_path, corpus):
@@ -395,30 +393,30 @@ def test_the_package_works_from_a_wheel_in_any_folder(tmp_path, corpus):
 
 @pytest.mark.slow
 def test_a_run_says_how_its_batch_and_its_rate_begin(command):
-    result = command("gptx.train", "batch=growing", "batch.tuned_at=64", "batch.doublings=1")
+    result = command("train", "batch=growing", "batch.tuned_at=64", "batch.doublings=1")
     assert "tokens grow from 128; rate x 2 (sqrt from 64 tokens)" in result.stdout
-    result = command("gptx.train", "batch=short_first", "name=short")
+    result = command("train", "batch=short_first", "name=short")
     assert "sequences lengthen from 8" in result.stdout
 
 
 @pytest.mark.slow
 def test_a_run_that_diverged_is_finished_and_says_so(command, tmp_path):
     words = ["optim=sgd", "optim.lr=1e9", "clip=none", "name=lost", "observe=[validation,samples,parses]", "steps=4"]
-    result = command("gptx.train", *words)
+    result = command("train", *words)
     assert result.returncode == 0, result.stderr
     assert "no sample: the model's logits are not finite" in result.stdout
-    assert "already finished" in command("gptx.train", *words).stdout
+    assert "already finished" in command("train", *words).stdout
     (folder,) = (tmp_path / "runs" / "lost").iterdir()
-    result = command("gptx.sample", f"run={folder}")
+    result = command("sample", f"run={folder}")
     assert result.returncode == 1
     assert result.stderr.startswith("error: the model's logits are not finite")
 
 
 def test_a_refused_overwrite_leaves_the_run_that_was_there(command, tmp_path):
-    assert command("gptx.train", "name=kept").returncode == 0
+    assert command("train", "name=kept").returncode == 0
     (folder,) = (tmp_path / "runs" / "kept").iterdir()
     before = sorted(path.name for path in folder.rglob("*"))
-    result = command("gptx.train", "name=kept", "overwrite=true", "batch.micro=8", "observe=[noise_scale]",
+    result = command("train", "name=kept", "overwrite=true", "batch.micro=8", "observe=[noise_scale]",
                      "~observe.validation.windows")  # fmt: skip
     assert result.returncode == 1
     assert sorted(path.name for path in folder.rglob("*")) == before

@@ -6,17 +6,18 @@ import math
 import pytest
 import yaml
 
-from gptx.check import ConfigError
-from gptx.compare import cells, factors
+from gptx.commands.diff import recipes
+from gptx.compare import factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
-from gptx.diff import recipes
+from gptx.config.validate import ConfigError
+from gptx.runs import cells
 
 SCHEDULES = {
-    "constant": {"_target_": "gptx.schedule.constant"},
-    "warmup": {"_target_": "gptx.schedule.warmup", "warmup": 5, "total": 100},
-    "cosine": {"_target_": "gptx.schedule.cosine", "warmup": 5, "total": 100, "floor": 0.1},
-    "cosine_no_warmup": {"_target_": "gptx.schedule.cosine", "warmup": 0, "total": 100, "floor": 0.1},
+    "constant": {"_target_": "gptx.ingredients.schedule.constant"},
+    "warmup": {"_target_": "gptx.ingredients.schedule.warmup", "warmup": 5, "total": 100},
+    "cosine": {"_target_": "gptx.ingredients.schedule.cosine", "warmup": 5, "total": 100, "floor": 0.1},
+    "cosine_no_warmup": {"_target_": "gptx.ingredients.schedule.cosine", "warmup": 0, "total": 100, "floor": 0.1},
 }
 
 
@@ -29,7 +30,7 @@ def keep(tmp_path):
     ):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        text = {"optim": {"_target_": "gptx.optim.adam.adam", "lr": lr}, "schedule": SCHEDULES[schedule],
+        text = {"optim": {"_target_": "gptx.ingredients.optim.adam.adam", "lr": lr}, "schedule": SCHEDULES[schedule],
                 "steps": 100, "seed": seed, "name": name, "data": {"seed": seed}}  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump(text | dict(config)))
         rows = [{"step": i + 1, "validation/loss": loss, "train/tokens": 100 * (i + 1), "train/tokens_per_second": 50.0}

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from gptx import paths
-from gptx.compare import readme, words
+from gptx.compare import words
 from gptx.compare.arms import axis
-from gptx.compare.cells import Cell
 from gptx.compare.figure import figure, over, panelled
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
+from gptx.config import paths
+from gptx.report import readme
 from gptx.report.arms import Arm
 from gptx.report.charts import finals
+from gptx.runs.cells import Cell
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
                if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
-COMMAND = "python -m gptx.report runs/rates readme=experiments/rates"
+COMMAND = "python -m gptx report runs/rates readme=experiments/rates"
 RATES = Comparison(
     "validation/loss",
     {"optim": ["adamw", "muon"], "optim.lr": ["0.001", "0.01"]},
@@ -44,7 +45,7 @@ def experiment(tmp_path, monkeypatch) -> Path:
 def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
     kept = load(folder / "results.json")
     assert readme.parts(folder / "README.md")[1] == readme.markdown(kept, verdict(kept)), (
-        f"python -m gptx.compare.readme experiments/{folder.name} writes it anew"
+        f"python -m gptx pages experiments/{folder.name} writes it anew"
     )
     assert (folder / readme.PICTURE).read_bytes().startswith(b"\x89PNG")
 

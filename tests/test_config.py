@@ -8,7 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gptx import check, mistakes, paths, preflight, runs, search_path
+from gptx import runs
+from gptx.config import hydra_errors, paths, search_path, validate
+from gptx.sweeps import preflight
 
 CONF = Path(paths.CONF)
 BIG = {
@@ -91,14 +93,17 @@ def test_every_option_fits_the_signature_it_names(option):
     GlobalHydra.instance().clear()
     paths.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        check.check(compose("train", [chosen(option), *extra]))
+        validate.check(compose("train", [chosen(option), *extra]))
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+optim.lrr=1", "optim.lrr: gptx.optim.adam.adam has no 'lrr'; did you mean 'lr'?"),
-        ("+schedule.warmpu=3", "schedule.warmpu: gptx.schedule.cosine has no 'warmpu'; did you mean 'warmup'?"),
+        ("+optim.lrr=1", "optim.lrr: gptx.ingredients.optim.adam.adam has no 'lrr'; did you mean 'lr'?"),
+        (
+            "+schedule.warmpu=3",
+            "schedule.warmpu: gptx.ingredients.schedule.cosine has no 'warmpu'; did you mean 'warmup'?",
+        ),
         ("+observe.validation.evry=3", "observe.validation.evry: .* did you mean 'every'?"),
         ("+stepz=1", "stepz: no such key; did you mean 'steps'?"),
         ("optim.lr=fast", "optim.lr: 'fast' is not a valid"),
@@ -114,18 +119,18 @@ def test_every_option_fits_the_signature_it_names(option):
         ("name=../x", r"name='../x': a folder below runs/"),
         ("name=/tmp/x", "name='/tmp/x': a folder below runs/"),
         ("overwrite=maybe", "overwrite: 'maybe' is not true or false"),
-        ("~schedule.total", "schedule.total: required by gptx.schedule.cosine and not set"),
+        ("~schedule.total", "schedule.total: required by gptx.ingredients.schedule.cosine and not set"),
         ("data.path=???", "data.path: a value is needed; set data.path=..."),
         ("model.width=${data.wdth}", "model.width: Interpolation key 'data.wdth' not found"),
         ("optim._target_=os.system", "optim._target_: os.system is not in an allowed package .* allow_targets="),
         ("optim._target_=gptx.train.os.system", "gptx.train.os.system is nothing that conf/optim offers; known"),
         ("optim._target_=torch.load", "torch.load is not in an allowed package"),
         ("optim._target_=torch.optim.AdanW", "torch.optim has no AdanW; did you mean 'AdamW'?"),
-        ("clip._target_=gptx.clipp.global_norm", "conf/clip offers; did you mean 'gptx.clip.global_norm'?"),
+        ("clip._target_=gptx.clipp.global_norm", "conf/clip offers; did you mean 'gptx.ingredients.clip.global_norm'?"),
     ],
 )
 def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message):
-    with pytest.raises(check.ConfigError, match=message) as caught:
+    with pytest.raises(validate.ConfigError, match=message) as caught:
         composed(override)
     assert "\n" not in str(caught.value)
 
@@ -183,7 +188,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
         preflight.examine(composed(*overrides), world=1)
         build(*overrides)
 
-    with pytest.raises(check.ConfigError, match=message) as caught:
+    with pytest.raises(validate.ConfigError, match=message) as caught:
         start()
     assert "\n" not in str(caught.value)
 
@@ -213,7 +218,7 @@ def test_what_hydra_refuses_is_told_in_one_line_with_the_nearest_right_word(word
         compose("train", words)
     import re
 
-    told = mistakes.explain(caught.value, words)
+    told = hydra_errors.explain(caught.value, words)
     assert re.search(message.replace("?", r"\?"), told), told
     assert "\n" not in told
 
@@ -230,15 +235,17 @@ def test_what_hydra_refuses_is_told_in_one_line_with_the_nearest_right_word(word
 def test_an_ingredient_that_is_no_object_is_refused(composed, key, value, message):
     cfg = composed()
     cfg[key] = value
-    with pytest.raises(check.ConfigError, match=message):
-        check.check(cfg)
+    with pytest.raises(validate.ConfigError, match=message):
+        validate.check(cfg)
 
 
 def test_a_users_own_class_is_built_once_its_package_is_allowed(composed, build, tmp_path, monkeypatch):
     (tmp_path / "mylib.py").write_text("import torch\nclass Mine(torch.optim.SGD):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     mine = ["optim=sgd", "optim._target_=mylib.Mine"]
-    with pytest.raises(check.ConfigError, match=r"mylib.Mine is not in an allowed package.*allow_targets=\[mylib.\]"):
+    with pytest.raises(
+        validate.ConfigError, match=r"mylib.Mine is not in an allowed package.*allow_targets=\[mylib.\]"
+    ):
         composed(*mine)
     assert type(build(*mine, "allow_targets=[mylib.]").optimizer).__name__ == "Mine"
 
@@ -300,7 +307,9 @@ def test_a_config_of_one_s_own_that_has_a_shipped_name_is_refused_and_another_is
     search_path.refuse_shadowed(words)
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / f"{name}.yaml").touch()
-    with pytest.raises(check.ConfigError, match=rf"{name}.yaml: Hydra would take .*(conf|experiments)/.*another name"):
+    with pytest.raises(
+        validate.ConfigError, match=rf"{name}.yaml: Hydra would take .*(conf|experiments)/.*another name"
+    ):
         search_path.refuse_shadowed(words)
     search_path.refuse_shadowed(["--config-dir", paths.CONF])
 
@@ -311,6 +320,6 @@ def test_a_broken_interpolation_is_named_as_such(word):
     paths.register()
     with initialize_config_dir(paths.CONF, version_base="1.3"), pytest.raises(HydraException) as caught:
         compose("train", [word])
-    assert mistakes.explain(caught.value, [word]).startswith(
+    assert hydra_errors.explain(caught.value, [word]).startswith(
         f"{word.partition('=')[0]}: not an interpolation that can be"
     )

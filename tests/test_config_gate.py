@@ -20,11 +20,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import gptx
-from gptx import check, forensics, paths, presets, rerun, sample
-from gptx.check import ConfigError
+from gptx.commands import forensics, rerun, sample
 from gptx.compare import meaning
-from gptx.compare.cells import Cell
+from gptx.config import paths, presets, validate
 from gptx.config.targets import offered, permitted
+from gptx.config.validate import ConfigError
+from gptx.runs.cells import Cell
 
 GROUPS = sorted(presets.defaults())
 NESTED = {"observe": "observe.custom.function", "guard": "guard.detector", "data": "data.sources.text"}
@@ -159,7 +160,7 @@ def test_no_public_name_runs_from_a_config(composed, marker):
         for path in (group, NESTED.get(group, f"{group}.inner")):
             node = OmegaConf.create(attack(name, marker))
             with pytest.raises(ConfigError, match=r"_target_|_args_"):
-                check.walk(node, path, (), cfg)
+                validate.walk(node, path, (), cfg)
 
 
 def foreign(folder: Path, config: dict) -> Path:
@@ -204,10 +205,10 @@ def test_a_foreign_run_folder_runs_nothing_whatever_it_names(composed, tmp_path,
 
 
 LEAVES = {  # what an experiment or an option of a stranger's --config-dir could say to Hydra itself
-    "a callback": ("hydra: {callbacks: {mine: {_target_: gptx.processes.wait, line: [touch, MARKER]}}}", "hydra.callbacks.mine"),
+    "a callback": ("hydra: {callbacks: {mine: {_target_: gptx.sweeps.processes.wait, line: [touch, MARKER]}}}", "hydra.callbacks.mine"),
     "a nested callback": ("hydra: {callbacks: {preflight: {more: {_target_: os.system, command: touch MARKER}}}}", "hydra.callbacks"),
     "no callback": ("hydra: {callbacks: {preflight: null}}", "hydra.callbacks"),
-    "a launcher": ("hydra: {launcher: {_target_: gptx.processes.wait, line: [touch, MARKER]}}", "hydra.launcher"),
+    "a launcher": ("hydra: {launcher: {_target_: gptx.sweeps.processes.wait, line: [touch, MARKER]}}", "hydra.launcher"),
     "inside a launcher": ("hydra: {launcher: {gpus_per_node: {_target_: os.system, command: touch MARKER}}}", "hydra.launcher"),
     "lines of shell": ("hydra: {launcher: {setup: [touch MARKER]}}", "hydra.launcher.setup"),
     "a word with a line end": ('hydra: {launcher: {partition: "x\\ntouch MARKER"}}', "hydra.launcher.partition"),
@@ -303,19 +304,19 @@ def test_a_callback_of_a_config_folder_is_refused_before_its_constructor(command
         ["--multirun", "experiment=mine", "seed=0,1"],
         ["experiment=mine", "--cfg", "job"],
     ):
-        result = command("gptx.train", "--config-dir", "theirs", *words)
+        result = command("train", "--config-dir", "theirs", *words)
         assert result.returncode == 1
-        assert result.stderr.startswith("config error: hydra.callbacks.mine._target_: gptx.processes.wait"), (
+        assert result.stderr.startswith("config error: hydra.callbacks.mine._target_: gptx.sweeps.processes.wait"), (
             result.stderr
         )
-    planned = command("gptx.plan", "--config-dir", "theirs", "experiment=mine")
+    planned = command("plan", "--config-dir", "theirs", "experiment=mine")
     assert "hydra.callbacks.mine" in planned.stderr
     assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("option", ["--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"])
 def test_options_that_pass_gptx_by_are_refused(command, option):
-    result = command("gptx.train", option, "x")
+    result = command("train", option, "x")
     assert result.returncode == 1
     assert result.stderr.startswith(f"config error: {option}"), result.stderr
     assert result.stderr.count("\n") == 1
@@ -342,15 +343,15 @@ def test_a_run_takes_no_folder_that_holds_something_else_and_deletes_no_other_ru
         ["hydra.run.dir=mine", "overwrite=true"],
         ["hydra.run.dir=.", "overwrite=true"],
     ):
-        refused = command("gptx.train", *words)
+        refused = command("train", *words)
         assert refused.returncode == 1
         assert "which is no run's" in refused.stderr, refused.stderr
         assert refused.stderr.count("\n") == 1
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     for folder in ("other/inner", "other"):  # the second finds the first below it
-        assert command("gptx.train", f"hydra.run.dir={folder}", "steps=1").returncode == 0
-    assert command("gptx.train", "hydra.run.dir=other", "steps=1", "overwrite=true").returncode == 0
+        assert command("train", f"hydra.run.dir={folder}", "steps=1").returncode == 0
+    assert command("train", "hydra.run.dir=other", "steps=1", "overwrite=true").returncode == 0
     assert (tmp_path / "other/inner/run.json").exists()
-    sweep = command("gptx.train", "--multirun", "hydra.run.dir=other", "seed=0,1")
+    sweep = command("train", "--multirun", "hydra.run.dir=other", "seed=0,1")
     assert sweep.returncode == 1
     assert sweep.stderr == "config error: hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir\n"

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gptx import paths, runs
+from gptx import runs
+from gptx.config import paths
 from gptx.config.recorded import recorded
-from gptx.printable import hidden, masked
+from gptx.units.printable import hidden, masked
 
 SECRET = "hunter2-and-more"
 
@@ -91,20 +92,20 @@ def test_no_file_of_a_run_holds_a_secret(command, tmp_path, corpus):
         ["--multirun", "seed=0,1", "hydra.launcher.parallel=2"],
         ["--multirun", "seed=0,1", "hydra.launcher.parallel=2"],
     ):
-        made = command("gptx.train", *more, *words, **told)
+        made = command("train", *more, *words, **told)
         assert made.returncode == 0, made.stdout + made.stderr
     assert "already finished" in made.stdout
     folder = tmp_path / "runs/secret"
-    exported = command("gptx.export", f"run={folder}/seed=0", f"out={folder}/weights.safetensors", **told)
+    exported = command("export", f"run={folder}/seed=0", f"out={folder}/weights.safetensors", **told)
     assert exported.returncode == 0, exported.stderr
-    reported = command("gptx.report", str(folder), **told)
+    reported = command("report", str(folder), **told)
     assert reported.returncode == 0, reported.stderr
     assert not files_with(folder, SECRET)
     assert not files_with(folder, "hunter2-text")
     record = json.loads((folder / "seed=0/run.json").read_text())
     assert record["recipe"]["optim.lr"] == 0.002
     assert "hunter2" not in made.stdout + made.stderr + exported.stdout + reported.stdout
-    failed = command("gptx.train", "--multirun", "seed=0,1", *words, TEXT="hunter2-gone.txt", RATE="0.002")
+    failed = command("train", "--multirun", "seed=0,1", *words, TEXT="hunter2-gone.txt", RATE="0.002")
     assert failed.returncode == 1
     assert "hunter2" not in failed.stdout + failed.stderr
     assert not files_with(folder, "hunter2-gone")

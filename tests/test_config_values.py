@@ -9,10 +9,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gptx import arguments, check, generate, lengths, mistakes, paths, preflight
-from gptx.config import capacity, rules, values
-from gptx.data.rows import jsonl
+from gptx.config import arguments, capacity, hydra_errors, paths, rules, validate, values
+from gptx.ingredients.data.rows import jsonl
+from gptx.ingredients.model import generate
 from gptx.plan.__main__ import answer
+from gptx.sweeps import preflight
+from gptx.units import lengths
 
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.context=16", "batch.tokens=64", "log=[jsonl]",
          "data=text", "device=cpu", "steps=20", "precision=fp32"]  # fmt: skip
@@ -57,8 +59,8 @@ def tried(cfg: DictConfig) -> str:
     try:
         preflight.examine(cfg, 1, capacity.here("cpu"))
         for name in ("parallel", "inject", "compile"):
-            check.build(cfg[name])
-    except check.ConfigError as error:
+            validate.build(cfg[name])
+    except validate.ConfigError as error:
         return str(error)
     return ""
 
@@ -151,7 +153,7 @@ def test_every_strange_value_of_every_ingredient_is_refused_in_one_line_or_built
     ],
 )  # fmt: skip
 def test_a_value_without_a_meaning_is_refused(corpus, words, message):
-    with pytest.raises(check.ConfigError, match=message) as caught:
+    with pytest.raises(validate.ConfigError, match=message) as caught:
         preflight.examine(composed(f"data.path={corpus}", *words), 1, capacity.here("cpu"))
     assert str(caught.value).isprintable()
 
@@ -160,14 +162,14 @@ def test_a_value_without_a_meaning_is_refused(corpus, words, message):
 def test_a_name_is_one_line(corpus, name):
     cfg = composed(f"data.path={corpus}")
     cfg.name = name
-    with pytest.raises(check.ConfigError, match=r"name: .* has a control character"):
-        check.check(cfg)
+    with pytest.raises(validate.ConfigError, match=r"name: .* has a control character"):
+        validate.check(cfg)
 
 
 def test_a_prompt_may_have_lines(corpus):
     cfg = composed(f"data.path={corpus}", "observe=[validation,samples]")
     cfg.observe.samples.prompt = "def x():\n\treturn"
-    check.check(cfg)
+    validate.check(cfg)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_what_chooses_options_is_left_alone():
 def test_a_submitted_job_is_held_to_the_memory_that_it_asks_for(corpus):
     cfg = composed(f"data.path={corpus}", "model.width=4096")
     launcher = OmegaConf.create({"mem_gb": 1, "gpus_per_node": None, "gres": None})
-    with pytest.raises(check.ConfigError, match=r"model.width=4096: .* take .* hydra.launcher.mem_gb has 1.07 GB"):
+    with pytest.raises(validate.ConfigError, match=r"model.width=4096: .* take .* hydra.launcher.mem_gb has 1.07 GB"):
         preflight.examine(cfg, 1, capacity.asked(launcher, "auto"))
     for change in ({"mem_gb": None}, {"gpus_per_node": 1}, {"gres": "gpu:1"}, {"mem_gb": 64}):
         preflight.examine(cfg, 1, capacity.asked(OmegaConf.merge(launcher, change), "auto"))
@@ -209,7 +211,7 @@ def test_a_submitted_job_is_held_to_the_memory_that_it_asks_for(corpus):
 def test_what_the_optimizer_and_activations_need_is_predicted_where_arithmetic_comes_near(corpus):
     cfg = composed(f"data.path={corpus}", "model.width=512", "model.depth=4")  # 12.7M parameters
     preflight.examine(cfg, 1, capacity.Room(250e6, "a small machine", cpu=True))
-    with pytest.raises(check.ConfigError, match=r"take 2[01][0-9] MB of memory; a small machine has 150 MB"):
+    with pytest.raises(validate.ConfigError, match=r"take 2[01][0-9] MB of memory; a small machine has 150 MB"):
         preflight.examine(cfg, 1, capacity.Room(150e6, "a small machine", cpu=True))  # weights and gradients alone fit
 
 
@@ -222,7 +224,7 @@ def test_a_users_own_model_is_counted_as_it_is_built(corpus, tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     cfg = composed(f"data.path={corpus}", "allow_targets=[ownmodel.]", "data.context=16")
     cfg.model = {"_target_": "ownmodel.Deep", "_partial_": True, "layers": 1_000_000_000}
-    with pytest.raises(check.ConfigError, match=r"model: more than .* parameters"):
+    with pytest.raises(validate.ConfigError, match=r"model: more than .* parameters"):
         preflight.examine(cfg, 1, capacity.Room(1e9, "a small machine"))
 
 
@@ -241,7 +243,7 @@ def test_a_plan_is_for_larger_machines_too():
 
 @pytest.mark.slow
 def test_a_wrong_option_of_a_sweep_is_told_as_that_of_a_run(command):
-    found = command("gptx.train", "--multirun", "schedule=cosine,constnat")
+    found = command("train", "--multirun", "schedule=cosine,constnat")
     assert "schedule=constnat: no such option; did you mean 'constant'?" in found.stderr
     assert "search" not in found.stderr.lower()
 
@@ -295,4 +297,4 @@ def test_arguments_of_commands_obey_the_same_rules():
 def test_what_hydra_says_without_the_key_is_said_with_it(word, told):
     with pytest.raises(Exception, match=r".") as caught:
         composed(word)
-    assert mistakes.explain(caught.value, [word]).startswith(told)
+    assert hydra_errors.explain(caught.value, [word]).startswith(told)

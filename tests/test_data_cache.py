@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptx.data import cache as token_cache
-from gptx.data.cache import TOKENS, tokenised
-from gptx.data.sources import TextFiles, held_out, text_at
+from gptx.ingredients.data import cache as token_cache
+from gptx.ingredients.data.cache import TOKENS, tokenised
+from gptx.ingredients.data.sources import TextFiles, held_out, text_at
 
 ROOT = Path(__file__).parents[1]
 PREPARE = """
 import sys, time
-from gptx.data import cache
-from gptx.data.sources import held_out, text_at
+from gptx.ingredients.data import cache
+from gptx.ingredients.data.sources import held_out, text_at
 
 def slow(encoding, quick=cache.encoder):
     def encode(text):

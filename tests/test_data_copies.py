@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from gptx import runs
-from gptx.data.copies import contents
-from gptx.data.corpora import text
-from gptx.data.corpus import Corpus
-from gptx.data.mixture import Mixture
-from gptx.data.sources import TextFile, held_out
+from gptx.ingredients.data.copies import contents
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.mixture import Mixture
+from gptx.ingredients.data.sources import TextFile, held_out
 
 
 @pytest.fixture(autouse=True)

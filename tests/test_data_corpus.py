@@ -12,10 +12,10 @@ import tiktoken
 import torch
 
 from gptx import runs
-from gptx.data import corpora, sources
-from gptx.data.cache import token_type
-from gptx.data.corpora import shakespeare, stdlib, text
-from gptx.data.corpus import Corpus, batch, mapped
+from gptx.ingredients.data import corpora, sources
+from gptx.ingredients.data.cache import token_type
+from gptx.ingredients.data.corpora import shakespeare, stdlib, text
+from gptx.ingredients.data.corpus import Corpus, batch, mapped
 
 ALPHABET = "".join(
     chr(point) for point in range(0x4E00, 0x4E00 + 2000)
@@ -151,7 +151,7 @@ def test_the_end_of_text_is_the_last_token_where_a_document_mask_looks_for_it(nu
     first = tiktoken.Encoding(
         "first", pat_str=r"[\s\S]", mergeable_ranks={b"a": 1}, special_tokens={"<|endoftext|>": 0}
     )
-    monkeypatch.setattr("gptx.data.corpus.load_encoding", lambda path: first)
+    monkeypatch.setattr("gptx.ingredients.data.corpus.load_encoding", lambda path: first)
     with pytest.raises(ValueError, match=r"^tokenizer=bytes: the end of text is token 0 and must be the last, 1,"):
         corpus(numbered, tokenizer="bytes")
 
@@ -294,7 +294,7 @@ def test_a_batch_arrives_on_the_gpu_as_it_was(numbered):
 
 
 def test_the_tokenizer_of_a_corpus_can_be_kept(numbered, tmp_path):
-    from gptx.data.tokenizers import load_encoding
+    from gptx.ingredients.data.tokenizers import load_encoding
 
     data = corpus(numbered)
     data.save_tokenizer(tmp_path / "tokenizer.json")

@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from gptx.data.corpora import text
-from gptx.data.documents import STRIDE, Catalogue, blamed
-from gptx.data.mixture import Mixture
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.documents import STRIDE, Catalogue, blamed
+from gptx.ingredients.data.mixture import Mixture
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from gptx.data import sources
-from gptx.data.corpora import text
-from gptx.data.files import found, walk
-from gptx.data.sources import text_at
+from gptx.ingredients.data import sources
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.files import found, walk
+from gptx.ingredients.data.sources import text_at
 
 PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
           ".zst": lambda content: pyarrow.Codec("zstd").compress(content, asbytes=True)}  # fmt: skip

@@ -7,10 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gptx.data import hub as hub_module
-from gptx.data.corpora import hub
-from gptx.data.corpus import Corpus
-from gptx.data.hub import number_of_tokens
+from gptx.ingredients.data import hub as hub_module
+from gptx.ingredients.data.corpora import hub
+from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.hub import number_of_tokens
 
 ROWS = [f"story {i:03} of many" for i in range(200)]  # 17 bytes and an end of text each
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,9 +12,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import check, paths, runs
-from gptx.data.corpora import text
-from gptx.data.mixture import BLOCK, Mixture, apportioned, proportioned
+from gptx import runs
+from gptx.config import paths, validate
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.mixture import BLOCK, Mixture, apportioned, proportioned
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def test_it_is_one_corpus_to_the_trainer(mixture, tmp_path):
         "hold_out_without",
         "refuse_short",
         "where",
-    }  # which no part outside gptx.data reads
+    }  # which no part outside gptx.ingredients.data reads
     assert set(one.identity) <= set(data.identity)
     assert data.identity["train_tokens"] == sum(len(source.train_tokens) for source in data.sources.values())
     data.save_tokenizer(tmp_path / "tokenizer.json")
@@ -217,7 +218,7 @@ def compose_mixture(words: list[str]):
     paths.register()
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         cfg = compose("train", words)
-    check.check(cfg)
+    validate.check(cfg)
     return cfg
 
 
@@ -228,7 +229,7 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
             f"data.sources.more.path={tmp_path / 'b.txt'}", "+data.weights.more=0.25", "data.weights.text=0.75",
             "data.weights.stdlib=0"]  # fmt: skip
     cfg = compose_mixture(more)
-    data = check.build(cfg.data)
+    data = validate.build(cfg.data)
     assert Counter(origins(data(0, BLOCK))) == {"a": 750, "b": 250}
     assert data.context == data.sources["more"].context == cfg.model.context
 
@@ -242,7 +243,7 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
     ],
 )
 def test_a_mistake_inside_a_source_is_named_before_anything_is_read(override, message):
-    with pytest.raises(check.ConfigError, match=message):
+    with pytest.raises(validate.ConfigError, match=message):
         compose_mixture(["data=mixture", "data.sources.text.path=x", override])
 
 

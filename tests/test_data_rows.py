@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gptx.data.corpora import text
-from gptx.data.corpus import Corpus
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.corpus import Corpus
 
 SUFFIXES = (".jsonl", ".JSONL", ".ndjson", ".json", ".jsonl.gz", ".json.bz2", ".jsonl.zst", ".parquet", ".PARQUET",
             ".arrow", ".stream.arrow")  # fmt: skip
@@ -111,7 +111,7 @@ def test_what_is_left_out_is_said_at_every_start_and_an_earlier_run_goes_on(tmp_
     (tmp_path / "clone" / "README.md").write_text("about these rows\n" * 300)
     words = ("data.path=clone", "name=clone", "threads=1")
     corpus(tmp_path / "clone")  # so that the run does not prepare the text
-    done = command("gptx.train", *words)
+    done = command("train", *words)
     assert done.returncode == 0, done.stderr
     (record,) = tmp_path.glob("runs/clone/*/run.json")
     told = "1 file left out: clone/README.md is no table"
@@ -122,7 +122,7 @@ def test_what_is_left_out_is_said_at_every_start_and_an_earlier_run_goes_on(tmp_
     assert facts["recipe"].pop("data.separator") == "<|endoftext|>"
     del facts["data_remarks"]
     record.write_text(json.dumps(facts))  # as an earlier version left it
-    assert "already finished" in command("gptx.train", *words).stdout
+    assert "already finished" in command("train", *words).stdout
 
 
 def test_what_datasets_saves_to_the_disk_is_read(tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gptx import runs
-from gptx.data import sources
-from gptx.data.corpora import text
-from gptx.data.corpus import Corpus
-from gptx.data.separated import between
+from gptx.ingredients.data import sources
+from gptx.ingredients.data.corpora import text
+from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.separated import between
 
 END = "<|endoftext|>"
 STORIES = [f"story {i}: 中文 and " + "word " * (i % 7 + 5) + "the end." for i in range(200)]

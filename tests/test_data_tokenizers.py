@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiktoken
 
-from gptx import paths
-from gptx.data import tokenizers
-from gptx.data.tokenizers import (
+from gptx.config import paths
+from gptx.ingredients.data import tokenizers
+from gptx.ingredients.data.tokenizers import (
     at_word_boundaries,
     bytes_encoding,
     chars_encoding,

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from gptx import decay
-from gptx.model.gpt import GPT
+from gptx.ingredients import decay
+from gptx.ingredients.model.gpt import GPT
 
 EMBEDDINGS = {"token.weight", "position.weight"}
 CHOICES = [decay.matrices, decay.no_embeddings, decay.everything]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gptx.meter import Meter, total
-from gptx.plan.memory import predict
+from gptx.estimate.memory import predict
+from gptx.estimate.meter import Meter, total
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.slow

@@ -7,21 +7,21 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.compare.cells import Cell
+from gptx.commands.diff import agreement, find, lines
 from gptx.compare.meaning import differences, meaning
-from gptx.diff import agreement, find, lines
-from gptx.metrics import Metrics
+from gptx.runs.cells import Cell
+from gptx.runs.metrics import Metrics
 
 CONFIG = {
     "steps": 1000, "seed": 3, "from": None, "threads": 2, "device": "auto", "name": "x",
-    "model": {"_target_": "gptx.model.gpt.GPT", "_partial_": True, "context": 64, "width": 128},
-    "data": {"_target_": "gptx.data.corpora.shakespeare", "context": 64, "seed": 3, "order": "shuffled"},
-    "optim": {"_target_": "gptx.optim.adam.adam", "_partial_": True, "lr": 3e-3, "betas": [0.9, 0.95], "eps": 1e-8},
-    "decay": {"_target_": "gptx.decay.matrices", "_partial_": True},
-    "parametrization": {"_target_": "gptx.parametrization.standard", "rates": {"all": 0.5}},
-    "schedule": {"_target_": "gptx.schedule.cosine", "_partial_": True, "warmup": 50, "total": 1000, "floor": 0.1},
-    "batch": {"_target_": "gptx.batch.Batch", "tokens": 768, "micro": 12},
-    "precision": {"_target_": "gptx.precision.Precision", "compute": "auto"},
+    "model": {"_target_": "gptx.ingredients.model.gpt.GPT", "_partial_": True, "context": 64, "width": 128},
+    "data": {"_target_": "gptx.ingredients.data.corpora.shakespeare", "context": 64, "seed": 3, "order": "shuffled"},
+    "optim": {"_target_": "gptx.ingredients.optim.adam.adam", "_partial_": True, "lr": 3e-3, "betas": [0.9, 0.95], "eps": 1e-8},
+    "decay": {"_target_": "gptx.ingredients.decay.matrices", "_partial_": True},
+    "parametrization": {"_target_": "gptx.ingredients.parametrization.standard", "rates": {"all": 0.5}},
+    "schedule": {"_target_": "gptx.ingredients.schedule.cosine", "_partial_": True, "warmup": 50, "total": 1000, "floor": 0.1},
+    "batch": {"_target_": "gptx.ingredients.batch.Batch", "tokens": 768, "micro": 12},
+    "precision": {"_target_": "gptx.ingredients.precision.Precision", "compute": "auto"},
 }  # fmt: skip
 RECORD = {
     "state": "finished", "choices": {"model": "nano", "optim": "adamw", "schedule": "cosine"},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from gptx import arguments
+from gptx.config import arguments
 from gptx.exercise import accumulation, clipping, decay_groups, readme, resuming, schedules
 from gptx.exercise.__main__ import EXERCISES, exercise, module
 from gptx.exercise.answer import Answer
@@ -28,7 +28,7 @@ def figure(tmp_path) -> Path:
 def undrawn(monkeypatch):
     """The answers without their figures, which take most of the time; slow tests draw them."""
     monkeypatch.setattr("gptx.plan.schedule.schedule", lambda arms, **_: [])
-    monkeypatch.setattr("gptx.exercise.figures.save", lambda *_: None)
+    monkeypatch.setattr("gptx.show.figures.save", lambda *_: None)
 
 
 def drawn(file: Path) -> bool:
@@ -88,7 +88,7 @@ def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forge
     def forgetful(parameters, *, max_norm):
         return torch.nn.utils.clip_grad_norm_(parameters[:-1], max_norm)
 
-    monkeypatch.setattr("gptx.clip.scratch", forgetful)
+    monkeypatch.setattr("gptx.ingredients.clip.scratch", forgetful)
     assert not clipping.answer(tmp_path, figure).passed
 
 

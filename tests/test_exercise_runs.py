@@ -17,7 +17,7 @@ def ask(command, corpus):
 
     def run(number: int, *words: str):
         text = ["data=text", f"data.path={corpus}"]
-        return command("gptx.exercise", str(number), *text, *SMALL, *words, timeout=500)
+        return command("exercise", str(number), *text, *SMALL, *words, timeout=500)
 
     return run
 

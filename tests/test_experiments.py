@@ -12,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx import check, paths, preflight
+from gptx.config import paths, validate
+from gptx.sweeps import preflight
 
 FOLDERS = sorted(file.parent for file in (paths.ROOT / "experiments").glob("*/experiment.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
@@ -38,12 +39,12 @@ def composed(overrides):
     paths.register()
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         cfg = compose("train", overrides)
-    check.check(cfg, allow=cfg.allow_targets)
+    validate.check(cfg, allow=cfg.allow_targets)
     return cfg
 
 
 def started(cfg, folder):
-    trainer = check.trainer(cfg)
+    trainer = validate.trainer(cfg)
     trainer.checkpoints.place(folder)
     trainer.sinks.clear()
     return trainer

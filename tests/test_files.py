@@ -17,16 +17,19 @@ from filelock import SoftFileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from gptx import files, paths, preflight, processes, runs, sweep, weights
-from gptx.check import ConfigError
-from gptx.data.cache import only_process
-from gptx.exercise.figures import save
+from gptx import files, runs
+from gptx.config import paths
+from gptx.config.validate import ConfigError
+from gptx.estimate.laws import PUBLISHED
 from gptx.files import Held, lock
-from gptx.laws import PUBLISHED
-from gptx.log.jsonl import Lines
-from gptx.log.wandb import next_segment
+from gptx.ingredients.checkpoints import weights
+from gptx.ingredients.data.cache import only_process
+from gptx.ingredients.log.jsonl import Lines
+from gptx.ingredients.log.wandb import next_segment
 from gptx.plan.chart import chart
 from gptx.plan.schedule import draw
+from gptx.show.figures import save
+from gptx.sweeps import preflight, processes, status
 from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
@@ -44,7 +47,7 @@ WRITERS = {
 ADDED = {
     "added.log": lambda file: files.opened(file, "a"),
     "metrics.jsonl": Lines,
-    "sweep.jsonl": lambda file: sweep.note(file.parent, [{"folder": "one"}]),
+    "sweep.jsonl": lambda file: status.note(file.parent, [{"folder": "one"}]),
     "process.log": lambda file: processes.start([], file.parent, place=0, places=1, threads=1, tasks=1),
     "wandb_id": next_segment,
     "lock": lock,
@@ -184,7 +187,7 @@ def test_a_sweep_with_a_link_in_its_folder_starts_nothing(command, tmp_path, vic
         link = tmp_path / "runs/links" / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(victim)
-        refused = command("gptx.train", "--multirun", "name=links", "seed=0,1")
+        refused = command("train", "--multirun", "name=links", "seed=0,1")
         assert refused.returncode == 1
         assert f"runs/links/{name} is a symbolic link, and nothing is written through one; remove it" in refused.stderr
         assert "Traceback" not in refused.stderr

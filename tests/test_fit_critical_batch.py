@@ -235,7 +235,7 @@ def test_an_earlier_fit_stands_for_its_runs(tmp_path, capsys):
     ("facts", "said"),
     [
         (None, "No such file"),
-        ("[]", "no fit.json of python -m gptx.fit critical_batch"),
+        ("[]", "no fit.json of python -m gptx fit critical_batch"),
         ({"target": 2.0}, "observe.target.loss is 2 or 2.2"),
         ({"environment": {"data": "another"}}, "the text .by its digest. is abc or another"),
         ({"runs": [{"batch": 256}]}, "no fit.json of"),

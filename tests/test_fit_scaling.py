@@ -13,13 +13,13 @@ from scipy.optimize import approx_fprime
 from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
 
-from gptx.compare.cells import find
+from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, chosen
 from gptx.fit import huber, isoflop
 from gptx.fit.ladder import Rung, doubts, held_out
 from gptx.fit.reading import NoLaw, Reading, foretell, read
 from gptx.fit.scaling import patterned, scaling, tell, undetermined
 from gptx.fit.scaling_figure import figure
-from gptx.laws import CONSTANTS, PUBLISHED, Law, chosen
+from gptx.runs.cells import find
 
 REFIT = PUBLISHED["besiroglu"]
 KNOWN = Law("known", A=30.0, B=300.0, E=0.5, alpha=0.4, beta=0.45)
@@ -261,7 +261,7 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     folder(runs, rung(999, 1000, 3.0, "half"), state="running")
     page.mkdir()
     readme = page / "README.md"
-    readme.write_text("# before\n<!-- fit: written by python -m gptx.fit -->\nwhat stood there\n<!-- /fit -->\nafter\n")
+    readme.write_text("# before\n<!-- fit: written by python -m gptx fit -->\nwhat stood there\n<!-- /fit -->\nafter\n")
     scaling(str(runs), holdout="larger", draws=100, readme=str(page))
     text, told = readme.read_text(), capsys.readouterr().out
     assert "what stood there" not in text

@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 from test_inject_poisoned import poison, shards  # noqa: F401
 from test_rollback import Alarm
 
-from gptx import arguments, check, runs
-from gptx.forensics import drawn, forensics, repeats
-from gptx.log import Run
-from gptx.log.jsonl import Jsonl
+from gptx import runs
+from gptx.commands.forensics import drawn, forensics, repeats
+from gptx.config import arguments, validate
+from gptx.ingredients.log import Run
+from gptx.ingredients.log.jsonl import Jsonl
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def recorded(composed, tmp_path):
         folder.mkdir()
         cfg = composed("guard=none", *overrides)
         OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
-        trainer = check.trainer(cfg)
+        trainer = validate.trainer(cfg)
         runs.write(folder, data=trainer.data.identity)
         trainer.checkpoints.place(folder)
         trainer.guard, trainer.sinks[:] = guard, [Jsonl()]

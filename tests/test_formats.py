@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gptx import formats
-from gptx.formats import FORMATS
+from gptx.commands import formats
+from gptx.commands.formats import FORMATS
 
 BY_NAME = {f.name: f for f in FORMATS}
 
@@ -76,9 +76,9 @@ def test_loss_scaling_saves_the_gradients_that_fp16_would_lose():
 
 
 def test_the_command_prints_every_format_and_refuses_what_is_no_number(command):
-    shown = command("gptx.formats")
+    shown = command("formats")
     assert all(f.name in shown.stdout for f in FORMATS)
     assert "65504" in shown.stdout
-    refused = command("gptx.formats", "values=1,big")
+    refused = command("formats", "values=1,big")
     assert refused.returncode == 1
     assert refused.stderr.strip() == "error: values: 'big' is not a number; write values=70000,1e-8"

@@ -12,10 +12,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import check, paths
-from gptx.guard.detector import Detector, Window
-from gptx.guard.treatment import Rollback
-from gptx.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS
+from gptx.config import paths, validate
+from gptx.ingredients.guard.detector import Detector, Window
+from gptx.ingredients.guard.treatment import Rollback
+from gptx.ingredients.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS
 
 # Of llm.c's 124M run of 19,560 updates, which nothing disturbed (main.log): the loss, and the norm by bands of updates.
 LOSSES = {0: 11.009, 250: 6.171, 500: 5.374, 1000: 4.317, 2000: 3.859, 3000: 3.697, 5000: 3.554, 10000: 3.392,
@@ -48,8 +48,8 @@ def guard():
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         recipes = {option: compose("train", [f"guard={option}"]) for option in ("none", "watch", "skip", "rollback")}
     for recipe in recipes.values():
-        check.check(recipe)
-    return lambda option: check.build(recipes[option].guard)
+        validate.check(recipe)
+    return lambda option: validate.build(recipes[option].guard)
 
 
 def watched(doctor, losses, norms=None, first=1):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gptx import hardware
+from gptx.units import hardware
 
 GPT2 = 8.547e8  # operations a token, nanoGPT's count at 50,304 rows
 

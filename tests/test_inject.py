@@ -8,9 +8,9 @@ import pytest
 import torch
 from test_checkpoints import everything, same
 
-from gptx import inject
-from gptx.guard import Guard
-from gptx.guard.verdicts import DRIFTS, RECOVERS, STAYS
+from gptx.ingredients import inject
+from gptx.ingredients.guard import Guard
+from gptx.ingredients.guard.verdicts import DRIFTS, RECOVERS, STAYS
 
 RECIPE = ["steps=140", "schedule=constant", "observe.validation.every=140", "checkpoints.every=20"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gptx import inject
+from gptx.ingredients import inject
 
 
 @pytest.fixture

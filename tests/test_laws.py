@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gptx import laws
-from gptx.laws import PUBLISHED, Law, chosen
+from gptx.estimate import laws
+from gptx.estimate.laws import PUBLISHED, Law, chosen
 
 PLAIN = Law("plain", A=100.0, B=1000.0, E=1.0, alpha=0.5, beta=0.5)
 

@@ -10,15 +10,15 @@ import time
 from types import SimpleNamespace
 
 from gptx import files
-from gptx.log import console
-from gptx.log.console import Console, messages_to
+from gptx.ingredients.log import console
+from gptx.ingredients.log.console import Console, messages_to
 
 VALIDATION = {"validation/loss": 2.1033, "validation/perplexity": 8.19, "validation/bits_per_byte": 3.0344}
 
 # A run of 30 steps, started at sys.argv[2], that goes back from 20 to 16 (and so validates twice) and says something.
 PROGRAM = f"""
 import logging, os, pathlib, sys, time, types
-from gptx.log.console import Console, messages_to
+from gptx.ingredients.log.console import Console, messages_to
 folder, start = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 logging.basicConfig(level="INFO")
 sink = Console(every=10)
@@ -28,7 +28,7 @@ with messages_to(folder):
         time.sleep(0.02)
         row = {{"train/loss": 1.0, "train/lr": 3e-3, "train/grad_norm": 0.82, "train/tokens_per_second": 41234.0}}
         if step == 25:
-            logging.getLogger("gptx.guard").warning("watch out")
+            logging.getLogger("gptx.ingredients.guard").warning("watch out")
         sink(step, row | ({VALIDATION!r} if step == 20 else {{}}))
     sink.close("finished")
 (folder / "end").touch()

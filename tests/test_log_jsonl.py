@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gptx import files, metrics, runs
-from gptx.checkpoints import files as checkpoints
-from gptx.log.jsonl import Jsonl, read
+from gptx import files, runs
+from gptx.ingredients.checkpoints import files as checkpoints
+from gptx.ingredients.log.jsonl import Jsonl, read
+from gptx.runs import metrics
 
 
 def opened(folder):
@@ -117,7 +118,7 @@ def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tm
 
 def test_sigkill_loses_no_row_that_the_trainer_has_handed_over(tmp_path):
     program = (
-        "import sys, itertools, pathlib, types; from gptx.log.jsonl import Jsonl; sink = Jsonl()\n"
+        "import sys, itertools, pathlib, types; from gptx.ingredients.log.jsonl import Jsonl; sink = Jsonl()\n"
         "sink.open(types.SimpleNamespace(folder=pathlib.Path(sys.argv[1])))\n"
         "for step in itertools.count(1): sink(step, {'train/loss': 1 / step}); print(step, flush=True)"
     )

@@ -9,9 +9,9 @@ from test_checkpoints import everything, same
 from test_inject_poisoned import poison, shards  # noqa: F401
 from test_rollback import Alarm, Seen
 
-from gptx.guard import Guard
-from gptx.log.jsonl import Jsonl
-from gptx.log.postmortem import SHOWN, Postmortem
+from gptx.ingredients.guard import Guard
+from gptx.ingredients.log.jsonl import Jsonl
+from gptx.ingredients.log.postmortem import SHOWN, Postmortem
 
 VERDICT = {"verdict": "repeated spikes", "cause": "bad data", "response": "look at it", "onset": 5, "detected": 6}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gptx import memory
-from gptx.model.gpt import GPT
+from gptx.ingredients import memory
+from gptx.ingredients.model.gpt import GPT
 
 SHAPE = {"vocab_size": 65, "context": 16, "width": 32, "depth": 4, "heads": 4, "dropout": 0.1}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptx.meter import Meter, total
+from gptx.estimate.meter import Meter, total
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gptx import metrics
 from gptx.config.errors import ConfigError
-from gptx.observe.custom import Custom
-from gptx.observe.observer import Observer
+from gptx.ingredients.observe.custom import Custom
+from gptx.ingredients.observe.observer import Observer
+from gptx.runs import metrics
 
 
 def written(folder: Path, lines: list[str], events: list[dict] = []) -> metrics.Metrics:  # noqa: B006

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from gptx import check, paths
-from gptx.model.attention import Attention, attend, attend_by_products, rotated, rotations, within
-from gptx.model.gpt import GPT, parameter_counts
-from gptx.model.mlp import MLP, SwiGLU, relu2
+from gptx.config import paths, validate
+from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within
+from gptx.ingredients.model.gpt import GPT, parameter_counts
+from gptx.ingredients.model.mlp import MLP, SwiGLU, relu2
 
 SHAPE = {"vocab_size": 65, "context": 16, "width": 32, "depth": 3, "heads": 4}
 LLAMA = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "tied": False, "bias": False}
@@ -273,7 +273,9 @@ def test_flexattention_sees_what_the_boolean_mask_sees(monkeypatch):
     dense, blocks = within(starts, blocks=False), within(starts, blocks=True)
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, heads, 40, 16) for heads in (4, 2, 2))
-    monkeypatch.setattr("gptx.model.attention.compiled", lambda function: function)  # the CPU has its eager form only
+    monkeypatch.setattr(
+        "gptx.ingredients.model.attention.compiled", lambda function: function
+    )  # the CPU has its eager form only
     torch.testing.assert_close(attend(q, k, v, mask=blocks, scale=0.3), attend(q, k, v, mask=dense, scale=0.3))
 
 
@@ -422,7 +424,7 @@ def preset(name: str) -> GPT:
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         cfg = compose("train", [f"model={name}"])
     with torch.device("meta"):
-        return check.build(cfg.model)(vocab_size=50257)
+        return validate.build(cfg.model)(vocab_size=50257)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gptx import paths
-from gptx.model.gpt import GPT, parameter_counts
-from gptx.model.size import Size, size
+from gptx.config import paths
+from gptx.ingredients.model.gpt import GPT, parameter_counts
+from gptx.ingredients.model.size import Size, size
 
 PRESETS = sorted(file.stem for file in Path(paths.CONF, "model").glob("*.yaml"))
 SMALL = {"context": 24, "width": 48, "depth": 3, "heads": 4}

@@ -12,9 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gptx import memory
-from gptx.model.gpt import GPT
-from gptx.objective import NextToken, next_token
+from gptx.ingredients import memory
+from gptx.ingredients.model.gpt import GPT
+from gptx.ingredients.objective import NextToken, next_token
 
 SHAPES = [{}, {"tied": False, "softcap": 2.0}, {"vocab_multiple": 1}]
 

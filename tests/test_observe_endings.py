@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptx.observe.lr_range import LrRange
-from gptx.observe.target import Target
-from gptx.observe.validation import Validation
-from gptx.schedule import range_test
+from gptx.ingredients.observe.lr_range import LrRange
+from gptx.ingredients.observe.target import Target
+from gptx.ingredients.observe.validation import Validation
+from gptx.ingredients.schedule import range_test
 
 
 def watched(observer, before, losses, rates=None):
@@ -44,7 +44,7 @@ def test_a_run_that_never_gets_to_the_target_reports_nothing():
 
 def test_a_target_that_is_not_reached_is_told_at_the_end(build, caplog):
     trainer = build("observe=[validation,target]", "observe.validation.every=2", "observe.target.loss=1e-3")
-    with caplog.at_level("INFO", logger="gptx.observe.target"):
+    with caplog.at_level("INFO", logger="gptx.ingredients.observe.target"):
         trainer.fit()
     assert f"target: 0.001 was not reached in {trainer.steps} updates" in caplog.text
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gptx import check, generate
-from gptx.observe import activations, downstream
-from gptx.observe.overfitting import Overfitting
-from gptx.observe.validation import Validation
+from gptx.config import validate
+from gptx.ingredients.model import generate
+from gptx.ingredients.observe import activations, downstream
+from gptx.ingredients.observe.overfitting import Overfitting
+from gptx.ingredients.observe.validation import Validation
 
 
 def report(build, name, *words):
@@ -110,8 +111,8 @@ def test_the_largest_logit_is_what_the_softmax_of_pytorchs_reference_gets(mask):
 def test_a_model_without_blocks_shows_no_activations(build):
     trainer = build("observe=[validation,activations]")
     trainer.model.blocks = None
-    with pytest.raises(check.ConfigError, match="observe=activations: GPT has no `blocks`"):
-        check.attach(trainer)
+    with pytest.raises(validate.ConfigError, match="observe=activations: GPT has no `blocks`"):
+        validate.attach(trainer)
 
 
 def test_a_sample_continues_the_prompt_with_random_numbers_of_its_own(build):
@@ -235,20 +236,18 @@ def test_ema_is_the_sum_of_all_weights_with_shares_that_halve(build):
 
 @pytest.mark.slow
 def test_averaged_weights_are_sampled_from_a_run_that_has_them(command):
-    assert command("gptx.train", "observe=[validation,ema]", "hydra.run.dir=with").returncode == 0
-    assert command("gptx.train", "hydra.run.dir=without").returncode == 0
-    texts = [
-        command("gptx.sample", "run=with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")
-    ]
+    assert command("train", "observe=[validation,ema]", "hydra.run.dir=with").returncode == 0
+    assert command("train", "hydra.run.dir=without").returncode == 0
+    texts = [command("sample", "run=with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")]
     assert [text.returncode for text in texts] == [0, 0]
     assert texts[0].stdout != texts[1].stdout
-    refused = command("gptx.sample", "run=without", "weights=ema")
+    refused = command("sample", "run=without", "weights=ema")
     assert refused.returncode == 1
     assert (
         refused.stderr
         == "error: weights=ema: run=without keeps no averaged weights; it would with observe=[validation,ema]\n"
     )
-    assert "weights=best is unknown; one of judged, ema" in command("gptx.sample", "run=with", "weights=best").stderr
+    assert "weights=best is unknown; one of judged, ema" in command("sample", "run=with", "weights=best").stderr
 
 
 def watched(observer, rows, every=2):
@@ -346,7 +345,7 @@ def test_which_way_a_users_metric_goes_is_in_the_record_of_the_run(command, tmp_
         "allow_targets=[myeval.]",
     )
     way = "observe.custom.better={mine/accuracy: higher}"
-    done = command("gptx.train", *words, way, "name=own")  # in a folder that has myeval
+    done = command("train", *words, way, "name=own")  # in a folder that has myeval
     assert done.returncode == 0, done.stderr
     record = json.loads(next(tmp_path.glob("runs/own/*/run.json")).read_text())
     assert record["better"] == {"mine/accuracy": "higher"}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from gptx.guard import Guard
-from gptx.observe import clip_pressure, noise_scale, updates
-from gptx.observe.second_moment import SecondMoment
-from gptx.optim.scratch import AdamW
+from gptx.ingredients.guard import Guard
+from gptx.ingredients.observe import clip_pressure, noise_scale, updates
+from gptx.ingredients.observe.second_moment import SecondMoment
+from gptx.ingredients.optim.scratch import AdamW
 
 
 def recorded(trainer):
@@ -219,7 +219,7 @@ def test_an_optimizer_that_looks_like_adam_and_is_not_is_refused_at_its_first_up
 
 
 def test_the_second_moment_is_looked_at_on_a_sample_of_a_large_model(monkeypatch):
-    monkeypatch.setattr("gptx.observe.second_moment.SAMPLE", 100)
+    monkeypatch.setattr("gptx.ingredients.observe.second_moment.SAMPLE", 100)
     weight = torch.nn.Parameter(torch.zeros(1000))
     trainer = SimpleNamespace(optimizer=torch.optim.AdamW([weight]), step=0, steps=9)
     observer = SecondMoment(every=1, until=4)

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gptx.observe import throughput
-from gptx.observe.throughput import Throughput
-from gptx.parallel import OneProcess
-from gptx.precision import Precision
+from gptx.ingredients.observe import throughput
+from gptx.ingredients.observe.throughput import Throughput
+from gptx.ingredients.parallel import OneProcess
+from gptx.ingredients.precision import Precision
 
 
 class Clock:

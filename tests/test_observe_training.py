@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_parallel import launch
 
-from gptx import check, paths
-from gptx.log import jsonl
+from gptx.config import paths, validate
+from gptx.ingredients.log import jsonl
 
 EVERY = ["observe.validation.every=2", "observe.throughput.every=1", "observe.clip_pressure.every=2",
          "observe.gradients.every=1", "observe.updates.every=1", "observe.activations.every=1",
@@ -145,13 +145,13 @@ def test_observers_attach_once_however_often_fit_is_called(build):
     ],
 )  # fmt: skip
 def test_what_an_observer_cannot_work_with_is_one_line(build, words, message):
-    with pytest.raises(check.ConfigError, match=message) as caught:
-        check.attach(build(*words))
+    with pytest.raises(validate.ConfigError, match=message) as caught:
+        validate.attach(build(*words))
     assert "\n" not in str(caught.value)
 
 
 def test_the_command_tells_it_in_one_line_too(command):
-    result = command("gptx.train", "observe=[overfitting,validation]")
+    result = command("train", "observe=[overfitting,validation]")
     assert result.returncode == 1
     assert result.stderr.startswith("config error: observe=overfitting reads the validation loss")
     assert result.stderr.count("\n") == 1

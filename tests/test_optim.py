@@ -7,12 +7,13 @@ import pytest
 import schedulefree
 import torch
 
-from gptx import check, preflight
-from gptx.optim.adam import adam
-from gptx.optim.lion import Lion
-from gptx.optim.muon import Muon
-from gptx.optim.schedule_free import ScheduleFree
-from gptx.optim.scratch import AdamW
+from gptx.config import validate
+from gptx.ingredients.optim.adam import adam
+from gptx.ingredients.optim.lion import Lion
+from gptx.ingredients.optim.muon import Muon
+from gptx.ingredients.optim.schedule_free import ScheduleFree
+from gptx.ingredients.optim.scratch import AdamW
+from gptx.sweeps import preflight
 
 
 def trajectory(make, steps=20):
@@ -158,7 +159,7 @@ def test_validation_of_schedule_free_uses_the_average_and_does_not_touch_trainin
 
 @pytest.mark.parametrize("schedule", ["cosine", "cosine_no_warmup", "linear", "wsd", "inverse_sqrt"])
 def test_schedule_free_refuses_a_rate_that_falls(composed, schedule):
-    with pytest.raises(check.ConfigError, match=r"schedule=.*falls.*schedule=warmup or constant"):
+    with pytest.raises(validate.ConfigError, match=r"schedule=.*falls.*schedule=warmup or constant"):
         preflight.examine(composed("optim=schedule_free", f"schedule={schedule}"), world=1)
 
 

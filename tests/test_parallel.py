@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from gptx.log import jsonl
+from gptx.ingredients.log import jsonl
 
 pytestmark = pytest.mark.slow
 

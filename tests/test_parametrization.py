@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from gptx import check, preflight, sample
+from gptx.commands import sample
+from gptx.config import validate
+from gptx.sweeps import preflight
 
 SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
 
@@ -57,7 +59,7 @@ def test_heads_that_grow_in_number_keep_their_scale_under_mup(build):
 @pytest.mark.parametrize("optim", ["sgd", "adafactor", "muon"])
 def test_mup_is_refused_with_an_optimizer_that_has_other_rules(composed, optim):
     with pytest.raises(
-        check.ConfigError, match=r"parametrization=mup has Adam's rules, which are not those of .*optim=adamw"
+        validate.ConfigError, match=r"parametrization=mup has Adam's rules, which are not those of .*optim=adamw"
     ):
         preflight.examine(composed(f"optim={optim}", "parametrization=mup"), world=1)
 
@@ -65,7 +67,7 @@ def test_mup_is_refused_with_an_optimizer_that_has_other_rules(composed, optim):
 @pytest.mark.slow
 def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus):
     words = ["parametrization=mup", "parametrization.base_width=8", "parametrization.base_head_size=4", "name=mup"]
-    assert command("gptx.train", *words).returncode == 0
+    assert command("train", *words).returncode == 0
     (folder,) = (tmp_path / "runs" / "mup").iterdir()
     model, _ = sample.load(folder, device="cpu")
     assert model.output_scale == 1 / 4
@@ -90,7 +92,7 @@ def test_a_transfer_that_cannot_be_is_refused(build, words, message):
 
 
 def test_mup_refuses_a_model_without_a_width():
-    from gptx.parametrization import mup
+    from gptx.ingredients.parametrization import mup
 
     with pytest.raises(ValueError, match=r"parametrization=mup: Linear has no width to transfer over; use standard"):
         mup(torch.nn.Linear(2, 2), [], base_width=1, base_head_size=1, rates={})
@@ -107,7 +109,7 @@ COORDINATES = ["coordinates", "data=text", "model.context=32", "model.depth=2", 
 
 
 def test_the_coordinate_check_tells_mup_from_the_standard_parametrization(command, corpus):
-    found = slopes(command("gptx.plan", *COORDINATES, f"data.path={corpus}", "widths=32,128"))
+    found = slopes(command("plan", *COORDINATES, f"data.path={corpus}", "widths=32,128"))
     for what in ("hidden_states", "logits"):
         assert found["standard", what] > 0.7
         assert abs(found["mup", what]) < 0.3
@@ -115,7 +117,7 @@ def test_the_coordinate_check_tells_mup_from_the_standard_parametrization(comman
 
 @pytest.mark.slow
 def test_activations_stay_flat_over_widths_64_to_1024_under_mup_alone(command, corpus):
-    found = slopes(command("gptx.plan", *COORDINATES, f"data.path={corpus}", timeout=600))
+    found = slopes(command("plan", *COORDINATES, f"data.path={corpus}", timeout=600))
     assert found["standard", "hidden_states"] > 0.7
     assert found["standard", "logits"] > 0.2
     for what in ("hidden_states", "logits"):
@@ -128,6 +130,6 @@ def test_activations_stay_flat_over_widths_64_to_1024_under_mup_alone(command, c
      ("updates=0", "updates=0: a number of updates, from 1 to 9,999")],
 )  # fmt: skip
 def test_a_coordinate_check_of_nothing_is_refused_in_one_line(command, corpus, word, message):
-    result = command("gptx.plan", *COORDINATES, f"data.path={corpus}", word)
+    result = command("plan", *COORDINATES, f"data.path={corpus}", word)
     assert result.returncode == 1
     assert message in result.stderr

@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 
-from gptx import footprint
+from gptx.estimate import footprint
+from gptx.estimate.memory import foreseen, predict
 from gptx.plan.__main__ import main
-from gptx.plan.memory import foreseen, predict
 from gptx.plan.schedule import oddities
 
 SHAKESPEARE = ["optim.lr=3e-4", "schedule.floor=0"]
@@ -169,7 +169,7 @@ def test_what_cannot_compute_without_values_is_said_and_stops_no_run(composed, m
 
 
 def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(command, tmp_path):
-    result = command("gptx.train")
+    result = command("train")
     record = json.loads(next(tmp_path.glob("runs/*/*/run.json")).read_text())
     spent, size = record["budget"], record["parameters"]["total"]
     assert spent["tokens"] == 6 * 256

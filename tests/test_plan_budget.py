@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptx.laws import PUBLISHED, Law
-from gptx.lengths import SCALE
-from gptx.model.size import size
+from gptx.estimate.effort import Effort
+from gptx.estimate.laws import PUBLISHED, Law
+from gptx.estimate.warnings import doubts
+from gptx.ingredients.model.size import size
 from gptx.plan import known, overrides, shapes
 from gptx.plan.__main__ import main
-from gptx.plan.doubts import doubts
-from gptx.plan.effort import Effort
 from gptx.plan.question import read
 from gptx.plan.split import above_the_best, agreement, by_law, by_rule, cheapest
+from gptx.units.lengths import SCALE
 
 ROUNDED, TEX, REFIT = (PUBLISHED[name] for name in ("hoffmann_rounded", "hoffmann_tex", "besiroglu"))
 # Operations, and by each law parameters, tokens and tokens a parameter: computed once by minimising
@@ -449,7 +449,7 @@ def test_the_command_that_is_printed_composes_and_passes_the_preflight(plan, wor
 def test_a_budget_is_planned_at_once_without_the_packages_that_train():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "gptx.plan", "flops=1e19", "served=1e12"],
+        [sys.executable, "-X", "importtime", "-m", "gptx", "plan", "flops=1e19", "served=1e12"],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -464,7 +464,7 @@ def test_the_presets_are_read_as_hydra_composes_them():
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from gptx import paths
+    from gptx.config import paths
 
     for file in sorted(Path(paths.CONF, "model").glob("*.yaml")):
         with initialize_config_dir(paths.CONF, version_base="1.3"):

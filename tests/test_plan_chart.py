@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from gptx.laws import PUBLISHED, Law
+from gptx.estimate.laws import PUBLISHED, Law
 from gptx.plan.chart import chart, content
 from gptx.plan.chart_words import apart, legible, notes, reading
 
@@ -43,7 +43,7 @@ def least(law: Law, flops: float) -> tuple[float, float]:
 @pytest.fixture
 def light(monkeypatch):
     """Without the 4.5 MB of plotly, which only a browser needs."""
-    monkeypatch.setattr("gptx.report.page.library", lambda: "const Plotly = {};")
+    monkeypatch.setattr("gptx.show.page.library", lambda: "const Plotly = {};")
 
 
 @pytest.mark.parametrize("law", [*PUBLISHED.values(), OWN], ids=lambda law: law.name)

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from test_plan_chart import KNOWN, OWN, drawn, trained
 
-from gptx.amounts import amount
-from gptx.laws import PUBLISHED
+from gptx.estimate.laws import PUBLISHED
 from gptx.plan.chart import chart, content
+from gptx.units.amounts import amount
 
 BROWSER = os.environ.get("GPTX_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 WHY = "no browser: install chromium, or give its path as GPTX_TEST_BROWSER"

@@ -45,7 +45,7 @@ def test_a_probe_leaves_nothing_behind(composed, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.get_num_threads() == threads
-    assert "the observers gradients (python -m gptx.cost)" in str(found)
+    assert "the observers gradients (python -m gptx bench observers)" in str(found)
 
 
 def test_a_vocabulary_can_stand_for_the_data(composed):

@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gptx.batch import Batch
-from gptx.check import ConfigError
-from gptx.footprint import Footprint
-from gptx.hardware import find
-from gptx.laws import PUBLISHED, Law
-from gptx.model.gpt import GPT
+from gptx.config.validate import ConfigError
+from gptx.estimate.effort import Effort, effort
+from gptx.estimate.footprint import Footprint
+from gptx.estimate.laws import PUBLISHED, Law
+from gptx.estimate.memory import predict
+from gptx.estimate.warnings import critical_batch, doubts, packing, proportion
+from gptx.ingredients.batch import Batch
+from gptx.ingredients.model.gpt import GPT
+from gptx.ingredients.precision import Precision
 from gptx.plan import machines
-from gptx.plan.doubts import critical_batch, doubts, packing, proportion
-from gptx.plan.effort import Effort, effort
 from gptx.plan.expectations import lines
-from gptx.plan.memory import predict
 from gptx.plan.recipe import recipe
-from gptx.precision import Precision
+from gptx.units.hardware import find
 
 BF16 = Precision("bf16")
 
@@ -248,7 +248,7 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **_: asked.append(args) or [])
     cfg = composed()
-    cfg.data = {"_target_": "gptx.data.corpora.shakespeare", "path": None, "tokenizer": "bytes", "context": 32,
+    cfg.data = {"_target_": "gptx.ingredients.data.corpora.shakespeare", "path": None, "tokenizer": "bytes", "context": 32,
                 "seed": 0, "validation": 0.1, "order": "shuffled"}  # fmt: skip
     with pytest.raises(ConfigError, match="data: it is not here, and a plan fetches nothing; vocab=257 plans without"):
         recipe({"": cfg})

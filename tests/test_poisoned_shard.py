@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptx import paths
-from gptx.log.jsonl import Jsonl
-from gptx.log.postmortem import Postmortem
+from gptx.config import paths
+from gptx.ingredients.log.jsonl import Jsonl
+from gptx.ingredients.log.postmortem import Postmortem
 
 EXPERIMENT = paths.ROOT / "experiments/poisoned_shard"
 RECIPE = ["steps=300", "batch.tokens=1536", "batch.micro=24", "model.context=64", "model.width=64",

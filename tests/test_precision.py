@@ -6,11 +6,12 @@ from unittest import mock
 import pytest
 import torch
 
-from gptx import precision, summary
-from gptx.compare.cells import Cell
 from gptx.compare.doubts import unlike
 from gptx.compare.outcomes import environment
+from gptx.ingredients import precision
+from gptx.job import summary
 from gptx.plan.recipe import recipe
+from gptx.runs.cells import Cell
 
 
 def test_stochastic_rounding_is_right_in_the_mean_and_takes_a_neighbour():
@@ -110,7 +111,7 @@ def test_fp8_replaces_the_linear_layers_whose_sizes_fit():
 
 
 def test_the_gradient_norm_of_pure_bf16_is_fp32s():
-    from gptx import clip
+    from gptx.ingredients import clip
 
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.zeros(300, 7, dtype=torch.bfloat16)) for _ in range(5)]
@@ -165,7 +166,7 @@ def test_an_average_of_bf16_weights_moves_by_small_shares(build):
 def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_plan_and_of_a_sweep(
     build, composed, monkeypatch, imitated
 ):
-    for module in ("gptx.summary", "gptx.precision"):
+    for module in ("gptx.job.summary", "gptx.ingredients.precision"):
         monkeypatch.setattr(f"{module}.imitated", lambda dtype, device: imitated if dtype == torch.float16 else "")
     found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
     run = mock.Mock(config={"schedule": {}}, choices={})

@@ -9,9 +9,10 @@ import unicodedata
 
 import pytest
 
-from gptx import arguments, printable
-from gptx.log.console import Plain
-from gptx.printable import md, plotly, safe
+from gptx.config import arguments
+from gptx.ingredients.log.console import Plain
+from gptx.units import printable
+from gptx.units.printable import md, plotly, safe
 
 ORDINARY = ["step 3/3  loss 2.5", "naïve ± 0.1 · é", "中文 テキスト 한국어", "שלום عربى", "می\u200cخواهم", "👩\u200d💻 ❤\ufe0f", "a\tb\nc",
             "x\u00a0y\u3000z", "e\u0301 ก็ नी"]  # fmt: skip
@@ -134,7 +135,7 @@ def test_plotly_gets_no_tag(text):
 
 @pytest.mark.parametrize("text", ["$\\frac$", "$a", "a $b$ c $d", "\\$x$", "a\x1b\udce9b"])
 def test_a_picture_shows_dollars_as_they_are(text, tmp_path):
-    from gptx.report.picture import drawing
+    from gptx.show.picture import drawing
 
     with drawing():
         from matplotlib import pyplot
@@ -154,7 +155,8 @@ class Broken:
 
 
 def test_nothing_that_goes_wrong_after_the_last_step_is_more_than_a_warning(caplog, monkeypatch, tmp_path):
-    from gptx import summary, train
+    from gptx import train
+    from gptx.job import summary
 
     closed = []
     after = type("After", (), {"close": lambda self, outcome: closed.append(outcome)})()
@@ -173,12 +175,12 @@ def test_a_run_finishes_on_a_terminal_without_umlauts_in_a_folder_that_is_not_ut
     (place / os.fsdecode(b"pl\xe9in.txt")).write_bytes(corpus.read_bytes())
     words = "observe=[validation,samples]", "observe.samples.every=2", "log=[console,jsonl]", "name=x", os.fsdecode(b"data.path='pl\xe9in.txt'")  # fmt: skip
     around = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = command("gptx.train", *words, cwd=place, **around)
+    done = command("train", *words, cwd=place, **around)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert "finished in" in done.stdout
     (record,) = (json.loads(file.read_text()) for file in place.glob("runs/x/*/run.json"))
     assert record["state"] == "finished"
     (log,) = place.glob("runs/x/*/train.log")
     assert safe(log.read_text(encoding="utf-8")) == log.read_text(encoding="utf-8")
-    done = command("gptx.report", str(log.parent), cwd=place, **around)
+    done = command("report", str(log.parent), cwd=place, **around)
     assert (done.returncode, (log.parent / "report.html").exists()) == (0, True), done.stderr

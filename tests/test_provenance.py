@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gptx import branching, paths, runs
+from gptx import runs
+from gptx.commands.diff import circumstances
 from gptx.compare import outcomes
-from gptx.compare.cells import Cell
-from gptx.diff import circumstances
+from gptx.config import paths
+from gptx.job import branching
 from gptx.report.one import environment
 from gptx.runs import provenance, schema
+from gptx.runs.cells import Cell
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 CLASS = """from helper_{n} import scaled
@@ -70,7 +72,11 @@ def library(tmp_path, monkeypatch):
         __import__(f"mine_{n}")
         for name in (f"mine_{n}", f"helper_{n}"):
             monkeypatch.setitem(sys.modules, name, sys.modules[name])  # and away with it afterwards
-        return folder, n, {"optim": {"_target_": f"mine_{n}.Plain"}, "sources": [{"_target_": "gptx.decay.matrices"}]}
+        return (
+            folder,
+            n,
+            {"optim": {"_target_": f"mine_{n}.Plain"}, "sources": [{"_target_": "gptx.ingredients.decay.matrices"}]},
+        )
 
     yield make
     provenance.digest.cache_clear()
@@ -81,8 +87,10 @@ def library(tmp_path, monkeypatch):
 def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(library, kind):
     folder, n, config = library(kind)
     code, patch = provenance.code(config)
-    assert {f"mine_{n}", f"helper_{n}", "gptx.decay", "gptx.trainer"} <= {*code["sources"]}
-    assert not [name for name in code["sources"] if name.startswith(("torch", "gptx.log", "tests", "pytest"))]
+    assert {f"mine_{n}", f"helper_{n}", "gptx.ingredients.decay", "gptx.trainer"} <= {*code["sources"]}
+    assert not [
+        name for name in code["sources"] if name.startswith(("torch", "gptx.ingredients.log", "tests", "pytest"))
+    ]
     told = code["repositories"].get(folder.name)
     if kind == "no repository":
         assert told is None
@@ -171,7 +179,7 @@ def test_the_repository_around_an_installed_package_is_not_its_own(library, monk
 
 
 def code(step: int = 0, mine: str = "aa", sha: str = "1" * 40, **changed: str) -> dict:
-    return {"step": step, "sources": {"mine": mine, "gptx.decay": "dd"},
+    return {"step": step, "sources": {"mine": mine, "gptx.ingredients.decay": "dd"},
             "repositories": {"lib": {"sha": sha, "changed": changed}, "gptx": {"sha": "9" * 40, "changed": {}}}}  # fmt: skip
 
 
@@ -185,7 +193,7 @@ def test_codes_are_kept_in_the_order_in_which_a_run_went_on_with_them():
     assert provenance.since(both, 0, code(0, "cc")) == [code(0, "cc")]
     facts = provenance.facts({"code": both})
     assert facts["code of mine"] == "aa, from update 6 on bb"
-    assert facts["code of gptx.decay"] == "dd"
+    assert facts["code of gptx.ingredients.decay"] == "dd"
     assert "commit of gptx" not in facts  # it is told as the commit
     old = {"code": [code(5)]}  # of an earlier version, which told no code, and went on with this one
     assert provenance.facts(old) == provenance.facts({"code": [code()]})
@@ -214,7 +222,7 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
     pairs = dict(environment(cells[1].record))
     assert (pairs["code of mine"], pairs["uncommitted in lib"]) == ("bb", "mine_py bb")
     assert "uncommitted in gptx" not in pairs
-    assert "code of gptx.decay" not in pairs
+    assert "code of gptx.ingredients.decay" not in pairs
 
 
 @pytest.mark.slow
@@ -230,17 +238,17 @@ def test_a_finished_run_of_other_code_is_said_to_be_one_and_so_is_a_resume(comma
     (tmp_path / "conf/optim/plain.yaml").write_text("_target_: mylib.Plain\n_partial_: true\nlr: 0.1\n")
     words = ["--config-dir", "conf", "optim=plain", "allow_targets=[mylib.]", "hydra.run.dir=here",
              "checkpoints.every=4", "checkpoints.keep=5"]  # fmt: skip
-    made = command("gptx.train", *words)
+    made = command("train", *words)
     assert made.returncode == 0, made.stderr
     assert "class Plain" in (tmp_path / "here/code_00000000.patch").read_text()
     own.write_text(text + "# changed\n")
-    again = command("gptx.train", *words)
+    again = command("train", *words)
     assert again.returncode == 0
     assert "already finished: validation loss" in again.stdout + again.stderr
     assert "but by other code: mylib.py changed since" in again.stdout + again.stderr
     runs.write(tmp_path / "here", state="preempted")
     shutil.rmtree(tmp_path / "here/checkpoints/step_00000006")
-    on = command("gptx.train", *words, "record_patch=false")
+    on = command("train", *words, "record_patch=false")
     assert on.returncode == 0, on.stderr
     assert "warning: the updates before were made by other code: mylib.py changed since" in on.stdout + on.stderr
     record = json.loads((tmp_path / "here/run.json").read_text())

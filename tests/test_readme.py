@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gptx import paths
+from gptx.config import paths
 
 README = paths.ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="an installed package has no README")
@@ -31,7 +31,7 @@ def commands() -> list[str]:
 def shrunk(line: str, folder: Path) -> list[str]:
     """The words of a command, on this interpreter, with a tiny experiment laid over a training run."""
     words = [sys.executable if word == "python" else word for word in shlex.split(line)]
-    words += ["trust=true"] if "gptx.rerun" in words else []  # for the --config-dir of the experiment
+    words += ["trust=true"] if "gptx.commands.rerun" in words else []  # for the --config-dir of the experiment
     if "gptx.train" in words and "--help" not in words:
         words = [word for word in words if not word.startswith(("compile=", "model=", "steps="))]
         words += [] if "--config-dir" in words else ["--config-dir", str(folder / "tiny")]
@@ -79,9 +79,11 @@ def test_the_new_schedule_of_the_readme_is_one_function_and_one_yaml(folder):
     text = README.read_text()
     function = re.search(r"```python\n(def parabola.*?)```", text, re.DOTALL)[1]
     yaml = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "schedule.parabola" in b)
-    (folder / "mylib.py").write_text("from gptx.lengths import Length\n\n\n" + function)
+    (folder / "mylib.py").write_text("from gptx.units.lengths import Length\n\n\n" + function)
     (folder / "my_conf/schedule").mkdir()
-    (folder / "my_conf/schedule/parabola.yaml").write_text(yaml.replace("gptx.schedule.parabola", "mylib.parabola"))
+    (folder / "my_conf/schedule/parabola.yaml").write_text(
+        yaml.replace("gptx.ingredients.schedule.parabola", "mylib.parabola")
+    )
     words = [
         "-m",
         "gptx.train",

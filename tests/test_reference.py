@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gptx import paths, presets
-from gptx.reference import BEGIN, END, entries, reason, reference, replaced, table
+from gptx.commands.reference import BEGIN, END, entries, reason, reference, replaced, table
+from gptx.config import paths, presets
 from gptx.runs import flat
 
 
@@ -13,7 +13,7 @@ def test_the_table_of_the_readme_is_the_one_that_conf_gives():
     readme = paths.ROOT / "README.md"
     if not readme.exists() or BEGIN not in readme.read_text():
         pytest.skip("no table there")
-    assert replaced(readme.read_text()) == readme.read_text(), "python -m gptx.reference write=README.md"
+    assert replaced(readme.read_text()) == readme.read_text(), "python -m gptx reference write=README.md"
 
 
 def test_every_ingredient_of_the_recipe_has_a_line_that_says_why():
@@ -85,7 +85,7 @@ def test_a_page_without_its_markers_is_refused(tmp_path, text):
 
 
 def test_a_page_that_is_not_there_is_one_line(command):
-    result = command("gptx.reference", "write=missing.md")
+    result = command("reference", "write=missing.md")
     assert result.returncode == 1
     assert len(result.stderr.strip().splitlines()) == 1
     assert "missing.md" in result.stderr

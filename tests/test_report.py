@@ -9,11 +9,11 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx import presets
-from gptx.compare import cells
+from gptx.config import presets
 from gptx.files import in_one_step
-from gptx.report import curves, picture
 from gptx.report.__main__ import report
+from gptx.runs import cells
+from gptx.show import curves, picture
 
 CHOICES = {group: option for group, option in presets.defaults().items() if isinstance(option, str)} | {"data": "text"}
 
@@ -69,7 +69,7 @@ def rows(steps: int = 60, **more) -> list[dict]:
 def library(request, monkeypatch):
     """The 4.5 MB of plotly, which only a browser needs, are in the pages of slow tests alone."""
     if not request.node.get_closest_marker("slow"):
-        monkeypatch.setattr("gptx.report.page.library", lambda: "const Plotly = {};")
+        monkeypatch.setattr("gptx.show.page.library", lambda: "const Plotly = {};")
 
 
 COMPOSED: dict[tuple[str, ...], str] = {}  # composing takes longer than all else here
@@ -349,7 +349,7 @@ def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path
     readme = tmp_path / "experiments" / "rates" / "README.md"
     readme.parent.mkdir(parents=True)
     readme.write_text("# rates\n\n**Question.** Which rate\nis `best`?\n\nMore.\n")
-    monkeypatch.setattr("gptx.paths.ROOT", tmp_path)
+    monkeypatch.setattr("gptx.config.paths.ROOT", tmp_path)
     paged(folder)
     report(str(folder), out=str(folder / "report.md"))
     told = text_of(folder)

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from test_report import Page, record, rows  # noqa: F401
 from test_report_browser import BROWSER, WHY, browser, visit  # noqa: F401
 
-from gptx import arguments
-from gptx.laws import Law
+from gptx.config import arguments
+from gptx.estimate.laws import Law
 from gptx.plan.chart import chart
-from gptx.printable import safe
 from gptx.report.__main__ import report
+from gptx.units.printable import safe
 
 IMAGE, LINK, SCRIPT = "<img src=x onerror=window.hit=1>", "<a href='javascript:window.hit=1'>x</a>", "</script><script>window.hit=1</script>"  # fmt: skip
 HOSTILE = f'{IMAGE} {LINK} <a href="https://x.example">y</a> {SCRIPT} "onload=window.hit=1 [x](javascript:1) $\\frac$ | ` ``` <!-- /results --> %{{x}} \x1b]0;x\x07 \r \u202e \ud800'
@@ -26,7 +26,7 @@ KEPT = {"state", "started", "ended", "step", "_target_"}  # what a reader has to
 def library(request, monkeypatch):
     """The 4.5 MB of plotly, which only a browser needs, are in the pages of slow tests alone."""
     if not request.node.get_closest_marker("slow"):
-        monkeypatch.setattr("gptx.report.page.library", lambda: "const Plotly = {};")
+        monkeypatch.setattr("gptx.show.page.library", lambda: "const Plotly = {};")
 
 
 def poisoned(value, key: str = ""):

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from test_wandb import a_run, own_surroundings, sink, stub  # noqa: F401
 
 from gptx import runs
-from gptx.compare import cells
 from gptx.compare.outcomes import compare
 from gptx.compare.verdict import Table, Verdict
-from gptx.log.jsonl import Jsonl
+from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import blocks, workspace
+from gptx.runs import cells
 
 pytest.importorskip("wandb_workspaces")
 VERDICT = Verdict(

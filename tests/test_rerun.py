@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gptx import rerun, runs
-from gptx.compare.cells import Cell
-from gptx.log import jsonl
+from gptx import runs
+from gptx.commands import rerun
+from gptx.ingredients.log import jsonl
 from gptx.runs import provenance
+from gptx.runs.cells import Cell
 
 OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
 RECORD = {
@@ -71,14 +72,14 @@ def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monke
 @pytest.mark.slow
 def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not(command, tmp_path):
     (tmp_path / "mine/schedule").mkdir(parents=True)
-    (tmp_path / "mine/schedule/own.yaml").write_text("_target_: gptx.schedule.constant\n_partial_: true\n")
-    made = command("gptx.train", "--config-dir", "mine", "--multirun", "schedule=own,cosine", "name=two", "threads=1",
+    (tmp_path / "mine/schedule/own.yaml").write_text("_target_: gptx.ingredients.schedule.constant\n_partial_: true\n")
+    made = command("train", "--config-dir", "mine", "--multirun", "schedule=own,cosine", "name=two", "threads=1",
                    timeout=200)  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
-    refused = command("gptx.rerun", "runs/two/schedule=own", timeout=200)
+    refused = command("rerun", "runs/two/schedule=own", timeout=200)
     assert refused.returncode == 1
     assert "asks for more than a recipe: --config-dir" in refused.stderr
-    again = command("gptx.rerun", "runs/two/schedule=own", "trust=true", timeout=200)
+    again = command("rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "identical: the same to the bit in all 6 updates" in again.stdout.splitlines()[-1]
     rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
@@ -87,16 +88,16 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
         json.loads((tmp_path / f"runs/{name}/schedule=own/run.json").read_text()) for name in ("two", "two_again")
     ]
     assert records[0]["recipe"] == records[1]["recipe"]
-    other = command("gptx.rerun", "runs/two/schedule=own", "seed=1", "trust=true", timeout=200)
+    other = command("rerun", "runs/two/schedule=own", "seed=1", "trust=true", timeout=200)
     assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ctrl_c_waits_until_the_run_has_saved(command, tmp_path):
-    assert command("gptx.train", "name=one", "hydra.run.dir=runs/one/cell", "steps=2").returncode == 0
+    assert command("train", "name=one", "hydra.run.dir=runs/one/cell", "steps=2").returncode == 0
     slow = ["steps=1000", "batch.tokens=65536", "model.width=64"]  # an update takes seconds
-    with subprocess.Popen([sys.executable, "-m", "gptx.rerun", "runs/one/cell", *slow], cwd=tmp_path, text=True,
+    with subprocess.Popen([sys.executable, "-m", "gptx", "rerun", "runs/one/cell", *slow], cwd=tmp_path, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:  # fmt: skip
         end = time.monotonic() + 100
         while not (made := [f for f in (tmp_path / "runs/one_again").glob("*/metrics.jsonl") if f.stat().st_size]):

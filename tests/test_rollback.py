@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_checkpoints import everything, same
 
-from gptx.guard import Guard
+from gptx.ingredients.guard import Guard
 
 
 class Alarm(Guard):

@@ -15,16 +15,19 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from gptx import check, diff, export, forensics, paths, rerun, runs, sample, summary, sweep, upload
-from gptx.check import ConfigError
-from gptx.checkpoints import files
-from gptx.compare import cells
+from gptx import runs
+from gptx.commands import diff, export, forensics, rerun, sample, upload
+from gptx.config import paths, validate
+from gptx.config.validate import ConfigError
 from gptx.fit import batches, ladder, ranges
-from gptx.log import Run, jsonl, now
-from gptx.log.jsonl import Jsonl
+from gptx.ingredients.checkpoints import files
+from gptx.ingredients.log import Run, jsonl, now
+from gptx.ingredients.log.jsonl import Jsonl
+from gptx.job import summary
 from gptx.report.__main__ import report
-from gptx.runs import plain
+from gptx.runs import cells, plain
 from gptx.runs.folder import RunFolder
+from gptx.sweeps import status
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run
@@ -53,7 +56,7 @@ def compose_tiny(corpus, *overrides):
     paths.register()
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         cfg = compose("train", [*TINY, f"data.path={corpus}", "steps=2", "name=x", *overrides])
-    check.check(cfg)
+    validate.check(cfg)
     return cfg
 
 
@@ -64,7 +67,7 @@ def real(corpus, tmp_path_factory) -> Path:
     folder.mkdir(parents=True)
     cfg = compose_tiny(corpus)
     config = OmegaConf.to_container(cfg, resolve=True)
-    trainer = check.trainer(cfg)
+    trainer = validate.trainer(cfg)
     overrides = ["optim.lr=1e-3", "steps=2"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
@@ -83,7 +86,7 @@ def real(corpus, tmp_path_factory) -> Path:
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")
-    sweep.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
+    status.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
     shutil.copytree(folder, folder.parent.parent / "good/base")
     return folder
 
@@ -105,9 +108,9 @@ def commands(real, tmp_path, monkeypatch):
     """Every command that reads a run folder, by its name."""
     good = str(real.parent.parent / "good/base")
     monkeypatch.setenv("GPTX_SECRET", SECRET)
-    monkeypatch.setattr("gptx.upload.Wandb.page", lambda *_: Page())
-    monkeypatch.setattr("gptx.rerun.wait", lambda *_: 1)
-    monkeypatch.setattr("gptx.rerun.provenance.git", dict)
+    monkeypatch.setattr("gptx.commands.upload.Wandb.page", lambda *_: Page())
+    monkeypatch.setattr("gptx.commands.rerun.wait", lambda *_: 1)
+    monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {
         "sample": lambda run: sample.sample(run=str(run), length=2, prompt="a", device="cpu"),
         "export": lambda run: export.export(run=str(run), out=str(tmp_path / "out.safetensors")),
@@ -117,7 +120,7 @@ def commands(real, tmp_path, monkeypatch):
         "summary": lambda run: report(str(run), good, out=str(tmp_path / "out.md")),
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
-        "status": lambda run: sweep.status(run.parent),
+        "status": lambda run: status.status(run.parent),
         "ladder": lambda run: ladder.doubts(found := cells.find([run]), ladder.ladder(found)[0]),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
@@ -272,7 +275,7 @@ def test_the_line_names_file_and_field_and_a_comparison_goes_on_without_the_run(
 
 
 def test_the_status_of_a_sweep_names_the_damaged_run_and_counts_it(damage, capsys):
-    assert sweep.status(damage("config.yaml", b"seed: x").parent) == 1
+    assert status.status(damage("config.yaml", b"seed: x").parent) == 1
     assert re.search(r"unreadable .*base.*config.yaml: seed: 'x' is not a valid integer", capsys.readouterr().out)
 
 
@@ -316,8 +319,8 @@ def test_the_values_of_a_config_are_those_that_omegaconf_writes(real, tmp_path):
 
 @pytest.mark.parametrize("folder", ["/etc", "../other", "a/../../b", "", "..", 3, None])
 def test_a_sweep_names_no_folder_outside_of_its_own(tmp_path, folder):
-    sweep.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
-    assert list(sweep.cells(tmp_path)) == ["mine"]
+    status.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
+    assert list(status.cells(tmp_path)) == ["mine"]
 
 
 def test_rows_that_no_run_writes_are_counted_and_left_out(tmp_path):
@@ -375,7 +378,7 @@ def test_a_checkpoint_of_something_else_is_one_line(commands, damage, state):
 @pytest.mark.slow
 def test_a_run_is_not_continued_over_a_damaged_record(damage, command):
     folder = damage("run.json", b'{"state": 42}')
-    told = command("gptx.train", "steps=2", f"hydra.run.dir={folder}")
+    told = command("train", "steps=2", f"hydra.run.dir={folder}")
     assert told.returncode == 1
     assert re.fullmatch(r"config error: .*run.json: state: 42 is not one of .*; overwrite=true starts afresh, or choose another name=",
                         told.stderr.strip())  # fmt: skip

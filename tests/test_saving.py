@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gptx.checkpoints import Checkpoints, chosen, files
-from gptx.checkpoints.kept import kept
-from gptx.checkpoints.shadow import Shadow
-from gptx.parallel import OneProcess
-from gptx.shards import OFFSET, ROWS, SHAPE
+from gptx.distributed.shards import OFFSET, ROWS, SHAPE
+from gptx.ingredients.checkpoints import Checkpoints, chosen, files
+from gptx.ingredients.checkpoints.kept import kept
+from gptx.ingredients.checkpoints.shadow import Shadow
+from gptx.ingredients.parallel import OneProcess
 
 
 class Run:
@@ -448,13 +448,13 @@ raise SystemExit(3)
 
 @pytest.mark.slow
 def test_a_command_whose_checkpoints_are_all_damaged_refuses_to_begin_again(command, tmp_path):
-    assert command("gptx.train", "hydra.run.dir=here").returncode == 0
+    assert command("train", "hydra.run.dir=here").returncode == 0
     record = json.loads((tmp_path / "here/run.json").read_text()) | {"state": "interrupted"}
     (tmp_path / "here/run.json").write_text(json.dumps(record))
     for checkpoint in (tmp_path / "here/checkpoints").glob("step*"):
         (checkpoint / "state.pt").write_bytes(b"")
     metrics = (tmp_path / "here/metrics.jsonl").read_text()
-    result = command("gptx.train", "hydra.run.dir=here")
+    result = command("train", "hydra.run.dir=here")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "config error: here/checkpoints: none of " in result.stderr.replace(f"{tmp_path}/", "")

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from gptx.schedule import constant, cosine, inverse_sqrt, linear, warmup, wsd
+from gptx.ingredients.schedule import constant, cosine, inverse_sqrt, linear, warmup, wsd
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ import torch.multiprocessing
 from conftest import TINY
 from hydra import compose, initialize_config_dir
 
-from gptx import check, parallel, paths, preflight, shards
-from gptx.checkpoints import files
-from gptx.lengths import Length
-from gptx.observe.validation import shares
+from gptx.config import paths, validate
+from gptx.distributed import shards
+from gptx.ingredients import parallel
+from gptx.ingredients.checkpoints import files
+from gptx.ingredients.observe.validation import shares
+from gptx.sweeps import preflight
+from gptx.units.lengths import Length
 
 HALF, WHOLE = 10, 20  # updates
 
@@ -62,22 +65,22 @@ class TwoProcesses:
 
 def test_processes_that_would_train_different_things_are_refused(composed):
     cfg = composed()
-    data = check.build(cfg.data)
-    check.agree(cfg, TwoProcesses(), data)
-    with pytest.raises(check.ConfigError, match="seed was 0, is 1: the first is rank 0's, the second rank 1's"):
-        check.agree(cfg, TwoProcesses(seed=1), data)
+    data = validate.build(cfg.data)
+    validate.agree(cfg, TwoProcesses(), data)
+    with pytest.raises(validate.ConfigError, match="seed was 0, is 1: the first is rank 0's, the second rank 1's"):
+        validate.agree(cfg, TwoProcesses(seed=1), data)
 
 
 @pytest.mark.parametrize("optim", ["muon", "adafactor"])
 def test_an_optimizer_that_needs_whole_matrices_is_refused_with_shards_and_not_alone(composed, optim):
     cfg = composed(f"optim={optim}", "parallel=fsdp")
     preflight.examine(cfg, world=1)
-    with pytest.raises(check.ConfigError, match=r"parallel=fsdp: .* moves a matrix by what all of its rows are"):
+    with pytest.raises(validate.ConfigError, match=r"parallel=fsdp: .* moves a matrix by what all of its rows are"):
         preflight.examine(cfg, world=2)
 
 
 def test_what_would_not_compute_the_same_in_shards_is_refused(composed):
-    model = check.build(composed().model)(vocab_size=16)
+    model = validate.build(composed().model)(vocab_size=16)
     parallel.refuse_unshardable(model)
     with pytest.raises(ValueError, match="compile=eager"):
         parallel.refuse_unshardable(torch.compile(model))
@@ -126,8 +129,8 @@ def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep
     with initialize_config_dir(paths.CONF, version_base="1.3"):
         words = [*TINY, f"data.path={corpus}", "batch.tokens=512", f"steps={WHOLE}", f"parallel={kind}", *words]
         cfg = compose("train", words)
-    check.check(cfg)
-    trainer, losses = check.trainer(cfg), list[float]()
+    validate.check(cfg)
+    trainer, losses = validate.trainer(cfg), list[float]()
     trainer.sinks, trainer.observers, trainer.checkpoints.every = [Losses(losses)], {}, Length(WHOLE + 1)
     trainer.checkpoints.save = lambda *_, **__: None
     trainer.unattached.clear()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from gptx.log import jsonl
+from gptx.ingredients.log import jsonl
 
 
 def idle_nodes() -> int:
@@ -38,7 +38,7 @@ def run(*words: str, cwd: Path, code: int | None = 0) -> str:
 
 
 def status(cwd: Path, name: str, code: int) -> str:
-    return run(sys.executable, "-m", "gptx.sweep", "status", f"runs/{name}", cwd=cwd, code=code)
+    return run(sys.executable, "-m", "gptx", "status", "status", f"runs/{name}", cwd=cwd, code=code)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def losses(folder: Path) -> list[tuple]:
 def test_a_failed_cell_is_failed_for_slurm_and_a_changed_recipe_is_refused_when_the_job_starts(submit, tmp_path):
     (tmp_path / "mine/schedule").mkdir(parents=True)
     own = tmp_path / "mine/schedule/own.yaml"
-    own.write_text("_target_: gptx.schedule.constant\n_partial_: true\n")
+    own.write_text("_target_: gptx.ingredients.schedule.constant\n_partial_: true\n")
     (tmp_path / "short.txt").write_text("long enough for a context of 8 or of 16, but not for one of 64. " * 4)
     words = ["--config-dir", "mine", "schedule=own", "data.path=short.txt", "model.context=8,16,64", "batch.tokens=64",
              "batch.micro=1", "name=contexts"]  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_failed_cell_is_failed_for_slurm_and_a_changed_recipe_is_refused_when_
     assert list(again) == ["model.context=8", "model.context=64"]  # not what is finished
     assert "queued" in status(tmp_path, "contexts", code=1).splitlines()[0]
     assert submit(*words) == {}  # nor what is in the queue
-    own.write_text("_target_: gptx.schedule.warmup\n_partial_: true\nwarmup: 1\ntotal: ${steps}\n")
+    own.write_text("_target_: gptx.ingredients.schedule.warmup\n_partial_: true\nwarmup: 1\ntotal: ${steps}\n")
     run("scontrol", "release", again["model.context=8"].split("_")[0], cwd=tmp_path)
     assert [verdict(job) for job in again.values()] == ["FAILED", "FAILED"]
     assert record(first)["state"] == "failed"
@@ -165,7 +165,8 @@ def test_jobs_that_slurm_ends_are_saved_put_back_and_continued_bit_identically(s
         saved[seed] = record(folders[seed])["step"]
     until(
         lambda: (
-            "2 of 2 finished" in run(sys.executable, "-m", "gptx.sweep", "status", "runs/cut", cwd=tmp_path, code=None)
+            "2 of 2 finished"
+            in run(sys.executable, "-m", "gptx", "status", "status", "runs/cut", cwd=tmp_path, code=None)
         ),
         seconds=400,
     )

@@ -18,8 +18,8 @@ import torch
 from conftest import TINY
 from filelock import FileLock
 
-from gptx import checkpoints
-from gptx.log import jsonl
+from gptx.ingredients import checkpoints
+from gptx.ingredients.log import jsonl
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 

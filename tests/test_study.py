@@ -14,8 +14,9 @@ import pytest
 from conftest import TINY
 from filelock import FileLock
 
-from gptx import processes, runs, space, study
-from gptx.check import ConfigError
+from gptx import runs
+from gptx.config.validate import ConfigError
+from gptx.sweeps import processes, space, study
 
 
 def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
@@ -62,7 +63,7 @@ def test_a_range_that_is_none_is_refused_in_one_line(word, message):
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ValueError, match=r'gptx.study needs the package optuna: pip .* "gptx\[study\]"'):
+    with pytest.raises(ValueError, match=r'gptx.sweeps.study needs the package optuna: pip .* "gptx\[study\]"'):
         study.opened(tmp_path / "x", [], [], True)
 
 
@@ -230,7 +231,7 @@ def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_pa
 def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_with_them(tmp_path, corpus):
     pytest.importorskip("optuna", reason="the extra study is not installed")
     words = [*TINY, f"data.path={corpus}", "name=lr", "trials=2", "parallel=2", "optim.lr=log:1e-4..1e-2", "steps=600"]
-    command = [sys.executable, "-m", "gptx.study", *words]
+    command = [sys.executable, "-m", "gptx", "study", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
         end = time.monotonic() + 200
@@ -254,7 +255,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_wi
 def test_trials_are_ordinary_runs(command, tmp_path, corpus):
     pytest.importorskip("optuna", reason="the extra study is not installed")
     words = [*TINY, f"data.path={corpus}", "name=lr", "trials=3", "parallel=2", "optim.lr=log:1e-4..1e-2"]
-    made = command("gptx.study", *words, timeout=400)
+    made = command("study", *words, timeout=400)
     assert made.returncode == 0, made.stdout + made.stderr
     assert made.stdout.count("finished  ") == 3
     folders = sorted(f for f in (tmp_path / "runs/lr").iterdir() if (f / "run.json").exists())
@@ -262,7 +263,7 @@ def test_trials_are_ordinary_runs(command, tmp_path, corpus):
     results = {f: json.loads((f / "run.json").read_text())["result"]["validation/loss"] for f in folders}
     best = min(results, key=results.get)
     assert f"best         validation/loss {results[best]:.4f}" in made.stdout
-    assert f"python -m gptx.rerun runs/lr/{best.name}" in made.stdout
-    assert command("gptx.sweep", "status", "runs/lr").stdout.splitlines()[-1].startswith("3 of 3 finished, 18 of 18")
-    refused = command("gptx.study", *words[:-1], "optim.lrr=log:1e-4..1e-2")
+    assert f"python -m gptx rerun runs/lr/{best.name}" in made.stdout
+    assert command("status", "status", "runs/lr").stdout.splitlines()[-1].startswith("3 of 3 finished, 18 of 18")
+    refused = command("study", *words[:-1], "optim.lrr=log:1e-4..1e-2")
     assert refused.stderr == "error: optim.lrr: no such key; did you mean 'optim.lr'?\n"

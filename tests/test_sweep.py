@@ -20,15 +20,18 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx import launch, places, preflight, processes, rank, runs, sweep
-from gptx.amounts import clock
-from gptx.check import ConfigError
-from gptx.compare.shared import kinship
+from gptx import runs
 from gptx.config.recorded import recorded
-from gptx.log import typed
-from gptx.plan.memory import foreseen
-from gptx.printable import streams
+from gptx.config.validate import ConfigError
+from gptx.distributed import rank
+from gptx.estimate.memory import foreseen
+from gptx.ingredients.log import typed
+from gptx.sweeps import local, preflight, processes, status
+from gptx.sweeps import machine as computer
+from gptx.sweeps.shared import kinship
 from gptx.train import table
+from gptx.units.amounts import clock
+from gptx.units.printable import streams
 
 
 @pytest.fixture
@@ -37,24 +40,24 @@ def cells(tmp_path) -> Path:
     names = {"done": {"state": "finished", "result": {"validation/loss": 1.25}}, "lost": {"state": "running"},
              "bad": {"state": "failed", "error": "the text is too short"}, "put_back": {"state": "preempted"},
              "waiting": None, "never": None}  # fmt: skip
-    sweep.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
+    status.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
     for name, record in names.items():
         if record:
             (tmp_path / name).mkdir()
             runs.write(tmp_path / name, **record)
     (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7, "train/loss": 1.0}\n')
-    sweep.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
+    status.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
     return tmp_path
 
 
 def states(folder: Path, capsys) -> dict[str, str]:
-    assert sweep.status(folder) > 0
+    assert status.status(folder) > 0
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()[:-1]]
     return {Path(line[1]).name: " ".join([line[0], *line[2:]]) for line in lines}
 
 
 def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never_began(cells, capsys, monkeypatch):
-    monkeypatch.setattr(sweep, "queue", lambda: {"5_1": "PENDING", "5_0": "RUNNING"})
+    monkeypatch.setattr(status, "queue", lambda: {"5_1": "PENDING", "5_0": "RUNNING"})
     with FileLock(cells / "lost/.lock"):
         assert states(cells, capsys)["lost"] == "running"
     found = states(cells, capsys)
@@ -66,7 +69,7 @@ def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never
         "waiting": "queued job 5_1",
         "never": "missing",
     }
-    monkeypatch.setattr(sweep, "queue", dict)
+    monkeypatch.setattr(status, "queue", dict)
     assert states(cells, capsys)["put_back"] == "preempted update 7 of ?"
     assert states(cells, capsys)["waiting"] == "missing"
 
@@ -75,13 +78,13 @@ def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never
 def test_the_status_command_refuses_in_one_line(words, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sweep", *words])
     with pytest.raises(SystemExit, match=r"^error: .+$"):
-        sweep.main()
+        status.main()
 
 
 def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sweep", "status", str(cells)])
     with pytest.raises(SystemExit) as end:
-        sweep.main()
+        status.main()
     assert end.value.code == 1
     assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
     for cell in cells.iterdir():
@@ -91,7 +94,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, monkeypatc
         (cells / name).mkdir()
         runs.write(cells / name, state="finished", result={})
     with pytest.raises(SystemExit) as end:
-        sweep.main()
+        status.main()
     assert end.value.code == 0
 
 
@@ -99,26 +102,29 @@ def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
         preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
-    assert list(sweep.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
-    assert sweep.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
+    assert list(status.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
+    assert status.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
 
 def test_a_line_that_a_kill_cut_costs_neither_the_others_nor_the_next(tmp_path):
-    sweep.note(tmp_path, [{"folder": "first", "job": "1"}])
+    status.note(tmp_path, [{"folder": "first", "job": "1"}])
     with (tmp_path / "sweep.jsonl").open("a") as file:
         file.write('{"folder": "sec')
-    sweep.note(tmp_path, [{"folder": "third", "job": "3"}])
-    assert sweep.cells(tmp_path) == {"first": {"folder": "first", "job": "1"}, "third": {"folder": "third", "job": "3"}}
+    status.note(tmp_path, [{"folder": "third", "job": "3"}])
+    assert status.cells(tmp_path) == {
+        "first": {"folder": "first", "job": "1"},
+        "third": {"folder": "third", "job": "3"},
+    }
 
 
-def branch_and_whole(folder: Path) -> list[sweep.Work]:
+def branch_and_whole(folder: Path) -> list[status.Work]:
     """The work of a run of 100 updates, and of one that branched off after 900 and made the next 100."""
     for name, first in (("whole", 1), ("branch", 901)):
         (folder / name).mkdir()
         runs.write(folder / name, state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
         (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [sweep.work(folder / name) for name in ("whole", "branch")]
+    return [status.work(folder / name) for name in ("whole", "branch")]
 
 
 def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
@@ -131,14 +137,14 @@ def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
 
 
 def test_the_time_left_goes_by_the_updates_that_a_branch_made_itself():
-    half = sweep.Work(updates=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
-    assert sweep.total([("running", half)], 1).endswith("about 1:40 left at 1 at a time")
+    half = status.Work(updates=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
+    assert status.total([("running", half)], 1).endswith("about 1:40 left at 1 at a time")
 
 
 def test_the_time_left_is_not_that_of_all_updates_where_cells_end_before_their_last():
-    early = sweep.Work(updates=100, own=100, steps=1000, tokens=6400, seconds=50.0, wall=50.0)
-    each = [("finished", early), ("finished", early), ("missing", sweep.Work()), ("missing", sweep.Work())]
-    assert sweep.total(each, 1).endswith("about 1:40 left at 1 at a time")
+    early = status.Work(updates=100, own=100, steps=1000, tokens=6400, seconds=50.0, wall=50.0)
+    each = [("finished", early), ("finished", early), ("missing", status.Work()), ("missing", status.Work())]
+    assert status.total(each, 1).endswith("about 1:40 left at 1 at a time")
 
 
 def test_of_several_signals_only_another_ctrl_c_is_another_request():
@@ -165,16 +171,18 @@ def test_what_is_ignored_stays_so_but_not_in_what_is_started_meanwhile():
 
 
 def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_are_not_read_again(tmp_path, capsys):
-    local = launch.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
-    local.sweep, local.places, local.threads = tmp_path, 2, {"bad": 1, "one": 1, "other": 1}
-    for name in local.threads:
+    launched = local.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
+    launched.sweep, launched.places, launched.threads = tmp_path, 2, {"bad": 1, "one": 1, "other": 1}
+    for name in launched.threads:
         (tmp_path / name).mkdir()
         runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
-    with mock.patch.object(sweep, "work", side_effect=lambda folder, config: read.append(folder.name) or sweep.Work()):
+    with mock.patch.object(
+        status, "work", side_effect=lambda folder, config: read.append(folder.name) or status.Work()
+    ):
         for name in ("one", "other"):
-            local.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
+            launched.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
     assert capsys.readouterr().out.count("2 of 3 finished") == 2
     assert read.count("one") == 1
 
@@ -183,15 +191,15 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     tmp_path, capsys, composed, monkeypatch
 ):
     own, others = (recorded(composed(f"steps={steps}")) for steps in (6, 3))
-    local = launch.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
-    local.sweep, local.places, local.threads = tmp_path, 2, {"own": 1, "taken": 1}
-    monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in local.threads})
+    launched = local.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
+    launched.sweep, launched.places, launched.threads = tmp_path, 2, {"own": 1, "taken": 1}
+    monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
         runs.write(tmp_path / name, state="finished", recipe=runs.recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
-        local.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
+        launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
     assert table() == 1
     said = capsys.readouterr().out
     assert said.count("1 of 2 finished") == 2
@@ -199,8 +207,8 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     words = f"{tmp_path / 'taken'}  the run there is another command's: schedule.total was 3, is 6; steps was 3, is 6"
     assert f"FAILED       {words}" in said
     assert f"failed       {words}" in said
-    assert sweep.work(tmp_path / "taken").updates == 3
-    assert sweep.work(tmp_path / "taken", own).updates == 0
+    assert status.work(tmp_path / "taken").updates == 3
+    assert status.work(tmp_path / "taken", own).updates == 0
 
 
 def until(true, seconds: float = 300) -> None:
@@ -265,12 +273,12 @@ def test_the_refusal_of_a_job_that_waited_is_recorded_unless_the_run_is_finished
 
 def sweep_of(**launcher):
     choice = {"runtime": {"choices": {"hydra/launcher": "slurm"}}}
-    defaults = OmegaConf.load(Path(preflight.__file__).parent.parent / "conf/hydra/launcher/slurm.yaml")
+    defaults = OmegaConf.load(Path(preflight.__file__).parents[2] / "conf/hydra/launcher/slurm.yaml")
     return OmegaConf.create({"hydra": choice | {"launcher": {**OmegaConf.to_container(defaults), **launcher}}})
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "gptx.slurm", raising=False)
+    monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
         preflight.find_launcher(sweep_of())
@@ -372,7 +380,13 @@ def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
         assert processes.unquoted(value) == text
         if len(text) < 3:
             assert parser.parse_override(f"from={value}").value() == text
-        assert shlex.split(typed("sample", f"run=runs/{text}")) == ["python", "-m", "gptx.sample", f"run=runs/{text}"]
+        assert shlex.split(typed("sample", f"run=runs/{text}")) == [
+            "python",
+            "-m",
+            "gptx",
+            "sample",
+            f"run=runs/{text}",
+        ]
 
 
 SWEPT = [("optim.lr=1e-3", ""), ("schedule=constant", ""), ("optim=lion", ""), ("model.dropout=0.1", ""), ("steps=3", ""),
@@ -413,15 +427,15 @@ def test_a_sweep_on_this_machine_runs_each_cell_in_a_process_of_its_own_and_then
     (tmp_path / "short.txt").write_text("long enough for a context of 8, but not for one of 64. " * 4)
     words = ["--multirun", "hydra.launcher.parallel=2", "name=local", "steps=3", "data.path=short.txt",
              "model.context=64,8", "batch.tokens=64", "batch.micro=1"]  # fmt: skip
-    result = command("gptx.train", *words, timeout=200)
+    result = command("train", *words, timeout=200)
     assert result.returncode == 1, result.stdout + result.stderr
     records = [json.loads((tmp_path / f"runs/local/model.context={n}/run.json").read_text()) for n in (8, 64)]
     assert [record["state"] for record in records] == ["finished", "failed"]
     assert "the validation text of short.txt" in records[1]["error"]
     assert records[0]["hardware"]["threads"] == 1
     assert "threads=1" in records[0]["overrides"]
-    assert "1 of 2 finished" in command("gptx.sweep", "status", "runs/local").stdout
-    again = command("gptx.train", *words)
+    assert "1 of 2 finished" in command("status", "status", "runs/local").stdout
+    again = command("train", *words)
     assert again.stdout.count("started ") == 1
 
 
@@ -445,7 +459,7 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
     assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
-    assert sweep.status(tmp_path / "runs/cut") == 0
+    assert status.status(tmp_path / "runs/cut") == 0
 
 
 @pytest.mark.slow
@@ -457,7 +471,7 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
     command = [sys.executable, "-m", "gptx.train", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
-        until(lambda: all(sweep.work(folder).updates for folder in folders))
+        until(lambda: all(status.work(folder).updates for folder in folders))
         for number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         time.sleep(0.5)
@@ -474,8 +488,8 @@ def test_a_run_that_cannot_be_read_is_replaced_where_that_is_asked_and_refused_w
     folder = tmp_path / "runs/two/seed=0"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"state":')
-    assert "overwrite=true starts afresh" in command("gptx.train", *words).stderr
-    made = command("gptx.train", *words, "overwrite=true", timeout=200)
+    assert "overwrite=true starts afresh" in command("train", *words).stderr
+    made = command("train", *words, "overwrite=true", timeout=200)
     assert made.returncode == 0, made.stdout + made.stderr
     assert runs.read(folder)["state"] == "finished"
 
@@ -495,28 +509,28 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     }  # 300 s, 200 of them in updates
     cell("done", "finished", 100, **times)
     cell("half", "preempted", 50)
-    sweep.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
-    sweep.status(tmp_path)
+    status.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
+    status.status(tmp_path)
     *_, half, never, last = capsys.readouterr().out.splitlines()
     assert half.endswith("update 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
     assert never.startswith("missing")
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 updates, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip
-    each = [(runs.state(tmp_path / name), sweep.work(tmp_path / name)) for name in ("done", "half", "never")]
-    assert sweep.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
+    each = [(runs.state(tmp_path / name), status.work(tmp_path / name)) for name in ("done", "half", "never")]
+    assert status.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    branched = sweep.work(tmp_path / "half")  # off a run of 50 updates
-    assert sweep.total([("preempted", branched)]).endswith(f"about {clock(25 * 2)} left at 1 at a time")
+    branched = status.work(tmp_path / "half")  # off a run of 50 updates
+    assert status.total([("preempted", branched)]).endswith(f"about {clock(25 * 2)} left at 1 at a time")
 
 
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(places, "cores", lambda: cores)
-    monkeypatch.setattr(places, "memory", lambda: memory)
-    monkeypatch.setattr(places, "visible_gpus", lambda: list(map(str, range(gpus))))
-    monkeypatch.setattr("gptx.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
+    monkeypatch.setattr(computer, "cores", lambda: cores)
+    monkeypatch.setattr(computer, "memory", lambda: memory)
+    monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
+    monkeypatch.setattr("gptx.ingredients.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -527,24 +541,24 @@ def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> Non
 def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cells, tasks, threads, expected):
     machine(monkeypatch, cores, gpus)
     configs = [OmegaConf.create({"threads": threads, "device": "auto"})] * cells
-    assert places.room(configs, tasks) == expected
+    assert computer.room(configs, tasks) == expected
 
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * foreseen(composed(), 257).peak + places.RESERVE
-    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / places.SHARE))
-    assert places.fit([composed(), composed("seed=1")]) == 3
+    needed = 2 * foreseen(composed(), 257).peak + computer.RESERVE
+    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
+    assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
-    assert places.fit([composed()]) == 1
+    assert computer.fit([composed()]) == 1
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
-    monkeypatch.setattr("gptx.plan.memory.foreseen", lambda config, size: seen.append(size))
-    places.fit([config, composed()])
-    known = {"bytes": 257, "gpt2": 50_257, "chars": places.CHARACTERS}
+    monkeypatch.setattr("gptx.estimate.memory.foreseen", lambda config, size: seen.append(size))
+    computer.fit([config, composed()])
+    known = {"bytes": 257, "gpt2": 50_257, "chars": computer.CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
 
 

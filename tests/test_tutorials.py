@@ -6,10 +6,11 @@ import re
 import pytest
 import torch
 
-from gptx import laws, paths
-from gptx.observe.updates import equilibrium
-from gptx.optim.scratch import AdamW
-from gptx.schedule import cosine
+from gptx.config import paths
+from gptx.estimate import laws
+from gptx.ingredients.observe.updates import equilibrium
+from gptx.ingredients.optim.scratch import AdamW
+from gptx.ingredients.schedule import cosine
 
 PAGE = paths.ROOT / "docs" / "tutorials.md"
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed package has no docs")

@@ -6,9 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, dead_server, follow, own_surroundings, sink, stub  # noqa: F401
 
-from gptx import runs, upload
-from gptx.arguments import call
-from gptx.log.jsonl import Jsonl
+from gptx import runs
+from gptx.commands import upload
+from gptx.config.arguments import call
+from gptx.ingredients.log.jsonl import Jsonl
 
 pytest.importorskip("wandb")
 

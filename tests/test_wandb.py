@@ -14,8 +14,8 @@ import pytest
 import wandb_offline
 from wandb_stub import WandbStub
 
-from gptx.log import wandb as mirror
-from gptx.log.wandb import Wandb, end_service
+from gptx.ingredients.log import wandb as mirror
+from gptx.ingredients.log.wandb import Wandb, end_service
 
 pytest.importorskip("wandb")
 KEY = "0" * 40
@@ -89,7 +89,7 @@ def wait(condition, seconds=20):
 
 
 def later(run):
-    return f"later: python -m gptx.upload run={run.folder}"
+    return f"later: python -m gptx upload run={run.folder}"
 
 
 def in_a_new_process(program, *args, before=(), **options):
@@ -273,7 +273,7 @@ def test_a_rollback_stays_on_the_page_with_nothing_dropped_and_begins_a_segment_
 
 
 def test_while_wandb_hangs_for_hours_memory_is_bounded_and_what_is_dropped_is_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("gptx.log.wandb.BACKLOG", 50)
+    monkeypatch.setattr("gptx.ingredients.log.wandb.BACKLOG", 50)
     hangs, page, run = threading.Event(), Page(), a_run(tmp_path / "run")
     monkeypatch.setattr(Wandb, "start", lambda *_: hangs.wait() and page)
     mirror = sink(every=10)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptx import weights
+from gptx.ingredients.checkpoints import weights
 
 
 class Tied(nn.Module):
@@ -82,22 +82,22 @@ def test_a_damaged_file_is_one_line(tmp_path, damage):
 def test_a_run_starts_from_the_exported_weights_of_another_with_a_fresh_optimizer(command, tmp_path):
     from safetensors.torch import load_file
 
-    from gptx.checkpoints import load
+    from gptx.ingredients.checkpoints import load
 
-    assert command("gptx.train", "hydra.run.dir=first", "checkpoints.every=1").returncode == 0
-    exported = command("gptx.export", "run=first", "out=model.safetensors")
+    assert command("train", "hydra.run.dir=first", "checkpoints.every=1").returncode == 0
+    exported = command("export", "run=first", "out=model.safetensors")
     assert exported.returncode == 0, exported.stderr
     assert "from=model.safetensors" in exported.stdout
     state, file = load(tmp_path / "first/checkpoints/step_00000006"), load_file(tmp_path / "model.safetensors")
     assert set(file) == set(state["model"])
     assert all(torch.equal(file[name], state["model"][name]) for name in file)
 
-    sampled = command("gptx.sample", "run=first", "checkpoint=best", "length=5")
+    sampled = command("sample", "run=first", "checkpoint=best", "length=5")
     assert sampled.returncode == 0, sampled.stderr
 
     # a rate of nothing moves nothing: after one update the weights are still those of the file, and there are moments
     still = ["steps=1", "optim.lr=0", "optim.weight_decay=0"]
-    second = command("gptx.train", "hydra.run.dir=second", *still, "from=model.safetensors")
+    second = command("train", "hydra.run.dir=second", *still, "from=model.safetensors")
     assert second.returncode == 0, second.stderr
     assert "starts from the weights of model.safetensors alone, at update 0 with a fresh optimizer" in second.stdout
     begun = load(tmp_path / "second/checkpoints/step_00000001")
@@ -108,7 +108,7 @@ def test_a_run_starts_from_the_exported_weights_of_another_with_a_fresh_optimize
         (["model.depth=1"], "the weights are of another model: model.depth was 2, is 1"),
         (["data.tokenizer=chars"], "its 257 tokens are not those of this data's tokenizer"),
     ]:
-        refused = command("gptx.train", "hydra.run.dir=third", *words, "from=model.safetensors")
+        refused = command("train", "hydra.run.dir=third", *words, "from=model.safetensors")
         assert refused.returncode == 1
         assert f"config error: from=model.safetensors: {message}" in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1 or "tokenising" in refused.stderr

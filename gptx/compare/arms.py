@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy
 
-from gptx import presets
 from gptx.compare import statistics
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate
+from gptx.config import presets
 
 Key = TypeVar("Key")
 

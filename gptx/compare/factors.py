@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from gptx import presets, runs
-from gptx.compare.cells import Cell
+from gptx import runs
+from gptx.config import presets
+from gptx.runs.cells import Cell
 
 # What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
 ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",

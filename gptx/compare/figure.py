@@ -7,7 +7,7 @@ from typing import Any
 from gptx.compare.arms import Arm, arms, axis, numeric, primary
 from gptx.compare.outcomes import Comparison
 from gptx.compare.words import label, named, words
-from gptx.printable import mathtext
+from gptx.units.printable import mathtext
 
 # Each line has a colour, a dash and a marker of its own, so that it is told without colours.
 COLOURS = ("#1c2024", "#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793")

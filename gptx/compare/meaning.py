@@ -7,11 +7,12 @@ what a difference in them does: the recipe decides the result, the place its las
 import functools
 import inspect
 
-from gptx import presets, runs
-from gptx.batch import Batch
-from gptx.compare.cells import Cell
+from gptx import runs
+from gptx.config import presets
 from gptx.config.errors import ConfigError
 from gptx.config.targets import permitted
+from gptx.ingredients.batch import Batch
+from gptx.runs.cells import Cell
 
 SHARES = {"at update 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 SAMPLES = 1000  # updates at which a rate is asked for its peak

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from gptx import metrics
-from gptx.check import ConfigError
-from gptx.compare.cells import Cell
 from gptx.compare.factors import confounded, described_by, factors
 from gptx.compare.traits import traits
+from gptx.config.validate import ConfigError
 from gptx.files import to_json
-from gptx.runs import provenance, schema
+from gptx.runs import metrics, provenance, schema
+from gptx.runs.cells import Cell
 from gptx.runs.plain import read_json
 
 METRIC = "validation/loss"

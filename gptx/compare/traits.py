@@ -1,7 +1,7 @@
 """What the levels of a factor have in common, in words: a schedule rises at first, falls at the end, or neither."""
 
-from gptx import schedule
-from gptx.compare.cells import Cell
+from gptx.ingredients import schedule
+from gptx.runs.cells import Cell
 
 SAMPLES = 500  # updates at which a schedule is looked at
 FLAT = 1 - 1e-6  # of the peak: what is above is at the peak

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from gptx import presets
 from gptx.compare import tables
 from gptx.compare.answers import Change, alone, crossed, lost, ranking, several, shares, turned
 from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
@@ -15,6 +14,7 @@ from gptx.compare.statistics import Estimate, holm
 from gptx.compare.tables import Table
 from gptx.compare.words import Words, comparisons, count, joined, sentence
 from gptx.compare.words import words as words_for
+from gptx.config import presets
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
 SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often

@@ -1,7 +1,7 @@
 """Whether a recipe fits in the memory of the device that it will run on, known before anything is built.
 
 Only what certainly does not fit is refused: by arithmetic on the values of the config, and where that comes near the
-limit by the prediction of `gptx.footprint`.
+limit by the prediction of `gptx.estimate.footprint`.
 """
 
 import math
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import places
-from gptx.amounts import memory, power
-from gptx.check import ConfigError, build
-from gptx.model.size import size
+from gptx.config.validate import ConfigError, build
+from gptx.ingredients.model.size import size
+from gptx.sweeps import machine
+from gptx.units.amounts import memory, power
 
 SMALLEST = 2  # tokens of a vocabulary that only the text knows
 
@@ -35,7 +35,7 @@ def here(device: str) -> Room:
     """The memory of this machine's device of that name. Raises ConfigError if there is none."""
     import torch
 
-    from gptx.parallel import find
+    from gptx.ingredients.parallel import find
 
     try:
         place = find(device)
@@ -43,7 +43,7 @@ def here(device: str) -> Room:
         raise ConfigError(str(error)) from None
     if place.type == "cuda":
         return Room(torch.cuda.get_device_properties(place).total_memory, f"this machine's {place}")
-    return Room(places.memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
+    return Room(machine.memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
 
 
 def asked(launcher: DictConfig, device: str) -> Room:
@@ -70,7 +70,7 @@ def refuse_too_large(job: DictConfig, world: int, room: Room) -> None:
 def counted(job: DictConfig, room: Room) -> int:
     """How many parameters the model has; one of the user's own is built without data. Raises ConfigError where it has
     more than any device holds."""
-    if job.model._target_ == "gptx.model.gpt.GPT":
+    if job.model._target_ == "gptx.ingredients.model.gpt.GPT":
         return gpt(job)
     import torch
 
@@ -113,7 +113,7 @@ def at_most(parameters: int) -> Iterator[None]:
 
 def vocabulary(job: DictConfig) -> int:
     """The size of the vocabulary, or the smallest where only the text knows it."""
-    from gptx.data.tokenizers import vocabulary_size
+    from gptx.ingredients.data.tokenizers import vocabulary_size
 
     return vocabulary_size(str(job.data.get("tokenizer"))) or SMALLEST
 
@@ -140,10 +140,10 @@ def likely(job: DictConfig, parameters: int, room: Room) -> float:
 
 
 def predicted(job: DictConfig, world: int, room: Room) -> float:
-    """Bytes as `gptx.footprint` counts them, 0 where it cannot: the peak of an eager run on a CPU, else weights,
-    gradients and moments, which are there however small the batch is."""
-    from gptx.plan.memory import foreseen
-    from gptx.rank import world_size
+    """Bytes as `gptx.estimate.footprint` counts them, 0 where it cannot: the peak of an eager run on a CPU, else
+    weights, gradients and moments, which are there however small the batch is."""
+    from gptx.distributed.rank import world_size
+    from gptx.estimate.memory import foreseen
 
     share = job.copy()
     share.batch.tokens //= world // world_size()
@@ -158,7 +158,7 @@ def predicted(job: DictConfig, world: int, room: Room) -> float:
 
 def largest(job: DictConfig, room: Room) -> str:
     """The key and value without which least would be needed, as they are typed."""
-    if job.model._target_ != "gptx.model.gpt.GPT":
+    if job.model._target_ != "gptx.ingredients.model.gpt.GPT":
         return "model"
     found = {}
     for key in [*(f"model.{name}" for name in job.model), "batch.micro", "data.context", "data.tokenizer"]:

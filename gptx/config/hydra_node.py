@@ -25,8 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.keys import flat
+from gptx.config.paths import CONF
 from gptx.config.targets import permitted
-from gptx.paths import CONF
 
 PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: no space, no quote, nothing that a shell reads
 BASIC = "hydra._internal.core_plugins.basic_"
@@ -60,7 +60,7 @@ def guarded(load: Callable) -> Callable:
                 raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
         try:
             composed = load(self, config_name, overrides, *rest, **more)
-        except (HydraException, OmegaConfBaseException):  # which gptx.mistakes explains
+        except (HydraException, OmegaConfBaseException):  # which gptx.config.hydra_errors explains
             raise
         except RecursionError:
             raise ConfigError("a file of the config is nested without end, or its defaults list names itself") from None
@@ -105,7 +105,9 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
         given = composed.get("allow_targets")
     except OmegaConfBaseException:
         given = None
-    allow = tuple(map(str, given)) if isinstance(given, ListConfig) else ()  # gptx.check refuses what is no list
+    allow = (
+        tuple(map(str, given)) if isinstance(given, ListConfig) else ()
+    )  # gptx.config.validate refuses what is no list
     name = str(composed._get_node("name")._value())  # type: ignore[union-attr]
     refuse_claims(hydra["overrides"], name, allow, words, typed)
     refuse_unknown(hydra, HydraConf, "hydra")

@@ -25,7 +25,7 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
 def options(value: object) -> float:
     """How many values a sweep of one key has; 1 where Hydra alone knows it."""
     if isinstance(value, IntervalSweep):
-        raise ConfigError("interval(...): a sweep lists its values; python -m gptx.study searches between two")
+        raise ConfigError("interval(...): a sweep lists its values; python -m gptx study searches between two")
     if isinstance(value, RangeSweep) and None not in (value.start, value.stop):
         first, last, step = value.start, value.stop, value.step
         return max(0.0, (last - first) / step) if step else math.inf  # type: ignore[operator]

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from gptx.printable import hidden, hide, without_credentials
+from gptx.units.printable import hidden, hide, without_credentials
 
 asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gptx import paths
+from gptx.config import paths
 from gptx.config.values import GREATEST, SMALLEST
 
 OBJECTS = ("data", "batch", "precision", "parallel", "guard", "checkpoints")  # groups that are no functions

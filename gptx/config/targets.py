@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx.config.errors import ConfigError, nearest
-from gptx.paths import CONF
+from gptx.config.paths import CONF
 
 TARGET = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
 LIBRARY = {

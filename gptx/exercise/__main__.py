@@ -1,4 +1,4 @@
-"""Answer a code exercise of the tutorial:  python -m gptx.exercise 14   (without a number they are listed)."""
+"""Answer a code exercise of the tutorial:  python -m gptx exercise 14   (without a number they are listed)."""
 
 import importlib
 import inspect
@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from gptx import arguments, check
-from gptx.compare.readme import parts
+from gptx.config import arguments, validate
 from gptx.exercise.readme import write
+from gptx.report.readme import parts
 
 EXERCISES = {
     11: "schedules",
@@ -36,14 +36,14 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     if not number:
         for each, name in EXERCISES.items():
             print(f"{each}  {module(name).QUESTION}")
-        print("\npython -m gptx.exercise 14 answers one of them; --help shows more")
+        print("\npython -m gptx exercise 14 answers one of them; --help shows more")
         return
     if number not in EXERCISES:
         raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
     for word in overrides:
         if "=" not in word or word.startswith("-"):
             raise ValueError(
-                f"{word!r} is no override of gptx.train{check.nearest(word, ['--full', 'out=', 'readme='])}"
+                f"{word!r} is no override of gptx.train{validate.nearest(word, ['--full', 'out=', 'readme='])}"
             )
     answer = module(EXERCISES[number]).answer
     accepted = inspect.signature(answer).parameters

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed
+from gptx.show import figures
 
 QUESTION = "Do four micro-batches of 4 sequences give the gradient of one batch of 16?"
 RECIPE = (
@@ -66,9 +66,9 @@ def context(recipe: tuple[str, ...]) -> int:
 
 def gradients(cfg, times: int = 1) -> dict:
     """The gradient of every parameter after the micro-batches of `times` first updates, none of which is made."""
-    from gptx import check
+    from gptx.config import validate
 
-    trainer = check.trainer(cfg)
+    trainer = validate.trainer(cfg)
     trainer.set_learning_rate()
     for _ in range(times):
         trainer.accumulate_gradients()

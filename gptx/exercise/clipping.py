@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer
+from gptx.show import figures
 
 QUESTION = "Does clipping by the global norm, written from scratch, do what PyTorch's clip_grad_norm_ does?"
 DRAWS, MAX_NORM = 300, 1.0
@@ -11,11 +11,11 @@ SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small
 
 
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
-    """The largest difference between gptx.clip.scratch and PyTorch over random gradients of norms 1e-4 to 1e4."""
+    """The largest difference between clip=scratch and PyTorch over random gradients of norms 1e-4 to 1e4."""
     import torch
 
-    from gptx import clip
-    from gptx.report.curves import Curve, Panel
+    from gptx.ingredients import clip
+    from gptx.show.curves import Curve, Panel
 
     if overrides:
         raise ValueError(f"exercise 13 trains nothing: {overrides[0]} has no place")
@@ -45,7 +45,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     return Answer(
         QUESTION,
         f"{DRAWS} random gradients in {len(SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {MAX_NORM:g} by "
-        "gptx.clip.scratch (clip=scratch) and by torch.nn.utils.clip_grad_norm_",
+        "gptx.ingredients.clip.scratch (clip=scratch) and by torch.nn.utils.clip_grad_norm_",
         {
             "gradients clipped": clipped,
             "gradients left alone": DRAWS - clipped,

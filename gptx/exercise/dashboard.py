@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy
 
-from gptx import metrics
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import train
 from gptx.files import in_one_step
+from gptx.runs import metrics
 
 QUESTION = "Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"
 SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
@@ -32,7 +32,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     return Answer(
         QUESTION,
         f"gptx.train experiment=dashboard (observe=[validation,updates,...]), drawn by the report; all that was "
-        f"recorded is on the page of python -m gptx.report {run}",
+        f"recorded is on the page of python -m gptx report {run}",
         measured,
         "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
         whole and apart < 1e-6,
@@ -56,9 +56,9 @@ def signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
 
 def draw(run: Path, figure: Path) -> None:
     """The five signals of a run on one figure, as the report draws them."""
-    from gptx.compare.cells import find
     from gptx.report.panels import of_run
-    from gptx.report.picture import picture
+    from gptx.runs.cells import find
+    from gptx.show.picture import picture
 
     figure.parent.mkdir(parents=True, exist_ok=True)
     panels, kind = of_run(find([run])[0], smooth=20)[:5], figure.suffix[1:]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed
+from gptx.show import figures
 
 QUESTION = "Which parameters of a small Transformer are decayed, and which are spared?"
 VOCABULARY = 257  # of bytes, so that no data is read
@@ -14,7 +14,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """The groups as `gptx.plan decay` prints them, and whether each parameter is where it belongs."""
     import torch
 
-    from gptx import check
+    from gptx.config import validate
     from gptx.plan.decay import decay
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
@@ -23,8 +23,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     passed = True
     for cfg in arms.values():
         with torch.device("meta"):
-            model = check.build(cfg.model)(vocab_size=VOCABULARY)
-        groups = check.build(cfg.decay)(model)
+            model = validate.build(cfg.model)(vocab_size=VOCABULARY)
+        groups = validate.build(cfg.decay)(model)
         option = cfg.decay._target_.rsplit(".")[-1]
         decayed = {id(p) for group in groups if group.get("weight_decay", 1) for p in group["params"]}
         linear = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Linear)}

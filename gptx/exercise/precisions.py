@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import GIVING_BACK, composed, record, train
 from gptx.exercise.turns import ratio, turns
+from gptx.show import figures
 
 QUESTION = "fp32, bf16 and fp16 with loss scaling on the same model: peak memory, tokens per second, final loss?"
 FORMATS = "fp32", "bf16", "fp16"

@@ -8,11 +8,12 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from gptx import metrics, runs
+from gptx import runs
 from gptx.exercise import dashboard
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
 from gptx.files import write_text
+from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 
 QUESTION = "Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."
@@ -73,7 +74,7 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
     return Answer(
         QUESTION,
         f"gptx.train experiment=gpt_10m, {size}; stopped by SIGTERM on the way and continued by the same command, "
-        "then gptx.sample with its defaults",
+        "then gptx.commands.sample with its defaults",
         measured,
         f"it was resumed, all five signals are whole, and {COHERENT[full]:.0%} of the sample's words (four letters or "
         "more) are words of the training text",
@@ -85,26 +86,26 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
 
 def sample(run: Path) -> str:
     """What the trained model writes unprompted. Raises ValueError where it cannot."""
-    words = ["-m", "gptx.sample", f"run={run}", "length=1500"]
+    words = ["-m", "gptx", "sample", f"run={run}", "length=1500"]
     print(f"$ python {' '.join(words)}", flush=True)
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"gptx.sample: {done.stderr.strip()}")
+        raise ValueError(f"gptx.commands.sample: {done.stderr.strip()}")
     return done.stdout
 
 
 def vocabulary(cfg, sequences: int = 20_000) -> set[str]:
     """The words of that many sequences of the training text."""
-    from gptx import check
+    from gptx.config import validate
 
-    data = check.build(cfg.data)
+    data = validate.build(cfg.data)
     return set(re.findall(WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
 
 
 def postmortem(run: Path, resumed: list[str]) -> Path:
     """Write down what went wrong on the way, also where it was nothing; the file, beside the run's own one if it has
     one."""
-    from gptx.log.postmortem import incident
+    from gptx.ingredients.log.postmortem import incident
 
     folder = RunFolder(run)
     found, told, events = folder.metrics, record(run), folder.events

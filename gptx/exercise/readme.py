@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from gptx import runs
-from gptx.compare.readme import grid, parts
 from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, spelled
 from gptx.files import to_json, write_text
-from gptx.log import now
+from gptx.ingredients.log import now
+from gptx.report.readme import grid, parts
 from gptx.runs import plain, provenance
 
 
@@ -50,7 +50,7 @@ def page(answer: Answer, number: int) -> str:
             grid(measured),
             "",
             *([f"The tutorial: {answer.tutorial}", ""] if answer.tutorial else []),
-            f"(`python -m gptx.exercise {number}`, {told['date']}, {told['processor']}, "
+            f"(`python -m gptx exercise {number}`, {told['date']}, {told['processor']}, "
             f"{told['cores']} CPU cores, {place}, commit {told['commit'] or 'unknown'})",
         ]
     )

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from gptx import metrics
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import GIVING_BACK, composed, record, train
 from gptx.exercise.turns import ratio, turns
+from gptx.runs import metrics
+from gptx.show import figures
 
 QUESTION = "A deep model with and without gradient checkpointing: peak memory, and is the overhead about 33 %?"
 WAYS = "store", "recompute"
@@ -16,7 +16,7 @@ BOUND = 4 / 3  # a second forward pass beside one forward and a backward pass of
 
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """Peak memory of runs of their own, and the ratio of times of updates that take turns."""
-    from gptx.plan.memory import predict
+    from gptx.estimate.memory import predict
 
     recipe = "experiment=recompute", *overrides
     runs = {way: record(train(folder / way, *recipe, f"memory={way}", environment=GIVING_BACK)) for way in WAYS}

@@ -3,17 +3,17 @@
 import shutil
 from pathlib import Path
 
-from gptx import metrics
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import record, stopped, train
+from gptx.runs import metrics
+from gptx.show import figures
 
 QUESTION = "Is a run that was stopped and resumed the same, bit for bit, as one that was not?"
 
 
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """Losses and final state of both, and of runs resumed with something missing, which must differ."""
-    from gptx.report.curves import Curve, Panel
+    from gptx.show.curves import Curve, Panel
 
     recipe = "experiment=resume", *overrides
     whole = train(folder / "whole", *recipe)
@@ -64,7 +64,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
 
 def maim(run: Path, name: str) -> None:
     """Take something out of the newest checkpoint of a run, and write it as if that were all."""
-    from gptx.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, load
 
     checkpoint = files.saved(run / "checkpoints")[-1]
     state = load(checkpoint)
@@ -90,7 +90,7 @@ WITHOUT = {"moments": no_moments, "random states": no_random_states, "position":
 
 def final(run: Path) -> dict:
     """What the last checkpoint of a run holds that training goes on from."""
-    from gptx.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, load
 
     state = load(files.saved(run / "checkpoints")[-1])
     return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from gptx import metrics, runs
+from gptx import runs
+from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 
 GIVING_BACK = ("MALLOC_MMAP_THRESHOLD_=262144",)  # glibc returns what is freed, so that a peak is what was in use
@@ -75,13 +76,13 @@ def record(folder: Path) -> dict:
 
 def composed(*overrides: str) -> dict:
     """The checked config of every arm that the overrides mean, by what sets it apart."""
-    from gptx import mistakes, train  # noqa: F401  the latter registers the experiments
+    from gptx.config import hydra_errors
     from gptx.plan.__main__ import composed
 
     words = last_of_each(overrides)
     try:
         return composed(words)
     except Exception as error:
-        if not mistakes.of_composition(error):
+        if not hydra_errors.of_composition(error):
             raise
-        raise ValueError(mistakes.explain(error, words)) from None
+        raise ValueError(hydra_errors.explain(error, words)) from None

@@ -11,12 +11,12 @@ def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
     """
     import torch
 
-    from gptx import check
-    from gptx.observe.throughput import wall
+    from gptx.config import validate
+    from gptx.ingredients.observe.throughput import wall
 
     first = next(iter(arms.values()))
     torch.set_num_threads(first.threads or torch.get_num_threads())
-    trainers = {name: check.trainer(cfg) for name, cfg in arms.items()}
+    trainers = {name: validate.trainer(cfg) for name, cfg in arms.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
     for turn in range(rounds + 1):
         for name, trainer in trainers.items():

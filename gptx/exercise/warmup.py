@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-from gptx.exercise import figures
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import train
+from gptx.show import figures
 
 QUESTION = "Does training without warmup diverge, or end worse than with it?"
 RECIPE = (
@@ -24,8 +24,8 @@ RECIPE = (
 
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """Validation loss without warmup less that with it, beside how far seeds differ."""
-    from gptx.compare.cells import find
     from gptx.compare.outcomes import compare
+    from gptx.runs.cells import find
 
     failure = None
     try:

@@ -1,17 +1,17 @@
-"""Fit a law to finished runs:  python -m gptx.fit scaling runs/scaling   (without a word the subjects are listed)."""
+"""Fit a law to finished runs:  python -m gptx fit scaling runs/scaling   (without a word the subjects are listed)."""
 
 import importlib
 import os
 import sys
 
-from gptx import arguments, check
-from gptx.printable import streams
+from gptx.config import arguments, validate
+from gptx.units.printable import streams
 
 PAGE = """Fit a law to finished runs, with intervals; --help after a subject shows its keys.
 
-  python -m gptx.fit scaling runs/scaling                 loss over parameters and tokens; a larger run foretold
-  python -m gptx.fit critical_batch runs/critical_batch   what a larger batch costs in tokens and saves in updates
-  python -m gptx.fit lr_range runs/lr_range               where a rising rate breaks the loss, and the peak it proposes
+  python -m gptx fit scaling runs/scaling                 loss over parameters and tokens; a larger run foretold
+  python -m gptx fit critical_batch runs/critical_batch   what a larger batch costs in tokens and saves in updates
+  python -m gptx fit lr_range runs/lr_range               where a rising rate breaks the loss, and the peak it proposes
 """
 SUBJECTS = ("scaling", "critical_batch", "lr_range")
 
@@ -25,7 +25,7 @@ def main(words: list[str] | None = None) -> None:
         return
     subject, *rest = words
     if subject not in SUBJECTS:
-        raise SystemExit(f"error: {subject}: nothing to fit of that name{check.nearest(subject, SUBJECTS)}")
+        raise SystemExit(f"error: {subject}: nothing to fit of that name{validate.nearest(subject, SUBJECTS)}")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads that wait for one another: ten times as slow
     arguments.call(getattr(importlib.import_module(f"gptx.fit.{subject}"), subject), rest)
 

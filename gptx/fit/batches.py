@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from annotated_types import Gt
 from typing_extensions import TypedDict
 
-from gptx.check import ConfigError
-from gptx.compare.cells import Cell, find
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
 from gptx.compare.words import joined
+from gptx.config.validate import ConfigError
 from gptx.fit.tradeoff import lowest
 from gptx.runs import FREE, plain, schema, under
+from gptx.runs.cells import Cell, find
 
 KEYS = "batch.tokens", "optim.lr"  # what sets the runs apart, beside the seed and what follows from these
 LARGEST = 100_000_000  # bytes of a fit.json
@@ -224,7 +224,7 @@ def recorded(file: Path) -> Sweep:
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:
-        raise ValueError(f"{file}: no fit.json of python -m gptx.fit critical_batch ({error})") from None
+        raise ValueError(f"{file}: no fit.json of python -m gptx fit critical_batch ({error})") from None
     runs = sorted(facts["runs"], key=lambda each: (each.batch, each.rate, each.seed))
     return Sweep(facts["target"], grouped(runs), tuple(facts["noise_scale"]), (), (), facts["environment"])
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy
 
-from gptx.exercise import figures
 from gptx.fit.batches import Size
 from gptx.fit.tradeoff import RULES, Tradeoff
+from gptx.show import figures
 
 
 def figure(law: Tradeoff, target: float, found: list[Size], file: Path) -> None:
@@ -21,7 +21,7 @@ def figure(law: Tradeoff, target: float, found: list[Size], file: Path) -> None:
 
 def draw_tradeoff(axis, law: Tradeoff, found: list[Size]) -> None:
     """Updates against tokens, measured and by the law, on matplotlib axes."""
-    from gptx.report import picture
+    from gptx.show import picture
 
     blue, orange = picture.COLOURS[:2]
     batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
@@ -40,7 +40,7 @@ def draw_tradeoff(axis, law: Tradeoff, found: list[Size]) -> None:
 
 def draw_rates(axis, law: Tradeoff, found: list[Size]) -> None:
     """The best rate by batch size beside the rules that start at the smallest, on matplotlib axes."""
-    from gptx.report import picture
+    from gptx.show import picture
 
     batches = [size.batch for size in found]
     for look, (name, power) in enumerate(RULES.items()):
@@ -60,7 +60,7 @@ def frame(axis, across: str, up: str, title: str) -> None:
     """Logarithmic axes in the house's dress, with numbers at 1, 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    from gptx.report import picture
+    from gptx.show import picture
 
     axis.set_xscale("log")
     axis.set_yscale("log")

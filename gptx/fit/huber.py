@@ -11,8 +11,8 @@ from itertools import product
 import numpy
 from numpy import ndarray
 
-from gptx.laws import FLATTEST, STEEPEST, Constants
-from gptx.printable import bare
+from gptx.estimate.laws import FLATTEST, STEEPEST, Constants
+from gptx.units.printable import bare
 
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: a poor run counts, but not by its square
 STARTS = 8  # of the grid, those of least loss, from which the minimiser begins
@@ -62,7 +62,7 @@ def check(points: Points) -> None:
 
 
 def fit(points: Points) -> tuple[Constants, float]:
-    """The constants of least loss, in the order of gptx.laws.CONSTANTS, and that loss."""
+    """The constants of least loss, in the order of gptx.estimate.laws.CONSTANTS, and that loss."""
     n, d, target = logs(points)
     grid = numpy.array(list(product(SHARES, SHARES, SHARES, EXPONENTS, EXPONENTS)))
     grid[:, :3] = numpy.log(grid[:, :3]) + target.mean()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy
 
 from gptx import runs
-from gptx.compare.cells import Cell
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS, joined
 from gptx.fit.huber import Points
+from gptx.runs.cells import Cell
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 OF_A_RUNG = (

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy
 from numpy import ndarray
 
-from gptx import paths
-from gptx.compare.cells import Cell, find
 from gptx.compare.outcomes import Comparison, compare, environment, load
 from gptx.compare.tables import Table
 from gptx.compare.words import count
-from gptx.exercise import figures
+from gptx.config import paths
 from gptx.fit.page import Fitted, asked, deliver
 from gptx.fit.ranges import FLAT, SHARE, SMOOTH, Range, ended, middle, ranged, together
+from gptx.runs.cells import Cell, find
+from gptx.show import figures
 
 GRID = paths.ROOT / "experiments/warmup"
 RATE = "optim.lr"
@@ -211,7 +211,7 @@ def rounded(values: ndarray) -> str:
 
 def draw(axis, found: Sequence[Range], rows: Sequence[Checked]) -> None:
     """The smoothed loss of each run over its rate, with what is read off it, on matplotlib axes."""
-    from gptx.report import picture
+    from gptx.show import picture
 
     draw_runs(axis, found)
     lines = {
@@ -230,7 +230,7 @@ def draw(axis, found: Sequence[Range], rows: Sequence[Checked]) -> None:
 
 def draw_runs(axis, found: Sequence[Range]) -> None:
     """Each run's loss and smoothed loss, with marks where it is lowest, where it broke and at the proposal."""
-    from gptx.report import picture
+    from gptx.show import picture
 
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):

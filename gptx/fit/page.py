@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptx.compare import readme as results
-from gptx.compare.cells import Cell
 from gptx.compare.tables import Table
 from gptx.files import in_one_step, to_json, write_text
-from gptx.printable import md
+from gptx.report import readme as results
+from gptx.runs.cells import Cell
+from gptx.units.printable import md
 
 KIND = "fit"  # of what stands between the marks of a README
 PICTURE, NUMBERS = "fit.png", "fit.json"
@@ -35,7 +35,7 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     """The folder for the files, or the one that `out` names. Raises ValueError for what cannot be written, before
     anything is computed."""
     if not folders:
-        raise ValueError(f"which runs? A folder of runs: python -m gptx.fit {subject} runs/{subject}")
+        raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
         results.parts(Path(readme) / "README.md", KIND)
     target = Path(out or folders[0])

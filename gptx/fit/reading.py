@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy
 
+from gptx.estimate.laws import CONSTANTS, Law
 from gptx.fit import huber
 from gptx.fit.ladder import COUNTS, Rung, points
 from gptx.fit.words import Span
-from gptx.laws import CONSTANTS, Law
 
 
 @dataclass(frozen=True)

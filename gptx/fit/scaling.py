@@ -1,4 +1,4 @@
-"""The law of scaling of one's own runs, tested on a larger one:  python -m gptx.fit scaling runs/scaling"""
+"""The law of scaling of one's own runs, tested on a larger one:  python -m gptx fit scaling runs/scaling"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy
 
-from gptx.compare import cells as run_folders
-from gptx.compare.cells import Cell
 from gptx.compare.outcomes import environment
 from gptx.compare.words import joined
+from gptx.estimate.laws import CONSTANTS, RULE
 from gptx.fit import isoflop, page, scaling_figure, scaling_tables
 from gptx.fit.ladder import COUNTS, doubts, held_out, ladder, units
 from gptx.fit.reading import NoLaw, Reading, read
 from gptx.fit.words import between, off, short
-from gptx.laws import CONSTANTS, RULE
+from gptx.runs import cells as run_folders
+from gptx.runs.cells import Cell
 
 LAW = "law.json"
 PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy
 
+from gptx.estimate.laws import Law
 from gptx.fit.reading import Foretold, Reading
 from gptx.fit.words import short
-from gptx.laws import Law
-from gptx.printable import mathtext
+from gptx.units.printable import mathtext
 
 HELD = "#e0662b"
 
@@ -24,7 +24,7 @@ def figure(reading: Reading, file: Path) -> None:
         runs = [(rung.name, rung.parameters(reading.count), rung.tokens, rung.loss) for rung in every]
         chart(file, [reading.law], runs=runs)
         return
-    from gptx.report.picture import INK, drawing
+    from gptx.show.picture import INK, drawing
 
     with drawing():
         from matplotlib import pyplot
@@ -40,7 +40,7 @@ def figure(reading: Reading, file: Path) -> None:
 
 def over_tokens(axis: Any, reading: Reading) -> None:
     """Each size's runs and its curve by the law; what is held out with its interval beside the outcome."""
-    from gptx.report.picture import AXES, COLOURS, INK, MARKERS
+    from gptx.show.picture import AXES, COLOURS, INK, MARKERS
 
     law, count = reading.law, reading.count
     sizes = dict.fromkeys((rung.size, rung.parameters(count)) for rung in reading.rungs)
@@ -75,7 +75,7 @@ def expected(size: float, tokens: float, law: Law) -> float:
 
 def beside(axis: Any, reading: Reading) -> None:
     """Measured loss over that of the law; a law without fault has all runs on the diagonal."""
-    from gptx.report.picture import AXES, COLOURS, INK
+    from gptx.show.picture import AXES, COLOURS, INK
 
     fitted = [rung.loss / numpy.exp(left) for rung, left in zip(reading.rungs, reading.residuals, strict=True)]
     every = [*fitted, *(rung.loss for rung in reading.rungs),
@@ -106,7 +106,7 @@ def logarithmic(axis: Any) -> None:
     """Logarithmic axes with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    from gptx.report.picture import dress, spell
+    from gptx.show.picture import dress, spell
 
     for scale, line in ((axis.set_xscale, axis.xaxis), (axis.set_yscale, axis.yaxis)):
         scale("log")

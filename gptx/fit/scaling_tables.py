@@ -7,10 +7,10 @@ from operator import attrgetter
 import numpy
 
 from gptx.compare.tables import Table
+from gptx.estimate.laws import CONSTANTS, Law
 from gptx.fit.ladder import COUNTS
 from gptx.fit.reading import Reading
 from gptx.fit.words import between, off, short
-from gptx.laws import CONSTANTS, Law
 
 Row = tuple[str, ...]
 

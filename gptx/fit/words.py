@@ -1,6 +1,6 @@
 """How the numbers of a fit are said."""
 
-from gptx.report.picture import spell
+from gptx.show.picture import spell
 
 Span = tuple[float, float]
 

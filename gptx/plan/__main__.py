@@ -1,4 +1,4 @@
-"""Plan before you spend:  python -m gptx.plan flops=1e19   or   model=gpt2_124m   (help shows more)."""
+"""Plan before you spend:  python -m gptx plan flops=1e19   or   model=gpt2_124m   (help shows more)."""
 
 import difflib
 import os
@@ -8,38 +8,38 @@ from importlib import import_module
 from pathlib import Path
 
 from gptx.plan.question import QUANTITIES, asks_for_a_budget, of_a_recipe
-from gptx.printable import streams
+from gptx.units.printable import streams
 
 PAGE = """Plan before you spend: what a budget is best spent on, what a recipe costs and means, before it runs.
 
-  python -m gptx.plan flops=1e19              parameters and tokens for so many operations, by every law
-  python -m gptx.plan params=124M             or for a size; tokens=2.5B for a text; two of them are priced as given
+  python -m gptx plan flops=1e19              parameters and tokens for so many operations, by every law
+  python -m gptx plan params=124M             or for a size; tokens=2.5B for a text; two of them are priced as given
       served=1e12                             tokens that the model will serve: the size that is cheapest with them
       law=besiroglu                           who judges: hoffmann_rounded, hoffmann_tex, besiroglu or a fit's law.json
       vocab=50257 context=1024                of the shape that is proposed
       out=chart.html                          draws loss over operations by every law; .png, .svg: by the judge
 
-  python -m gptx.plan [overrides]             what a recipe costs and may reach: operations, memory, time, price
+  python -m gptx plan [overrides]             what a recipe costs and may reach: operations, memory, time, price
       hardware=h100 devices=8 price=2.5       on what, how many, and what an hour of one costs
       probe=true                              measures this machine for some seconds
       law=... vocab=50257
 
   One aspect of it, for every override of gptx.train, lists as in a sweep too:
 
-  python -m gptx.plan decay [overrides]       which parameters are decayed, by name, with counts
-  python -m gptx.plan schedule [overrides]    the learning rate at chosen updates, and what looks odd about it
+  python -m gptx plan decay [overrides]       which parameters are decayed, by name, with counts
+  python -m gptx plan schedule [overrides]    the learning rate at chosen updates, and what looks odd about it
       at=1,500,50%                            the updates; every tenth of the run if not given
       out=warmups.png                         draws the curves on one figure (.png or .svg)
-  python -m gptx.plan memory [overrides]      bytes of weights, gradients, moments and activations
-  python -m gptx.plan coordinates [overrides] trains a few updates at several widths: does a rate carry over?
+  python -m gptx plan memory [overrides]      bytes of weights, gradients, moments and activations
+  python -m gptx plan coordinates [overrides] trains a few updates at several widths: does a rate carry over?
       widths=64,128,256 updates=4             the standard parametrization beside muP, based on the first width
 
   vocab=50257 stands for the data's vocabulary, which is else asked of the data (recipe, decay, memory).
 
-  python -m gptx.plan params=175e9 tokens=300e9
-  python -m gptx.plan model=gpt2_124m vocab=50257 batch.tokens=524288 steps=2.5Btok hardware=h100
-  python -m gptx.plan schedule steps=100000 schedule.warmup=500,2000,5000 out=warmups.png
-  python -m gptx.plan memory model=gpt2_124m memory=store,recompute vocab=50257
+  python -m gptx plan params=175e9 tokens=300e9
+  python -m gptx plan model=gpt2_124m vocab=50257 batch.tokens=524288 steps=2.5Btok hardware=h100
+  python -m gptx plan schedule steps=100000 schedule.warmup=500,2000,5000 out=warmups.png
+  python -m gptx plan memory model=gpt2_124m memory=store,recompute vocab=50257
 """
 SUBJECTS: dict[str, tuple[str, ...]] = {  # a function and its module, with the keys that are its own, not overrides
     "decay": ("vocab",),
@@ -67,10 +67,10 @@ def composed(words: list[str], *, here: bool = False) -> dict:
     cannot be trained `here`."""
     from hydra import compose, initialize_config_dir
 
-    from gptx import paths, preflight
-    from gptx.check import ConfigError, obey
-    from gptx.config import capacity, rules
-    from gptx.rank import world_size
+    from gptx.config import capacity, paths, rules
+    from gptx.config.validate import ConfigError, obey
+    from gptx.distributed.rank import world_size
+    from gptx.sweeps import preflight
 
     found = {}
     with initialize_config_dir(paths.CONF, version_base="1.3"):
@@ -87,8 +87,8 @@ def composed(words: list[str], *, here: bool = False) -> dict:
 
 def own_configs(words: list[str]) -> list[str]:
     """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
-    from gptx import search_path
-    from gptx.check import ConfigError
+    from gptx.config import search_path
+    from gptx.config.validate import ConfigError
 
     search_path.refuse_shadowed(words)
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
@@ -135,7 +135,7 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
     """What is planned of the recipe that the overrides compose; words with one of the keys are the subject's own."""
     from hydra.errors import HydraException
 
-    from gptx import check, mistakes, train  # noqa: F401  registers the experiments and the name of run folders
+    from gptx.config import hydra_errors, validate
 
     show = getattr(import_module(f"gptx.plan.{subject}"), subject)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
@@ -149,9 +149,9 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
     try:
         return "\n".join(show(composed(own_configs(rest)), **own))
     except HydraException as error:
-        raise SystemExit(f"config error: {mistakes.explain(error, rest)}") from None
-    except (check.ConfigError, ValueError, OSError) as error:
-        raise SystemExit(f"config error: {check.refusal('', error)}") from None
+        raise SystemExit(f"config error: {hydra_errors.explain(error, rest)}") from None
+    except (validate.ConfigError, ValueError, OSError) as error:
+        raise SystemExit(f"config error: {validate.refusal('', error)}") from None
 
 
 def refuse_misspelt(words: list[str]) -> None:
@@ -159,7 +159,7 @@ def refuse_misspelt(words: list[str]) -> None:
     if any(word.startswith("=") for word in words):
         raise SystemExit(f"error: {next(word for word in words if word.startswith('='))}: which key? flops=1e19, say")
     if "=" not in words[0] and words[0] not in QUANTITIES and not words[0].startswith(("-", "~")):
-        from gptx.check import nearest
+        from gptx.config.validate import nearest
 
         raise SystemExit(f"error: {words[0]}: nothing to plan of that name{nearest(words[0], SUBJECTS)}")
     own = (*QUANTITIES, *RECIPE)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from gptx.amounts import amount, memory, power
-from gptx.laws import PUBLISHED, RULE, Law
+from gptx.estimate.laws import PUBLISHED, RULE, Law
+from gptx.estimate.warnings import repeated
 from gptx.plan import known, overrides, shapes
-from gptx.plan.doubts import repeated
 from gptx.plan.expectations import extrapolated, speaks
 from gptx.plan.question import Question, read, refuse_splits
 from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
 from gptx.plan.words import table, times, wrapped
+from gptx.units.amounts import amount, memory, power
 
 
 def budget(words: list[str]) -> list[str]:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from gptx.estimate.laws import CHINCHILLA, Law
 from gptx.files import in_one_step, write_text
-from gptx.laws import CHINCHILLA, Law
 from gptx.plan.split import by_rule
 
 POINTS = 65  # of a line

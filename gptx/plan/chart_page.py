@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gptx.amounts import amount, power
 from gptx.compare.tables import Table
-from gptx.laws import RULE
+from gptx.estimate.laws import RULE
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
-from gptx.printable import html, plotly, throughout
-from gptx.report import page
+from gptx.show import page
+from gptx.units.amounts import amount, power
+from gptx.units.printable import html, plotly, throughout
 
 SCRIPT = Path(__file__).with_name("chart.js")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from gptx.amounts import amount, power
 from gptx.plan.chart import Chart, Line, beyond, parts, rounds
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, reading, signs
-from gptx.printable import mathtext
-from gptx.report.picture import AXES, COLOURS, INK, drawing, dress, spell
+from gptx.show.picture import AXES, COLOURS, INK, drawing, dress, spell
+from gptx.units.amounts import amount, power
+from gptx.units.printable import mathtext
 
 MINE, RULED, MEASURED = COLOURS[1], COLOURS[4], COLOURS[2]  # the user's budget, the rule, the user's runs
 LADDER = COLOURS[6], COLOURS[3]  # from the smallest size or budget to the largest

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from gptx.amounts import amount, power
-from gptx.laws import PUBLISHED, RULE
+from gptx.estimate.laws import PUBLISHED, RULE
 from gptx.plan.chart import Chart, Place, at, ruled
-from gptx.printable import plotly
+from gptx.units.amounts import amount, power
+from gptx.units.printable import plotly
 
 FLOPS = "operations of the training, C = 6 N D"
 PARAMETERS = "parameters, N"

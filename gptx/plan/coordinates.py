@@ -5,8 +5,8 @@ import re
 
 from omegaconf import DictConfig, open_dict
 
-from gptx import check
-from gptx.check import ConfigError
+from gptx.config import validate
+from gptx.config.validate import ConfigError
 
 PARAMETRIZATIONS = "standard", "mup"
 
@@ -42,8 +42,8 @@ def at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> Di
     rates = {"rates": cfg.parametrization.rates, "_partial_": True}
     with open_dict(composed):
         composed.model.width = width
-        composed.schedule = {"_target_": "gptx.schedule.constant", "_partial_": True}
-        composed.parametrization = {"_target_": f"gptx.parametrization.{parametrization}", **rates}
+        composed.schedule = {"_target_": "gptx.ingredients.schedule.constant", "_partial_": True}
+        composed.parametrization = {"_target_": f"gptx.ingredients.parametrization.{parametrization}", **rates}
         if parametrization == "mup":
             composed.parametrization.base_width = base
             composed.parametrization.base_head_size = base // cfg.model.heads
@@ -53,7 +53,7 @@ def at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> Di
 
 def moved(cfg: DictConfig, updates: int) -> dict[str, float]:
     """Mean |change| of the last block's hidden states and of the logits over that many updates."""
-    trainer = check.trainer(cfg)
+    trainer = validate.trainer(cfg)
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = seen(trainer, inputs)
     for _ in range(updates):

@@ -2,10 +2,10 @@
 
 import math
 
-from gptx.amounts import amount, power
-from gptx.laws import RULE, Law
-from gptx.plan.effort import Effort
+from gptx.estimate.effort import Effort
+from gptx.estimate.laws import RULE, Law
 from gptx.plan.split import by_rule
+from gptx.units.amounts import amount, power
 
 SUBWORDS = 16_000  # entries of a vocabulary from which tokens are like those of the published laws, which had 32,000
 LARGEST_VOCABULARY = 10**7  # that is planned for; the largest known have some 10^6 entries

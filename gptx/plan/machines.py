@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptx.amounts import memory
-from gptx.footprint import Footprint
-from gptx.hardware import DEVICES, Device, find
-from gptx.plan.effort import Effort
+from gptx.estimate.effort import Effort
+from gptx.estimate.footprint import Footprint
+from gptx.units.amounts import memory
+from gptx.units.hardware import DEVICES, Device, find
 
 SHOWN = "h200", "h100", "a100", "l40s", "rtx4090", "t4"  # where no device is asked for
 BUSY = 85e6  # parameters: smaller models leave a device idle between their small products

@@ -3,10 +3,10 @@
 import math
 from itertools import pairwise
 
-from gptx.amounts import amount
-from gptx.plan.doubts import critical_batch
+from gptx.estimate.warnings import critical_batch
 from gptx.plan.expectations import SUBWORDS
 from gptx.plan.shapes import Shape
+from gptx.units.amounts import amount
 
 # Peak rates of Adam by parameters: the default's, tuned for nano, then those of GPT-3 (arXiv:2005.14165, table 2.1).
 RATES = ((0.84e6, 3e-3), (125e6, 6e-4), (350e6, 3e-4), (760e6, 2.5e-4), (1.3e9, 2e-4), (2.7e9, 1.6e-4), (6.7e9, 1.2e-4),

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx import check
-from gptx.amounts import clock
+from gptx.config import validate
 from gptx.plan.decay import vocabulary
+from gptx.units.amounts import clock
 
 WARM = 2  # updates before the clock starts, beside the first; the optimizer has its state and the allocator its memory
 LARGEST = 4_000_000_000  # bytes of a state that is written to the disk for trial
@@ -57,7 +57,7 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     """
     import torch
 
-    from gptx.parallel import find
+    from gptx.ingredients.parallel import find
     from gptx.trainer import rng_state, set_rng_state
 
     device = find(cfg.device)
@@ -73,16 +73,16 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
 
 def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     """The parts of a run, measured one after the other; the data is left alone unless one `asks` it."""
-    from gptx.parallel import OneProcess
+    from gptx.ingredients.parallel import OneProcess
     from gptx.trainer import Trainer
 
     began = time.perf_counter()
-    without = {*check.SETTINGS, "data", "parallel", "observe", "log", "inject"}
-    ingredients = {str(key): check.build(cfg[key]) for key in cfg if key not in without}
+    without = {*validate.SETTINGS, "data", "parallel", "observe", "log", "inject"}
+    ingredients = {str(key): validate.build(cfg[key]) for key in cfg if key not in without}
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
     trainer = Trainer(
-        **ingredients | {"batch": check.build(full)},
+        **ingredients | {"batch": validate.build(full)},
         data=random_tokens(vocab_size, cfg.data.context),
         parallel=OneProcess(device),
         inject=lambda trainer: None,
@@ -97,7 +97,7 @@ def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     usual = statistics.median(times)
     validated, validations, unknown = validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = saving(trainer, cfg)
-    batch, others = check.build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
+    batch, others = validate.build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
     tokens = sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1))
     return Probe(
         update=usual, quickest=min(times), slowest=max(times), made=len(times), start=built + max(0.0, first - usual),
@@ -105,7 +105,7 @@ def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
         updates=tokens / batch.tokens, validations=validations, saves=saves,
         left_out=(
             "starting Python", "reading data", "what is logged",
-            *[f"the observers {', '.join(others)} (python -m gptx.cost)"] * bool(others),
+            *[f"the observers {', '.join(others)} (python -m gptx bench observers)"] * bool(others),
             *["that sequences are short at first"] * bool(batch.context_doublings),
             *unknown, *refused,
         ),
@@ -114,7 +114,7 @@ def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
 
 def update(trainer) -> float:
     """Seconds of one update, as the loop makes it."""
-    from gptx.observe.throughput import wall
+    from gptx.ingredients.observe.throughput import wall
 
     started = wall(trainer.parallel.device)
     trainer.set_learning_rate()
@@ -126,16 +126,16 @@ def update(trainer) -> float:
 def validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
     """Seconds of a validation pass, how many the run makes, and what is not known of it; measured over two forward
     passes and multiplied."""
-    from gptx.observe.throughput import wall
-    from gptx.observe.validation import FORWARD_TOKENS
+    from gptx.ingredients.observe.throughput import wall
+    from gptx.ingredients.observe.validation import FORWARD_TOKENS
 
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
         return 0.0, 0, []
-    observer, rows = check.build(node), max(1, FORWARD_TOKENS // trainer.data.context)
+    observer, rows = validate.build(node), max(1, FORWARD_TOKENS // trainer.data.context)
     if observer.limit is None and not asks:
         return 0.0, 0, ["validation, on all of a text of which vocab= says no length"]
-    windows = observer.limit or check.build(cfg.data).validation_windows
+    windows = observer.limit or validate.build(cfg.data).validation_windows
     observer.limit = min(windows, 2 * rows)
     started = wall(trainer.parallel.device)
     observer(trainer)
@@ -144,7 +144,7 @@ def validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
 
 def saving(trainer, cfg) -> tuple[float, float, int, list[str]]:
     """Seconds of a save beside training and of the last one, how many the run makes, and what was not tried."""
-    from gptx.footprint import named, size
+    from gptx.estimate.footprint import named, size
 
     saves = -(-cfg.steps // trainer.checkpoints.every)
     state = size(tensor for _, tensor in named(trainer.state_dict()))
@@ -173,7 +173,7 @@ def random_tokens(vocab_size: int, context: int):
     """A corpus of random tokens, for training and validation alike."""
     import torch
 
-    from gptx.bench import Noise
+    from gptx.bench.steps import Noise
 
     class Everywhere(Noise):
         """The same tokens in the place of held-out ones, of a byte each."""

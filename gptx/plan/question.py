@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx import laws, paths
-from gptx.amounts import power
-from gptx.laws import PUBLISHED, RULE, Law
-from gptx.lengths import SCALE
+from gptx.config import paths
+from gptx.estimate import laws
+from gptx.estimate.laws import PUBLISHED, RULE, Law
 from gptx.plan.expectations import LARGEST_VOCABULARY, SUBWORDS
 from gptx.plan.split import Split
+from gptx.units.amounts import power
+from gptx.units.lengths import SCALE
 
 QUANTITIES = {"flops": "1e19", "params": "124M", "tokens": "2.5B"}
 KEYS = {**QUANTITIES, "served": "1e12", "law": "", "vocab": "50257", "context": "1024", "out": ""}  # with an example
@@ -90,7 +91,7 @@ def read(words: list[str]) -> Question:
 
 def unknown(key: str) -> str:
     """What to say of a key that no budget has: a recipe's, or a misspelt one."""
-    from gptx.check import nearest
+    from gptx.config.validate import nearest
 
     if of_a_recipe(key):
         return (
@@ -102,7 +103,7 @@ def unknown(key: str) -> str:
 
 def of_a_recipe(key: str) -> bool:
     """True for an override's key: what has a dot, a group of conf/, or one of the root."""
-    from gptx.check import SETTINGS
+    from gptx.config.validate import SETTINGS
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
     return "." in key or Path(paths.CONF, group).is_dir() or group in (*SETTINGS, "steps", "seed", "experiment")

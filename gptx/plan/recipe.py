@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gptx import check
-from gptx.amounts import amount, power
-from gptx.check import ConfigError
-from gptx.data.tokenizers import vocabulary_size
-from gptx.footprint import Footprint
-from gptx.laws import PUBLISHED, Law, chosen
+from gptx.config import validate
+from gptx.config.validate import ConfigError
+from gptx.estimate.effort import Effort, effort
+from gptx.estimate.footprint import Footprint
+from gptx.estimate.laws import PUBLISHED, Law, chosen
+from gptx.estimate.memory import foreseen, table
+from gptx.estimate.warnings import doubts, imitation, packing, proportion
+from gptx.ingredients.data.tokenizers import vocabulary_size
 from gptx.plan import expectations, machines
 from gptx.plan.decay import vocabulary
-from gptx.plan.doubts import doubts, imitation, packing, proportion
-from gptx.plan.effort import Effort, effort
 from gptx.plan.machines import Place
-from gptx.plan.memory import foreseen, table
+from gptx.units.amounts import amount, power
 
 Part = tuple[str, list[str]]  # a label, and its lines
 
@@ -62,7 +62,7 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     buckets = ["without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes a parameter"]
     told = footprint(share, found) if isinstance(found, Footprint) else [found]
     yield "memory", told + buckets * (place.devices > 1 and shards == 1)
-    times = list(machines.lines(place, spent, check.build(cfg.precision), found, shards))
+    times = list(machines.lines(place, spent, validate.build(cfg.precision), found, shards))
     if str(cfg.memory._target_).endswith(".recompute"):
         times.append("memory=recompute computes the blocks again: up to a third more than these times")
     yield "time", times
@@ -83,7 +83,7 @@ def asked(cfg) -> Any:
     """The data, if it is here. Raises ConfigError where it would have to be fetched."""
     try:
         with without_network():
-            return check.build(cfg.data)
+            return validate.build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
@@ -114,13 +114,13 @@ def on_one(cfg, place: Place):
     Raises ConfigError for a batch that does not divide.
     """
     try:
-        check.build(cfg.batch).split(cfg.data.context, place.devices)
+        validate.build(cfg.batch).split(cfg.data.context, place.devices)
     except ValueError as error:
         raise ConfigError(f"devices={place.devices}: {error}") from None
     share = cfg.copy()
     share.batch.tokens //= place.devices
     if place.device and share.precision.compute == "auto":
-        share.precision.compute = machines.form(check.build(cfg.precision), place.device)
+        share.precision.compute = machines.form(validate.build(cfg.precision), place.device)
     return share
 
 
@@ -129,24 +129,24 @@ def spending(cfg, vocab_size: int) -> Effort:
     import torch
 
     with torch.device("meta"):
-        return effort(check.build(cfg.model)(vocab_size=vocab_size), check.build(cfg.batch), cfg.steps)
+        return effort(validate.build(cfg.model)(vocab_size=vocab_size), validate.build(cfg.batch), cfg.steps)
 
 
 def here_imitated(cfg) -> str:
     """The number format of a config, if its device here only imitates it."""
-    from gptx.parallel import find
-    from gptx.precision import imitated
+    from gptx.ingredients.parallel import find
+    from gptx.ingredients.precision import imitated
 
     device = find(cfg.device)
-    return imitated(check.build(cfg.precision).on(device), device)
+    return imitated(validate.build(cfg.precision).on(device), device)
 
 
 def footprint(cfg, found: Footprint) -> list[str]:
     """Bytes by part, and of which device and number format they are."""
-    from gptx.parallel import find
+    from gptx.ingredients.parallel import find
 
     device = find(cfg.device)
-    dtype = str(check.build(cfg.precision).on(device)).removeprefix("torch.")
+    dtype = str(validate.build(cfg.precision).on(device)).removeprefix("torch.")
     return [*(line.strip() for line in table(found)), f"counted as on {device}, in {dtype}"]
 
 

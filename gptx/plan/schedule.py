@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy
 
-from gptx import check, lengths
-from gptx.check import ConfigError
+from gptx.config import validate
+from gptx.config.validate import ConfigError
 from gptx.files import in_one_step
 from gptx.plan.decay import library_default
+from gptx.units import lengths
 
 SAMPLES = 200_000  # updates at which a curve is judged and drawn at most
 ZERO = 1e-9  # of the peak: less is nothing
@@ -36,8 +37,8 @@ def schedule(arms: dict, *, at: str = "", out: str = "") -> list[str]:
 
 def rate(cfg) -> Callable[[int], float]:
     """The learning rate of an update, of groups without a factor of their own."""
-    factor, peak = check.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
-    rule, every = check.build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
+    factor, peak = validate.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
+    rule, every = validate.build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
     return lambda step: peak * every * factor(step) * rule(step)
 
 
@@ -88,8 +89,8 @@ def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
 
 def draw(curves: dict[str, tuple[Callable[[int], float], int]], target: Path) -> None:
     """All curves on one figure. Raises ConfigError for a name that is no picture's."""
-    from gptx.report.curves import Curve, Panel
-    from gptx.report.picture import picture
+    from gptx.show.curves import Curve, Panel
+    from gptx.show.picture import picture
 
     if target.suffix not in (".png", ".svg"):
         raise ConfigError(f"out={target}: the name must end in .png or .svg")

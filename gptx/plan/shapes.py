@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gptx import paths
-from gptx.model.size import Size, size
+from gptx.config import paths
+from gptx.ingredients.model.size import Size, size
 
 BROAD = 2560  # width from which heads have 128 dimensions
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gptx.laws import RULE, Law
+from gptx.estimate.laws import RULE, Law
 
 GIVEN, BY_RULE = "as given", f"{RULE:g} tokens a parameter"
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
-from gptx.amounts import amount
+from gptx.units.amounts import amount
 
 WIDTH = 118  # columns of a line
 

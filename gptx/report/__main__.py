@@ -1,19 +1,21 @@
-"""The page of a run, or of all runs of some folders side by side:  python -m gptx.report runs/NAME"""
+"""The page of a run, or of all runs of some folders side by side:  python -m gptx report runs/NAME"""
 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptx import arguments
-from gptx.compare import cells, outcomes
-from gptx.compare import readme as results
-from gptx.compare.cells import Cell
+from gptx.compare import outcomes
 from gptx.compare.factors import factors
 from gptx.compare.outcomes import METRIC, Comparison
 from gptx.compare.verdict import Verdict, verdict
+from gptx.config import arguments
 from gptx.files import in_one_step, write_text
-from gptx.report import markdown, one, panels, picture, several
+from gptx.report import markdown, one, panels, several
+from gptx.report import readme as results
 from gptx.report.arms import Arm, arms
+from gptx.runs import cells
+from gptx.runs.cells import Cell
+from gptx.show import picture
 
 KINDS = (".html", ".png", ".svg", ".md")
 EVERY = 10  # seconds between two renewals of a watched page
@@ -58,7 +60,7 @@ def report(
     if smooth < 1:
         raise ValueError(f"smooth={smooth} must be at least 1 update")
     if not folders:
-        raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx.report runs/NAME")
+        raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     if readme:
         results.parts(Path(readme) / "README.md")  # a mistake is told before anything is drawn
     places = [Path(folder) for folder in folders]

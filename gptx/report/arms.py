@@ -9,8 +9,8 @@ from numpy import ndarray
 
 from gptx.compare import words
 from gptx.compare.arms import axis
-from gptx.compare.cells import Cell
 from gptx.compare.factors import described_by
+from gptx.runs.cells import Cell
 
 FEW = 6  # arms that one panel shows without confusion
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from gptx.compare import readme
-from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.log.wandb import imported
-from gptx.printable import md, safe, throughout
+from gptx.ingredients.log.wandb import imported
+from gptx.report import readme
+from gptx.runs.cells import Cell
+from gptx.units.printable import md, safe, throughout
 
-STEP = "train/step"  # the sink's own count, see gptx.log.wandb
+STEP = "train/step"  # the sink's own count, see gptx.ingredients.log.wandb
 MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
 SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
 

@@ -9,11 +9,11 @@ import numpy
 
 from gptx.compare import words
 from gptx.compare.arms import axis
-from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
-from gptx.printable import plotly, throughout
 from gptx.report.arms import Arm, across
-from gptx.report.curves import Curve, Panel, stretches, thinned
+from gptx.runs.cells import Cell
+from gptx.show.curves import Curve, Panel, stretches, thinned
+from gptx.units.printable import plotly, throughout
 
 BUDGET = 24_000  # points of all arms in a panel together
 FEWEST, MOST = 120, 600  # points of one curve

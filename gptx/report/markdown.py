@@ -1,11 +1,10 @@
 """A report as Markdown, for a README or a message: the answer, its tables, and the picture beside it."""
 
-from gptx.compare import readme
-from gptx.compare.cells import Cell
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
-from gptx.printable import md
-from gptx.report import one
+from gptx.report import one, readme
+from gptx.runs.cells import Cell
+from gptx.units.printable import md
 
 
 def of_runs(name: str, question: str, comparison: Comparison, answer: Verdict, standing: str) -> str:

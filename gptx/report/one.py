@@ -4,15 +4,18 @@ from datetime import datetime
 
 import numpy
 
-from gptx import amounts, presets, runs
+from gptx import runs
 from gptx.compare import outcomes
-from gptx.compare.cells import Cell
-from gptx.presets import spelled
-from gptx.printable import html
-from gptx.report import arms, charts, page, panels
-from gptx.report.curves import smoothed
-from gptx.report.picture import spell
+from gptx.config import presets
+from gptx.config.presets import spelled
+from gptx.report import arms, charts, panels
 from gptx.runs import provenance
+from gptx.runs.cells import Cell
+from gptx.show import page
+from gptx.show.curves import smoothed
+from gptx.show.picture import spell
+from gptx.units import amounts
+from gptx.units.printable import html
 
 
 def of_run(cell: Cell, smooth: int, renew: float = 0) -> str:

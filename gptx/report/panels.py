@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from gptx import metrics
 from gptx.compare import words
-from gptx.compare.cells import Cell
-from gptx.metrics import Metrics
 from gptx.report.arms import Arm, across
-from gptx.report.curves import Curve, Panel, smoothed
+from gptx.runs import metrics
+from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.metrics import Metrics
+from gptx.show.curves import Curve, Panel, smoothed
 
 SIGNALS = {
     "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True),

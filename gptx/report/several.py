@@ -7,16 +7,17 @@ from statistics import median
 
 import numpy
 
-from gptx import paths
 from gptx.compare import words
-from gptx.compare.cells import Cell
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
-from gptx.printable import html
-from gptx.report import charts, page, panels
+from gptx.config import paths
+from gptx.report import charts, panels
 from gptx.report.arms import Arm
-from gptx.report.curves import Panel
+from gptx.runs.cells import Cell
+from gptx.show import page
+from gptx.show.curves import Panel
+from gptx.units.printable import html
 
 LEGEND = (
     "A line is the mean of an arm's seeds, the band behind it reaches from the lowest to the highest of them; of "

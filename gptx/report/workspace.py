@@ -1,18 +1,18 @@
-"""A comparison as a report in W&B, drawn there from the runs' own pages:  python -m gptx.report runs/NAME --wandb"""
+"""A comparison as a report in W&B, drawn there from the runs' own pages:  python -m gptx report runs/NAME --wandb"""
 
 from pathlib import Path
 from typing import Any
 
-from gptx import upload
-from gptx.check import ConfigError
-from gptx.compare.cells import Cell
+from gptx.commands import upload
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
+from gptx.config.validate import ConfigError
 from gptx.files import to_json, write_text
-from gptx.log import now, shown
-from gptx.log.wandb import first_line, imported, noted, reset
+from gptx.ingredients.log import now, shown
+from gptx.ingredients.log.wandb import first_line, imported, noted, reset
 from gptx.report.blocks import Place, built, spec
 from gptx.runs import plain, schema
+from gptx.runs.cells import Cell
 
 
 def publish(
@@ -26,7 +26,7 @@ def publish(
     """
     begun = [cell for cell in cells if cell.config]
     place, file = placed(begun), out / "report.wandb.json"
-    made = f"Made of {', '.join(str(shown(folder)) for folder in folders)} by python -m gptx.report, {now()[:10]}"
+    made = f"Made of {', '.join(str(shown(folder)) for folder in folders)} by python -m gptx report, {now()[:10]}"
     saved = saved_before(file)
     write(file, built(begun, comparison, verdict, place, made), saved)
     try:

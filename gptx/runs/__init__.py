@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gptx import files
-from gptx.check import ConfigError
 from gptx.config.keys import flat
-from gptx.log import shown
-from gptx.printable import without_credentials
+from gptx.config.moved import current
+from gptx.config.validate import ConfigError
+from gptx.ingredients.log import shown
 from gptx.runs import plain, schema
+from gptx.units.printable import without_credentials
 
 # What may change when a run is continued: where and how it is computed and watched, not what is computed.
 FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
@@ -150,7 +151,7 @@ def read(folder: Path) -> dict | None:
     except FileNotFoundError:
         return None
     schema.validated(record, schema.Record, file)
-    return record
+    return current(record)
 
 
 def write(folder: Path, **values) -> None:

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptx import metrics, runs
-from gptx.check import ConfigError
-from gptx.log import jsonl
-from gptx.metrics import Metrics
-from gptx.runs import plain, schema
+from gptx import runs
+from gptx.config.moved import current
+from gptx.config.validate import ConfigError
+from gptx.ingredients.log import jsonl
+from gptx.runs import metrics, plain, schema
+from gptx.runs.metrics import Metrics
 
 OF_HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str}  # wherever they stand
 TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
@@ -81,7 +82,7 @@ class RunFolder:
     @cached_property
     def encoding(self) -> Any:
         """tokenizer.json as tiktoken has it."""
-        from gptx.data.tokenizers import load_encoding
+        from gptx.ingredients.data.tokenizers import load_encoding
 
         file = self.path / "tokenizer.json"
         with self.readable(), self.naming(file.name):
@@ -151,7 +152,7 @@ def settings(file: Path) -> dict[str, Any]:
         kind = OF_HYDRA.get(key.rpartition(".")[2], object)
         if not isinstance(value, kind):
             raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")
-    return config
+    return current(config)
 
 
 def found(node: Any, key: str, kind: Any, file: Path) -> Any:

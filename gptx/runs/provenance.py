@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gptx import paths
+from gptx.config import paths
 from gptx.config.targets import find
-from gptx.log import shown
-from gptx.printable import masked
+from gptx.ingredients.log import shown
+from gptx.units.printable import masked
 
-WATCHED = ("gptx.log", "gptx.checkpoints")  # rooms that decide nothing of a result
+WATCHED = ("gptx.ingredients.log", "gptx.ingredients.checkpoints")  # rooms that decide nothing of a result
 TRAINER = "gptx.trainer.Trainer"  # which every config builds
 PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
@@ -69,11 +69,11 @@ def code(config: dict) -> tuple[dict, str]:
 def modules(config: dict) -> dict[str, Path]:
     """Source file of every loaded module with code of what a checked config builds, by the module's name.
 
-    Of a package that is installed these are the modules of the classes alone, of gptx all in their rooms (gptx.optim),
+    Of a package that is installed these are the modules of the classes alone, of gptx all in their rooms,
     of one's own code all that is loaded from the same folder or below.
     """
     homes = homes_of(config)
-    rooms = {".".join(home.split(".")[:2]) for home in homes if home.startswith("gptx.")} - {*WATCHED}
+    rooms = {room(home) for home in homes if home.startswith("gptx.")} - {*WATCHED}
     files = loaded(homes)
     own = {name: file for name, file in files.items() if name in homes and not name.startswith("gptx.")}
     folders = [above(name, file) for name, file in own.items() if not installed(str(file))]
@@ -84,6 +84,12 @@ def modules(config: dict) -> dict[str, Path]:
         return name in homes or any(files[name].is_relative_to(folder) for folder in folders)
 
     return {name: files[name] for name in sorted(files) if belongs(name)}
+
+
+def room(module: str) -> str:
+    """The room of a module of gptx: gptx.trainer, gptx.ingredients.optim."""
+    parts = module.split(".")
+    return ".".join(parts[: 3 if parts[1] == "ingredients" else 2])
 
 
 def homes_of(config: dict) -> set[str]:

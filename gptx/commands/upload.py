@@ -1,0 +1,115 @@
+"""Send a run to W&B that is not there yet, or not whole:  python -m gptx upload run=runs/default/base"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gptx import runs
+from gptx.config import arguments, paths, presets
+from gptx.config.validate import ConfigError
+from gptx.ingredients.log import Run, jsonl
+from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
+from gptx.runs.folder import RunFolder
+from gptx.units.printable import throughout
+
+
+def upload(*, run: str) -> None:
+    """Send to the W&B page of a run what it lacks of the run's own record, or make the page.
+
+    `run` is a run folder, or a folder of runs. Of a step done twice the last time counts. A row is lacking where the
+    page has none of the same step and training loss, an event where it has none of the same step, kind and text: so
+    a second upload sends nothing, and what was sent live is not sent again. An upload is a start like any other: its
+    rows carry the next `segment`. As live, rows go to the project of the run's log.wandb, every so many updates as it
+    says, and all that hold more than training. Where W&B kept files offline, this replaces `wandb sync`; after both,
+    rows are there twice.
+    """
+    folders = find(Path(run))
+    for folder in folders:
+        try:
+            rows, events, url = send(folder)
+        except ConfigError:
+            raise
+        except Exception as error:
+            reset()
+            raise ValueError(f"W&B: {first_line(error)} ({folder})") from None
+        print(f"{rows:8} rows {events:4} events  {folder}  {url}", flush=True)
+
+
+def find(root: Path) -> list[Path]:
+    """The run in `root`, or all runs below it. Raises ValueError if there is none, or one that is at work."""
+    found = [root] if (root / "run.json").exists() else sorted(file.parent for file in root.rglob("run.json"))
+    found = [folder for folder in found if (folder / "metrics.jsonl").exists()]
+    if not found:
+        raise ValueError(f"run={root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")
+    for folder in found:
+        run = RunFolder(folder)
+        run.check()
+        if run.state == "running":
+            raise ValueError(f"run={folder} is at work and sends its own rows; upload it when it has ended")
+    return found
+
+
+def send(folder: Path) -> tuple[int, int, str]:
+    """Numbers of the rows and events that the run's page lacked and has now, and its address."""
+    run = RunFolder(folder)
+    record, config = run.record, run.config
+    runs.refuse_links(folder)
+    sink = mirror(run.literal("log"))
+    id, segment = next_segment(folder / "wandb_id")
+    page = sink.page(described(folder, record, config), id, "online")
+    there = history(page) if page.resumed else []
+    known = {key(row) for row in there}
+    rows = [as_sent(row) for row in jsonl.by_step(run.rows)]
+    rows = [row for row in rows if sink.due(row["train/step"], row) and key(row) not in known]
+    events = [row for row in happened(run.events) if key(row) not in known]
+    for row in rows + events:
+        page.log({**row, "segment": segment})
+    page.finish(exit_code=EXIT_CODES.get(record.get("state", ""), 1))
+    return len(rows), len(events), page.url
+
+
+def mirror(config: dict) -> Wandb:
+    """The run's own sink, or the usual one, with time to send everything."""
+    usual = presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
+    own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
+    options = {name: own[name] for name in usual if name != "_target_"}
+    return Wandb(**options | {"finish_timeout": 3600})
+
+
+def described(folder: Path, record: dict, config: dict) -> Run:
+    """What the sink would have been told of the run."""
+    overrides = record.get("overrides") or []
+    return Run(
+        folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
+        config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
+        tags=runs.changes(overrides), budget=record.get("budget") or {},
+    )  # fmt: skip
+
+
+def as_sent(row: dict) -> dict:
+    """A line of metrics.jsonl as the sink sends it."""
+    return throughout({"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}})
+
+
+def happened(events: list[dict]) -> Iterator[dict]:
+    """The events of a run as the sink sends them."""
+    for event in events:
+        yield throughout({"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]})
+
+
+def history(page: Any) -> list[dict]:
+    """Every row that the server has of the page."""
+    import wandb
+
+    return list(wandb.Api().run(f"{page.entity}/{page.project}/{page.id}").scan_history(use_cache=False))
+
+
+def key(row: dict) -> tuple:
+    """What makes a row the same as another."""
+    if "event/kind" in row:
+        return row["train/step"], row["event/kind"], row["event/text"]
+    return row.get("train/step"), str(float(row.get("train/loss", "nan")))  # NaN differs from itself
+
+
+if __name__ == "__main__":
+    arguments.call(upload)

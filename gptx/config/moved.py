@@ -1,0 +1,25 @@
+"""The names that older run folders have for what gptx builds now, in one table."""
+
+from typing import Any
+
+MOVED = {
+    f"gptx.{group}.": f"gptx.ingredients.{group}."
+    for group in (
+        "batch", "checkpoints", "clip", "compile", "data", "decay", "guard", "inject", "log", "memory", "model",
+        "objective", "observe", "optim", "parallel", "parametrization", "precision", "schedule",
+    )
+}  # up to version 0.1.0: the beginning of a dotted name, and what it begins with today # fmt: skip
+
+
+def current(value: Any) -> Any:
+    """A record, config or recipe as it was read, with every `_target_` under the name that it has today."""
+    if isinstance(value, list):
+        return [current(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _name(each) if str(key).endswith("_target_") else current(each) for key, each in value.items()}
+
+
+def _name(target: Any) -> Any:
+    old = next((old for old in MOVED if isinstance(target, str) and target.startswith(old)), None)
+    return f"{MOVED[old]}{target.removeprefix(old)}" if old else target

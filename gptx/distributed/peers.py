@@ -1,0 +1,168 @@
+"""Processes that train together notice when one of them is gone, and all leave with one line.
+
+Every process holds a connection to the first. The system closes it when a process ends, however it ends, also where
+the others wait in an exchange that will never come about.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from selectors import EVENT_READ, DefaultSelector
+
+from gptx.distributed.rank import world_size
+
+log = logging.getLogger("gptx")
+KILLED = "killed, or its machine is gone"
+LEAVE = 20.0  # seconds after the loss of a process in which the others end in order; then they end at once
+NEWS = 5.0  # seconds in which the loss that made an exchange fail is known
+
+
+class PeerLost(OSError):
+    """A process of this run ended, and so must the others: what happened, in one line."""
+
+
+@contextmanager
+def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
+    """Ends this process when another one of the run ends before it, as `Peers.noticing` does."""
+    peers = Peers(parallel, told)
+    try:
+        with peers.noticing():
+            yield peers
+    except KeyboardInterrupt:  # the connection that closes tells the others
+        raise
+    except BaseException:
+        peers.say({"finished": True})
+        raise
+    peers.say({"finished": True})
+
+
+class Peers:
+    """The connections of this process, and a thread that watches them.
+
+    The first process says what happened; the second if the first was killed. Mistakes of the types `told` are said by
+    the first process also where another one makes them.
+    """
+
+    def __init__(self, parallel, told: tuple[type[Exception], ...]):
+        self.rank, self.world, self.told = parallel.rank, parallel.world_size, told
+        self.lost, self.said, self.line = threading.Event(), threading.Lock(), ""
+        self.speaker = 0
+        self.connections = self.connect(parallel) if self.world > 1 else {}
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Turns an exchange that failed since a process is gone into PeerLost, once the line is said; a mistake that
+        the first process will say into SystemExit."""
+        try:
+            yield
+        except PeerLost:
+            raise
+        except Exception as error:
+            if self.connections:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which comes as soon as one process has left
+            news = NEWS if self.connections and isinstance(error, RuntimeError) else 0
+            if self.lost.wait(news) and not isinstance(error, self.told):
+                self.tell()
+                raise PeerLost(self.line) from None
+            self.say({"ended": " ".join(str(error).split()) or type(error).__name__})
+            if isinstance(error, self.told) and self.rank:
+                raise SystemExit(1) from None
+            raise
+
+    def tell(self) -> None:
+        """Say what happened, once."""
+        if self.rank == self.speaker and self.said.acquire(blocking=False):
+            if self.rank == 0:
+                log.error("%s", self.line)
+            else:  # whose log is silent
+                print(f"error: {self.line}", file=sys.stderr, flush=True)
+
+    def connect(self, parallel) -> dict[int, socket.socket]:
+        """Connections by rank: the first process has one to each, each of the others one to the first."""
+        if self.rank == 0:
+            both = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if both else socket.AF_INET
+            server = socket.create_server(("", 0), family=family, backlog=self.world, dualstack_ipv6=both)
+            server.settimeout(60)
+            key = secrets.token_hex(16)
+            parallel.gather((server.getsockname()[1], key))
+            found: dict[int, socket.socket] = {}
+            while len(found) < self.world - 1:
+                connection = server.accept()[0]
+                with suppress(ValueError, OSError):
+                    connection.settimeout(60)
+                    rank, said = connection.makefile().readline().split()
+                    if said == key:
+                        found[int(rank)] = connection
+            server.close()
+        else:
+            port, key = parallel.gather(None)[0]
+            found = {0: socket.create_connection((os.environ["MASTER_ADDR"], port), timeout=60)}
+            found[0].sendall(f"{self.rank} {key}\n".encode())
+        for connection in found.values():
+            connection.settimeout(None)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a machine that is gone closes nothing
+            for name, seconds in {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}.items():
+                if hasattr(socket, name):
+                    connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        return found
+
+    def say(self, message: dict) -> None:
+        """Send a message to every process that this one is connected to; those that are gone miss it."""
+        for connection in self.connections.values():
+            with suppress(OSError):
+                connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def watch(self) -> None:
+        """Waits for the first bad news; then for the end of the process, which it brings about itself after `LEAVE`."""
+        with DefaultSelector() as selector:
+            for rank, connection in self.connections.items():
+                selector.register(connection, EVENT_READ, (rank, connection.makefile()))
+            while not self.line:
+                if not selector.get_map():
+                    return  # all finished
+                key, _ = selector.select()[0]
+                rank, lines = key.data
+                try:
+                    message = json.loads(lines.readline() or "{}")
+                except OSError:
+                    message = {}
+                if "finished" in message:
+                    selector.unregister(key.fileobj)
+                else:
+                    self.speaker = 0 if rank else 1 if not message else -1
+                    self.line = message.get("line") or (
+                        f"rank {rank} of {self.world} processes ended ({message.get('ended', KILLED)}); the others "
+                        "stop; the same command continues from the newest checkpoint"
+                    )
+        if self.rank == 0:
+            self.say({"line": self.line})
+        self.lost.set()
+        time.sleep(LEAVE)
+        self.tell()
+        os._exit(1)
+
+
+def first_to_say(line: str) -> bool:
+    """False where another process of this run has said the same already, as far as torchrun knows."""
+    if world_size() == 1:
+        return True
+    from torch.distributed import TCPStore
+
+    name = hashlib.sha256(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT')} {line}".encode(errors="replace")).hexdigest()
+    try:
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        return TCPStore(*place, is_master=False, timeout=timedelta(seconds=5)).add(f"gptx said {name}", 1) == 1
+    except RuntimeError:  # a process that would hold the table is not there yet, or not any more
+        return True

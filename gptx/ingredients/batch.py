@@ -1,0 +1,124 @@
+"""Batch arithmetic: tokens per update are the recipe; the micro-batch and the number of processes are not."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gptx.units.lengths import Length
+
+LARGEST = 10**12  # tokens of an update: more than most texts have
+DOUBLINGS = 40  # of LARGEST no token would be left
+FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`tokens` per update over all processes, read in micro-batches of `micro` sequences per process.
+
+    `auto` is the largest micro-batch that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the rate with
+    tokens / tuned_at. Updates begin with tokens / 2^doublings and sequences of context / 2^context_doublings, which
+    double at even distances over the first `growth` and `lengthening` updates. All are functions of the update.
+    """
+
+    tokens: int
+    micro: int | Literal["auto"] = "auto"
+    rule: Literal["unscaled", "linear", "sqrt"] = "unscaled"
+    tuned_at: int | None = None
+    doublings: int = 0
+    growth: Length = 0  # type: ignore[assignment]
+    context_doublings: int = 0
+    lengthening: Length = 0  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.tokens > LARGEST:
+            raise ValueError(f"batch.tokens={self.tokens}: at most {LARGEST:,}, since an update must end")
+        if self.tuned_at is not None and self.tuned_at < 1:
+            raise ValueError(f"batch.tuned_at={self.tuned_at}: tokens of an update, at least 1, or null")
+        for name, length in (("doublings", "growth"), ("context_doublings", "lengthening")):
+            count, over = getattr(self, name), getattr(self, length)
+            if count > DOUBLINGS:
+                raise ValueError(f"batch.{name}={count}: at most {DOUBLINGS}; no update has 2^{DOUBLINGS} tokens")
+            if count < 0 or (count and not over):
+                raise ValueError(
+                    f"batch.{name}={count} over batch.{length}={over} updates: neither may be below 0, and doublings "
+                    "need updates to happen in"
+                )
+        if self.rule != "unscaled" and not self.tuned_at:
+            raise ValueError(
+                f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per update at "
+                "which optim.lr was tuned"
+            )
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens of update `step`, counted from 1."""
+        return self.tokens >> to_come(step, self.doublings, self.growth)
+
+    def context_at(self, step: int, context: int) -> int:
+        """Tokens of a sequence in update `step`: windows are read whole, and cut. Raises ValueError if none can be."""
+        if context % (1 << self.context_doublings):
+            raise ValueError(
+                f"batch.context_doublings={self.context_doublings}: model.context={context} cannot be halved so often"
+            )
+        return context >> to_come(step, self.context_doublings, self.lengthening)
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rate in update `step`: linear is SGD's rule (arXiv:1706.02677), sqrt is Adam's
+        (arXiv:2205.10287)."""
+        larger = self.tokens_at(step) / (self.tuned_at or self.tokens)
+        return {"unscaled": 1.0, "linear": larger, "sqrt": math.sqrt(larger)}[self.rule]
+
+    def split(self, context: int, world_size: int, step: int | None = None) -> tuple[int, int]:
+        """Sequences per micro-batch, and micro-batches per process, of update `step`; without one, of a full update.
+
+        Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide.
+        """
+        micro = self.largest(context, world_size) if self.micro == "auto" else self.micro
+        for name, size in (("batch.micro", micro), ("model.context", context)):
+            if size < 1:
+                raise ValueError(f"{name}={size}: at least 1")
+        divisor = 1 if self.micro == "auto" else micro  # an open one takes whatever divides
+        share = divisor * context * world_size
+        if self.tokens < 1 or self.tokens % share:
+            below = max(self.tokens, 0) // share * share
+            nearest = f"{below} or {below + share}" if below else f"{share}"
+            raise ValueError(
+                f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
+                f"{divisor} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
+                + self.other_micro(divisor, context * world_size)
+            )
+        row = context * world_size
+        if self.tokens % (row << self.doublings):
+            raise ValueError(
+                f"batch.doublings={self.doublings}: the first updates would have {self.tokens >> self.doublings} "
+                f"tokens, not a multiple of model.context x processes = {context} x {world_size} = {row}"
+            )
+        rows = (self.tokens if step is None else self.tokens_at(step)) // row
+        micro = math.gcd(micro, rows)
+        return micro, rows // micro
+
+    def halved(self, micro: int) -> "Batch":
+        """The same recipe in smaller micro-batches than `micro`. Raises ValueError if one is a single sequence."""
+        if micro <= 1:
+            raise ValueError("batch.micro=1 does not fit")
+        return replace(self, micro=next(m for m in range(micro // 2, 0, -1) if micro % m == 0))
+
+    def largest(self, context: int, world_size: int) -> int:
+        """The largest micro-batch that divides and holds at most FORWARD_TOKENS tokens; 1 where none does."""
+        rows = max(self.tokens, 0) // max(context * world_size, 1)
+        most = max(1, FORWARD_TOKENS // max(context, 1))
+        return next((m for m in range(min(rows, most), 0, -1) if rows % m == 0), 1)
+
+    def other_micro(self, micro: int, row: int) -> str:
+        """The largest smaller micro-batch with which `tokens` does divide, as the end of a sentence."""
+        most = min(micro - 1, FORWARD_TOKENS, max(self.tokens, 0) // row)
+        found = next((m for m in range(most, 0, -1) if self.tokens % (m * row) == 0), None)
+        return f", or batch.micro={found}" if found else ""
+
+
+def to_come(step: int, doublings: int, length: int) -> int:
+    """How many of `doublings`, at even distances over the first `length` updates, are still to come at update `step`.
+
+    >>> [to_come(step, doublings=2, length=4) for step in (1, 2, 3, 4, 5)]
+    [2, 2, 1, 1, 0]
+    """
+    return max(0, doublings - doublings * (step - 1) // length) if length else 0

@@ -1,0 +1,233 @@
+"""One checkpoint on the disk: a folder that is whole or not there.
+
+`state.pt` holds the state and `state.sha256` its checksum; where several processes each save a part, the files are
+`state_0of2.pt` and so on. `about.json` says in plain words what the state is. A folder is written under a name that
+ends in .part and renamed when all of it is on the disk.
+"""
+
+import hashlib
+import math
+import pickle
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from gptx.distributed.shards import joined
+from gptx.files import delete, flush, from_json, sync, to_json
+
+PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints below `folder`, oldest first; one that a kill left half replaced is the old one."""
+    found = [*folder.glob("step_*.old"), *folder.glob("step_*[0-9]")]
+    return [path for _, path in sorted({number(path): path for path in found}.items())]
+
+
+def number(checkpoint: Path) -> int:
+    """The update after which that checkpoint was saved."""
+    return int(checkpoint.stem.removeprefix("step_"))
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """The updates saved below `folder`, with the validation loss of each; NaN where none is known."""
+    return {number(checkpoint): loss(checkpoint) for checkpoint in saved(folder)}
+
+
+def loss(checkpoint: Path) -> float:
+    """The validation loss of the weights in the checkpoint; NaN if they were not validated."""
+    try:
+        return float(from_json((checkpoint / "about.json").read_bytes())["validation/loss"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return math.nan
+
+
+def names(writers: int) -> list[str]:
+    """The files, without their suffix, that so many processes write."""
+    return ["state"] if writers == 1 else [f"state_{i}of{writers}" for i in range(writers)]
+
+
+def aside(final: Path) -> Path:
+    """Where the checkpoint is written before it is whole."""
+    return final.with_name(final.name + ".part")
+
+
+def prepare(final: Path) -> OSError | None:
+    """Make an empty folder to write in, before any process writes; what the disk refused is returned."""
+    try:
+        tidy(final.parent)
+        aside(final).mkdir(parents=True)
+    except OSError as refusal:
+        return refusal
+    return None
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a killed run left half done, and put back what it was about to replace."""
+    for old in folder.glob("step_*.old"):
+        final = old.with_suffix("")
+        remove(old) if final.exists() else old.rename(final)
+    for leftover in folder.glob("step_*.part"):
+        delete(leftover)
+    for leftover in folder.glob("step_*.gone"):
+        with suppress(OSError):  # one that is still read may stay on a disk of the network
+            delete(leftover)
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint: at no instant is a part of it left under its name. Several processes may ask."""
+    gone = checkpoint.with_name(checkpoint.name + ".gone")
+    try:
+        checkpoint.rename(gone)
+    except FileNotFoundError:  # another process was faster
+        return
+    with suppress(OSError):
+        delete(gone)
+
+
+def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
+    """Write this process's part of the checkpoint; the first process ends it. Raises OSError, and then nothing of the
+    checkpoint is left."""
+    name = names(writers)[writer]
+    try:
+        if writer == 0:
+            replace(aside(final) / "about.json", to_json(about))
+        with (aside(final) / f"{name}.pt").open("wb") as file:
+            sha = write(part, file)
+        replace(aside(final) / f"{name}.sha256", sha)
+        if writer == 0:
+            await_parts(final, writers)
+            finish(final)
+    except OSError as failure:
+        remove(aside(final))  # renamed first: by this the others see at once that a part will not come
+        if writers > 1 and isinstance(failure, FileNotFoundError):
+            raise OSError("another process could not write its part") from None
+        raise
+
+
+def await_parts(final: Path, writers: int) -> None:
+    """Return when every process has written its part. Raises OSError if one gave up, or is too late.
+
+    Processes that write do not speak to each other: training uses the network meanwhile.
+    """
+    end = time.monotonic() + PATIENCE
+    while missing := [name for name in names(writers) if not (aside(final) / f"{name}.sha256").exists()]:
+        if not aside(final).exists():
+            raise OSError("another process could not write its part")
+        if time.monotonic() > end:
+            raise OSError(f"{missing[0]}.pt was not written within {PATIENCE:.0f} s")
+        time.sleep(0.02)
+
+
+def abandon(folder: Path, writers: int) -> None:
+    """Let a save below `folder` end that waits for parts which will not come, since processes are gone."""
+    for part in folder.glob("step_*.part") if writers > 1 else ():
+        if not all((part / f"{name}.sha256").exists() for name in names(writers)):
+            remove(part)  # renamed first, or the writer could finish what is left of it
+
+
+def finish(final: Path) -> None:
+    """Give the folder its name, in place of an older checkpoint of the same update if there is one."""
+    sync(aside(final))
+    old = final.with_name(final.name + ".old")
+    if final.exists():  # the same update, made again after a resume or a rollback
+        final.rename(old)
+    aside(final).rename(final)
+    sync(final.parent)
+    remove(old)
+
+
+def load(checkpoint: Path) -> dict:
+    """The state saved in that folder, on the CPU, plain values and tensors only.
+
+    Raises ValueError that names the file if one is missing, torn or altered, or holds what could run code.
+    """
+    counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
+    files = [checkpoint / f"{name}.pt" for name in names(max(counts, default=1))]
+    for file in files:
+        refuse_damaged(file)
+    parts = [read(file, mmap=len(files) > 1) for file in files]
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return joined(parts)
+    except Exception as missing:
+        raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
+
+
+def refuse_damaged(file: Path) -> None:
+    """Raise ValueError unless the file is as it was written."""
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        expected = file.with_suffix(".sha256").read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file.parent} is not a whole checkpoint: {error}") from None
+    if found.encode() != expected:
+        raise ValueError(f"{file} is damaged: its SHA-256 is not the one written with it")
+
+
+def read(file: Path, *, mmap: bool) -> dict:
+    """What the file holds; with `mmap` its tensors come from the disk when they are used."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{file} holds more than weights and plain values; it could run code and is not read"
+        ) from None
+    except Exception as error:  # what a file that is no archive, or a strange one, ends in is of every kind
+        line = " ".join(str(error).split())[:200]
+        raise ValueError(f"{file} holds no state that can be read ({type(error).__name__}: {line})") from None
+
+
+def newest(checkpoints: list[Path], warn: Callable[[str], None]) -> dict | None:
+    """The state of the last one that is whole; each that is not is named in a warning."""
+    for checkpoint in reversed(checkpoints):
+        try:
+            return load(checkpoint)
+        except ValueError as damage:
+            warn(f"{damage}; it is passed over")
+    return None
+
+
+def write(state: dict, file) -> str:
+    """Write the state into an open file, flush it to the disk, and return its SHA-256. Raises OSError."""
+    digest = Digest(file)
+    try:
+        torch.save(state, digest)  # type: ignore[arg-type]
+        flush(file)
+    except RuntimeError as error:  # torch hides what the disk said behind its own complaint
+        raise digest.failure or error from error
+    return digest.sha.hexdigest()
+
+
+class Digest:
+    """A file opened for writing that hashes what goes through it, and remembers what the disk said if it refused."""
+
+    def __init__(self, file):
+        self.file, self.sha = file, hashlib.sha256()
+        self.failure: OSError | None = None
+
+    def write(self, data) -> int:
+        self.sha.update(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a small file so that it is there with all its text or not at all."""
+    part = file.with_name(file.name + ".part")
+    with part.open("w") as opened:
+        opened.write(text)
+        flush(opened)
+    part.replace(file)

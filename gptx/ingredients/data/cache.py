@@ -1,0 +1,237 @@
+"""The token cache: a source is tokenised once, by one process, completely or not at all."""
+
+import json
+import os
+import shutil
+import sys
+import zlib
+from array import array
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptx.files import Held, delete, lock, sync
+from gptx.ingredients.data.sources import CHUNK, Documents, Source
+from gptx.ingredients.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
+from gptx.units.printable import bare
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+TOKENS = (
+    "tokens-1"  # the number is raised when the files in it change, so that versions of gptx leave each other's alone
+)
+PARTIAL = ".partial"  # the name of a folder that is not finished
+SPLITS = ("train", "validation")
+CHECKED = 1 << 30  # bytes: larger files are checked by their size alone, since reading them would delay every start
+
+
+def cache_folder() -> Path:
+    """GPTX_CACHE if it is set, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("GPTX_CACHE") or platformdirs.user_cache_dir("gptx")).expanduser()
+
+
+def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> Path:
+    """Return the folder that holds `source` as tokens, after writing it where it is missing or damaged: per split
+    `.tokens` (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and `tokenizer.json`.
+
+    The folder is named after the digest of the source, so finding it costs one reading of the text. `workers` threads
+    tokenise, by default one per core. Raises OSError that names the cache where it cannot be written."""
+    recipe = {"source": source.name, "tokenizer": tokenizer, "digest": source.digest}
+    folder = cache_folder() / TOKENS / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
+    if not fault(folder, recipe):
+        return folder
+    with only_process(folder):
+        if complaint := fault(folder, recipe):  # else another process wrote it in the meantime
+            if folder.exists():
+                say(f"warning: the token cache {folder} is damaged ({complaint}) and is made anew")
+            write(folder, source, tokenizer, recipe, workers)
+    return folder
+
+
+def fault(folder: Path, recipe: dict[str, Any]) -> str:
+    """Say what is wrong with a cache folder, by the sizes and CRC-32 of its files; empty where nothing is."""
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        if meta["recipe"] != recipe:
+            return "meta.json is of another source"
+        for name, expected in meta["files"].items():
+            size = (folder / name).stat().st_size
+            if size != expected["bytes"]:
+                return f"{name} has {size:,} bytes instead of {expected['bytes']:,}"
+            if size <= CHECKED and checksum(folder / name) != expected["crc32"]:
+                return f"{name} has another checksum"
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "meta.json is unreadable"
+    return ""
+
+
+def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], workers: int | None) -> None:
+    """Tokenise `source` beside `folder`, make it durable, and only then give it its name."""
+    from tqdm import tqdm
+
+    total = source.characters
+    size = f"{total:,} characters" if total else f"{source.tokens:,} tokens" if source.tokens else "all of it"
+    say(f"data: tokenising {source.where} ({size}, {tokenizer}) into {folder}")
+    encoding = construct(tokenizer, vocabulary_text(source))
+    partial = folder.with_name(folder.name + PARTIAL)
+    try:
+        partial.mkdir()
+        # disable=None: no bar where stderr is a file, which would fill with it
+        with tqdm(total=total, unit="char", unit_scale=True, leave=False, disable=None, file=bare(sys.stderr)) as bar:
+            write_splits(partial, source, encoding, bar, workers or available_cores())
+        save_encoding(encoding, partial / "tokenizer.json")
+        files = {file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)} for file in partial.iterdir()}
+        (partial / "meta.json").write_text(json.dumps({"recipe": recipe, "files": files}, indent=2, sort_keys=True))
+        for path in (*partial.iterdir(), partial):
+            sync(path)
+        delete(folder)
+        partial.rename(folder)
+        sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk shall not stay full because of it
+        if isinstance(error, ConnectionError):  # of the source
+            raise
+        raise unwritable(folder, error) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+class Part(NamedTuple):
+    """Text of one document that can be tokenised on its own."""
+
+    split: str
+    name: str
+    text: str
+    first: bool  # of its document
+    last: bool
+
+
+def write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
+    """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
+    the same files whatever the number of workers (tiktoken computes outside Python's lock)."""
+    dtype, encode = token_type(encoding.n_vocab), encoder(encoding)
+    end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype)
+    counts, starts = dict.fromkeys(SPLITS, 0), {split: array("q") for split in SPLITS}
+
+    def tokens_of(job: list[Part]) -> list[tuple[Part, NDArray[np.unsignedinteger]]]:
+        return [(part, encode(part.text).astype(dtype)) for part in job]
+
+    with ExitStack() as stack:
+        tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
+        names = {split: stack.enter_context(open(folder / f"{split}.names.jsonl", "w")) for split in SPLITS}
+        for stream in source.streams():
+            with closing(in_order(tokens_of, jobs(encoding, stream), workers)) as results:
+                for part, ids in chain.from_iterable(results):
+                    if part.first:
+                        starts[part.split].append(counts[part.split])
+                        names[part.split].write(json.dumps(part.name) + "\n")
+                    for written in (ids, end) if part.last else (ids,):
+                        tokens[part.split].write(written.tobytes())
+                        counts[part.split] += len(written)
+                    bar.update(len(part.text))
+                    if part.last and source.tokens is not None and counts[part.split] >= source.tokens:
+                        break
+    for split in SPLITS:
+        np.save(folder / f"{split}.starts.npy", np.asarray(starts[split], dtype=np.int64))
+
+
+def jobs(encoding: Any, documents: Documents) -> Iterator[list[Part]]:
+    """Yield the parts of all documents in lists of about CHUNK characters, however short or long documents are."""
+    job: list[Part] = []
+    size = 0
+    for split, name, pieces in documents:
+        texts = iter(parts(encoding, pieces))
+        text, first = next(texts, ""), True
+        while True:
+            following = next(texts, None)
+            job.append(Part(split, name, text, first, last=following is None))
+            size += len(text)
+            if size >= CHUNK:
+                yield job
+                job, size = [], 0
+            if following is None:
+                break
+            text, first = following, False
+    yield job
+
+
+def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+    """Yield function(job) for every job, in order, computed in `workers` threads that are never far ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Result]] = deque()
+        for job in jobs:
+            ahead.append(pool.submit(function, job))
+            if len(ahead) > workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def vocabulary_text(source: Source) -> Iterator[str]:
+    """Yield the text of all documents, or of so many that no more than these are tokenised."""
+    for stream in source.streams():
+        pieces = (piece for _, _, document in stream for piece in document)
+        yield from pieces if source.tokens is None else beginning(pieces, source.tokens)
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def token_type(vocab_size: int) -> np.dtype:
+    """The smallest of uint16 and uint32 that holds every token id."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Let one process at a time work on `folder`, and clear away what killed ones left unfinished beside it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        own = lock(Path(f"{folder}.lock"), lambda held: say(f"data: waiting for {held} to prepare {folder}"))
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder), error) from error
+    with own:
+        for partial in folder.parent.glob(f"*{PARTIAL}"):
+            name = partial.name.removesuffix(PARTIAL)
+            with suppress(Held, OSError):  # another user's is left alone
+                # free: whoever began it is no longer alive
+                with nullcontext() if name == folder.name else lock(partial.with_name(f"{name}.lock")):
+                    delete(partial)
+        yield
+
+
+def unwritable(folder: Path, error: OSError) -> OSError:
+    """The one line for a full or read-only disk."""
+    return OSError(
+        f"the token cache {folder} cannot be written ({error.strerror or error}); "
+        "make room there, or set GPTX_CACHE to a folder that can be written"
+    )
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: enough against flipped bits, and a gigabyte takes less than a second."""
+    crc = 0
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
+def say(line: str) -> None:
+    """Tell the user at once, apart from the results on stdout."""
+    print(line, file=sys.stderr, flush=True)

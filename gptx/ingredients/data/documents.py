@@ -1,0 +1,91 @@
+"""Which documents the sequences of a run are made of, and which of them stand out by their loss."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gptx.ingredients.data.sources import CHUNK
+
+STRIDE = 1024  # names from one mark to the next: marks of ten million names are ten thousand numbers
+NOT_FINITE = 100.0  # nats that a loss of NaN or infinity counts as: more than any model says of any token
+
+
+class Catalogue:
+    """Where the documents of a split begin, mapped into memory, and their names, read where they are asked for: there
+    may be ten million of both."""
+
+    def __init__(self, base: Path):
+        self.starts = np.load(f"{base}.starts.npy", mmap_mode="r")  # (documents,)
+        self.file = Path(f"{base}.names.jsonl")
+
+    def within(self, start: int, stop: int) -> dict[str, int]:
+        """How many of the tokens `start` to `stop` of the split each document gives, in their order."""
+        first, last = (np.searchsorted(self.starts, [start, stop - 1], side="right") - 1).tolist()
+        borders = [start, *self.starts[first + 1 : last + 1].tolist(), stop]
+        lengths = (after - before for before, after in itertools.pairwise(borders))
+        return dict(zip(self.names(first, last + 1), lengths, strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of all documents, in their order."""
+        with open(self.file, "rb") as lines:
+            yield from map(json.loads, lines)
+
+    def names(self, first: int, stop: int) -> list[str]:
+        """Names of the documents `first` to `stop`."""
+        mark = first // STRIDE
+        with open(self.file, "rb") as lines:
+            lines.seek(self.marks[mark])
+            return [json.loads(line) for line in itertools.islice(lines, first - mark * STRIDE, stop - mark * STRIDE)]
+
+    @cached_property
+    def marks(self) -> list[int]:
+        """The byte at which each STRIDE-th name begins, found by reading the file once."""
+        marks, names, offset = [0], 0, 0
+        with open(self.file, "rb") as stream:
+            while chunk := stream.read(CHUNK):
+                ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n"))
+                marks += (offset + 1 + ends[(-names - 1) % STRIDE :: STRIDE]).tolist()
+                names, offset = names + len(ends), offset + len(chunk)
+        return marks
+
+
+def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
+    """What the sequences are made of, that first which lies furthest above the rest: name, sequences, their mean loss,
+    by how many nats it is `above` that of all others, and the share of the tokens.
+
+    Rows of tables (file:number) count as their file where there are several files. A sequence counts for a document
+    as far as it consists of it. The order is that of the t-statistic at a common variance, so that a neighbour which
+    shares one bad sequence comes after the document that has ten.
+    """
+    files = {file_of(name) for sequence in documents for name in sequence}
+    nats = np.nan_to_num(np.array(losses), nan=NOT_FINITE, posinf=NOT_FINITE)
+    parts: dict[str, list[tuple[int, float]]] = {}  # of each document, per sequence: which, and its share of that
+    for number, sequence in enumerate(documents):
+        shares: dict[str, float] = {}
+        for name, tokens in sequence.items():
+            part = file_of(name) if len(files) > 1 else name
+            shares[part] = shares.get(part, 0.0) + tokens / sum(sequence.values())
+        for part, share in shares.items():
+            parts.setdefault(part, []).append((number, share))
+    found, evidence = [], {}
+    for name, within in parts.items():
+        numbers, weights = (np.array(column) for column in zip(*within, strict=True))
+        mine, others = weights.sum(), len(nats) - weights.sum()
+        loss = (weights @ nats[numbers]) / mine
+        above = loss - (nats.sum() - mine * loss) / others if others > 1e-6 else 0.0
+        evidence[name] = above * (mine * max(others, 0.0)) ** 0.5
+        found.append({
+            "name": name, "sequences": len(numbers), "loss": round(float(loss), 4), "above": round(float(above), 4),
+            "share": round(float(mine / len(nats)), 4),
+        })  # fmt: skip
+    return sorted(found, key=lambda document: -evidence[document["name"]])
+
+
+def file_of(name: str) -> str:
+    """The table that a row named file:number is from; any other document is its own."""
+    return re.sub(r"(?<=.):\d+$", "", name)

@@ -1,0 +1,193 @@
+"""Several corpora as one, each with its share of the sequences."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gptx.ingredients.data.corpus import Corpus, TokenBatch
+from gptx.ingredients.data.documents import blamed
+from gptx.ingredients.data.order import shuffled
+
+BLOCK = 1000  # sequences in which every source has its exact share, to a thousandth
+
+
+class Mixture:
+    """Corpora of one tokenizer, each giving its weight's share of the sequences; to the trainer it is one Corpus.
+
+    Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
+    takes them from its own run of sequences one after another: where a sequence comes from is a function of its place
+    in the run, and a source visits each of its windows once before it begins anew. Raises ValueError for weights that
+    do not belong to the sources or do not add up to 1, and for sources of different tokenizers.
+    """
+
+    def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
+        self.weights = checked(weights, sources)
+        self.sources: dict[str, Corpus] = {name: sources[name] for name in self.weights}
+        self.context, self.seed = context, seed
+        refuse_different(self.sources, tokenizer=tokenizer, context=context)
+        self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
+        self.remarks += [line for name in self.sources for line in held_apart(name, self.sources)]
+        (first, *_) = self.sources.values()
+        self.encoding, self.vocab_size, self.token_bytes = first.encoding, first.vocab_size, first.token_bytes
+        self.counts = apportioned(list(self.weights.values()), BLOCK)  # (sources,)
+        self.validation_order = proportioned(
+            list(self.weights.values()), [source.validation_windows for source in self.sources.values()]
+        )
+        self.validation_windows = len(self.validation_order)
+        rates = zip(self.sources.values(), self.counts.tolist(), strict=True)
+        self.windows = min(source.windows * BLOCK // count for source, count in rates)  # until the first begins anew
+        parts = {name: source.identity for name, source in self.sources.items()}
+        named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
+        contents = {name: part["content"] for name, part in parts.items()}
+        self.identity: dict[str, Any] = {
+            "name": "mixture",
+            "digest": hashed(named, self.weights),
+            "content": hashed(contents, self.weights),
+            "tokenizer": first.identity["tokenizer"],
+            "vocab_size": self.vocab_size,
+            "weights": self.weights,
+            "sources": parts,
+        }
+        for fact in ("train_tokens", "validation_tokens", "train_documents", "validation_documents"):
+            self.identity[fact] = sum(part[fact] for part in parts.values())
+
+    def __call__(self, first: int, count: int) -> TokenBatch:
+        """Sequences `first` to `first + count` of the run."""
+        sources, numbers = self.places(first, count).T
+        by_source = np.argsort(sources, kind="stable")
+        batches = [
+            corpus.sequences(numbers[sources == i]) for i, corpus in enumerate(self.sources.values()) if i in sources
+        ]
+        back = torch.from_numpy(np.argsort(by_source))
+        return TokenBatch(*(tensor[back] for tensor in joined(batches)))
+
+    def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
+        """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
+        on, (count, 2)."""
+        blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
+        slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
+        ends = np.cumsum(self.counts)
+        sources = np.searchsorted(ends, slots, side="right")
+        return np.stack([sources, blocks * self.counts[sources] + slots - (ends - self.counts)[sources]], axis=1)
+
+    def validation(self, first: int, count: int) -> TokenBatch:
+        """Windows `first` to `first + count` of the validation texts, always the same, in shares of the weights, so
+        that their mean is the weighted loss."""
+        sources = list(self.sources.values())
+        order = self.validation_order[first : first + count].tolist()
+        return joined([sources[source].validation(number, 1) for source, number in order])
+
+    def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
+        """As a Corpus', each name with its source before it: stories/train:7."""
+        names, corpora = zip(*self.sources.items(), strict=True)
+        places = self.places(first, count, stride).tolist()
+        return [
+            {f"{names[source]}/{name}": tokens for name, tokens in corpora[source].documents(number, 1)[0].items()}
+            for source, number in places
+        ]
+
+    def names(self) -> Iterator[str]:
+        """As a Corpus', each with its source before it."""
+        return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
+
+    def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
+        """As a Corpus'."""
+        return blamed(self.documents(first, len(losses), stride), losses)
+
+    def save_tokenizer(self, path: str | Path) -> None:
+        """Write the encoding that all sources share to one file."""
+        next(iter(self.sources.values())).save_tokenizer(path)
+
+    def __str__(self) -> str:
+        parts = (
+            f"{weight:.1%} {name} ({facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents)"
+            for (name, weight), facts in zip(self.weights.items(), self.identity["sources"].values(), strict=True)
+        )
+        return (
+            f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
+            f"{self.windows:,} windows of {self.context:,} until a source begins anew"
+        )
+
+
+def hashed(*facts) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, float]:
+    """The weights of the sources that have one above 0, by name; raises ValueError in one line."""
+    names = ", ".join(sources)
+    for name, weight in weights.items():
+        if name not in sources:
+            raise ValueError(f"data.weights.{name}={weight}: no such source; sources: {names}")
+        if weight < 0 or 0 < weight < 1 / BLOCK:
+            raise ValueError(f"data.weights.{name}={weight}: 0, or at least {1 / BLOCK}")
+    for name in sources:
+        if name not in weights:
+            raise ValueError(f"data.weights.{name}: a weight is needed for every source; sources: {names}")
+    if abs(sum(weights.values()) - 1) > 1e-6:
+        shares = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
+        raise ValueError(f"data.weights: {shares} add up to {sum(weights.values()):g}, not 1")
+    return {name: float(weights[name]) for name in sorted(weights) if weights[name]}
+
+
+def refuse_different(sources: dict[str, Corpus], *, tokenizer: str, context: int) -> None:
+    """Raise ValueError unless all sources have one vocabulary, and the tokenizer and context of the mixture."""
+    (first, corpus), *_ = sources.items()
+    for name, source in sources.items():
+        theirs = source.identity["tokenizer"]
+        if theirs != tokenizer:
+            raise ValueError(f"data.sources.{name}.tokenizer={theirs} is not the mixture's data.tokenizer={tokenizer}")
+        if source.context != context:
+            raise ValueError(f"data.sources.{name}.context={source.context} is not the mixture's {context}")
+        if vocabulary(source) != vocabulary(corpus):
+            raise ValueError(
+                f"data.sources.{first} and data.sources.{name} have different vocabularies, since "
+                f"tokenizer={tokenizer} learns one from each text; choose another, such as data.tokenizer=gpt2"
+            )
+
+
+def held_apart(name: str, sources: dict[str, Corpus]) -> list[str]:
+    """Leave out of the validation text of a source what others train on, and say how much that is."""
+    others = [source.train_contents for other, source in sources.items() if other != name]
+    try:
+        count = sources[name].hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
+    except ValueError as error:
+        raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
+    documents = "1 held-out document is" if count == 1 else f"{count:,} held-out documents are"
+    return [f"{name}: {documents} left out, since another source trains on the same"] * bool(count)
+
+
+def vocabulary(corpus: Corpus) -> tuple:
+    """All that decides which tokens a text becomes."""
+    encoding = corpus.encoding
+    return encoding._pat_str, encoding._mergeable_ranks, encoding._special_tokens
+
+
+def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
+    """Whole numbers that add up to `seats`, each less than 1 from weight x seats (the largest remainders round up)."""
+    exact = np.array(weights) * seats
+    counts = np.floor(exact + 1e-6).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: seats - counts.sum()]] += 1
+    return counts
+
+
+def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64]:
+    """Source and number of windows in an order where every beginning has the weights' shares, as long as all sources
+    last, (windows, 2)."""
+    most = min(windows / weight for windows, weight in zip(available, weights, strict=True))
+    numbers = [np.arange(max(1, int(most * weight + 1e-6))) for weight in weights]
+    due = np.concatenate([(number + 0.5) / len(number) for number in numbers])
+    places = np.concatenate([np.stack([np.full_like(n, source), n], axis=1) for source, n in enumerate(numbers)])
+    return places[np.argsort(due, kind="stable")]
+
+
+def joined(batches: list[TokenBatch]) -> TokenBatch:
+    """Batches one after another as one."""
+    return TokenBatch(*map(torch.cat, zip(*batches, strict=True)))

@@ -1,0 +1,281 @@
+"""Weights & Biases as a mirror of the run: it may be late, incomplete or absent, and training does not notice.
+
+All of wandb, its import included, happens in one daemon thread fed by a queue. `metrics.jsonl` is the record, and
+`python -m gptx upload` sends what W&B lacks of it.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import re
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from gptx.files import flush, opened, write_text
+from gptx.ingredients.log import Run, shown, typed
+from gptx.units.printable import throughout
+
+messages = logging.getLogger(__name__)
+MODES = ("auto", "online", "offline", "disabled")
+EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
+PATIENCE = 10.0  # seconds for wandb's own process to end, where what it holds is given up
+DAY = 86_400  # seconds
+BACKLOG = 10_000  # rows that wait at most: 100,000 updates at every=10, some 10 MB
+
+
+class Wandb:
+    """Sends every row whose step `every` divides, and every row that holds more than `train/...`.
+
+    A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a resume
+    and a rollback, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts
+    and rollbacks. Where wandb hangs for so long that `BACKLOG` rows wait, further ones are dropped. Whatever goes wrong
+    is said in one line. The button that stops a run on its page acts like Ctrl-C.
+    """
+
+    ended: threading.Event | None = None  # says that the thread is done; None where there is none
+    rollbacks = dropped = 0
+
+    def __init__(
+        self, *, project: str, entity: str | None, mode: str, every: int, init_timeout: float, finish_timeout: float
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode={mode} is none of {', '.join(MODES)}")
+        if every < 1:
+            raise ValueError(f"log.wandb.every={every}: at least 1 update")
+        if not project.strip():
+            raise ValueError("log.wandb.project: a name is needed")
+        for name, seconds in {"init_timeout": init_timeout, "finish_timeout": finish_timeout}.items():
+            if not 0 <= seconds <= DAY:
+                raise ValueError(f"log.wandb.{name}={seconds}: seconds, from 0 to {DAY:,}")
+        self.project, self.entity, self.mode, self.every = project, entity, mode, every
+        self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
+
+    def open(self, run: Run) -> None:
+        """Start the thread, and wait for nothing."""
+        if self.mode != "disabled":
+            self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
+            self.rollbacks, self.dropped, self.later = 0, 0, upload(run.folder)
+            threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
+            atexit.register(self.settle, self.ended)
+
+    def __call__(self, step: int, scalars: dict) -> None:
+        if not self.due(step, scalars) or self.ended is None or self.ended.is_set():
+            return
+        if self.rows.qsize() < BACKLOG:
+            self.rows.put(throughout({"train/step": step, **scalars, "segment": self.rollbacks}))
+            return
+        if not self.dropped:
+            messages.warning("W&B hangs, and rows are dropped from update %d on; %s", step, self.later)
+        self.dropped += 1
+
+    def due(self, step: int, scalars: dict) -> bool:
+        """True if that row is one to send."""
+        return step % self.every == 0 or any(not key.startswith("train/") for key in scalars)
+
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Send the event as a row of its own, and as an alert; a rollback begins a segment."""
+        self.rollbacks += kind == "rollback"
+        self(step, {"event/kind": kind, "event/text": facts["text"]})
+
+    def close(self, outcome: str) -> None:
+        """Wait for what is still to be sent, `finish_timeout` seconds at most."""
+        if self.ended is None:
+            return
+        ended, self.ended, self.outcome = self.ended, None, outcome
+        self.rows.put(None)
+        try:
+            ended.wait(0.8 * self.finish_timeout)
+        finally:  # also where Ctrl-C ends the wait
+            self.settle(ended)
+        if not ended.is_set():
+            messages.warning("W&B: given up after %g s; %s", self.finish_timeout, self.later)
+        elif self.dropped:
+            messages.warning("W&B lacks %d rows; %s", self.dropped, self.later)
+
+    def settle(self, ended: threading.Event) -> None:
+        """Have the thread end, at the end of the run and once more at that of Python, which would abort if it ended
+        while the thread is inside C++: wandb's own process is ended as often as the thread starts one."""
+        deadline = time.monotonic() + 0.2 * self.finish_timeout
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more Ctrl-C must not shorten this too
+        while not ended.is_set() and time.monotonic() < deadline:
+            end_service()
+            ended.wait(0.1)
+        signal.signal(signal.SIGINT, heard)
+
+    def mirror(self, run: Run, ended: threading.Event) -> None:
+        """Follow the run from the import of wandb to the last row; the body of the thread."""
+        page, notes = None, run.folder / "wandb_id"
+        try:
+            id, segment = next_segment(notes)
+            page = self.start(run, id)
+            url = None if page.offline else page.url
+            if url:
+                messages.info("W&B: %s", url)
+            first = segment
+            for row in iter(self.rows.get, None):
+                while segment < first + row["segment"]:
+                    id, segment = next_segment(notes)
+                page.log({**row, "segment": segment})
+                if "event/kind" in row:
+                    page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
+            if self.outcome in ("interrupted", "preempted"):
+                page.mark_preempting()
+            page.finish(exit_code=EXIT_CODES[self.outcome])
+            if page.offline and (failure := unwritten(Path(page.settings.sync_dir))):
+                messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
+            elif url or page.offline:  # else it is disabled
+                messages.info("W&B: %s", url or sync(run.folder))
+        except TimeoutError:
+            messages.warning("W&B: not all was sent in time; %s", self.later)
+            reset()
+        except Exception as error:
+            messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
+            if page is not None:
+                with contextlib.suppress(Exception):
+                    page.finish(exit_code=1)
+            reset()
+        finally:
+            ended.set()
+
+    def start(self, run: Run, id: str) -> Any:
+        """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
+        wandb = imported()
+        mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
+        if mode == "online":
+            try:
+                return self.page(run, id, "online")
+            except Exception as error:
+                if self.mode == "online" or "No API key" not in str(error):
+                    messages.warning("W&B: offline, since there is no connection: %s", first_line(error))
+                reset()  # or the id counts as in use
+                mode = "offline"
+        return self.page(run, id, mode)
+
+    def page(self, run: Run, id: str, mode: Any) -> Any:
+        """The run's page, made or continued. Raises what wandb does without a key or a server, and ValueError for a
+        folder that wandb cannot name."""
+        folder = str(run.folder.absolute())
+        if folder.encode(errors="ignore").decode() != folder:
+            raise ValueError("it takes no folder with a name that is not UTF-8")
+        wandb = imported()
+        sys.argv[1:] = throughout(sys.argv[1:])  # wandb keeps the command line
+        name, group, tags, config = throughout([run.name, run.group, run.tags, page_config(run)])
+        # Silent before all else: only then does wandb raise where it would ask for a key.
+        wandb.setup(wandb.Settings(silent=True))
+        page = wandb.init(
+            project=self.project, entity=self.entity, mode=mode, dir=folder,
+            id=id, resume="allow", reinit="create_new", allow_val_change=True,
+            name=name, group=group, job_type="train", tags=[tag[:64] for tag in tags], config=config,
+            settings=wandb.Settings(
+                silent=True, console="off", save_code=False, init_timeout=self.init_timeout,
+                finish_timeout=0.6 * self.finish_timeout, finish_timeout_raises=True,
+            ),
+        )  # fmt: skip
+        page.define_metric("train/step")
+        page.define_metric("*", step_metric="train/step")
+        return page
+
+
+def imported() -> Any:
+    """wandb itself."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
+    import wandb
+
+    return wandb
+
+
+def noted(path: Path) -> tuple[str, int]:
+    """Id of the run's page and the number of its last start, as a start noted them; an empty id where none did."""
+    try:
+        found = re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII)
+    except (FileNotFoundError, ValueError):
+        found = None
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+def next_segment(path: Path) -> tuple[str, int]:
+    """Id of the run's page and the number of this start, from 0; noted at once, so that no other start gets it."""
+    id, previous = noted(path)
+    id, segment = (id, previous + 1) if id else (secrets.token_hex(5), 0)
+    write_text(path, f"{id} {segment}\n")
+    return id, segment
+
+
+def page_config(run: Run) -> dict:
+    """The run's config and its budget, and under `recipe` the option of each ingredient, since W&B groups by
+    recipe.schedule and not by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn
+    there."""
+    more = {"recipe": run.choices, "overrides": run.overrides, "git": run.git, "budget": run.budget}
+    return {**run.config, **more}
+
+
+def sync(folder: Path) -> str:
+    """The command that sends what was kept offline, with what wandb noted of the machine."""
+    return f"wandb sync {shlex.quote(str(shown(folder)))}/wandb/offline-run-*"
+
+
+def upload(folder: Path) -> str:
+    """The command that sends what the page lacks of the run's own record."""
+    return f"later: {typed('upload', f'run={shown(folder)}')}"
+
+
+def unwritten(folder: Path) -> str:
+    """Why wandb could not write all of its files in `folder`, which it says in its log alone; empty if it could."""
+    try:
+        with opened(folder / "probe", "wb") as file:
+            file.write(bytes(1 << 16))
+            flush(file)
+        log = (folder / "logs/debug-internal.log").read_text(errors="replace")
+        return "see its debug-internal.log" if "failed to save record" in log else ""
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        (folder / "probe").unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def reset() -> None:
+    """Forget all of wandb's state, so that the next attempt starts afresh.
+
+    Its own process is waited for, but not for ever: now and then it goes on trying to reach a server that is gone.
+    """
+    patience = threading.Timer(PATIENCE, end, [service()])
+    patience.daemon = True
+    patience.start()
+    with contextlib.suppress(Exception, SystemExit):
+        import wandb
+
+        wandb.teardown()
+    patience.cancel()
+
+
+def end_service() -> None:
+    """End wandb's own process. It ends all waiting for it, in the thread and at Python's exit."""
+    end(service())
+
+
+def service() -> subprocess.Popen | None:
+    """Wandb's own process; None where it is not there yet, or wandb has changed within."""
+    setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
+    with contextlib.suppress(AttributeError):
+        return setup._singleton._connection._proc._process
+    return None
+
+
+def end(process: subprocess.Popen | None) -> None:
+    """Kill a process, if there is one."""
+    if process:
+        process.kill()

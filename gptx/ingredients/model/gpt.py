@@ -1,0 +1,199 @@
+"""A decoder-only Transformer: GPT-2 (Radford et al., 2019), and what its successors changed, each by a word."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptx.ingredients.model.attention import EPS, Attention, rotations, within
+from gptx.ingredients.model.mlp import MLP, SwiGLU, gelu, relu2
+
+Head = Callable[[Tensor], Tensor]  # hidden states (..., C) to logits (..., V)
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "layernorm": lambda width, bias: nn.LayerNorm(width, bias=bias),
+    "rmsnorm": lambda width, bias: nn.RMSNorm(width, eps=EPS),  # arXiv:1910.07467; has no bias
+}
+MLPS: dict[str, Callable[..., nn.Module]] = {
+    "gelu": partial(MLP, bend=gelu),
+    "relu2": partial(MLP, bend=relu2),
+    "swiglu": SwiGLU,
+}
+# Standard deviation of what adds to the residual stream, by depth: less, so that depth does not widen the stream
+# (GPT-2), or nothing, so that every block begins as the identity (modded-nanogpt).
+INITS: dict[str, Callable[[int], float]] = {
+    "gpt2": lambda depth: 0.02 / (2 * depth) ** 0.5,
+    "zero_out": lambda depth: 0.0,
+}
+
+DEEPEST = 10_000  # blocks, which take seconds to build a thousand; the deepest known have 1,000 (arXiv:2203.00555)
+
+
+class GPT(nn.Module):
+    """Tokens (B, T) to logits (B, T, vocab_size): pre-norm blocks; the head is the embedding unless `tied` is false.
+
+    `positions` is learned or rope, `norm` layernorm or rmsnorm, `mlp` gelu, relu2 or swiglu, `init` gpt2 or zero_out.
+    `softcap` bounds the logits by cap tanh(logits / cap) (arXiv:2408.00118). With `mask` document instead of cross a
+    token attends within its own document alone, and positions count from its start. The end of text, the last token
+    of the vocabulary, opens the document that follows it: from it a sampler begins.
+
+    Embedding and head have `vocab_size` rounded up to `vocab_multiple` rows, a shape that GPUs multiply faster; the
+    rows beyond the vocabulary are zero and stay zero. Raises ValueError for sizes that do not divide, for unknown
+    words, and for more than `context` tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        context: int,
+        width: int,
+        depth: int,
+        heads: int,
+        kv_heads: int | None = None,
+        positions: str = "learned",
+        norm: str = "layernorm",
+        mlp: str = "gelu",
+        qk_norm: bool = False,
+        softcap: float | None = None,
+        tied: bool = True,
+        init: str = "gpt2",
+        mask: str = "cross",
+        bias: bool = True,
+        dropout: float = 0.0,
+        vocab_multiple: int = 64,
+    ):
+        super().__init__()
+        sizes = {"context": context, "width": width, "depth": depth, "vocab_multiple": vocab_multiple}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"model.{name}={size}: at least 1")
+        if depth > DEEPEST:
+            raise ValueError(f"model.depth={depth}: at most {DEEPEST:,}")
+        refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, NORMS), mlp=(mlp, MLPS),
+                       init=(init, INITS), mask=(mask, ("cross", "document")))  # fmt: skip
+        refuse_uneven("heads", heads, "width", width)
+        kv_heads = heads if kv_heads is None else kv_heads
+        refuse_uneven("kv_heads", kv_heads, "heads", heads)
+        if positions == "rope" and width // heads % 2:
+            raise ValueError(f"model.positions=rope turns pairs; {width}/{heads} = {width // heads} dimensions are odd")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"model.dropout={dropout}: a probability, at least 0 and below 1")
+        if softcap is not None and not softcap > 0:
+            raise ValueError(f"model.softcap={softcap}: above 0, or null for none")
+
+        self.vocab_size, self.context, self.width, self.mask = vocab_size, context, width, mask
+        self.head_size, self.softcap = width // heads, softcap
+        self.output_scale = 1.0  # multiplies the logits before the soft-cap
+        rows = -(-vocab_size // vocab_multiple) * vocab_multiple
+        self.token = nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
+        self.position: nn.Embedding | None = nn.Embedding(context, width) if positions == "learned" else None
+        self.dropout = nn.Dropout(dropout)
+        attention = partial(Attention, width, heads=heads, kv_heads=kv_heads, bias=bias, dropout=dropout,
+                            qk_norm=qk_norm)  # fmt: skip
+        self.blocks = nn.ModuleList(
+            Block(NORMS[norm](width, bias), attention(), NORMS[norm](width, bias),
+                  MLPS[mlp](width, bias=bias, dropout=dropout))
+            for _ in range(depth)
+        )  # fmt: skip
+        self.norm = NORMS[norm](width, bias)
+        self.head: nn.Linear | None = None if tied else nn.Linear(width, rows, bias=False)
+        self.initialize(residual=INITS[init](depth))
+
+    @torch.no_grad()
+    def initialize(self, residual: float) -> None:
+        """Draw N(0, 0.02), and with a standard deviation of `residual` what adds to the residual stream."""
+        nn.init.normal_(self.token.weight[: self.vocab_size], std=0.02)
+        if self.position is not None:
+            nn.init.normal_(self.position.weight, std=0.02)
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 2:
+                adds = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=residual if adds else 0.02)
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+            nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02)
+
+    def forward(self, tokens: Tensor, then: Callable[[Tensor, Head], Tensor] | None = None) -> Tensor:
+        """Logits; or, for who must not hold them all, what `then` makes of the hidden states (B, T, C) and the head."""
+        length = tokens.shape[1]
+        if length > self.context:
+            raise ValueError(f"model.context={self.context}: the model has no position for {length} tokens")
+        positions, mask = self.places(tokens)
+        x = self.token(tokens)  # (B, T, C)
+        rotation = None
+        if self.position is not None:
+            x = x + self.position(positions)
+        else:
+            rotation = rotations(positions, self.head_size)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, rotation, mask)
+        x = self.norm(x)
+        return self.logits(x) if then is None else then(x, self.logits)
+
+    def places(self, tokens: Tensor):
+        """Where every token stands, (T,) or (B, T), and the mask of attention, None where it is causal alone."""
+        index = torch.arange(tokens.shape[1], device=tokens.device)
+        if self.mask == "cross":
+            return index, None
+        starts = torch.where(tokens == self.vocab_size - 1, index, 0).cummax(dim=1).values  # (B, T)
+        # FlexAttention has no dropout and no tiny heads, and compiles anew for every length that a sampler asks for
+        blocks = tokens.is_cuda and self.training and self.dropout.p == 0 and self.head_size >= 16
+        return index - starts, within(starts, blocks=blocks)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head: hidden states (..., C) to logits (..., V)."""
+        weight = self.token.weight if self.head is None else self.head.weight
+        logits = F.linear(hidden * self.output_scale, weight)[..., : self.vocab_size]
+        if self.softcap is None:
+            return logits
+        if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse near the cap, where the likeliest tokens are
+            logits = logits.float()
+        return self.softcap * torch.tanh(logits / self.softcap)
+
+    def flops_per_token(self) -> int:
+        """Operations of forward and backward pass: 6 for each weight of a matrix, the head once, and attention's
+        12 L d T, whose whole T x T square counts (nanoGPT's convention; arXiv:2204.02311, appendix B)."""
+        matrices = sum(p.numel() for p in self.blocks.parameters() if p.ndim == 2) + self.token.weight.numel()
+        return 6 * matrices + 12 * len(self.blocks) * self.width * self.context
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, norm1: nn.Module, attention: nn.Module, norm2: nn.Module, mlp: nn.Module):
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
+
+    def forward(self, x: Tensor, rotation: Tensor | None = None, mask=None) -> Tensor:
+        x = x + self.attention(self.norm1(x), rotation, mask)
+        return x + self.mlp(self.norm2(x))
+
+
+def parameter_counts(model: GPT) -> tuple[int, int]:
+    """All parameters (a tied head once, no padding), and those in neither embeddings nor head (arXiv:2001.08361)."""
+    body = sum(p.numel() for module in (model.blocks, model.norm) for p in module.parameters())
+    rows = model.vocab_size * (1 if model.head is None else 2) + (0 if model.position is None else model.context)
+    return body + rows * model.width, body
+
+
+def refuse_unknown(**choices) -> None:
+    """Raises ValueError, with the words that there are, for an option that is none of them."""
+    for name, (word, known) in choices.items():
+        if word not in known:
+            raise ValueError(f"model.{name}={word} is unknown; one of {', '.join(known)}")
+
+
+def refuse_uneven(part: str, count: int, whole: str, size: int) -> None:
+    """Raises ValueError, with the nearest counts that do, if `count` does not divide `size`."""
+    if count >= 1 and size % count == 0:
+        return
+    divisors = [n for n in range(1, size + 1) if size % n == 0]
+    below, above = [n for n in divisors if n < count][-1:], [n for n in divisors if n > count][:1]
+    nearest = " or ".join(map(str, below + above))
+    raise ValueError(f"model.{part}={count} does not divide model.{whole}={size}; the nearest that do: {nearest}")

@@ -1,0 +1,115 @@
+"""How well the machine is used."""
+
+import logging
+import resource
+import sys
+import time
+
+import torch
+
+from gptx.ingredients.observe.observer import Observer
+from gptx.units.hardware import recognised
+from gptx.units.lengths import Length
+
+log = logging.getLogger(__name__)
+
+PROBE_SECONDS = 0.15
+
+
+class Throughput(Observer):
+    """Tokens per second of the wall clock since the last report, with everything between included, and MFU.
+
+    MFU (arXiv:2204.02311, appendix B) is the operations that the model needs over those that the devices could do; the
+    peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the clock
+    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own.
+    """
+
+    def __init__(self, *, every: Length):
+        super().__init__(every=Length(1))  # to add up every update's wait
+        if every < 1:
+            raise ValueError(f"every={every} must be at least 1 update")
+        self.period = every
+
+    def attach(self, trainer) -> None:
+        device = trainer.parallel.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+        dtype = computed_in(trainer)
+        tf32 = torch.get_float32_matmul_precision() != "highest"
+        known = data_sheet(name, dtype, tf32) if device.type == "cuda" else None
+        self.peak = known or measured_peak(device, dtype)
+        if trainer.parallel.rank == 0:
+            source = (
+                f"the data sheet's of {name}" if known else "measured by a matrix product, since no data sheet is known"
+            )
+            log.info("MFU is of %.4g TFLOP/s a process, %s", self.peak / 1e12, source)
+        flops = getattr(trainer.model, "flops_per_token", None)
+        self.flops = flops() if flops else 6 * sum(p.numel() for p in trainer.model.parameters())
+        self.begin(trainer)
+
+    def begin(self, trainer) -> None:
+        self.started, self.tokens, self.waited = time.perf_counter(), 0, 0.0
+
+    def __call__(self, trainer) -> dict[str, float]:
+        self.waited, self.tokens = self.waited + trainer.waited, self.tokens + trainer.batch.tokens_at(trainer.step)
+        if trainer.step % self.period and not trainer.finished:
+            return {}
+        seconds, parallel = time.perf_counter() - self.started, trainer.parallel
+        speed = self.tokens / seconds
+        shares, peaks, memory = zip(
+            *parallel.gather((self.waited / seconds, self.peak, peak_bytes(parallel.device))), strict=True
+        )
+        self.begin(trainer)
+        return {
+            "throughput/tokens_per_second": speed,
+            "throughput/mfu": self.flops * speed / sum(peaks),
+            "throughput/peak_flops": sum(peaks),
+            "throughput/data_share": sum(shares) / len(shares),
+            "memory/peak_bytes": max(memory),
+        }
+
+
+def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
+    """Dense peak of the GPU of that name for products in `dtype`, in operations a second; None where it is unknown.
+
+    >>> data_sheet("NVIDIA A100-SXM4-80GB", torch.bfloat16, tf32=False)
+    312000000000000.0
+    """
+    device = recognised(name)
+    forms = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return device.peak(forms.get(dtype, "tf32" if tf32 else "fp32")) if device else None
+
+
+def computed_in(trainer) -> torch.dtype:
+    """The type of the training's large products."""
+    device, weight = trainer.parallel.device, next(trainer.model.parameters())
+    with trainer.precision.autocast(device):
+        one = torch.ones(1, 1, dtype=weight.dtype, device=device)
+        return (one @ one).dtype
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the quickest of a few square products, larger and larger while time allows."""
+    best, began = 0.0, wall(device)
+    for size in (128, 128, 256, 512, 512, 1024, 1024, 1024, 4096, 4096):
+        operations, square = 2 * size**3, torch.ones(size, size, dtype=dtype, device=device)
+        started = wall(device)
+        if best and started - began + operations / best > PROBE_SECONDS:
+            break
+        square @ square
+        best = max(best, operations / (wall(device) - started))
+    return best
+
+
+def wall(device: torch.device) -> float:
+    """The clock, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory held so far: by tensors on a CUDA device, else by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in KiB

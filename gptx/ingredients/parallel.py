@@ -1,0 +1,196 @@
+"""Where this process computes, and how several of them agree."""
+
+import atexit
+import os
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gptx.distributed.rank import world_size
+from gptx.distributed.shards import like, split
+
+
+class OneProcess:
+    """One process on one device: every agreement is trivial."""
+
+    rank, world_size = 0, 1
+    writers = 1  # how many processes have a part of the state that must be saved
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def part(self, state: dict) -> dict | None:
+        """What this process has to save of the trainer's state; None if others save all of it."""
+        return state
+
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        """A whole state of the trainer's, with what this process holds in place of the model's and optimizer's."""
+        return state
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The network that runs."""
+        return model
+
+    def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        """Context of one micro-batch; only the `last` of an update exchanges gradients."""
+        return nullcontext()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """`value` summed over all processes."""
+        return value
+
+    def gather(self, value) -> list:
+        """`value` of every process, in the order of their ranks."""
+        return [value]
+
+
+class Replicas:
+    """The same model in every process; gradients are averaged in the last micro-batch's backward pass."""
+
+    writers = 1
+
+    def __init__(self, device: torch.device):
+        if not dist.is_initialized():  # once per process: creating it again for the next job is a race
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)
+        self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
+
+    def part(self, state: dict) -> dict | None:
+        return state if self.rank == 0 else None
+
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        return state
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model)
+
+    def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        return nullcontext() if last else network.no_sync()  # type: ignore[operator]
+
+    def sum(self, value: Tensor) -> Tensor:
+        dist.all_reduce(value)
+        return value
+
+    def gather(self, value) -> list:
+        values: list = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+
+class Sharded(Replicas):
+    """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
+    it computes (FSDP2; arXiv:2304.11277).
+
+    `reshard` frees them between a block's forward and backward pass. Gradients are exchanged in the last micro-batch's
+    backward pass alone; until then each process keeps whole ones.
+    """
+
+    def __init__(self, device: torch.device, *, reshard: bool):
+        super().__init__(device)
+        self.reshard, self.writers = reshard, self.world_size
+
+    def part(self, state: dict) -> dict | None:
+        return split(state, self.rank)
+
+    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        weights = {name: like(state["model"][name], held) for name, held in model.state_dict().items()}
+        numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
+        kept = state["optimizer"]["state"]
+        moments = {
+            i: {name: like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
+            for i, p in numbered
+            if i in kept
+        }
+        return state | {"model": weights, "optimizer": state["optimizer"] | {"state": moments}}
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Raises ValueError for a compiled model, one without blocks, and one with weights that are not in fp32."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        refuse_unshardable(model)
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # logits are not changed in place
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
+        for module in (*model.blocks, model):  # type: ignore[misc]
+            fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)
+        if self.device.type != "cuda":  # gloo sums, and does not average
+            for module in (*model.blocks, model):  # type: ignore[misc]
+                module.set_force_sum_reduction_for_comms(True)
+        if not self.reshard:
+            model.register_forward_hook(free_after_evaluation)
+        return model
+
+    def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
+        network.set_requires_gradient_sync(last)  # type: ignore[operator]
+        network.set_is_last_backward(last)  # type: ignore[operator]
+        return nullcontext()
+
+
+def refuse_unshardable(model: nn.Module) -> None:
+    """Raises ValueError for what would not compute the same in shards."""
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(
+            "parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager or parallel=ddp"
+        )
+    if not hasattr(model, "blocks"):
+        raise ValueError(f"parallel=fsdp: {type(model).__name__} has no `blocks` to shard one by one; use parallel=ddp")
+    if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
+        raise ValueError("parallel=fsdp with precision=fp8 is untried; use precision=bf16 or parallel=ddp")
+    for name, parameter in model.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise ValueError(f"parallel=fsdp shards weights in fp32, {name} is {parameter.dtype}; use precision=bf16")
+
+
+def free_after_evaluation(model: nn.Module, inputs, output) -> None:
+    """Frees whole weights that no backward pass will: they would outlive a change of the shards."""
+    if not torch.is_grad_enabled():
+        for module in model.modules():
+            if hasattr(module, "reshard"):
+                module.reshard()  # type: ignore[operator]
+
+
+def ddp(*, device: str = "auto") -> OneProcess | Replicas:
+    """Data parallelism over the processes that torchrun started; one process alone needs none.
+
+    `device` is auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps. Raises ValueError where it is not there.
+    """
+    place = find(device)
+    return OneProcess(place) if world_size() == 1 else Replicas(place)
+
+
+def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess | Sharded:
+    """Weights, gradients and moments sharded over the processes that torchrun started; one alone holds them whole.
+
+    `device` is as in `ddp`. Raises ValueError where it is not there.
+    """
+    place = find(device)
+    return OneProcess(place) if world_size() == 1 else Sharded(place, reshard=reshard)
+
+
+def find(device: str) -> torch.device:
+    """The torch device of that name; several processes on one machine take one GPU each."""
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if here[name])
+    kind, _, index = device.partition(":")
+    if not here.get(kind, False) or (index and not index.isdigit()):
+        raise ValueError(
+            f"device={device} is not there; this machine has {', '.join(k for k, yes in here.items() if yes)}"
+        )
+    if index and world_size() > 1:
+        raise ValueError(
+            f"device={device}: {world_size()} processes would share one GPU; device={kind} gives each its own"
+        )
+    if kind != "cuda":
+        return torch.device(kind)
+    number = int(index or os.environ.get("LOCAL_RANK", "0"))
+    if number >= torch.cuda.device_count():
+        raise ValueError(
+            f"device=cuda:{number} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)

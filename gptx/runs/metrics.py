@@ -1,0 +1,117 @@
+"""What a run recorded, a column a key: `metrics.jsonl` as arrays, with the branches that a rollback gave up."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+from numpy import ndarray
+
+from gptx.config.errors import ConfigError
+from gptx.ingredients.log import jsonl
+
+Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
+EMPTY = numpy.empty(0), numpy.empty(0)
+WAYS = {  # which way the metrics of gptx go; an observer of one's own says it in `better`
+    "lower": r"(train|validation|ema)/(\w+_)?(loss|perplexity|bits_per_byte|cross_entropy)|target/(step|tokens)|"
+    r"overfitting/gap",
+    "higher": r"train/tokens_per_second|throughput/(tokens_per_second|mfu)|downstream/(next_word_accuracy|parses)",
+}
+
+
+def ours(metric: str) -> str:
+    """Which way a metric of gptx goes; empty of another."""
+    return next((way for way, keys in WAYS.items() if re.fullmatch(keys, metric)), "")
+
+
+def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] = ()) -> str:
+    """Whether "higher" or "lower" is better in a metric: as asked, as is known of gptx's own, or as the runs recorded.
+
+    Raises ConfigError where nothing says it, or runs disagree.
+    """
+    if asked and asked not in WAYS:
+        raise ConfigError(f"better={asked}: higher or lower")
+    known = asked or ours(metric)
+    told = {known} if known else {each[metric] for each in recorded if metric in each}
+    if len(told) != 1:
+        what = "runs disagree whether" if told else "nothing says whether"
+        raise ConfigError(f"metric={metric}: {what} higher or lower is better; add better=higher or better=lower")
+    return told.pop()
+
+
+def declared(observers: Iterable) -> dict[str, str]:
+    """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
+    told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
+    for key, way in told.items():
+        if way not in WAYS:
+            raise ConfigError(f"better of {key} is {way}: must be higher or lower")
+    return told
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers by key, the last text of each key that has text with its update, and branches that were given up."""
+
+    columns: Columns = field(default_factory=dict)
+    texts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    abandoned: tuple[Columns, ...] = ()
+    torn: int = 0  # lines that are no row: cut by a kill, or of something else
+
+    def __getitem__(self, key: str) -> tuple[ndarray, ndarray]:
+        """Updates and values of a key; empty where it was not recorded."""
+        return self.columns.get(key, EMPTY)
+
+    def last(self, key: str) -> float | None:
+        """The last value of a key, or None."""
+        values = self[key][1]
+        return float(values[-1]) if len(values) else None
+
+    def end(self, key: str) -> float | None:
+        """The value of a key after the last update; None where it was not recorded then."""
+        return self.last(key) if len(self[key][0]) and self[key][0][-1] == self.steps else None
+
+    @property
+    def steps(self) -> int:
+        """Updates made."""
+        return int(max((steps[-1] for steps, _ in self.columns.values() if len(steps)), default=0))
+
+
+def read(folder: Path) -> Metrics:
+    """The metrics of the run in `folder`; none where it has no file yet.
+
+    Of a step done twice the later line counts. Where a rollback is why, the earlier ones are kept as `abandoned`.
+    """
+    rows: list[dict] = []
+    branches, torn = [], 0
+    back = {(event["left"], event["step"]) for event in jsonl.events(folder / "events.jsonl")[0]
+            if event["event"] == "rollback" and "left" in event}  # fmt: skip
+    found, torn = jsonl.rows(folder / "metrics.jsonl")
+    for row in found:
+        step = row["step"]
+        if rows and step <= rows[-1]["step"]:
+            last, at = rows[-1]["step"], len(rows)
+            while at and rows[at - 1]["step"] >= step:
+                at -= 1
+            if (last, step - 1) in back:
+                branches.append(columns(rows[max(0, at - 1) :])[0])  # with the update where it leaves the run
+            del rows[at:]
+        rows.append(row)
+    return Metrics(*columns(rows), tuple(branches), torn)
+
+
+def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
+    """Numbers by key, and the last text of each key that has text."""
+    steps, values = defaultdict(list), defaultdict(list)
+    texts = {}
+    for row in rows:
+        step = row["step"]
+        for key, value in row.items():
+            if type(value) is float or type(value) is int:
+                steps[key].append(step)
+                values[key].append(value)
+            elif type(value) is str:
+                texts[key] = step, value
+    steps.pop("step", None)
+    return {key: (numpy.array(at, float), numpy.array(values[key], float)) for key, at in steps.items()}, texts

@@ -1,0 +1,77 @@
+"""How many runs this machine does best at once, and the share of it that each of them has."""
+
+import os
+from pathlib import Path
+
+RESERVE = 500_000_000  # bytes of a process beside what its run is predicted to need: PyTorch itself
+SHARE = 0.8  # of the machine's memory that runs may fill
+CHARACTERS = 1000  # tokens that a vocabulary is taken to have where only the text tells
+
+
+def room(configs: list, tasks: int) -> int:
+    """How many runs of `tasks` processes this machine has processors for: one a core where they compute on CPUs, since
+    a small model gains little from a second one, so many as they have `threads`; one a GPU where they compute there."""
+    from gptx.ingredients.parallel import find
+
+    on_cpu = all(find(config.device).type == "cpu" for config in configs)
+    processors = cores() // threads_asked(configs, 1) if on_cpu else len(visible_gpus())
+    return max(1, min(len(configs), processors // tasks))
+
+
+def threads_asked(configs: list, otherwise: int) -> int:
+    """The threads that the recipes or the environment ask for."""
+    asked = max(config.threads or 0 for config in configs)
+    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fit(configs: list) -> int:
+    """How many of the largest of these runs fit in memory, as predicted; of those on a GPU one on each."""
+    from gptx.estimate.memory import foreseen
+    from gptx.ingredients.data.tokenizers import vocabulary_size
+    from gptx.ingredients.parallel import find
+
+    configs = [config for config in configs if find(config.device).type == "cpu"]
+    if not configs:
+        return len(visible_gpus())
+    different = {shape(config): config for config in configs}.values()
+    found = [foreseen(config, vocabulary_size(str(config.data.get("tokenizer"))) or CHARACTERS) for config in different]
+    largest = max(getattr(footprint, "peak", 0) for footprint in found)
+    return max(1, int(SHARE * memory() // (2 * largest + RESERVE)))  # an allocator keeps as much again
+
+
+def shape(config) -> str:
+    """What the memory of a run depends on, as text."""
+    keys = "model", "batch", "precision", "memory", "objective"
+    return str([config.optim._target_, config.data.get("tokenizer"), *(config[key] for key in keys)])
+
+
+def memory() -> int:
+    """Bytes of this machine, or of the container it is."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, int(limit.read_text())) if limit.exists() and limit.read_text().strip().isdigit() else machine
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use."""
+    import torch
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        [str(i) for i in range(torch.cuda.device_count())] if chosen is None else list(filter(None, chosen.split(",")))
+    )
+
+
+def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:
+    """The GPUs of one of `places` places: `count` each, else as many as there are for each; shared where too few.
+
+    >>> share(["0", "1", "2", "3"], place=1, places=2, count=None), share(["0"], place=1, places=2, count=None)
+    (['2', '3'], ['0'])
+    """
+    count = count or max(1, len(gpus) // places)
+    return [gpus[(place * count + i) % len(gpus)] for i in range(min(count, len(gpus)))]
