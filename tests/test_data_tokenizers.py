@@ -124,7 +124,9 @@ def test_the_list_of_fast_paths_names_tokenizers():
     assert set(tokenizers.VECTORISED) <= set(tokenizers.CONSTRUCTORS)
 
 
-CORPUS = [(Path(paths.PACKAGE) / name).read_text() for name in ("train.py", "check.py", "trainer.py")] + [TEXT * 9]
+CORPUS = [(Path(paths.PACKAGE) / name).read_text() for name in ("train.py", "config/validate.py", "trainer.py")] + [
+    TEXT * 9
+]
 
 
 def reference(corpus: list[str], vocab_size: int):

@@ -168,7 +168,7 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
     assert text.startswith("**Question.** Is it?")
     assert text.endswith("**Verdict.** It is.\n")
     assert "old 7" not in text
-    for said in ("| size | 1,234 |", "| share | 0.25 |", "**Passed**: above 0.", "](seen.png)", "gptx.exercise 13"):
+    for said in ("| size | 1,234 |", "| share | 0.25 |", "**Passed**: above 0.", "](seen.png)", "gptx exercise 13"):
         assert said in text
     assert json.loads((tmp_path / "results.json").read_text())["measured"] == told.measured
     readme.write(told, 13, tmp_path)

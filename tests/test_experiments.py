@@ -98,7 +98,7 @@ def test_every_page_says_what_was_asked_run_and_found_or_that_it_was_not_run(nam
     page = paths.ROOT / "experiments" / name / "README.md"
     assert page.exists(), f"{page} is missing"
     text = page.read_text()
-    needed = {"a question": r"\?", "the command": rf"python -m gptx\.\w+ .*{name}|make \w+", "a number": r"\d\.\d"}
+    needed = {"a question": r"\?", "the command": rf"python -m gptx[. ]\w+ .*{name}|make \w+", "a number": r"\d\.\d"}
     if not re.search("(?i)not (measured|run)", text):
         needed |= {
             "a verdict": r"(?i)verdict|reading",

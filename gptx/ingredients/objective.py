@@ -17,8 +17,8 @@ class NextToken:
     `z_loss` times the mean of log^2 Z is added, Z being the softmax's denominator: it keeps logits from drifting
     (PaLM, arXiv:2204.02311, section 5). `label_smoothing` is the share of the target spread over the vocabulary.
     With `chunk`, the logits of that many positions are held at a time and computed again in the backward pass; the
-    network must take `then`, as the GPT of the group `model` does. A loss that is more than the cross-entropy carries that as its
-    attribute `cross_entropy`: what the run logs beside it. Raises ValueError for values without a meaning.
+    network must take `then`, as the GPT of the group `model` does. A loss that is more than the cross-entropy carries
+    that as its attribute `cross_entropy`: what the run logs beside it. Raises ValueError for values without a meaning.
 
     PyTorch 2.13's `F.linear_cross_entropy` is not used: it knows no log Z, no soft-cap and no autocast, and was
     slower than these chunks where both were tried, on a CPU with 50,304 tokens.
