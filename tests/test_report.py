@@ -13,7 +13,8 @@ from gptx.config import presets
 from gptx.files import in_one_step
 from gptx.report.__main__ import report
 from gptx.runs import cells
-from gptx.show import curves, picture
+from gptx.show import curves
+from gptx.units.amounts import spell
 
 CHOICES = {group: option for group, option in presets.defaults().items() if isinstance(option, str)} | {"data": "text"}
 
@@ -559,7 +560,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(record, tmp_path, text, opt
 
 @pytest.mark.parametrize(("value", "label"), [(0, "0"), (0.5, "0.5"), (3e-4, "3e-4"), (20_000, "20k"), (1.25e-5, "1.25e-5"), (2.5e9, "2.5B")])  # fmt: skip
 def test_labels_are_short(value, label):
-    assert picture.spell(value) == label
+    assert spell(value) == label
 
 
 def test_the_chart_of_final_results_counts_a_repeated_run_as_the_tables_do(record):

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from gptx.compare.arms import Arm, Round
 from gptx.compare.attribution import Effects, Factorial
 from gptx.compare.statistics import Estimate
-from gptx.compare.words import FEW, NAMES, Words, count, joined, named, places, sentence, where
+from gptx.compare.words import FEW, NAMES, Words, named, places, where
+from gptx.units.phrases import count, joined, sentence
 
 NOT, SINGLE, DEPENDS = "not significant", "single seed", "each depends on the other"  # which contributed more
 CLAUSES = {NOT: "neither contributed significantly more", SINGLE: "a single seed cannot say which contributed more"}

@@ -5,7 +5,8 @@ from itertools import combinations
 
 from gptx.compare.arms import Arm, is_rate, winner
 from gptx.compare.outcomes import Comparison, Outcome
-from gptx.compare.words import NAMES, Words, count, joined, named
+from gptx.compare.words import NAMES, Words, named
+from gptx.units.phrases import count, joined
 
 ASIDE = (
     "date",

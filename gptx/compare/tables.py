@@ -1,6 +1,5 @@
 """The tables behind a verdict."""
 
-from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.answers import more
@@ -8,22 +7,12 @@ from gptx.compare.arms import Arm, Round, winner
 from gptx.compare.attribution import Factorial
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.statistics import Estimate
-from gptx.compare.words import Words, comparisons, count, joined, label, named, where
+from gptx.compare.words import Words, comparisons, label, named, where
+from gptx.show.table import Table
+from gptx.units.phrases import count, joined
 
 ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
 FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # with any of which an update takes as long
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first `names` columns name the rows, numbers stand in all others. `**` around a cell marks
-    the best."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
-    names: int = 1
 
 
 def attribution(two: Factorial, words: Words) -> Table:

@@ -11,10 +11,11 @@ from gptx.compare.attribution import Factorial, factorial, turn
 from gptx.compare.doubts import different_texts, doubts, ended_early
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate, holm
-from gptx.compare.tables import Table
-from gptx.compare.words import Words, comparisons, count, joined, sentence
+from gptx.compare.words import Words, comparisons
 from gptx.compare.words import words as words_for
 from gptx.config import presets
+from gptx.show.table import Table
+from gptx.units.phrases import count, joined, sentence
 
 MATRICES = 4  # more than this many are not shown: the table of arms has it all
 SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often

@@ -9,6 +9,7 @@ from statistics import median
 from gptx.compare.arms import Arm, is_group, numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.statistics import Estimate, holm
+from gptx.units.phrases import count, joined
 
 NAMES = {"optim.lr": "learning rate", "batch.tokens": "tokens per step", "steps": "steps", "model.context": "context",
          "model.depth": "layers", "model.width": "width",
@@ -187,23 +188,3 @@ def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
         return ""
     first, *rest = contexts
     return joined([where(first, again=again), *(level for context in rest for level in context.values())])
-
-
-def joined(phrases: Iterable[str], last: str = "and") -> str:
-    """a, b and c."""
-    *first, end = list(phrases) or [""]
-    return f"{', '.join(first)} {last} {end}" if first else end
-
-
-def count(number: int, noun: str) -> str:
-    """1 seed, 3 seeds."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def sentence(*phrases: str) -> str:
-    """Phrases that are not empty, with a capital and a full stop."""
-    return f"{capital(' '.join(filter(None, phrases)))}."
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

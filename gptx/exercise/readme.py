@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from gptx import runs
-from gptx.compare.tables import Table
 from gptx.exercise.answer import Answer, spelled
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
-from gptx.report.readme import grid, parts
+from gptx.report.readme import parts
 from gptx.runs import plain, provenance
+from gptx.show.table import Table, grid
 
 
 def write(answer: Answer, number: int, experiment: Path) -> list[Path]:

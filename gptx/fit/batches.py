@@ -11,11 +11,11 @@ from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
-from gptx.compare.words import joined
 from gptx.config.validate import ConfigError
 from gptx.fit.tradeoff import lowest
 from gptx.runs import FREE, plain, schema, under
 from gptx.runs.cells import Cell, find
+from gptx.units.phrases import joined
 
 KEYS = "batch.tokens", "optim.lr"  # what sets the runs apart, beside the seed and what follows from these
 LARGEST = 100_000_000  # bytes of a fit.json

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gptx.compare.words import count, joined
 from gptx.fit.batches import Size, Sweep, read
 from gptx.fit.critical_batch_figure import figure
 from gptx.fit.critical_batch_seeds import Alone, chance, power, seeds, sides, spelt, table
 from gptx.fit.critical_batch_tables import rules, tradeoff
 from gptx.fit.page import Fitted, asked, deliver
 from gptx.fit.tradeoff import FEWEST, RULES, Tradeoff, above_fewest, fit, left_out
+from gptx.units.phrases import count, joined
 
 OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 

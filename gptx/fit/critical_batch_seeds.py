@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy
 
 from gptx.compare.statistics import interval
-from gptx.compare.tables import Table
 from gptx.fit.batches import Size, Sweep
 from gptx.fit.critical_batch_tables import percent
 from gptx.fit.tradeoff import RULES, Tradeoff, exponent, fit
+from gptx.show.table import Table
 
 SIDES = "Below", "Above"  # the critical batch size
 

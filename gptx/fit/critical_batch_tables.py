@@ -4,9 +4,9 @@ import math
 
 import numpy
 
-from gptx.compare.tables import Table
 from gptx.fit.batches import Size
 from gptx.fit.tradeoff import RULES, Tradeoff
+from gptx.show.table import Table
 
 
 def tradeoff(law: Tradeoff, target: float, found: list[Size]) -> Table:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy
 
-from gptx.compare.tables import Table
 from gptx.estimate.laws import Law
 from gptx.fit.ladder import Rung
 from gptx.fit.words import short
+from gptx.show.table import Table
 
 SHOWN = 4  # budgets
 LEAST = 3  # sizes on a parabola

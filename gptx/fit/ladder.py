@@ -8,9 +8,10 @@ import numpy
 
 from gptx import runs
 from gptx.compare.outcomes import METRIC, environment
-from gptx.compare.words import TOKENS, joined
+from gptx.compare.words import TOKENS
 from gptx.fit.huber import Points
 from gptx.runs.cells import Cell
+from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 OF_A_RUNG = (

@@ -9,13 +9,13 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare.outcomes import Comparison, compare, environment, load
-from gptx.compare.tables import Table
-from gptx.compare.words import count
 from gptx.config import paths
 from gptx.fit.page import Fitted, asked, deliver
 from gptx.fit.ranges import FLAT, SHARE, SMOOTH, Range, ended, middle, ranged, together
 from gptx.runs.cells import Cell, find
 from gptx.show import figures
+from gptx.show.table import Table
+from gptx.units.phrases import count
 
 GRID = paths.ROOT / "experiments/warmup"
 RATE = "optim.lr"

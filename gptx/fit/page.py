@@ -1,14 +1,14 @@
 """What a fit found, on the terminal, as fit.json and a figure, and in the README of an experiment."""
 
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptx.compare.tables import Table
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
 from gptx.runs.cells import Cell
+from gptx.show import table
+from gptx.show.table import Table, terminal
 from gptx.units.printable import md
 
 KIND = "fit"  # of what stands between the marks of a README
@@ -59,13 +59,7 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell
 def told(fitted: Fitted) -> Iterator[str]:
     """The fit in lines for a terminal."""
     for shown in fitted.tables:
-        yield shown.title
-        widths = [max(map(len, column)) for column in zip(shown.columns, *shown.rows, strict=True)]
-        for row in (shown.columns, *shown.rows):
-            cells = (cell.replace("**", "") for cell in row)
-            places = (f"{cell:{'<' if i < shown.names else '>'}{widths[i]}}" for i, cell in enumerate(cells))
-            yield f"  {'  '.join(places)}".rstrip()
-        yield from textwrap.wrap(shown.note, 116, initial_indent="  ", subsequent_indent="  ")
+        yield from terminal(shown)
         yield ""
     yield from (f"- {sentence}" for sentence in fitted.sentences)
     yield from (f"warning: {warning}" for warning in fitted.warnings)
@@ -108,7 +102,7 @@ def markdown(fitted: Fitted) -> str:
         "\n".join(f"- {md(each)}" for each in fitted.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
         f"![{md(fitted.caption)}]({PICTURE})",
-        *map(results.table, fitted.tables),
+        *map(table.markdown, fitted.tables),
         f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"

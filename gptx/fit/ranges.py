@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy
 from numpy import ndarray
 
-from gptx.compare.words import count, joined
 from gptx.runs.cells import Cell, find
+from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
 SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy
 
 from gptx.compare.outcomes import environment
-from gptx.compare.words import joined
 from gptx.estimate.laws import CONSTANTS, RULE
 from gptx.fit import isoflop, page, scaling_figure, scaling_tables
 from gptx.fit.ladder import COUNTS, doubts, held_out, ladder, units
@@ -17,6 +16,7 @@ from gptx.fit.reading import NoLaw, Reading, read
 from gptx.fit.words import between, off, short
 from gptx.runs import cells as run_folders
 from gptx.runs.cells import Cell
+from gptx.units.phrases import joined
 
 LAW = "law.json"
 PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred

@@ -106,7 +106,8 @@ def logarithmic(axis: Any) -> None:
     """Logarithmic axes with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    from gptx.show.picture import dress, spell
+    from gptx.show.picture import dress
+    from gptx.units.amounts import spell
 
     for scale, line in ((axis.set_xscale, axis.xaxis), (axis.set_yscale, axis.yaxis)):
         scale("log")

@@ -6,11 +6,11 @@ from operator import attrgetter
 
 import numpy
 
-from gptx.compare.tables import Table
 from gptx.estimate.laws import CONSTANTS, Law
 from gptx.fit.ladder import COUNTS
 from gptx.fit.reading import Reading
 from gptx.fit.words import between, off, short
+from gptx.show.table import Table
 
 Row = tuple[str, ...]
 

@@ -1,6 +1,6 @@
 """How the numbers of a fit are said."""
 
-from gptx.show.picture import spell
+from gptx.units.amounts import spell
 
 Span = tuple[float, float]
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gptx.compare.tables import Table
 from gptx.estimate.laws import RULE
 from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
 from gptx.show import page
+from gptx.show.table import Table
 from gptx.units.amounts import amount, power
 from gptx.units.printable import html, plotly, throughout
 

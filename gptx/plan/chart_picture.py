@@ -8,8 +8,8 @@ from typing import Any
 
 from gptx.plan.chart import Chart, Line, beyond, parts, rounds
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, legible, notes, reading, signs
-from gptx.show.picture import AXES, COLOURS, INK, drawing, dress, spell
-from gptx.units.amounts import amount, power
+from gptx.show.picture import AXES, COLOURS, INK, drawing, dress
+from gptx.units.amounts import amount, power, spell
 from gptx.units.printable import mathtext
 
 MINE, RULED, MEASURED = COLOURS[1], COLOURS[4], COLOURS[2]  # the user's budget, the rule, the user's runs

@@ -10,12 +10,13 @@ from gptx.config.validate import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law, chosen
-from gptx.estimate.memory import foreseen, table
+from gptx.estimate.memory import foreseen
 from gptx.estimate.warnings import doubts, imitation, packing, proportion
 from gptx.ingredients.data.tokenizers import vocabulary_size
 from gptx.plan import expectations, machines
 from gptx.plan.decay import vocabulary
 from gptx.plan.machines import Place
+from gptx.plan.memory import table
 from gptx.units.amounts import amount, power
 
 Part = tuple[str, list[str]]  # a label, and its lines

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.ingredients.log.wandb import imported
-from gptx.report import readme
 from gptx.runs.cells import Cell
+from gptx.show import table as tables
 from gptx.units.printable import md, safe, throughout
 
 STEP = "train/step"  # the sink's own count, see gptx.ingredients.log.wandb
@@ -37,7 +37,7 @@ def built(cells: list[Cell], comparison: Comparison, verdict: Verdict, place: Pl
         wr.CalloutBlock(text=safe(verdict.headline)),
         wr.MarkdownBlock(text="\n\n".join(map(md, verdict.sentences))),
         *([wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))] if verdict.warnings else []),
-        *(wr.MarkdownBlock(text=f"### {md(table.title)}\n\n{readme.grid(table)}") for table in verdict.tables),
+        *(wr.MarkdownBlock(text=f"### {md(table.title)}\n\n{tables.grid(table)}") for table in verdict.tables),
         *charts(wr, comparison, place, keys),
         wr.H2(text="The runs"),
         wr.MarkdownBlock(text=linked(cells, place)),

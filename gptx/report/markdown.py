@@ -4,6 +4,7 @@ from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
 from gptx.report import one, readme
 from gptx.runs.cells import Cell
+from gptx.show.table import markdown
 from gptx.units.printable import md
 
 
@@ -16,7 +17,7 @@ def of_runs(name: str, question: str, comparison: Comparison, answer: Verdict, s
         "\n".join(f"- {md(sentence)}" for sentence in answer.sentences),
         "\n>\n".join(f"> Warning: {md(warning)}" for warning in answer.warnings),
         f"![{md(name)}](report.png)",
-        *map(readme.table, answer.tables),
+        *map(markdown, answer.tables),
         f"({standing}; {md(readme.made(comparison.environment))}; the whole report is report.html)",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -26,4 +27,4 @@ def of_run(cell: Cell, smooth: int) -> str:
     """The summary of one run."""
     numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in one.headline(cell, smooth)])
     head = f"# {md(one.title(cell))}\n\n{md(one.sentence(cell))}, {cell.state}."
-    return "\n\n".join([head, readme.table(numbers), "![vital signs](report.png)"]) + "\n"
+    return "\n\n".join([head, markdown(numbers), "![vital signs](report.png)"]) + "\n"

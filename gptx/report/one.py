@@ -13,8 +13,8 @@ from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.show import page
 from gptx.show.curves import smoothed
-from gptx.show.picture import spell
 from gptx.units import amounts
+from gptx.units.amounts import spell
 from gptx.units.printable import html
 
 

@@ -12,18 +12,17 @@ from pathlib import Path
 
 from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
-from gptx.compare.tables import Table
 from gptx.compare.verdict import Verdict, verdict
-from gptx.compare.words import joined
 from gptx.config import arguments
 from gptx.files import in_one_step, write_text
 from gptx.runs.cells import Cell
-from gptx.units.printable import html, md
+from gptx.show import table
+from gptx.units.phrases import joined
+from gptx.units.printable import md
 
 KIND = "results"  # of what stands between the markers
 START = re.compile(rf"^<!-- {KIND}: written by (.+?) -->\n", re.MULTILINE)
 PICTURE = "result.png"
-ROWS = 8  # a longer table of arms is folded
 SHOWN = ("python", "torch")  # versions that the line of the environment gives
 
 
@@ -34,31 +33,10 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
         f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * drawable(comparison),
-        *map(table, said.tables),
+        *map(table.markdown, said.tables),
         f"({md(made(comparison.environment))}; every run in `results.json`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
-
-
-def table(shown: Table) -> str:
-    """A table of GitHub's Markdown with its title and note; folded if it is long."""
-    if len(shown.rows) > ROWS:
-        return f"<details><summary>{html(shown.title)}</summary>\n\n{grid(shown)}\n\n</details>"
-    return f"### {md(shown.title)}\n\n{grid(shown)}"
-
-
-def grid(shown: Table) -> str:
-    """The rows of a table in Markdown, with its note below."""
-    rule = tuple(":--" if i < shown.names else "--:" for i in range(len(shown.columns)))
-    told = [tuple(map(cell, row)) for row in (shown.columns, *shown.rows)]
-    rows = (f"| {' | '.join(row)} |" for row in (told[0], rule, *told[1:]))
-    return "\n".join(rows) + (f"\n\n{md(shown.note)}" if shown.note else "")
-
-
-def cell(text: str) -> str:
-    """A cell of a table in Markdown, strong where it is marked."""
-    strong = re.fullmatch(r"\*\*(.+)\*\*", text)
-    return f"**{md(strong[1])}**" if strong else md(text)
 
 
 def made(environment: dict) -> str:

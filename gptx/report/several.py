@@ -7,7 +7,6 @@ from statistics import median
 
 import numpy
 
-from gptx.compare import words
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Table, Verdict
@@ -17,6 +16,7 @@ from gptx.report.arms import Arm
 from gptx.runs.cells import Cell
 from gptx.show import page
 from gptx.show.curves import Panel
+from gptx.units.phrases import count
 from gptx.units.printable import html
 
 LEGEND = (
@@ -67,7 +67,7 @@ def of_runs(
         f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
         "<h2>Speed, memory and runs</h2>",
         *([page.table(costs(arms))] if needs_costs(comparison, answer) else []),
-        page.folded(words.count(len(begun), "run"), page.table(runs(begun, comparison))),
+        page.folded(count(len(begun), "run"), page.table(runs(begun, comparison))),
         f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
     ]  # fmt: skip
     facts = [meaning(cell) for cell in representatives(arms)]

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gptx.compare import words
 from gptx.compare.verdict import Table
 from gptx.ingredients.log import now
 from gptx.report.arms import Arm
 from gptx.show.curves import Panel
+from gptx.units.phrases import count
 from gptx.units.printable import html
 
 HERE = Path(__file__).parent
@@ -97,7 +97,7 @@ def axes(arms: Sequence[Arm]) -> str:
 
 def smoothing(smooth: int) -> str:
     """The choice of how many updates a line of training is the mean of."""
-    options = [(str(window), words.count(window, "update")) for window in sorted({*WINDOWS, smooth})]
+    options = [(str(window), count(window, "update")) for window in sorted({*WINDOWS, smooth})]
     return menu("training as the mean of", "smooth", options, str(smooth))
 
 

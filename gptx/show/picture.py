@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from gptx.show.curves import Curve, Panel, smoothed, thinned
+from gptx.units.amounts import spell
 from gptx.units.printable import mathtext
 
 COLOURS = ("#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793", "#d03b3b")
@@ -106,18 +107,6 @@ def paint(axis, curve: Curve) -> None:
         "line": {"linewidth": 1.6, "alpha": curve.alpha, "linestyle": dashes},
     }
     axis.plot(steps[kept], values[kept], color=colour, label=label, **looks[curve.style])
-
-
-def spell(value: float) -> str:
-    """A number as a label of an axis: 20k, 0.5, 3e-4."""
-    if value == 0 or 1e-2 <= abs(value) < 1e4:
-        return f"{value:.6g}"
-    if abs(value) >= 1e4:
-        for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:.4g}{unit}"
-    digits, power = f"{value:.3e}".split("e")
-    return f"{float(digits):g}e{int(power)}"
 
 
 def drawing():

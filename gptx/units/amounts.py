@@ -46,3 +46,15 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def spell(value: float) -> str:
+    """A number as a label of an axis: 20k, 0.5, 3e-4."""
+    if value == 0 or 1e-2 <= abs(value) < 1e4:
+        return f"{value:.6g}"
+    if abs(value) >= 1e4:
+        for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+            if abs(value) >= size:
+                return f"{value / size:.4g}{unit}"
+    digits, power = f"{value:.3e}".split("e")
+    return f"{float(digits):g}e{int(power)}"

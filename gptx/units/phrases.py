@@ -1,0 +1,23 @@
+"""Phrases of numbers and lists: 1 seed, 2 seeds; a, b and c."""
+
+from collections.abc import Iterable
+
+
+def joined(phrases: Iterable[str], last: str = "and") -> str:
+    """a, b and c."""
+    *first, end = list(phrases) or [""]
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def count(number: int, noun: str) -> str:
+    """1 seed, 3 seeds."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def sentence(*phrases: str) -> str:
+    """Phrases that are not empty, with a capital and a full stop."""
+    return f"{capital(' '.join(filter(None, phrases)))}."
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
