@@ -19,7 +19,7 @@ from gptx.ingredients.precision import Precision
 from gptx.plan import machines
 from gptx.plan.expectations import lines
 from gptx.plan.recipe import recipe
-from gptx.units.hardware import find
+from gptx.units.hardware import device_named
 
 BF16 = Precision("bf16")
 
@@ -120,7 +120,7 @@ def test_a_law_of_one_s_own_subwords_says_nothing_of_another_vocabulary():
 
 def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
     """2.5B tokens at 442,000 tokens a second on each of 8 H100 (modded-nanogpt, track 3)."""
-    assert machines.seconds(spent(), find("h100"), "bf16", 8) == pytest.approx(2.5e9 / 442e3 / 8, rel=0.01)
+    assert machines.seconds(spent(), device_named("h100"), "bf16", 8) == pytest.approx(2.5e9 / 442e3 / 8, rel=0.01)
 
 
 def test_cost_is_device_hours_times_the_price():
@@ -130,7 +130,7 @@ def test_cost_is_device_hours_times_the_price():
 
 
 def test_a_device_without_bf16_computes_in_fp32_where_it_may_and_says_so_where_not():
-    assert machines.form(Precision("auto"), find("t4")) == "fp32"
+    assert machines.form(Precision("auto"), device_named("t4")) == "fp32"
     (told,) = machines.lines(machines.place("t4", "1", ""), spent(), BF16, "", 1)
     assert told == "t4 has no bf16: precision=fp16 or fp32"
 
@@ -153,7 +153,7 @@ def footprint(gigabytes: float) -> Footprint:
     (100, 4, "70 GB at the peak, with 1/4 of weights, gradients and moments: fits on h100"),
 ])  # fmt: skip
 def test_room_is_judged_by_the_data_sheet(gigabytes, shards, said):
-    assert said in machines.room(footprint(gigabytes), find("h100"), shards=shards)
+    assert said in machines.room(footprint(gigabytes), device_named("h100"), shards=shards)
 
 
 def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_gradients_are():

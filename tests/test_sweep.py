@@ -528,7 +528,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(computer, "cores", lambda: cores)
-    monkeypatch.setattr(computer, "memory", lambda: memory)
+    monkeypatch.setattr(computer, "machine_memory", lambda: memory)
     monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
     monkeypatch.setattr("gptx.ingredients.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx.config.validate import ConfigError, build
 from gptx.ingredients.model.size import size
-from gptx.sweeps import machine
 from gptx.units.amounts import memory, power
+from gptx.units.hardware import machine_memory
 
 SMALLEST = 2  # tokens of a vocabulary that only the text knows
 
@@ -43,7 +43,7 @@ def here(device: str) -> Room:
         raise ConfigError(str(error)) from None
     if place.type == "cuda":
         return Room(torch.cuda.get_device_properties(place).total_memory, f"this machine's {place}")
-    return Room(machine.memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
+    return Room(machine_memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
 
 
 def asked(launcher: DictConfig, device: str) -> Room:
