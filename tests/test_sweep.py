@@ -24,7 +24,7 @@ from gptx import runs
 from gptx.config.recorded import recorded
 from gptx.config.validate import ConfigError
 from gptx.distributed import rank
-from gptx.estimate.memory import foreseen
+from gptx.estimate.memory import prediction
 from gptx.ingredients.log import typed
 from gptx.sweeps import local, preflight, processes, status
 from gptx.sweeps import machine as computer
@@ -546,7 +546,7 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * foreseen(composed(), 257).peak + computer.RESERVE
+    needed = 2 * prediction(composed(), 257).peak + computer.RESERVE
     machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
     assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
@@ -556,7 +556,7 @@ def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
-    monkeypatch.setattr("gptx.estimate.memory.foreseen", lambda config, size: seen.append(size))
+    monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
     computer.fit([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": computer.CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))

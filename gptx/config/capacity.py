@@ -143,11 +143,11 @@ def predicted(job: DictConfig, world: int, room: Room) -> float:
     """Bytes as `gptx.estimate.footprint` counts them, 0 where it cannot: the peak of an eager run on a CPU, else
     weights, gradients and moments, which are there however small the batch is."""
     from gptx.distributed.rank import world_size
-    from gptx.estimate.memory import foreseen
+    from gptx.estimate.memory import prediction
 
     share = job.copy()
     share.batch.tokens //= world // world_size()
-    found = foreseen(share, vocabulary(job))
+    found = prediction(share, vocabulary(job))
     if isinstance(found, str):
         return 0
     shards = world if str(job.parallel._target_).endswith(".fsdp") else 1

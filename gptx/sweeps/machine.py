@@ -6,7 +6,6 @@ from gptx.units.hardware import cores, machine_memory
 
 RESERVE = 500_000_000  # bytes of a process beside what its run is predicted to need: PyTorch itself
 SHARE = 0.8  # of the machine's memory that runs may fill
-CHARACTERS = 1000  # tokens that a vocabulary is taken to have where only the text tells
 
 
 def room(configs: list, tasks: int) -> int:
@@ -27,15 +26,14 @@ def threads_asked(configs: list, otherwise: int) -> int:
 
 def fit(configs: list) -> int:
     """How many of the largest of these runs fit in memory, as predicted; of those on a GPU one on each."""
-    from gptx.estimate.memory import foreseen
-    from gptx.ingredients.data.tokenizers import vocabulary_size
+    from gptx.estimate.memory import likely_vocabulary, prediction
     from gptx.ingredients.parallel import find
 
     configs = [config for config in configs if find(config.device).type == "cpu"]
     if not configs:
         return len(visible_gpus())
     different = {shape(config): config for config in configs}.values()
-    found = [foreseen(config, vocabulary_size(str(config.data.get("tokenizer"))) or CHARACTERS) for config in different]
+    found = [prediction(config, likely_vocabulary(config)) for config in different]
     largest = max(getattr(footprint, "peak", 0) for footprint in found)
     return max(1, int(SHARE * machine_memory() // (2 * largest + RESERVE)))  # an allocator keeps as much again
 
