@@ -11,9 +11,10 @@ from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
+from gptx.config.keys import FREE, under
 from gptx.config.validate import ConfigError
 from gptx.fit.tradeoff import lowest
-from gptx.runs import FREE, plain, schema, under
+from gptx.runs import plain, schema
 from gptx.runs.cells import Cell, find
 from gptx.units.phrases import joined
 
