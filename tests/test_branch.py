@@ -154,7 +154,7 @@ def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun
     for words in (["model.positions=rope"], ["observe=[validation,ema]", "optim=schedule_free", "schedule=warmup"]):
         its_own = recipe(OmegaConf.to_container(composed(*words), resolve=True))
         trainer, origin = build(*words), tmp_path / "origin"
-        trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+        trainer.checkpoints.place(origin, recipe=its_own, data=trainer.data.identity)
         trainer.fit()
         context = 64 if "rope" in words[0] else 8
         cursor = trainer.cursor
@@ -166,7 +166,7 @@ def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun
         shutil.rmtree(origin)
     cfg = composed(*words, f"model.context={context}")
     recipe = recipe(OmegaConf.to_container(cfg, resolve=True))
-    trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+    trainer.checkpoints.place(origin, recipe=its_own, data=trainer.data.identity)
     trainer.checkpoints.save(trainer, wait=True)
     with pytest.raises(ConfigError, match=r"optim.betas was"):  # of which its average is found
         begun(origin / "checkpoints/step_00000009", *words, "model.context=8", "optim.betas=[0.9,0.99]", "steps=12")

@@ -4,12 +4,9 @@ import hashlib
 import re
 from typing import Any
 
+from gptx.config.groups import decides
 from gptx.units.printable import without_credentials
 
-# What may change when a run is continued: where and how it is computed and watched, not what is computed.
-FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
-        "memory", "compile", "deterministic", "batch.micro", "record_patch")  # fmt: skip
-BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
@@ -38,7 +35,7 @@ def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = Fal
     In a sweep these are the `swept` keys, which may be any. The name has the last part of a path, or the `whole` path.
     """
     last = {key_of(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
-    chosen = {k: o for k, o in last.items() if (k in swept if swept else not under(k, BOOKKEEPING + FREE))}
+    chosen = {k: o for k, o in last.items() if (k in swept if swept else decides(k, "result"))}
     kept = sorted(map(without_credentials, chosen.values()))
     short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
     text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
@@ -50,7 +47,7 @@ def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = Fal
 
 def changes(overrides: list[str]) -> list[str]:
     """The overrides that change what is computed."""
-    return [override for override in overrides if not under(key_of(override), BOOKKEEPING + FREE)]
+    return [override for override in overrides if decides(key_of(override), "result")]
 
 
 def options(hydra: Any) -> list[str]:
@@ -63,7 +60,7 @@ def options(hydra: Any) -> list[str]:
 
 def recipe(config: dict) -> dict:
     """The part of a resolved config that must not change when a run is continued, with dotted keys."""
-    return {k: v for k, v in flat(config).items() if not under(k, FREE)}
+    return {k: v for k, v in flat(config).items() if decides(k, "result")}
 
 
 def differences(old: dict, new: dict) -> list[str]:
