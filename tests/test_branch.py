@@ -165,7 +165,7 @@ def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun
         assert trainer.finished
         shutil.rmtree(origin)
     cfg = composed(*words, f"model.context={context}")
-    recipe = recipe(OmegaConf.to_container(cfg, resolve=True))
+    its_own = recipe(OmegaConf.to_container(cfg, resolve=True))
     trainer.checkpoints.place(origin, recipe=its_own, data=trainer.data.identity)
     trainer.checkpoints.save(trainer, wait=True)
     with pytest.raises(ConfigError, match=r"optim.betas was"):  # of which its average is found
