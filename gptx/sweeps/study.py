@@ -20,6 +20,7 @@ from gptx.ingredients.log import now, typed
 from gptx.runs import metrics
 from gptx.sweeps import machine, processes, status
 from gptx.sweeps.space import Dimension, distributions, parse
+from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 LOOK = 1.0  # seconds between two looks at the runs
@@ -107,8 +108,8 @@ def checked(space: list[Dimension], overrides: list[str], options: list[str], pa
             if isinstance(error, ConfigError) or not hydra_errors.of_composition(error):
                 raise
             raise ConfigError(hydra_errors.explain(error, words)) from None
-    at_once = parallel or min(machine.room(configs * machine.cores(), 1), machine.fit(configs))
-    return machine.threads_asked(configs, max(1, machine.cores() // at_once)), at_once
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
 def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
