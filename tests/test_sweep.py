@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gptx import runs
+from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.config.validate import ConfigError
 from gptx.distributed import rank
@@ -196,7 +197,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=runs.recipe(config), result={"validation/loss": 1.25})
+        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())

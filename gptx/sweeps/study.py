@@ -14,6 +14,7 @@ from pathlib import Path
 from gptx import files, runs
 from gptx.compare.outcomes import METRIC
 from gptx.config import arguments, hydra_errors
+from gptx.config.keys import NAME_BYTES, slug
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import now, typed
 from gptx.runs import metrics
@@ -179,7 +180,7 @@ class Search:
         """Start a trial in a folder of its own."""
         chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
         prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
-        folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
+        folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": typed("study", *sys.argv[1:]), "when": now()}
             status.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
