@@ -483,7 +483,10 @@ def quoted(word: str) -> str:
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    """Train a recipe, or a sweep of recipes.
+
+    A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
+    """
     streams(lasting=True)
     try:
         run()
