@@ -26,11 +26,11 @@ from gptx.config.validate import ConfigError
 from gptx.distributed.peers import PeerLost, Peers, first_to_say, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank, world_size
-from gptx.ingredients.log import Run, now, shown
+from gptx.ingredients.log import Run, now, shown, typed
 from gptx.ingredients.log.console import messages_to
 from gptx.job import branching
 from gptx.runs import metrics, provenance
-from gptx.sweeps import preflight, processes
+from gptx.sweeps import pool, preflight
 from gptx.units.printable import streams
 
 log = logging.getLogger("gptx")
@@ -439,7 +439,7 @@ def note_failure(folder: Path, error: Exception) -> None:
 
 
 def table() -> int:
-    """Print how every cell of the sweep ended; the number of those that did not finish."""
+    """Print how every run of the sweep ended, and the command that compares them; the number of unfinished ones."""
     unfinished = 0
     for folder, config in preflight.cells.items():
         try:
@@ -451,6 +451,7 @@ def table() -> int:
         unfinished += record["state"] != "finished"
         words = record.get("error") or (spell(record["result"]) if record.get("result") else "")
         print(f"{record['state']:12} {folder}  {words}")
+    print(f"compare      {typed('report', str(next(iter(preflight.cells)).parent))}")
     return unfinished
 
 
@@ -479,7 +480,7 @@ def quoted(word: str) -> str:
     mean something to Hydra."""
     name, _, folder = word.partition("=")
     is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
-    return f"from={processes.quoted(folder)}" if name == "from" and folder and is_origin else word
+    return f"from={pool.quoted(folder)}" if name == "from" and folder and is_origin else word
 
 
 def main() -> None:

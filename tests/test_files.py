@@ -28,8 +28,9 @@ from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
 from gptx.plan.chart import chart
 from gptx.plan.schedule import draw
+from gptx.runs import manifest
 from gptx.show.figures import save
-from gptx.sweeps import preflight, processes, status
+from gptx.sweeps import pool, preflight
 from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
@@ -47,8 +48,8 @@ WRITERS = {
 ADDED = {
     "added.log": lambda file: files.opened(file, "a"),
     "metrics.jsonl": Lines,
-    "sweep.jsonl": lambda file: status.note(file.parent, [{"folder": "one"}]),
-    "process.log": lambda file: processes.start([], file.parent, place=0, places=1, threads=1, tasks=1),
+    "sweep.jsonl": lambda file: manifest.note(file.parent, [{"folder": "one"}]),
+    "process.log": lambda file: pool.start([], file.parent, place=0, places=1, threads=1, tasks=1),
     "wandb_id": next_segment,
     "lock": lock,
 }  # the others

@@ -27,9 +27,8 @@ from gptx.ingredients.log import Run, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
 from gptx.report.__main__ import report
-from gptx.runs import cells, plain
+from gptx.runs import cells, manifest, plain
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import status
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run
@@ -88,7 +87,7 @@ def real(corpus, tmp_path_factory) -> Path:
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")
-    status.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
+    manifest.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
     shutil.copytree(folder, folder.parent.parent / "good/base")
     return folder
 
@@ -321,8 +320,8 @@ def test_the_values_of_a_config_are_those_that_omegaconf_writes(real, tmp_path):
 
 @pytest.mark.parametrize("folder", ["/etc", "../other", "a/../../b", "", "..", 3, None])
 def test_a_sweep_names_no_folder_outside_of_its_own(tmp_path, folder):
-    status.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
-    assert list(status.cells(tmp_path)) == ["mine"]
+    manifest.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
+    assert list(manifest.noted(tmp_path)) == ["mine"]
 
 
 def test_rows_that_no_run_writes_are_counted_and_left_out(tmp_path):

@@ -12,7 +12,7 @@ from gptx.config.keys import changes, key_of, slug, under
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.processes import command, quoted, unquoted, wait
+from gptx.sweeps.pool import command, quoted, unquoted, wait
 from gptx.units.printable import streams
 
 BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's

@@ -10,9 +10,9 @@ import numpy
 from numpy import ndarray
 
 from gptx.config.validate import ConfigError
+from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
-from gptx.sweeps import status
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def below(root: Path) -> list[Path]:
     """The run folders at or below `root`."""
     if (root / "run.json").exists():
         return [root]
-    meant = [root / name for name in status.cells(root)]
+    meant = [root / name for name in manifest.noted(root)]
     there = [file.parent for pattern in ("*/run.json", "*/*/run.json") for file in sorted(root.glob(pattern))]
     return list(dict.fromkeys([*meant, *there]))
 

@@ -22,8 +22,8 @@ from gptx.distributed.rank import rank, world_size
 from gptx.files import refuse_link
 from gptx.ingredients.log import now, typed
 from gptx.runs import refuse_links, state
+from gptx.runs.manifest import note
 from gptx.sweeps.shared import kinship
-from gptx.sweeps.status import note
 from gptx.units.printable import masked
 
 WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
