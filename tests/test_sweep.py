@@ -565,8 +565,8 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * prediction(composed(), 257).peak + computer.RESERVE
-    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
+    needed = 2 * prediction(composed(), 257).peak + computer._RESERVE
+    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer._SHARE))
     assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
     assert computer.fit([composed()]) == 1
