@@ -5,13 +5,14 @@ limit by the prediction of `gptx.estimate.footprint`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx.config.validate import ConfigError, build
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
 from gptx.ingredients.model.size import size
 from gptx.sweeps import machine
 from gptx.units.amounts import memory, power
@@ -51,6 +52,11 @@ def asked(launcher: DictConfig, device: str) -> Room:
     gpus = launcher.get("gpus_per_node") or launcher.get("gres") or device.startswith("cuda")
     limit = math.inf if gpus or launcher.get("mem_gb") is None else launcher.mem_gb * 2**30
     return Room(limit, "hydra.launcher.mem_gb", cpu=True)
+
+
+def within(room: Callable[[str], Room], world: int) -> Callable[[DictConfig], None]:
+    """The check of `refuse_too_large` for the room of a job's device and a number of processes."""
+    return lambda job: refuse_too_large(job, world, room(job.device))
 
 
 def refuse_too_large(job: DictConfig, world: int, room: Room) -> None:
