@@ -91,12 +91,12 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
 
 def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Resume the trainer, run it, and record how it ended."""
-    from gptx.estimate.memory import foreseen
+    from gptx.estimate.memory import prediction
     from gptx.estimate.meter import Meter, total
     from gptx.job import summary
 
     started = time.perf_counter()
-    predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
+    predicted = prediction(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device)
     if record and "data" in record:
         branching.refuse(folder, runs.other_text(record["data"], trainer.data.identity))
@@ -148,7 +148,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             put_back(handler)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
     seconds = time.perf_counter() - started
-    conclude(trainer, folder, seconds, meter.beside(predicted))
+    conclude(trainer, folder, seconds, meter.compared_with(predicted))
     return trainer.latest.get("validation/loss", math.nan)
 
 
@@ -483,7 +483,10 @@ def quoted(word: str) -> str:
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    """Train a recipe, or a sweep of recipes.
+
+    A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
+    """
     streams(lasting=True)
     try:
         run()

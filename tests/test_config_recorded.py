@@ -96,7 +96,7 @@ def test_no_file_of_a_run_holds_a_secret(command, tmp_path, corpus):
         assert made.returncode == 0, made.stdout + made.stderr
     assert "already finished" in made.stdout
     folder = tmp_path / "runs/secret"
-    exported = command("export", f"run={folder}/seed=0", f"out={folder}/weights.safetensors", **told)
+    exported = command("export", f"{folder}/seed=0", f"out={folder}/weights.safetensors", **told)
     assert exported.returncode == 0, exported.stderr
     reported = command("report", str(folder), **told)
     assert reported.returncode == 0, reported.stderr
