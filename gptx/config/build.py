@@ -37,12 +37,12 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
         if callable(found) and _home(found).startswith(trusted):
             return found
         target = _home(found)
-    if found := _of_library(target, path, group):
-        return found
+    if _library(group) and (known := _of_library(target, path, *_library(group))):
+        return known
     if target.startswith("gptx."):
         hint = nearest(target, offered(group))
         raise ConfigError(f"{path}._target_: {target} is nothing that conf/{group} offers{hint}")
-    library = " or {}{} classes".format(*GROUPS[group].library) if _library(group) else ""
+    library = " or {}{} classes".format(*found) if (found := _library(group)) else ""
     raise ConfigError(
         f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{library}); if you trust it, "
         f"add allow_targets=[{target.split('.')[0]}.] to the command line"
@@ -56,14 +56,13 @@ def offered(group: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for file in files for name in _TARGET.findall(file.read_text())))
 
 
-def _library(group: str) -> tuple[str, str] | None:
-    return GROUPS[group].library if group in GROUPS else None
+def _library(group: str) -> tuple[str, str] | tuple[()]:
+    return (GROUPS[group].library or ()) if group in GROUPS else ()
 
 
-def _of_library(target: str, path: str, group: str) -> Callable | None:
-    """The class of PyTorch of that name, if it is of the kind that the group takes."""
-    prefix, kind = _library(group) or (None, "")
-    if prefix is None or not target.startswith(prefix):
+def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | None:
+    """The class of that name in PyTorch, if it is of the kind that the group takes."""
+    if not target.startswith(prefix):
         return None
     found, base = find(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
     fits = inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix)

@@ -21,7 +21,7 @@ from gptx.config.paths import CONF, ROOT
 
 MOST = 100_000  # jobs of a sweep
 WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
-REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx's config by, or read a pickle
+REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx by, or read a pickle
 
 
 def prepared(words: list[str]) -> list[str]:
@@ -40,18 +40,18 @@ def prepared(words: list[str]) -> list[str]:
 
 
 def _refuse_options(options: list[str], overrides: list[str]) -> None:
-    known = {name for action in get_args_parser()._actions for name in action.option_strings}
-    for at, word in enumerate(options):
+    known = [name for action in get_args_parser()._actions for name in action.option_strings]
+    for before, word in zip(["", *options], options, strict=False):
         name, equals, text = word.partition("=")
         if name in REFUSED:
             line = "gptx has one primary config; yours is an experiment or an option in --config-dir"
             raise ConfigError(f"{word}: {line}")
-        joined = re.fullmatch("-[a-z]{1,2}.*", name) and any(len(each) == 2 and name.startswith(each) for each in known)
-        if not name.startswith("-") or (at and options[at - 1] in WITH_VALUE) or name in known or joined:
+        short = name[1:2] != "-"  # its value may follow without a space
+        if before in WITH_VALUE or any(each.startswith(name) or (short and name.startswith(each)) for each in known):
             continue
         wrong = name.strip("-").replace("-", "_")
-        known = nodes(OmegaConf.to_container(composed(), resolve=False))
-        meant = re.search("'(.+)'", f"'{wrong}'" if wrong in known else near(wrong, known))
+        keys = nodes(OmegaConf.to_container(composed(), resolve=False))
+        meant = re.search("'(.+)'", f"'{wrong}'" if wrong in keys else near(wrong, keys))
         given = text if equals else next((each for each in overrides if "=" not in each), "...")
         hint = f"write {meant[1]}={given}" if meant else "values are set by key=value, as in optim.lr=1e-3"
         raise ConfigError(f"{name}: no such option; {hint}")
@@ -78,8 +78,8 @@ def refuse_shadowed(words: list[str]) -> None:
     for folder in map(Path, filter(None, folders)):
         for name, shipped in sorted(own.items()):
             if (mine := folder / name).exists() and not mine.samefile(shipped):
-                line = f"Hydra would take {shipped}, which has the same name, instead of this file; give it another name"
-                raise ConfigError(f"{mine}: {line}")
+                line = f"Hydra would take {shipped}, which has the same name, instead of this file"
+                raise ConfigError(f"{mine}: {line}; give it another name")
 
 
 def own_configs(words: list[str]) -> list[str]:

@@ -146,7 +146,7 @@ def _refuse_plugin(node: dict, path: str, known: tuple[str, ...]) -> None:
 
 @cache
 def _shipped_section() -> dict:
-    return yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text())  # type: ignore[no-any-return]
+    return yaml.safe_load(Path(CONF, "hydra/gptx.yaml").read_text())
 
 
 @cache

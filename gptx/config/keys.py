@@ -42,7 +42,8 @@ def near(wrong: str, known: Iterable[str]) -> str:
     alike = sorted((key for key in known if key.rpartition(".")[2] == last), key=lambda key: key.count("."))
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
     close = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, siblings, n=1)]
-    ranked = [*synonym, *close, *alike] if parent else [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    elsewhere = [*alike, *close, *difflib.get_close_matches(wrong, known)]
+    ranked = [*synonym, *(close + alike if parent else elsewhere)]
     if parent and not ranked:
         return f"; {parent} has {', '.join(siblings)}"
     return f"; did you mean '{ranked[0]}'?" if ranked else ""

@@ -4,7 +4,7 @@ from typing import Any
 
 from gptx.config.groups import GROUPS
 
-MOVED = {f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS}  # up to version 0.1.0: old and new beginning
+MOVED = {f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS}  # up to version 0.1.0
 
 
 def current(value: Any) -> Any:

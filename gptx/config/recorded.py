@@ -56,7 +56,7 @@ def _value(node: DictConfig | ListConfig, key: Any) -> Any:
     if isinstance(found, DictConfig):
         return {str(name): _value(found, name) for name in found}
     if isinstance(found, ListConfig):
-        return [value(found, place) for place in range(len(found))]
+        return [_value(found, place) for place in range(len(found))]
     return without_credentials(found) if isinstance(found, str) else found
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 from gptx.config.build import permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, VALUES, Group
-from gptx.config.keys import near, nodes
+from gptx.config.keys import near, nodes, under
 from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed
 from gptx.units.lengths import Length, updates
 
@@ -44,7 +44,7 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
     for key in map(str, cfg):
         if key not in GROUPS and key not in VALUES:
-            known = nodes({k: v for k, v in OmegaConf.to_container(cfg, resolve=False).items() if k != key})  # type: ignore[union-attr]
+            known = [each for each in nodes(OmegaConf.to_container(cfg, resolve=False)) if not under(each, (key,))]
             raise ConfigError(f"{key}: no such key{near(key, known) or nearest(key, [*GROUPS, *VALUES])}")
     for group in GROUPS.values():
         _check_group(cfg, group, allow)
@@ -89,7 +89,7 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
     target = value(node, "_target_", f"{path}._target_")
     function = permitted(target, path, allow)
     parameters, names = inspect.signature(function).parameters, arguments(function)
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)  # type: ignore[misc]
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     keys = [str(key) for key in node if key not in HYDRA_KEYS]
     unknown = [key for key in keys if key not in names]
     if unknown and not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):

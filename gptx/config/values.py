@@ -30,7 +30,8 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
     except ValidationError as error:
         inside = "".join(f"[{part}]" for part in error.errors()[0]["loc"] if isinstance(part, int))
         named = getattr(hint, "__name__", None) if not typing.get_args(hint) else None
-        wanted = f"{named or str(hint).replace('typing.', '').replace(' | None', ' or null')}{_as_a_list(plain, hint, path)}"
+        named = named or str(hint).replace("typing.", "").replace(" | None", " or null")
+        wanted = f"{named}{_as_a_list(plain, hint, path)}"
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     for each, value, where in _pairs(plain, meant, path):
         if isinstance(value, str):

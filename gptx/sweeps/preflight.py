@@ -42,8 +42,8 @@ class Preflight(Callback):
                 raise ConfigError(f"hydra/launcher={chosen} {line}")
             refuse_choices(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
             job = job_of(config)
-            room = capacity.within(capacity.here, world_size())
-            examine(job, world_size(), room, begun=_begun(job, Path(config.hydra.run.dir)))
+            room = capacity.within(capacity.this_machine, world_size())
+            examine(job, world_size(), room, begun=begun(job, Path(config.hydra.run.dir)))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         remove_hydras_file(config)
@@ -71,7 +71,7 @@ def _or_end() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _begun(job: DictConfig, folder: Path) -> bool:
+def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
     return not job.overwrite and bool(saved(folder / "checkpoints") or state(folder) == "finished")
 
@@ -113,8 +113,8 @@ def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     refuse_links(folder, overwrite=job.overwrite)
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
-    room = capacity.here if local else lambda device: capacity.asked(launcher, device)
-    examine(job, world, capacity.within(room, world), begun=_begun(job, folder))
+    room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
+    examine(job, world, capacity.within(room, world), begun=begun(job, folder))
     if local:
         refuse_format(job)
 
