@@ -8,11 +8,11 @@ from pathlib import Path
 from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
-from gptx.config.keys import changes, key_of, slug, under
+from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.pool import command, quoted, unquoted, wait
+from gptx.sweeps.pool import command, wait
 from gptx.units.printable import streams
 
 

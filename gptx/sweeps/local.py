@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from gptx.config import validate
 from gptx.config.keys import options
 from gptx.config.recorded import recorded
+from gptx.config.rules import job_of
 from gptx.distributed.rank import world_size
 from gptx.job import branching
 from gptx.runs import manifest
@@ -36,7 +37,7 @@ class Submission(Launcher):
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
         """Folder name and own config of a run."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        return str(config.hydra.sweep.subdir), preflight.job_of(config)
+        return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
         """Folder name and arguments for `slurm.Submitted` of every run that is not finished, running or queued.

@@ -12,13 +12,12 @@ from typing import Any
 
 from gptx import files, runs
 from gptx.compare.outcomes import METRIC
-from gptx.config import hydra_errors
-from gptx.config.errors import ConfigError
-from gptx.config.keys import NAME_BYTES, slug
+from gptx.config.keys import NAME_BYTES, quoted, slug
 from gptx.ingredients.log import now, typed
 from gptx.runs import manifest, metrics
 from gptx.sweeps import machine, pool
 from gptx.sweeps.space import Dimension, distributions, parse
+from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
@@ -58,7 +57,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
         )
-        search = Search(found, space, [*overrides, f"name={pool.quoted(name)}", *options], folder, metric, threads)
+        search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, threads)
         stopped = search.run(max(0, left), at_once)
         print("\n".join(summary(found, space, folder, metric)))
     return 130 if stopped else int(search.failed > 0)
@@ -78,20 +77,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 def checked(space: list[Dimension], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
     """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
-    from gptx import train  # noqa: F401  registers the experiments and the name of run folders
-    from gptx.plan.__main__ import composed, own_configs
+    from gptx.estimate.capacity import examined
 
     configs: list = []
     for i in range(max(len(each.corners) for each in space)):
         words = [*overrides, *(f"{each.key}={each.corners[min(i, len(each.corners) - 1)]}" for each in space)]
-        try:
-            configs += composed(own_configs([*options, *words]), here=True).values()
-        except Exception as error:
-            if isinstance(error, ConfigError) or not hydra_errors.of_composition(error):
-                raise
-            raise ConfigError(hydra_errors.explain(error, words)) from None
-    at_once = parallel or min(machine.room(configs * machine.cores(), 1), machine.fit(configs))
-    return machine.threads_asked(configs, max(1, machine.cores() // at_once)), at_once
+        configs += examined([*options, *words], here=True).values()
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
 def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
