@@ -101,7 +101,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
-        preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
+        preflight._note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
     assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
@@ -300,7 +300,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
-        preflight.find_launcher(sweep_of())
+        preflight._find_launcher(sweep_of())
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 def test_limits_that_would_lose_the_run_are_refused_before_anything_is_submitted(limits, message):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     with pytest.raises(SystemExit, match=message):
-        preflight.find_launcher(sweep_of(**limits))
+        preflight._find_launcher(sweep_of(**limits))
 
 
 def test_schedulers_may_send_several_signals_and_a_person_may_press_ctrl_c_twice():
