@@ -43,9 +43,9 @@ def test_a_help_page_has_a_sentence_an_example_that_can_be_run_and_a_meaning_of_
     assert len(sentence) <= 99
     examples = [line.strip() for line in page.splitlines() if line.startswith(f"  python -m gptx {name} ")]
     assert examples, page
-    for line in arguments.options(*source(COMMANDS[name])):
-        assert line.meaning, f"{name}: {line.name} has no meaning in the docstring"
-        assert line.name in page
+    for option, *_, meaning in arguments.described(*source(name))[1]:
+        assert meaning, f"{name}: {option} has no meaning in the docstring"
+        assert option in page
     module, function = COMMANDS[name].split(":")
     for example in examples:
         words = shlex.split(example, comments=True)[3 + len(name.split()) :]
@@ -69,7 +69,7 @@ def test_the_listing_and_the_help_import_no_heavy_package():
 
 @pytest.mark.parametrize(("words", "told"), [
     ("exprot runs/a", "error: exprot: no such command; did you mean 'export'?"),
-    ("sweep status runs/a", "error: sweep status: now python -m gptx status; "),
+    ("sweep status runs/a", "error: sweep: now python -m gptx status; "),
     ("fit scalling", "error: fit scalling: no such command; did you mean 'fit scaling'?"),
     ("sample run=runs/a", "error: run=runs/a: write runs/a alone, without run="),
     ("report runs/a --wandb", "error: --wandb: write wandb=true"),
