@@ -27,7 +27,7 @@ GROUPS = {  # title -> command -> module:function
         "diff": "gptx.commands.diff:diff",
         "forensics": "gptx.commands.forensics:forensics",
         "export": "gptx.commands.export:export",
-        "upload": "gptx.commands.upload:upload",
+        "upload": "gptx.report.upload:upload",
     },
     "plan before a run": {
         "plan": "gptx.plan.__main__:main",
