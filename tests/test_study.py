@@ -19,7 +19,6 @@ from gptx.config.errors import ConfigError
 from gptx.sweeps import pool, space
 from gptx.sweeps import search as study
 
-
 optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
 
 
