@@ -12,12 +12,13 @@ import torch
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import runs, train
+from gptx import train
 from gptx.config import validate
 from gptx.config.keys import recipe
 from gptx.config.validate import ConfigError
 from gptx.ingredients.checkpoints import load
 from gptx.job import branching
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import preflight
 
 PLATEAU = [
@@ -189,8 +190,8 @@ def finished(composed, tmp_path, monkeypatch):
         config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
         (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        runs.write(folder, state="finished", recipe=recipe(config), data=validate.build(cfg.data).identity, **record)
-        return folder, runs.read(folder)
+        RunFolder(folder).write(state="finished", recipe=recipe(config), data=validate.build(cfg.data).identity, **record)
+        return folder, RunFolder(folder).read()
 
     return make
 
@@ -347,7 +348,7 @@ def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path
     with pytest.raises(ConfigError, match="no checkpoint there"):
         preflight.refuse_origin(composed(*words, "overwrite=true"), run)
     (run / "checkpoints/step_00000006").rmdir()
-    runs.write(run, state="finished")
+    RunFolder(run).write(state="finished")
     preflight.refuse_origin(cfg, run)
     for word in (
         "from=null",
@@ -363,7 +364,7 @@ def test_a_branch_goes_on_by_its_own_words_after_its_origin_is_gone(command, tmp
     words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
     assert command("train", *words).returncode == 0
     (run,) = (tmp_path / "runs/cooled").iterdir()
-    runs.write(run, state="preempted")
+    RunFolder(run).write(state="preempted")
     shutil.rmtree(tmp_path / "runs/plateau")
     again = command("train", *words)
     assert again.returncode == 0, again.stderr

@@ -15,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.commands import diff, export, forensics, rerun, sample, upload
 from gptx.config import paths, validate
 from gptx.config.keys import recipe
@@ -26,7 +25,7 @@ from gptx.ingredients.log import Run, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
 from gptx.report.__main__ import report
-from gptx.runs import cells, plain
+from gptx.runs import cells, manifest, plain, provenance
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import status
 
@@ -79,15 +78,14 @@ def real(corpus, tmp_path_factory) -> Path:
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
-    runs.write(
-        folder, state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
+    RunFolder(folder).write(state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
-        git={"sha": "a" * 40, "dirty": False}, versions=runs.versions(), hardware=summary.hardware(trainer),
+        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")
-    status.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
+    manifest.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
     shutil.copytree(folder, folder.parent.parent / "good/base")
     return folder
 
@@ -320,8 +318,8 @@ def test_the_values_of_a_config_are_those_that_omegaconf_writes(real, tmp_path):
 
 @pytest.mark.parametrize("folder", ["/etc", "../other", "a/../../b", "", "..", 3, None])
 def test_a_sweep_names_no_folder_outside_of_its_own(tmp_path, folder):
-    status.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
-    assert list(status.cells(tmp_path)) == ["mine"]
+    manifest.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
+    assert list(manifest.noted(tmp_path)) == ["mine"]
 
 
 def test_rows_that_no_run_writes_are_counted_and_left_out(tmp_path):

@@ -20,13 +20,14 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.config.validate import ConfigError
 from gptx.distributed import rank
 from gptx.estimate.memory import prediction
 from gptx.ingredients.log import typed
+from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import local, preflight, processes, status
 from gptx.sweeps import machine as computer
 from gptx.sweeps.shared import kinship
@@ -41,13 +42,13 @@ def cells(tmp_path) -> Path:
     names = {"done": {"state": "finished", "result": {"validation/loss": 1.25}}, "lost": {"state": "running"},
              "bad": {"state": "failed", "error": "the text is too short"}, "put_back": {"state": "preempted"},
              "waiting": None, "never": None}  # fmt: skip
-    status.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
+    manifest.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
     for name, record in names.items():
         if record:
             (tmp_path / name).mkdir()
-            runs.write(tmp_path / name, **record)
+            RunFolder(tmp_path / name).write(**record)
     (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7, "train/loss": 1.0}\n')
-    status.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
+    manifest.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
     return tmp_path
 
 
@@ -90,10 +91,10 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, monkeypatc
     assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
     for cell in cells.iterdir():
         if cell.name not in ("sweep.jsonl", "done"):
-            runs.write(cell, state="finished", result={})
+            RunFolder(cell).write(state="finished", result={})
     for name in ("waiting", "never"):
         (cells / name).mkdir()
-        runs.write(cells / name, state="finished", result={})
+        RunFolder(cells / name).write(state="finished", result={})
     with pytest.raises(SystemExit) as end:
         status.main()
     assert end.value.code == 0
@@ -103,16 +104,16 @@ def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
         preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
-    assert list(status.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
-    assert status.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
+    assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
+    assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
 
 def test_a_line_that_a_kill_cut_costs_neither_the_others_nor_the_next(tmp_path):
-    status.note(tmp_path, [{"folder": "first", "job": "1"}])
+    manifest.note(tmp_path, [{"folder": "first", "job": "1"}])
     with (tmp_path / "sweep.jsonl").open("a") as file:
         file.write('{"folder": "sec')
-    status.note(tmp_path, [{"folder": "third", "job": "3"}])
-    assert status.cells(tmp_path) == {
+    manifest.note(tmp_path, [{"folder": "third", "job": "3"}])
+    assert manifest.noted(tmp_path) == {
         "first": {"folder": "first", "job": "1"},
         "third": {"folder": "third", "job": "3"},
     }
@@ -122,7 +123,7 @@ def branch_and_whole(folder: Path) -> list[status.Work]:
     """The work of a run of 100 updates, and of one that branched off after 900 and made the next 100."""
     for name, first in (("whole", 1), ("branch", 901)):
         (folder / name).mkdir()
-        runs.write(folder / name, state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
+        RunFolder(folder / name).write(state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
         (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [status.work(folder / name) for name in ("whole", "branch")]
@@ -176,7 +177,7 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
     launched.sweep, launched.places, launched.threads = tmp_path, 2, {"bad": 1, "one": 1, "other": 1}
     for name in launched.threads:
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
+        RunFolder(tmp_path / name).write(state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
     with mock.patch.object(
@@ -197,7 +198,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
+        RunFolder(tmp_path / name).write(state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
@@ -247,11 +248,11 @@ def test_a_job_knows_its_own_run_after_a_requeue_and_a_new_job_does_not(tmp_path
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     from gptx.train import requeued
 
-    runs.write(tmp_path, state="running", job="77")
+    RunFolder(tmp_path).write(state="running", job="77")
     assert not requeued(tmp_path)
     with mock.patch.dict(os.environ, ALONE):
         assert requeued(tmp_path)
-        runs.write(tmp_path, state="running", job="76")
+        RunFolder(tmp_path).write(state="running", job="76")
         assert not requeued(tmp_path)
 
 
@@ -260,9 +261,9 @@ def test_the_refusal_of_a_job_that_waited_is_recorded_unless_the_run_is_finished
     from gptx.train import note_failure
 
     def noted(state: str) -> str:
-        runs.write(tmp_path, state=state)
+        RunFolder(tmp_path).write(state=state)
         note_failure(tmp_path, ConfigError("holds another run"))
-        return runs.read(tmp_path)["state"]
+        return RunFolder(tmp_path).read()["state"]
 
     assert noted("preempted") == "preempted"  # a person sees the refusal
     with mock.patch.dict(os.environ, ALONE):
@@ -365,10 +366,10 @@ def test_a_terminal_that_is_gone_takes_no_command_along(monkeypatch):
 )  # fmt: skip
 def test_a_run_that_was_stopped_while_it_started_has_not_failed(tmp_path, code, asked, state):
     processes.note_end(tmp_path / "run", code, asked=asked)
-    assert runs.state(tmp_path / "run") == state
-    assert bool(runs.read(tmp_path / "run").get("error")) == (state == "failed")
+    assert RunFolder(tmp_path / "run").state == state
+    assert bool(RunFolder(tmp_path / "run").read().get("error")) == (state == "failed")
     processes.note_end(tmp_path / "run", 1)
-    assert runs.state(tmp_path / "run") == state
+    assert RunFolder(tmp_path / "run").state == state
 
 
 PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
@@ -452,10 +453,10 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
         until(lambda: all((folder / "metrics.jsonl").exists() for folder in first))
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in first] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in first] == ["interrupted"] * 2
     assert len(list((tmp_path / "runs/cut").glob("*/run.json"))) == 2  # no other one was started
-    runs.write(first[1], state="running")  # as after a kill: nobody holds the folder
-    assert runs.state(first[1]) == "killed"
+    RunFolder(first[1]).write(state="running")  # as after a kill: nobody holds the folder
+    assert RunFolder(first[1]).state == "killed"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=500)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
@@ -478,7 +479,7 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(200) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in folders] == ["interrupted"] * 2
     assert all(list((folder / "checkpoints").glob("step_*")) for folder in folders)
 
 
@@ -492,14 +493,13 @@ def test_a_run_that_cannot_be_read_is_replaced_where_that_is_asked_and_refused_w
     assert "overwrite=true starts afresh" in command("train", *words).stderr
     made = command("train", *words, "overwrite=true", timeout=200)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert runs.read(folder)["state"] == "finished"
+    assert RunFolder(folder).read()["state"] == "finished"
 
 
 def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys):
     def cell(name: str, state: str, updates: int, **record) -> None:
         (tmp_path / name).mkdir()
-        runs.write(
-            tmp_path / name, state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
+        RunFolder(tmp_path / name).write(state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
         )
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(1, updates + 1)]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -510,7 +510,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     }  # 300 s, 200 of them in updates
     cell("done", "finished", 100, **times)
     cell("half", "preempted", 50)
-    status.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
+    manifest.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
     status.status(tmp_path)
     *_, half, never, last = capsys.readouterr().out.splitlines()
     assert half.endswith("update 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
@@ -518,7 +518,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 updates, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip
-    each = [(runs.state(tmp_path / name), status.work(tmp_path / name)) for name in ("done", "half", "never")]
+    each = [(RunFolder(tmp_path / name).state, status.work(tmp_path / name)) for name in ("done", "half", "never")]
     assert status.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

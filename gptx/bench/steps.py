@@ -16,13 +16,13 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptx import runs
 from gptx.config import arguments, paths, validate
 from gptx.files import to_json, write_text
 from gptx.ingredients import objective
 from gptx.ingredients.data.corpus import TokenBatch
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
+from gptx.runs import provenance
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def bench(
         raise ValueError(f"repeats={repeats} must be at least 1, and seconds={seconds} above 0")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of both sides, as gptx.train sets it
     torch.set_num_threads(threads or torch.get_num_threads())
-    place = {"processor": runs.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    place = {"processor": provenance.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
     loop = {"seconds": loop_seconds(HOLLOW), "waits": waits(HOLLOW)}
     print(

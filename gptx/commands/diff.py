@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy
 
-from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.factors import spelled
 from gptx.config import arguments
@@ -15,6 +14,7 @@ from gptx.config.keys import flat, recipe, under
 from gptx.runs import cells, provenance
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
+from gptx.runs.same import meaningless
 
 WATCHED = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "record_patch")  # have no effect
 MEAN = 20  # updates over which a training loss is averaged
@@ -53,7 +53,7 @@ def recipes(a: Cell, b: Cell) -> list[str]:
     """What differs in what is computed: as facts, then as keys of the config."""
     facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
     keys = apart(recipe(a.config), recipe(b.config))
-    aside = runs.meaningless([a.record, b.record], keys)
+    aside = meaningless([a.record, b.record], keys)
     keys = {key: both for key, both in keys.items() if key not in aside}
     if not facts and not keys:
         return ["", "same recipe"]

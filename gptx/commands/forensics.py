@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config import arguments, capacity, validate
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import jsonl
 from gptx.runs.folder import RunFolder
+from gptx.runs.same import other_text
 
 LONGEST = 13  # tokens of the longest phrase, and
 REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)
@@ -78,7 +78,7 @@ def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None 
         trainer = validate.trainer(cfg)
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)
-    if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):
+    if changed := other_text(run.record.get("data", {}), trainer.data.identity):
         raise ConfigError(f"run={folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 

@@ -5,7 +5,6 @@ import re
 import shlex
 from pathlib import Path
 
-from gptx import runs
 from gptx.commands.diff import agreement, find
 from gptx.compare import meaning
 from gptx.config import arguments
@@ -108,7 +107,7 @@ def changed_since(old: Cell) -> list[str]:
     found = [f"the code is not as recorded: {unlike(*code)}"] if code[0] != code[1] else []
     if was.get("dirty") or now.get("dirty"):
         found.append("the code had or has uncommitted changes, which no commit names")
-    packages = unlike(old.record.get("versions", {}), runs.versions())
+    packages = unlike(old.record.get("versions", {}), provenance.versions())
     return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gptx import runs
 from gptx.config import arguments, paths, presets
 from gptx.config.keys import changes
 from gptx.config.validate import ConfigError
@@ -54,7 +53,7 @@ def send(folder: Path) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
     run = RunFolder(folder)
     record, config = run.record, run.config
-    runs.refuse_links(folder)
+    RunFolder(folder).refuse_links()
     sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
     page = sink.page(described(folder, record, config), id, "online")

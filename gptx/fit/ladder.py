@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy
 
-from gptx import runs
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
 from gptx.fit.huber import Points
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
@@ -106,7 +106,7 @@ def doubts(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
     recipes = [cell.record.get("recipe", {}) for cell in cells if cell.record]
     keys = [key for key in dict.fromkeys(key for each in recipes for key in each) if not under(key, OF_A_RUNG)]
-    aside = runs.meaningless([cell.record for cell in cells if cell.record], keys)
+    aside = meaningless([cell.record for cell in cells if cell.record], keys)
     differing = [key for key in keys if key not in aside and len({str(each.get(key)) for each in recipes}) > 1]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     if len({cell.record["data"].get("digest") for cell in cells if "data" in cell.record}) > 1:

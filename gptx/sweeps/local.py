@@ -19,6 +19,7 @@ from gptx.config.keys import options
 from gptx.config.recorded import recorded
 from gptx.distributed.rank import world_size
 from gptx.job import branching
+from gptx.runs import manifest
 from gptx.sweeps import preflight, processes, status
 from gptx.sweeps.machine import cores, fit, room, threads_asked
 from gptx.units.amounts import clock
@@ -43,7 +44,7 @@ class Submission(Launcher):
         from gptx.train import record_of
 
         preflight.remove_hydras_file(self.config)
-        found, noted, jobs = [], status.cells(self.sweep), self.queue()
+        found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
             state = status.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)

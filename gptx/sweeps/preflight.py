@@ -21,9 +21,9 @@ from gptx.config.validate import ConfigError, build, check, obey, refusal, value
 from gptx.distributed.rank import rank, world_size
 from gptx.files import refuse_link
 from gptx.ingredients.log import now, typed
-from gptx.runs import refuse_links, state
+from gptx.runs.folder import RunFolder
+from gptx.runs.manifest import note
 from gptx.sweeps.shared import kinship
-from gptx.sweeps.status import note
 from gptx.units.printable import masked
 
 WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
@@ -102,7 +102,7 @@ def examine_sweep(config: DictConfig) -> None:
 
 def examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
-    refuse_links(folder, overwrite=job.overwrite)
+    RunFolder(folder).refuse_links(overwrite=job.overwrite)
     tasks = launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size()
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.here(job.device) if local else capacity.asked(launcher, job.device)
@@ -256,7 +256,7 @@ def refuse_origin(job: DictConfig, folder: Path | None) -> None:
         return
     from gptx.ingredients.checkpoints.files import saved
 
-    if folder is not None and not job.overwrite and (saved(folder / "checkpoints") or state(folder) == "finished"):
+    if folder is not None and not job.overwrite and (saved(folder / "checkpoints") or RunFolder(folder).state == "finished"):
         return
     origin = Path(job["from"])
     weights = origin.suffix == ".safetensors" and os.path.isfile(origin)

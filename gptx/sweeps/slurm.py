@@ -12,6 +12,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import typed
+from gptx.runs import manifest
 from gptx.sweeps import preflight, status
 from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
@@ -67,7 +68,7 @@ class Slurm(Submission):
             preflight.cells.clear()  # they end when this process is long gone
         todo = self.todo(job_overrides, initial_job_idx)
         jobs = self.submit(todo) if todo else []
-        status.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
+        manifest.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
         for (name, _), job in zip(todo, jobs, strict=True):
             print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
         print(f"logs         {self.folder}\nhow it goes  {typed('status', str(self.sweep))}")

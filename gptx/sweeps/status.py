@@ -4,25 +4,21 @@
 and one for each job that was submitted for it. What a later line says of a folder is added to the earlier ones.
 """
 
-import json
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path, PurePath
-from typing import Any, TypeGuard
+from pathlib import Path
 
-from gptx import files, runs
 from gptx.config.validate import ConfigError
-from gptx.ingredients.log.jsonl import row_of
-from gptx.runs import plain, schema
+from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
+from gptx.runs.same import of_another
 from gptx.units.amounts import clock, power
-from gptx.units.printable import streams, without_credentials
-
-LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
+from gptx.units.printable import streams
 
 PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
 
@@ -33,39 +29,6 @@ token). The last line has their sums and the time that is left, from the speed o
 
 The exit code is 0 if all are finished. The command that began the sweep runs or submits what is not.
 """
-
-
-def note(sweep: Path, cells: list[dict]) -> None:
-    """Add what is known of some cells, each with its `folder` below the sweep's."""
-    sweep.mkdir(parents=True, exist_ok=True)
-    file = sweep / "sweep.jsonl"
-    torn = file.exists() and not file.read_bytes().endswith(b"\n")  # by a kill or a full disk
-    with files.opened(file, "a", encoding="utf-8") as lines:
-        lines.write("\n" * torn + "".join(without_credentials(json.dumps(cell)) + "\n" for cell in cells))
-
-
-def cells(sweep: Path) -> dict[str, dict]:
-    """All that was noted of each cell, by its folder, in the order of the first mention; a torn line says nothing."""
-    file, found = sweep / "sweep.jsonl", dict[str, dict]()
-    try:
-        lines = plain.content(file, LARGEST).splitlines()
-    except FileNotFoundError:
-        lines = []
-    for line in lines:
-        cell = row_of(line)
-        if is_cell(cell, file):
-            found[cell["folder"]] = found.get(cell["folder"], {}) | cell
-    return found
-
-
-def is_cell(cell: Any, file: Path) -> TypeGuard[dict]:
-    """True if a line of sweep.jsonl is of a folder below the sweep's: a stranger's may name any other."""
-    try:
-        schema.validated(cell, schema.Noted, file)
-    except ConfigError:
-        return False
-    folder = PurePath(cell.get("folder", ""))
-    return bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts and "\0" not in cell["folder"]
 
 
 def queue() -> dict[str, str]:
@@ -105,7 +68,7 @@ def standing(
         record, state = run.record, run.state
     except (ConfigError, OSError) as error:
         return "unreadable", str(error)
-    if config and (other := runs.of_another(record, config)):
+    if config and (other := of_another(record, config)):
         return "failed", other
     made = made or work(folder, config)
     if state == "finished":
@@ -123,10 +86,8 @@ def standing(
 
 def work(folder: Path, config: dict | None = None) -> Work:
     """The work of the run in `folder`; none where it has not begun, or is a run of another `config`."""
-    from gptx.runs.cells import cell
-
-    run = cell(folder, folder)
-    if config and runs.of_another(run.record, config):
+    run = Run.of(folder)
+    if config and of_another(run.record, config):
         return Work()
     at, sums = run.metrics["train/tokens"]  # over origin and branch
     before = at[0] - 1 if len(at) else 0  # updates of the origin, taken to be as long as the first one here
@@ -178,7 +139,7 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
 
 def status(sweep: Path) -> int:
     """Print how every cell stands; the number of those that are not finished. Raises ValueError for another folder."""
-    noted = cells(sweep)
+    noted = manifest.noted(sweep)
     here = [path.parent.name for path in sorted(sweep.glob("*/run.json"))]
     folders = list(dict.fromkeys([*noted, *here]))
     if not folders:

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptx import files, runs
+from gptx import files
 from gptx.compare.outcomes import METRIC
 from gptx.config import arguments, hydra_errors
 from gptx.config.keys import NAME_BYTES, slug
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import now, typed
-from gptx.runs import metrics
-from gptx.sweeps import machine, processes, status
+from gptx.runs import manifest, metrics
+from gptx.runs.folder import RunFolder
+from gptx.sweeps import machine, processes
 from gptx.sweeps.space import Dimension, distributions, parse
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
@@ -183,7 +184,7 @@ class Search:
         folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": typed("study", *sys.argv[1:]), "when": now()}
-            status.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
+            manifest.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
         known = set(self.study.trials[trial.number].intermediate_values)
         process = processes.start(
             [*self.words, *chosen], folder, place=place, places=self.at_once, threads=self.threads
@@ -212,7 +213,7 @@ class Search:
         folder = running.folder
         processes.note_end(folder, running.process.returncode, asked=self.stopped or running.pruned)
         self.look(running)
-        record, state = runs.read(folder) or {}, runs.state(folder)
+        record, state = RunFolder(folder).read() or {}, RunFolder(folder).state
         made = metrics.read(folder)
         value = made.end(self.metric) if state == "finished" else made.last(self.metric)
         taken = state == "finished" and running.process.returncode != 0  # by another command
