@@ -12,7 +12,7 @@ import pytest
 from gptx.commands.diff import circumstances
 from gptx.compare import outcomes
 from gptx.config import paths
-from gptx.job import branching
+from gptx.job import resume
 from gptx.report.one import environment
 from gptx.runs import provenance, schema
 from gptx.runs.cells import Cell
@@ -124,7 +124,7 @@ def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(lib
     assert provenance.changed_since(record, config) == ""  # this process has loaded the one before
     provenance.digest.cache_clear()
     assert provenance.changed_since(record, config) == f"helper_{n}.py"
-    assert branching.as_asked(folder, record, config) == f", but by other code: helper_{n}.py changed since"
+    assert resume.as_asked(folder, record, config) == f", but by other code: helper_{n}.py changed since"
     for old in ({}, {"git": {}}, {"code": []}):  # of an earlier version
         assert provenance.changed_since(old, config) == ""
         assert provenance.facts(old) == {}

@@ -1,5 +1,6 @@
 """What a study searches, how it tells trials that diverge or fail from the others, and that it goes on where it was."""
 
+from gptx.runs.folder import RunFolder
 import json
 import math
 import os
@@ -14,8 +15,7 @@ import pytest
 from conftest import TINY
 from filelock import FileLock
 
-from gptx.config.validate import ConfigError
-from gptx.runs.folder import RunFolder
+from gptx.config.errors import ConfigError
 from gptx.sweeps import processes, space, study
 
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
-from gptx.config import validate
+from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
-from gptx.estimate import capacity
+from gptx.config.validate import checked
+from gptx.estimate.capacity import at_most
 from gptx.runs.folder import RunFolder
 
 
@@ -35,17 +34,16 @@ def load(
     parts = [name for name in ("model", "decay", "parametrization") if name in run.config]
     for name in ("model", *parts):
         run.chosen(f"{name}._target_")
-    cfg = OmegaConf.create(run.literal(*parts, "steps", "batch"))
+    config = run.literal(*parts, "steps", "batch")
     with run.naming("config.yaml"):
-        for name in parts:
-            validate.walk(cfg[name], name, allow_targets, cfg)
+        cfg = checked(config, parts, allow_targets)
     encoding, state = run.encoding, checkpoints.chosen(folder, checkpoint)
     _refuse_unlike(run.config, state, folder / "config.yaml")
     with run.naming("config.yaml"):
         _refuse_other_shapes(cfg, encoding.n_vocab, state, saved)
-        model = validate.build(cfg.model)(vocab_size=encoding.n_vocab)
+        model = build(cfg.model)(vocab_size=encoding.n_vocab)
         if "parametrization" in parts:  # it may scale what the model computes
-            validate.build(cfg.parametrization)(model, validate.build(cfg.decay)(model))
+            build(cfg.parametrization)(model, build(cfg.decay)(model))
         checkpoints.fill(model, state, saved)
     copy(_judged(state, weights, model, folder), model.parameters())
     return model.to(find(device)).eval(), encoding
@@ -64,15 +62,15 @@ def _judged(state: dict, weights: str, model, folder: Path) -> list:
     return given  # type: ignore[return-value]
 
 
-def _refuse_other_shapes(cfg: DictConfig, vocab_size: int, state: dict, where: Path) -> None:
+def _refuse_other_shapes(cfg, vocab_size: int, state: dict, where: Path) -> None:
     """Raise ValueError unless the config's model has the weights of the state; this takes no memory for either."""
     import torch
 
     from gptx.ingredients.checkpoints import refuse_other
 
     try:
-        with torch.device("meta"), capacity.at_most(sum(tensor.numel() for tensor in state["model"].values())):
-            refuse_other(state, validate.build(cfg.model)(vocab_size=vocab_size), where)
+        with torch.device("meta"), at_most(sum(tensor.numel() for tensor in state["model"].values())):
+            refuse_other(state, build(cfg.model)(vocab_size=vocab_size), where)
     except (RuntimeError, OverflowError) as error:
         raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
 

@@ -11,11 +11,12 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from gptx.config import recorded, validate
+from gptx.config import recorded
+from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.rules import OPTIMIZER
+from gptx.config.validate import OPTIMIZER
 from gptx.ingredients.log import shown
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
@@ -184,7 +185,7 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
     if found := same.other_recipe(record, config):
         _refuse(folder, found, _way_on(folder, record, config))
     if same.moved_text(record, config):  # the text is read, to see whether it is the same
-        refuse_other_text(folder, record, validate.build(cfg.data).identity, cfg, config)
+        refuse_other_text(folder, record, build(cfg.data).identity, cfg, config)
     ended, steps = record.get("reason", ""), record["recipe"].get("steps", 0)
     if record.get("state") == "finished" and record.get("step", steps) < steps:
         old, new = (each.get("observe") or {} for each in (folder.config, config))
@@ -203,7 +204,7 @@ def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None,
         for key in new:
             *path, last = key.split(".")
             reduce(getitem, path, whole)[last] = None
-        if not same.other_text(record["data"], validate.build(whole.data).identity):
+        if not same.other_text(record["data"], build(whole.data).identity):
             way = f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
     _refuse(folder, found, way)
 

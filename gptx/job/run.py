@@ -66,10 +66,8 @@ def train(cfg: Any, path: Path, command: Command) -> float:
 
 
 def _already(folder: RunFolder, record: dict, config: dict) -> float:
-    from gptx.job.summary import spell
-
     result, but = record.get("result", {}), resume.as_asked(folder, record, config)
-    line = f"already finished: {spell(result)} in {folder}{but} (overwrite=true trains again)"
+    line = f"already finished: {metrics.validation_words(result)} in {folder}{but} (overwrite=true trains again)"
     log.log(logging.WARNING if but else logging.INFO, "%s", line)
     return result.get("validation/loss", math.nan)
 
@@ -178,8 +176,8 @@ class Job:
         folder, trainer = self.folder.path, self.trainer
         code, patch = provenance.code(self.config)
         codes = provenance.since(self.record.get("code", []), info.start, code)
-        files.write_text(folder / "config.yaml", recorded.to_yaml(self.config))
-        files.write_text(folder / "overrides.yaml", recorded.to_yaml(info.overrides))
+        files.write_text(folder / "config.yaml", recorded.as_yaml(self.config))
+        files.write_text(folder / "overrides.yaml", recorded.as_yaml(info.overrides))
         trainer.data.save_tokenizer(folder / "tokenizer.json")
         self.folder.write(
             state="running", started=now(), recipe=recipe(self.config), data=trainer.data.identity,

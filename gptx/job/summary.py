@@ -14,14 +14,11 @@ from gptx.ingredients.log import typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
 from gptx.runs import provenance
+from gptx.runs.metrics import validation_words
 from gptx.trainer import stream
 from gptx.units.amounts import amount, clock, memory, power
 from gptx.units.phrases import count
 from gptx.units.printable import printable
-
-SHOWN = {"validation/loss": "validation loss", "validation/perplexity": "perplexity",
-         "validation/bits_per_byte": "bits/byte"}  # fmt: skip
-
 
 def facts(trainer) -> dict[str, dict]:
     """Device, size and batch of the run, as run.json has them."""
@@ -108,18 +105,13 @@ def _warmups(trainer) -> str:
     return "".join(f"; {words}" for words, so in told.items() if so)
 
 
-def spell(result: dict) -> str:
-    """The validation numbers of a result, in words."""
-    return ", ".join(f"{words} {result[key]:.4f}" for key, words in SHOWN.items() if key in result) or "no validation"
-
-
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
     """Result, time, peak memory, a sample of text, and the next commands."""
     expected = total(predicted, meter.device)
     prediction = f" (predicted {memory(expected)})" if expected is not None else ""
     trouble = [f"something went wrong on the way: see {folder}/postmortem.md"]
     return [
-        f"finished in {clock(seconds)}: {spell(trainer.latest)}; peak memory {memory(meter.peak)}{prediction}",
+        f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {memory(meter.peak)}{prediction}",
         *trouble * (folder / "postmortem.md").exists(),
         "",
         *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),

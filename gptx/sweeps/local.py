@@ -17,9 +17,11 @@ from omegaconf import DictConfig
 from gptx.config import validate
 from gptx.config.keys import options
 from gptx.config.recorded import recorded
+from gptx.config.rules import job_of
 from gptx.distributed.rank import world_size
-from gptx.job import branching
+from gptx.job import resume
 from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import preflight, processes, status
 from gptx.sweeps.machine import cores, fit, room, threads_asked
 from gptx.units.amounts import clock
@@ -35,25 +37,23 @@ class Submission(Launcher):
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
         """Folder name and own config of a cell."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        return str(config.hydra.sweep.subdir), preflight.job_of(config)
+        return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
         """Folder name, and overrides and more as `slurm.Cell` takes them, of every cell that is neither finished
         nor at work nor in the queue. Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
-        from gptx.train import record_of
-
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
             state = status.standing(self.sweep / name, noted.get(name, {}).get("job", ""), jobs)
-            record = {} if config.overwrite else record_of(self.sweep / name) or {}
+            record = {} if config.overwrite else resume.record_of(RunFolder(self.sweep / name)) or {}
             if "recipe" in record:
                 validate.check(config, allow=config.allow_targets)  # which makes updates of lengths
-                branching.refuse_other(self.sweep / name, record, config)
+                resume.refuse_other(RunFolder(self.sweep / name), record, config)
             if state[0] in ("running", "queued") or (state[0] == "finished" and not config.overwrite):
-                but = branching.as_asked(self.sweep / name, record, recorded(config)) if state[0] == "finished" else ""
+                but = resume.as_asked(RunFolder(self.sweep / name), record, recorded(config)) if state[0] == "finished" else ""
                 print(f"{'already ' + state[0]:12} {self.sweep / name}  {state[1]}{but}")
                 continue
             job = list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state()

@@ -4,31 +4,59 @@
 and one for each job that was submitted for it. What a later line says of a folder is added to the earlier ones.
 """
 
+from gptx.runs.same import of_another
+import json
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any, TypeGuard
 
-from gptx.config.validate import ConfigError
-from gptx.runs import manifest
+from gptx import files
+from gptx.config.errors import ConfigError
+from gptx.ingredients.log.jsonl import row_of
+from gptx.runs import plain, schema
+from gptx.runs.metrics import validation_words
 from gptx.runs.folder import RunFolder
-from gptx.runs.run import Run
-from gptx.runs.same import of_another
 from gptx.units.amounts import clock, power
-from gptx.units.printable import streams
+from gptx.units.printable import without_credentials
 
-PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
+LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
 
-  python -m gptx status runs/NAME
 
-A line a cell: state, folder, result or progress, then its time in updates, tokens and floating-point operations (6 N a
-token). The last line has their sums and the time that is left, from the speed of the cells so far.
+def note(sweep: Path, cells: list[dict]) -> None:
+    """Add what is known of some cells, each with its `folder` below the sweep's."""
+    sweep.mkdir(parents=True, exist_ok=True)
+    file = sweep / "sweep.jsonl"
+    torn = file.exists() and not file.read_bytes().endswith(b"\n")  # by a kill or a full disk
+    with files.opened(file, "a", encoding="utf-8") as lines:
+        lines.write("\n" * torn + "".join(without_credentials(json.dumps(cell)) + "\n" for cell in cells))
 
-The exit code is 0 if all are finished. The command that began the sweep runs or submits what is not.
-"""
+
+def cells(sweep: Path) -> dict[str, dict]:
+    """All that was noted of each cell, by its folder, in the order of the first mention; a torn line says nothing."""
+    file, found = sweep / "sweep.jsonl", dict[str, dict]()
+    try:
+        lines = plain.content(file, LARGEST).splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        cell = row_of(line)
+        if is_cell(cell, file):
+            found[cell["folder"]] = found.get(cell["folder"], {}) | cell
+    return found
+
+
+def is_cell(cell: Any, file: Path) -> TypeGuard[dict]:
+    """True if a line of sweep.jsonl is of a folder below the sweep's: a stranger's may name any other."""
+    try:
+        schema.validated(cell, schema.Noted, file)
+    except ConfigError:
+        return False
+    folder = PurePath(cell.get("folder", ""))
+    return bool(folder.parts) and not folder.is_absolute() and ".." not in folder.parts and "\0" not in cell["folder"]
 
 
 def queue() -> dict[str, str]:
@@ -72,9 +100,7 @@ def standing(
         return "failed", other
     made = made or work(folder, config)
     if state == "finished":
-        from gptx.train import spell
-
-        return state, ", ".join([spell(record.get("result", {})), *cost(made)])
+        return state, ", ".join([validation_words(record.get("result", {})), *cost(made)])
     if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
         state = "running" if jobs[job] == "RUNNING" else "queued"  # what is being ended may be put back
     words = [record.get("error", "") if state == "failed" else ""]
@@ -86,7 +112,9 @@ def standing(
 
 def work(folder: Path, config: dict | None = None) -> Work:
     """The work of the run in `folder`; none where it has not begun, or is a run of another `config`."""
-    run = Run.of(folder)
+    from gptx.runs.cells import cell
+
+    run = cell(folder, folder)
     if config and of_another(run.record, config):
         return Work()
     at, sums = run.metrics["train/tokens"]  # over origin and branch
@@ -135,45 +163,3 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     words = [line, f"{done.updates:,} of {steps:,} updates", *cost(done)]
     left = f"about {clock(sum(rest) * beside / running)} left at {running} at a time"
     return ", ".join(words + [left] * bool(rest))
-
-
-def status(sweep: Path) -> int:
-    """Print how every cell stands; the number of those that are not finished. Raises ValueError for another folder."""
-    noted = manifest.noted(sweep)
-    here = [path.parent.name for path in sorted(sweep.glob("*/run.json"))]
-    folders = list(dict.fromkeys([*noted, *here]))
-    if not folders:
-        raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
-    try:
-        jobs = queue() if any(cell.get("job") for cell in noted.values()) else {}
-    except ValueError as error:
-        jobs = {}
-        print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)
-    each = []
-    for folder in folders:
-        made = work(sweep / folder)
-        state, words = standing(sweep / folder, noted.get(folder, {}).get("job", ""), jobs, made)
-        print(f"{state:12} {sweep / folder}  {words}".rstrip())
-        each.append((state, made))
-    print(total(each))
-    return sum(state != "finished" for state, _ in each)
-
-
-def main() -> None:
-    """The command: a mistake is one line on stderr and exit code 1."""
-    streams()
-    words = sys.argv[1:]
-    if not words or {"-h", "--help", "help"} & set(words):
-        print(PAGE)
-        return
-    if len(words) != 1:
-        raise SystemExit("error: it takes the folder of a sweep: python -m gptx status runs/NAME")
-    try:
-        unfinished = status(Path(words[0]))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-    raise SystemExit(int(unfinished > 0))
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gptx.files import opened
-from gptx.ingredients.log import Run
+from gptx.ingredients.log import RunInfo
 from gptx.units.amounts import amount, clock
 from gptx.units.printable import bare, printable, safe
 
@@ -35,7 +35,7 @@ class Console:
             raise ValueError(f"log.console.every={every}: at least 1 update")
         self.every = every
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.updates, self.broken = run, 0, set[str]()
         self.file = opened(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
