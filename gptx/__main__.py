@@ -4,6 +4,7 @@ A command is a function: its signature and docstring are its command line and it
 read their words themselves, as Hydra overrides: train and plan.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 GROUPS = {  # title -> command -> module:function
     "train": {
         "train": "gptx.train:main",
-        "study": "gptx.sweeps.study:study",
+        "study": "gptx.sweeps.search:study",
         "rerun": "gptx.commands.rerun:rerun",
         "status": "gptx.commands.status:status",
     },
@@ -40,11 +41,11 @@ GROUPS = {  # title -> command -> module:function
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
         "pages": "gptx.report.readme:readme",
-        "bench": "gptx.bench.steps:bench",
+        "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:cost",
-        "bench wandb": "gptx.bench.wandb:mirror",
+        "bench observers": "gptx.bench.observers:bench_observers",
+        "bench wandb": "gptx.bench.wandb:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
@@ -93,6 +94,8 @@ def run(name: str, words: list[str]) -> None:
 
         __main__.main([*name.split()[1:], *words])
     else:
+        if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         module, _, function = COMMANDS[name].partition(":")
         arguments.call(getattr(import_module(module), function), words)
 

@@ -1,6 +1,5 @@
 """A cool-down that branches off a plateau: from=CHECKPOINT."""
 
-from gptx.runs.folder import RunFolder
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from gptx.config.rules import examine
 from gptx.ingredients.checkpoints import load
 from gptx.job import resume
 from gptx.job.build import trainer_of
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import preflight
 
 PLATEAU = [

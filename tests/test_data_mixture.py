@@ -1,6 +1,5 @@
 """A mixture gives every source its share, visits its windows once, and is a function of the place in the run."""
 
-from gptx.runs.same import other_text
 import hashlib
 import itertools
 import json
@@ -17,6 +16,7 @@ from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.mixture import BLOCK, Mixture, apportioned, proportioned
+from gptx.runs.same import other_text
 
 
 @pytest.fixture(autouse=True)

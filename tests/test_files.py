@@ -1,8 +1,5 @@
 """Files are there whole or as they were, nothing is written through a link, and a disk without locks still has owners."""
 
-from gptx.runs import manifest
-from gptx.runs.folder import RunFolder
-from gptx.runs.folder import KEPT
 import errno
 import fcntl
 import os
@@ -31,8 +28,10 @@ from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
 from gptx.plan.chart import chart
 from gptx.plan.schedule import draw
+from gptx.runs import manifest
+from gptx.runs.folder import KEPT, RunFolder
 from gptx.show.figures import save
-from gptx.sweeps import processes, status
+from gptx.sweeps import pool
 from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
@@ -51,7 +50,7 @@ ADDED = {
     "added.log": lambda file: files.opened(file, "a"),
     "metrics.jsonl": Lines,
     "sweep.jsonl": lambda file: manifest.note(file.parent, [{"folder": "one"}]),
-    "process.log": lambda file: processes.start([], file.parent, place=0, places=1, threads=1, tasks=1),
+    "process.log": lambda file: pool.start([], file.parent, place=0, places=1, threads=1, tasks=1),
     "wandb_id": next_segment,
     "lock": lock,
 }  # the others

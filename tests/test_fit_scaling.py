@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy
 import pytest
+from gptx.fit.reading import NoLaw, Reading, foretell, read
+from gptx.fit.scaling_figure import figure
 from scipy.optimize import approx_fprime
 from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
@@ -16,9 +18,7 @@ from scipy.special import logsumexp
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, chosen
 from gptx.fit import huber, isoflop
 from gptx.fit.ladder import Rung, doubts, held_out
-from gptx.fit.reading import NoLaw, Reading, foretell, read
 from gptx.fit.scaling import patterned, scaling, tell, undetermined
-from gptx.fit.scaling_figure import figure
 from gptx.runs.cells import find
 
 REFIT = PUBLISHED["besiroglu"]

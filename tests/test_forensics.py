@@ -1,6 +1,5 @@
 """The command shows the batch that an update was made of, from the run folder alone."""
 
-from gptx.runs.folder import RunFolder
 import json
 import re
 
@@ -15,6 +14,7 @@ from gptx.config import arguments
 from gptx.ingredients.log import Run
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job.build import trainer_of
+from gptx.runs.folder import RunFolder
 
 
 @pytest.fixture

@@ -103,7 +103,9 @@ def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tm
     folder.mkdir()
     trainer.sinks.append(opened(folder))
     trainer.fit()
-    RunFolder(folder).write(state="finished", step=trainer.step, result=trainer.latest, recipe={"clip.max_norm": math.inf})
+    RunFolder(folder).write(
+        state="finished", step=trainer.step, result=trainer.latest, recipe={"clip.max_norm": math.inf}
+    )
     (about,) = (folder / "checkpoints/step_00000006").glob("*.json")
     for file in (folder / "run.json", about, folder / "metrics.jsonl", folder / "events.jsonl"):
         for text in [file.read_text()] if file.suffix == ".json" else file.read_text().splitlines():

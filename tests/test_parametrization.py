@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from gptx.commands import sample
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
+from gptx.job.load import load
 
 SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gptx.commands.diff import circumstances
+from gptx.commands.diff import lines
 from gptx.compare import outcomes
 from gptx.config import paths
 from gptx.job import resume
@@ -205,18 +205,18 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
         Cell(Path(name), name, "finished", {"state": "finished", "code": [each], "git": {"sha": "9" * 40}}, {"seed": 0})
         for name, each in (("a", code()), ("b", code(mine="bb", mine_py="bb")), ("c", code(sha="2" * 40)))
     ]
-    told = "\n".join(circumstances(cells[0], cells[1]))
-    assert "other code or packages, which may change anything:" in told
+    told = "\n".join(lines(cells[0], cells[1]))
+    assert "other code or packages, which can change anything:" in told
     assert "code of mine" in told
     assert "mine_py bb" in told
-    assert "commit of lib" in "\n".join(circumstances(cells[0], cells[2]))
-    assert "same code and packages" in circumstances(cells[0], cells[0])
+    assert "commit of lib" in "\n".join(lines(cells[0], cells[2]))
+    assert "same code and packages" in lines(cells[0], cells[0])
     assert outcomes.environment(cells[:2])["code of mine"] == ["aa", "bb"]
     assert "code of mine" not in outcomes.environment([cells[0], cells[2]])
     assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
     old = Cell(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
     assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
-    told = "\n".join(circumstances(old, cells[0]))
+    told = "\n".join(lines(old, cells[0]))
     assert "sources of what was built  not known" in told
     assert "code of" not in told
     pairs = dict(environment(cells[1].record))

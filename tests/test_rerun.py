@@ -62,7 +62,7 @@ def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monke
     (folder / "config.yaml").write_text("name: warmup\n")
     monkeypatch.chdir(tmp_path)
     RunFolder(folder).write(state="failed", overrides=[])
-    with pytest.raises(ValueError, match="its record says nothing"):
+    with pytest.raises(ValueError, match="its record does not say how it was made"):
         rerun.rerun("runs/warmup/cell")
     RunFolder(folder).write(recipe={"steps": 1})
     with pytest.raises(ValueError, match="is the run itself; choose another name=, or overwrite=true"):
@@ -81,7 +81,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     assert "asks for more than a recipe: --config-dir" in refused.stderr
     again = command("rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "identical: the same to the bit in all 6 updates" in again.stdout.splitlines()[-1]
+    assert "identical: the same to the bit in all 6 steps" in again.stdout.splitlines()[-1]
     rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
     assert [row["train/loss"] for row in rows[0]] == [row["train/loss"] for row in rows[1]]
     records = [
@@ -89,7 +89,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     ]
     assert records[0]["recipe"] == records[1]["recipe"]
     other = command("rerun", "runs/two/schedule=own", "seed=1", "trust=true", timeout=200)
-    assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
+    assert "not identical: different from the first step on" in other.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -28,7 +28,6 @@ from gptx.job.build import trainer_of
 from gptx.report.__main__ import report
 from gptx.runs import cells, manifest, plain, provenance
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import status
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run

@@ -1,6 +1,5 @@
 """How fast a training step is, compared with a plain loop and with the machine's limit."""
 
-from gptx.runs import provenance
 import os
 import statistics
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
 from gptx.ingredients.observe.throughput import measured_peak
+from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
 Loop = Callable[[int], None]  # makes so many steps
@@ -76,7 +76,7 @@ def bench_steps(
     threads: int | None = None,
     file: str | None = None,
 ) -> None:
-    """Measure how fast training steps are, compared with a plain eager fp32 loop over transformers' GPT-2 on the CPU.
+    """Measure the speed of training steps, compared with a plain loop over transformers' GPT-2 (CPU).
 
       python -m gptx bench shape=middle setting=fp32
 

@@ -18,7 +18,7 @@ from gptx.ingredients.log.wandb import Wandb
 
 
 def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", threads: int | None = None) -> None:
-    """Measure what W&B costs compared with a step, on the CPU and on data=stdlib, if every step sends a row.
+    """Measure what W&B costs compared with a step (CPU, data=stdlib), if every step sends a row.
 
       python -m gptx bench wandb model=nano rows=300 mode=online
 

@@ -24,8 +24,8 @@ def export(
     Options:
     out: the file, which ends in .safetensors
     """
-    from gptx.job.load import load
     from gptx.ingredients.checkpoints.weights import vocabulary, write
+    from gptx.job.load import load
 
     folder, file = Path(run), Path(out)
     if file.suffix != ".safetensors":

@@ -1,6 +1,5 @@
 """What was in the batch of an update:  python -m gptx forensics runs/default/base step=120   (help shows more)."""
 
-from gptx.runs.same import other_text
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
+from gptx.runs.same import other_text
 
 LONGEST = 13  # tokens of the longest phrase, and
 REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)

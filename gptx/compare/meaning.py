@@ -4,14 +4,9 @@ Read from the run folder alone, as text for people, so that two runs can be laid
 what a difference in them does: the recipe decides the result, the place its last digits, the code may do either.
 """
 
-import functools
-import inspect
-
 from gptx.config import presets
-from gptx.config.build import permitted
-from gptx.config.errors import ConfigError
 from gptx.config.keys import flat, under
-from gptx.estimate.learning_rate import arguments, batch_of, learning_rate
+from gptx.estimate.learning_rate import batch_of, learning_rate
 from gptx.ingredients.batch import Batch
 from gptx.runs.cells import Cell
 

@@ -1,6 +1,5 @@
 """A ladder of finished runs, as a scaling law sees it: parameters, tokens and final loss."""
 
-from gptx.runs.same import meaningless
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from gptx.config.keys import under
 from gptx.fit.huber import Points
 from gptx.fit.page import recorded
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}

@@ -50,7 +50,7 @@ def load(
 
 
 def _judged(state: dict, weights: str, model, folder: Path) -> list:
-    """The weights to use instead of those that were trained. Raises ValueError if there are none, or another model's."""
+    """The weights to use instead of the trained ones. Raises ValueError if there are none, or another model's."""
     averaged = state.get("observers", {}).get("ema")
     if weights == "ema" and not averaged:
         raise ValueError(f"weights=ema: {folder} keeps no averaged weights; it would with observe=[validation,ema]")

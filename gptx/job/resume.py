@@ -91,7 +91,7 @@ def _fits(line: str, trainer) -> bool:
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
-        return bool(lengths) and not (ROWS in trainer.model.state_dict() and int(lengths[2]) > int(lengths[1]))
+        return lengths is not None and (ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
     return of_order or under(key, FITS)
 
@@ -164,7 +164,7 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
 
 
 def _jump(before: float | None, now: float | None) -> str:
-    """The end of a line about a learning rate that changes by more than a tenth; empty if it goes on, or is not known."""
+    """The end of a line about a learning rate that changes by more than a tenth; else empty."""
     if not isinstance(before, float) or now is None or abs(now - before) <= 0.1 * max(before, now):
         return ""
     return f"; the learning rate goes from {before:.3g} to {now:.3g} at once"
@@ -179,8 +179,8 @@ def record_of(folder: RunFolder) -> dict | None:
 
 
 def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
-    """Raise ConfigError, with the keys that differ, if the folder holds a run of something else, or one that an observer
-    ended and that would end elsewhere now."""
+    """Raise ConfigError, with the keys that differ, if the folder holds a run of something else, or one that an
+    observer ended and that would end elsewhere now."""
     config = recorded.recorded(cfg)
     if found := same.other_recipe(record, config):
         _refuse(folder, found, _way_on(folder, record, config))
@@ -195,8 +195,8 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 
 
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
-    """Raise ConfigError if a recorded run was trained on another text. With a config: with the key that reads the text as
-    an earlier version did, which knew no separator, if that is the same text."""
+    """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
+    earlier version did, which had no separator, if that gives the same text."""
     found = same.other_text(record["data"], identity)
     way, whole = "", cfg.copy() if found and cfg else None
     new = [k for k in recipe(config or {}) if k.endswith(".separator") and k not in record["recipe"]]

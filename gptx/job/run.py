@@ -28,7 +28,7 @@ from gptx.runs import metrics, provenance
 from gptx.runs.folder import RunFolder
 
 log = logging.getLogger("gptx")
-EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # reported in one line; the last is a guard's diagnosis
+EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # reported in one line; the last is a guard's
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Command:
 
 
 def train(cfg: Any, path: Path, command: Command) -> float:
-    """Train the run of `cfg` in the folder `path`, from its newest checkpoint if it has one. Return the final validation
-    loss. Raises SystemExit with 128 + its number if a signal stopped it."""
+    """Train the run of `cfg` in the folder `path`, from its newest checkpoint if it has one. Return the final
+    validation loss. A signal that stopped the run raises SystemExit with 128 + its number."""
     check(cfg, allow=cfg.allow_targets)
     folder = RunFolder(path)
     folder.refuse_strangers()
@@ -77,10 +77,10 @@ class Job:
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
         """`record` is what the folder says of the run so far, `config` the recorded form of `cfg`."""
-        self.cfg, self.config, self.folder, self.record, self.typed = cfg, config, folder, record, typed
+        self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
 
     def prepare(self) -> None:
-        """Build the trainer. Several runs of a sweep share one process, so all that is global in PyTorch is set anew."""
+        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set anew."""
         import torch
 
         from gptx.estimate.memory import prediction
@@ -96,7 +96,7 @@ class Job:
         self.meter = Meter(self.trainer.parallel.device)
 
     def resume(self) -> None:
-        """Load the newest checkpoint, or the state to branch from; with overwrite=true, remove the run that is there."""
+        """Load the newest checkpoint, or the state to branch from; with overwrite=true, remove the old run."""
         from gptx.job.build import attach
 
         trainer, cfg, folder = self.trainer, self.cfg, self.folder

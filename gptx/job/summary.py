@@ -10,15 +10,16 @@ from gptx.estimate.footprint import Footprint
 from gptx.estimate.meter import Meter, total
 from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.text import beginning, decode
-from gptx.ingredients.log import typed
+from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
 from gptx.runs import provenance
 from gptx.runs.metrics import validation_words
 from gptx.trainer import stream
 from gptx.units.amounts import amount, clock, memory, power
-from gptx.units.phrases import count
+from gptx.units.phrases import count, joined
 from gptx.units.printable import printable
+
 
 def facts(trainer) -> dict[str, dict]:
     """Device, size and batch of the run, as run.json has them."""
@@ -40,13 +41,15 @@ def budget(trainer) -> Effort:
     return effort(trainer.model, trainer.batch, trainer.steps)
 
 
-def start(trainer, run, predicted: Footprint | str) -> list[str]:
+def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     """What is trained, on what and for how long, in seven lines."""
     spent, known, data = budget(trainer), facts(trainer), trainer.data.identity
     cut, place = known["batch"], known["hardware"]
-    remarks = "".join(f"; {remark}" for remark in getattr(trainer.data, "remarks", []))
     held_out = f", {amount(data['validation_tokens'])} validation tokens" if data.get("validation_tokens") else ""
+    remarks = "".join(f"; {remark}" for remark in getattr(trainer.data, "remarks", []))
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
+    auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
+    chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
     goes_on = f"; continues after step {trainer.step}" if run.start else ""
     needed = predicted if isinstance(predicted, str) else f"{memory(predicted.peak)} of memory"
     return [
@@ -58,10 +61,11 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
         f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' * (cut['processes'] > 1)}"
         f"{_warmups(trainer)}",
         f"length     {trainer.steps:,} steps = {amount(spent.tokens)} tokens = "
-        f"{spent.tokens / data['train_tokens']:.2f} epochs{goes_on}",
-        f"device     {place['device']} ({place['name']}, {count(place['threads'], 'thread')}), {dtype}",
-        f"needs      {needed}; the time left (eta) is shown with every step",
-        f"folder     {run.folder}",
+        f"{spent.tokens / data['train_tokens']:.3g} epochs{goes_on}",
+        f"device     {place['device']} ({place['name']}, {count(place['threads'], 'thread')}), {dtype}"
+        + (f"; chosen by {chosen}" if chosen else ""),
+        f"needs      {needed}; the time left (eta) is shown with the steps",
+        f"kept in    {shown(run.folder)}",
     ]
 
 
@@ -85,7 +89,7 @@ def details(trainer, predicted: Footprint | str) -> list[str]:
     ]
 
 
-def warnings(trainer, run) -> Iterator[str]:
+def warnings(trainer, run: RunInfo) -> Iterator[str]:
     """What should be changed about the recipe, a line each."""
     warmup, train_tokens = run.config["schedule"].get("warmup"), trainer.data.identity["train_tokens"]
     yield from budget_warnings(budget(trainer), warmup=warmup, train_tokens=train_tokens)
@@ -96,13 +100,13 @@ def warnings(trainer, run) -> Iterator[str]:
 def _warmups(trainer) -> str:
     """How batch, sequences and learning rate begin, if not as in the rest of the run."""
     recipe, context = trainer.batch, trainer.data.context
+    rate = f"learning rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)"
     told = {
         f"tokens grow from {recipe.tokens_at(1):,}": recipe.tokens_at(1) < recipe.tokens,
         f"sequences lengthen from {recipe.context_at(1, context)}": recipe.context_at(1, context) < context,
-        f"learning rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)": recipe.rule
-        != "unscaled",
+        rate: recipe.rule != "unscaled",
     }
-    return "".join(f"; {words}" for words, so in told.items() if so)
+    return "".join(f"; {words}" for words, true in told.items() if true)
 
 
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
@@ -116,7 +120,7 @@ def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Mete
         "",
         *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
         "",
-        f"  {typed('sample', str(folder), 'prompt=the ')}",
+        f'  {typed("sample", str(folder))} prompt="the "',
         f"  {typed('report', str(folder))}",
     ]
 

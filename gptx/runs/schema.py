@@ -30,7 +30,7 @@ Digests = dict[str, str]
 
 
 def _typed(kinds: dict[str, Any]) -> Any:
-    """A dict type from rows of dotted keys (several in one text) and their type; a question mark after a key allows null."""
+    """A dict type from rows of dotted keys, several in one text, and their type; `?` after a key allows null."""
     inner: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}
     for keys, kind in kinds.items():

@@ -1,4 +1,4 @@
-"""What a study searches: keys of the recipe, each with a range or choices, as written on its command line."""
+"""What a study searches: keys of the recipe, each with a range or choices."""
 
 import math
 import re
@@ -11,8 +11,7 @@ KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 
 @dataclass(frozen=True)
 class Dimension:
-    """A key of the recipe whose value is searched: in a range (evenly, evenly in its logarithm, whole numbers), or
-    among choices."""
+    """A key that is searched: in a range (uniform, uniform in the logarithm, or integers), or among choices."""
 
     key: str
     kind: str  # log, float, int or choice
@@ -22,11 +21,11 @@ class Dimension:
 
     @property
     def corners(self) -> tuple[str, ...]:
-        """The values at its ends, or all choices, as overrides have them."""
+        """Its lowest and highest value, or all choices, as in overrides."""
         return self.choices or (self.spelled(self.low), self.spelled(self.high))
 
     def at_end(self, value) -> bool:
-        """True if a value lies within a twentieth of the range of one of its ends; a better one may lie beyond."""
+        """True within 5 % of an end of the range, beyond which a better value may lie."""
         if self.kind == "choice":
             return False
         ends = (self.low, self.high, value)
@@ -34,17 +33,17 @@ class Dimension:
         return min(at - low, high - at) <= 0.05 * (high - low)
 
     def spelled(self, value) -> str:
-        """A value as overrides have it, numbers to four digits."""
+        """A value as in overrides; numbers have four digits."""
         return str(value) if self.kind == "choice" else f"{value:.0f}" if self.kind == "int" else f"{value:.4g}"
 
 
 def parse(words: list[str]) -> tuple[list[Dimension], list[str]]:
-    """What is searched, and the words that are not. Raises ConfigError if nothing is, or a range is none."""
+    """The dimensions of the search, and the other words. Raises ConfigError if there is none, or an invalid range."""
     space, rest = [], []
     for word in words:
         match = re.fullmatch(r"([^=]+)=(log|float|int|choice):(.*)", word)
         if match:
-            space.append(dimension(*match.groups()))
+            space.append(_dimension(*match.groups()))
         else:
             rest.append(word)
     if not space:
@@ -52,8 +51,7 @@ def parse(words: list[str]) -> tuple[list[Dimension], list[str]]:
     return space, rest
 
 
-def dimension(key: str, kind: str, text: str) -> Dimension:
-    """A key with the range or the choices of its value."""
+def _dimension(key: str, kind: str, text: str) -> Dimension:
     if kind == "choice":
         choices = tuple(part.strip() for part in text.split(",") if part.strip())
         if len(set(choices)) < 2:
@@ -74,13 +72,15 @@ def dimension(key: str, kind: str, text: str) -> Dimension:
 
 
 def distributions(space: list[Dimension]) -> dict:
-    """The space as Optuna has it."""
+    """The space as Optuna's distributions, by key."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    made = {
-        "choice": lambda each: CategoricalDistribution(each.choices),
-        "int": lambda each: IntDistribution(int(each.low), int(each.high)),
-        "float": lambda each: FloatDistribution(each.low, each.high),
-        "log": lambda each: FloatDistribution(each.low, each.high, log=True),
-    }
-    return {each.key: made[each.kind](each) for each in space}
+    found: dict = {}
+    for each in space:
+        if each.kind == "choice":
+            found[each.key] = CategoricalDistribution(each.choices)
+        elif each.kind == "int":
+            found[each.key] = IntDistribution(int(each.low), int(each.high))
+        else:
+            found[each.key] = FloatDistribution(each.low, each.high, log=each.kind == "log")
+    return found

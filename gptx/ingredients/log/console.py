@@ -140,18 +140,21 @@ def print_above(text: str) -> None:
 def messages_to(folder: Path) -> Iterator[None]:
     """While it lasts, what is logged under `gptx` goes to the terminal, above the bar, and into `train.log`.
 
-    It goes nowhere else: Hydra's own handlers would write through the bar. Levels are left as they are.
+    It goes nowhere else: Hydra's own handlers would write through the bar. `train.log` has the debug messages too; the
+    terminal keeps its level.
     """
     logger = logging.getLogger("gptx")
     terminal, file = AboveBar(), LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
     file.setFormatter(Plain("%(asctime)s %(message)s", CLOCK))
-    before = logger.handlers, logger.propagate
+    terminal.setLevel(logger.getEffectiveLevel())
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [terminal, file], False
+    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = before
+        logger.handlers, logger.propagate, logger.level = before
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 
