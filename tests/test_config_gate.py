@@ -18,11 +18,12 @@ import yaml
 from omegaconf import OmegaConf
 
 import gptx
-from gptx.commands import forensics, rerun, sample
+from gptx.commands import forensics, rerun
 from gptx.compare import meaning
 from gptx.config import compose, presets, validate
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError
+from gptx.job.load import load
 from gptx.runs.cells import Cell
 
 GROUPS = sorted(presets.defaults())
@@ -186,7 +187,7 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
         folder = foreign(tmp_path / "foreign", {**config, group: attack(name, marker)})
         if group in ("model", "decay", "parametrization"):
             with pytest.raises(ConfigError, match=rf"{group}"):
-                sample.load(folder)
+                load(folder)
         with pytest.raises(ConfigError, match=None if group in forensics.UNUSED else group):
             forensics.rebuilt(folder, "cpu", ())
         cell = Cell(folder, "x", "finished", {}, {**config, group: attack(name, marker)})

@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 from test_inject_poisoned import poison, shards  # noqa: F401
 from test_rollback import Alarm
 
-from gptx import runs
 from gptx.commands.forensics import drawn, forensics, repeats
 from gptx.config import arguments
 from gptx.ingredients.log import Run
@@ -28,7 +27,7 @@ def recorded(composed, tmp_path):
         cfg = composed("guard=none", *overrides)
         OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
         trainer = trainer_of(cfg)
-        runs.write(folder, data=trainer.data.identity)
+        RunFolder(folder).write(data=trainer.data.identity)
         trainer.checkpoints.place(folder)
         trainer.guard, trainer.sinks[:] = guard, [Jsonl()]
         trainer.sinks[0].open(Run(folder, "run", "group", 8, 0, {}, {}, [], {}, []))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gptx import runs
 from gptx.commands import rerun
 from gptx.ingredients.log import jsonl
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 
 OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
 RECORD = {
@@ -44,7 +44,7 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
 
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
-    monkeypatch.setattr(runs, "versions", lambda: {"torch": "2.13.0"})
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0"})
     assert rerun.changed_since(old(versions={"torch": "2.12.0"})) == [
         f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
         "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
@@ -61,10 +61,10 @@ def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monke
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: warmup\n")
     monkeypatch.chdir(tmp_path)
-    runs.write(folder, state="failed", overrides=[])
+    RunFolder(folder).write(state="failed", overrides=[])
     with pytest.raises(ValueError, match="its record does not say how it was made"):
         rerun.rerun("runs/warmup/cell")
-    runs.write(folder, recipe={"steps": 1})
+    RunFolder(folder).write(recipe={"steps": 1})
     with pytest.raises(ValueError, match="is the run itself; choose another name=, or overwrite=true"):
         rerun.rerun("runs/warmup/cell", "name=warmup")
 
@@ -106,5 +106,5 @@ def test_ctrl_c_waits_until_the_run_has_saved(command, tmp_path):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it knows
         said = process.communicate(timeout=100)[0]
     assert process.returncode == 130, said
-    assert runs.state(made[0].parent) == "interrupted"
+    assert RunFolder(made[0].parent).state == "interrupted"
     assert list((made[0].parent / "checkpoints").glob("step_*"))

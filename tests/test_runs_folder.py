@@ -13,7 +13,6 @@ import yaml
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.commands import diff, export, forensics, rerun, sample
 from gptx.commands.status import status as status_of
 from gptx.config import validate
@@ -28,7 +27,7 @@ from gptx.job import summary
 from gptx.job.build import trainer_of
 from gptx.report import upload
 from gptx.report.__main__ import report
-from gptx.runs import cells, manifest, plain
+from gptx.runs import cells, manifest, plain, provenance
 from gptx.runs.folder import RunFolder
 
 SECRET = "a-secret-of-the-environment"
@@ -77,10 +76,9 @@ def real(corpus, tmp_path_factory) -> Path:
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
-    runs.write(
-        folder, state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
+    RunFolder(folder).write(state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
-        git={"sha": "a" * 40, "dirty": False}, versions=runs.versions(), hardware=summary.hardware(trainer),
+        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip

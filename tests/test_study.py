@@ -14,8 +14,8 @@ import pytest
 from conftest import TINY
 from filelock import FileLock
 
-from gptx import runs
 from gptx.config.errors import ConfigError
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, space
 from gptx.sweeps import search as study
 
@@ -116,11 +116,11 @@ def search(tmp_path, monkeypatch):
         row = {"step": 10, "validation/loss": math.nan if rate > 10 else loss}
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         if folder.name.startswith("002"):
-            runs.write(folder, state="failed", error="no disk")
+            RunFolder(folder).write(state="failed", error="no disk")
         elif rate > 10:
-            runs.write(folder, state="failed", error="the loss is NaN", diverged=True)
+            RunFolder(folder).write(state="failed", error="the loss is NaN", diverged=True)
         else:
-            runs.write(folder, state="finished", result={})
+            RunFolder(folder).write(state="finished", result={})
         return Ended()
 
     monkeypatch.setattr(pool, "start", start)
@@ -140,7 +140,7 @@ def test_a_search_finds_the_lowest_point_and_the_same_command_makes_only_what_is
     best = float(re.search(r"with optim.lr=(\S+)", said)[1])
     assert abs(math.log10(best) + 2) < 0.5
     losses = {f: json.loads((f / "metrics.jsonl").read_text())["validation/loss"] for f in Path("runs/lr").glob("0*")}
-    finished = {f: loss for f, loss in losses.items() if runs.read(f)["state"] == "finished"}
+    finished = {f: loss for f, loss in losses.items() if RunFolder(f).read()["state"] == "finished"}
     assert str(min(finished, key=finished.get)) in said  # what is to be run again is the best
     search(25)  # makes up for the one that failed
     assert "24 of 25 trials made" in capsys.readouterr().out
@@ -191,7 +191,7 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
         folder = tmp_path / str(loss)
         folder.mkdir()
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, "validation/loss": loss}) + "\n")
-        runs.write(folder, state="interrupted")
+        RunFolder(folder).write(state="interrupted")
         trial = trained(found.ask(searched), folder, AtWork())
         search.look(trial)
         search.look(trial)
@@ -206,7 +206,7 @@ def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path,
     found = optuna.create_study()
     searched = space.parse(["optim.lr=log:1e-4..1e-1"])[0]
     trial = trained(found.ask(searched), tmp_path, Ended())
-    runs.write(tmp_path, state="running")
+    RunFolder(tmp_path).write(state="running")
     with FileLock(tmp_path / ".lock"):
         study.Search(found, searched, [], tmp_path, "validation/loss", 1).tell(trial)
     assert found.trials[0].state.name == "RUNNING"
@@ -217,7 +217,7 @@ def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path,
 def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_path, capsys):
     found = optuna.create_study()
     searched = space.parse(["optim.lr=log:1e-4..1e-1"])[0]
-    runs.write(tmp_path, state="finished")
+    RunFolder(tmp_path).write(state="finished")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation/loss": 1.5}\n')
     (tmp_path / "process.log").write_text("config error: it holds another run\n")
     for code, state in ((1, "FAIL"), (0, "COMPLETE")):
@@ -246,7 +246,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_wi
         process.send_signal(signal.SIGHUP)
         assert process.wait(100) == 130, process.stdout.read()
     folders = sorted((tmp_path / "runs/lr").glob("0*"))
-    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in folders] == ["interrupted"] * 2
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert sorted((tmp_path / "runs/lr").glob("0*")) == folders  # no other one was drawn

@@ -20,7 +20,6 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.commands.status import status as status_of
 from gptx.config import arguments, keys
 from gptx.config.errors import ConfigError
@@ -30,6 +29,7 @@ from gptx.distributed import rank
 from gptx.estimate.memory import CHARACTERS, prediction
 from gptx.ingredients.log import typed
 from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import local, pool, preflight, status
 from gptx.sweeps import machine as computer
 from gptx.sweeps.shared import kinship
@@ -48,7 +48,7 @@ def cells(tmp_path) -> Path:
     for name, record in names.items():
         if record:
             (tmp_path / name).mkdir()
-            runs.write(tmp_path / name, **record)
+            RunFolder(tmp_path / name).write(**record)
     (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7, "train/loss": 1.0}\n')
     manifest.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
     return tmp_path
@@ -91,10 +91,10 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
     assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
     for cell in cells.iterdir():
         if cell.name not in ("sweep.jsonl", "done"):
-            runs.write(cell, state="finished", result={})
+            RunFolder(cell).write(state="finished", result={})
     for name in ("waiting", "never"):
         (cells / name).mkdir()
-        runs.write(cells / name, state="finished", result={})
+        RunFolder(cells / name).write(state="finished", result={})
     arguments.call(status_of, [str(cells)])  # ends without a code
 
 
@@ -121,7 +121,7 @@ def branch_and_whole(folder: Path) -> list[status.Work]:
     """The work of a run of 100 updates, and of one that branched off after 900 and made the next 100."""
     for name, first in (("whole", 1), ("branch", 901)):
         (folder / name).mkdir()
-        runs.write(folder / name, state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
+        RunFolder(folder / name).write(state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
         (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [status.work(folder / name) for name in ("whole", "branch")]
@@ -181,7 +181,7 @@ def test_the_time_left_of_a_sweep_counts_the_start_of_each_run(tmp_path, capsys)
     launched = local.Local(parallel=1, tasks_per_node=1, gpus_per_node=None)
     launched.places, launched.configs = 1, dict.fromkeys(tmp_path / name for name in ("one", "two", "three"))
     (tmp_path / "one").mkdir()
-    runs.write(tmp_path / "one", state="finished", recipe={"steps": 10}, result={})
+    RunFolder(tmp_path / "one").write(state="finished", recipe={"steps": 10}, result={})
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 320.0} for i in range(1, 11)]  # 0.2 s each
     (tmp_path / "one/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     launched.ended(job(tmp_path / "one", 0, seconds=15))
@@ -194,7 +194,7 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
     launched.places, launched.configs = 2, dict.fromkeys(tmp_path / name for name in names)
     for name in names:
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
+        RunFolder(tmp_path / name).write(state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
     with mock.patch.object(
@@ -215,7 +215,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     monkeypatch.setattr(preflight, "cells", launched.configs)
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
+        RunFolder(tmp_path / name).write(state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(job(tmp_path / name, code))
@@ -265,11 +265,11 @@ def test_a_job_knows_its_own_run_after_a_requeue_and_a_new_job_does_not(tmp_path
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     from gptx.train import requeued
 
-    runs.write(tmp_path, state="running", job="77")
+    RunFolder(tmp_path).write(state="running", job="77")
     assert not requeued(tmp_path)
     with mock.patch.dict(os.environ, ALONE):
         assert requeued(tmp_path)
-        runs.write(tmp_path, state="running", job="76")
+        RunFolder(tmp_path).write(state="running", job="76")
         assert not requeued(tmp_path)
 
 
@@ -278,9 +278,9 @@ def test_the_refusal_of_a_job_that_waited_is_recorded_unless_the_run_is_finished
     from gptx.train import note_failure
 
     def noted(state: str) -> str:
-        runs.write(tmp_path, state=state)
+        RunFolder(tmp_path).write(state=state)
         note_failure(tmp_path, ConfigError("holds another run"))
-        return runs.read(tmp_path)["state"]
+        return RunFolder(tmp_path).read()["state"]
 
     assert noted("preempted") == "preempted"  # a person sees the refusal
     with mock.patch.dict(os.environ, ALONE):
@@ -383,10 +383,10 @@ def test_a_terminal_that_is_gone_takes_no_command_along(monkeypatch):
 )  # fmt: skip
 def test_a_run_that_was_stopped_while_it_started_has_not_failed(tmp_path, code, asked, state):
     pool.note_end(tmp_path / "run", code, asked=asked)
-    assert runs.state(tmp_path / "run") == state
-    assert bool(runs.read(tmp_path / "run").get("error")) == (state == "failed")
+    assert RunFolder(tmp_path / "run").state == state
+    assert bool(RunFolder(tmp_path / "run").read().get("error")) == (state == "failed")
     pool.note_end(tmp_path / "run", 1)
-    assert runs.state(tmp_path / "run") == state
+    assert RunFolder(tmp_path / "run").state == state
 
 
 PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
@@ -470,10 +470,10 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
         until(lambda: all((folder / "metrics.jsonl").exists() for folder in first))
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in first] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in first] == ["interrupted"] * 2
     assert len(list((tmp_path / "runs/cut").glob("*/run.json"))) == 2  # no other one was started
-    runs.write(first[1], state="running")  # as after a kill: nobody holds the folder
-    assert runs.state(first[1]) == "killed"
+    RunFolder(first[1]).write(state="running")  # as after a kill: nobody holds the folder
+    assert RunFolder(first[1]).state == "killed"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=500)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
@@ -496,7 +496,7 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(200) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in folders] == ["interrupted"] * 2
     assert all(list((folder / "checkpoints").glob("step_*")) for folder in folders)
 
 
@@ -510,14 +510,14 @@ def test_a_run_that_cannot_be_read_is_replaced_where_that_is_asked_and_refused_w
     assert "overwrite=true starts afresh" in command("train", *words).stderr
     made = command("train", *words, "overwrite=true", timeout=200)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert runs.read(folder)["state"] == "finished"
+    assert RunFolder(folder).read()["state"] == "finished"
 
 
 def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys):
     def cell(name: str, state: str, updates: int, **record) -> None:
         (tmp_path / name).mkdir()
-        runs.write(
-            tmp_path / name, state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
+        RunFolder(tmp_path / name).write(
+            state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
         )
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(1, updates + 1)]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -536,7 +536,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 steps, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip
-    each = [(runs.state(tmp_path / name), status.work(tmp_path / name)) for name in ("done", "half", "never")]
+    each = [(RunFolder(tmp_path / name).state, status.work(tmp_path / name)) for name in ("done", "half", "never")]
     assert status.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

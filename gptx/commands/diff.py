@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from numpy import ndarray
 
-from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
 from gptx.compare.factors import spelled
@@ -15,6 +14,7 @@ from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 
 _MEAN = 20  # steps over which a training loss is averaged
 _WIDTH = 44  # of a column
@@ -38,7 +38,7 @@ def diff(first: str, second: str, /) -> None:
 def lines(a: Cell, b: Cell) -> list[str]:
     """The differences of two runs as a report for the terminal."""
     keys = _apart(recipe(a.config), recipe(b.config))
-    for key in runs.meaningless([a.record, b.record], list(keys)):
+    for key in meaningless([a.record, b.record], list(keys)):
         keys.pop(key)
     facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
     code = provenance.of_both(a.record, b.record)

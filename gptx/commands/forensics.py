@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config import validate
 from gptx.config.errors import ConfigError
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
+from gptx.runs.same import other_text
 
 _LONGEST = 13  # tokens of the longest phrase, and
 _REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)
@@ -83,7 +83,7 @@ def _rebuilt(run: RunFolder, device: str, allow: tuple[str, ...], data: str | No
         trainer = trainer_of(cfg)
     trainer.network = trainer.model  # not compiled: a few sequences are not worth it
     trainer.checkpoints.place(run.path)
-    if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):
+    if changed := other_text(run.record.get("data", {}), trainer.data.identity):
         raise ConfigError(f"{run.path}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 

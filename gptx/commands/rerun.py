@@ -5,7 +5,6 @@ import re
 import shlex
 from pathlib import Path
 
-from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
@@ -100,7 +99,7 @@ def changed_since(old: Cell) -> list[str]:
     found = [f"the code is not as recorded: {code}"] if code else []
     if was.get("dirty") or now.get("dirty"):
         found.append("the code had or has uncommitted changes, which no commit identifies")
-    packages = _unlike(old.record.get("versions", {}), runs.versions())
+    packages = _unlike(old.record.get("versions", {}), provenance.versions())
     return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from gptx import runs
 from gptx.exercise import dashboard
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
@@ -42,7 +41,7 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
     recipe = *RECIPE, *(() if full else SHRUNK), *overrides
     run = Path("runs/exercise_20_full") if full else folder / "run"
     cfg = next(iter(composed(*recipe).values()))
-    if runs.read(run) is None:  # else it was begun before, and stopped in whatever way
+    if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
     train(run, *recipe)
     resumed = re.findall(r"continues after update (\d+)", (run / "train.log").read_text())

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from gptx import runs
 from gptx.exercise.answer import Answer, spelled
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
@@ -61,10 +60,10 @@ def environment() -> dict:
     git = provenance.git()
     commit = git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else "")
     kept = ("python", "torch", "numpy")
-    versions = {name: version for name, version in runs.versions().items() if name in kept}
+    versions = {name: version for name, version in provenance.versions().items() if name in kept}
     return {
         "date": now()[:10],
-        "processor": runs.processor(),
+        "processor": provenance.processor(),
         "cores": os.cpu_count(),
         "versions": versions,
         "commit": commit,

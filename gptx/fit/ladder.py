@@ -9,13 +9,13 @@ from typing import Any
 import numpy
 from typing_extensions import TypedDict
 
-from gptx import runs
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
 from gptx.fit.huber import Points
 from gptx.fit.page import recorded
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
@@ -156,7 +156,7 @@ def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     records = [cell.record for cell in cells]
     recipes = [record.get("recipe", {}) for record in records]
     keys = [key for key in dict.fromkeys(key for each in recipes for key in each) if not under(key, MAY_DIFFER)]
-    aside = runs.meaningless(records, keys)
+    aside = meaningless(records, keys)
     differing = [key for key in keys if key not in aside and len({str(each.get(key)) for each in recipes}) > 1]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     if len({record["data"]["digest"] for record in records}) > 1:

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gptx import runs
 from gptx.config import paths, presets
 from gptx.config.errors import ConfigError
 from gptx.config.keys import changes
-from gptx.ingredients.log import Run, jsonl
+from gptx.ingredients.log import RunInfo, jsonl
 from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
 from gptx.runs.folder import RunFolder
 from gptx.units.printable import throughout
@@ -55,7 +54,7 @@ def _send(folder: Path) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
     run = RunFolder(folder)
     record, config = run.record, run.config
-    runs.refuse_links(folder)
+    RunFolder(folder).refuse_links()
     sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
     page = sink.page(described(folder, record, config), id, "online")
@@ -77,10 +76,10 @@ def mirror(config: dict) -> Wandb:
     return Wandb(**options | {"finish_timeout": 3600})
 
 
-def described(folder: Path, record: dict, config: dict) -> Run:
+def described(folder: Path, record: dict, config: dict) -> RunInfo:
     """What the sink was told of the run when it began."""
     overrides = record.get("overrides") or []
-    return Run(
+    return RunInfo(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
         config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
         tags=changes(overrides), budget=record.get("budget") or {},

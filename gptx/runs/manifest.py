@@ -36,7 +36,7 @@ def noted(sweep: Path) -> dict[str, dict]:
     for text in lines:
         line: Any = row_of(text)
         try:
-            schema.validated(line, schema.Noted, file)
+            schema.validated(line, schema.NOTED, file)
         except ConfigError:
             continue
         folder = PurePath(line.get("folder", ""))  # of a stranger's sweep it may be any other, which is not read

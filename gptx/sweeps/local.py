@@ -18,8 +18,9 @@ from gptx.config.keys import options
 from gptx.config.recorded import recorded
 from gptx.config.rules import job_of
 from gptx.distributed.rank import world_size
-from gptx.job import branching
+from gptx.job import resume
 from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
 from gptx.sweeps.machine import cores, fit, room, threads_asked
 from gptx.units.amounts import clock
@@ -44,20 +45,18 @@ class Submission(Launcher):
 
         Raises ConfigError, with the keys, if a folder holds a run of another recipe.
         """
-        from gptx.train import record_of
-
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
-            folder = self.sweep / name
+            folder, run = self.sweep / name, RunFolder(self.sweep / name)
             state, details = status.standing(folder, noted.get(name, {}).get("job", ""), jobs)
-            record = {} if config.overwrite else record_of(folder) or {}
+            record = {} if config.overwrite else resume.record_of(run) or {}
             if "recipe" in record:
                 validate.check(config, allow=config.allow_targets)  # which converts lengths to steps
-                branching.refuse_other(folder, record, config)
+                resume.refuse_other(run, record, config)
             if state in ("running", "queued") or (state == "finished" and not config.overwrite):
-                but = branching.as_asked(folder, record, recorded(config)) if state == "finished" else ""
+                but = resume.as_asked(run, record, recorded(config)) if state == "finished" else ""
                 print(f"{'already ' + state:12} {folder}  {details}{but}")
                 continue
             job = list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state()

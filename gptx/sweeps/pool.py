@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptx import files, runs
+from gptx import files
 from gptx.config.keys import key_of, quoted
+from gptx.runs.folder import RunFolder
 from gptx.sweeps.machine import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
@@ -162,9 +163,9 @@ def note_end(folder: Path, code: int, *, asked: bool = False) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if stopped := "interrupted" if asked else _STATES.get(-code if code < 0 else code - 128):
-        runs.write(folder, state=stopped)
+        RunFolder(folder).write(state=stopped)
     else:
-        runs.write(folder, state="failed", error=last_words(log(folder)) or f"ended with exit code {code}")
+        RunFolder(folder).write(state="failed", error=last_words(log(folder)) or f"ended with exit code {code}")
 
 
 def log(folder: Path) -> Path:

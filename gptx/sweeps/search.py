@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptx import files, runs
+from gptx import files
 from gptx.compare.outcomes import METRIC
 from gptx.config.keys import NAME_BYTES, quoted, slug
 from gptx.ingredients.log import now, typed
 from gptx.runs import manifest, metrics
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import machine, pool
 from gptx.sweeps.space import at_end, corners, parse, spelled
 from gptx.units.hardware import cores
@@ -179,7 +180,7 @@ class Search:
         folder = each.folder
         pool.note_end(folder, each.process.returncode, asked=each.asked)
         self.look(each)
-        record, state = runs.read(folder) or {}, runs.state(folder)
+        record, state = RunFolder(folder).read() or {}, RunFolder(folder).state
         made = metrics.read(folder)
         value = made.end(self.metric) if state == "finished" else made.last(self.metric)
         taken = state == "finished" and each.process.returncode != 0  # by another command

@@ -13,7 +13,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from gptx.config.errors import ConfigError, one_line
 from gptx.ingredients.log import typed
 from gptx.runs import manifest
-from gptx.sweeps import preflight, status
+from gptx.sweeps import status
 from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
 
@@ -64,8 +64,6 @@ class Slurm(Submission):
             raise ConfigError(f"{error}; hydra/launcher=local runs the sweep on this machine") from None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if not self.wait:
-            preflight.cells.clear()  # they end long after this process
         todo = self.todo(job_overrides, initial_job_idx)
         jobs = self.submit(todo) if todo else []
         manifest.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])

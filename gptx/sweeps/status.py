@@ -7,10 +7,12 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gptx import runs
 from gptx.config.errors import ConfigError
-from gptx.runs.cells import cell
+from gptx.ingredients.log import typed
 from gptx.runs.folder import RunFolder
+from gptx.runs.metrics import validation_words
+from gptx.runs.run import Run
+from gptx.runs.same import of_another
 from gptx.units.amounts import clock, power
 
 
@@ -36,9 +38,9 @@ class Work:
 
 def work(folder: Path, config: dict | None = None) -> Work:
     """The work of the run in `folder`; nothing if it has not begun, or is a run of another `config`."""
-    run = cell(folder, folder)
+    run = Run.of(folder)
     record = run.record
-    if config and runs.of_another(record, config):
+    if config and of_another(record, config):
         return Work()
     at, sums = run.metrics["train/tokens"]  # counted over the origin and the branch
     before = at[0] - 1 if len(at) else 0  # steps of the origin, whose tokens are taken to be those of the first step
@@ -65,13 +67,11 @@ def standing(
         record, state = run.record, run.state
     except (ConfigError, OSError) as error:
         return "unreadable", str(error)
-    if config and (other := runs.of_another(record, config)):
+    if config and (other := of_another(record, config)):
         return "failed", other
     made = made or work(folder, config)
     if state == "finished":
-        from gptx.train import spell
-
-        return state, ", ".join([spell(record.get("result", {})), *made.cost])
+        return state, ", ".join([validation_words(record.get("result", {})), *made.cost])
     if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
         state = "running" if jobs[job] == "RUNNING" else "queued"  # a job that is being ended may be requeued
     words = [record.get("error", "") if state == "failed" else ""]
@@ -109,6 +109,25 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     steps = sum(made.steps or longest for _, made in each)
     left = [f"about {clock(sum(rest) / running)} left at {running} at a time"] if rest else []
     return ", ".join([line, f"{done.step:,} of {steps:,} steps", *done.cost, *left])
+
+
+def table(runs: dict[Path, dict]) -> int:
+    """Print how every run of a sweep ended (`runs` has their configs by folder), and the command that compares them.
+    Return the number of unfinished runs."""
+    unfinished = 0
+    for folder, config in runs.items():
+        run = RunFolder(folder)
+        try:
+            record = (run.read() or {}) | {"state": run.state}
+            if other := of_another(record, config):
+                record |= {"state": "failed", "error": other}
+        except ConfigError as error:
+            record = {"state": "unreadable", "error": str(error)}
+        unfinished += record["state"] != "finished"
+        words = record.get("error") or (validation_words(record["result"]) if record.get("result") else "")
+        print(f"{record['state']:12} {folder}  {words}")
+    print(f"compare      {typed('report', str(next(iter(runs)).parent))}")
+    return unfinished
 
 
 def queue() -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What a sink may know about the run that it records."""
 
     folder: Path

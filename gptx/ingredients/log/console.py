@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gptx.files import opened
-from gptx.ingredients.log import Run
+from gptx.ingredients.log import RunInfo
 from gptx.units.amounts import amount, clock
 from gptx.units.printable import bare, printable, safe
 
@@ -35,7 +35,7 @@ class Console:
             raise ValueError(f"log.console.every={every}: at least 1 update")
         self.every = every
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.updates, self.broken = run, 0, set[str]()
         self.file = opened(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
@@ -140,18 +140,21 @@ def print_above(text: str) -> None:
 def messages_to(folder: Path) -> Iterator[None]:
     """While it lasts, what is logged under `gptx` goes to the terminal, above the bar, and into `train.log`.
 
-    It goes nowhere else: Hydra's own handlers would write through the bar. Levels are left as they are.
+    It goes nowhere else: Hydra's own handlers would write through the bar. `train.log` has the debug messages too; the
+    terminal keeps its level.
     """
     logger = logging.getLogger("gptx")
     terminal, file = AboveBar(), LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
     file.setFormatter(Plain("%(asctime)s %(message)s", CLOCK))
-    before = logger.handlers, logger.propagate
+    terminal.setLevel(logger.getEffectiveLevel())
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [terminal, file], False
+    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = before
+        logger.handlers, logger.propagate, logger.level = before
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gptx.files import descriptor, from_json, to_json
-from gptx.ingredients.log import Run, now
+from gptx.ingredients.log import RunInfo, now
 
 messages = logging.getLogger(__name__)
 LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
@@ -30,7 +30,7 @@ class Jsonl:
 
     files: tuple["Lines", ...] = ()  # not open
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Open the files and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
         self.metrics, self.events = self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
 

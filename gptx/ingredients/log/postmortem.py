@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 from gptx.files import write_text
-from gptx.ingredients.log import Run, now, shown, typed
+from gptx.ingredients.log import RunInfo, now, shown, typed
 from gptx.ingredients.log.jsonl import events
 from gptx.units.printable import code, md, safe
 
@@ -25,7 +25,7 @@ class Postmortem:
 
     events: tuple[dict, ...] | list[dict] = ()  # not open
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Take up the events of earlier starts."""
         self.run, self.step, self.losses, self.warned = run, run.start, dict[str, tuple[int, float]](), False
         self.events = events(run.folder / "events.jsonl")[0]

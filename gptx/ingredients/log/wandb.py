@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx.files import flush, opened, write_text
-from gptx.ingredients.log import Run, shown, typed
+from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.units.printable import throughout
 
 messages = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Wandb:
         self.project, self.entity, self.mode, self.every = project, entity, mode, every
         self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
             self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
@@ -111,7 +111,7 @@ class Wandb:
             ended.wait(0.1)
         signal.signal(signal.SIGINT, heard)
 
-    def mirror(self, run: Run, ended: threading.Event) -> None:
+    def mirror(self, run: RunInfo, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
         page, notes = None, run.folder / "wandb_id"
         try:
@@ -146,7 +146,7 @@ class Wandb:
         finally:
             ended.set()
 
-    def start(self, run: Run, id: str) -> Any:
+    def start(self, run: RunInfo, id: str) -> Any:
         """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
         wandb = imported()
         mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
@@ -160,7 +160,7 @@ class Wandb:
                 mode = "offline"
         return self.page(run, id, mode)
 
-    def page(self, run: Run, id: str, mode: Any) -> Any:
+    def page(self, run: RunInfo, id: str, mode: Any) -> Any:
         """The run's page, made or continued. Raises what wandb does without a key or a server, and ValueError for a
         folder that wandb cannot name."""
         folder = str(run.folder.absolute())
@@ -210,7 +210,7 @@ def next_segment(path: Path) -> tuple[str, int]:
     return id, segment
 
 
-def page_config(run: Run) -> dict:
+def page_config(run: RunInfo) -> dict:
     """The run's config and its budget, and under `recipe` the option of each ingredient, since W&B groups by
     recipe.schedule and not by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn
     there."""
