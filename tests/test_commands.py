@@ -270,7 +270,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, tmp_path):
     [
         (["nowhere"], "error: nowhere: no run there"),
         (["run=nowhere"], "error: run=nowhere: write nowhere alone, without run="),
-        (["prompt=x"], "error: RUN: a value is needed"),
+        (["prompt=x"], "error: run: a value is needed"),
         (["x", "length=long"], "error: length: 'long' is not a valid int"),
         (["x", "temperature=-1"], "error: temperature=-1.0 must be 0"),
         (["x", "top_p=2"], "error: top_p=2.0 must be above 0"),

@@ -76,7 +76,7 @@ def test_the_listing_and_the_help_import_no_heavy_package():
     ("report runs/a --watch", "error: --watch: write watch=true"),
     ("exercise 20 --full", "error: --full: write full=true"),
     ("sample runs/a promt=x", "error: promt: no such key; did you mean 'prompt'?"),
-    ("sample prompt=x", "error: RUN: a value is needed"),
+    ("sample prompt=x", "error: run: a value is needed"),
 ])  # fmt: skip
 def test_a_mistake_and_an_old_spelling_get_the_new_one(words, told, monkeypatch, capsys):
     assert said(monkeypatch, capsys, *words.split()).startswith(told)

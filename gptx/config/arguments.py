@@ -74,41 +74,46 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
 
     Raises ConfigError for an unknown key, a wrong type, a missing value or an old spelling.
     """
-    parameters, hints = inspect.signature(function).parameters, typing.get_type_hints(function)
-    keys = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    places = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    several = any(p.kind is p.VAR_POSITIONAL for p in places)
+    signature, hints = inspect.signature(function), typing.get_type_hints(function)
+    keys = {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    places = [p for name, p in signature.parameters.items() if name not in keys]
     positional: list = []
     given: dict = {}
     for word in words:
         name, equals, text = word.partition("=")
-        _refuse_old(word, keys, [place.name for place in places])
-        if name not in keys and (several or (len(positional) < len(places) and not _keyed(word))):
-            place = places[min(len(positional), len(places) - 1)]
-            positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
-        elif not equals:
-            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
-        elif name not in keys:
-            raise ConfigError(f"{name}: no such key{nearest(name, keys)}")
-        elif name in given:
-            raise ConfigError(f"{name}: is given twice")
-        else:
+        _refuse_old(word, keys, places)
+        if name in keys and equals:
+            if name in given:
+                raise ConfigError(f"{name}: is given twice")
             given[name] = _value(text, hints[name], name)
-    for place in places[len(positional) :]:
-        if place.kind is not place.VAR_POSITIONAL and place.default is place.empty:
-            raise ConfigError(f"{place.name.upper()}: a value is needed; --help shows an example")
-    for name, parameter in keys.items():
-        if parameter.default is parameter.empty and given.get(name, "") == "":  # "" would be the working folder
-            raise ConfigError(f"{name}: a value is needed; {name}=...")
+        elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
+            place = places[0] if places[0].kind is inspect.Parameter.VAR_POSITIONAL else places.pop(0)
+            positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
+        elif equals:
+            raise ConfigError(f"{name}: no such key{nearest(name, keys)}")
+        else:
+            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
+    _refuse_missing(signature, positional, given)
     return positional, given
 
 
-def _refuse_old(word: str, keys: dict, places: list[str]) -> None:
+def _refuse_missing(signature: inspect.Signature, positional: list, given: dict) -> None:
+    needed = {name for name, parameter in signature.parameters.items() if parameter.default is parameter.empty}
+    try:  # "" would be the working folder
+        signature.bind(
+            *positional, **{name: value for name, value in given.items() if value != "" or name not in needed}
+        )
+    except TypeError as error:  # missing a required argument: 'run'
+        name = str(error).split("'")[1]
+        raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
+
+
+def _refuse_old(word: str, keys: dict, places: list[inspect.Parameter]) -> None:
     """Raise ConfigError for an empty word, and for `run=FOLDER` and `--flag` with the spelling of today."""
     name, equals, text = word.partition("=")
     if not word:
         raise ConfigError("an empty word: a value is needed")
-    if equals and name in places and not os.path.exists(word):
+    if equals and name in [place.name for place in places] and not os.path.exists(word):
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
