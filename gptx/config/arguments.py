@@ -98,11 +98,10 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
 
 
 def _refuse_missing(signature: inspect.Signature, positional: list, given: dict) -> None:
-    needed = {name for name, parameter in signature.parameters.items() if parameter.default is parameter.empty}
-    try:  # "" would be the working folder
-        signature.bind(
-            *positional, **{name: value for name, value in given.items() if value != "" or name not in needed}
-        )
+    empty = inspect.Parameter.empty  # "" for a needed value would be the working folder
+    kept = {name: value for name, value in given.items() if value != "" or signature.parameters[name].default != empty}
+    try:
+        signature.bind(*positional, **kept)
     except TypeError as error:  # missing a required argument: 'run'
         name = str(error).split("'")[1]
         raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
