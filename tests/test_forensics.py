@@ -11,7 +11,7 @@ from test_rollback import Alarm
 
 from gptx.commands.forensics import drawn, forensics, repeats
 from gptx.config import arguments
-from gptx.ingredients.log import Run
+from gptx.ingredients.log import RunInfo
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
@@ -30,7 +30,7 @@ def recorded(composed, tmp_path):
         RunFolder(folder).write(data=trainer.data.identity)
         trainer.checkpoints.place(folder)
         trainer.guard, trainer.sinks[:] = guard, [Jsonl()]
-        trainer.sinks[0].open(Run(folder, "run", "group", 8, 0, {}, {}, [], {}, []))
+        trainer.sinks[0].open(RunInfo(folder, "run", "group", 8, 0, {}, {}, [], {}, []))
         trainer.fit()
         return folder, trainer
 
