@@ -62,7 +62,7 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
     result = command("train", "name=cooled", *wsd, f"from={plateau}")
     assert result.returncode == 0, result.stderr
     assert "branches off" in result.stdout
-    assert "after update 4" in result.stdout
+    assert "after step 4" in result.stdout
     (whole,), (cooled,) = ((tmp_path / "runs" / name).glob("*") for name in ("whole", "cooled"))
     one, other = metrics(whole), metrics(cooled)
     assert sorted(other) == [5, 6, 7]
@@ -84,7 +84,7 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["steps=4"], "it stands after update 4; steps=4 must be more"),
+        (["steps=4"], "it stands after step 4; steps=4 must be more"),
         (["steps=9", "model.depth=1"], "the state is of another recipe: model.depth was 2, is 1"),
         (["steps=9", "optim=sgd"], "the state is of another recipe: optim._target_ was"),
         (["steps=9", "model.context=64"], "the state is of another recipe: model.context was 32, is 64"),
@@ -207,17 +207,17 @@ def test_more_steps_than_a_finished_run_has_are_refused_with_the_command_that_go
         (["steps=9"], ""),
     ):
         with pytest.raises(ConfigError, match=r"runs/made holds another run: ") as refused:
-            resume.refuse_other(folder, record, composed(*words))
+            resume.refuse_other(RunFolder(folder), record, composed(*words))
         assert way in str(refused.value)
         assert ("to go on from there" in str(refused.value)) == bool(way)
-    told = resume.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20"), resolve=True))
-    assert told.startswith(
-        "runs/made made 10 of these updates; this is a new run; to go on from there: from=runs/made/"
-    )
+    told = resume.shorter(RunFolder(folder.parent / "new"), OmegaConf.to_container(composed("steps=20"), resolve=True))
+    assert told.startswith("runs/made made 10 of these steps; this is a new run; to go on from there: from=runs/made/")
     assert re.search(r"the learning rate goes from \S+ to 0.00\d+ at once$", told)
     for other in ("seed=1", "optim.lr=1e-2", "batch.tokens=512"):
         assert (
-            resume.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20", other), resolve=True))
+            resume.shorter(
+                RunFolder(folder.parent / "new"), OmegaConf.to_container(composed("steps=20", other), resolve=True)
+            )
             == ""
         )
 
@@ -227,13 +227,13 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_text_as_it_was_read(compos
     words = ("data=text", f"data.path={tmp_path}/divided.txt")
     folder, record = finished(composed("steps=10", *words, "data.separator=null"), step=10)
     del record["recipe"]["data.separator"]
-    resume.refuse_other(folder, record, composed("steps=10", *words, "data.separator=null"))
+    resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words, "data.separator=null"))
     with pytest.raises(ConfigError, match=r"data.digest was .*; data.separator=null reads it as that run did$") as told:
-        resume.refuse_other(folder, record, composed("steps=10", *words))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
     assert "to go on from there" not in str(told.value)
     (tmp_path / "divided.txt").write_text("another story\n<|endoftext|>\n" * 400)
     with pytest.raises(ConfigError, match=r"or overwrite=true to delete it$"):  # where null would be no help
-        resume.refuse_other(folder, record, composed("steps=10", *words))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
 
 
 TARGET = "observe=[validation,target]"
@@ -244,11 +244,11 @@ def test_a_run_that_an_observer_ended_is_not_what_another_target_asks_for(compos
     for name, record in (("made", ended), ("of an earlier version", {"step": 4})):
         folder, record = finished(composed("steps=10", TARGET, "observe.target.loss=3"), name, **record)
         for words in ([TARGET, "observe.target.loss=2"], ["observe=[validation]"]):
-            with pytest.raises(ConfigError, match=r"holds a run that ended after update 4: observe.target") as refused:
-                resume.refuse_other(folder, record, composed("steps=10", *words))
+            with pytest.raises(ConfigError, match=r"holds a run that ended after step 4: observe.target") as refused:
+                resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
             assert "checkpoints/step_00000004" in str(refused.value)
             assert "name=default_longer steps=10" in str(refused.value)
-        resume.refuse_other(folder, record, composed("steps=10", TARGET, "observe.target.loss=3"))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", TARGET, "observe.target.loss=3"))
 
 
 def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished):
@@ -256,8 +256,8 @@ def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished
 
     def said(*words: str) -> str:
         cfg = composed("steps=10", *words)
-        resume.refuse_other(folder, record, cfg)
-        return resume.as_asked(folder, record, OmegaConf.to_container(cfg, resolve=True))
+        resume.refuse_other(RunFolder(folder), record, cfg)
+        return resume.as_asked(RunFolder(folder), record, OmegaConf.to_container(cfg, resolve=True))
 
     assert said("observe=[validation,samples]") == ""
     assert said("observe=[validation]") == ""
@@ -272,7 +272,7 @@ def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")
     told = resume.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
-    assert "moved after update 4; what changes: " in told
+    assert "moved after step 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
     with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
         resume.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
@@ -326,10 +326,10 @@ def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(compose
 
     def refused(words: str, *others: str) -> None:
         with pytest.raises(ConfigError, match=words):
-            resume.refuse_other(tmp_path, record, composed(*others))
+            resume.refuse_other(RunFolder(tmp_path), record, composed(*others))
 
     for path in (moved, link, os.path.relpath(moved)):
-        resume.refuse_other(tmp_path, record, composed(f"data.path='{path}'"))
+        resume.refuse_other(RunFolder(tmp_path), record, composed(f"data.path='{path}'"))
     refused(r"another run: data\.seed was 0, is 5; seed was 0, is 5; choose", f"data.path='{moved}'", "seed=5")
     moved.write_text("other text. " * 2000)
     refused(r"data\.digest was .* \(the text is not the same\)", f"data.path='{moved}'")
@@ -370,5 +370,5 @@ def test_a_branch_goes_on_by_its_own_words_after_its_origin_is_gone(command, tmp
     shutil.rmtree(tmp_path / "runs/plateau")
     again = command("train", *words)
     assert again.returncode == 0, again.stderr
-    assert "continues after update 7" in again.stdout
+    assert "continues after step 7" in again.stdout
     assert list((tmp_path / "runs/cooled").iterdir()) == [run]

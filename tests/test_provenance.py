@@ -124,7 +124,7 @@ def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(lib
     assert provenance.changed_since(record, config) == ""  # this process has loaded the one before
     provenance.digest.cache_clear()
     assert provenance.changed_since(record, config) == f"helper_{n}.py"
-    assert resume.as_asked(folder, record, config) == f", but by other code: helper_{n}.py changed since"
+    assert resume.as_asked(RunFolder(folder), record, config) == f", but by other code: helper_{n}.py changed since"
     for old in ({}, {"git": {}}, {"code": []}):  # of an earlier version
         assert provenance.changed_since(old, config) == ""
         assert provenance.facts(old) == {}
@@ -250,7 +250,7 @@ def test_a_finished_run_of_other_code_is_said_to_be_one_and_so_is_a_resume(comma
     shutil.rmtree(tmp_path / "here/checkpoints/step_00000006")
     on = command("train", *words, "record_patch=false")
     assert on.returncode == 0, on.stderr
-    assert "warning: the updates before were made by other code: mylib.py changed since" in on.stdout + on.stderr
+    assert "warning: the steps before were made by other code: mylib.py changed since" in on.stdout + on.stderr
     record = json.loads((tmp_path / "here/run.json").read_text())
     assert [each["step"] for each in record["code"]] == [0, 4]
     assert not (tmp_path / "here/code_00000004.patch").exists()

@@ -21,7 +21,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.fit import batches, ladder, ranges
 from gptx.ingredients.checkpoints import files
-from gptx.ingredients.log import Run, jsonl, now
+from gptx.ingredients.log import RunInfo, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
 from gptx.job.build import trainer_of
@@ -72,14 +72,13 @@ def real(corpus, tmp_path_factory) -> Path:
     trainer.data.save_tokenizer(folder / "tokenizer.json")
     trainer.checkpoints.place(folder, recipe=recipe(config), data=trainer.data.identity)
     trainer.sinks[:] = [Jsonl()]
-    trainer.sinks[0].open(Run(folder, "base", "x", 2, 0, config, {}, [], {}, []))
+    trainer.sinks[0].open(RunInfo(folder, "base", "x", 2, 0, config, {}, [], {}, []))
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
     RunFolder(folder).write(state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
-        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), hardware=summary.hardware(trainer),
-        parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
+        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), **summary.facts(trainer), error="", step=2,
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")
@@ -118,7 +117,7 @@ def commands(real, tmp_path, monkeypatch):
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status_of(str(run.parent)),
-        "ladder": lambda run: ladder.doubts(found := cells.find([run]), ladder.ladder(found)[0]),
+        "ladder": lambda run: ladder.of_runs(cells.find([run]), "x"),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
     }

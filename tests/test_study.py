@@ -250,7 +250,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_wi
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert sorted((tmp_path / "runs/lr").glob("0*")) == folders  # no other one was drawn
-    assert all("continues after update" in (folder / "train.log").read_text() for folder in folders)
+    assert all("continues after step" in (folder / "train.log").read_text() for folder in folders)
     assert "trials       2 complete" in again.stdout
 
 

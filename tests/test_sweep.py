@@ -475,7 +475,7 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=500)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
-    assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
+    assert all("continues after step" in (folder / "train.log").read_text() for folder in first)
     assert not status_of(str(tmp_path / "runs/cut"))
 
 

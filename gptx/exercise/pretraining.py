@@ -44,7 +44,7 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
     if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
     train(run, *recipe)
-    resumed = re.findall(r"continues after update (\d+)", (run / "train.log").read_text())
+    resumed = re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text())
 
     text = sample(run)
     known = vocabulary(cfg)

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,13 @@ EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # reported in 
 class Command:
     """What was typed to start a run."""
 
-    choices: dict[str, str]  # option of each config group
-    overrides: list[str]
-    options: list[str]  # for Hydra itself
-    lone: bool  # True if a person started this run alone, in the folder that its overrides name
+    choices: dict[str, str] = field(default_factory=dict)  # option of each config group
+    overrides: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)  # for Hydra itself
+    lone: bool = False  # True if a person started this run alone, in the folder that its overrides name
 
 
-def train(cfg: Any, path: Path, command: Command) -> float:
+def train(cfg: Any, path: Path, command: Command = Command()) -> float:
     """Train the run of `cfg` in the folder `path`, from its newest checkpoint if it has one. Return the final
     validation loss. A signal that stopped the run raises SystemExit with 128 + its number."""
     check(cfg, allow=cfg.allow_targets)

@@ -51,14 +51,15 @@ def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
     chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
     goes_on = f"; continues after step {trainer.step}" if run.start else ""
-    needed = predicted if isinstance(predicted, str) else f"{memory(predicted.peak)} of memory"
+    size = total(predicted, trainer.parallel.device)
+    needed = predicted if size is None else f"{memory(size)} of memory"
     return [
         f"model      {run.choices.get('model')}: {amount(spent.parameters)} parameters, {amount(spent.body)} without "
         f"embeddings; optimizer {type(trainer.optimizer).__name__}",
         f"data       {data.get('name', type(trainer.data).__name__)}: {amount(data['train_tokens'])} training tokens"
         f"{held_out}{remarks}",
-        f"batch      {cut['tokens']:,} tokens per step = {count(cut['micro'], 'sequence')} of {cut['context']} tokens x "
-        f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' * (cut['processes'] > 1)}"
+        f"batch      {cut['tokens']:,} tokens per step = {count(cut['micro'], 'sequence')} of {cut['context']} tokens x"
+        f" {cut['accumulation']} accumulation x {cut['processes']} process{'es' * (cut['processes'] > 1)}"
         f"{_warmups(trainer)}",
         f"length     {trainer.steps:,} steps = {amount(spent.tokens)} tokens = "
         f"{spent.tokens / data['train_tokens']:.3g} epochs{goes_on}",
@@ -112,10 +113,10 @@ def _warmups(trainer) -> str:
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
     """Result, time, peak memory, a sample of text, and the next commands."""
     expected = total(predicted, meter.device)
-    prediction = f" (predicted {memory(expected)})" if expected is not None else ""
+    peak = f"{memory(meter.peak)} (predicted {memory(expected)})" if expected is not None else memory(meter.peak)
     trouble = [f"something went wrong on the way: see {folder}/postmortem.md"]
     return [
-        f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {memory(meter.peak)}{prediction}",
+        f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {peak}",
         *trouble * (folder / "postmortem.md").exists(),
         "",
         *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
