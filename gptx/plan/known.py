@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Known(NamedTuple):
-    """A training of `parameters` on `tokens`, as its source tells it."""
+    """A training of `parameters` on `tokens`, by its source."""
 
     name: str
     parameters: float
@@ -37,5 +37,5 @@ MODELS = (
 
 
 def nearest(flops: float) -> Known:
-    """The one that took the most similar number of operations."""
+    """The one with the most similar number of FLOPs."""
     return min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
