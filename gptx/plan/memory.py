@@ -37,4 +37,4 @@ def footprint_table(found: Footprint) -> list[str]:
         ("copy of the state", found.copy, "in main memory, for saves" if found.copy else "none: saved at the end"),
     ]
     cells = [(name, note, f"{size:,}", f"{size / 1e9:.3f}") for name, size, note in rows]
-    return terminal(Table("", ("", "", "bytes", "GB"), cells, names=2))
+    return terminal(Table("", ("part", "", "bytes", "GB"), cells, names=2))

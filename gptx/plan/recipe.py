@@ -57,7 +57,7 @@ def planned(cfg, *, where: Place, probe: bool = False, law: str = "", vocab: str
     laws = [chosen(law)] if law else list(PUBLISHED.values())
     for label, lines in _parts(cfg, where, laws, vocab, measured=probe):
         indents = [f"{label:11}", *[" " * 11] * len(lines)]
-        yield from (f"{indent}{line.strip()}" for indent, line in zip(indents, lines, strict=False))
+        yield from (f"{indent}{line.removeprefix("  ")}" for indent, line in zip(indents, lines, strict=False))
 
 
 def _parts(cfg, where: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
@@ -216,7 +216,7 @@ def losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
         rule = by_rule(flops=flops)
         rows.append((f"rule of {RULE:g}", "", *_best(rule.parameters, rule.tokens), ""))
     title = f"{fitting[0].units}, and the best size for as many FLOPs (6ND = {power(flops)})"
-    columns = "", "loss", "best parameters", "tokens", "per parameter", "its loss"
+    columns = "law", "loss", "best parameters", "tokens", "per parameter", "its loss"
     return [*terminal(Table(title, columns, rows)), *below, *extrapolated(fitting, flops)]
 
 
