@@ -15,57 +15,6 @@ _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}
 _RECIPE = {"hardware", "devices", "price", "probe", "law", "vocab"}
 
 
-def arms(words: list[str]) -> Iterable[tuple[str, list[str]]]:
-    """The jobs that the overrides mean, lists expanded as in a sweep: what sets each apart, and its overrides."""
-    from gptx.config.jobs import jobs
-    from gptx.config.keys import key_of
-
-    lines = jobs(words)
-    every = [{key_of(override): override for override in line} for line in lines]
-    swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
-    for line, overrides in zip(every, lines, strict=True):
-        yield ", ".join(line[key] for key in swept), overrides
-
-
-def composed(words: list[str], *, here: bool = False) -> dict:
-    """The checked config of every arm, by what sets it apart; "" where there is one. Raises ConfigError, also for what
-    cannot be trained `here`."""
-    from hydra import compose, initialize_config_dir
-
-    from gptx.config import capacity, paths, rules
-    from gptx.config.validate import ConfigError, obey
-    from gptx.distributed.rank import world_size
-    from gptx.sweeps import preflight
-
-    found = {}
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        for name, overrides in arms(words):
-            try:
-                obey(rules.refuse_choices, overrides)
-                cfg = compose("train", overrides)
-                preflight.examine(cfg, world_size(), capacity.here(cfg.device) if here else capacity.ANYWHERE)
-            except ConfigError as error:
-                raise ConfigError(f"{name}: {error}" if name else str(error)) from None
-            found[name] = cfg
-    return found
-
-
-def own_configs(words: list[str]) -> list[str]:
-    """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
-    from gptx.config import search_path
-    from gptx.config.validate import ConfigError
-
-    search_path.refuse_shadowed(words)
-    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
-    if "--config-dir" not in words:
-        return words
-    at = words.index("--config-dir")
-    folders = words[at + 1 : at + 2]
-    if not folders or not Path(folders[0]).is_dir():
-        raise ConfigError(f"--config-dir {' '.join(folders)}: no such folder")
-    return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
-
-
 def main(words: list[str] | None = None) -> None:
     """The command: a first word chooses the subject; without one, `plan` does."""
     words = sys.argv[1:] if words is None else words
@@ -127,7 +76,7 @@ def refuse_misspelt(words: tuple[str, ...]) -> None:
 def _of_a_recipe(key: str) -> bool:
     """True for the key of an override: a key with a dot, a group of conf/, or a key of the root."""
     from gptx.config import paths
-    from gptx.config.validate import SETTINGS
+    from gptx.config.groups import SETTINGS
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
     return "." in key or Path(paths.CONF, group).is_dir() or group in (*SETTINGS, "steps", "seed", "experiment")

@@ -9,19 +9,13 @@ def arms(overrides: Sequence[str]) -> dict:
 
     Raises ConfigError with one line for what gptx.train would refuse on every machine.
     """
-    from hydra.errors import HydraException
-
-    from gptx.config import hydra_errors
     from gptx.config.errors import ConfigError
-    from gptx.plan.__main__ import composed, own_configs
+    from gptx.estimate.capacity import examined
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if {"--multirun", "-m"} & {*overrides}:
         raise ConfigError("--multirun: a plan takes lists as they are, such as schedule=constant,cosine")
-    try:
-        return composed(own_configs(list(overrides)))
-    except HydraException as error:
-        raise ConfigError(hydra_errors.explain(error, list(overrides))) from None
+    return examined(list(overrides))
 
 
 def show(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:

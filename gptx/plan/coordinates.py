@@ -6,8 +6,8 @@ from statistics import linear_regression
 
 from omegaconf import DictConfig, open_dict
 
-from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.job.build import trainer_of
 from gptx.plan.arms import show
 from gptx.show.table import Table, terminal
 
@@ -62,7 +62,7 @@ def _at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> D
 
 def _moved(cfg: DictConfig, steps: int) -> dict[str, float]:
     """Mean |change| of the last block's hidden states and of the logits over that many steps."""
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = _seen(trainer, inputs)
     for _ in range(steps):

@@ -3,8 +3,7 @@
 import inspect
 from collections.abc import Iterator
 
-from gptx.config import validate
-from gptx.config.targets import find
+from gptx.config.build import build, find
 from gptx.estimate.memory import vocabulary
 from gptx.plan.arms import show
 from gptx.show.table import Table, terminal
@@ -26,10 +25,10 @@ def groups(cfg, vocab: str = "") -> Iterator[str]:
     import torch
 
     with torch.device("meta"):
-        model = validate.build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
+        model = build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}
     default = cfg.optim.get("weight_decay", library_default(cfg.optim._target_, "weight_decay"))
-    for group in validate.build(cfg.decay)(model):
+    for group in build(cfg.decay)(model):
         size, strength = sum(p.numel() for p in group["params"]), group.get("weight_decay", default)
         title = f"{group['name']}: {size:,} in {len(group['params'])} tensors, weight decay {strength:g}"
         rows = [(names[id(p)], "x".join(map(str, p.shape)), f"{p.numel():,}") for p in group["params"]]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.groups import SETTINGS
 from gptx.estimate.memory import vocabulary
 from gptx.units.amounts import clock
 
@@ -77,12 +78,12 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     from gptx.trainer import Trainer
 
     began = time.perf_counter()
-    without = {*validate.SETTINGS, "data", "parallel", "observe", "log", "inject"}
-    ingredients = {str(key): validate.build(cfg[key]) for key in cfg if key not in without}
+    without = {*SETTINGS, "data", "parallel", "observe", "log", "inject"}
+    ingredients = {str(key): build(cfg[key]) for key in cfg if key not in without}
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
     data, place = Noise(vocab_size=vocab_size, context=cfg.data.context), OneProcess(device)
-    ingredients |= {"batch": validate.build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
+    ingredients |= {"batch": build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
     trainer = Trainer(**ingredients)
     built = time.perf_counter() - began
 
@@ -98,7 +99,7 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     usual = statistics.median(times)
     validated, validations, unknown = _validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = _saving(trainer, cfg)
-    batch, others = validate.build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
+    batch, others = build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
     left_out = ["starting Python", "reading data", "what is logged"]
     left_out += [f"the observers {', '.join(others)} (python -m gptx bench observers)"] * bool(others)
     left_out += ["that sequences are short at first"] * bool(batch.context_doublings)
@@ -117,10 +118,10 @@ def _validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
         return 0.0, 0, []
-    observer, rows = validate.build(node), max(1, FORWARD_TOKENS // trainer.data.context)
+    observer, rows = build(node), max(1, FORWARD_TOKENS // trainer.data.context)
     if observer.limit is None and not asks:
         return 0.0, 0, ["validation, on all of a text whose length vocab= does not tell"]
-    windows = observer.limit or validate.build(cfg.data).validation_windows
+    windows = observer.limit or build(cfg.data).validation_windows
     observer.limit = min(windows, 2 * rows)
     took = _timed(trainer, lambda: observer(trainer))
     return took * windows / observer.limit, -(-cfg.steps // observer.every), []

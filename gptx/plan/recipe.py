@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from gptx.config import validate
+from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
@@ -57,7 +57,7 @@ def planned(cfg, *, where: Place, probe: bool = False, law: str = "", vocab: str
     laws = [chosen(law)] if law else list(PUBLISHED.values())
     for label, lines in _parts(cfg, where, laws, vocab, measured=probe):
         indents = [f"{label:11}", *[" " * 11] * len(lines)]
-        yield from (f"{indent}{line.removeprefix("  ")}" for indent, line in zip(indents, lines, strict=False))
+        yield from (f"{indent}{line.removeprefix('  ')}" for indent, line in zip(indents, lines, strict=False))
 
 
 def _parts(cfg, where: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
@@ -75,7 +75,7 @@ def _parts(cfg, where: Place, laws: list[Law], vocab: str, *, measured: bool) ->
     if where.devices > 1 and shards == 1:
         lines.append("without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter")
     yield "memory", lines
-    times = list(machines.time_and_room(where, spent, validate.build(cfg.precision), found, shards))
+    times = list(machines.time_and_room(where, spent, build(cfg.precision), found, shards))
     if str(cfg.memory._target_).endswith(".recompute"):
         times.append("memory=recompute computes the blocks again: up to a third more than these times")
     yield "time", times
@@ -100,14 +100,14 @@ def _warnings(cfg, where: Place, spent: Effort, text: Any, judges: list[Law]) ->
         from gptx.ingredients.precision import imitated
 
         device = find(cfg.device)
-        yield from imitation(imitated(validate.build(cfg.precision).on(device), device))
+        yield from imitation(imitated(build(cfg.precision).on(device), device))
 
 
 def local_data(cfg) -> Any:
     """The data, if it is here. Raises ConfigError if it would have to be fetched."""
     try:
         with _without_network():
-            return validate.build(cfg.data)
+            return build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
@@ -136,13 +136,13 @@ def _on_one(cfg, where: Place):
     """The config of one device's share of every step, in its number format. Raises ConfigError if a batch does not
     divide."""
     try:
-        validate.build(cfg.batch).split(cfg.data.context, where.devices)
+        build(cfg.batch).split(cfg.data.context, where.devices)
     except ValueError as error:
         raise ConfigError(f"devices={where.devices}: {error}") from None
     share = cfg.copy()
     share.batch.tokens //= where.devices
     if where.device and share.precision.compute == "auto":
-        share.precision.compute = machines.form(validate.build(cfg.precision), where.device)
+        share.precision.compute = machines.form(build(cfg.precision), where.device)
     return share
 
 
@@ -151,7 +151,7 @@ def _spending(cfg, vocab_size: int) -> Effort:
     import torch
 
     with torch.device("meta"):
-        return effort(validate.build(cfg.model)(vocab_size=vocab_size), validate.build(cfg.batch), cfg.steps)
+        return effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
 
 
 def _footprint(cfg, found: Footprint) -> list[str]:
@@ -159,7 +159,7 @@ def _footprint(cfg, found: Footprint) -> list[str]:
     from gptx.ingredients.parallel import find
 
     device = find(cfg.device)
-    dtype = str(validate.build(cfg.precision).on(device)).removeprefix("torch.")
+    dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
     return [*footprint_table(found), f"counted as on {device}, in {dtype}"]
 
 

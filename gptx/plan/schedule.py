@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gptx.config import validate
+from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.plan.arms import arms
 from gptx.plan.decay import library_default
@@ -49,8 +49,8 @@ def rates(arms: dict, *, at: str = "", out: str = "") -> list[str]:
 
 def curve(cfg) -> Callable[[int], float]:
     """The learning rate of a step, for parameters without a factor of their own."""
-    factor, peak = validate.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
-    rule, every = validate.build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
+    factor, peak = build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
+    rule, every = build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
     return lambda step: peak * every * factor(step) * rule(step)
 
 
