@@ -9,10 +9,16 @@ import sys
 import pytest
 import torch
 
+from gptx.__main__ import run, split
 from gptx.estimate import footprint
 from gptx.estimate.memory import predict, prediction
-from gptx.plan.__main__ import main
 from gptx.plan.schedule import oddities
+
+
+def main(words: list[str]) -> None:
+    """Run python -m gptx plan with these words."""
+    run(*split(["plan", *words]))
+
 
 SHAKESPEARE = ["optim.lr=3e-4", "schedule.floor=0"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_plan import main
 
 from gptx.config.compose import composed
 from gptx.estimate.effort import Effort
@@ -16,7 +17,6 @@ from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import known, shapes
-from gptx.plan.__main__ import main
 from gptx.plan.question import read
 from gptx.plan.split import above_the_best, agreement, by_law, by_rule, cheapest
 from gptx.units.lengths import SCALE
@@ -438,12 +438,11 @@ def test_overrides_without_a_subject_are_planned_whole(plan, monkeypatch):
     "tokens=2.5e9 served=1e12", "params=50e3 vocab=257 context=128", "flops=1e17 vocab=65", "params=175e9 tokens=300e9",
 ])  # fmt: skip
 def test_the_command_that_is_printed_composes_and_passes_the_preflight(plan, words):
-    from gptx import train  # noqa: F401  registers the experiments
-    from gptx.plan.__main__ import composed
+    from gptx.estimate.capacity import examined
 
     command = plan(*words.split()).splitlines()[-1].split()
     assert command[:3] == ["python", "-m", "gptx.train"]
-    (cfg,) = composed(command[3:]).values()
+    (cfg,) = examined(command[3:]).values()
     assert cfg.model.width % cfg.model.heads == 0
     assert cfg.steps >= 1
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_plan import main
 
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
@@ -17,7 +18,6 @@ from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision
 from gptx.plan import machines
-from gptx.plan.__main__ import main
 from gptx.plan.recipe import losses, planned
 from gptx.units.hardware import device_named
 

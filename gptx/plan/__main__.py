@@ -1,7 +1,6 @@
 """Plan before you spend:  python -m gptx plan flops=1e19   or   model=gpt2_124m   (help shows more)."""
 
 import difflib
-import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -13,16 +12,6 @@ from gptx.plan.question import QUANTITIES
 SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
 _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}
 _RECIPE = {"hardware", "devices", "price", "probe", "law", "vocab"}
-
-
-def main(words: list[str] | None = None) -> None:
-    """The command: a first word chooses the subject; without one, `plan` does."""
-    words = sys.argv[1:] if words is None else words
-    if words and words[0] in SUBJECTS:
-        subject, *words = words
-        arguments.call(getattr(import_module(f"gptx.plan.{subject}"), subject), words)
-    else:
-        arguments.call(plan, words or ["help"])
 
 
 def plan(*words: str) -> None:
@@ -41,10 +30,12 @@ def plan(*words: str) -> None:
     Options:
     words: options of a budget, or overrides and options of a recipe
     """
+    if not words:
+        return arguments.call(plan, ["help"])
     refuse_misspelt(words)
     function = getattr(import_module(f"gptx.plan.{_subject(words)}"), _subject(words))
     places, named = arguments.parse(function, list(words))
-    function(*places, **named)
+    return function(*places, **named)
 
 
 def _subject(words: Iterable[str]) -> str:
@@ -80,7 +71,3 @@ def _of_a_recipe(key: str) -> bool:
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
     return "." in key or Path(paths.CONF, group).is_dir() or group in (*SETTINGS, "steps", "seed", "experiment")
-
-
-if __name__ == "__main__":
-    main()
