@@ -16,9 +16,9 @@ from gptx.estimate.effort import Effort
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
-from gptx.plan import known, shapes
+from gptx.plan import shapes
 from gptx.plan.question import read
-from gptx.plan.split import above_the_best, agreement, by_law, by_rule, cheapest
+from gptx.plan.split import MODELS, above_the_best, agreement, by_law, by_rule, cheapest, nearest_model
 from gptx.units.lengths import SCALE
 
 ROUNDED, TEX, REFIT = (PUBLISHED[name] for name in ("hoffmann_rounded", "hoffmann_tex", "besiroglu"))
@@ -93,14 +93,14 @@ def test_no_other_split_of_the_same_flops_reaches_a_lower_loss(law, given):
 
 
 def test_gpt3_took_31_times_the_flops_that_the_tutorial_gives_it():
-    gpt3 = next(model for model in known.MODELS if model.name == "GPT-3 175B")
+    gpt3 = next(model for model in MODELS if model.name == "GPT-3 175B")
     assert (gpt3.flops, gpt3.tokens / gpt3.parameters) == (3.15e23, pytest.approx(1.714, abs=1e-3))
-    near = known.nearest(1e22)
+    near = nearest_model(1e22)
     assert (near.name, f"{near.flops:.1e}") == ("GPT-3 6.7B", "1.2e+22")
 
 
 def test_llama_1_was_trained_on_seven_times_the_rules_tokens():
-    llama = next(model for model in known.MODELS if model.name == "Llama 1 7B")
+    llama = next(model for model in MODELS if model.name == "Llama 1 7B")
     assert llama.tokens / llama.parameters / 20 == pytest.approx(7.5, abs=0.1)
 
 
@@ -405,7 +405,7 @@ def test_units_are_read_and_the_usual_vocabulary_is_gpt2s():
 ])  # fmt: skip
 def test_a_page_draws_every_law_and_a_picture_the_one_that_judges(plan, name, shown, monkeypatch):
     drawn = []
-    monkeypatch.setattr("gptx.plan.chart.chart", lambda target, laws, **_: drawn.extend(law.name for law in laws))
+    monkeypatch.setattr("gptx.plan.chart_files.chart", lambda target, laws, **_: drawn.extend(law.name for law in laws))
     plan("flops=1e19", "law=hoffmann_tex", f"out={name}")
     assert drawn == shown
 
@@ -413,7 +413,7 @@ def test_a_page_draws_every_law_and_a_picture_the_one_that_judges(plan, name, sh
 def test_the_chart_gets_the_budget_and_the_known_models(plan, monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setitem(
-        sys.modules, "gptx.plan.chart", SimpleNamespace(chart=lambda *args, **named: drawn.append((args, named)))
+        sys.modules, "gptx.plan.chart_files", SimpleNamespace(chart=lambda *args, **named: drawn.append((args, named)))
     )
     assert plan("flops=1e19", f"out={tmp_path / 'chart.html'}").endswith(f"drawn in {tmp_path / 'chart.html'}\n")
     ((target, laws), named) = drawn[0]

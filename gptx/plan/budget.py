@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
 from gptx.estimate.warnings import repeated
-from gptx.plan import known, shapes
+from gptx.plan import shapes
 from gptx.plan.question import REFIT, Question, read, refuse_splits
-from gptx.plan.split import GIVEN, Split, above_the_best, agreement, by_law, by_rule, cheapest
+from gptx.plan.split import MODELS, Split, above_the_best, agreement, by_law, by_rule, cheapest, nearest_model
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory, power
 
@@ -81,10 +81,10 @@ def _wrapped(sentences: Iterable[str]) -> list[str]:
 
 def _splits(asked: Question) -> list[Split]:
     """What was given whole, then the answers of the rule and of every law."""
-    one: dict = {"flops": asked.flops, "parameters": asked.parameters, "tokens": asked.tokens}
+    one: dict = {"flops": asked.flops or 0.0, "parameters": asked.parameters, "tokens": asked.tokens}
     given = []
     if asked.parameters is not None and asked.tokens is not None:
-        given = [Split(GIVEN, asked.parameters, asked.tokens)]
+        given = [Split("as given", asked.parameters, asked.tokens)]
         one = {"flops": given[0].flops}
     return [*given, by_rule(**one), *(by_law(law, **one) for law in asked.laws)]
 
@@ -107,7 +107,7 @@ def _comparison(found: list[Split], asked: Question) -> Table:
         own = f"{split.law.loss(split.parameters, split.tokens):.3f}" if split.law else "-"
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
         sizes = power(split.flops), amount(split.parameters), amount(split.tokens), amount(split.ratio)
-        rows.append((split.by, *sizes, own, f"{judge.loss(split.parameters, split.tokens):.3f}", lost))
+        rows.append((split.name, *sizes, own, f"{judge.loss(split.parameters, split.tokens):.3f}", lost))
     columns = "", "FLOPs", "parameters", "tokens", "per parameter", "its own loss", f"loss by {judge.name}"
     return Table("", (*columns, "above the best"), rows)
 
@@ -166,11 +166,11 @@ def _uncertainty(asked: Question, flops: float) -> Iterator[str]:
         )
     yield from extrapolated([asked.judge], flops)
     if PUBLISHED[REFIT] in asked.laws:
-        landmarks = [model for model in known.MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
+        landmarks = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
         said = [
             f"{model.name} {power(model.flops)} ({times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
-            f"{amount(model.tokens / model.parameters)} per parameter"
-            for model in dict.fromkeys((known.nearest(flops), *landmarks))
+            f"{amount(model.ratio)} per parameter"
+            for model in dict.fromkeys((nearest_model(flops), *landmarks))
         ]
         yield "FLOPs of others: " + "; ".join(said)
 
@@ -178,7 +178,7 @@ def _uncertainty(asked: Question, flops: float) -> Iterator[str]:
 def _serving(naive: Split, best: Split, asked: Question) -> list[str]:
     """The size that is cheapest to train and serve, compared with the one that is cheapest to train."""
     served, loss, rows, totals = asked.served or 0.0, asked.judge.loss(naive.parameters, naive.tokens), [], []
-    for by, split in ((GIVEN if asked.priced else "training alone", naive), ("training and serving", best)):
+    for by, split in (("as given" if asked.priced else "training alone", naive), ("training and serving", best)):
         totals.append(split.flops + 2 * split.parameters * served)
         sizes = amount(split.parameters), amount(split.tokens), amount(split.ratio)
         rows.append((by, *sizes, power(split.flops), power(totals[-1] - split.flops), power(totals[-1])))
@@ -252,10 +252,10 @@ def _nearest(wanted: float, asked: Question, flops: float | None) -> str:
 def _draw(asked: Question, naive: Split, best: Split) -> None:
     """Draw the chart with the budget and the size that is cheapest to serve: a page of every law, or a picture of the
     judge's."""
-    from gptx.plan.chart import chart
+    from gptx.plan.chart_files import chart
 
     assert asked.out is not None
     laws: list[Law] = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
-    models = [model[:3] for model in known.MODELS if PUBLISHED[REFIT] in laws]
+    models = [(each.name, each.parameters, each.tokens) for each in MODELS if PUBLISHED[REFIT] in laws]
     models += [("to train and serve", best.parameters, best.tokens)] * (best is not naive)
     chart(asked.out, laws if asked.out.suffix == ".html" else laws[:1], flops=naive.flops, known=models)

@@ -89,4 +89,4 @@ def refuse_splits(found: Iterable[Split], said: str) -> None:
         if not (_SIZES[0] <= size <= _SIZES[1] and _LENGTHS[0] <= length <= _LENGTHS[1]):
             planned = f"{_PLANNED} parameters and {power(_LENGTHS[0])} to {power(_LENGTHS[1])} tokens"
             split_so = f"{power(split.parameters)} parameters on {power(split.tokens)} tokens"
-            raise ValueError(f"{said}: by {split.by} {split_so}; planned are {planned}")
+            raise ValueError(f"{said}: by {split.name} {split_so}; planned are {planned}")

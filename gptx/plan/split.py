@@ -1,20 +1,19 @@
-"""How FLOPs are split between parameters and tokens: by the rule of thumb, by a law, and with the cost of serving."""
+"""How FLOPs are split between parameters and tokens: by the rule of thumb, by a law, by others, and for serving."""
 
 import math
 from dataclasses import dataclass
 
 from gptx.estimate.laws import RULE, Law
 
-GIVEN, BY_RULE = "as given", f"{RULE:g} tokens per parameter"
-
 
 @dataclass(frozen=True)
 class Split:
-    """Parameters and tokens, and by whom; `law` is None for the rule and for what was given."""
+    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it."""
 
-    by: str
+    name: str
     parameters: float
     tokens: float
+    source: str = ""
     law: Law | None = None
 
     @property
@@ -27,22 +26,44 @@ class Split:
         return self.tokens / self.parameters
 
 
-def by_rule(*, flops: float | None = None, parameters: float | None = None, tokens: float | None = None) -> Split:
+MODELS = (
+    Split("llm.c GPT-2 124M", 124.4e6, 19_560 * 524_288, "github.com/karpathy/llm.c, on FineWeb"),
+    Split("nanoGPT GPT-2 124M", 124.4e6, 600_000 * 491_520, "github.com/karpathy/nanoGPT, on OpenWebText"),
+    Split("GPT-3 125M", 125e6, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 1.3B", 1.3e9, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 6.7B", 6.7e9, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 175B", 175e9, 300e9, "arXiv:2005.14165"),
+    Split("Gopher 280B", 280e9, 300e9, "arXiv:2112.11446"),
+    Split("Chinchilla 70B", 70e9, 1.4e12, "arXiv:2203.15556"),
+    Split("PaLM 540B", 540e9, 780e9, "arXiv:2204.02311"),
+    Split("TinyLlama 1.1B", 1.1e9, 3e12, "arXiv:2401.02385"),
+    Split("Llama 1 7B", 6.7e9, 1.0e12, "arXiv:2302.13971"),
+    Split("Llama 1 65B", 65.2e9, 1.4e12, "arXiv:2302.13971"),
+    Split("Llama 2 70B", 70e9, 2.0e12, "arXiv:2307.09288"),
+    Split("Llama 3 8B", 8.0e9, 15e12, "arXiv:2407.21783"),
+    Split("Llama 3 405B", 405e9, 15.6e12, "arXiv:2407.21783"),
+)
+
+
+def nearest_model(flops: float) -> Split:
+    """The published model with the most similar number of FLOPs."""
+    return min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
+
+
+def by_rule(*, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
     """RULE tokens per parameter, for the one quantity that is given."""
     if parameters is None:
-        parameters = math.sqrt(flops / 6 / RULE) if flops else (tokens or 0) / RULE
-    return Split(BY_RULE, parameters, RULE * parameters)
+        parameters = math.sqrt(flops / 6 / RULE) if tokens is None else tokens / RULE
+    return Split(f"{RULE:g} tokens per parameter", parameters, RULE * parameters)
 
 
-def by_law(
-    law: Law, *, flops: float | None = None, parameters: float | None = None, tokens: float | None = None
-) -> Split:
+def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
     """The best split of so many FLOPs, or of the budget for which so many parameters or tokens are best."""
     if tokens is not None:
         flops = 6 * (tokens * law.parameters(6)) ** (1 / law.exponents[1])
     elif parameters is not None:
         flops = law.flops_for(parameters)
-    return Split(law.name, *law.optimum(flops or 0), law)
+    return Split(law.name, *law.optimum(flops), law=law)
 
 
 def agreement(law: Law, ratio: float = RULE) -> float | None:
@@ -74,4 +95,4 @@ def cheapest(law: Law, loss: float, served: float) -> Split:
         a, b = low + (high - low) / 3, high - (high - low) / 3
         low, high = (low, b) if total(a) < total(b) else (a, high)
     size = math.exp(high)
-    return Split("training and serving", size, law.tokens_to(size, loss) or math.inf, law)
+    return Split("training and serving", size, law.tokens_to(size, loss) or math.inf, law=law)
