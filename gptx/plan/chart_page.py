@@ -1,6 +1,5 @@
 """Charts of laws as one HTML page that needs nothing beside itself, with a choice of the law."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,9 +8,9 @@ from gptx.plan.chart import Chart, Line, Place, beyond, parts, rounds, ruled
 from gptx.plan.chart_words import FLOPS, PARAMETERS, column, hover, legible, notes, ratio, reading, signs
 from gptx.plan.known import MODELS
 from gptx.show import page
-from gptx.show.table import Table
+from gptx.show.table import Table, section
 from gptx.units.amounts import amount, power
-from gptx.units.printable import html, plotly, throughout
+from gptx.units.printable import html, plotly
 
 SCRIPT = Path(__file__).with_name("chart.js")
 
@@ -24,17 +23,16 @@ def whole(charts: Sequence[Chart]) -> str:
     body = [
         f"<h1>{html(title)}</h1>",
         shown(charts, lambda chart: f'<p class="question">{html(reading(chart))}</p>'),
-        *([page.controls(menu)] if len(charts) > 1 else []),
+        *([f'<div class="controls">{menu}</div>'] if len(charts) > 1 else []),
         f'<div class="columns tall">{plot("Loss over compute, by size", "flops")}'
         f"{plot('Loss over size, by budget of operations', 'parameters')}</div>",
         shown(charts, lambda chart: "".join(f'<p class="note">{html(note)}</p>' for note in notes(chart))),
-        *([f"<h2>The same budget by each law</h2>{page.table(budgets(charts))}"] if asked else []),
+        *([f"<h2>The same budget by each law</h2>{section(budgets(charts))}"] if asked else []),
         *(["<h2>Models on the chart</h2>"] if charts[0].known or charts[0].runs else []),
-        shown(charts, lambda chart: page.table(models(chart)) if chart.known or chart.runs else ""),
+        shown(charts, lambda chart: section(models(chart)) if chart.known or chart.runs else ""),
     ]
     told = {"charts": [drawn(chart) for chart in charts], "axes": {"flops": FLOPS, "parameters": PARAMETERS}}
-    data = json.dumps(throughout(told), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return page.whole(title, body, ", ".join(names), data, command="plan", script=SCRIPT)
+    return page.whole(title, body, ", ".join(names), told, command="plan", script=SCRIPT)
 
 
 def shown(charts: Sequence[Chart], part: Callable[[Chart], str]) -> str:
