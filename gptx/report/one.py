@@ -117,7 +117,7 @@ def headline(report: Report) -> Iterator[tuple[str, str]]:
 def recipe(cell: Cell) -> Iterator[str]:
     """Rows of HTML: ingredient, option and values. What is not as in conf/ stands out, with the value of the preset."""
     choices, config = cell.record.get("choices", {}), cell.config
-    changed = presets.differences(config, choices)
+    changed = presets.departures(config, choices)
 
     def value(name: str, key: str, given) -> str:
         if given != (usual := changed.get(key, given)):

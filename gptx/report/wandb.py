@@ -59,7 +59,7 @@ def publish(
             return [told, later, *lacking(begun, place)]
         for cell in begun if sync else []:
             if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
-                upload.upload(run=str(cell.folder))
+                upload.upload(str(cell.folder))
         place = _online(placed(begun), api)
         if not place.pages:
             raise ValueError(f"none of the {len(begun)} runs is in {place.entity}/{place.project}; {SEND} them")
