@@ -24,7 +24,9 @@ GROUPS = {  # title -> command -> module:function
         "upload": "gptx.commands.upload:upload",
     },
     "plan before a run": {
-        "plan": "gptx.plan.__main__:main",
+        "plan": "gptx.plan.__main__:plan",
+        "plan budget": "gptx.plan.budget:budget",
+        "plan recipe": "gptx.plan.recipe:recipe",
         "plan schedule": "gptx.plan.schedule:schedule",
         "plan decay": "gptx.plan.decay:decay",
         "plan memory": "gptx.plan.memory:memory",
@@ -40,11 +42,11 @@ GROUPS = {  # title -> command -> module:function
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
         "pages": "gptx.report.readme:readme",
-        "bench": "gptx.bench.steps:bench",
+        "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:cost",
-        "bench wandb": "gptx.bench.wandb:mirror",
+        "bench observers": "gptx.bench.observers:bench_observers",
+        "bench wandb": "gptx.bench.wandb:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
@@ -86,12 +88,8 @@ def run(name: str, words: list[str]) -> None:
 
         sys.argv = ["gptx train", *words]
         main()
-    elif any(word in HELP for word in words) and name != "plan":
+    elif any(word in HELP for word in words):
         print(arguments.page(*source(COMMANDS[name])))
-    elif name.startswith("plan"):
-        from gptx.plan import __main__
-
-        __main__.main([*name.split()[1:], *words])
     else:
         module, _, function = COMMANDS[name].partition(":")
         arguments.call(getattr(import_module(module), function), words)

@@ -27,7 +27,7 @@ def figure(tmp_path) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch):
     """The answers without their figures, which take most of the time; slow tests draw them."""
-    monkeypatch.setattr("gptx.plan.schedule.schedule", lambda arms, **_: [])
+    monkeypatch.setattr("gptx.plan.schedule.rates", lambda arms, **_: [])
     monkeypatch.setattr("gptx.show.figures.save", lambda *_: None)
 
 

@@ -266,10 +266,3 @@ def waits(shape: Shape, steps: int = 4) -> float:
     with Watch(), patch.object(torch.Tensor, "tolist", to_list):
         loop(steps)
     return len(taken) / steps
-
-
-if __name__ == "__main__":
-    from gptx.bench.steps import bench_steps as command  # under its own name, by which the processes find it
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -15,7 +15,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     import torch
 
     from gptx.config.build import build
-    from gptx.plan.decay import decay
+    from gptx.plan.decay import groups as parameter_groups
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}
@@ -54,5 +54,5 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
         figure,
         "its text spares embeddings and its code (two dimensions or more) decays them: decay=no_embeddings is the "
         "text, decay=matrices the code. A head that is tied to the embedding goes with it.",
-        tuple(decay({"": next(iter(arms.values()))}, vocab=str(VOCABULARY))),
+        tuple(parameter_groups(next(iter(arms.values())), str(VOCABULARY))),
     )

@@ -16,14 +16,14 @@ EARLY = 5000  # updates in which the three differ most
 
 def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """The schedules as `gptx.plan schedule` draws them, and whether each rises, peaks and ends as it should."""
-    from gptx.plan.schedule import rate, schedule
+    from gptx.plan import schedule
 
     arms = composed(*RECIPE, *overrides)
-    details = schedule(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%", out=str(figure))
+    details = schedule.rates(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%", out=str(figure))
     measured: dict[str, Number] = {}
     passed, tutorial = True, ""
     for cfg in arms.values():
-        curve, steps, warmup = rate(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
+        curve, steps, warmup = schedule.curve(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
         rates = [curve(step) for step in range(steps + 1)]
         peak = max(rates)
         jump = max(abs(after - before) for before, after in pairwise(rates)) / peak
