@@ -25,7 +25,7 @@ def law(batch):
 
 def test_the_fit_finds_the_constants_that_made_the_measurements():
     found = fit(BATCHES, [law(batch) for batch in BATCHES])
-    assert found.fewest_updates == pytest.approx(SMIN, rel=1e-3)
+    assert found.fewest_steps == pytest.approx(SMIN, rel=1e-3)
     assert found.fewest_tokens == pytest.approx(EMIN, rel=1e-3)
     assert found.critical == pytest.approx(EMIN / SMIN, rel=1e-3)
     assert found.low <= found.critical <= found.high
@@ -53,7 +53,7 @@ def test_an_interval_is_open_where_the_measurements_do_not_bound_it():
         ([SMIN] * len(BATCHES), "add smaller ones"),
     ],
 )
-def test_updates_without_a_bend_have_no_critical_batch_size(updates, told):
+def test_steps_without_a_bend_have_no_critical_batch_size(updates, told):
     with pytest.raises(ValueError, match=told):
         fit(BATCHES, updates)
 
@@ -191,8 +191,8 @@ def test_a_rate_counts_where_every_seed_reached_the_target(tmp_path, capsys):
     assert facts["smin_updates"] == pytest.approx(2 * SMIN, rel=0.01)
     assert "5 of 15 runs did not reach the target" in shown
     assert "Left out, since not at their end: 1024_under_way" in shown
-    assert "the best rate is the first or last that was tried" in shown
-    assert "fewer came to their end" not in shown
+    assert "the best learning rate is the first or last that was tried" in shown
+    assert "fewer ended" not in shown
 
 
 @pytest.mark.slow
@@ -202,8 +202,8 @@ def test_a_batch_size_whose_best_rate_may_be_untried_is_named_and_not_fitted(tmp
             off = abs(math.log2(rate / 2e-3))
             run(tmp_path / f"{batch}_{rate}", law(batch) * (1 + 0.5 * off), batch=batch, rate=rate)
     shown = told(capsys, tmp_path)
-    assert "Of 3 rates fewer came to their end at 8,192 (1) tokens an update." in shown
-    assert "Not fitted, since the best rate may be one that others tried and it did not: 8,192." in shown
+    assert "Of 3 learning rates fewer ended at 8,192 (1) tokens per step." in shown
+    assert "Not fitted, since the best learning rate may be one that only other sizes tried: 8,192." in shown
     assert json.loads((tmp_path / "fit.json").read_text())["smin_updates"] == pytest.approx(SMIN, rel=0.01)
 
 
@@ -297,7 +297,10 @@ def no_target(root):
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
         (other_windows, "observe.validation.windows is all or 8: losses on different texts"),
-        (half_way, "the best rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens an"),
+        (
+            half_way,
+            "the best learning rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens per",
+        ),
         (different, "more than batch.tokens and optim.lr: model.width is 64 or 128"),
         (no_target, "no run there was trained to a target loss"),
     ],

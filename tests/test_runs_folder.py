@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from gptx import runs
 from gptx.commands import diff, export, forensics, rerun, sample, upload
 from gptx.config import paths, validate
+from gptx.config.keys import recipe
 from gptx.config.validate import ConfigError
 from gptx.fit import batches, ladder, ranges
 from gptx.ingredients.checkpoints import files
@@ -72,14 +73,14 @@ def real(corpus, tmp_path_factory) -> Path:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
     trainer.data.save_tokenizer(folder / "tokenizer.json")
-    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    trainer.checkpoints.place(folder, recipe=recipe(config), data=trainer.data.identity)
     trainer.sinks[:] = [Jsonl()]
     trainer.sinks[0].open(Run(folder, "base", "x", 2, 0, config, {}, [], {}, []))
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
     runs.write(
-        folder, state="finished", started=now(), ended=now(), recipe=runs.recipe(config), data=trainer.data.identity,
+        folder, state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
         git={"sha": "a" * 40, "dirty": False}, versions=runs.versions(), hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
@@ -121,7 +122,7 @@ def commands(real, tmp_path, monkeypatch):
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status.status(run.parent),
-        "ladder": lambda run: ladder.doubts(found := cells.find([run]), ladder.ladder(found)[0]),
+        "ladder": lambda run: ladder.of_runs(cells.find([run]), "one"),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
     }

@@ -21,10 +21,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gptx import runs
+from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.config.validate import ConfigError
 from gptx.distributed import rank
-from gptx.estimate.memory import foreseen
+from gptx.estimate.memory import prediction
 from gptx.ingredients.log import typed
 from gptx.sweeps import local, preflight, processes, status
 from gptx.sweeps import machine as computer
@@ -196,7 +197,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=runs.recipe(config), result={"validation/loss": 1.25})
+        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
@@ -528,7 +529,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(computer, "cores", lambda: cores)
-    monkeypatch.setattr(computer, "memory", lambda: memory)
+    monkeypatch.setattr(computer, "machine_memory", lambda: memory)
     monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
     monkeypatch.setattr("gptx.ingredients.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
 
@@ -546,7 +547,7 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * foreseen(composed(), 257).peak + computer.RESERVE
+    needed = 2 * prediction(composed(), 257).peak + computer.RESERVE
     machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
     assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
@@ -556,7 +557,7 @@ def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
-    monkeypatch.setattr("gptx.estimate.memory.foreseen", lambda config, size: seen.append(size))
+    monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
     computer.fit([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": computer.CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))

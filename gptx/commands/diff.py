@@ -11,6 +11,7 @@ from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.factors import spelled
 from gptx.config import arguments
+from gptx.config.keys import flat, recipe, under
 from gptx.runs import cells, provenance
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
@@ -51,7 +52,7 @@ def lines(a: Cell, b: Cell) -> list[str]:
 def recipes(a: Cell, b: Cell) -> list[str]:
     """What differs in what is computed: as facts, then as keys of the config."""
     facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
-    keys = apart(runs.recipe(a.config), runs.recipe(b.config))
+    keys = apart(recipe(a.config), recipe(b.config))
     aside = runs.meaningless([a.record, b.record], keys)
     keys = {key: both for key, both in keys.items() if key not in aside}
     if not facts and not keys:
@@ -70,9 +71,7 @@ def circumstances(a: Cell, b: Cell) -> list[str]:
         ),
         "other code or packages, which may change anything:": meaning.differences(*origins),
         "kept and watched otherwise, which changes no result:": {
-            key: both
-            for key, both in apart(runs.flat(a.config), runs.flat(b.config)).items()
-            if runs.under(key, WATCHED)
+            key: both for key, both in apart(flat(a.config), flat(b.config)).items() if under(key, WATCHED)
         },
     }
     same = [["", "same machine and way of computing"], ["", "same code and packages"], []]

@@ -9,6 +9,7 @@ from gptx import runs
 from gptx.commands.diff import agreement, find
 from gptx.compare import meaning
 from gptx.config import arguments
+from gptx.config.keys import changes, key_of, slug, under
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
@@ -73,7 +74,7 @@ def refuse_beyond(run: str, recorded: list[str]) -> None:
 def goes_beyond(word: str) -> bool:
     """True for an option, a key of Hydra's or of trust, and a look-up; `${steps}`, without a colon, is none."""
     looks_up = re.search(r"\$\{.*:", word, re.DOTALL)
-    return bool(looks_up) or word.startswith("-") or runs.under(runs.key(word).replace("/", "."), BEYOND)
+    return bool(looks_up) or word.startswith("-") or under(key_of(word).replace("/", "."), BEYOND)
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -88,16 +89,16 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def merged(old: Cell, given: list[str]) -> list[str]:
     """The overrides of a run, with those that are given in place of its own for the same keys, and a new name."""
-    named = {runs.key(word) for word in given}
+    named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
     dropped = {*named, "name", "overwrite"}  # a run that was to replace another is not to replace itself
-    return [word for word in old.record["overrides"] if runs.key(word) not in dropped] + given + name
+    return [word for word in old.record["overrides"] if key_of(word) not in dropped] + given + name
 
 
 def target(old: Cell, given: list[str], words: list[str]) -> Path:
     """The folder for a run with these overrides: of the same name as the old one's, unless something else is run."""
-    name = next(word.partition("=")[2] for word in reversed(words) if runs.key(word) == "name")
-    return Path("runs", unquoted(name), runs.slug(words) if runs.changes(given) else old.folder.resolve().name)
+    name = next(word.partition("=")[2] for word in reversed(words) if key_of(word) == "name")
+    return Path("runs", unquoted(name), slug(words) if changes(given) else old.folder.resolve().name)
 
 
 def changed_since(old: Cell) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import runs
 from gptx.config import arguments, capacity, validate
+from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
 from gptx.config.validate import ConfigError
 from gptx.runs.folder import RunFolder
@@ -75,9 +75,9 @@ def refuse_other_shapes(cfg: DictConfig, vocab_size: int, state: dict, where: Pa
 
 def refuse_unlike(config: dict, state: dict, where: Path) -> None:
     """Raise ConfigError where the config's model is not the one that the state is of, if that says so."""
-    flat, saved = runs.recipe(config), current(state.get("recipe"))
+    flat, saved = recipe(config), current(state.get("recipe"))
     of_model = [{k: v for k, v in each.items() if k.startswith("model.")} for each in (saved or flat, flat)]
-    if found := runs.differences(*of_model):
+    if found := differences(*of_model):
         raise ConfigError(f"{where}: the checkpoint is of another model: {'; '.join(found[:3])}")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gptx import runs
 from gptx.config import arguments, paths, presets
+from gptx.config.keys import changes
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import Run, jsonl
 from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
@@ -82,7 +83,7 @@ def described(folder: Path, record: dict, config: dict) -> Run:
     return Run(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
         config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
-        tags=runs.changes(overrides), budget=record.get("budget") or {},
+        tags=changes(overrides), budget=record.get("budget") or {},
     )  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from gptx.units.printable import streams
 
 PAGE = """Fit a law to finished runs, with intervals; --help after a subject shows its keys.
 
-  python -m gptx fit scaling runs/scaling                 loss over parameters and tokens; a larger run foretold
-  python -m gptx fit critical_batch runs/critical_batch   what a larger batch costs in tokens and saves in updates
-  python -m gptx fit lr_range runs/lr_range               where a rising rate breaks the loss, and the peak it proposes
+  python -m gptx fit scaling runs/scaling                 loss over parameters and tokens; predicts a larger run
+  python -m gptx fit critical_batch runs/critical_batch   what a larger batch costs in tokens and saves in steps
+  python -m gptx fit lr_range runs/lr_range               at which learning rate the loss breaks, and the proposed peak
 """
 SUBJECTS = ("scaling", "critical_batch", "lr_range")
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from gptx import files, runs
 from gptx.compare.outcomes import METRIC
 from gptx.config import arguments, hydra_errors
+from gptx.config.keys import NAME_BYTES, slug
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import now, typed
 from gptx.runs import metrics
 from gptx.sweeps import machine, processes, status
 from gptx.sweeps.space import Dimension, distributions, parse
+from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 LOOK = 1.0  # seconds between two looks at the runs
@@ -106,8 +108,8 @@ def checked(space: list[Dimension], overrides: list[str], options: list[str], pa
             if isinstance(error, ConfigError) or not hydra_errors.of_composition(error):
                 raise
             raise ConfigError(hydra_errors.explain(error, words)) from None
-    at_once = parallel or min(machine.room(configs * machine.cores(), 1), machine.fit(configs))
-    return machine.threads_asked(configs, max(1, machine.cores() // at_once)), at_once
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
 def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
@@ -178,7 +180,7 @@ class Search:
         """Start a trial in a folder of its own."""
         chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
         prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
-        folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
+        folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": typed("study", *sys.argv[1:]), "when": now()}
             status.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
