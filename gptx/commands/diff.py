@@ -10,7 +10,6 @@ import numpy
 from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.factors import spelled
-from gptx.config import arguments
 from gptx.config.keys import flat, recipe, under
 from gptx.runs import cells, provenance
 from gptx.runs.cells import Cell
@@ -22,12 +21,16 @@ WIDTH = 44  # of a column
 
 
 def diff(first: str, second: str, /) -> None:
-    """Lay two runs side by side: what differs in recipe (what it means, then its keys), in where and with what they
-    were computed, and in the result, at the same update and after the same tokens.
+    """Compare two runs: recipe, code, packages, machine and results.
 
-    It says which differences decide the result, which can change its last digits, and which nothing.
+      python -m gptx diff runs/default/base runs/default/optim.lr=0.01
 
-    python -m gptx diff runs/NAME/ONE runs/NAME/OTHER
+    Differences are sorted by what they can change: the result, its last digits, or nothing. Losses are compared at the
+    same step, and after the same number of tokens.
+
+    Options:
+    first: folder of a run
+    second: folder of the run to compare it with
     """
     print("\n".join(lines(find(first), find(second))))
 
@@ -162,7 +165,3 @@ def table(title: str, rows: dict[str, tuple[str, str]]) -> list[str]:
         for i, (one, other) in enumerate(itertools.zip_longest(left, right, fillvalue="")):
             found.append(f"  {key if not i else '':{name}}{one:{WIDTH + 2}}{other}".rstrip())
     return found
-
-
-if __name__ == "__main__":
-    arguments.call(diff)

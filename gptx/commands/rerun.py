@@ -8,29 +8,30 @@ from pathlib import Path
 from gptx import runs
 from gptx.commands.diff import agreement, find
 from gptx.compare import meaning
-from gptx.config import arguments
-from gptx.config.keys import changes, key_of, slug, under
+from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.processes import command, quoted, unquoted, wait
+from gptx.sweeps.processes import command, wait
 from gptx.units.printable import streams
 
 BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's
 
 
 def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
-    """Train the run of a folder again from what it recorded, in a new folder, and say whether the result is the same.
+    """Train a run again from its record, in a new folder, and compare the two.
 
-    python -m gptx rerun runs/NAME/ARM [overrides] [trust=true]
+      python -m gptx rerun runs/default/base
+      python -m gptx rerun runs/schedules/schedule=cosine,seed=0 name=check steps=500
 
-    A cell of a sweep is trained as that one run. The overrides are its own, then those that are given, as
-    gptx.train takes them (--config-dir too, where the recorded folder has moved). The new folder is that of
-    name=NAME_again unless another name= is given; the same command continues or leaves alone what is there. The number
-    of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
-    or machine are not those of the record, a line says so. The command is shown before it runs. A record that asks for
-    more than a recipe (allow_targets, hydra..., --config-dir, a look-up such as ${oc.env:NAME}) could run code of
-    whoever wrote it, or send them what your environment holds: it needs trust=true.
+    One run of a sweep is trained alone. Its own overrides are used, then those that are given. The new folder is named
+    NAME_again unless name= is given; the same command continues a run that was stopped. Threads and processes are the
+    recorded ones, because the last digits of a CPU's results depend on them. Changes of code, packages, data or machine
+    since then are shown as warnings.
+
+    Options:
+    trust: allow a record that asks for more than a recipe (allow_targets, hydra.*, --config-dir, ${oc.env:NAME}): it
+    could run code of its author, or read your environment
     """
     streams(lasting=True)
     old = find(run)
@@ -128,7 +129,3 @@ def unlike(old: dict[str, str], new: dict[str, str]) -> str:
     """What differs between two dicts of facts, in a phrase each."""
     found = meaning.differences(old, new)
     return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())
-
-
-if __name__ == "__main__":
-    arguments.call(rerun)

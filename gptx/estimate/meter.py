@@ -91,7 +91,7 @@ def _now(device: torch.device) -> tuple[int, int]:
 class _Mallinfo(ctypes.Structure):
     """glibc's struct mallinfo2, see mallinfo(3): ten sizes, of which 4 is hblkhd and 7 is uordblks."""
 
-    _fields_ = [("sizes", ctypes.c_size_t * 10)]  # noqa: RUF012 - ctypes asks for it
+    _fields_ = [("sizes", ctypes.c_size_t * 10)]
 
 
 def _handed_out() -> int:

@@ -114,7 +114,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         "",
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,
-        f"  {typed('sample', f'run={folder}', 'temperature=0.8')}",
+        f"  {typed('sample', str(folder), 'temperature=0.8')}",
         f"  {typed('report', str(folder))}",
     ]
 

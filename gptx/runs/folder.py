@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gptx import runs
+from gptx.config.errors import ConfigError
 from gptx.config.keys import flat
 from gptx.config.moved import current
-from gptx.config.validate import ConfigError
 from gptx.ingredients.log import jsonl
 from gptx.runs import metrics, plain, schema
 from gptx.runs.metrics import Metrics
@@ -106,7 +106,7 @@ class RunFolder:
         """This folder. Raises ValueError if no run began in it."""
         if not self.record or not self.config:
             lacking = "config.yaml" if self.record else "run.json"
-            raise ValueError(f"run={self.path}: no run there (no {lacking}); a run folder looks like runs/default/base")
+            raise ValueError(f"{self.path}: no run there (no {lacking}); a run folder looks like runs/default/base")
         return self
 
     def known(self, key: str, kind: Any = Any) -> Any:
