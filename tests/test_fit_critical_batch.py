@@ -7,7 +7,8 @@ import numpy
 import pytest
 import yaml
 
-from gptx.fit.__main__ import main
+from gptx.config import arguments
+from gptx.fit.critical_batch import critical_batch
 from gptx.fit.tradeoff import above_fewest, exponent, fit, left_out, lowest
 
 SMIN, EMIN = 300.0, 1.2e6  # so that 4000 tokens an update are critical
@@ -129,7 +130,7 @@ def by_seed(root, exponents):
 
 
 def told(capsys, *words):
-    main(["critical_batch", *map(str, words)])
+    arguments.call(critical_batch, [*map(str, words)])
     return capsys.readouterr().out
 
 
@@ -248,9 +249,9 @@ def test_an_earlier_fit_of_something_else_is_refused_in_one_line(tmp_path, facts
     if facts is not None:
         file.write_text(facts if isinstance(facts, str) else json.dumps(alike | facts))
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{said}[^\n]*$"):
-        main(["critical_batch", str(first), str(file), f"out={tmp_path / 'new'}"])
+        arguments.call(critical_batch, [str(first), str(file), f"out={tmp_path / 'new'}"])
     with pytest.raises(SystemExit, match=r"first\.json: is a file; name a folder of runs before it, or out="):
-        main(["critical_batch", str(first)])
+        arguments.call(critical_batch, [str(first)])
     assert not (tmp_path / "new").exists()
 
 
@@ -308,5 +309,5 @@ def no_target(root):
 def test_runs_that_cannot_say_a_critical_batch_size_are_refused_in_one_line(tmp_path, make, told):
     make(tmp_path / "runs")
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{told}[^\n]*$"):
-        main(["critical_batch", str(tmp_path / "runs")])
+        arguments.call(critical_batch, [str(tmp_path / "runs")])
     assert not list(tmp_path.rglob("fit.*"))

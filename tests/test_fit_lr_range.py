@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from gptx.compare.outcomes import Comparison, Outcome
+from gptx.config import arguments
 from gptx.fit import ranges
-from gptx.fit.__main__ import main
-from gptx.fit.lr_range import checked
+from gptx.fit.lr_range import checked, lr_range
 from gptx.fit.ranges import half_way_down, smoothed
 
 RATES = numpy.geomspace(1e-5, 1, 1000)
@@ -105,7 +105,7 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss_is_proposed_and_what_it_costs_is
     for seed, lowest in enumerate((0.02, 0.04)):
         run(tmp_path / f"runs/seed={seed}", curve(lowest, noise=0.02, seed=seed), seed=seed)
     beside = grid(tmp_path / "results.json", {1e-3: [2.1, 2.3], 3e-3: [2.0, 2.05], 1e-2: [1.9, 2.0]})
-    main(["lr_range", str(tmp_path / "runs"), f"grid={beside}", f"out={tmp_path}"])
+    arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={beside}", f"out={tmp_path}"])
     shown, facts = capsys.readouterr().out, json.loads((tmp_path / "fit.json").read_text())
     assert facts["proposed"] == pytest.approx(0.1 * math.sqrt(0.02 * 0.04), rel=0.2)
     assert [each["broken"] for each in facts["runs"]] == pytest.approx([0.3, 0.3], rel=0.02)
@@ -121,7 +121,9 @@ def test_a_loss_that_is_no_number_is_where_it_broke(tmp_path, capsys):
     run(tmp_path / "runs/one", losses, broken=False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("gptx.fit.lr_range.save", lambda *_: None)
-        main(["lr_range", str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"])
+        arguments.call(
+            lr_range, [str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"]
+        )
     [one] = json.loads((tmp_path / "runs/fit.json").read_text())["runs"]
     assert one["broken"] == pytest.approx(RATES[800])
     assert one["lowest"] == pytest.approx(0.02, rel=0.05)
@@ -146,7 +148,9 @@ NAN_SOON = numpy.where(numpy.arange(1000) < 5, 4.0, math.nan)
 def test_a_run_that_is_no_range_test_or_did_not_break_is_refused_in_one_line(tmp_path, losses, kept, told):
     run(tmp_path / "runs/one", losses, **kept)
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{told}[^\n]*$"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"])
+        arguments.call(
+            lr_range, [str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"]
+        )
 
 
 def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
@@ -155,13 +159,13 @@ def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
     file = tmp_path / "results.json"
     Comparison("validation/loss", {"optim.lr": ["0.001", "0.003"]}, under_way).save(file)
     with pytest.raises(SystemExit, match=r"^error: grid=\S+: none of its runs has ended with a loss[^\n]*$"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
+        arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={file}"])
 
 
 def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(tmp_path, capsys):
     run(tmp_path / "runs/one", curve(0.02))
     with pytest.raises(SystemExit, match=r"out=fit.html: the name must end in .png, .svg, or be a folder"):
-        main(["lr_range", str(tmp_path / "runs"), "out=fit.html"])
+        arguments.call(lr_range, [str(tmp_path / "runs"), "out=fit.html"])
     assert not capsys.readouterr().out
 
 
@@ -170,4 +174,4 @@ def test_a_grid_of_one_rate_is_refused(tmp_path):
     file = tmp_path / "results.json"
     Comparison("validation/loss", {"schedule": ["a", "b"]}, [Outcome({"schedule": "a"}, 0, "finished", 2.0)]).save(file)
     with pytest.raises(SystemExit, match="its runs are of one learning rate; a grid has several"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
+        arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={file}"])

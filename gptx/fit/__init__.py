@@ -1,1 +1,7 @@
-"""What some runs say of others: laws fitted to finished runs."""
+"""Laws fitted to finished runs."""
+
+import os
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before NumPy is loaded: its threads make small fits ten times slower
