@@ -2,6 +2,4 @@
 
 import os
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before NumPy loads: ten times as fast
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads: ten times as fast

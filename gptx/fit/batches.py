@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -57,16 +59,19 @@ class Recorded(TypedDict):
 
 @dataclass(frozen=True)
 class Arm:
-    """The seeds of one batch size and learning rate: how many, and the steps of those that reached the target."""
+    """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
 
     rate: float
-    seeds: int
-    measured: list[float]
+    seeds: list[float | None]
+
+    @property
+    def measured(self) -> list[float]:
+        return [steps for steps in self.seeds if steps is not None]
 
     @property
     def steps(self) -> float:
         """The mean over seeds; infinite where one of them did not reach the target."""
-        return sum(self.measured) / self.seeds if len(self.measured) == self.seeds else math.inf
+        return sum(self.measured) / len(self.seeds) if None not in self.seeds else math.inf
 
 
 class Size:
@@ -121,16 +126,12 @@ class Sweep:
     @cached_property
     def sizes(self) -> list[Size]:
         """The batch sizes in ascending order."""
-        arms: dict[int, dict[float, list[Run]]] = {}
-        for run in sorted(self.runs, key=lambda run: (run.batch, run.rate, run.seed)):
-            arms.setdefault(run.batch, {}).setdefault(run.rate, []).append(run)
-        return [
-            Size(
-                batch,
-                [Arm(rate, len(runs), [run.updates for run in runs if run.updates]) for rate, runs in rates.items()],
-            )
-            for batch, rates in arms.items()
-        ]
+        ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
+        sizes: list[Size] = []
+        for batch, runs in groupby(ordered, attrgetter("batch")):
+            arms = [Arm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
+            sizes.append(Size(batch, arms))
+        return sizes
 
     @property
     def seeds(self) -> list[int]:
@@ -176,13 +177,11 @@ def read(places: Sequence[Path]) -> Sweep:
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
     targets = sorted({*map(_target, aimed), *(each["target"] for each in earlier)})
     if len(targets) > 1:
-        raise ValueError(f"observe.target.loss is {joined([f'{each:g}' for each in targets], 'or')}: give runs to one "
-                         "loss")  # fmt: skip
+        choice = joined([f"{each:g}" for each in targets], "or")
+        raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
     other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
-        raise ValueError(
-            f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"
-        )
+        raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
     around = together([environment(aimed), *(each["environment"] for each in earlier)])
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
@@ -190,9 +189,8 @@ def read(places: Sequence[Path]) -> Sweep:
     found: dict[tuple, Run] = {}
     for run in (*map(_run, ended), *(run for fit in earlier for run in fit["runs"])):
         found.setdefault((run.batch, run.rate, run.seed), run)
-    noise = [scale for cell in ended if (scale := _noise(cell))] + [
-        one for fit in earlier for one in fit["noise_scale"]
-    ]
+    noise = [scale for cell in ended if (scale := _noise(cell))]
+    noise += [scale for fit in earlier for scale in fit["noise_scale"]]
     waiting = [cell.name for cell in aimed if cell not in ended]
     waiting += [name for fit in earlier for name in fit.get("waiting", ()) if not folders]
     return Sweep(targets[0], [run for _, run in sorted(found.items())], noise, waiting, ended, around)

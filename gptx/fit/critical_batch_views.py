@@ -24,7 +24,7 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
         best = f"{size.best.rate:g}{' (edge)' if size.edge else ''}"
         mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(values, ddof=1):,.0f}" if len(values) > 1 else "")
         known = best, f"{size.rate:.2g}", mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law)
-        steps.append((f"{size.batch:,}", *known, str(size.best.seeds)))
+        steps.append((f"{size.batch:,}", *known, str(len(size.best.seeds))))
     start = found[0]
     rules: list[Row] = [(f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found]
     seeds: list[Row] = []

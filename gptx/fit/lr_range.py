@@ -156,30 +156,21 @@ def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Compari
         rates = (f"{rate:.2g}" for rate in (each.valley, each.lowest, each.broken, each.proposed))
         steepest, flat = f"{each.steepest:.2g}" if each.steepest else "edge", "{:.2g} to {:.2g}".format(*each.flat)
         runs.append((each.name, steepest, *rates, flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
-    heads = (
-        "steepest",
-        "valley",
-        "lowest",
-        "broke",
-        "proposed",
-        f"within {100 * FLAT:g} %",
-        "nearest of the grid",
-        "cost",
-    )
+    heads = ("steepest", "valley", "lowest", "broke", "proposed", f"within {100 * FLAT:g} %", "nearest", "cost")
     note = (
         f"Learning rates, of the training loss smoothed over log rate with a standard deviation of {SMOOTH:g} decades; "
         "edge: it falls about as fast where it begins; broke: where the run gave up (conf/observe/lr_range.yaml); "
-        f"within: the first and last rate this close to the lowest loss; cost: nats above the grid's best "
-        f"({rows[0].row})."
+        "within: the first and last rate this close to the lowest loss; nearest: of the grid; cost: nats above the "
+        f"grid's best ({rows[0].row})."
     )
     yield Table("Each run", ("run", *heads), runs, note)
     costs: list[tuple[str, ...]] = [
         (row.row, f"{row.nearest:g}", f"{row.reached:.4f}", f"{row.best:g}", f"{row.lowest:.4f}", f"{row.cost:+.4f}")
         for row in rows
     ]
-    heads_of_rows = ("row of the grid", "nearest", "loss there", "best", "lowest loss", "cost")
+    columns = ("row of the grid", "nearest", "loss there", "best", "lowest loss", "cost")
     note = "Final validation loss in nats a token, mean over the grid's seeds; cost: of the nearest rate."
-    yield Table("The proposal in each row of the grid", heads_of_rows, costs, note)
+    yield Table("The proposal in each row of the grid", columns, costs, note)
 
 
 def _facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> dict:
