@@ -6,6 +6,7 @@ A Python signature is the schema: names, types and what is required are written 
 import functools
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Collection
 
@@ -188,7 +189,9 @@ def build(node):
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | OSError):
-            raise refusal(path, cause) from cause
+            inside = re.search(r"full_key: (\S+)", str(error))
+            path = inside[1] if inside else path
+            raise refusal(path, cause, options=OmegaConf.select(node._get_root(), path) or ()) from cause
         raise cause from None
     except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None
@@ -197,13 +200,15 @@ def build(node):
     return built
 
 
-def refusal(path: str, cause: Exception) -> ConfigError:
-    """A library's or an ingredient's complaint as one line that names the key."""
+def refusal(path: str, cause: Exception, options: Collection = ()) -> ConfigError:
+    """A library's or an ingredient's complaint as one line that names the key, also if it names one of its options."""
     text = str(cause).strip() or type(cause).__name__
     if isinstance(cause, OSError) and cause.filename and cause.errno:
         text = f"{cause.filename}: {os.strerror(cause.errno)}"
     line = " ".join(text.split())
-    return ConfigError(line if line.startswith((f"{path}.", f"{path}=")) or not path else f"{path}: {line}")
+    if not path or line.startswith((f"{path}.", f"{path}=")):
+        return ConfigError(line)
+    return ConfigError(f"{path}{'.' if line.partition('=')[0] in options else ': '}{line}")
 
 
 def trainer(cfg: DictConfig):

@@ -3,19 +3,18 @@
 import ast
 import re
 import warnings
+from typing import Annotated
 
 import numpy
 import torch
+from annotated_types import Le
 from torch import Tensor
 
 from gptx.ingredients.data.text import beginning, decode
 from gptx.ingredients.model.generate import refuse
-from gptx.ingredients.observe.observer import Observer
-from gptx.ingredients.observe.validation import shares
-from gptx.units.lengths import Length
-
-FILES = 1000  # of Parses
-FORWARD_TOKENS = 4096  # per forward pass
+from gptx.ingredients.observe import Observer
+from gptx.ingredients.observe.validation import passes
+from gptx.units.options import Count, Positive
 
 
 class NextWord(Observer):
@@ -26,22 +25,15 @@ class NextWord(Observer):
     do not count. Comparable between tokenizers.
     """
 
-    def __init__(self, *, every: Length, windows: int):
-        super().__init__(every=every)
-        if windows < 1:
-            raise ValueError(f"windows={windows} must be at least 1")
-        self.windows = windows
+    windows: Count
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
-        device = trainer.parallel.device
-        rows = max(1, FORWARD_TOKENS // trainer.data.context)
-        windows, counts = min(self.windows, trainer.data.validation_windows), torch.zeros(2, device=device)
+        device, counts = trainer.parallel.device, torch.zeros(2, device=trainer.parallel.device)
         with trainer.evaluation(), trainer.precision.autocast(device):
-            for first, count, counted in shares(windows, rows, trainer.parallel):
-                batch = trainer.data.validation(first, count)
-                guesses = trainer.model(batch.inputs.to(device)).argmax(-1).cpu()
-                for targets, hits in zip(batch.targets.tolist(), (guesses == batch.targets).tolist(), strict=True):
+            for batch, counted in passes(trainer, self.windows):
+                right = trainer.model(batch.inputs).argmax(-1) == batch.targets
+                for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
                     counts += counted * torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
@@ -72,14 +64,14 @@ class Parses(Observer):
     statement is not accepted.
     """
 
-    def __init__(self, *, every: Length, files: int, length: int, temperature: float, seed: int):
-        super().__init__(every=every)
-        refuse(temperature, None, None, [0], length)
-        if not 1 <= files <= FILES:
-            raise ValueError(f"files={files} must be at least 1, and at most {FILES:,}, since they are written at once")
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be above 0: all files would be the same")
-        self.files, self.length, self.temperature, self.seed = files, length, temperature, seed
+    files: Annotated[Count, Le(1000)]  # written at once
+    length: int
+    temperature: Positive  # 0 would make all files the same
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         self.start = beginning(trainer.data.encoding, "", documents=trainer.data.identity["train_documents"])

@@ -1,10 +1,10 @@
-"""Gradients before clipping, and the rates they are about to be multiplied with."""
+"""Gradients before clipping, and the learning rates that they are about to be multiplied with."""
 
 import torch
 from torch import Tensor
 
 from gptx.distributed.shards import whole
-from gptx.ingredients.observe.observer import Observer
+from gptx.ingredients.observe import Observer
 
 
 class Gradients(Observer):
@@ -12,7 +12,7 @@ class Gradients(Observer):
     rate of each parameter group.
 
     Norms are taken at the optimizer's step, where gradients are those of all processes and without an fp16 scale, and
-    divided by the one factor that clipping gave to all of them. An update that is skipped has rates only.
+    divided by the one factor that clipping gave to all of them. A skipped step has learning rates only.
     """
 
     def attach(self, trainer) -> None:
@@ -22,12 +22,11 @@ class Gradients(Observer):
         numbers = [self.layers.index(layer(name)) for name, _ in named]
         member = torch.tensor(numbers, device=trainer.parallel.device)
 
-        def measure(*_):
-            if self.due(trainer):
-                squares = norms([torch.zeros_like(p) if p.grad is None else p.grad for _, p in named]).square()
-                self.found = squares.new_zeros(len(self.layers)).index_add_(0, member, squares).sqrt()
+        def measure() -> None:
+            squares = norms([torch.zeros_like(p) if p.grad is None else p.grad for _, p in named]).square()
+            self.found = squares.new_zeros(len(self.layers)).index_add_(0, member, squares).sqrt()
 
-        trainer.optimizer.register_step_pre_hook(measure)
+        self.around_step(trainer, before=measure)
 
     def __call__(self, trainer) -> dict[str, float]:
         rates = {f"lr/{group.get('name', i)}": group["lr"] for i, group in enumerate(trainer.optimizer.param_groups)}

@@ -1,62 +1,46 @@
 """Where a rising learning rate breaks the loss."""
 
-import logging
 import math
+from dataclasses import field
 
-from gptx.ingredients.observe.observer import Observer
-from gptx.ingredients.observe.validation import Validation
+from gptx.ingredients.observe import Observer
+from gptx.ingredients.observe.validation import validated_before
 from gptx.units.lengths import Length
+from gptx.units.options import Positive, Share
 
-log = logging.getLogger(__name__)
-LEAST = 0.1  # of the first loss, as a fall: at first rates that teach nothing the loss is noise, which is no break
+LEAST = 0.1  # share of the first loss, the least fall: the first rates teach nothing, and noise is no break
 
 
 class LrRange(Observer):
-    """The smoothed training loss (a mean whose weights halve every `half_life` updates), and the end of the run once it
-    has lost `rise` of what it had gained since its start, or is not finite. Its rate is then `lr_range/broken`.
+    """The training loss, smoothed by a mean whose weights halve every `half_life` steps. The run ends once the loss has
+    lost the share `rise` of its fall since the start, or is not finite; `lr_range/broken` is the learning rate there.
 
-    `python -m gptx fit lr_range` reads a peak rate off such a run. Raises ValueError where validation comes before it,
-    which would have looked before the run is known to end.
+    `python -m gptx fit lr_range` reads a peak learning rate off such a run. Raises ValueError where validation comes
+    before it, since that would run before it is known that the run ends.
     """
 
-    def __init__(self, *, half_life: float, rise: float):
-        super().__init__(every=Length(1))
-        if not half_life > 0:
-            raise ValueError(f"observe.lr_range.half_life={half_life}: a number of updates above 0")
-        if not 0 < rise <= 1:
-            raise ValueError(f"observe.lr_range.rise={rise}: a share of the fall, above 0 and at most 1")
-        self.keep, self.rise = 0.5 ** (1 / half_life), rise
-        self.total = self.weight = 0.0
-        self.first = self.lowest = math.nan
+    every: Length = field(init=False, default=Length(1))
+    half_life: Positive
+    rise: Share
+    total = weight = 0.0
+    first = lowest = math.nan
+    remembered = ("total", "weight", "first", "lowest")
 
     def attach(self, trainer) -> None:
-        observers = list(trainer.observers.values())
-        if any(isinstance(observer, Validation) for observer in observers[: observers.index(self)]):
-            raise ValueError(
-                "observe=lr_range ends the run, after which validation must look once more; set "
-                "observe=[lr_range,validation], in that order"
-            )
+        if validated_before(self, trainer):
+            raise ValueError("observe=lr_range ends the run, after which validation must run once more; set "
+                             "observe=[lr_range,validation], in that order")  # fmt: skip
 
     def __call__(self, trainer) -> dict[str, float]:
-        loss = trainer.latest["train/loss"]
-        self.total, self.weight = self.keep * self.total + loss, self.keep * self.weight + 1
+        loss, keep = trainer.latest["train/loss"], 0.5 ** (1 / self.half_life)
+        self.total, self.weight = keep * self.total + loss, keep * self.weight + 1
         smooth = self.total / self.weight
         if math.isnan(self.first):
             self.first = self.lowest = smooth
         self.lowest = min(self.lowest, smooth)
         fallen = max(self.first - self.lowest, LEAST * self.first)
-        broken = not math.isfinite(smooth) or smooth - self.lowest > self.rise * fallen
-        if not broken:
+        if math.isfinite(smooth) and smooth - self.lowest <= self.rise * fallen:
             return {"lr_range/loss": smooth}
         lr = trainer.latest["train/lr"]
-        if not trainer.finished:
-            trainer.ended = f"lr_range: the loss broke at a rate of {lr:.3g}, {self.lowest:.4f} to {smooth:.4f}"
-            log.info("%s; the run ends here", trainer.ended)
+        self.end(trainer, f"lr_range: the loss broke at a learning rate of {lr:.3g}, {self.lowest:.4f} to {smooth:.4f}")
         return {"lr_range/loss": smooth, "lr_range/broken": lr}
-
-    def state_dict(self) -> dict:
-        return {"total": self.total, "weight": self.weight, "first": self.first, "lowest": self.lowest}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.total, self.weight = state["total"], state["weight"]
-        self.first, self.lowest = state["first"], state["lowest"]

@@ -1,37 +1,25 @@
 """The moment when a model begins to memorise."""
 
-import logging
 import math
+from dataclasses import field
 
-from gptx.ingredients.observe.observer import Observer
-from gptx.ingredients.observe.validation import Validation
-from gptx.units.lengths import Length
-
-log = logging.getLogger(__name__)
+from gptx.ingredients.observe.validation import AfterValidation
+from gptx.units.options import Count
 
 
-class Overfitting(Observer):
-    """Gap between the validation loss and the mean cross-entropy in training since the validation before, at each one.
+class Overfitting(AfterValidation):
+    """Validation loss minus the mean training cross-entropy since the validation before, at each validation.
 
-    Alarm once `patience` validations in a row were no better than the best while the training loss fell below what it
-    was then; with `stop` the alarm ends the run for good. Raises ValueError unless validation comes before it.
-    """
+    The alarm comes after `patience` validations in a row that were no better than the best, while the training loss
+    fell; with `stop` it ends the run for good."""
 
-    def __init__(self, *, patience: int, stop: bool):
-        super().__init__(every=Length(1))  # to add up the training loss
-        if patience < 1:
-            raise ValueError(f"patience={patience} must be at least 1 validation")
-        self.patience, self.stop = patience, stop
-        self.total, self.count = 0.0, 0  # training loss since the last validation
-        self.best: dict = {}  # the best validation: its loss, its update, the training loss then
-        self.worse = 0  # validations since
-
-    def attach(self, trainer) -> None:
-        observers = list(trainer.observers.values())
-        if not any(isinstance(observer, Validation) for observer in observers[: observers.index(self)]):
-            raise ValueError(
-                "observe=overfitting reads the validation loss; set observe=[validation,overfitting], in that order"
-            )
+    patience: Count
+    stop: bool
+    total = 0.0  # training losses since the last validation
+    count = 0  # of them
+    best: dict = field(init=False, default_factory=dict)  # the best validation: its loss, step and training loss
+    worse = 0  # validations since
+    remembered = ("total", "count", "best", "worse")
 
     def __call__(self, trainer) -> dict:
         loss = trainer.latest.get("train/cross_entropy", trainer.latest["train/loss"])
@@ -51,17 +39,9 @@ class Overfitting(Observer):
             return found
         alarm = (
             f"overfitting: no validation was better for {self.worse} in a row; best {self.best['loss']:.4f} after "
-            f"update {self.best['step']}, now {held_out:.4f}, while the training loss fell from "
+            f"step {self.best['step']}, now {held_out:.4f}, while the training loss fell from "
             f"{self.best['train']:.4f} to {train:.4f}"
         )
-        if self.stop and not trainer.finished:
-            trainer.ended = alarm
-            log.warning("%s; the run ends here (observe.overfitting.stop=true)", alarm)
+        if self.stop:
+            self.end(trainer, alarm)
         return found | {"overfitting/alarm": alarm}
-
-    def state_dict(self) -> dict:
-        return {"total": self.total, "count": self.count, "best": self.best, "worse": self.worse}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.total, self.count = state["total"], state["count"]
-        self.best, self.worse = state["best"], state["worse"]

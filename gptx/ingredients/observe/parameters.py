@@ -1,11 +1,11 @@
 """How large the weights are."""
 
+from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.gradients import norms
-from gptx.ingredients.observe.observer import Observer
 
 
 class Parameters(Observer):
-    """Root mean square of every parameter: unlike a norm it can be compared between shapes."""
+    """Root mean square of every parameter, which unlike a norm can be compared between shapes."""
 
     def __call__(self, trainer) -> dict[str, float]:
         names, weights = zip(*trainer.model.named_parameters(), strict=True)

@@ -4,8 +4,7 @@ import torch
 
 from gptx.ingredients.data.text import beginning, decode
 from gptx.ingredients.model.generate import generate, refuse
-from gptx.ingredients.observe.observer import Observer
-from gptx.units.lengths import Length
+from gptx.ingredients.observe import Observer
 from gptx.units.printable import masked
 
 
@@ -13,10 +12,14 @@ class Samples(Observer):
     """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
     differs from sample to sample. An end of text ends it early."""
 
-    def __init__(self, *, every: Length, prompt: str, length: int, temperature: float, seed: int):
-        super().__init__(every=every)
-        refuse(temperature, None, None, [0], length)
-        self.prompt, self.length, self.temperature, self.seed = prompt, length, temperature, seed
+    prompt: str
+    length: int
+    temperature: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         documents = trainer.data.identity["train_documents"]
