@@ -417,7 +417,7 @@ def test_disabled_it_does_nothing(tmp_path):
 
 
 def test_a_mode_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="mode=of is none of auto, online, offline, disabled"):
+    with pytest.raises(ValueError, match="mode=of: one of auto, online, offline, disabled"):
         sink(mode="of")
 
 
@@ -425,7 +425,7 @@ def test_a_process_of_wandb_that_does_not_end_is_ended(monkeypatch):
     import wandb
 
     process = subprocess.Popen(["sleep", "60"])
-    monkeypatch.setattr(mirror, "service", lambda: process)
+    monkeypatch.setattr(mirror, "_service", lambda: process)
     monkeypatch.setattr(mirror, "PATIENCE", 0.1)
     monkeypatch.setattr(wandb, "teardown", process.wait)
     mirror.reset()

@@ -25,7 +25,6 @@ from gptx.sweeps.shared import kinship
 from gptx.sweeps.status import note
 from gptx.units.printable import masked
 
-WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
 cells: dict[Path, dict] = {}  # folder and config of each run of the sweep that this process started; none of a lone run
 
 
@@ -318,17 +317,22 @@ def refuse_growth(job: DictConfig) -> None:
 
 def refuse_rows(job: DictConfig, world: int) -> None:
     """Raise ConfigError for an optimizer that must see whole matrices, and what the processes hold are rows."""
-    if world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp" and job.optim._target_ in WHOLE_MATRICES:
+    from gptx.ingredients.optim import offered
+
+    sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
+    if sharded and offered(find(str(job.optim._target_), "optim"), "whole_matrices"):
         raise ConfigError(
-            f"parallel=fsdp: {job.optim._target_} moves a matrix by what all of its rows are; use parallel=ddp, or "
-            "optim=adamw, lion, schedule_free or sgd"
+            f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
+            "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
         )
 
 
 def refuse_fall(job: DictConfig) -> None:
     """Raise ConfigError for a schedule that cools down under an optimizer that averages its weights instead."""
+    from gptx.ingredients.optim import offered
+
     optimizer = find(str(job.optim._target_), "optim")
-    if getattr(optimizer, "rate_falls", True):
+    if offered(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]

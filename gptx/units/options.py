@@ -1,25 +1,25 @@
 """Options of an ingredient: the annotated attributes of its class, with the ranges that the annotations give."""
 
-import operator
+import inspect
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, dataclass_transform, get_args
+from functools import wraps
+from operator import ge, gt, le, lt
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from gptx.units.lengths import Length
 
+Function = TypeVar("Function", bound=Callable)
 Natural = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Steps = Annotated[Length, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Gt(0), Le(1)]
-BOUNDS = {  # kind: its attribute, what must hold, in words
-    Ge: ("ge", operator.ge, "at least"),
-    Gt: ("gt", operator.gt, "above"),
-    Le: ("le", operator.le, "at most"),
-    Lt: ("lt", operator.lt, "below"),
-}
+Probability = Annotated[float, Ge(0), Lt(1)]
+BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "lt": (lt, "below")}
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -47,13 +47,36 @@ class Configured:
 
 
 def check(options: Any) -> None:
-    """Raise ValueError for the first option of a dataclass outside its range: `every=0: at least 1`."""
+    """Raise ValueError for the first option of a dataclass that its annotation refuses: `every=0: at least 1`."""
     for option in fields(options):
-        value, words, inside = getattr(options, option.name, None), [], True
-        for hint in (option.type, *get_args(option.type)):  # the latter of `Count | None`
-            for bound in getattr(hint, "__metadata__", ()):
-                name, holds, word = BOUNDS[type(bound)]
-                words.append(f"{word} {getattr(bound, name):,}")
-                inside &= value is None or holds(value, getattr(bound, name))
-        if not inside:
-            raise ValueError(f"{option.name}={value}: {', '.join(words)}")
+        _check(option.name, getattr(options, option.name, None), option.type)
+
+
+def ranged(group: str) -> Callable[[Function], Function]:
+    """Have a function check its arguments at each call; a refusal is as `model.width=0: at least 1`."""
+
+    def decorate(function):
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*args, **options):
+            for name, value in signature.bind(*args, **options).arguments.items():
+                _check(f"{group}.{name}", value, signature.parameters[name].annotation)
+            return function(*args, **options)
+
+        return checked
+
+    return decorate
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        raise ValueError(f"{name}={value}: one of {', '.join(get_args(hint))}")
+    bounds = [
+        bound for each in (hint, *get_args(hint)) for bound in getattr(each, "__metadata__", ())
+    ]  # of Count | None
+    limits = {kind: getattr(bound, kind) for bound in bounds for kind in [type(bound).__name__.lower()]}
+    if value is not None and not all(BOUNDS[kind][0](value, limit) for kind, limit in limits.items()):
+        raise ValueError(
+            f"{name}={value}: {', '.join(f'{BOUNDS[kind][1]} {limit:,}' for kind, limit in limits.items())}"
+        )
