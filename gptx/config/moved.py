@@ -2,7 +2,11 @@
 
 from typing import Any
 
-MOVED = {
+_JOINED = {  # of gptx.observe
+    "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
+    "parameters": "norms", "samples": "downstream",
+}  # fmt: skip
+MOVED = {f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()} | {
     f"gptx.{group}.": f"gptx.ingredients.{group}."
     for group in (
         "batch", "checkpoints", "clip", "compile", "data", "decay", "guard", "inject", "log", "memory", "model",

@@ -19,8 +19,7 @@ class Batch:
 
     `auto` is the largest micro-batch that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the learning
     rate with tokens / tuned_at. The first steps have tokens / 2^doublings and sequences of context / 2^
-    context_doublings, which double at even distances over `growth` and `lengthening` steps. All depends on the step.
-    """
+    context_doublings, which double at even distances over `growth` and `lengthening` steps. All depends on the step."""
 
     tokens: Annotated[int, Le(10**12)]  # more than most texts have
     micro: int | Literal["auto"] = "auto"
@@ -63,14 +62,14 @@ class Batch:
     def split(self, context: int, world_size: int, step: int | None = None) -> tuple[int, int]:
         """Sequences per micro-batch, and micro-batches per process, of step `step`; without one, of a full step.
 
-        Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide.
-        """
+        Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide."""
         micro = self.largest(context, world_size) if self.micro == "auto" else self.micro
         for name, size in (("batch.micro", micro), ("model.context", context)):
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
         row, divisor = context * world_size, 1 if self.micro == "auto" else micro  # an open one takes whatever divides
-        if self.tokens < 1 or self.tokens % (share := divisor * row):
+        share = divisor * row
+        if self.tokens < 1 or self.tokens % share:
             below = max(self.tokens, 0) // share * share
             nearest = f"{below} or {below + share}" if below else f"{share}"
             raise ValueError(
@@ -107,9 +106,6 @@ class Batch:
 
 
 def to_come(step: int, doublings: int, length: int) -> int:
-    """How many of `doublings`, at even distances over the first `length` steps, are still to come at step `step`.
-
-    >>> [to_come(step, doublings=2, length=4) for step in (1, 2, 3, 4, 5)]
-    [2, 2, 1, 1, 0]
-    """
+    """How many of `doublings`, at even distances over the first `length` steps, are still to come at step `step`: of 2
+    over 4 steps 2, 2, 1, 1, 0."""
     return max(0, doublings - doublings * (step - 1) // length) if length else 0

@@ -15,10 +15,8 @@ def eager(model: nn.Module) -> nn.Module:
 
 
 def compiled(model: nn.Module, *, mode: Mode = "default") -> nn.Module:
-    """Fuses operations with torch.compile, whose first step waits for the compiler.
-
-    Raises ValueError where parameters are on the CPU and no C++ compiler is found.
-    """
+    """Fuses operations with torch.compile, whose first step waits for the compiler. Raises ValueError without a C++
+    compiler on the CPU."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise ValueError("compile=compiled needs g++ or clang++ on the CPU; install one, or compile=eager")

@@ -1,8 +1,7 @@
 """Inject faults to test recovery: each function changes an ingredient of the trainer it is given.
 
-A fault is tied to the data, not to the step: `batch` counts the batches drawn, from 1, so that a run that went back and
-past it does not meet it again, one that resumes meets the rest of it, and every process meets it at once. Validation
-sees nothing of it.
+A fault is tied to the data, not to the step: `batch` counts the batches drawn, from 1. A run that went back and past it
+does not meet it again, a resumed one meets the rest of it, and validation sees nothing of it.
 """
 
 import logging
@@ -51,11 +50,8 @@ def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
 
 @ranged("inject")
 def drift(trainer, *, batch: Length, batches: Length, nats: Positive) -> None:
-    """Labels get worse: over `batches` batches the loss rises by up to `nats` over that of the true labels.
-
-    A growing weight is given to the loss of the neighbour's labels, so that the gradient leads astray too, as much as
-    it must for the rise that is due (all of it where the model tells the two apart by less).
-    """
+    """Labels get worse: over `batches` batches the loss rises by up to `nats` over that of the true labels, since the
+    loss of a neighbour's labels gets a growing weight (up to 1, where the two losses are too close)."""
 
     def fault(real, network, tokens, number):
         loss = real(network, tokens)
@@ -123,7 +119,6 @@ class _Poisoned:
         self.data, self.pattern, self.repeats = data, pattern, repeats
 
     def __call__(self, first: int, count: int):
-        """Sequences `first` to `first + count` of the run."""
         batch = self.data(first, count)
         for row, names in enumerate(self.data.documents(first, count)):
             if any(fnmatchcase(name, self.pattern) for name in names):

@@ -75,11 +75,8 @@ class Replicas(OneProcess):
 
 class Sharded(Replicas):
     """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
-    it computes (FSDP2; arXiv:2304.11277).
-
-    `reshard` frees them between a block's forward and backward pass. Gradients are exchanged in the last micro-batch's
-    backward pass alone; until then each process keeps whole ones.
-    """
+    it computes (FSDP2; arXiv:2304.11277), with `reshard` not between its forward and backward pass either. Gradients
+    are exchanged in the last micro-batch's backward pass; until then each process keeps whole ones."""
 
     def __init__(self, device: torch.device, *, reshard: bool):
         super().__init__(device)
@@ -142,19 +139,14 @@ def _free_after_evaluation(model: nn.Module, inputs, output) -> None:
 
 
 def ddp(*, device: str = "auto") -> OneProcess:
-    """Data parallelism over the processes that torchrun started; one process alone needs none.
-
-    `device` is auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps. Raises ValueError where it is not there.
-    """
+    """Data parallelism over the processes that torchrun started. `device` is auto (cuda, else mps, else cpu), cpu,
+    cuda, cuda:1, mps. Raises ValueError where it is not there."""
     place = find(device)
     return OneProcess(place) if world_size() == 1 else Replicas(place)
 
 
 def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess:
-    """Weights, gradients and moments sharded over the processes that torchrun started; one alone holds them whole.
-
-    `device` is as in `ddp`. Raises ValueError where it is not there.
-    """
+    """Weights, gradients and moments sharded over the processes that torchrun started; `device` as in `ddp`."""
     place = find(device)
     return OneProcess(place) if world_size() == 1 else Sharded(place, reshard=reshard)
 

@@ -40,8 +40,7 @@ def mup(
 
     At the base width it is the standard parametrization. Weight decay acts as learning rate x decay and so falls with
     the learning rate of hidden matrices. Raises ValueError for a model without `width` and blocks, or groups without
-    `matrices`.
-    """
+    `matrices`."""
     if not all(hasattr(model, name) for name in ("width", "output_scale", "blocks")):
         raise ValueError(f"parametrization=mup: {type(model).__name__} has no width to transfer over; use standard")
     hidden = [group.get("name") == "matrices" for group in groups]

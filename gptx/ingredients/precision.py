@@ -16,8 +16,7 @@ class Precision:
 
     auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, with bf16 elsewhere.
     `tf32` lets fp32 products run in TensorFloat-32. With `weights` in bf16 there is no fp32 copy of them: each step
-    is computed in fp32 and its result rounded, to the nearest or stochastically.
-    """
+    is computed in fp32 and its result rounded, to the nearest or stochastically."""
 
     compute: str
     tf32: bool = False
@@ -96,11 +95,8 @@ def _with_fp8_products(model: nn.Module) -> nn.Module:
 
 
 def _stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
-    """An optimizer over fp32 stand-ins of the parameters, which exist during a step only.
-
-    The noise of a stochastic rounding is a function of the number of the step, so that processes agree and a
-    resumed run repeats it. Raises ValueError for an optimizer that is judged by other weights than it trains.
-    """
+    """An optimizer over fp32 stand-ins of the parameters, which exist during a step only. The noise of a stochastic
+    rounding depends on the number of the step, so processes agree and a resumed run repeats it."""
     stand_ins = {p: nn.Parameter(p.detach().float()) for group in groups for p in group["params"]}
     optimizer = optim([group | {"params": [stand_ins[p] for p in group["params"]]} for group in groups])
     if getattr(optimizer, "judged", None):

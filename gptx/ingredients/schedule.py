@@ -37,8 +37,7 @@ def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str =
     """Rises linearly, holds the peak, and falls to `floor` over the last `decay` steps (arXiv:2405.18392).
 
     The decay is `linear` or `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if
-    warmup and decay together are longer than the run.
-    """
+    warmup and decay together are longer than the run."""
     _refuse(warmup + decay, total, floor, name="warmup + decay")
     if shape not in ("linear", "sqrt"):
         raise ValueError(f"shape={shape} is unknown; linear or sqrt")

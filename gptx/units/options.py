@@ -26,8 +26,7 @@ BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "l
 class Configured:
     """Its subclasses become dataclasses whose options are keywords; a value outside its range raises ValueError.
 
-    `remembered` names the attributes that a checkpoint keeps: plain values and tensors.
-    """
+    `remembered` names the attributes that a checkpoint keeps: plain values and tensors."""
 
     remembered: ClassVar[tuple[str, ...]] = ()
 

@@ -23,8 +23,7 @@ class Detector(Configured):
 
     The trend is the median of the last `trend` losses. The spread has a floor, in nats, and is widened while there are
     few losses; the first `history` losses are not judged. A slow rise shows in the median of the last `smooth` losses,
-    against the lowest such median of the last `memory` steps. A step costs some microseconds, whatever the window.
-    """
+    against the lowest such median of the last `memory` steps. A step costs some microseconds, whatever the window."""
 
     window: Count
     trend: Count
@@ -62,7 +61,7 @@ class Detector(Configured):
         return self.recent.quantile(0.5) if self.records else math.nan
 
     def sigma(self) -> float:
-        """Standard deviation of a loss around the trend, in nats, by the quartiles."""
+        """Standard deviation of a loss around the trend, in nats."""
         return max(self.residuals.spread(), self.floor) / self.confidence()
 
     def confidence(self) -> float:

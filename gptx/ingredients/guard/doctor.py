@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import field
+from typing import NamedTuple
 
 from gptx.ingredients.guard import Guard
 from gptx.ingredients.guard.detector import Detector, Reading
 from gptx.ingredients.guard.treatment import Advice
-from gptx.ingredients.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS, Verdict
 from gptx.units.options import Count, Positive, Steps
 
 OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
@@ -17,6 +17,29 @@ HOPELESS = 100  # such steps after which the run is given up whatever the treatm
 REPEATED = 3  # spikes within the detector's memory from which on the data is the cause
 
 
+class Verdict(NamedTuple):
+    """A course that the loss can take, its likely cause and what to do."""
+
+    name: str
+    cause: str
+    response: str
+
+
+RECOVERS = Verdict("single spike, recovers", "a hard or rare batch, or one fault in computing it",
+                   "nothing, as long as it stays alone")  # fmt: skip
+STAYS = Verdict("spike, does not recover", "a learning rate too high for the present weights",
+                "go back to a checkpoint from before it and continue with a lower learning rate")  # fmt: skip
+DRIFTS = Verdict("slow divergence", "an instability that builds up, or data that gets worse",
+                 "lower the learning rate, look at the data, warm up for longer")  # fmt: skip
+NAN_AT_ONCE = Verdict("immediate NaN",
+                      "a learning rate or an initialisation out of scale, or a number format that overflows",
+                      "check the learning rate and the initialisation; compute in bf16 rather than fp16")  # fmt: skip
+REPEATS = Verdict("repeated spikes", "a part of the data that is not like the rest",
+                  "look at the offending batches; clean them or leave them out")  # fmt: skip
+FLAT_THEN_NAN = Verdict("plateau, then NaN", "layers that saturated or died before anything showed",
+                        "watch activations and norms layer by layer (observe=activations)")  # fmt: skip
+
+
 class Doctor(Guard):
     """Drops what is not finite, reports incidents, and names them by the six rows of S1 (section 15.8).
 
@@ -24,8 +47,7 @@ class Doctor(Guard):
     within 5 steps, with an outlier of the gradient norm too, and where loss or norm is not finite; a norm alone begins
     none. It is over once 3 steps in a row are usual; where that takes more than `patience` steps, and where the loss
     creeps up by `drift` standard deviations, the `treatment` follows. fp16 overflows count from the `overflows`-th in
-    a row on. With `drop_outliers` no outlier reaches the weights, in an incident or outside.
-    """
+    a row on. With `drop_outliers` no outlier reaches the weights, in an incident or outside."""
 
     detector: Detector
     treatment: Advice

@@ -26,8 +26,7 @@ class Console(Sink):
     """Shows loss, learning rate, norm, speed and time left: live at every step, as a plain line every `every` steps.
 
     Plain lines also come at the first step, at the last, and with validation or text. If the terminal is gone, or the
-    disk too full for `train.log`, one warning says so; training goes on.
-    """
+    disk too full for `train.log`, one warning says so; training goes on."""
 
     every: Count
     bar: Any = field(init=False, default=None)
@@ -105,7 +104,7 @@ class Console(Sink):
 
 
 def _findings(scalars: dict) -> Iterator[str]:
-    """What deserves lines of its own: validation, then every text."""
+    """Lines of their own: validation, then every text."""
     texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
     validation = "  ".join(
         f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
@@ -135,10 +134,8 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """While it lasts, what is logged under `gptx` goes to the terminal, above the bar, and into `train.log`.
-
-    It goes nowhere else: Hydra's own handlers would write through the bar. Levels are left as they are.
-    """
+    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, and nowhere else: handlers
+    of Hydra's would write through the bar."""
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
@@ -161,8 +158,6 @@ class _AboveBar(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """A log file on a disk that may be full."""
-
     def _open(self):
         return opened(self.baseFilename, self.mode, encoding=self.encoding)
 

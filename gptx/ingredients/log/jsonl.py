@@ -28,10 +28,8 @@ MOST = 2**53
 
 
 class Jsonl(Sink):
-    """Appends one line per call, written at once, so that SIGKILL loses nothing (a power cut may: nothing is fsynced).
-
-    A line that cannot be written, as on a full disk, is left out whole; one error says so, and training goes on.
-    """
+    """Appends one line per call, written at once: SIGKILL loses nothing, a power cut may. A line that cannot be
+    written, as on a full disk, is left out whole; one error says so, and training goes on."""
 
     files: tuple["Lines", ...] = field(init=False, default=())  # not open
 
@@ -88,10 +86,7 @@ def by_step(found: list[dict]) -> list[dict]:
 
 def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
     """The rows of a file, in its order, and the number of other lines: cut by a kill, of something else, or of a step
-    before `first`.
-
-    Empty where there is no file. Raises OSError where it cannot be read.
-    """
+    before `first`. No rows where there is no file; raises OSError where it cannot be read."""
     with opened(file) as source:
         lines = source.read().splitlines()
     found: list = []

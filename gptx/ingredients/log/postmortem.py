@@ -21,8 +21,7 @@ class Postmortem(Sink):
     """Writes the page at every incident and again at the end; a run without incidents has none.
 
     An incident is an event in which a guard says where the trouble began, or a rollback. What happened in earlier
-    starts of the run is read from `events.jsonl`. If the page cannot be written, one warning says so.
-    """
+    starts of the run is read from `events.jsonl`. If the page cannot be written, one warning says so."""
 
     events: tuple[dict, ...] | list[dict] = field(init=False, default=())  # not open
 

@@ -18,8 +18,7 @@ class Tensorboard(Sink):
     """Writes every row whose step `every` divides, and every row that holds more than `train/...`.
 
     After a resume or a rollback it goes on in the same folder, and TensorBoard drops what it had of the steps that are
-    repeated. Where nothing more can be written, one warning says so and training goes on.
-    """
+    repeated. Where nothing more can be written, one warning says so and training goes on."""
 
     every: Count
     writer: Any = field(init=False, default=None)  # while it is open

@@ -41,8 +41,7 @@ class Wandb(Sink):
     A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a resume
     and a rollback, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts
     and rollbacks. If wandb hangs until `BACKLOG` rows wait, further ones are dropped. Each failure is one line. The
-    button that stops a run on its page acts like Ctrl-C.
-    """
+    button that stops a run on its page acts like Ctrl-C."""
 
     project: str
     entity: str | None
@@ -152,7 +151,7 @@ class Wandb(Sink):
         page.finish(exit_code=EXIT_CODES[self.outcome])
 
     def start(self, run: Run, id: str) -> Any:
-        """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
+        """The page of the run: online where that works, else offline; by WANDB_MODE one that does nothing."""
         wandb = imported()
         mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
         if mode == "online":
@@ -166,8 +165,7 @@ class Wandb(Sink):
         return self.page(run, id, mode)
 
     def page(self, run: Run, id: str, mode: Any) -> Any:
-        """The run's page, made or continued. Raises what wandb does without a key or a server, and ValueError for a
-        folder that wandb cannot name."""
+        """The run's page, made or continued. Raises what wandb does, and ValueError for a folder it cannot name."""
         folder = str(run.folder.absolute())
         if folder.encode(errors="ignore").decode() != folder:
             raise ValueError("it takes no folder with a name that is not UTF-8")
@@ -237,10 +235,7 @@ def first_line(error: Exception) -> str:
 
 
 def reset() -> None:
-    """Forget all of wandb's state, so that the next attempt starts afresh.
-
-    Its own process is killed after PATIENCE: sometimes it goes on trying to reach a server that is gone.
-    """
+    """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
     patience = threading.Timer(PATIENCE, _kill, [_service()])
     patience.daemon = True
     patience.start()

@@ -14,8 +14,7 @@ def generate(model: nn.Module, tokens: list[int], *, length: int, temperature: f
              top_p: float | None = None, generator: torch.Generator | None = None) -> Iterator[int]:  # fmt: skip
     """Yields `length` tokens that continue `tokens`, each as soon as it is drawn; temperature 0 takes the likeliest.
 
-    The model sees the last `model.context` tokens. Raises ValueError for values that leave nothing to draw from.
-    """
+    The model sees the last `model.context` tokens. Raises ValueError for values that leave nothing to draw from."""
     refuse(temperature, top_k, top_p, tokens, length)
     device = next(model.parameters()).device
     sequence = torch.tensor([tokens], device=device)  # (1, T)

@@ -44,8 +44,7 @@ class GPT(nn.Module):
 
     Embedding and head have `vocab_size` rounded up to `vocab_multiple` rows, a shape that GPUs multiply faster; the
     rows beyond the vocabulary are zero and stay zero. Raises ValueError for sizes that do not divide, for unknown
-    words, and for more than `context` tokens.
-    """
+    words, and for more than `context` tokens."""
 
     @ranged("model")
     def __init__(self, *, vocab_size: int, context: Count, width: Count, depth: Depth, heads: int,

@@ -1,12 +1,9 @@
 """Observers: what is measured in a run beside its loss. `Observer` says what one can offer."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from gptx.units.options import Configured, Steps
-
-log = logging.getLogger(__name__)
 
 
 class Observer(Configured):
@@ -15,8 +12,7 @@ class Observer(Configured):
     Its annotated attributes are the options of its YAML. `attach` runs once, before the first step: it registers hooks,
     and raises ValueError where the run has nothing to show. `remembered` names the attributes that checkpoints keep:
     plain values and tensors. `better` says which way its metrics go, such as {"mine/accuracy": "higher"}.
-    `trainer.latest` has what is reported of the step so far.
-    """
+    `trainer.latest` has what is reported of the step so far."""
 
     every: Steps
     better: ClassVar[Mapping[str, str]] = {}
@@ -37,9 +33,3 @@ class Observer(Configured):
                                    (after, trainer.optimizer.register_step_post_hook)):  # fmt: skip
             if function:
                 register(lambda *_, run=function: run() if self.due(trainer) else None)
-
-    def end(self, trainer, reason: str) -> None:
-        """End the run for good after this step."""
-        if not trainer.finished:
-            trainer.ended = reason
-            log.info("%s; the run ends here", reason)

@@ -22,8 +22,7 @@ class Activations(Observer):
 
     A unit is dead if it stays below 1 % of the layer's root mean square at every token: zero, or in the flat tail of
     GELU. A logit is a score as the softmax takes it, among those that the mask allows; FlexAttention shows none. All
-    is measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed.
-    """
+    is measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
 
     windows: Annotated[Count, Le(1000)]  # in one forward pass
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gptx.ingredients.observe import Observer
-from gptx.ingredients.observe.gradients import norms
+from gptx.ingredients.observe.norms import norms
 from gptx.units.lengths import Length
 
 MOST, OFTEN = 0.5, 0.01  # shares of steps: see `verdict`
@@ -15,8 +15,7 @@ class ClipPressure(Observer):
     """Share of the steps since the last report whose gradients were clipped, and the mean factor over all of them.
 
     The norm after clipping is measured at the optimizer's step, so any way of clipping is seen as it acts; a skipped
-    step does not count. After the last step comes a verdict on all steps after the warmup.
-    """
+    step does not count. After the last step comes a verdict on all steps after the warmup."""
 
     clipped = seen = 0  # steps after the warmup
 
@@ -61,11 +60,7 @@ class ClipPressure(Observer):
 
 
 def scale(before: float, after: float) -> float:
-    """The factor that clipping applied; 1 where it applied none.
-
-    >>> scale(4.0, 1.0), scale(0.5, 0.5), scale(0.0, 0.0)
-    (0.25, 1.0, 1.0)
-    """
+    """The factor that clipping applied; 1 where it applied none."""
     return after / before if after < before * (1 - TOLERANCE) else 1.0
 
 

@@ -16,8 +16,7 @@ class Custom(Observer):
 
     The function gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form.
     It may draw random numbers: training does not notice. It is also called once before the first step, with the result
-    thrown away. Raises ValueError, then already, where it returns something else.
-    """
+    thrown away. Raises ValueError, then already, where it returns something else."""
 
     function: Callable
     better: dict[str, str] | None = None  # type: ignore[assignment, misc]

@@ -14,8 +14,7 @@ class EMA(Observer):
 
     A step's share halves every `half_life` steps. The shares of all steps add up to one (the bias correction of Adam's
     moments), so the initial weights do not count. The average is kept on the device in fp32, since a small share of a
-    bf16 weight would round to nothing; every checkpoint has it, and `python -m gptx sample RUN weights=ema` uses it.
-    """
+    bf16 weight would round to nothing; every checkpoint has it, and `python -m gptx sample RUN weights=ema` uses it."""
 
     half_life: Steps
     windows: Count | None = None

@@ -22,9 +22,7 @@ class NoiseScale(Observer):
     the division. With a batch far below it, doubling the batch nearly halves the steps; far above it, nothing is saved.
     It is infinite where noise hides the gradient.
 
-    Raises ValueError where a step has one micro-batch in all, and nothing to compare, and where the gradient of one
-    micro-batch is never seen, since the processes hold shards.
-    """
+    Raises ValueError where a step has one micro-batch in all, and where the processes hold shards."""
 
     window: Count
     pairs: list[tuple[float, float]] = field(init=False, default_factory=list)  # |G|^2 and tr(S), of each measurement
@@ -79,8 +77,7 @@ class NoiseScale(Observer):
 
 
 def separated(one: float, whole: float, tokens: int, total: int) -> tuple[float, float]:
-    """Squared norm of the true gradient and trace of the covariance a token has, from the squared norms of gradients
-    over `tokens` and `total` tokens.
+    """|G|^2 and tr(S) of a token, from the squared norms of gradients over `tokens` and `total` tokens.
 
     >>> separated(one=1 + 8 / 2, whole=1 + 8 / 4, tokens=2, total=4)
     (1.0, 8.0)

@@ -19,8 +19,7 @@ class SecondMoment(Observer):
     `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): the size of the step in
     units of the learning rate. It is 1 at the first step and falls as gradients disagree; a v that is far too small
     would show here. `median` is that of v. Coordinates that never had a gradient do not count. Schedule-Free keeps no
-    m, and so has no `step`. Raises ValueError for an optimizer without a second moment.
-    """
+    m, and so has no `step`. Raises ValueError for an optimizer without a second moment."""
 
     until: Steps
 

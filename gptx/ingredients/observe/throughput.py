@@ -21,8 +21,7 @@ class Throughput(Observer):
 
     MFU (arXiv:2204.02311, appendix B) is the FLOPs that the model needs over those that the devices could do; the
     peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the time
-    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own.
-    """
+    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import field
-from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
 
 from gptx.ingredients.observe import Observer
-from gptx.units.lengths import Length
 from gptx.units.options import Count
 
 FORWARD_TOKENS = 4096  # per forward pass; of its own, so that the result does not depend on the training batch
@@ -18,8 +15,7 @@ FORWARD_TOKENS = 4096  # per forward pass; of its own, so that the result does n
 class Validation(Observer):
     """Cross-entropy over the same validation `windows` every time (all of them if null), without dropout.
 
-    Returns nats per token, perplexity, and bits per byte, which can be compared between tokenizers.
-    """
+    Returns nats per token, perplexity, and bits per byte, which can be compared between tokenizers."""
 
     windows: Count | None = None
 
@@ -55,27 +51,7 @@ def shares(windows: int, rows: int, parallel) -> Iterator[tuple[int, int, bool]]
     """First window and number of windows of each forward pass of this process, and whether they count.
 
     Every process makes the same number of passes, since sharded weights are gathered only where all take part; one that
-    has no windows left repeats the last, which does not count.
-    """
+    has no windows left repeats the last, which does not count."""
     for first in range(parallel.rank * rows, windows + parallel.rank * rows, parallel.world_size * rows):
         start = min(first, windows - 1)
         yield start, min(rows, windows - start), first < windows
-
-
-class AfterValidation(Observer):
-    """An observer that reads the validation loss. Raises ValueError unless validation comes before it."""
-
-    every: Length = field(init=False, default=Length(1))  # validation decides when there is something to see
-
-    def attach(self, trainer) -> None:
-        if not validated_before(self, trainer):
-            name = type(self).__name__.lower()
-            raise ValueError(
-                f"observe={name} reads the validation loss; set observe=[validation,{name}], in that order"
-            )
-
-
-def validated_before(observer: Observer, trainer) -> bool:
-    """True if validation comes before the observer, which then sees the validation loss of its step."""
-    earlier = takewhile(lambda each: each is not observer, trainer.observers.values())
-    return any(isinstance(each, Validation) for each in earlier)

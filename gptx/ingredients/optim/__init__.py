@@ -11,8 +11,7 @@ class Optimizer(torch.optim.Optimizer):
 
     Parameter groups have a `name` (matrices, embeddings, head, vectors). Of Adam's state observers read the moments
     `exp_avg` and `exp_avg_sq` and the count `step`, or `m`, `v` and `t`; of its groups `betas`, `eps`, `lr` and
-    `weight_decay`. Without these they refuse the run, or leave a curve out.
-    """
+    `weight_decay`. Without these they refuse the run, or leave a curve out."""
 
     judged: Callable | None = None  # judged(parameters): the weights to validate, sample and ship, if others than these
     rate_falls = True  # False: a schedule that lets the learning rate fall is refused

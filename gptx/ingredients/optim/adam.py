@@ -7,8 +7,7 @@ def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_de
          fused: bool, beta2_half_life_tokens: float | None = None, tokens: int | None = None):  # fmt: skip
     """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101).
 
-    With `beta2_half_life_tokens`, beta2 follows from it and from the `tokens` of a step.
-    """
+    With `beta2_half_life_tokens`, beta2 follows from it and from the `tokens` of a step."""
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     betas = remembered(betas, beta2_half_life_tokens, tokens)
     return kind(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)

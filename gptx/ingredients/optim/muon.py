@@ -11,8 +11,7 @@ class Muon(Optimizer):
 
     Parameter groups named `matrices` are Muon's. The step of a matrix is scaled to the size that AdamW's would have
     (0.2 sqrt(max(rows, columns)), arXiv:2502.16982), so that one learning rate and one decay serve both. Raises
-    ValueError where there is no such group.
-    """
+    ValueError where there is no such group."""
 
     whole_matrices = True
 

@@ -9,8 +9,7 @@ class ScheduleFree(schedulefree.AdamWScheduleFree):
     """The package's AdamW (arXiv:2405.15682), always in its training state; `judged` gives the averaged weights.
 
     The gradient is taken at y, between the plain iterate z and the average x that is validated, sampled and shipped.
-    The learning rate may rise, by a warmup, but not fall.
-    """
+    The learning rate may rise, by a warmup, but not fall."""
 
     rate_falls = False
 
