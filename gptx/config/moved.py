@@ -2,17 +2,16 @@
 
 from typing import Any
 
-_JOINED = {  # of gptx.observe
+from gptx.config.groups import GROUPS
+
+_JOINED = {  # modules of gptx.observe
     "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
     "parameters": "norms", "samples": "downstream",
 }  # fmt: skip
-MOVED = {f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()} | {
-    f"gptx.{group}.": f"gptx.ingredients.{group}."
-    for group in (
-        "batch", "checkpoints", "clip", "compile", "data", "decay", "guard", "inject", "log", "memory", "model",
-        "objective", "observe", "optim", "parallel", "parametrization", "precision", "schedule",
-    )
-}  # up to version 0.1.0: the beginning of a dotted name, and what it begins with today # fmt: skip
+MOVED = {  # up to version 0.1.0; the first that fits counts
+    **{f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()},
+    **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},
+}
 
 
 def current(value: Any) -> Any:

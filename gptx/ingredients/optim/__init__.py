@@ -18,7 +18,7 @@ class Optimizer(torch.optim.Optimizer):
     whole_matrices = False  # True: a step needs all rows of a matrix, which parallel=fsdp splits
 
 
-def offered(optimizer: type, name: str) -> Any:
+def trait(optimizer: type, name: str) -> Any:
     """What a class of optimizers says in one of the attributes of `Optimizer`; of PyTorch's own it is known here."""
     if name == "whole_matrices" and optimizer in (torch.optim.Muon, torch.optim.Adafactor):
         return True
