@@ -227,7 +227,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
         (["data.path=???"], "config error: data.path: a value is needed"),
         (["batch.tokens=500"], "config error: batch.tokens=500 is not a multiple"),
         (["model.heads=5"], "config error: model.heads=5 does not divide"),
-        (["schedule.warmup=99"], "config error: schedule: warmup=99 updates is longer than the run, 6 updates"),
+        (["schedule.warmup=99"], "config error: schedule: warmup=99 steps is longer than the run, 6 steps"),
         (["device=cuda"], "config error: device=cuda is not there|parallel: device=cuda is not there"),
         (["data.path=missing.txt"], "missing.txt"),
         (["model=gpt3"], "config error: model=gpt3: no such option"),

@@ -79,7 +79,7 @@ def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus)
     [
         (["parametrization=mup", "parametrization.base_head_size=0"], r"parametrization.base_head_size=0: at least 1"),
         (["parametrization=mup", "parametrization.base_width=0"], r"parametrization.base_width=0: at least 1"),
-        (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the rate, 0"),
+        (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the learning rate, 0"),
         (
             ["+parametrization.rates.heads=1"],
             r"parametrization.rates.heads: no such group of parameters; all, matrices",

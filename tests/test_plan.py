@@ -236,7 +236,7 @@ def test_the_predicted_memory_is_within_a_tenth_of_the_measured(tmp_path, corpus
 
 @pytest.mark.parametrize(("words", "message"), [
     (["shedule"], "error: shedule: nothing to plan of that name; did you mean 'schedule'"),
-    (["schedule", "schedule.warmup=500,2000"], "error: schedule.warmup=2000: schedule: warmup=2000 updates is longer than the run, 1000"),
+    (["schedule", "schedule.warmup=500,2000"], "error: schedule.warmup=2000: schedule: warmup=2000 steps is longer than the run, 1000"),
     (["schedule", "at=5000"], "error: at=5000: the run has the steps 1 to 1000"),
     (["schedule", "at=soon"], "error: at: 'soon' is not a length"),
     (["schedule", "out=curve.gif"], "error: out=curve.gif: the name must end in .png or .svg"),

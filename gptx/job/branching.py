@@ -18,6 +18,7 @@ from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
 from gptx.ingredients.log import shown
+from gptx.ingredients.optim import trait
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 
@@ -82,7 +83,7 @@ def read(origin: Path, steps: int) -> tuple[dict, dict]:
 def fits(line: str, trainer) -> bool:
     """True if a state can be taken up where a key of its recipe changes as the line says."""
     key = line.split()[0]
-    if key in ("optim.betas", "optim.beta2_half_life_tokens") and hasattr(trainer.optimizer, "judged"):
+    if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
     if key == "model.context":
         return not beyond(trainer.model, line)
