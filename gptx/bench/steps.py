@@ -220,15 +220,17 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes: dict[str, Any] = {
+        sizes: dict = {
             "n_embd": shape.width,
             "n_layer": shape.depth,
             "n_head": shape.heads,
             "n_positions": shape.context,
         }
-        plain: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
+        plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
         model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, **sizes, **plain)
+            GPT2Config(
+                vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, n_positions=shape.context, **sizes, **plain
+            )
         )
     else:
         model = GPT(**{key: value for key, value in asdict(shape).items() if key != "batch"})

@@ -62,6 +62,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     import torch
 
     from gptx.config.build import build
+    from gptx.plan.decay import groups as parameter_groups
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}
@@ -96,7 +97,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         "Parameters in each group",
         "its text excludes embeddings from decay and its code (two dimensions or more) decays them: "
         "decay=no_embeddings is the text, decay=matrices the code. A head that is tied to the embedding goes with it.",
-        decay({"": next(iter(arms.values()))}, vocab=str(VOCABULARY)),
+        list(parameter_groups(next(iter(arms.values())), str(VOCABULARY))),
     )
 
 
