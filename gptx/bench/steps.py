@@ -220,7 +220,7 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes: dict = {
+        sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
             "n_embd": shape.width,
             "n_layer": shape.depth,
             "n_head": shape.heads,
