@@ -220,10 +220,13 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads, "n_positions": shape.context}
-        plain = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
+        sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
+        plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
+        sizes |= {"n_positions": shape.context}
         model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, **sizes, **plain)
+            GPT2Config(
+                vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, n_positions=shape.context, **sizes, **plain
+            )
         )
     else:
         model = GPT(**{key: value for key, value in asdict(shape).items() if key != "batch"})
@@ -266,10 +269,3 @@ def waits(shape: Shape, steps: int = 4) -> float:
     with Watch(), patch.object(torch.Tensor, "tolist", to_list):
         loop(steps)
     return len(taken) / steps
-
-
-if __name__ == "__main__":
-    from gptx.bench.steps import bench_steps as command  # under its own name, by which the processes find it
-    from gptx.config import arguments
-
-    arguments.call(command)
