@@ -22,7 +22,7 @@ RATE = "optim.lr"
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
-    """Read a peak learning rate off runs whose rate rose until the loss broke, and say what it costs by a grid.
+    """Find a peak learning rate in runs whose learning rate rose until the loss broke.
 
       python -m gptx fit lr_range runs/lr_range grid=runs/warmup
 

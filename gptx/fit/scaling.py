@@ -23,7 +23,7 @@ PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once 
 def scaling(
     *folders: str, holdout: str = "", count: str = "total", draws: int = 200, out: str = "", readme: str = ""
 ) -> None:
-    """Fit E + A / N^alpha + B / D^beta to the validation losses of finished runs, and predict those held out.
+    """Fit E + A / N^alpha + B / D^beta to validation losses, and predict the runs held out.
 
       python -m gptx fit scaling runs/scaling
       python -m gptx fit scaling runs/scaling holdout=gpt_1600k readme=experiments/scaling

@@ -13,7 +13,6 @@ from pathlib import Path
 from gptx.compare.figure import drawable, figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.verdict import Verdict, verdict
-from gptx.config import arguments
 from gptx.files import in_one_step, write_text
 from gptx.runs.cells import Cell
 from gptx.show import table
@@ -99,16 +98,17 @@ def refuse_other(found: Iterable[Cell], experiment: Path) -> None:
 
 
 def readme(*folders: str) -> None:
-    """Write the marked part of README.md and the figure of experiments again from their results.json.
+    """Write the pages and figures of experiments again from their results.json.
 
-    FOLDERS are experiments' folders, such as experiments/warmup; those without results that a report wrote are passed.
+      python -m gptx pages experiments/*
+
+    Only the marked part of README.md is written. Folders without results that a report wrote are left out.
+
+    Options:
+    folders: folders of experiments, such as experiments/warmup
     """
     for folder in map(Path, folders):
         if (folder / "results.json").exists() and START.search((folder / "README.md").read_text(encoding="utf-8")):
             comparison = load(folder / "results.json")
             write(comparison, verdict(comparison), folder)
             print(f"{folder / 'README.md'}: written from results.json")
-
-
-if __name__ == "__main__":
-    arguments.call(readme)
