@@ -35,12 +35,14 @@ def agreement(a: Metrics, b: Metrics) -> str:
         both = max(both, len(steps))
         if other.any():
             differing[key] = float(steps[other][0]), float(numpy.nanmax(numpy.abs(x - y)[other]))
+    largest = (f"{key} by up to {most:.2g}" for key, (_, most) in differing.items())
     if not both:
         return "no step was recorded by both"
     if not differing:
         more = "" if a.steps == b.steps else f", one goes on to {max(a.steps, b.steps):,}"
         return f"identical: the same to the bit in all {both:,} steps that both recorded ({', '.join(keys)}){more}"
-    first = int(min(step for step, _ in differing.values()))
-    largest = (f"{key} by up to {most:.2g}" for key, (_, most) in itertools.islice(differing.items(), 4))
-    since = f"the same up to step {first - 1:,}, then different" if first > 1 else "different from the first step on"
-    return f"not identical: {since}, {', '.join(largest)}"
+    return f"not identical: {_since(int(min(differing.values())[0]))}, {', '.join(itertools.islice(largest, 4))}"
+
+
+def _since(step: int) -> str:
+    return f"the same up to step {step - 1:,}, then different" if step > 1 else "different from the first step on"
