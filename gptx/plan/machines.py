@@ -83,7 +83,7 @@ def _alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[s
 
 def _several(spent: Effort, precision, devices: int) -> list[str]:
     """The time on several kinds of devices."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for device in (device for device in DEVICES if device.name in _SHOWN):
         used = form(precision, device)
         whole = seconds(spent, device, used, devices)

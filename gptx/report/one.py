@@ -5,9 +5,9 @@ from datetime import datetime
 
 import numpy
 
-from gptx import runs
 from gptx.compare import outcomes
 from gptx.config import presets
+from gptx.config.keys import flat
 from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
@@ -131,8 +131,8 @@ def recipe(cell: Cell) -> Iterator[str]:
         option = html(chosen)
         if chosen != expected:
             option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
-        flat = {key: each for key, each in runs.flat({group: config.get(group)}).items() if key != group}
-        values = (value(key.removeprefix(f"{group}."), key, each) for key, each in flat.items()
+        changed = {key: each for key, each in flat({group: config.get(group)}).items() if key != group}
+        values = (value(key.removeprefix(f"{group}."), key, each) for key, each in changed.items()
                   if not key.endswith(presets.HIDDEN))  # fmt: skip
         yield f'<tr><th>{html(group)}</th><td>{option}</td><td class="values">{" ".join(values)}</td></tr>'
     roots = [key for key in ("steps", "seed", "device", "threads", "deterministic") if key in config]
