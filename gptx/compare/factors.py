@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from gptx import runs
 from gptx.config import presets
 from gptx.config.keys import flat, key_of, under
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 
 # What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
 ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",
@@ -41,7 +41,7 @@ def described(cells: list[Cell]) -> list[dict[str, str]]:
     """Options and values in which runs may differ, without those from which nothing follows."""
     cells = [cell for cell in cells if cell.config]
     rows = [described_by(cell) for cell in cells]
-    aside = runs.meaningless([cell.record for cell in cells], {key for row in rows for key in row})
+    aside = meaningless([cell.record for cell in cells], {key for row in rows for key in row})
     return [{key: text for key, text in row.items() if key not in aside} for row in rows]
 
 

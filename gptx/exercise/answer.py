@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx import runs
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
 from gptx.runs import plain, provenance
@@ -96,10 +95,10 @@ def _spelled(value: Number) -> str:
 
 def _environment() -> dict:
     """Where, when and with what the answer was found."""
-    git, versions = provenance.git(), runs.versions()
+    git, versions = provenance.git(), provenance.versions()
     return {
         "date": now()[:10],
-        "processor": runs.processor(),
+        "processor": provenance.processor(),
         "cores": os.cpu_count(),
         "versions": {name: versions[name] for name in ("python", "torch", "numpy") if name in versions},
         "commit": git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else ""),

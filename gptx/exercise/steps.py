@@ -20,13 +20,14 @@ ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a
 
 def schedules(folder: Path, *overrides: str) -> Answer:
     """Warmup and cosine decay over 100,000 steps for warmups of 500, 2,000 and 5,000: what does the warmup change?"""
-    from gptx.plan.schedule import rate, schedule
+    from gptx.plan.schedule import curve
+    from gptx.plan.schedule import rates as shown
 
     arms = composed(*SCHEDULES, *overrides)
     measured: dict[str, Number] = {}
     curves, passed, tutorial = [], True, ""
     for place, cfg in enumerate(arms.values()):
-        at, steps, warmup = rate(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
+        at, steps, warmup = curve(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
         rates = [at(step) for step in range(steps + 1)]
         peak, name = max(rates), f"warmup {warmup:,}"
         jump = max(abs(after - before) for before, after in pairwise(rates)) / peak
@@ -52,7 +53,7 @@ def schedules(folder: Path, *overrides: str) -> Answer:
         passed,
         [lines(Panel("Learning rate", "by step", tuple(curves)))],
         tutorial=tutorial,
-        details=schedule(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%"),
+        details=shown(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%"),
     )
 
 
@@ -61,7 +62,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     import torch
 
     from gptx.config.build import build
-    from gptx.plan.decay import decay
+    from gptx.plan.decay import groups as parameter_groups
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}
@@ -96,7 +97,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         "Parameters in each group",
         "its text excludes embeddings from decay and its code (two dimensions or more) decays them: "
         "decay=no_embeddings is the text, decay=matrices the code. A head that is tied to the embedding goes with it.",
-        decay({"": next(iter(arms.values()))}, vocab=str(VOCABULARY)),
+        list(parameter_groups(next(iter(arms.values())), str(VOCABULARY))),
     )
 
 

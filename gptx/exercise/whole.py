@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy
 
-from gptx import runs
 from gptx.exercise.answer import Answer, Number
 from gptx.exercise.training import composed, record, stopped, train
 from gptx.files import write_text
@@ -162,7 +161,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     recipe = *PRETRAINING, *(() if full else SHORT), *overrides
     run = Path("runs/exercise_20_full") if full else folder / "run"
     (cfg,) = composed(*recipe).values()
-    if runs.read(run) is None:  # else it was begun before, and stopped in whatever way
+    if not RunFolder(run).record:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
     train(run, *recipe)
     resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))

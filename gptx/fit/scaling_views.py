@@ -76,7 +76,7 @@ def _isoflop(curve: Minimum, law: Law) -> Row:
 def figure(reading: Reading, file: Path) -> None:
     """Draw into a .png or .svg file; for .html, the chart of budgets of gptx.plan."""
     if file.suffix == ".html":
-        from gptx.plan.chart import chart
+        from gptx.plan.chart_files import chart
 
         every = [*reading.rungs, *(each.rung for each in reading.predictions)]
         runs = [(rung.name, rung.parameters(reading.count), rung.tokens, rung.loss) for rung in every]
