@@ -47,13 +47,8 @@ GROUPS = {  # title -> command -> module:function
         "exercise": "gptx.exercise.__main__:exercise",
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
-<<<<<<< HEAD
         "pages": "gptx.commands.pages:pages",
-        "bench": "gptx.bench.steps:bench",
-=======
-        "pages": "gptx.report.readme:readme",
         "bench": "gptx.bench.steps:bench_steps",
->>>>>>> main
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
         "bench observers": "gptx.bench.observers:bench_observers",
