@@ -11,7 +11,7 @@ from gptx import __main__
 from gptx.__main__ import COMMANDS, source
 from gptx.config import arguments
 
-PENDING = ("plan", "fit", "exercise", "report", "pages")  # docstrings that do not have the form yet
+PENDING = ("plan", "report")  # docstrings that do not have the form yet
 OTHERS = [name for name in COMMANDS if name != "train" and not name.startswith(PENDING)]  # whose help is Hydra's
 
 

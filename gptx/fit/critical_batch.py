@@ -18,7 +18,7 @@ OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
-    """Fit what a larger batch costs in tokens and saves in steps until the same loss, and print the critical size.
+    """Fit what a larger batch costs in tokens and saves in steps: the critical batch size.
 
       python -m gptx fit critical_batch runs/critical_batch
       python -m gptx fit critical_batch runs/another_seed experiments/critical_batch/fit.json out=both
