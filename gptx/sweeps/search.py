@@ -183,26 +183,29 @@ class Search:
         record, state = RunFolder(folder).read() or {}, RunFolder(folder).state
         made = metrics.read(folder)
         value = made.end(self.metric) if state == "finished" else made.last(self.metric)
+        known = value is not None and math.isfinite(value)
         taken = state == "finished" and each.process.returncode != 0  # by another command
-        label, details, ended = "FAILED", "", None
-        if state == "finished" and not taken and value is not None and math.isfinite(value):
+        if state == "finished" and known and not taken:
+            label, details = state, f"{self.metric} {value:.4f}"
             self.study.tell(each.trial, value)
-            label, details = "finished", f"{self.metric} {value:.4f}"
         elif state == "running":
-            self.failed += 1
             label, details = state, "in another process; the same command goes on with it afterwards"
-        elif each.pruned or record.get("diverged") or (value is not None and not math.isfinite(value)):
-            label, ended = "pruned" if each.pruned else "diverged", TrialState.PRUNED
+        elif each.pruned or record.get("diverged") or (value is not None and not known):
+            label, details = "pruned" if each.pruned else "diverged", ""
+            self.study.tell(each.trial, state=TrialState.PRUNED)
         elif each.asked:
-            label = state
+            label, details = state, ""
         else:
-            self.failed, ended = self.failed + 1, TrialState.FAIL
-            details = record.get("error") or (f"recorded no {self.metric}" if state == "finished" else state)
-            if taken:
-                details = f"not of this trial: {pool.last_words(pool.log(folder))}"
-        if ended is not None:
-            self.study.tell(each.trial, state=ended)
+            label, details = "FAILED", self._why(each, record, taken)
+            self.study.tell(each.trial, state=TrialState.FAIL)
+        self.failed += label in ("FAILED", "running")
         print(f"{label:12} {folder}  {details}".rstrip(), flush=True)
+
+    def _why(self, each: Trial, record: dict, taken: bool) -> str:
+        if taken:
+            return f"not of this trial: {pool.last_words(pool.log(each.folder))}"
+        ended = record.get("state")
+        return record.get("error") or (f"recorded no {self.metric}" if ended == "finished" else ended or "missing")
 
 
 def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
