@@ -55,14 +55,14 @@ class Precision:
     def convert(self, model: nn.Module) -> nn.Module:
         """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
         if self.compute == "fp8":
-            return _with_fp8_products(model)
+            return with_fp8_products(model)
         for parameter in model.parameters() if self.weights == "bf16" else ():
             parameter.data = parameter.data.bfloat16()
         return model
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimizer of these parameter groups."""
-        return optim(groups) if self.weights == "fp32" else _stepping_in_fp32(optim, groups, self.rounding)
+        return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Loss scaler: only active in fp16, whose smallest gradients would otherwise become zero."""
@@ -81,7 +81,7 @@ def imitated(dtype: torch.dtype, device: torch.device) -> str:
     return "" if getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() else name
 
 
-def _with_fp8_products(model: nn.Module) -> nn.Module:
+def with_fp8_products(model: nn.Module) -> nn.Module:
     """Linear layers whose sizes are multiples of 16 multiply in fp8, scaled by tensor (arXiv:2209.05433; torchao)."""
     try:
         from torchao.float8 import convert_to_float8_training
@@ -94,7 +94,7 @@ def _with_fp8_products(model: nn.Module) -> nn.Module:
     return convert_to_float8_training(model, module_filter_fn=fits)
 
 
-def _stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
+def stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
     """An optimizer over fp32 stand-ins of the parameters, which exist during a step only. The noise of a stochastic
     rounding depends on the number of the step, so processes agree and a resumed run repeats it."""
     stand_ins = {p: nn.Parameter(p.detach().float()) for group in groups for p in group["params"]}
