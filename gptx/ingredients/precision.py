@@ -36,10 +36,11 @@ class Precision:
             return torch.bfloat16 if capability >= (8, 0) else torch.float32
         if self.compute == "bf16" and device.type == "cuda" and capability < (8, 0):
             raise ValueError("precision=bf16: this GPU lacks bfloat16 (compute capability 8.0); use fp16 or fp32")
-        if self.tf32 and capability < (8, 0):
-            raise ValueError(f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0; on {device.type} use fp32")
-        if self.compute == "fp8" and capability < (8, 9):
-            raise ValueError(f"precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on {device.type} use bf16")
+        tf32, fp8 = self.tf32, self.compute == "fp8"
+        for form, asked, least, instead in (("tf32", tf32, (8, 0), "fp32"), ("fp8", fp8, (8, 9), "bf16")):
+            if asked and capability < least:
+                needed = f"precision={form} needs an NVIDIA GPU of compute capability {least[0]}.{least[1]}"
+                raise ValueError(f"{needed}; on {device.type} use {instead}")
         return DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
