@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gptx.compare import words
-from gptx.compare.arms import axis
-from gptx.compare.figure import figure, over, panelled
+from gptx.compare.effects import axes, axis, effects
+from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
 from gptx.config import paths
@@ -34,7 +34,7 @@ RATES = Comparison(
 @pytest.fixture
 def experiment(tmp_path, monkeypatch) -> Path:
     """An experiment's folder; pictures, which take long, are a few bytes."""
-    monkeypatch.setattr(readme, "figure", lambda comparison, part: part.write_bytes(b"\x89PNG"))
+    monkeypatch.setattr(readme, "figure", lambda found, part: part.write_bytes(b"\x89PNG"))
     (tmp_path / "README.md").write_text(
         f"# rates\n\nby hand <!-- kept -->\n\n<!-- results: written by {COMMAND} -->\nold\n<!-- /results -->\n\nalso by hand\n"
     )
@@ -131,9 +131,10 @@ def test_a_bar_in_a_level_does_not_break_the_table():
 @pytest.mark.parametrize("factors", [{}, {"precision": ["fp32", "bf16"]}, {"optim.lr": ["0.001", "0.1"], "model": ["nano", "a"]}])  # fmt: skip
 def test_any_comparison_has_a_figure(tmp_path, factors):
     outcomes = [Outcome({k: v[i % 2] for k, v in factors.items()}, i, "finished", value) for i, value in enumerate([2.0, float("nan"), 2.1, 2.2])]  # fmt: skip
-    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.png")
+    found = effects(Comparison("validation/loss", factors, outcomes))
+    figure(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.svg")
+    figure(found, tmp_path / "a.svg")
     assert "diverged 1 of 2" in (tmp_path / "a.svg").read_text() or not factors
 
 
@@ -157,16 +158,16 @@ def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_a
     found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
     arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
     final = finals(arms, found, lambda _: 2.0)
-    assert (over(found) if across else axis(factors)) == across
+    assert (axes(factors).x if across else axis(factors)) == across
     assert (final["title"] if final else "") == (words.NAMES.get(across, across))
     if final:
         assert len(final["lines"]) == len(cells) // len(factors[across])
-        assert panelled(found) == []
+        assert axes(factors).panels == []
 
 
 def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
     factors = {"optim": list("abcde"), "model.width": WIDTHS, "optim.lr": RATE}
-    assert panelled(Comparison("validation/loss", factors, [])) == ["model.width"]
+    assert axes(factors).panels == ["model.width"]
 
 
 def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alone():
@@ -196,7 +197,7 @@ def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, t
         (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": choices}))
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
     report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
-    assert "muon is 0.5000 nats per token below adamw" in (experiment / "README.md").read_text()
+    assert "with muon, 0.5000 nats per token lower than with adamw" in (experiment / "README.md").read_text()
     assert [each.value for each in load(experiment / "results.json").outcomes] == [2.0, 1.5]
     with pytest.raises(ValueError, match="no such file"):
         report(str(tmp_path / "runs"), readme=str(tmp_path / "elsewhere"))

@@ -1,10 +1,10 @@
 """A report as Markdown, for a README or a message: the answer, its tables, and the picture beside it."""
 
 from gptx.compare.outcomes import Comparison
-from gptx.compare.verdict import Table, Verdict
+from gptx.compare.verdict import Verdict
 from gptx.report import one, readme
 from gptx.runs.cells import Cell
-from gptx.show.table import markdown
+from gptx.show.table import Table, markdown
 from gptx.units.printable import md
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from gptx.compare.figure import drawable, figure
+from gptx.compare.effects import effects
+from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.verdict import Verdict, verdict
 from gptx.config import arguments
@@ -32,7 +33,7 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
         f"**{md(said.headline)}**",
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
-        f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * drawable(comparison),
+        f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * comparison.drawable,
         *map(table.markdown, said.tables),
         f"({md(made(comparison.environment))}; every run in `results.json`)",
     ]
@@ -66,8 +67,8 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
                          f"{said.headline}")  # fmt: skip
     comparison = replace(comparison, baseline=said.baseline)
     in_one_step(folder / "results.json", comparison.save)
-    if drawable(comparison):
-        in_one_step(folder / PICTURE, lambda part: figure(comparison, part))
+    if comparison.drawable:
+        in_one_step(folder / PICTURE, lambda part: figure(effects(comparison), part))
     write_text(folder / "README.md", before + markdown(comparison, said) + after)
 
 

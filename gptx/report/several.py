@@ -9,13 +9,14 @@ import numpy
 
 from gptx.compare.meaning import meaning
 from gptx.compare.outcomes import Comparison
-from gptx.compare.verdict import Table, Verdict
+from gptx.compare.verdict import Verdict
 from gptx.config import paths
 from gptx.report import charts, panels
 from gptx.report.arms import Arm
 from gptx.runs.cells import Cell
 from gptx.show import page
 from gptx.show.curves import Panel
+from gptx.show.table import Table
 from gptx.units.phrases import count
 from gptx.units.printable import html
 

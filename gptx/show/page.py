@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gptx.compare.verdict import Table
 from gptx.ingredients.log import now
 from gptx.report.arms import Arm
 from gptx.show.curves import Panel
+from gptx.show.table import Table
 from gptx.units.phrases import count
 from gptx.units.printable import html
 

@@ -1,0 +1,319 @@
+"""The numbers of a comparison, computed once: arms, differences with intervals, attribution, best levels and costs.
+
+Verdict, tables, figure and pages only read them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations, product
+from math import prod
+from statistics import fmean, median, stdev
+from typing import Any, TypeVar
+
+import numpy
+
+from gptx.compare import estimates
+from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
+from gptx.compare.factors import baseline_of, is_group, is_rate, numeric, primary
+from gptx.compare.outcomes import Comparison
+
+JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
+LINES = 8  # in one panel of a figure, each with a colour of its own
+ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
+FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # these do not change the time of a step
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+
+    levels: dict[str, str]
+    values: dict[int, float | None]
+    states: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> dict[int, float]:
+        return {seed: value for seed, value in self.values.items() if value is not None}
+
+    @cached_property
+    def diverged(self) -> int:
+        return estimates.diverged(self.values)
+
+    @cached_property
+    def mean(self) -> float | None:
+        """None without a result, and where one seed diverged: the other seeds alone would flatter the arm."""
+        return fmean(self.results.values()) if self.results and not self.diverged else None
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation over at least two seeds."""
+        return stdev(self.results.values()) if len(self.results) > 1 and not self.diverged else None
+
+
+@dataclass(frozen=True)
+class Round:
+    """Arms that differ in one factor, by its level, and how far each is from the baseline's arm."""
+
+    context: dict[str, str]  # levels of the other factors; empty where each arm is at its own best
+    arms: dict[str, Arm]
+    baseline: str
+    sign: int  # 1 where lower is better, -1 where higher is
+    differences: dict[str, Estimate | None]  # empty without an arm at the baseline's level
+
+    @cached_property
+    def winner(self) -> str | None:
+        return winner(self.arms, self.sign)
+
+    @cached_property
+    def ranking(self) -> list[str]:
+        """The levels that have a mean, the best first; those that are better than the baseline stand before it."""
+        away = {level: self.sign * each.mean for level, each in self.differences.items() if each}
+        return sorted(ranked(self.arms, self.sign), key=lambda level: numpy.sign(away.get(level, 0.0)))
+
+
+@dataclass(frozen=True)
+class Square:
+    """What two things do in four arms that are alike in all else, by whether the first and the second are there: an
+    estimate for each of CONTRASTS, None where an arm diverged or no seed is common to all four."""
+
+    context: dict[str, str]
+    arms: dict[tuple[int, int], Arm]
+    differences: dict[str, Estimate | None]
+
+    @property
+    def depends(self) -> bool:
+        """True if what one thing does depends so much on the other that an average over the other is no answer."""
+        first, second, both = (self.differences[name] for name in JUDGED[:3])
+        if not (first and second and both and both.significant):
+            return False
+        return abs(both.mean) > min(abs(first.mean), abs(second.mean))
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
+    ("", "warmup"), or a level of a factor other than the baseline's."""
+
+    things: tuple[tuple[str, str], tuple[str, str]]
+    removes: bool  # True where the baseline has the first thing, so that turning takes it away
+    sign: int
+    squares: list[Square]
+
+    @property
+    def judged(self) -> list[Estimate | None]:
+        return [square.differences[name] for square in self.squares for name in JUDGED]
+
+    def turned(self, square: Square, name: str) -> Estimate | None:
+        """What turning the first thing does."""
+        found = square.differences[name]
+        return -found if found and self.removes else found
+
+
+@dataclass(frozen=True)
+class Effects:
+    """All numbers of a comparison. `judged` are the estimates that its text may claim something of; significant among
+    them is what Holm's correction over all of them keeps."""
+
+    comparison: Comparison
+    baseline: dict[str, str]  # the level of each factor that the others are compared with
+    factor: str  # that is asked about; "" where only seeds differ
+    arms: list[Arm]
+    rounds: list[Round]
+    factorial: Factorial | None
+    best: Round | None  # each level at its best learning rate
+    judged: list[Estimate | None]
+
+    @property
+    def others(self) -> list[str]:
+        return [name for name in self.baseline if name != self.factor]
+
+    @cached_property
+    def edges(self) -> list[tuple[str, list[Arm], int]]:
+        """For each learning rate: the best arms at the edge of its grid, if any, and of how many. A better rate may lie
+        beyond. The next level inside must have a result."""
+        rates, found = [*filter(is_rate, self.baseline)], []
+        for rate in rates:
+            groups, told = contexts(self.arms, *rates), []
+            for _, group in groups:
+                tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
+                best = winner(dict(enumerate(group)), self.comparison.sign)
+                if best is not None and len(tried) > 1:
+                    inside = {tried[0]: tried[1], tried[-1]: tried[-2]}.get(group[best].levels[rate])
+                    told += [group[best]] * any(arm.results for arm in group if arm.levels[rate] == inside)
+            found += [(rate, told, len(groups))] * bool(told)
+        return found
+
+    @cached_property
+    def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
+        """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
+        second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
+        names = [name for name in self.baseline if not name.startswith(FREE)]
+        if len({tuple(arm.levels[name] for name in names) for arm in self.arms}) > ROWS:
+            names = [self.factor]
+        runs: dict[tuple[str, ...], list] = {}
+        for outcome in self.comparison.outcomes if names or not self.baseline else ():
+            facts = (outcome.tokens_per_second, outcome.seconds, outcome.peak_bytes)
+            key = tuple(outcome.levels[name] for name in names)
+            runs.setdefault(key, []).append(facts if outcome.state == "finished" else (None,) * 3)
+        known = {key: [[*filter(None, facts)] for facts in zip(*each, strict=True)] for key, each in runs.items()}
+        return names, {
+            k: [median(each) if each else None for each in facts] for k, facts in known.items() if any(facts)
+        }
+
+
+@dataclass(frozen=True)
+class Axes:
+    """How a comparison is drawn: the factor of the x-axis ("" for none), and whose levels are lines, and panels."""
+
+    x: str
+    lines: list[str]
+    panels: list[str]
+
+
+def axes(factors: dict[str, list[str]]) -> Axes:
+    """A number is the x-axis, without one the first factor beside the one that is asked about. Every combination of the
+    others is a line; where these are too many for a panel, only the levels of one factor are."""
+    others = [name for name in factors if name != primary(factors)]
+    x = axis(factors) or next(iter(others), primary(factors))
+    rest = {name: levels for name, levels in factors.items() if name != x}
+    lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
+    return Axes(x, lines, [name for name in rest if name not in lines])
+
+
+def axis(factors: dict[str, list[str]]) -> str:
+    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
+    last of several; "" where there is none."""
+    numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
+    return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
+
+
+def effects(comparison: Comparison, baseline: str = "") -> Effects:
+    """The numbers of a comparison. `baseline` names levels as factor=level, comma separated, or a level alone. Raises
+    ValueError for a level that no run has."""
+    base = baseline_of(comparison.factors, comparison.baseline, baseline)
+    return of_arms(comparison, base, arms(comparison))
+
+
+def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> Effects:
+    """The numbers of a comparison whose arms are these."""
+    factor, sign = primary(comparison.factors), comparison.sign
+    if not factor:
+        return Effects(comparison, base, factor, found, [], None, None, [])
+    rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
+    square = next(_factorials(comparison, found, base), None)
+    tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
+    best = _at_best(found, factor, base[factor], sign) if tuned else None
+    judged = square.judged if square else []
+    if not any(judged):
+        alone = best and len(comparison.factors[factor]) > 2  # then the text reads nothing else
+        judged = [] if alone else [each for around in rounds for each in around.differences.values()]
+    judged = [*judged, *(best.differences.values() if best else ())]
+    limit = holm(judged)
+    rounds = [_limited(each, limit) for each in rounds]
+    square = square and replace(square, squares=[_limited(each, limit) for each in square.squares])
+    return Effects(comparison, base, factor, found, rounds, square, best and _limited(best, limit), judged)
+
+
+def _limited(found, limit: float):
+    """The same round or square, where no larger p-value than `limit` is significant."""
+    limited = {key: each and replace(each, limit=limit) for key, each in found.differences.items()}
+    return replace(found, differences=limited)
+
+
+def arms(comparison: Comparison) -> list[Arm]:
+    """The arms in the order of their levels, the last factor changing first. Two runs of a seed count as their mean."""
+    together: dict[tuple, list] = {}
+    for outcome in comparison.outcomes:
+        together.setdefault(tuple(outcome.levels[name] for name in comparison.factors), []).append(outcome)
+    found = []
+    for key, runs in together.items():
+        values: dict[int, list[float]] = {}
+        for outcome in runs:
+            values.setdefault(outcome.seed, []).extend([] if outcome.value is None else [outcome.value])
+        means = {seed: fmean(several) if several else None for seed, several in sorted(values.items())}
+        found.append(Arm(dict(zip(comparison.factors, key, strict=True)), means, tuple(run.state for run in runs)))
+    return sorted(found, key=lambda arm: [comparison.factors[name].index(level) for name, level in arm.levels.items()])
+
+
+def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
+    """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
+    groups: dict[tuple, list[Arm]] = {}
+    for arm in arms:
+        groups.setdefault(tuple((k, level) for k, level in arm.levels.items() if k not in varied), []).append(arm)
+    return [(dict(shared), group) for shared, group in groups.items()]
+
+
+def ranked(arms: Mapping[Key, Arm], sign: int) -> list[Key]:
+    """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
+    Means over each arm's own seeds would not do: an arm that lacks a hard seed would win."""
+    there = {key: arm for key, arm in arms.items() if arm.mean is not None}
+    if len({frozenset(arm.results) for arm in there.values()}) == 1:
+        return sorted(there, key=lambda key: sign * there[key].mean)  # type: ignore[operator]
+
+    def losses(key: Key) -> int:
+        gaps = (difference(there[key].values, other.values) for other in there.values())
+        return sum(gap is not None and sign * gap.mean > 0 for gap in gaps)
+
+    return sorted(there, key=losses)
+
+
+def winner(arms: Mapping[Key, Arm], sign: int) -> Key | None:
+    """The key of the best arm; None where another one equals it, or none has a mean."""
+    order = ranked(arms, sign)
+    gaps = (difference(arms[order[0]].values, arms[other].values) for other in order[1:])
+    return order[0] if order and not any(gap and not gap.mean for gap in gaps) else None
+
+
+def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str, sign: int) -> Round:
+    arms = {arm.levels[factor]: arm for arm in group}
+    away = {level: difference(arm.values, arms[base].values) for level, arm in arms.items()
+            if level != base and base in arms}  # fmt: skip
+    return Round(context, arms, base, sign, away)
+
+
+def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
+    """Each level of `factor` at its best combination of the others' levels.
+
+    Choosing flatters, so p-values count it: a level is better than another one if one of its combinations is better
+    than each of the other one's, and it had as many chances as it has combinations.
+    """
+    tried: dict[str, list[Arm]] = {}
+    for arm in (arm for arm in found if arm.mean is not None):
+        tried.setdefault(arm.levels[factor], []).append(arm)
+    best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
+    around = _round({}, best.values(), factor, base, sign)
+    for level, each in around.differences.items():
+        if each and each.p is not None:
+            better, worse = (level, base) if sign * each.mean < 0 else (base, level)
+            leads = (difference(best[better].values, arm.values) for arm in tried[worse])
+            p = max(1.0 if not lead or lead.p is None or sign * lead.mean >= 0 else lead.p for lead in leads)
+            around.differences[level] = replace(each, p=min(1.0, p * len(tried[better])))
+    return around
+
+
+def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:
+    """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
+    of two levels, the one that is asked about first."""
+    shapes: list[tuple[tuple[str, ...], dict, Any, bool]] = []
+    for factor, traits in comparison.traits.items():
+        first, second = next(iter(traits.values()))
+        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
+            shapes.append(((factor,), corners, (("", first), ("", second)), corners[base[factor],][0] == 1))
+    two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
+    for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
+        levels = [sorted(comparison.factors[name], key=lambda level, name=name: level != base[name]) for name in pair]  # type: ignore[misc]
+        corners = {(levels[0][i], levels[1][j]): (i, j) for i, j in product((0, 1), repeat=2)}
+        shapes.append((pair, corners, tuple((name, each[1]) for name, each in zip(pair, levels, strict=True)), False))
+    for factors, corners, things, removes in shapes:
+        squares = []
+        for context, group in contexts((arm for arm in found if arm.results), *factors):
+            if len(group) == 4:
+                there = {corners[tuple(arm.levels[name] for name in factors)]: arm for arm in group}
+                values = {corner: arm.values for corner, arm in there.items()}
+                differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
+                squares.append(Square(context, there, differences))
+        if squares:
+            yield Factorial(things, removes, comparison.sign, squares)
