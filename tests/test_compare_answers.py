@@ -48,7 +48,9 @@ def test_the_bold_cell_and_the_best_of_a_level_are_judged_in_shared_seeds_too():
     assert [row[:2] for row in table(found, "at its best").rows] == [("muon", "0.01"), ("sgd", "0.001"), ("adamw", "0.001")]  # fmt: skip
     cells = {row[0]: row[1:] for row in table(found, "by optim").rows}
     assert [name for name, row in cells.items() for cell in row if "**" in cell] == ["muon", "muon"]
-    assert "adamw, learning rate 0.01 and sgd, learning rate 0.001 lack seed 2" in " ".join(found.warnings)
+    assert "adamw, learning rate 0.01 lacks seed 2; sgd, learning rate 0.001 lacks seed 2: arms" in " ".join(
+        found.warnings
+    )
 
 
 def test_whatever_is_missing_who_beats_all_others_in_shared_seeds_wins_and_no_headline_contradicts_itself():

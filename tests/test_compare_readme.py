@@ -158,16 +158,16 @@ def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_a
     found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
     arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
     final = finals(arms, found, lambda _: 2.0)
-    assert (axes(factors).x if across else axis(factors)) == across
+    assert (axes(factors)[0] if across else axis(factors)) == across
     assert (final["title"] if final else "") == (words.NAMES.get(across, across))
     if final:
         assert len(final["lines"]) == len(cells) // len(factors[across])
-        assert axes(factors).panels == []
+        assert axes(factors)[2] == []
 
 
 def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
     factors = {"optim": list("abcde"), "model.width": WIDTHS, "optim.lr": RATE}
-    assert axes(factors).panels == ["model.width"]
+    assert axes(factors)[2] == ["model.width"]
 
 
 def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alone():

@@ -130,19 +130,17 @@ class Effects:
         return [name for name in self.baseline if name != self.factor]
 
     @cached_property
-    def edges(self) -> list[tuple[str, list[Arm], int]]:
-        """For each learning rate: the best arms at the edge of its grid, if any, and of how many. A better rate may lie
-        beyond. The next level inside must have a result."""
-        rates, found = [*filter(is_rate, self.baseline)], []
-        for rate in rates:
-            groups, told = contexts(self.arms, *rates), []
-            for _, group in groups:
-                tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
-                best = winner(dict(enumerate(group)), self.comparison.sign)
-                if best is not None and len(tried) > 1:
-                    inside = {tried[0]: tried[1], tried[-1]: tried[-2]}.get(group[best].levels[rate])
-                    told += [group[best]] * any(arm.results for arm in group if arm.levels[rate] == inside)
-            found += [(rate, told, len(groups))] * bool(told)
+    def edges(self) -> dict[str, list[Arm]]:
+        """By learning rate, the best arms that stand at the edge of its grid, so that a better rate may lie beyond. The
+        next level inside must have a result."""
+        rates, found = [*filter(is_rate, self.baseline)], dict[str, list[Arm]]()
+        for rate, (_, group) in product(rates, contexts(self.arms, *rates)):
+            tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
+            best = winner(dict(enumerate(group)), self.comparison.sign)
+            if best is not None and len(tried) > 1:
+                inside = {tried[0]: tried[1], tried[-1]: tried[-2]}.get(group[best].levels[rate])
+                if any(arm.results for arm in group if arm.levels[rate] == inside):
+                    found.setdefault(rate, []).append(group[best])
         return found
 
     @cached_property
@@ -163,23 +161,15 @@ class Effects:
         }
 
 
-@dataclass(frozen=True)
-class Axes:
-    """How a comparison is drawn: the factor of the x-axis ("" for none), and whose levels are lines, and panels."""
-
-    x: str
-    lines: list[str]
-    panels: list[str]
-
-
-def axes(factors: dict[str, list[str]]) -> Axes:
-    """A number is the x-axis, without one the first factor beside the one that is asked about. Every combination of the
-    others is a line; where these are too many for a panel, only the levels of one factor are."""
+def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
+    """How a comparison is drawn: the factor of the x-axis, the factors whose levels are lines, and those whose levels
+    are panels. The x-axis is a number, without one the first factor besides the one that is asked about. Every
+    combination of the others is a line; where these are too many for a panel, only the levels of one factor are."""
     others = [name for name in factors if name != primary(factors)]
     x = axis(factors) or next(iter(others), primary(factors))
     rest = {name: levels for name, levels in factors.items() if name != x}
     lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
-    return Axes(x, lines, [name for name in rest if name not in lines])
+    return x, lines, [name for name in rest if name not in lines]
 
 
 def axis(factors: dict[str, list[str]]) -> str:
@@ -248,12 +238,10 @@ def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], li
 def ranked(arms: Mapping[Key, Arm], sign: int) -> list[Key]:
     """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
     Means over each arm's own seeds would not do: an arm that lacks a hard seed would win."""
-    there = {key: arm for key, arm in arms.items() if arm.mean is not None}
-    if len({frozenset(arm.results) for arm in there.values()}) == 1:
-        return sorted(there, key=lambda key: sign * there[key].mean)  # type: ignore[operator]
+    there = {key: arm.values for key, arm in arms.items() if arm.mean is not None}
 
     def losses(key: Key) -> int:
-        gaps = (difference(there[key].values, other.values) for other in there.values())
+        gaps = (difference(there[key], other) for other in there.values())
         return sum(gap is not None and sign * gap.mean > 0 for gap in gaps)
 
     return sorted(there, key=losses)

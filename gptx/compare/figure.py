@@ -19,8 +19,8 @@ ALL = "all runs"  # the one level where only seeds differ
 def figure(found: Effects, file: Path) -> None:
     """Draw a comparison that has a result in a .png or .svg file: results over the factor of the x-axis, a line for
     each combination of other factors, and a panel for each combination of the rest (only the fullest ones)."""
-    shape = axes(found.comparison.factors)
-    groups = contexts(found.arms, shape.x, *shape.lines)
+    x, lines, apart = axes(found.comparison.factors)
+    groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:PANELS]
     said = words(found)
     with drawing():
@@ -29,9 +29,9 @@ def figure(found: Effects, file: Path) -> None:
         size = (7.2 if len(panels) == 1 else 4.2 * len(panels), 4.2)
         picture, row = pyplot.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False, sharey=True)
         for plot, (context, arms) in zip(row[0], panels, strict=True):
-            _draw(plot, arms, shape.x)
+            _draw(plot, arms, x)
             dress(plot)
-            title = ", ".join(named(*level) for level in context.items() if shape.panels)
+            title = ", ".join(named(*level) for level in context.items() if apart)
             plot.set_title(mathtext(title), loc="left", fontsize="small")
         row[0][0].set_ylabel(mathtext(f"{said.metric}{said.unit and f', {said.unit}'}"))
         picture.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else {})

@@ -164,29 +164,14 @@ def _crossed(two: Factorial, words: Words) -> list[str]:
     if averaged:
         head, rest = _turned(f"{turn}, averaged over runs with and without {second}", averaged, words)
     told = [sentence(head)] if head else []
-    if depends := [square for square, _ in known if square.depends]:
-        here = places(square.context for square in depends)
+    for square in (square for square, _ in known if square.depends):
+        here, names = where(square.context), ("first alone", "first with second")
+        alone, both = (words.change(two.turned(square, name)) for name in names)
         told.append(
             sentence(f"how much the {words.metric} changes {turn} depends on {said(two.things[1][0]) or second}", here)
         )
-        sides = [
-            [each for square in depends if (each := two.turned(square, name))]
-            for name in ("first alone", "first with second")
-        ]
-        spans = [f"{_span(each, words)} {way} {second}" for each, way in zip(sides, ("without", "with"), strict=True)]
-        told.append(sentence(f"the change {turn} is {joined(spans)}", here))
+        told.append(sentence(f"the change {turn} is {alone} without {second} and {both} with {second}", here))
     return [*told, *rest]
-
-
-def _span(found: list[Estimate], words: Words) -> str:
-    """One difference with its interval, or the smallest and the largest of several."""
-    if len(found) == 1:
-        return words.change(found[0])
-    return " to ".join(next(words.ends(each)) for each in (min(found, key=_mean), max(found, key=_mean)))
-
-
-def _mean(found: Estimate) -> float:
-    return found.mean
 
 
 def _shares(two: Factorial, words: Words) -> str:

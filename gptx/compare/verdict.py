@@ -84,10 +84,12 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         named_ = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
         yield f"Runs that ended early, and thus have fewer steps: {'; '.join(named_)}."
     yield from _lacking(found.arms)
-    for rate, arms, of in found.edges:
-        rest = [", ".join(named(*level) for level in arm.levels.items() if not is_rate(level[0])) for arm in arms]
-        told = [f"{arm.levels[rate]}{f' ({text})' * bool(text)}" for arm, text in zip(arms, rest, strict=True)]
-        what = joined(told) if len(told) <= LISTED else f"for {len(told)} of {of} arms"
+    for rate, arms in found.edges.items():
+        rest = [{k: level for k, level in arm.levels.items() if not is_rate(k)} for arm in arms]
+        told = [
+            f"{arm.levels[rate]}{f' ({_name(each)})' if each else ''}" for arm, each in zip(arms, rest, strict=True)
+        ]
+        what = joined(_listed(told))
         yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {what}."
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
         yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
@@ -145,18 +147,12 @@ def _lacking(arms: list[Arm]) -> Iterator[str]:
     """Which arms lack which seeds, and how they are compared then."""
     there = [arm for arm in arms if arm.results]
     seeds = sorted({seed for arm in there for seed in arm.results})
-    lack: dict[tuple[int, ...], list[str]] = {}
-    for arm in there:
-        lack.setdefault(tuple(seed for seed in seeds if seed not in arm.results), []).append(_name(arm.levels))
-    lack.pop((), None)
-    told = [f"{joined(names)} lack{'s' * (len(names) == 1)} seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}"
-            for gone, names in lack.items()]  # fmt: skip
-    if (lacking := sum(map(len, lack.values()))) > LISTED:
-        told = [f"{lacking} of {count(len(there), 'arm')} lack seeds"]
+    lack = [(_name(arm.levels), [str(seed) for seed in seeds if seed not in arm.results]) for arm in there]
+    told = [f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}" for name, gone in lack if gone]
     welch = any(not a.results.keys() & b.results.keys() for a, b in combinations(there, 2))
     unpaired = ", and as unpaired (Welch's t) where they share none" if welch else ""
     if told:
-        yield f"{'; '.join(told)}: arms are compared in the seeds that both have{unpaired}."
+        yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."
 
 
 def unlike(environment: dict) -> Iterator[str]:
