@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gptx.config import validate
+from gptx.config.errors import ConfigError
 from gptx.ingredients.model import generate
 from gptx.ingredients.observe import activations, downstream
 from gptx.ingredients.observe.overfitting import Overfitting
 from gptx.ingredients.observe.validation import Validation
+from gptx.job.build import attach
 
 
 def report(build, name, *words):
@@ -111,8 +112,8 @@ def test_the_largest_logit_is_what_the_softmax_of_pytorchs_reference_gets(mask):
 def test_a_model_without_blocks_shows_no_activations(build):
     trainer = build("observe=[validation,activations]")
     trainer.model.blocks = None
-    with pytest.raises(validate.ConfigError, match="observe=activations: GPT has no `blocks`"):
-        validate.attach(trainer)
+    with pytest.raises(ConfigError, match="observe=activations: GPT has no `blocks`"):
+        attach(trainer)
 
 
 def test_a_sample_continues_the_prompt_with_random_numbers_of_its_own(build):
@@ -238,16 +239,16 @@ def test_ema_is_the_sum_of_all_weights_with_shares_that_halve(build):
 def test_averaged_weights_are_sampled_from_a_run_that_has_them(command):
     assert command("train", "observe=[validation,ema]", "hydra.run.dir=with").returncode == 0
     assert command("train", "hydra.run.dir=without").returncode == 0
-    texts = [command("sample", "run=with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")]
+    texts = [command("sample", "with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")]
     assert [text.returncode for text in texts] == [0, 0]
     assert texts[0].stdout != texts[1].stdout
-    refused = command("sample", "run=without", "weights=ema")
+    refused = command("sample", "without", "weights=ema")
     assert refused.returncode == 1
     assert (
         refused.stderr
         == "error: weights=ema: run=without keeps no averaged weights; it would with observe=[validation,ema]\n"
     )
-    assert "weights=best is unknown; one of judged, ema" in command("sample", "run=with", "weights=best").stderr
+    assert "weights=best is unknown; one of judged, ema" in command("sample", "with", "weights=best").stderr
 
 
 def watched(observer, rows, every=2):

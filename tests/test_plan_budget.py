@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from gptx.config.compose import composed
 from gptx.estimate.effort import Effort
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.warnings import doubts
+from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import known, overrides, shapes
 from gptx.plan.__main__ import main
@@ -282,7 +283,9 @@ def test_the_batch_that_is_printed_is_not_doubted(size_):
         batch = overrides.tokens_an_update(size_, tokens, 128)
         updates = max(1, round(tokens / batch))
         assert not [
-            said for said in doubts(Effort(int(size_), 0, 0, updates * batch, updates, batch)) if "critical" in said
+            said
+            for said in budget_warnings(Effort(int(size_), 0, 0, updates * batch, updates, batch))
+            if "critical" in said
         ]
 
 
@@ -461,11 +464,9 @@ def test_a_budget_is_planned_at_once_without_the_packages_that_train():
 
 @pytest.mark.slow
 def test_the_presets_are_read_as_hydra_composes_them():
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from gptx.config import paths
 
     for file in sorted(Path(paths.CONF, "model").glob("*.yaml")):
-        with initialize_config_dir(paths.CONF, version_base="1.3"):
-            assert shapes.preset(file.stem) == OmegaConf.to_container(compose(f"model/{file.stem}").model), file
+        assert shapes.preset(file.stem) == OmegaConf.to_container(composed([f"model={file.stem}"]).model), file

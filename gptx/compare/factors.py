@@ -7,6 +7,7 @@ from functools import cache
 
 from gptx import runs
 from gptx.config import presets
+from gptx.config.keys import flat, key_of, under
 from gptx.ingredients import schedule
 from gptx.runs.cells import Cell
 
@@ -37,8 +38,8 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
 
 def described_by(cell: Cell) -> dict[str, str]:
     """Options and values of a run that may matter, as text."""
-    values = {key: spelled(value) for key, value in runs.flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    return {k: text for k, text in {**cell.record.get("choices", {}), **values}.items() if not runs.under(k, ASIDE)}
+    values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
+    return {k: text for k, text in {**cell.record.get("choices", {}), **values}.items() if not under(k, ASIDE)}
 
 
 def _described(cells: list[Cell]) -> list[dict[str, str]]:
@@ -55,7 +56,7 @@ def _levels(rows: list[dict[str, str]]) -> dict[str, list[str]]:
 
 def _typed(cells: list[Cell]) -> set[str]:
     """The keys that the command lines of the runs set."""
-    return {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
+    return {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
 
 
 def _determined(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
@@ -74,7 +75,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
 
     def follows(key: str) -> bool:
-        return key not in groups and key not in typed and (runs.under(key, groups + names) or key in _derived())
+        return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
 
     told = [f"{key} is {' or '.join(ordered(levels))}" for key, levels in differing.items() if not follows(key)]
     return told + _reordered(cells, names)

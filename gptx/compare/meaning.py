@@ -4,8 +4,8 @@ Read from the run folder alone, as text, so that two runs can be shown side by s
 the result, one in the place its last digits, and one in the code may do either.
 """
 
-from gptx import runs
 from gptx.config import presets
+from gptx.config.keys import flat, under
 from gptx.estimate.rates import batch_of, rate_of
 from gptx.runs.cells import Cell
 
@@ -105,8 +105,8 @@ def _ingredient(cell: Cell, group: str) -> str:
         return ""
     told = [
         f"{key} {presets.spelled(value)}"
-        for key, value in runs.flat(node).items()
-        if value is not None and not key.endswith(presets.HIDDEN) and not runs.under(f"{group}.{key}", ELSEWHERE)
+        for key, value in flat(node).items()
+        if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", ELSEWHERE)
     ]
     return spelled(cell.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 

@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Callable
 
 from gptx.config import presets
+from gptx.config.build import permitted
 from gptx.config.errors import ConfigError
-from gptx.config.targets import permitted
 from gptx.ingredients.batch import Batch
 
 

@@ -86,19 +86,19 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
 
 def sample(run: Path) -> str:
     """What the trained model writes unprompted. Raises ValueError where it cannot."""
-    words = ["-m", "gptx", "sample", f"run={run}", "length=1500"]
+    words = ["-m", "gptx", "sample", str(run), "length=1500"]
     print(f"$ python {' '.join(words)}", flush=True)
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"gptx.commands.sample: {done.stderr.strip()}")
+        raise ValueError(f"gptx sample: {done.stderr.strip()}")
     return done.stdout
 
 
 def vocabulary(cfg, sequences: int = 20_000) -> set[str]:
     """The words of that many sequences of the training text."""
-    from gptx.config import validate
+    from gptx.config.build import build
 
-    data = validate.build(cfg.data)
+    data = build(cfg.data)
     return set(re.findall(WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gptx import runs
-from gptx.config import recorded, validate
-from gptx.config.keys import flat
+from gptx.config import recorded
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
+from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.rules import OPTIMIZER
-from gptx.config.validate import ConfigError
+from gptx.config.validate import OPTIMIZER
 from gptx.ingredients.log import shown
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
@@ -86,7 +87,7 @@ def fits(line: str, trainer) -> bool:
     if key == "model.context":
         return not beyond(trainer.model, line)
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
-    return of_order or runs.under(key, FITS)
+    return of_order or under(key, FITS)
 
 
 def beyond(model, line: str) -> bool:
@@ -155,7 +156,7 @@ def take_weights(trainer, file: Path, config: dict) -> str:
 
     facts = weights.facts(file)
     if "config" in facts:
-        found = runs.differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
+        found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not fits(line, trainer)]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
     if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
@@ -174,17 +175,17 @@ def jump(before: float | None, now: float | None) -> str:
 def other_text(record: dict, cfg, config: dict) -> list[str]:
     """What separates the text of a recorded run of this recipe from that of a config, which is read for it if it
     moved."""
-    return runs.other_text(record["data"], validate.build(cfg.data).identity) if runs.moved_text(record, config) else []
+    return runs.other_text(record["data"], build(cfg.data).identity) if runs.moved_text(record, config) else []
 
 
 def undivided(record: dict, cfg, config: dict) -> str:
     """How to read a text as an earlier version did, which knew no separator; empty where that gives another text."""
-    new = [k for k in runs.recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
     whole = cfg.copy()
     for key in new:
         *path, last = key.split(".")
         reduce(getitem, path, whole)[last] = None
-    same = new and not runs.other_text(record["data"], validate.build(whole.data).identity)
+    same = new and not runs.other_text(record["data"], build(whole.data).identity)
     return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did" if same else ""
 
 
@@ -200,7 +201,7 @@ def refuse_other(folder: Path, record: dict, cfg) -> None:
     if record.get("state") == "finished" and record.get("step", steps) < steps:
         old, new = (each.get("observe") or {} for each in (RunFolder(folder).config, config))
         names = [name] if (name := ended.partition(":")[0]) in old else list(old)
-        found = runs.differences(*(flat({"observe": {n: each.get(n) for n in names}}) for each in (old, new)))
+        found = differences(*(flat({"observe": {n: each.get(n) for n in names}}) for each in (old, new)))
         refuse(folder, found, way_on(folder, record, config), f"a run that ended after update {record['step']}")
 
 
@@ -220,7 +221,7 @@ def way_on(folder: Path, record: dict, config: dict) -> str:
 
     there = saved(folder / "checkpoints")
     keys = [line.split()[0] for line in runs.other_recipe(record, config)]
-    if not there or number(there[-1]) >= config["steps"] or not all(runs.under(key, LENGTH) for key in keys):
+    if not there or number(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
         return ""
     words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]
     step = number(there[-1])

@@ -4,9 +4,9 @@ from datetime import datetime
 
 import numpy
 
-from gptx import runs
 from gptx.compare import outcomes
 from gptx.config import presets
+from gptx.config.keys import flat
 from gptx.config.presets import spelled
 from gptx.report import arms, charts, panels
 from gptx.runs import provenance
@@ -113,7 +113,7 @@ def samples(cell: Cell) -> list[str]:
 def recipe(record: dict, config: dict) -> str:
     """Ingredient, option and values; what is not as in conf/ stands out, with the value of the preset."""
     choices = record.get("choices", {})
-    changed, lines = presets.differences(config, choices), []
+    changed, lines = presets.departures(config, choices), []
     for group, usual in presets.defaults().items():
         several = isinstance(usual, list)
         expected = ", ".join(usual) if several else str(usual)
@@ -123,7 +123,7 @@ def recipe(record: dict, config: dict) -> str:
             option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
         values = [
             shown(key.removeprefix(f"{group}."), value, changed.get(key, value))
-            for key, value in runs.flat({group: config.get(group)}).items()
+            for key, value in flat({group: config.get(group)}).items()
             if key != group and not key.endswith(presets.HIDDEN)
         ]
         lines.append(entry(group, option, values))

@@ -6,7 +6,7 @@ from typing import Any
 from gptx.commands import upload
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted, reset
@@ -95,7 +95,7 @@ def send(cells: list[Cell]) -> None:
     """Send what W&B lacks of the runs that made an update and are not at work, with a line for each."""
     for cell in cells:
         if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
-            upload.upload(run=str(cell.folder))
+            upload.upload(str(cell.folder))
 
 
 def online(place: Place, api: Any) -> Place:
