@@ -18,9 +18,10 @@ from gptx.report import readme
 from gptx.report.arms import Arm
 from gptx.report.charts import finals
 from gptx.runs.cells import Cell
+from gptx.show import marked
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
-               if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
+               if marked.command(file.parent / "README.md", readme.KIND)]  # fmt: skip
 COMMAND = "python -m gptx report runs/rates readme=experiments/rates"
 RATES = Comparison(
     "validation/loss",
@@ -44,10 +45,18 @@ def experiment(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
 def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
     kept = load(folder / "results.json")
-    assert readme.parts(folder / "README.md")[1] == readme.markdown(kept, verdict(kept)), (
+    assert marked.parts(folder / "README.md", readme.KIND)[1].strip() == readme.markdown(kept, verdict(kept)), (
         f"python -m gptx pages experiments/{folder.name} writes it anew"
     )
     assert (folder / readme.PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_index_of_experiments_is_made_of_their_pages():
+    root = Path(paths.CONF).parent / "experiments"
+    rows = marked.parts(root / "README.md", readme.INDEX)[1].strip()
+    assert rows == readme.index(root), "python -m gptx pages experiments/* writes it anew"
+    assert len(rows.splitlines()) - 2 == len(list(root.glob("*/README.md")))
+    assert not re.search(r"\|\s+\|", rows.replace("| Not run. |  |", "")), "a page without question or answer"
 
 
 def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
@@ -66,7 +75,7 @@ def test_written_again_from_the_results_it_is_the_same_also_with_another_baselin
     readme.write(RATES, verdict(RATES, "muon"), experiment)
     before = (experiment / "README.md").read_text()
     assert "compared with muon" in before
-    readme.readme(str(experiment))
+    readme.pages(str(experiment))
     assert (experiment / "README.md").read_text() == before
 
 
@@ -80,7 +89,7 @@ def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command
     assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
     assert "### Arms" in before
     assert not re.search(r"### .*(at its best|by optim)", before)
-    readme.readme(str(experiment))
+    readme.pages(str(experiment))
     assert (experiment / "README.md").read_text() == before
     readme.write(RATES, verdict(RATES), experiment)
     assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
@@ -95,7 +104,7 @@ def test_the_numbers_follow_the_results(experiment):
     facts = json.loads((experiment / "results.json").read_text())
     facts["outcomes"][0]["value"] += 7
     (experiment / "results.json").write_text(json.dumps(facts))
-    readme.readme(str(experiment))
+    readme.pages(str(experiment))
     assert re.search(r"\| adamw \| 5\.6", (experiment / "README.md").read_text())
 
 

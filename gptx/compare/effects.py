@@ -17,11 +17,11 @@ from gptx.compare import estimates
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
 from gptx.compare.factors import baseline_of, is_group, is_rate, numeric, primary
 from gptx.compare.outcomes import Comparison
+from gptx.config.groups import decides
 
 JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
 LINES = 8  # in one panel of a figure, each with a colour of its own
 ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
-FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # these do not change the time of a step
 Key = TypeVar("Key")
 
 
@@ -147,7 +147,7 @@ class Effects:
     def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
         """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
         second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
-        names = [name for name in self.baseline if not name.startswith(FREE)]
+        names = [name for name in self.baseline if decides(name, "speed")]
         if len({tuple(arm.levels[name] for name in names) for arm in self.arms}) > ROWS:
             names = [self.factor]
         runs: dict[tuple[str, ...], list] = {}

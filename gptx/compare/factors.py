@@ -7,13 +7,11 @@ from functools import cache
 
 from gptx import runs
 from gptx.config import presets
+from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
 from gptx.ingredients import schedule
 from gptx.runs.cells import Cell
 
-# Never compared: where a run is kept and how it is watched, and the seed, which pairs the runs.
-ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",
-         "data.seed")  # fmt: skip
 SAMPLES = 500  # steps at which the shape of a schedule is looked at
 PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
 
@@ -37,9 +35,10 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
 
 
 def described_by(cell: Cell) -> dict[str, str]:
-    """Options and values of a run that may matter, as text."""
+    """Options and values of a run that may matter, as text; seeds only pair the runs."""
     values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    return {k: text for k, text in {**cell.record.get("choices", {}), **values}.items() if not under(k, ASIDE)}
+    found = {**cell.record.get("choices", {}), **values}
+    return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
 
 
 def _described(cells: list[Cell]) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from gptx.compare.effects import Arm, Effects, axes, contexts
 from gptx.compare.factors import numeric
 from gptx.compare.words import label, named, words
-from gptx.show.picture import COLOURS, DASHES, MARKERS, drawing, dress
+from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
 
 PANELS = 4  # at most, side by side
@@ -23,19 +23,13 @@ def figure(found: Effects, file: Path) -> None:
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:PANELS]
     said = words(found)
-    with drawing():
-        from matplotlib import pyplot
-
-        size = (7.2 if len(panels) == 1 else 4.2 * len(panels), 4.2)
-        picture, row = pyplot.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False, sharey=True)
-        for plot, (context, arms) in zip(row[0], panels, strict=True):
+    with drawing(file, 7.2 if len(panels) == 1 else 4.2 * len(panels), 4.2, dpi=150) as picture:
+        row = picture.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for plot, (context, arms) in zip(row, panels, strict=True):
             _draw(plot, arms, x)
-            dress(plot)
             title = ", ".join(named(*level) for level in context.items() if apart)
-            plot.set_title(mathtext(title), loc="left", fontsize="small")
-        row[0][0].set_ylabel(mathtext(f"{said.metric}{said.unit and f', {said.unit}'}"))
-        picture.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else {})
-        pyplot.close(picture)
+            up = f"{said.metric}{said.unit and f', {said.unit}'}" if plot is row[0] else ""
+            dress(plot, title, label(x), up)
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:
@@ -59,7 +53,6 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
     plot.set_xticks(ticks, [mathtext(column or "not set") for column in columns])
     plot.minorticks_off()
     plot.set_xlim(*((-0.6, len(columns) - 0.4) if not numbers else plot.get_xlim()))
-    plot.set_xlabel(mathtext(label(x)))
     outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > FEW else {}  # not on many lines
     if len(rows) > 1:
         plot.legend(frameon=False, handlelength=3.5, **outside)

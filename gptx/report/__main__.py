@@ -15,7 +15,7 @@ from gptx.report import readme as results
 from gptx.report.arms import Arm, arms
 from gptx.runs import cells
 from gptx.runs.cells import Cell
-from gptx.show import picture
+from gptx.show import marked, picture
 
 KINDS = (".html", ".png", ".svg", ".md")
 EVERY = 10  # seconds between two renewals of a watched page
@@ -62,7 +62,7 @@ def report(
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     if readme:
-        results.parts(Path(readme) / "README.md")  # a mistake is told before anything is drawn
+        marked.parts(Path(readme) / "README.md", results.KIND)  # a mistake is told before anything is drawn
     places = [Path(folder) for folder in folders]
     said, idle = "", 0
     while True:
