@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gptx.compare import words
-from gptx.compare.effects import axes, axis, effects
+from gptx.compare.effects import effects
+from gptx.compare.factors import axes, axis
 from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
@@ -56,7 +57,7 @@ def test_the_index_of_experiments_is_made_of_their_pages():
     rows = marked.parts(root / "README.md", readme.INDEX)[1].strip()
     assert rows == readme.index(root), "python -m gptx pages experiments/* writes it anew"
     assert len(rows.splitlines()) - 2 == len(list(root.glob("*/README.md")))
-    assert not re.search(r"\|\s+\|", rows.replace("| Not run. |  |", "")), "a page without question or answer"
+    assert not re.search(r"\| +\|", rows.replace("| Not run. |  |", "")), "a page without question or answer"
 
 
 def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):

@@ -3,11 +3,10 @@
 Verdict, tables, figure and pages only read them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
-from math import prod
 from statistics import fmean, median, stdev
 from typing import Any, TypeVar
 
@@ -15,12 +14,11 @@ import numpy
 
 from gptx.compare import estimates
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, is_group, is_rate, numeric, primary
+from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import Comparison
 from gptx.config.groups import decides
 
 JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
-LINES = 8  # in one panel of a figure, each with a colour of its own
 ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 Key = TypeVar("Key")
 
@@ -150,33 +148,13 @@ class Effects:
         names = [name for name in self.baseline if decides(name, "speed")]
         if len({tuple(arm.levels[name] for name in names) for arm in self.arms}) > ROWS:
             names = [self.factor]
-        runs: dict[tuple[str, ...], list] = {}
-        for outcome in self.comparison.outcomes if names or not self.baseline else ():
-            facts = (outcome.tokens_per_second, outcome.seconds, outcome.peak_bytes)
-            key = tuple(outcome.levels[name] for name in names)
-            runs.setdefault(key, []).append(facts if outcome.state == "finished" else (None,) * 3)
-        known = {key: [[*filter(None, facts)] for facts in zip(*each, strict=True)] for key, each in runs.items()}
-        return names, {
-            k: [median(each) if each else None for each in facts] for k, facts in known.items() if any(facts)
-        }
-
-
-def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
-    """How a comparison is drawn: the factor of the x-axis, the factors whose levels are lines, and those whose levels
-    are panels. The x-axis is a number, without one the first factor besides the one that is asked about. Every
-    combination of the others is a line; where these are too many for a panel, only the levels of one factor are."""
-    others = [name for name in factors if name != primary(factors)]
-    x = axis(factors) or next(iter(others), primary(factors))
-    rest = {name: levels for name, levels in factors.items() if name != x}
-    lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
-    return x, lines, [name for name in rest if name not in lines]
-
-
-def axis(factors: dict[str, list[str]]) -> str:
-    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
-    last of several; "" where there is none."""
-    numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
-    return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
+        runs = self.comparison.outcomes if names or not self.baseline else []
+        found: dict[tuple[str, ...], list[float | None]] = {}
+        for key, group in grouped(runs, lambda run: tuple(run.levels[name] for name in names)).items():
+            done = [(run.tokens_per_second, run.seconds, run.peak_bytes) for run in group if run.state == "finished"]
+            known = [[fact for fact in facts if fact] for facts in zip(*done, strict=True)]
+            found |= {key: [median(facts) if facts else None for facts in known]} if any(known) else {}
+        return names, found
 
 
 def effects(comparison: Comparison, baseline: str = "") -> Effects:
@@ -212,27 +190,32 @@ def _limited(found, limit: float):
     return replace(found, differences=limited)
 
 
+def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """The items by a key, in the order of their appearance."""
+    groups: dict[Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
 def arms(comparison: Comparison) -> list[Arm]:
     """The arms in the order of their levels, the last factor changing first. Two runs of a seed count as their mean."""
-    together: dict[tuple, list] = {}
-    for outcome in comparison.outcomes:
-        together.setdefault(tuple(outcome.levels[name] for name in comparison.factors), []).append(outcome)
-    found = []
-    for key, runs in together.items():
-        values: dict[int, list[float]] = {}
-        for outcome in runs:
-            values.setdefault(outcome.seed, []).extend([] if outcome.value is None else [outcome.value])
-        means = {seed: fmean(several) if several else None for seed, several in sorted(values.items())}
-        found.append(Arm(dict(zip(comparison.factors, key, strict=True)), means, tuple(run.state for run in runs)))
-    return sorted(found, key=lambda arm: [comparison.factors[name].index(level) for name, level in arm.levels.items()])
+    found, factors = [], comparison.factors
+    for runs in grouped(comparison.outcomes, lambda run: tuple(run.levels[name] for name in factors)).values():
+        by_seed = grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed)
+        known = {seed: [run.value for run in each if run.value is not None] for seed, each in by_seed.items()}
+        values = {seed: fmean(several) if several else None for seed, several in known.items()}
+        found.append(Arm({name: runs[0].levels[name] for name in factors}, values, tuple(run.state for run in runs)))
+    return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
 
 
 def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
     """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
-    groups: dict[tuple, list[Arm]] = {}
-    for arm in arms:
-        groups.setdefault(tuple((k, level) for k, level in arm.levels.items() if k not in varied), []).append(arm)
-    return [(dict(shared), group) for shared, group in groups.items()]
+
+    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
+        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
+
+    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]
 
 
 def ranked(arms: Mapping[Key, Arm], sign: int) -> list[Key]:
@@ -267,9 +250,7 @@ def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
     Choosing flatters, so p-values count it: a level is better than another one if one of its combinations is better
     than each of the other one's, and it had as many chances as it has combinations.
     """
-    tried: dict[str, list[Arm]] = {}
-    for arm in (arm for arm in found if arm.mean is not None):
-        tried.setdefault(arm.levels[factor], []).append(arm)
+    tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
     for level, each in around.differences.items():

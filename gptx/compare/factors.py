@@ -4,14 +4,16 @@ import math
 import re
 from collections.abc import Iterable
 from functools import cache
+from math import prod
 
 from gptx import runs
 from gptx.config import presets
 from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
-from gptx.ingredients import schedule
+from gptx.estimate.rates import schedule_of
 from gptx.runs.cells import Cell
 
+LINES = 8  # in one panel of a figure, each with a colour of its own
 SAMPLES = 500  # steps at which the shape of a schedule is looked at
 PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
 
@@ -124,17 +126,11 @@ def traits(cells: list[Cell], factors: Iterable[str], levels: list[dict[str, str
 
 
 def _shape(config: dict) -> dict[str, bool] | None:
-    """Whether the schedule of a resolved config rises at first and falls at the end; None for a foreign schedule."""
-    node, steps = config.get("schedule") or {}, config.get("steps")
-    module, _, name = str(node.get("_target_")).rpartition(".")
-    function = getattr(schedule, name, None)
-    if module != schedule.__name__ or function is None or not steps:
+    """Whether the schedule of a config rises at first and falls at the end; None for a foreign schedule."""
+    factor, steps = schedule_of(config), config.get("steps")
+    if factor is None or not steps:
         return None
-    values = {key: value for key, value in node.items() if not key.startswith("_")}
-    try:
-        rates = {step: function(step, **values) for step in (1, steps, *range(1, steps, max(1, steps // SAMPLES)))}
-    except (TypeError, ValueError):  # written by another version
-        return None
+    rates = {step: factor(step) for step in (1, steps, *range(1, steps, max(1, steps // SAMPLES)))}
     peak = max(rates.values()) * PEAK
     return {"warmup": rates[1] < peak, "cool-down": rates[steps] < peak}
 
@@ -150,9 +146,8 @@ def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) 
     whole = [text] if any(text in levels for levels in factors.values()) else text.split(",")
     for word in whole if text else ():
         name, equals, level = word.strip().rpartition("=")
-        places = [
-            (each, same) for each in ([name] if equals else factors) for same in _meant(level, factors.get(each, []))
-        ]
+        names = [name] if equals else list(factors)
+        places = [(each, same) for each in names for same in _meant(level, factors.get(each, []))]
         if len(places) != 1:
             known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
             wrong = "levels of several factors" if places else "no such level"
@@ -172,6 +167,24 @@ def primary(factors: dict[str, list[str]]) -> str:
     a rule), else the first; "" where there is none."""
     words = [name for name, levels in factors.items() if not numeric(levels)]
     return next(iter([*filter(is_group, factors), *words, *factors]), "")
+
+
+def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
+    """How a comparison is drawn: the factor of the x-axis, the factors whose levels are lines, and those whose levels
+    are panels. The x-axis is a number, without one the first factor besides the one that is asked about. Every
+    combination of the others is a line; where these are too many for a panel, only the levels of one factor are."""
+    others = [name for name in factors if name != primary(factors)]
+    x = axis(factors) or next(iter(others), primary(factors))
+    rest = {name: levels for name, levels in factors.items() if name != x}
+    lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
+    return x, lines, [name for name in rest if name not in lines]
+
+
+def axis(factors: dict[str, list[str]]) -> str:
+    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
+    last of several; "" where there is none."""
+    numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
+    return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
 
 
 def is_group(name: str) -> bool:

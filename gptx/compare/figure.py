@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gptx.compare.effects import Arm, Effects, axes, contexts
-from gptx.compare.factors import numeric
+from gptx.compare.effects import Arm, Effects, contexts
+from gptx.compare.factors import axes, numeric
 from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext

@@ -20,16 +20,22 @@ def batch_of(config: dict) -> Batch | None:
         return None
 
 
-def rate_of(config: dict) -> Callable[[int], float] | None:
-    """The learning rate by step; None where config and installed code do not tell it."""
-    node, batch, peak = config.get("schedule", {}), batch_of(config), config.get("optim", {}).get("lr")
+def schedule_of(config: dict) -> Callable[[int], float] | None:
+    """The schedule's factor of the learning rate by step; None where config and installed code do not tell it."""
+    node = config.get("schedule") or {}
     try:
         factor = functools.partial(permitted(node.get("_target_", ""), "schedule"), **_arguments(node))
         inspect.signature(factor).bind(1)
         factor(1)
     except (ConfigError, TypeError, ValueError):
         return None
-    if batch is None or not isinstance(peak, int | float):
+    return factor
+
+
+def rate_of(config: dict) -> Callable[[int], float] | None:
+    """The learning rate by step; None where config and installed code do not tell it."""
+    factor, batch, peak = schedule_of(config), batch_of(config), config.get("optim", {}).get("lr")
+    if factor is None or batch is None or not isinstance(peak, int | float):
         return None
     every = config.get("parametrization", {}).get("rates", {}).get("all", 1.0)
     return lambda step: peak * every * factor(step) * batch.rate(step)

@@ -8,7 +8,7 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare import words
-from gptx.compare.effects import axis
+from gptx.compare.factors import axis
 from gptx.compare.factors import described_by
 from gptx.runs.cells import Cell
 

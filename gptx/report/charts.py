@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy
 
 from gptx.compare import words
-from gptx.compare.effects import axis
+from gptx.compare.factors import axis
 from gptx.compare.outcomes import Comparison
 from gptx.report.arms import Arm, across
 from gptx.runs.cells import Cell
