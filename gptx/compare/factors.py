@@ -21,19 +21,17 @@ PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the
 def factors(cells: list[Cell]) -> dict[str, list[str]]:
     """Keys that distinguish the runs, each with its sorted levels: config-group choices first, then keys from the
     command line, then other keys that these do not determine. Empty where only seeds differ."""
-    rows, typed, groups = _described(cells), _typed(cells), presets.defaults()
-    differing = [key for key, levels in _levels(rows).items() if len(levels) > 1]
-    chosen: list[str] = []
-    for key in sorted(differing, key=lambda key: (key not in groups, key not in typed, key == "steps")):
+    rows, typed = _described(cells), _typed(cells)
+    differing, chosen = _differing(rows), list[str]()
+    for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
         if not _determined(key, chosen, rows):
             chosen.append(key)
     needed = list(chosen)
     for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
         rest = [other for other in needed if other != key]
-        follows = key not in typed or any(other in groups and _determined(key, [other], rows) for other in rest)
-        if follows and _determined(key, rest, rows) and all(_determined(other, rest, rows) for other in differing):
-            needed = rest
-    return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
+        if key not in typed or any(_determined(key, [other], rows) for other in filter(is_group, rest)):
+            needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
+    return {key: ordered(differing[key]) for key in needed}
 
 
 def described_by(cell: Cell) -> dict[str, str]:
@@ -50,9 +48,11 @@ def _described(cells: list[Cell]) -> list[dict[str, str]]:
     return [{key: text for key, text in row.items() if key not in aside} for row in rows]
 
 
-def _levels(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+def _differing(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    """The keys in which the rows differ, with their levels in the order of appearance."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: list(dict.fromkeys(row.get(key, "not set") for row in rows)) for key in keys}
+    levels = {key: list(dict.fromkeys(row.get(key, "") for row in rows)) for key in keys}
+    return {key: each for key, each in levels.items() if len(each) > 1}
 
 
 def _typed(cells: list[Cell]) -> set[str]:
@@ -70,7 +70,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, as phrases: the cause of a
     difference may be this instead."""
     rows, names, typed = _described(cells), tuple(found), _typed(cells)
-    differing = {key: levels for key, levels in _levels(rows).items() if len(levels) > 1 and key not in names}
+    differing = {key: levels for key, levels in _differing(rows).items() if key not in names}
     if rows and _equal_tokens(rows):
         differing.pop("steps", None)
     groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
@@ -78,7 +78,11 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     def follows(key: str) -> bool:
         return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
 
-    told = [f"{key} is {' or '.join(ordered(levels))}" for key, levels in differing.items() if not follows(key)]
+    told = [
+        f"{key} is {' or '.join(level or 'not set' for level in ordered(levels))}"
+        for key, levels in differing.items()
+        if not follows(key)
+    ]
     return told + _reordered(cells, names)
 
 
@@ -112,14 +116,14 @@ def _derived() -> frozenset[str]:
     return frozenset(f"{file.parent.name}.{name}" for file in files for name in pattern.findall(file.read_text()))
 
 
-def traits(cells: list[Cell], factors: Iterable[str], levels: list[dict[str, str]]) -> dict:
+def traits(cells: list[Cell], factors: Iterable[str]) -> dict:
     """For each factor that is a schedule or a value of one: level -> {"warmup": there is one, "cool-down": there is
-    one}. A factor is left out where one of its levels has no such answer, or several. `levels` are the runs'."""
+    one}. A factor is left out where one of its levels has no such answer, or several."""
     found = {}
     for factor in (name for name in factors if name.split(".")[0] == "schedule"):
         shapes: dict[str, list] = {}
-        for cell, level in zip(cells, levels, strict=True):
-            shapes.setdefault(level[factor], []).append(_shape(cell.config))
+        for cell in cells:
+            shapes.setdefault(described_by(cell).get(factor, ""), []).append(_shape(cell.config))
         if all(each[0] and each.count(each[0]) == len(each) for each in shapes.values()):
             found[factor] = {level: each[0] for level, each in shapes.items()}
     return found
@@ -143,23 +147,28 @@ def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) 
     """
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
-    whole = [text] if any(text in levels for levels in factors.values()) else text.split(",")
-    for word in whole if text else ():
-        name, equals, level = word.strip().rpartition("=")
-        names = [name] if equals else list(factors)
-        places = [(each, same) for each in names for same in _meant(level, factors.get(each, []))]
-        if len(places) != 1:
-            known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
-            wrong = "levels of several factors" if places else "no such level"
-            raise ValueError(f"baseline={word}: {wrong}; there are {known or 'no levels: only the seeds differ'}")
-        found |= places
+    whole = any(text in levels for levels in factors.values())  # a level may have commas
+    for word in filter(None, [text] if whole else text.split(",")):
+        found |= _named(word, factors)
     return found
 
 
-def _meant(text: str, levels: list[str]) -> list[str]:
-    """The level that `text` means: the same word, or the same number; none of several others."""
-    same = [level for level in levels if numeric([text, level]) and float(text) == float(level)]
-    return [text] if text in levels else same[:1]
+def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
+    """The one level that a word of `baseline=` names, by its factor."""
+    name, _, level = word.strip().rpartition("=")
+    meant = {each: _meant(level, levels) for each, levels in factors.items() if name in ("", each)}
+    places = {each: same for each, same in meant.items() if same is not None}
+    if len(places) != 1:
+        known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
+        wrong = "levels of several factors" if places else "no such level"
+        raise ValueError(f"baseline={word}: {wrong}; there are {known or 'no levels: only the seeds differ'}")
+    return places
+
+
+def _meant(text: str, levels: list[str]) -> str | None:
+    """The level that `text` means: the same word, or the same number."""
+    same = (level for level in levels if numeric([text, level]) and float(text) == float(level))
+    return text if text in levels else next(same, None)
 
 
 def primary(factors: dict[str, list[str]]) -> str:

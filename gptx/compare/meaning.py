@@ -4,6 +4,8 @@ Read from the run folder alone, as text, so that two runs can be shown side by s
 the result, one in the place its last digits, and one in the code may do either.
 """
 
+from collections.abc import Callable
+
 from gptx.config import presets
 from gptx.config.keys import flat, under
 from gptx.estimate.rates import batch_of, rate_of
@@ -155,19 +157,23 @@ def _rates(cell: Cell) -> dict[str, str]:
     computed, or as it was recorded where the schedule is unknown here."""
     steps, rate, peak = cell.config.get("steps"), rate_of(cell.config), cell.config.get("optim", {}).get("lr")
     points = {where: max(1, round(steps * x)) for where, x in SHARES.items()} if isinstance(steps, int) else {}
-    if rate is None or not isinstance(steps, int):
+    if rate and points:
+        found, there = _shape(cell, rate), {where: rate(step) for where, step in points.items()}
+    else:
         told = f"{peak:.3g}" if isinstance(peak, int | float) else ""
         found = {"schedule": _ingredient(cell, "schedule"), "peak learning rate": told}
         at, recorded = cell.metrics["train/lr"]
-        there = {where: recorded[at.searchsorted(step)] for where, step in points.items() if len(at) and step <= at[-1]}
-    else:
-        peak, last = max(rate(1 + round(i * (steps - 1) / SAMPLES)) for i in range(SAMPLES + 1)), rate(steps)
-        warmup, down = cell.config["schedule"].get("warmup", 0), peak and last < peak * (1 - 1e-9)
-        there = {where: rate(step) for where, step in points.items()}
-        found = {
-            "schedule": str(cell.record.get("choices", {}).get("schedule", "")),
-            "peak learning rate": f"{peak:.3g}",
-            "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
-            "cool-down": f"to {last / peak:.2g} of the peak" if down else "none",
-        }
+        points = {where: step for where, step in points.items() if len(at) and step <= at[-1]}
+        there = {where: recorded[at.searchsorted(step)] for where, step in points.items()}
     return found | {f"learning rate {where}": f"{value:.3g}" for where, value in there.items()}
+
+
+def _shape(cell: Cell, rate: Callable[[int], float]) -> dict[str, str]:
+    steps, warmup = cell.config["steps"], cell.config["schedule"].get("warmup", 0)
+    peak, last = max(rate(1 + round(i * (steps - 1) / SAMPLES)) for i in range(SAMPLES + 1)), rate(steps)
+    return {
+        "schedule": str(cell.record.get("choices", {}).get("schedule", "")),
+        "peak learning rate": f"{peak:.3g}",
+        "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
+        "cool-down": f"to {last / peak:.2g} of the peak" if peak and last < peak * (1 - 1e-9) else "none",
+    }

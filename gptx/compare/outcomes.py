@@ -1,11 +1,15 @@
 """The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and what verdicts rest on."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from statistics import median_high
+from statistics import fmean, median_high, stdev
+from typing import Any, TypeVar
 
+from gptx.compare import estimates
 from gptx.compare.factors import confounded, described_by, factors, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
@@ -14,6 +18,7 @@ from gptx.runs.cells import Cell
 from gptx.runs.plain import read_json
 
 METRIC = "validation/loss"
+Key = TypeVar("Key")
 LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
@@ -67,6 +72,33 @@ class Comparison:
         file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
 
 
+@dataclass(frozen=True)
+class Arm:
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+
+    levels: dict[str, str]
+    values: dict[int, float | None]
+    states: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> dict[int, float]:
+        return {seed: value for seed, value in self.values.items() if value is not None}
+
+    @cached_property
+    def diverged(self) -> int:
+        return estimates.diverged(self.values)
+
+    @cached_property
+    def mean(self) -> float | None:
+        """None without a result, and where one seed diverged: the other seeds alone would flatter the arm."""
+        return fmean(self.results.values()) if self.results and not self.diverged else None
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation over at least two seeds."""
+        return stdev(self.results.values()) if len(self.results) > 1 and not self.diverged else None
+
+
 def load(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
@@ -83,37 +115,39 @@ def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Compar
     """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
     whether "higher" or "lower" is `better` in it."""
     begun = [cell for cell in cells if cell.config]
+    known = dict.fromkeys(chain.from_iterable(cell.metrics.columns for cell in begun))
     found = factors(begun)
-    alike = len({cell.seed for cell in begun}) == 1  # then runs are repeated with another order of their batches
-    outcomes = [_outcome(cell, found, metric, cell.order if alike else cell.seed) for cell in begun]
-    if not any(len(cell.metrics[metric][1]) for cell in begun) and all(each.value is None for each in outcomes):
-        known = dict.fromkeys(key for cell in begun for key in cell.metrics.columns)
+    outcomes = list(_outcomes(begun, found, metric))
+    if metric not in known and all(each.value is None for each in outcomes):
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
     return Comparison(
         metric=metric,
         factors=found,
         outcomes=outcomes,
-        missing=[cell.name for cell in cells if not cell.config and not cell.problem],
+        missing=[cell.name for cell in cells if not (cell.config or cell.problem)],
         confounded=confounded(begun, found),
         problems=list(problems(cells)),
-        traits=traits(begun, found, [outcome.levels for outcome in outcomes]),
+        traits=traits(begun, found),
         environment=environment(begun),
         better=metrics.better(metric, better, [cell.record.get("better", {}) for cell in begun]),
     )
 
 
-def _outcome(cell: Cell, found: Iterable[str], metric: str, seed: int) -> Outcome:
-    described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
-    return Outcome(
-        levels={name: described.get(name, "") for name in found},
-        seed=seed,
-        state=cell.state,
-        value=cell.result(metric),
-        seconds=cell.seconds,
-        tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
-        peak_bytes=cell.record.get("memory", {}).get("measured"),
-        ended_at=cell.ended_at,
-    )
+def _outcomes(cells: list[Cell], found: Iterable[str], metric: str) -> Iterator[Outcome]:
+    """The outcome of each run. Where all have one seed, runs are repeated with another order of their batches."""
+    repeated = len({cell.seed for cell in cells}) == 1
+    for cell in cells:
+        described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
+        yield Outcome(
+            levels={name: described.get(name, "") for name in found},
+            seed=cell.order if repeated else cell.seed,
+            state=cell.state,
+            value=cell.result(metric),
+            seconds=cell.seconds,
+            tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
+            peak_bytes=cell.record.get("memory", {}).get("measured"),
+            ended_at=cell.ended_at,
+        )
 
 
 def problems(cells: list[Cell]) -> Iterator[str]:
@@ -172,3 +206,42 @@ def _windows(cell: Cell) -> int | str | None:
     tokens, context = cell.record.get("data", {}).get("validation_tokens"), cell.record.get("batch", {}).get("context")
     there = (tokens - 1) // context if tokens and context else math.inf
     return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
+
+
+def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """The items by a key, in the order of their appearance."""
+    groups: dict[Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def at(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+    """What gives the levels of these factors, of an outcome or an arm."""
+    return lambda one: tuple(one.levels[name] for name in names)
+
+
+def arms(comparison: Comparison) -> list[Arm]:
+    """The arms in the order of their levels, the last factor changing first."""
+    factors = comparison.factors
+    groups = grouped(comparison.outcomes, at(factors))
+    found = [_arm(dict(zip(factors, levels, strict=True)), runs) for levels, runs in groups.items()]
+    return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
+
+
+def _arm(levels: dict[str, str], runs: list[Outcome]) -> Arm:
+    """The arm of these runs; two runs of a seed count as their mean."""
+    values: dict[int, float | None] = {}
+    for seed, several in grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed).items():
+        known = [run.value for run in several if run.value is not None]
+        values[seed] = fmean(known) if known else None
+    return Arm(levels, values, tuple(run.state for run in runs))
+
+
+def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
+    """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
+
+    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
+        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
+
+    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]
