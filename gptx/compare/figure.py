@@ -68,7 +68,7 @@ def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
 
 def _seeds(plot: Any, x: float, arm: Arm, **style) -> None:
     """The results of an arm at `x`; at the upper edge, in how many seeds it diverged."""
-    finite = [value for value in arm.results.values() if math.isfinite(value)]
+    finite = [value for value in arm.results if math.isfinite(value)]
     plot.plot([x] * len(finite), finite, linestyle="", **style)
     if arm.diverged:
         edge, colour = plot.get_xaxis_transform(), style["color"]

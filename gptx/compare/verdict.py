@@ -156,12 +156,12 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 def _lacking(arms: list[Arm]) -> Iterator[str]:
     """Which arms lack which seeds, and how they are compared then."""
     there = [arm for arm in arms if arm.results]
-    seeds = sorted(set().union(*(arm.results for arm in there)))
+    seeds = sorted(set().union(*(arm.seeds for arm in there)))
     told = []
     for arm in there:
-        if gone := [str(seed) for seed in seeds if seed not in arm.results]:
+        if gone := [str(seed) for seed in seeds if seed not in arm.seeds]:
             told.append(f"{_name(arm.levels)} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}")
-    welch = any(a.results.keys().isdisjoint(b.results) for a, b in combinations(there, 2))
+    welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
     unpaired = ", and as unpaired (Welch's t) where they share none" if welch else ""
     if told:
         yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."

@@ -109,7 +109,7 @@ def words(found: Effects) -> Words:
     token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
     unit = UNITS.get(comparison.metric.split("/")[-1], "").format(token=token)
     said = comparison.metric.replace("/", " ").replace("_", " "), unit, "highest" if comparison.sign < 0 else "lowest"
-    values = [abs(value) for arm in found.arms for value in arm.results.values() if value and math.isfinite(value)]
+    values = [abs(value) for arm in found.arms for value in arm.results if value and math.isfinite(value)]
     if not values:
         return Words(*said, 4, 6)
     smallest, spreads = median(values) / 10**4, [arm.spread for arm in found.arms if arm.spread]
