@@ -8,9 +8,9 @@ from statistics import median_high
 import numpy
 
 from gptx.compare import words
-from gptx.compare.arms import arms as results_of
-from gptx.compare.arms import axis
+from gptx.compare.factors import axis
 from gptx.compare.meaning import listed, meaning, spelled
+from gptx.compare.outcomes import arms as results_of
 from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
