@@ -25,7 +25,9 @@ GROUPS = {  # title -> command -> module:function
         "upload": "gptx.commands.upload:upload",
     },
     "plan before a run": {
-        "plan": "gptx.plan.__main__:main",
+        "plan": "gptx.plan.__main__:plan",
+        "plan budget": "gptx.plan.budget:budget",
+        "plan recipe": "gptx.plan.recipe:recipe",
         "plan schedule": "gptx.plan.schedule:schedule",
         "plan decay": "gptx.plan.decay:decay",
         "plan memory": "gptx.plan.memory:memory",
@@ -87,12 +89,8 @@ def run(name: str, words: list[str]) -> None:
 
         sys.argv = ["gptx train", *words]
         main()
-    elif any(word in HELP for word in words) and name != "plan":
+    elif any(word in HELP for word in words):
         print(arguments.page(*source(COMMANDS[name])))
-    elif name.startswith("plan"):
-        from gptx.plan import __main__
-
-        __main__.main([*name.split()[1:], *words])
     else:
         if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

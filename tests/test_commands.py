@@ -232,7 +232,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
         (["data.path=???"], "config error: data.path: a value is needed"),
         (["batch.tokens=500"], "config error: batch.tokens=500 is not a multiple"),
         (["model.heads=5"], "config error: model.heads=5 does not divide"),
-        (["schedule.warmup=99"], "config error: schedule: warmup=99 updates is longer than the run, 6 updates"),
+        (["schedule.warmup=99"], "config error: schedule: warmup=99 steps is longer than the run, 6 steps"),
         (["device=cuda"], "config error: device=cuda is not there|parallel: device=cuda is not there"),
         (["data.path=missing.txt"], "missing.txt"),
         (["model=gpt3"], "config error: model=gpt3: no such option"),
@@ -298,7 +298,9 @@ def test_report_refuses_what_is_no_run(command, tmp_path):
 def test_plan_decay_names_every_parameter_with_its_count(command, tmp_path, corpus):
     result = command("plan", "decay", "data=text", f"data.path={corpus}", "model.width=32")
     assert result.returncode == 0, result.stderr
-    counts = [int(line.split()[-1].replace(",", "")) for line in result.stdout.splitlines() if line.startswith("  ")]
+    counts = [
+        int(line.split()[-1].replace(",", "")) for line in result.stdout.splitlines() if re.match("  .*[0-9]$", line)
+    ]
     heads = [int(n.replace(",", "")) for n in re.findall(r"^\w+: ([\d,]+) in", result.stdout, re.MULTILINE)]
     assert sum(counts) == sum(heads)
     assert len(heads) == 3

@@ -26,7 +26,7 @@ from gptx.ingredients.checkpoints import weights
 from gptx.ingredients.data.cache import only_process
 from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
-from gptx.plan.chart import chart
+from gptx.plan.chart_files import chart
 from gptx.plan.schedule import draw
 from gptx.runs import manifest
 from gptx.runs.folder import KEPT, RunFolder

@@ -116,7 +116,7 @@ def commands(real, tmp_path, monkeypatch):
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status_of(str(run.parent)),
-        "ladder": lambda run: ladder.of_runs(cells.find([run]), "x"),
+        "ladder": lambda run: ladder.of_runs(cells.find([run]), "one"),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
     }

@@ -1,5 +1,6 @@
 """How fast a training step is, compared with a plain loop and with the machine's limit."""
 
+from gptx.runs import provenance
 import os
 import statistics
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
 from gptx.ingredients.observe.throughput import measured_peak
-from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
 Loop = Callable[[int], None]  # makes so many steps
@@ -76,7 +76,7 @@ def bench_steps(
     threads: int | None = None,
     file: str | None = None,
 ) -> None:
-    """Measure the speed of training steps, compared with a plain loop over transformers' GPT-2 (CPU).
+    """Measure how fast training steps are, compared with a plain eager fp32 loop over transformers' GPT-2 on the CPU.
 
       python -m gptx bench shape=middle setting=fp32
 
@@ -220,10 +220,17 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads, "n_positions": shape.context}
-        plain = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
+        sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
+            "n_embd": shape.width,
+            "n_layer": shape.depth,
+            "n_head": shape.heads,
+            "n_positions": shape.context,
+        }
+        plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
         model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, **sizes, **plain)
+            GPT2Config(
+                vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, n_positions=shape.context, **sizes, **plain
+            )
         )
     else:
         model = GPT(**{key: value for key, value in asdict(shape).items() if key != "batch"})
@@ -266,10 +273,3 @@ def waits(shape: Shape, steps: int = 4) -> float:
     with Watch(), patch.object(torch.Tensor, "tolist", to_list):
         loop(steps)
     return len(taken) / steps
-
-
-if __name__ == "__main__":
-    from gptx.bench.steps import bench_steps as command  # under its own name, by which the processes find it
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -72,10 +72,3 @@ def _others() -> float:
     """Processor seconds of all Python threads of this process except the one that asks."""
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     return sum(time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident)
-
-
-if __name__ == "__main__":
-    from gptx.bench.wandb import bench_wandb as command
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -120,11 +120,13 @@ def _keyed(word: str) -> bool:
 
 def _value(text: str, hint, name: str):
     """A word as a value of a parameter's type."""
-    from gptx.config.values import typed
+    from gptx.config.values import refuse_text, typed
 
     if text in ("null", "none") and type(None) in typing.get_args(hint):
         return None
-    if hint is str and name.isupper():  # the name of a folder may have any sign
+    if hint in (str, str | None):  # without pydantic, which takes a moment
+        if not name.isupper():  # the name of a folder may have any sign
+            refuse_text(text, name)
         return text
     return typed({"true": True, "false": False}.get(text, text) if hint is bool else text, hint, name)
 
