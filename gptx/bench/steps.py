@@ -1,6 +1,5 @@
 """How fast a training step is, compared with a plain loop and with the machine's limit."""
 
-from gptx.runs import provenance
 import os
 import statistics
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
 from gptx.ingredients.observe.throughput import measured_peak
+from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
 Loop = Callable[[int], None]  # makes so many steps
@@ -221,11 +221,6 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
 
         logging.set_verbosity_error()
         sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
-            "n_embd": shape.width,
-            "n_layer": shape.depth,
-            "n_head": shape.heads,
-            "n_positions": shape.context,
-        }
         plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
         model = GPT2LMHeadModel(
             GPT2Config(
