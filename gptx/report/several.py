@@ -125,8 +125,8 @@ def finals(report: Report, figures: list[dict]) -> str:
         return ""
     traces = []
     for look, (name, line) in enumerate(lines.items()):
-        x, y, above, below, places, texts = map(list, zip(*line, strict=True)) if line else [[]] * 6
-        bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
+        x, y, higher, lower, places, texts = map(list, zip(*line, strict=True)) if line else [[]] * 6
+        bars = {"type": "data", "symmetric": False, "array": higher, "arrayminus": lower, "thickness": 1.5, "width": 5}
         traces.append(go.Scatter(
             x=x, y=page.rounded(y), error_y=bars, text=texts, name=plotly(name), mode="lines+markers", connectgaps=True,
             hovertemplate="%{x}: %{y}<br>%{text}<extra>%{fullData.name}</extra>", meta={"arms": places},
