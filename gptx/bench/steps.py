@@ -221,11 +221,6 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
 
         logging.set_verbosity_error()
         sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
-            "n_embd": shape.width,
-            "n_layer": shape.depth,
-            "n_head": shape.heads,
-            "n_positions": shape.context,
-        }
         plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
         model = GPT2LMHeadModel(
             GPT2Config(
