@@ -257,7 +257,7 @@ def test_a_wrong_option_of_a_sweep_is_told_as_that_of_a_run(command):
 @pytest.mark.parametrize("length", ["100.01%", "1e999tok", "9" * 400 + "%", "9" * 400 + "Ttok", 2**60, -1])
 def test_a_length_ends(length):
     with pytest.raises(ValueError, match=r"more than|at most 100%|negative"):
-        lengths.updates(length, steps=10, tokens=64)
+        lengths.in_steps(length, steps=10, tokens=64)
 
 
 def test_a_text_ends_and_has_a_temperature():

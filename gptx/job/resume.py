@@ -18,6 +18,7 @@ from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
 from gptx.ingredients.log import shown
+from gptx.ingredients.optim import trait
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
@@ -87,7 +88,7 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 def _fits(line: str, trainer) -> bool:
     """True if a state can be loaded although a key of its recipe changes as the line says."""
     key = line.split()[0]
-    if key in ("optim.betas", "optim.beta2_half_life_tokens") and hasattr(trainer.optimizer, "judged"):
+    if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)

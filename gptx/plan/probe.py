@@ -87,15 +87,10 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     trainer = Trainer(**ingredients)
     built = time.perf_counter() - began
 
-    def step() -> None:
-        trainer.set_learning_rate()
-        trainer.accumulate_gradients()
-        trainer.update("accept")
-
-    first, *_ = (_timed(trainer, step) for _ in range(1 + _WARM))
-    times = [_timed(trainer, step)]
+    first, *_ = (_timed(trainer, trainer.step_once) for _ in range(1 + _WARM))
+    times = [_timed(trainer, trainer.step_once)]
     while sum(times) + times[-1] <= seconds:
-        times.append(_timed(trainer, step))
+        times.append(_timed(trainer, trainer.step_once))
     usual = statistics.median(times)
     validated, validations, unknown = _validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = _saving(trainer, cfg)

@@ -129,8 +129,8 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, and nowhere else: handlers
-    of Hydra's would write through the bar."""
+    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, which has debug messages
+    too; and nowhere else: handlers of Hydra's would write through the bar."""
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
@@ -142,7 +142,8 @@ def messages_to(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        logger.handlers, logger.propagate, logger.level = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 
