@@ -261,7 +261,7 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
         assert curve["meta"]["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
     (final,) = figure(folder, "Final validation loss by learning rate")["data"]
     assert final["y"] == pytest.approx([recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5)
-    assert final["error_y"]["array"] == pytest.approx([0.1, 0.1], rel=1e-5)
+    assert final["meta"]["high"] == pytest.approx([recorded[-1] + i + 0.2 for i in (0, 1)], rel=1e-5)
     assert final["meta"]["arms"] == [0, 1]
 
 

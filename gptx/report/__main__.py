@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gptx.compare.verdict import Verdict, verdict
 from gptx.files import write_text
 from gptx.report import one, several
 from gptx.report import readme as results
-from gptx.report.arms import Report, grouped
+from gptx.report.arms import Report, arms_of
 from gptx.runs import cells
 from gptx.show import marked
 from gptx.show.plots import lines, save
@@ -61,32 +62,14 @@ def report(
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     if readme:
         marked.parts(Path(readme) / "README.md", results.KIND)  # a mistake is said before anything is drawn
-    places = [Path(folder) for folder in folders]
-    said, idle = "", 0
-    while True:
-        try:
-            found = _gathered(places, metric, better, baseline, without, smooth)
-        except NoStep:
-            if not watch:
-                raise
-            time.sleep(EVERY)
-            continue
-        if readme:
-            results.refuse_other(found.cells, Path(readme))
-        states = {cell.state for cell in found.cells}
-        idle = 0 if "running" in states else idle + 1
-        watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
+    places, said = [Path(folder) for folder in folders], ""
+    options = metric, better, baseline, without, smooth
+    for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
         targets = _targets(found.cells[0].folder if len(found.cells) == 1 else places[0], out)
         for target in targets:
-            _write(found, target, EVERY if watch else 0)
-        if not watch:
-            break
-        if said != (said := f"{found.standing}. {found.answer.headline}"):
+            _write(found, target, EVERY * goes_on)
+        if goes_on and said != (said := f"{found.standing}. {found.answer.headline}"):
             print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
-        try:
-            time.sleep(EVERY)
-        except KeyboardInterrupt:
-            watch = False  # the page is written once more, as one that stays
     _tell(found, targets)
     if readme:
         results.write(found.comparison, found.answer, Path(readme))
@@ -97,13 +80,40 @@ def report(
         print("\n".join(publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync)))
 
 
+def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report, bool]]:
+    """The report, and if it comes again: where it is watched, until no run is at work or about to begin."""
+    idle = 0
+    while True:
+        try:
+            found = gather()
+        except NoStep:
+            if not watch:
+                raise
+            time.sleep(EVERY)
+            continue
+        states = {cell.state for cell in found.cells}
+        idle = 0 if "running" in states else idle + 1
+        watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
+        yield found, watch
+        if not watch:
+            return
+        try:
+            time.sleep(EVERY)
+        except KeyboardInterrupt:
+            watch = False  # the page is written once more, as one that stays
+
+
 class NoStep(ValueError):
     """No run has recorded anything yet."""
 
 
-def _gathered(places: list[Path], metric: str, better: str, baseline: str, without: str, smooth: int) -> Report:
+def _gathered(
+    places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
+) -> Report:
     """The runs in some folders, compared. Raises NoStep where no run has recorded anything."""
     found = cells.find(places)
+    if readme:
+        results.refuse_other(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:
         raise NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
@@ -117,7 +127,7 @@ def _gathered(places: list[Path], metric: str, better: str, baseline: str, witho
         comparison = replace(comparison, without=without.split(",") if without else [])
         answer = verdict(comparison, baseline)
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    return Report(str(name), found, grouped(known, comparison.factors), comparison, answer, smooth)
+    return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, smooth)
 
 
 def _targets(folder: Path, out: str) -> list[Path]:

@@ -90,7 +90,7 @@ class Report:
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
 
 
-def grouped(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRuns]:
+def arms_of(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
     together: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:

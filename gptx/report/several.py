@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median_high
+from statistics import fmean, median_high
 
 import numpy
 
@@ -16,7 +16,7 @@ from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs.cells import Cell
 from gptx.show import page
-from gptx.show.plots import Panel
+from gptx.show.plots import Curve, Panel
 from gptx.show.table import Table, markdown, section
 from gptx.units.phrases import count
 from gptx.units.printable import html, md, plotly
@@ -60,15 +60,13 @@ def webpage(report: Report, renew: float = 0) -> str:
     """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     comparison, answer = report.comparison, report.answer
-    known = {key for arm in report.arms for cell in arm.cells for key in cell.metrics.columns}
+    known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
     keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
     points = max(FEWEST, min(MOST, BUDGET // max(1, len(report.arms))))
     curves = [page.add_panel(figures, panel, points) for panel in panels.main(report, keys, report.smooth)]
     signals = [page.add_panel(figures, panel, points) for panel in panels.signals(report.arms, report.smooth)]
     chart, told = finals(report, figures), "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
     metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
-    environment = ((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
-                   for name, value in comparison.environment.items())  # fmt: skip
     parts = [
         f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',
         f'<p class="question">{html(asked(report.cells))}</p>',
@@ -88,7 +86,7 @@ def webpage(report: Report, renew: float = 0) -> str:
         f"<h2>Incidents</h2>{page.pairs(incidents(report.cells))}",
         "<h2>Speed, memory and runs</h2>",
         section(listing(report)),
-        f"<h2>Environment</h2>{page.pairs((name, text) for name, text in environment if text)}",
+        f"<h2>Environment</h2>{page.pairs(comparison.environment.items())}",
     ]  # fmt: skip
     source = " ".join(dict.fromkeys(str(cell.folder.parent) for cell in report.cells))
     return page.whole(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
@@ -105,39 +103,31 @@ def asked(cells: Sequence[Cell]) -> str:
 
 
 def finals(report: Report, figures: list[dict]) -> str:
-    """Draw the final results over the factor that is a number: means of the seeds, with bars from the lowest to the
+    """Draw the final results over the factor that is a number: means of the seeds, in a band from the lowest to the
     highest. Returns the HTML of the figure's place; "" without such a factor or a result."""
-    import plotly.graph_objects as go
-
     factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
+    results = {
+        tuple(each.levels.values()): each.results for each in results_of(report.comparison) if each.mean is not None
+    }
     lines: dict[str, list[tuple]] = {}
     for arm in report.arms if factor else []:
         line = lines.setdefault(arm.named(factor) if len(arm.levels) > 1 else metric, [])
-        found = next((each for each in results_of(report.comparison) if each.levels == arm.levels), None)
-        if found and found.mean is not None:
-            told = (
-                f"{len(found.results)} of {len(arm.cells)} runs: {', '.join(f'{each:.6g}' for each in found.results)}"
-            )
-            above, below = max(found.results) - found.mean, found.mean - min(found.results)
-            line.append((float(arm.levels[factor]), found.mean, above, below, arm.place, told))
-    levels = sorted({point[0] for line in lines.values() for point in line})
+        if values := results.get(tuple(arm.levels.values())):
+            told = f"{arm.named()}: {fmean(values):.6g}, mean of {', '.join(map('{:.6g}'.format, values))}"
+            line.append((float(arm.levels[factor]), fmean(values), min(values), max(values), arm.place, told))
+    levels = sorted({level for line in lines.values() for level, *_ in line})
     if not levels:
         return ""
-    traces = []
-    for look, (name, line) in enumerate(lines.items()):
-        x, y, above, below, places, texts = map(list, zip(*line, strict=True)) if line else [[]] * 6
-        bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 5}
-        traces.append(go.Scatter(
-            x=x, y=page.rounded(y), error_y=bars, text=texts, name=plotly(name), mode="lines+markers", connectgaps=True,
-            hovertemplate="%{x}: %{y}<br>%{text}<extra>%{fullData.name}</extra>", meta={"arms": places},
-            **page.marks(look),
-        ))  # fmt: skip
+    name, curves = words.NAMES.get(factor, factor), []
+    for look, (title, line) in enumerate(lines.items()):
+        x, y, low, high, places, texts = zip(*line, strict=True) if line else [()] * 6
+        curves.append(Curve(title, x, y, "dots", look, low=low, high=high, arms=places, texts=texts))
     kind = "log" if levels[0] > 0 and levels[-1] > 8 * levels[0] else "linear"
-    along = {"title": {"text": plotly(words.NAMES.get(factor, factor))}, "rangemode": "normal", "type": kind}
-    ticks = {"tickvals": levels, "ticktext": [f"{level:g}" for level in levels]} if len(levels) <= 10 else {}
-    note = "mean of the seeds; bars from the lowest to the highest"
-    figure = page.figured(traces, "finals", xaxis=along | ticks)
-    return page.add_figure(figures, figure, f"Final {metric} by {words.NAMES.get(factor, factor)}", note)
+    along = {"title": {"text": plotly(name)}, "rangemode": "normal", "type": kind}
+    if len(levels) <= 10:
+        along |= {"tickvals": levels, "ticktext": list(map("{:g}".format, levels))}
+    panel = Panel(f"Final {metric} by {name}", "mean of the seeds, from the lowest to the highest", tuple(curves))
+    return page.add_panel(figures, panel, len(levels), legend=len(curves) > 1, xaxis=along)
 
 
 def switches(report: Report) -> Iterator[str]:
@@ -169,15 +159,18 @@ def differences(arms: Sequence[ArmRuns]) -> Table:
     """The facts in which arms differ, of runs of the same seed where all have one in common."""
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
-    columns: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for each in facts for name in each):
-        if len({each.get(name) for each in facts}) > 1:
-            texts = [listed(each.get(name, "")) for each in facts]  # as in adamw (betas 0.9, 0.95; eps 1e-08)
-            shared = set.intersection(*(set(values) for _, values in texts))
-            apart = ((option, [each for each in values if each not in shared]) for option, values in texts)
-            columns[name] = [spelled(*each) or "-" for each in apart]
+    names = dict.fromkeys(name for each in facts for name in each)
+    columns = {name: _apart([each.get(name, "") for each in facts]) for name in names}
+    columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
     rows = list(zip((arm.named() for arm in arms), *columns.values(), strict=True))
     return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
+
+
+def _apart(texts: list[str]) -> list[str]:
+    """Texts without the values in brackets that all have, as in adamw (betas 0.9, 0.95; eps 1e-08); a dash of none."""
+    split = [listed(text) for text in texts]
+    shared = set.intersection(*(set(values) for _, values in split))
+    return [spelled(option, [each for each in values if each not in shared]) or "-" for option, values in split]
 
 
 def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:

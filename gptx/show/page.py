@@ -15,6 +15,7 @@ import numpy
 
 from gptx.ingredients.log import now
 from gptx.show.plots import AXES, COLOURS, DASHES, GRID, INK, Curve, Panel, stretches, thinned
+from gptx.show.table import Table, section
 from gptx.units.phrases import count
 from gptx.units.printable import html, plotly, throughout
 
@@ -39,15 +40,7 @@ LOOK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def whole(
-    name: str,
-    parts: Iterable[str],
-    source: str,
-    data: dict,
-    *,
-    command: str = "report",
-    script: Path = HERE / "page.js",
-) -> str:
+def whole(name: str, parts: Iterable[str], source: str, data: dict, command="report", script=HERE / "page.js") -> str:
     """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
     style = (HERE / "page.css").read_text(encoding="utf-8")
     style += f"{_palette(LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(DARK)} }}\n"
@@ -93,16 +86,15 @@ def add_figure(figures: list[dict], figure: dict, title: str, note: str = "", *,
     return _figure(title, note, logarithm(figure["layout"]["meta"]["group"], "log") if scale else "", inside)
 
 
-def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False) -> str:
+def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False, **layout) -> str:
     """Add a panel, of at most `points` points a curve, to the figures of the page; with `legend` it names its curves.
     Returns the HTML of its place; of an empty panel, how its signal is recorded."""
     if shown.empty:
-        return _figure(
-            shown.title, shown.unit, "", f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
-        )
+        missing = f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
+        return _figure(shown.title, shown.unit, "", missing)
     traces = [_trace(curve, points, legend) for curve in shown.curves if len(curve.steps)]
-    axis = {"type": "log" if shown.logarithmic else "linear"}
-    figure = figured(traces, shown.group or f"figure{len(figures)}", yaxis=axis)
+    layout |= {"yaxis": {"type": "log" if shown.logarithmic else "linear"}}
+    figure = figured(traces, shown.group or f"figure{len(figures)}", **layout)
     return add_figure(figures, figure, shown.title, shown.unit, scale=not shown.group)
 
 
@@ -119,36 +111,31 @@ def _trace(curve: Curve, points: int, legend: bool):
         curve, width = stretches(curve, points)
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     kept = numpy.arange(len(steps)) if width or curve.texts else thinned(steps, values, points)
-    look, cross = (
-        marks(curve.colour),
-        {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": _tint(curve.colour)}},
-    )
+    colour, dash = f"var(--curve{curve.colour % len(COLOURS)})", DASHED[curve.colour % len(DASHED)]
+    cross = {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}}
     looks: dict[str, dict[str, Any]] = {
-        "line": {"opacity": curve.alpha},
-        "dots": {"mode": "lines+markers"},
+        "line": {"line": {"width": 2, "dash": dash}, "opacity": curve.alpha},
+        "dots": {"line": {"width": 2, "dash": dash}, "mode": "lines+markers",
+                 "marker": {"symbol": SYMBOLS[curve.colour % len(SYMBOLS)], "size": 7}},
         "faint": {"line": {"width": 1}, "opacity": 0.35},
         "dashed": {"line": {"width": 1.5, "dash": "7px,4px"}},
         "abandoned": {"line": {"width": 1.5, "dash": "3px,3px"}, "mode": "lines+markers",
                       "marker": cross | {"size": [0] * (len(kept) - 1) + [9]}},
-        "incidents": {"mode": "markers", "marker": cross, "text": [plotly(text) for text in curve.texts],
-                      "hovertemplate": "%{text}<extra></extra>"},
+        "incidents": {"mode": "markers", "marker": cross},
     }  # fmt: skip
-    meta = {"arm": curve.arm, "key": curve.key, "width": round(width, 3), "raw": bool(legend and width)}
-    meta |= {name: rounded(numpy.asarray(ends, float)[kept]) for name in ("low", "high")
-             if (ends := getattr(curve, name)) is not None}  # fmt: skip
-    trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name),
-                       x=rounded(steps[kept]), y=rounded(values[kept]), meta=meta, **look)  # fmt: skip
-    return trace.update(looks[curve.style])
-
-
-def _tint(look: int) -> str:
-    return f"var(--curve{look % len(COLOURS)})"
-
-
-def marks(look: int) -> dict[str, Any]:
-    """Line and marker of the `look`-th line, as Plotly has them."""
-    marker = {"symbol": SYMBOLS[look % len(SYMBOLS)], "size": 7}
-    return {"line": {"color": _tint(look), "width": 2, "dash": DASHED[look % len(DASHED)]}, "marker": marker}
+    texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
+    ends = {"low": curve.low, "high": curve.high}
+    meta = {
+        "arm": curve.arm,
+        "arms": curve.arms,
+        "key": curve.key,
+        "width": round(width, 3),
+        "raw": bool(legend and width),
+    }
+    meta |= {name: rounded(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
+    trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
+                       x=rounded(steps[kept]), y=rounded(values[kept]), line={"color": colour})  # fmt: skip
+    return trace.update(looks[curve.style]).update(texts if curve.texts else {})
 
 
 def rounded(values: Iterable[float]) -> list[float | None]:
@@ -159,10 +146,9 @@ def rounded(values: Iterable[float]) -> list[float | None]:
 
 def stroke(look: int) -> str:
     """A stroke in the colour and dashes of the `look`-th line."""
-    return (
-        '<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" '
-        f'stroke="{_tint(look)}" stroke-dasharray="{DASHED[look % len(DASHED)].removeprefix("solid")}"/></svg>'
-    )
+    colour, dash = f"var(--curve{look % len(COLOURS)})", DASHED[look % len(DASHED)].removeprefix("solid")
+    line = f'<line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" stroke="{colour}" stroke-dasharray="{dash}"/>'
+    return f'<svg width="26" height="8" aria-hidden="true">{line}</svg>'
 
 
 def warned(warnings: Iterable[str]) -> str:
@@ -180,11 +166,9 @@ def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
 
 def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
     """A menu that sets one of the page's choices."""
-    inside = "".join(
-        f'<option value="{html(value)}"{" selected" * (value == chosen)}>{html(name)}</option>'
-        for value, name in options
-    )
-    return f'<label>{html(label)} <select data-set="{key}">{inside}</select></label>'
+    picked = {chosen: " selected"}
+    told = (f'<option value="{html(value)}"{picked.get(value, "")}>{html(name)}</option>' for value, name in options)
+    return f'<label>{html(label)} <select data-set="{key}">{"".join(told)}</select></label>'
 
 
 def logarithm(group: str, text: str = "log scale") -> str:
@@ -192,7 +176,7 @@ def logarithm(group: str, text: str = "log scale") -> str:
     return f'<button class="log" data-group="{group}" aria-pressed="false">{text}</button>'
 
 
-def pairs(found: Iterable[tuple[str, str]]) -> str:
-    """Names and texts as a table."""
-    lines = "".join(f'<tr><th>{html(name)}</th><td class="wide">{html(text)}</td></tr>' for name, text in found)
-    return f'<div class="card"><table>{lines}</table></div>'
+def pairs(found: Iterable[tuple[str, Any]]) -> str:
+    """Names, and what is known of each, as a table; lists with commas."""
+    told = ((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in found)
+    return section(Table("", (), [each for each in told if each[1] not in ("", "None")], names=2))

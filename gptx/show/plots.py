@@ -47,6 +47,7 @@ class Curve:
     smooth: int = 0  # drawn as the mean of this many values, with the values themselves behind it
     key: str = ""  # the metric, where a panel can show one of several
     arm: int = 0  # place of its arm on the page
+    arms: Sequence[int] = ()  # of each point, where they differ
     texts: Sequence[str] = ()  # of each point
 
 

@@ -65,5 +65,6 @@ def section(shown: Table) -> str:
 
     title = f"<h3>{html(capital(shown.title))}</h3>" if shown.title else ""
     note = f'<p class="note">{html(shown.note)}</p>' if shown.note else ""
-    inside = f"<thead>{line('th', shown.columns)}</thead>{''.join(line('td', row) for row in shown.rows)}"
+    head = f"<thead>{line('th', shown.columns)}</thead>" if shown.columns else ""
+    inside = head + "".join(line("td", row) for row in shown.rows)
     return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
