@@ -39,7 +39,7 @@ GROUPS = {  # title -> command -> module:function
         "exercise": "gptx.exercise.__main__:exercise",
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
-        "pages": "gptx.report.readme:readme",
+        "pages": "gptx.report.readme:pages",
         "bench": "gptx.bench.steps:bench",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",

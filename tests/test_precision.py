@@ -6,8 +6,8 @@ from unittest import mock
 import pytest
 import torch
 
-from gptx.compare.doubts import unlike
 from gptx.compare.outcomes import environment
+from gptx.compare.verdict import unlike
 from gptx.ingredients import precision
 from gptx.job import summary
 from gptx.plan.recipe import recipe

@@ -12,10 +12,11 @@ from test_wandb import a_run, own_surroundings, sink, stub  # noqa: F401
 
 from gptx import runs
 from gptx.compare.outcomes import compare
-from gptx.compare.verdict import Table, Verdict
+from gptx.compare.verdict import Verdict
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import wandb
 from gptx.runs import cells
+from gptx.show.table import Table
 
 pytest.importorskip("wandb_workspaces")
 VERDICT = Verdict(

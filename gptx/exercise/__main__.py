@@ -9,7 +9,7 @@ from pathlib import Path
 from gptx.config import arguments
 from gptx.config.errors import nearest
 from gptx.exercise.readme import write
-from gptx.report.readme import parts
+from gptx.show.marked import parts
 
 EXERCISES = {
     11: "schedules",

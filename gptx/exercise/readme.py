@@ -7,8 +7,8 @@ from gptx import runs
 from gptx.exercise.answer import Answer, spelled
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
-from gptx.report.readme import parts
 from gptx.runs import plain, provenance
+from gptx.show.marked import parts
 from gptx.show.table import Table, grid
 
 

@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import numpy
-
-from gptx.compare.statistics import interval
+from gptx.compare.estimates import estimate
 from gptx.fit.batches import Size, Sweep
 from gptx.fit.critical_batch_tables import percent
 from gptx.fit.tradeoff import RULES, Tradeoff, exponent, fit
@@ -62,8 +60,9 @@ def power(here: list[Size], step: float) -> tuple[float, float] | None:
 
 def chance(each: list[Alone], side: str) -> float | None:
     """Half the 95 % interval of the mean power over seeds, Student's t; None of fewer than two."""
-    known = [one.powers[side] for one in each if one.powers[side] is not None]
-    return float(interval(numpy.array(known, float))[1]) if len(known) > 1 else None
+    known = [power for one in each if (power := one.powers[side]) is not None]
+    found = estimate(known)
+    return found.high - found.mean if found and found.high is not None else None
 
 
 def worst(small: list[Size], expected: float) -> float | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
-from gptx.report import readme as marked
+from gptx.report.readme import made, refuse_other
 from gptx.runs import plain, schema
 from gptx.runs.cells import Cell
+from gptx.show import marked
 from gptx.show.table import Table, markdown, terminal
 from gptx.units.amounts import spell
 from gptx.units.printable import md
@@ -74,7 +75,7 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
-        marked.refuse_other(cells, Path(readme))
+        refuse_other(cells, Path(readme))
     for shown in fitted.tables:
         print("\n".join([*terminal(shown), ""]))
     print("\n".join(f"- {sentence}" for sentence in fitted.sentences))
@@ -112,7 +113,7 @@ def _markdown(fitted: Fitted) -> str:
         "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
         f"![{md(fitted.caption)}]({PICTURE})",
         *map(markdown, fitted.tables),
-        f"({md(marked.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
+        f"({md(made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
 

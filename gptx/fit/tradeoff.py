@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy
 from numpy import ndarray
 
-from gptx.compare.statistics import quantile
+from gptx.compare.estimates import quantile
 
 FEWEST = 4  # batch sizes that are fitted: the law has two constants, and what is left over says how well it holds
 REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is looked for
@@ -61,7 +61,7 @@ def fit(batches: Sequence[float], updates: Sequence[float]) -> Tradeoff:
     finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
     offsets, around = profile(finer, sizes, measured)
     least = int(around.argmin())
-    limit = around[least] * (1 + quantile(free + 1) ** 2 / free)
+    limit = around[least] * (1 + quantile(free) ** 2 / free)
     inside = numpy.append(numpy.flatnonzero(squares <= limit), best)
     low, high = candidates[max(0, inside.min() - 1)], candidates[min(PLACES - 1, inside.max() + 1)]
     return Tradeoff(

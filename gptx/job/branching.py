@@ -231,7 +231,7 @@ def way_on(folder: Path, record: dict, config: dict) -> str:
 
 def rate(config: dict, step: int) -> float | None:
     """The learning rate of an update; None where the config does not tell it."""
-    from gptx.compare.meaning import rate_of
+    from gptx.estimate.rates import rate_of
 
     found = rate_of(config)
     return found(step) if found else None

@@ -60,8 +60,6 @@ def report(
         raise ValueError(f"smooth={smooth} must be at least 1 step")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
-    if readme:
-        marked.parts(Path(readme) / "README.md", results.KIND)  # a mistake is said before anything is drawn
     places, said = [Path(folder) for folder in folders], ""
     options = metric, better, baseline, without, smooth
     for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
@@ -112,7 +110,8 @@ def _gathered(
 ) -> Report:
     """The runs in some folders, compared. Raises NoStep where no run has recorded anything."""
     found = cells.find(places)
-    if readme:
+    if readme:  # a mistake is said before anything is drawn
+        marked.parts(Path(readme) / "README.md", results.KIND)
         results.refuse_other(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:

@@ -8,8 +8,7 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare import words
-from gptx.compare.arms import axis
-from gptx.compare.factors import described_by
+from gptx.compare.factors import axis, described_by
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.runs.cells import Cell

@@ -1,15 +1,15 @@
 """The report of several runs: the question and its answer in words, the curves, and what the answer rests on."""
 
-import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from statistics import fmean, median_high
+from statistics import median_high
 
 import numpy
 
 from gptx.compare import words
-from gptx.compare.arms import arms as results_of
-from gptx.compare.arms import axis
+from gptx.compare.effects import arms as results_of
+from gptx.compare.factors import axis
 from gptx.compare.meaning import listed, meaning, spelled
 from gptx.config import paths
 from gptx.report import panels, readme
@@ -62,7 +62,7 @@ def webpage(report: Report, renew: float = 0) -> str:
     comparison, answer = report.comparison, report.answer
     known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
     keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
-    points = max(FEWEST, min(MOST, BUDGET // max(1, len(report.arms))))
+    points = max(FEWEST, min(MOST, BUDGET // len(report.arms)))
     curves = [page.add_panel(figures, panel, points) for panel in panels.main(report, keys, report.smooth)]
     signals = [page.add_panel(figures, panel, points) for panel in panels.signals(report.arms, report.smooth)]
     chart, told = finals(report, figures), "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
@@ -98,23 +98,14 @@ def asked(cells: Sequence[Cell]) -> str:
     file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
     if len(names) != 1 or not file.exists():
         return ""
-    found = re.search(r"\*\*Question\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", file.read_text(encoding="utf-8"), re.DOTALL)
-    return " ".join(found[1].split()).replace("`", "") if found else ""
+    return readme.question(file.read_text(encoding="utf-8")).replace("`", "")
 
 
 def finals(report: Report, figures: list[dict]) -> str:
     """Draw the final results over the factor that is a number: means of the seeds, in a band from the lowest to the
     highest. Returns the HTML of the figure's place; "" without such a factor or a result."""
     factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
-    results = {
-        tuple(each.levels.values()): each.results for each in results_of(report.comparison) if each.mean is not None
-    }
-    lines: dict[str, list[tuple]] = {}
-    for arm in report.arms if factor else []:
-        line = lines.setdefault(arm.named(factor) if len(arm.levels) > 1 else metric, [])
-        if values := results.get(tuple(arm.levels.values())):
-            told = f"{arm.named()}: {fmean(values):.6g}, mean of {', '.join(map('{:.6g}'.format, values))}"
-            line.append((float(arm.levels[factor]), fmean(values), min(values), max(values), arm.place, told))
+    lines = _results(report, factor, metric) if factor else {}
     levels = sorted({level for line in lines.values() for level, *_ in line})
     if not levels:
         return ""
@@ -128,6 +119,20 @@ def finals(report: Report, figures: list[dict]) -> str:
         along |= {"tickvals": levels, "ticktext": list(map("{:g}".format, levels))}
     panel = Panel(f"Final {metric} by {name}", "mean of the seeds, from the lowest to the highest", tuple(curves))
     return page.add_panel(figures, panel, len(levels), legend=len(curves) > 1, xaxis=along)
+
+
+def _results(report: Report, factor: str, metric: str) -> dict[str, list[tuple]]:
+    """Lines by name: level, mean, lowest and highest result, place and text of each arm in which no seed diverged."""
+    results = {tuple(each.levels.values()): each for each in results_of(report.comparison)}
+    lines: dict[str, list[tuple]] = {}
+    for arm in report.arms:
+        line = lines.setdefault(arm.named(factor) if len(arm.levels) > 1 else metric, [])
+        found = results.get(tuple(arm.levels.values()))
+        if found and found.mean is not None:
+            values = found.results.values()
+            told = f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, values))}"
+            line.append((float(arm.levels[factor]), found.mean, min(values), max(values), arm.place, told))
+    return lines
 
 
 def switches(report: Report) -> Iterator[str]:
@@ -159,8 +164,7 @@ def differences(arms: Sequence[ArmRuns]) -> Table:
     """The facts in which arms differ, of runs of the same seed where all have one in common."""
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
-    names = dict.fromkeys(name for each in facts for name in each)
-    columns = {name: _apart([each.get(name, "") for each in facts]) for name in names}
+    columns = {name: _apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
     columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
     rows = list(zip((arm.named() for arm in arms), *columns.values(), strict=True))
     return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
@@ -190,20 +194,22 @@ def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
 def listing(report: Report) -> Table:
     """Every run that has begun, with its state and numbers."""
     metric, rising = report.comparison.metric, report.comparison.better == "higher"
-    rows: list[tuple[str, ...]] = []
-    for cell in report.cells:
-        values, speeds = cell.metrics[metric][1], cell.metrics["train/tokens_per_second"][1]
-        values, memory = values[numpy.isfinite(values)], cell.record.get("memory", {}).get("measured")
-        numbers = (
-            (cell.result(metric), ".4f"),
-            ((values.max() if rising else values.min()) if len(values) else None, ".4f"),
-            (median_high(speeds) if len(speeds) else None, ",.0f"),
-            (cell.seconds / 60 if cell.seconds else None, ".1f"),
-            (memory / 1e9 if memory else None, ".3f"),
-        )
-        if cell.config or cell.metrics.columns:
-            told = ("" if value is None else format(value, form) for value, form in numbers)
-            rows.append((cell.name, cell.state, f"{cell.metrics.steps:,}", *told))
+    begun = [cell for cell in report.cells if cell.config or cell.metrics.columns]
+    rows = [(cell.name, cell.state, f"{cell.metrics.steps:,}", *_numbers(cell, metric, rising)) for cell in begun]
     head = ("run", "state", "steps", metric.replace("/", " "), "highest" if rising else "lowest", "tokens/s",
             "minutes", "peak memory, GB")  # fmt: skip
     return Table(count(len(rows), "run"), head, rows, names=2)
+
+
+def _numbers(cell: Cell, metric: str, rising: bool) -> Iterator[str]:
+    """Last and best value of the metric, speed, minutes and memory of a run, as text."""
+    values, speeds = cell.metrics[metric][1], cell.metrics["train/tokens_per_second"][1]
+    values, memory = values[numpy.isfinite(values)], cell.record.get("memory", {}).get("measured")
+    numbers = {
+        ".4f": (cell.result(metric), (values.max() if rising else values.min()) if len(values) else None),
+        ",.0f": (median_high(speeds) if len(speeds) else None,),
+        ".1f": (cell.seconds / 60 if cell.seconds else None,),
+        ".3f": (memory / 1e9 if memory else None,),
+    }
+    for form, found in numbers.items():
+        yield from ("" if value is None else format(value, form) for value in found)

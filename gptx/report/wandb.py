@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gptx.commands import upload
-from gptx.compare.arms import numeric
+from gptx.compare.factors import numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.config.errors import ConfigError
