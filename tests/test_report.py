@@ -496,7 +496,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
 def test_a_sweep_that_was_given_up_is_not_watched_for_ever(record, monkeypatch):
     folder, pauses = swept(record, rates=("1e-3",), seeds=(0,)), []
     (folder / "sweep.jsonl").write_text(json.dumps({"folder": "lr=1e-3,seed=1"}) + "\n")
-    monkeypatch.setattr("gptx.report.__main__.PATIENCE", 3)
+    monkeypatch.setattr("gptx.report.__main__._PATIENCE", 3)
     monkeypatch.setattr("time.sleep", lambda _: pauses.append(1) if len(pauses) < 9 else pytest.fail("still watched"))
     paged(folder, watch=True)
     assert len(pauses) == 3

@@ -19,9 +19,9 @@ from gptx.show import marked
 from gptx.show.plots import lines, save
 from gptx.units.phrases import capital, joined
 
-KINDS = (".html", ".png", ".svg", ".md")
-EVERY = 10  # seconds between two renewals of a watched page
-PATIENCE = 60  # renewals without a running run, after which those that did not begin are no longer waited for
+_KINDS = (".html", ".png", ".svg", ".md")
+_EVERY = 10  # seconds between two renewals of a watched page
+_PATIENCE = 60  # renewals without a running run, after which those that did not begin are no longer waited for
 
 
 def report(
@@ -65,7 +65,7 @@ def report(
     for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
         targets = _targets(found.cells[0].folder if len(found.cells) == 1 else places[0], out)
         for target in targets:
-            _write(found, target, EVERY * goes_on)
+            _write(found, target, _EVERY * goes_on)
         if goes_on and said != (said := f"{found.standing}. {found.answer.headline}"):
             print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
     _tell(found, targets)
@@ -84,38 +84,38 @@ def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report
     while True:
         try:
             found = gather()
-        except NoStep:
+        except _NoStep:
             if not watch:
                 raise
-            time.sleep(EVERY)
+            time.sleep(_EVERY)
             continue
         states = {cell.state for cell in found.cells}
         idle = 0 if "running" in states else idle + 1
-        watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
+        watch = watch and ("running" in states or ("missing" in states and idle <= _PATIENCE))
         yield found, watch
         if not watch:
             return
         try:
-            time.sleep(EVERY)
+            time.sleep(_EVERY)
         except KeyboardInterrupt:
             watch = False  # the page is written once more, as one that stays
 
 
-class NoStep(ValueError):
+class _NoStep(ValueError):
     """No run has recorded anything yet."""
 
 
 def _gathered(
     places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
 ) -> Report:
-    """The runs in some folders, compared. Raises NoStep where no run has recorded anything."""
+    """The runs in some folders, compared. Raises _NoStep where no run has recorded anything."""
     found = cells.find(places)
     if readme:  # a mistake is said before anything is drawn
         marked.parts(Path(readme) / "README.md", results.KIND)
         results.refuse_other(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:
-        raise NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
+        raise _NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
         comparison = outcomes.compare(found, metric, better)
@@ -132,10 +132,10 @@ def _gathered(
 def _targets(folder: Path, out: str) -> list[Path]:
     """What to write: the one file that `out` names, or a page, a picture and a summary in a folder."""
     target = Path(out) if out else folder
-    if out and target.suffix in KINDS:
+    if out and target.suffix in _KINDS:
         return [target]
     if out and not target.is_dir() and (target.is_file() or re.fullmatch(r"\.[A-Za-z]+", target.suffix)):
-        raise ValueError(f"out={out}: must be a folder, or a file that ends in {joined(KINDS, 'or')}")
+        raise ValueError(f"out={out}: must be a folder, or a file that ends in {joined(_KINDS, 'or')}")
     return [target / "report.html", target / "report.png", target / "report.md"]
 
 
@@ -144,13 +144,13 @@ def _write(found: Report, target: Path, renew: float) -> None:
     view = one if len(found.cells) == 1 else several
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".html":
-        write_text(target, view.webpage(found, renew))
+        write_text(target, view.report_page(found, renew))
     elif target.suffix == ".md":
-        write_text(target, view.summary(found))
+        write_text(target, view.report_summary(found))
     else:
-        panels = view.shown(found)
+        panels = view.report_panels(found)
         columns = 2 if len(panels) == 4 else min(3, len(panels))
-        save(target, view.title(found), *map(lines, panels), columns=columns, size=(5.2, 3.6))
+        save(target, view.report_title(found), *map(lines, panels), columns=columns, size=(5.2, 3.6))
 
 
 def _tell(found: Report, targets: list[Path]) -> None:

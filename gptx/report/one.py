@@ -13,6 +13,7 @@ from gptx.report import panels
 from gptx.report.arms import Report
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
 from gptx.show import page
 from gptx.show.plots import Panel, smoothed
@@ -22,37 +23,39 @@ from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
-def title(report: Report) -> str:
+def report_title(report: Report) -> str:
     """The run's name and folder."""
     folder = report.cells[0].folder.resolve()
     return f"{report.cells[0].config.get('name', folder.parent.name)} / {folder.name}"
 
 
-def shown(report: Report) -> list[Panel]:
+def report_panels(report: Report) -> list[Panel]:
     """The panels of the run, on its page and in its picture."""
     return panels.of_run(report.cells[0], report.smooth)
 
 
-def summary(report: Report) -> str:
+def report_summary(report: Report) -> str:
     """The run in Markdown: its numbers, and the picture next to it."""
-    numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in headline(report)])
-    head = f"# {md(title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
+    numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in _headline(report)])
+    head = f"# {md(report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
     return "\n\n".join([head, markdown(numbers), "![signals](report.png)"]) + "\n"
 
 
-def webpage(report: Report, renew: float = 0) -> str:
+def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    (cell,), name = report.cells, title(report)
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in shown(report))
+    (cell,), name = report.cells, report_title(report)
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
     tiles = (
-        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in headline(report)
+        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
     )
     texts = (
         f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
         for key, (step, text) in cell.metrics.texts.items()
     )
-    events = [(f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in panels.happened(cell)]
+    events = [
+        (f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in RunFolder(cell.folder).events
+    ]
     kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
     parts = [
         f'<h1>{html(name)} <span class="state {html(cell.state)}">{html(cell.state)}</span></h1>',
@@ -66,7 +69,7 @@ def webpage(report: Report, renew: float = 0) -> str:
         "<h2>Recipe</h2>",
         '<p class="note">Marked: not as in <code>conf/</code>, whose value is in brackets.</p>',
         f'<div class="card"><table>{"".join(_recipe(cell))}</table></div>',
-        f'<div class="columns"><div><h2>Environment</h2>{page.pairs(environment(cell.record))}</div>',
+        f'<div class="columns"><div><h2>Environment</h2>{page.pairs(machine_facts(cell.record))}</div>',
         f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
     return page.whole(name, parts, str(cell.folder), report.data(figures, renew))
@@ -92,7 +95,7 @@ def _sentence(cell: Cell) -> str:
     ])  # fmt: skip
 
 
-def headline(report: Report) -> Iterator[tuple[str, str]]:
+def _headline(report: Report) -> Iterator[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
     recorded = report.cells[0].metrics
     steps, losses = recorded["validation/loss"]
@@ -148,7 +151,7 @@ def _row(name: str, option: str, values: dict, changed: dict) -> str:
     return f'<tr><th>{html(name)}</th><td>{option}</td><td class="values">{" ".join(told)}</td></tr>'
 
 
-def environment(record: dict) -> Iterator[tuple[str, str]]:
+def machine_facts(record: dict) -> Iterator[tuple[str, str]]:
     """Machine, versions, commit, and the sources beside gptx's own rooms, which the commit names."""
     place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
     yield "device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"

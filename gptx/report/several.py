@@ -15,34 +15,35 @@ from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 from gptx.show import page
 from gptx.show.plots import Curve, Panel
 from gptx.show.table import Table, markdown, section
 from gptx.units.phrases import count
 from gptx.units.printable import html, md, plotly
 
-LEGEND = (
+_LEGEND = (
     "A line is the mean of an arm's seeds, in a band from the lowest to the highest of them; of training, from the "
     "lowest to the highest step of any. It goes as far as every seed that has begun, and ends where one diverges. A "
     "branch that a rollback discarded is dashed and ends in a cross. Click an arm to hide it, twice to see it alone."
 )
-BUDGET, FEWEST, MOST = 24_000, 120, 600  # points of all arms in a panel together, and of one curve
-INCIDENTS = 200  # that are listed
+_BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel together, and of one curve
+_INCIDENTS = 200  # that are listed
 
 
-def title(report: Report) -> str:
+def report_title(report: Report) -> str:
     return f"{report.name}: {report.standing}"
 
 
-def shown(report: Report) -> list[Panel]:
+def report_panels(report: Report) -> list[Panel]:
     """The panels of the comparison's picture."""
-    signals = panels.signals(report.arms, report.smooth)
-    return [*panels.main(report, [report.comparison.metric], 0), *list(signals)[:2]]
+    signals = panels.signal_panels(report.arms, report.smooth)
+    return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
 
 
-def summary(report: Report) -> str:
+def report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
-    name, answer, question = md(report.name), report.answer, asked(report.cells)
+    name, answer, question = md(report.name), report.answer, _asked(report.cells)
     parts = [
         f"# {name}",
         f"**Question.** {md(question)}" if question else "",
@@ -56,43 +57,43 @@ def summary(report: Report) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def webpage(report: Report, renew: float = 0) -> str:
+def report_page(report: Report, renew: float = 0) -> str:
     """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     comparison, answer = report.comparison, report.answer
     known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
     keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
-    points = max(FEWEST, min(MOST, BUDGET // len(report.arms)))
-    curves = [page.add_panel(figures, panel, points) for panel in panels.main(report, keys, report.smooth)]
-    signals = [page.add_panel(figures, panel, points) for panel in panels.signals(report.arms, report.smooth)]
+    points = max(_FEWEST, min(_MOST, _BUDGET // len(report.arms)))
+    curves = [page.add_panel(figures, panel, points) for panel in panels.arm_panels(report, keys, report.smooth)]
+    signals = [page.add_panel(figures, panel, points) for panel in panels.signal_panels(report.arms, report.smooth)]
     chart, told = finals(report, figures), "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
     metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
     parts = [
         f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',
-        f'<p class="question">{html(asked(report.cells))}</p>',
+        f'<p class="question">{html(_asked(report.cells))}</p>',
         f'<h1 class="answer">{html(answer.headline)}</h1>',
         page.warned(answer.warnings),
         f'<div class="reasons">{chart}<div>{told}</div></div>',
         "<h2>Curves of all arms</h2>",
-        page.controls(report.axes, report.smooth, metrics, page.logarithm("main")),
-        *switches(report),
+        page.controls(report.axes, report.smooth, metrics, page.log_switch("main")),
+        *_switches(report),
         f'<div class="{"panels" if len(curves) > 1 else "single"}">{"".join(curves)}</div>',
-        f'<p class="note">{LEGEND}</p>',
+        f'<p class="note">{_LEGEND}</p>',
         *(["<h2>The numbers</h2>", *map(section, answer.tables)] if answer.tables else []),
         "<h2>What differs between the arms</h2>",
-        section(differences(report.arms)),
+        section(_differences(report.arms)),
         "<h2>Learning rate and other signals</h2>",
         f'<div class="panels">{"".join(signals)}</div>',
-        f"<h2>Incidents</h2>{page.pairs(incidents(report.cells))}",
+        f"<h2>Incidents</h2>{page.pairs(_incidents(report.cells))}",
         "<h2>Speed, memory and runs</h2>",
-        section(listing(report)),
+        section(_listing(report)),
         f"<h2>Environment</h2>{page.pairs(comparison.environment.items())}",
     ]  # fmt: skip
     source = " ".join(dict.fromkeys(str(cell.folder.parent) for cell in report.cells))
     return page.whole(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
 
 
-def asked(cells: Sequence[Cell]) -> str:
+def _asked(cells: Sequence[Cell]) -> str:
     """The question of the experiment that the runs are of, as its README puts it; "" without one."""
     names = {cell.record.get("choices", {}).get("experiment") for cell in cells if cell.record}
     file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
@@ -110,9 +111,9 @@ def finals(report: Report, figures: list[dict]) -> str:
     if not levels:
         return ""
     name, curves = words.NAMES.get(factor, factor), []
-    for look, (title, line) in enumerate(lines.items()):
+    for look, (line_name, line) in enumerate(lines.items()):
         x, y, low, high, places, texts = zip(*line, strict=True) if line else [()] * 6
-        curves.append(Curve(title, x, y, "dots", look, low=low, high=high, arms=places, texts=texts))
+        curves.append(Curve(line_name, x, y, "dots", look, low=low, high=high, arms=places, texts=texts))
     kind = "log" if levels[0] > 0 and levels[-1] > 8 * levels[0] else "linear"
     along = {"title": {"text": plotly(name)}, "rangemode": "normal", "type": kind}
     if len(levels) <= 10:
@@ -135,7 +136,7 @@ def _results(report: Report, factor: str, metric: str) -> dict[str, list[tuple]]
     return lines
 
 
-def switches(report: Report) -> Iterator[str]:
+def _switches(report: Report) -> Iterator[str]:
     """Rows of HTML that hide arms: those that look alike, the levels that are drawn side by side, and single arms."""
     arms, side = report.arms, across(report.comparison.factors, len(report.arms))
     looks: dict[int, list[ArmRuns]] = {}
@@ -148,7 +149,7 @@ def switches(report: Report) -> Iterator[str]:
         }
         yield _row(words.NAMES.get(side, side), [(level, None, found) for level, found in levels.items()])
         single = _row("", [(arm.named(), arm.look, [arm]) for arm in arms])
-        yield f"<details><summary>single arms</summary>{single}</details>"
+        yield f"<details><report_summary>single arms</summary>{single}</details>"
 
 
 def _row(name: str, buttons: list[tuple[str, int | None, list[ArmRuns]]]) -> str:
@@ -160,7 +161,7 @@ def _row(name: str, buttons: list[tuple[str, int | None, list[ArmRuns]]]) -> str
     return f'<div class="legend">{html(name)} {inside}</div>'
 
 
-def differences(arms: Sequence[ArmRuns]) -> Table:
+def _differences(arms: Sequence[ArmRuns]) -> Table:
     """The facts in which arms differ, of runs of the same seed where all have one in common."""
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
@@ -177,21 +178,21 @@ def _apart(texts: list[str]) -> list[str]:
     return [spelled(option, [each for each in values if each not in shared]) or "-" for option, values in split]
 
 
-def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def _incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
             reason = cell.record.get("error") or cell.problem or "no reason recorded"
             found.append((cell.name, f"{cell.state}: {reason}"))
-        for event in panels.happened(cell):
+        for event in RunFolder(cell.folder).events:
             found.append((cell.name, f"step {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
-    if len(found) > INCIDENTS:
-        found = [*found[:INCIDENTS], ("...", f"{len(found) - INCIDENTS} more, in events.jsonl of the runs")]
+    if len(found) > _INCIDENTS:
+        found = [*found[:_INCIDENTS], ("...", f"{len(found) - _INCIDENTS} more, in events.jsonl of the runs")]
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
 
 
-def listing(report: Report) -> Table:
+def _listing(report: Report) -> Table:
     """Every run that has begun, with its state and numbers."""
     metric, rising = report.comparison.metric, report.comparison.better == "higher"
     begun = [cell for cell in report.cells if cell.config or cell.metrics.columns]

@@ -20,11 +20,11 @@ from gptx.runs.cells import Cell
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
 
-MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
-SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
-CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
-MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": MOST}
-SEND = "sync=true sends"
+_MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
+_SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
+_CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
+_MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": _MOST}
+_SEND = "sync=true sends"
 
 
 def publish(
@@ -45,12 +45,16 @@ def publish(
         api, why = _connection()
         if api is None:
             told = f"W&B: nothing sent, since {why}; the report as it would be is {file}"
-            return [told, f"with a connection the same command saves it; {SEND} the runs before that", *builder.lacking]
+            return [
+                told,
+                f"with a connection the same command saves it; {_SEND} the runs before that",
+                *builder.lacking,
+            ]
         if sync:
             _send(begun)
         builder = placed(begun, comparison).online(api)
         if not builder.pages:
-            raise ValueError(f"none of the {len(begun)} runs is in {builder.entity}/{builder.project}; {SEND} them")
+            raise ValueError(f"none of the {len(begun)} runs is in {builder.entity}/{builder.project}; {_SEND} them")
         report = builder.report(verdict, made)
         if (saved.get("entity"), saved.get("project")) == (builder.entity, builder.project):
             report.id = saved["id"]
@@ -115,7 +119,7 @@ def placed(cells: list[Cell], comparison: Comparison) -> "Builder":
 def spans_much(levels: list[str]) -> bool:
     """True for numbers that are drawn on a logarithmic axis."""
     sizes = list(map(float, levels)) if numeric(levels) else [0.0]
-    return min(sizes) > 0 and max(sizes) >= SPREAD * min(sizes)
+    return min(sizes) > 0 and max(sizes) >= _SPREAD * min(sizes)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Builder:
         """A line that says which runs have no page, if any."""
         names = [cell.name for cell in self.cells if cell.name not in self.pages]
         shortly = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {SEND} those that have ended"
+        told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {_SEND} those that have ended"
         return [told] if names else []
 
     def online(self, api: Any) -> "Builder":
@@ -210,7 +214,7 @@ class Builder:
         wr, metric = self.wr, self.comparison.metric
         level, last = wr.Config(key), f"last {metric}"
         bars = wr.BarPlot(title=f"{last} by {factor}", metrics=[metric], orientation="h", layout=wr.Layout(w=12, h=9),
-                          groupby=level, max_bars_to_show=MOST, **MEANS)  # fmt: skip
+                          groupby=level, max_bars_to_show=_MOST, **_MEANS)  # fmt: skip
         scatter = {"x": level, "y": wr.SummaryMetric(metric), "log_x": spans_much(levels)}
         points = wr.ScatterPlot(title=f"{last} over {factor}", layout=wr.Layout(w=24, h=9), **scatter)
         curves = self.curve(metric, title=f"{metric} by {factor}", groupby=level)
@@ -219,7 +223,7 @@ class Builder:
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
         """A metric over steps, a line and a band for each group."""
         layout = self.wr.Layout(w=w, h=9)
-        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **CURVE, **MEANS, **options)
+        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **_CURVE, **_MEANS, **options)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
         """Charts of the runs, which are grouped by some keys of their config, below a heading and a text.

@@ -20,12 +20,12 @@ class Table:
     names: int = 1
 
 
-ROWS = 8  # a longer table of arms is folded
+_ROWS = 8  # a longer table of arms is folded
 
 
 def markdown(shown: Table) -> str:
     """A table of GitHub's Markdown with its title and note; folded if it is long."""
-    if len(shown.rows) > ROWS:
+    if len(shown.rows) > _ROWS:
         return f"<details><summary>{html(shown.title)}</summary>\n\n{grid(shown)}\n\n</details>"
     return f"### {md(shown.title)}\n\n{grid(shown)}"
 
