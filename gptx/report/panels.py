@@ -15,7 +15,7 @@ from gptx.runs.metrics import Metrics
 from gptx.show.plots import Curve, Panel, smoothed
 
 _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
-    "train/lr": ("Learning rate", "of the first group, as followed", False, False),
+    "train/lr": ("Learning rate", "of the first parameter group", False, False),
     "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True, True),
     "clip/share": ("Clip pressure", "share of steps clipped", False, False),
     "updates/median": ("Update / weight", "median ratio of the norms", True, False),
@@ -48,7 +48,7 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
             Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
             *_abandoned(found, "train/grad_norm"),
         ), log=True),
-        Panel("Learning rate", "of the first group", (Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"))),
+        Panel("Learning rate", "of the first parameter group", (Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"))),
         _ratios(found),
         *_activations(found),
         *signal_panels([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),
