@@ -6,8 +6,8 @@ from itertools import product
 import numpy
 import pytest
 
-from gptx.compare.effects import Arm, of_arms
-from gptx.compare.outcomes import Comparison
+from gptx.compare.effects import of_arms
+from gptx.compare.outcomes import Arm, Comparison
 from gptx.compare.sentences import answer
 from gptx.compare.words import Words
 

@@ -11,7 +11,7 @@ from test_report_browser import BROWSER, WHY, browser, visit  # noqa: F401
 
 from gptx.config import arguments
 from gptx.estimate.laws import Law
-from gptx.plan.chart import chart
+from gptx.plan.chart_files import chart
 from gptx.report.__main__ import report
 from gptx.units.printable import safe
 

@@ -10,13 +10,12 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, own_surroundings, sink, stub  # noqa: F401
 
-from gptx import runs
 from gptx.compare.outcomes import compare
-from gptx.compare.verdict import Verdict
+from gptx.compare.verdict import Table, Verdict
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import wandb
 from gptx.runs import cells
-from gptx.show.table import Table
+from gptx.runs.folder import RunFolder
 
 pytest.importorskip("wandb_workspaces")
 VERDICT = Verdict(
@@ -35,7 +34,7 @@ def an_arm(root, schedule, lr, seed=0, *, project="p", mode=None):
     config = {"name": "sweep", "seed": seed, "steps": 20, "optim": {"lr": lr}, "log": {"wandb": {"project": project}}}
     OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
     overrides = [f"schedule={schedule}", f"optim.lr={lr}", f"seed={seed}"]
-    runs.write(run.folder, state="finished", choices=run.choices, overrides=overrides)
+    RunFolder(run.folder).write(state="finished", choices=run.choices, overrides=overrides)
     for each in [Jsonl(), *([sink(mode=mode)] if mode else [])]:
         each.open(run)
         for step in (10, 20):

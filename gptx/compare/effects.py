@@ -3,51 +3,26 @@
 Verdict, tables, figure and pages only read them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, product
-from statistics import fmean, median, stdev
-from typing import Any, TypeVar
+from statistics import median
+from typing import TypeVar
 
 import numpy
 
-from gptx.compare import estimates
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
 from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Comparison
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at, contexts, grouped
 from gptx.config.groups import decides
 
 JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
+FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
 ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 Key = TypeVar("Key")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
-
-    levels: dict[str, str]
-    values: dict[int, float | None]
-    states: tuple[str, ...] = ()
-
-    @cached_property
-    def results(self) -> dict[int, float]:
-        return {seed: value for seed, value in self.values.items() if value is not None}
-
-    @cached_property
-    def diverged(self) -> int:
-        return estimates.diverged(self.values)
-
-    @cached_property
-    def mean(self) -> float | None:
-        """None without a result, and where one seed diverged: the other seeds alone would flatter the arm."""
-        return fmean(self.results.values()) if self.results and not self.diverged else None
-
-    @cached_property
-    def spread(self) -> float | None:
-        """The standard deviation over at least two seeds."""
-        return stdev(self.results.values()) if len(self.results) > 1 and not self.diverged else None
+Things = tuple[tuple[str, str], tuple[str, str]]
+Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
 
 
 @dataclass(frozen=True)
@@ -61,13 +36,33 @@ class Round:
     differences: dict[str, Estimate | None]  # empty without an arm at the baseline's level
 
     @cached_property
+    def known(self) -> dict[str, Estimate]:
+        return {level: each for level, each in self.differences.items() if each}
+
+    @property
+    def same(self) -> bool:
+        """True if no seed shows any difference between arms."""
+        return bool(self.known) and not any(each.mean or each.low for each in self.known.values())
+
+    @property
+    def undecided(self) -> bool:
+        """True if there are several seeds, and no difference is significant."""
+        return bool(self.known) and all(each.p is not None and not each.significant for each in self.known.values())
+
+    @cached_property
+    def unequal(self) -> bool:
+        """True if arms with a mean have other seeds, so that their means do not compare, and share some."""
+        seeds = {self.arms[level].seeds for level in self.ranking}
+        return len(seeds) > 1 and any(each.paired for each in self.known.values())
+
+    @cached_property
     def winner(self) -> str | None:
         return winner(self.arms, self.sign)
 
     @cached_property
     def ranking(self) -> list[str]:
         """The levels that have a mean, the best first; those that are better than the baseline stand before it."""
-        away = {level: self.sign * each.mean for level, each in self.differences.items() if each}
+        away = {level: self.sign * each.mean for level, each in self.known.items()}
         return sorted(ranked(self.arms, self.sign), key=lambda level: numpy.sign(away.get(level, 0.0)))
 
 
@@ -88,13 +83,24 @@ class Square:
             return False
         return abs(both.mean) > min(abs(first.mean), abs(second.mean))
 
+    @property
+    def lost(self) -> list[list[str]]:
+        """The levels of the arms that diverged, without those of the context."""
+        gone = [arm for arm in self.arms.values() if arm.diverged]
+        return [[level for name, level in arm.levels.items() if name not in self.context] for arm in gone]
+
+    def gains(self, sign: int) -> list[int]:
+        """For each of the two things: 1 if it significantly improves the metric, -1 if it does harm, else 0."""
+        main = [self.differences[name] for name in JUDGED[:2]]
+        return [0 if not each or not each.significant else 1 if sign * each.mean < 0 else -1 for each in main]
+
 
 @dataclass(frozen=True)
 class Factorial:
     """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
     ("", "warmup"), or a level of a factor other than the baseline's."""
 
-    things: tuple[tuple[str, str], tuple[str, str]]
+    things: Things
     removes: bool  # True where the baseline has the first thing, so that turning takes it away
     sign: int
     squares: list[Square]
@@ -146,15 +152,17 @@ class Effects:
         """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
         second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
         names = [name for name in self.baseline if decides(name, "speed")]
-        if len({tuple(arm.levels[name] for name in names) for arm in self.arms}) > ROWS:
+        if len(grouped(self.arms, at(names))) > ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        found: dict[tuple[str, ...], list[float | None]] = {}
-        for key, group in grouped(runs, lambda run: tuple(run.levels[name] for name in names)).items():
-            done = [(run.tokens_per_second, run.seconds, run.peak_bytes) for run in group if run.state == "finished"]
-            known = [[fact for fact in facts if fact] for facts in zip(*done, strict=True)]
-            found |= {key: [median(facts) if facts else None for facts in known]} if any(known) else {}
-        return names, found
+        groups = grouped(runs, at(names))
+        found = {key: [_median(group, fact) for fact in FACTS] for key, group in groups.items()}
+        return names, {key: facts for key, facts in found.items() if any(facts)}
+
+
+def _median(runs: list[Outcome], fact: str) -> float | None:
+    known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
+    return median(known) if known else None
 
 
 def effects(comparison: Comparison, baseline: str = "") -> Effects:
@@ -173,49 +181,27 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     square = next(_factorials(comparison, found, base), None)
     tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
     best = _at_best(found, factor, base[factor], sign) if tuned else None
-    judged = square.judged if square else []
-    if not any(judged):
-        alone = best and len(comparison.factors[factor]) > 2  # then the text reads nothing else
-        judged = [] if alone else [each for around in rounds for each in around.differences.values()]
-    judged = [*judged, *(best.differences.values() if best else ())]
-    limit = holm(judged)
-    rounds = [_limited(each, limit) for each in rounds]
-    square = square and replace(square, squares=[_limited(each, limit) for each in square.squares])
-    return Effects(comparison, base, factor, found, rounds, square, best and _limited(best, limit), judged)
+    judged = _read(rounds, square, best)
+    limited = partial(_limited, limit=holm(judged))
+    square = square and replace(square, squares=list(map(limited, square.squares)))
+    return Effects(comparison, base, factor, found, list(map(limited, rounds)), square, best and limited(best), judged)
+
+
+def _read(rounds: list[Round], square: Factorial | None, best: Round | None) -> list[Estimate | None]:
+    """The estimates that the text reads: those of the 2 x 2, else of all rounds (unless several levels are compared at
+    their best), and of the levels at their best."""
+    if square and any(square.judged):
+        found = square.judged
+    else:
+        several = best and len({level for around in rounds for level in around.arms}) > 2
+        found = [each for around in rounds for each in around.differences.values() if not several]
+    return [*found, *(best.differences.values() if best else ())]
 
 
 def _limited(found, limit: float):
     """The same round or square, where no larger p-value than `limit` is significant."""
     limited = {key: each and replace(each, limit=limit) for key, each in found.differences.items()}
     return replace(found, differences=limited)
-
-
-def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
-    """The items by a key, in the order of their appearance."""
-    groups: dict[Key, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
-def arms(comparison: Comparison) -> list[Arm]:
-    """The arms in the order of their levels, the last factor changing first. Two runs of a seed count as their mean."""
-    found, factors = [], comparison.factors
-    for runs in grouped(comparison.outcomes, lambda run: tuple(run.levels[name] for name in factors)).values():
-        by_seed = grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed)
-        known = {seed: [run.value for run in each if run.value is not None] for seed, each in by_seed.items()}
-        values = {seed: fmean(several) if several else None for seed, several in known.items()}
-        found.append(Arm({name: runs[0].levels[name] for name in factors}, values, tuple(run.state for run in runs)))
-    return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
-
-
-def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
-    """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
-
-    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
-        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
-
-    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]
 
 
 def ranked(arms: Mapping[Key, Arm], sign: int) -> list[Key]:
@@ -253,36 +239,41 @@ def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
-    for level, each in around.differences.items():
-        if each and each.p is not None:
+    for level, each in around.known.items():
+        if each.p is not None:
             better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-            leads = (difference(best[better].values, arm.values) for arm in tried[worse])
-            p = max(1.0 if not lead or lead.p is None or sign * lead.mean >= 0 else lead.p for lead in leads)
-            around.differences[level] = replace(each, p=min(1.0, p * len(tried[better])))
-    return around
+            leads = [difference(best[better].values, arm.values) for arm in tried[worse]]
+            worst = max(lead.p if lead and lead.p is not None and sign * lead.mean < 0 else 1.0 for lead in leads)
+            around.differences[level] = replace(each, p=min(1.0, worst * len(tried[better])))
+    return replace(around, differences=around.differences)  # of which nothing is cached
 
 
 def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:
     """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
     of two levels, the one that is asked about first."""
-    shapes: list[tuple[tuple[str, ...], dict, Any, bool]] = []
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
-        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        corners: Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
         if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
-            shapes.append(((factor,), corners, (("", first), ("", second)), corners[base[factor],][0] == 1))
+            removes = corners[base[factor],][0] == 1
+            yield from _factorial(comparison, found, (factor,), corners, (("", first), ("", second)), removes)
     two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
     for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
-        levels = [sorted(comparison.factors[name], key=lambda level, name=name: level != base[name]) for name in pair]  # type: ignore[misc]
-        corners = {(levels[0][i], levels[1][j]): (i, j) for i, j in product((0, 1), repeat=2)}
-        shapes.append((pair, corners, tuple((name, each[1]) for name, each in zip(pair, levels, strict=True)), False))
-    for factors, corners, things, removes in shapes:
-        squares = []
-        for context, group in contexts((arm for arm in found if arm.results), *factors):
-            if len(group) == 4:
-                there = {corners[tuple(arm.levels[name] for name in factors)]: arm for arm in group}
-                values = {corner: arm.values for corner, arm in there.items()}
-                differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-                squares.append(Square(context, there, differences))
-        if squares:
-            yield Factorial(things, removes, comparison.sign, squares)
+        one, other = ([base[name], *({*comparison.factors[name]} - {base[name]})] for name in pair)
+        corners = {(one[i], other[j]): (i, j) for i, j in product((0, 1), repeat=2)}
+        yield from _factorial(comparison, found, pair, corners, ((pair[0], one[1]), (pair[1], other[1])), False)
+
+
+def _factorial(
+    comparison: Comparison, found: list[Arm], factors: tuple[str, ...], corners: Corners, things: Things, removes: bool
+) -> Iterator[Factorial]:
+    """The 2 x 2 whose four arms are at these levels of the factors, if there is a context that has all four."""
+    squares = []
+    for context, group in contexts((arm for arm in found if arm.results), *factors):
+        if len(group) == 4:
+            there = {corners[at(factors)(arm)]: arm for arm in group}
+            values = {corner: arm.values for corner, arm in there.items()}
+            differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
+            squares.append(Square(context, there, differences))
+    if squares:
+        yield Factorial(things, removes, comparison.sign, squares)

@@ -47,6 +47,13 @@ class Estimate:
         """True if no seed shows any difference."""
         return self.low == self.high == 0
 
+    @property
+    def kind(self) -> str:
+        """What the text may say: higher, lower, same or unsure."""
+        if self.stated:
+            return "higher" if self.mean > 0 else "lower"
+        return "same" if self.same or self.p is None else "unsure"
+
     def __neg__(self) -> "Estimate":
         low, high = (None if end is None else -end for end in (self.high, self.low))
         return replace(self, mean=-self.mean, low=low, high=high)
@@ -86,12 +93,14 @@ def difference(values: Values, baseline: Values) -> Estimate | None:
     or has no result."""
     if diverged(values) or diverged(baseline):
         return None
-    both = ((value, baseline.get(seed)) for seed, value in values.items())
-    if pairs := [a - b for a, b in both if a is not None and b is not None]:
+    a, b = ({seed: value for seed, value in each.items() if value is not None} for each in (values, baseline))
+    if pairs := [a[seed] - b[seed] for seed in a if seed in b]:
         return estimate(pairs)
-    a, b = ([value for value in each.values() if value is not None] for each in (values, baseline))
-    if not a or not b:
-        return None
+    return _unpaired(list(a.values()), list(b.values())) if a and b else None
+
+
+def _unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """The mean of `a` less that of `b`, with Welch's interval."""
     parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
     squared = sum(part for part, _ in parts)
     degrees = squared**2 / sum(part**2 / free for part, free in parts) if squared else math.nan

@@ -6,58 +6,58 @@ from collections.abc import Iterable
 from functools import cache
 from math import prod
 
-from gptx import runs
 from gptx.config import presets
 from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
-from gptx.estimate.rates import schedule_of
-from gptx.runs.cells import Cell
+from gptx.estimate.learning_rate import schedule_of
+from gptx.runs.run import Run
+from gptx.runs.same import meaningless
 
 LINES = 8  # in one panel of a figure, each with a colour of its own
 SAMPLES = 500  # steps at which the shape of a schedule is looked at
 PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
 
 
-def factors(cells: list[Cell]) -> dict[str, list[str]]:
+def factors(runs: list[Run]) -> dict[str, list[str]]:
     """Keys that distinguish the runs, each with its sorted levels: config-group choices first, then keys from the
     command line, then other keys that these do not determine. Empty where only seeds differ."""
-    rows, typed, groups = _described(cells), _typed(cells), presets.defaults()
-    differing = [key for key, levels in _levels(rows).items() if len(levels) > 1]
-    chosen: list[str] = []
-    for key in sorted(differing, key=lambda key: (key not in groups, key not in typed, key == "steps")):
+    rows, typed = _described(runs), _typed(runs)
+    differing, chosen = _differing(rows), list[str]()
+    for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
         if not _determined(key, chosen, rows):
             chosen.append(key)
     needed = list(chosen)
     for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
         rest = [other for other in needed if other != key]
-        follows = key not in typed or any(other in groups and _determined(key, [other], rows) for other in rest)
-        if follows and _determined(key, rest, rows) and all(_determined(other, rest, rows) for other in differing):
-            needed = rest
-    return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
+        if key not in typed or any(_determined(key, [other], rows) for other in filter(is_group, rest)):
+            needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
+    return {key: ordered(differing[key]) for key in needed}
 
 
-def described_by(cell: Cell) -> dict[str, str]:
+def described_by(run: Run) -> dict[str, str]:
     """Options and values of a run that may matter, as text; seeds only pair the runs."""
-    values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    found = {**cell.record.get("choices", {}), **values}
+    values = {key: spelled(value) for key, value in flat(run.config).items() if not key.endswith(presets.HIDDEN)}
+    found = {**run.record.get("choices", {}), **values}
     return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
 
 
-def _described(cells: list[Cell]) -> list[dict[str, str]]:
+def _described(runs: list[Run]) -> list[dict[str, str]]:
     """What describes each run that has begun, without keys that change nothing."""
-    rows = [described_by(cell) for cell in cells if cell.config]
-    aside = runs.meaningless([cell.record for cell in cells if cell.config], {key for row in rows for key in row})
+    rows = [described_by(run) for run in runs if run.config]
+    aside = meaningless([run.record for run in runs if run.config], {key for row in rows for key in row})
     return [{key: text for key, text in row.items() if key not in aside} for row in rows]
 
 
-def _levels(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+def _differing(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    """The keys in which the rows differ, with their levels in the order of appearance."""
     keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: list(dict.fromkeys(row.get(key, "not set") for row in rows)) for key in keys}
+    levels = {key: list(dict.fromkeys(row.get(key, "") for row in rows)) for key in keys}
+    return {key: each for key, each in levels.items() if len(each) > 1}
 
 
-def _typed(cells: list[Cell]) -> set[str]:
+def _typed(runs: list[Run]) -> set[str]:
     """The keys that the command lines of the runs set."""
-    return {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
+    return {key_of(word) for run in runs for word in run.record.get("overrides", [])}
 
 
 def _determined(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
@@ -66,11 +66,11 @@ def _determined(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
     return all(seen.setdefault(tuple(row.get(k) for k in by), row.get(key)) == row.get(key) for row in rows)
 
 
-def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
+def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, as phrases: the cause of a
     difference may be this instead."""
-    rows, names, typed = _described(cells), tuple(found), _typed(cells)
-    differing = {key: levels for key, levels in _levels(rows).items() if len(levels) > 1 and key not in names}
+    rows, names, typed = _described(runs), tuple(found), _typed(runs)
+    differing = {key: levels for key, levels in _differing(rows).items() if key not in names}
     if rows and _equal_tokens(rows):
         differing.pop("steps", None)
     groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
@@ -78,8 +78,12 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     def follows(key: str) -> bool:
         return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
 
-    told = [f"{key} is {' or '.join(ordered(levels))}" for key, levels in differing.items() if not follows(key)]
-    return told + _reordered(cells, names)
+    told = [
+        f"{key} is {' or '.join(level or 'not set' for level in ordered(levels))}"
+        for key, levels in differing.items()
+        if not follows(key)
+    ]
+    return told + _reordered(runs, names)
 
 
 def _equal_tokens(rows: list[dict[str, str]]) -> bool:
@@ -92,13 +96,13 @@ def _equal_tokens(rows: list[dict[str, str]]) -> bool:
     return max(totals) - min(totals) < max(tokens for _, tokens in sizes)
 
 
-def _reordered(cells: list[Cell], names: tuple[str, ...]) -> list[str]:
+def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:
     """A phrase where arms with the same seed see their batches in another order."""
     seen: dict[int, dict[tuple, set[int]]] = {}
-    for cell in cells:
-        described = described_by(cell)
+    for run in runs:
+        described = described_by(run)
         arm = tuple(described.get(name, "") for name in names)
-        seen.setdefault(cell.seed, {}).setdefault(arm, set()).add(cell.order)
+        seen.setdefault(run.seed, {}).setdefault(arm, set()).add(run.order)
     unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
     orders = ordered({str(order) for arms in unlike for each in arms for order in each})
     return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
@@ -112,14 +116,14 @@ def _derived() -> frozenset[str]:
     return frozenset(f"{file.parent.name}.{name}" for file in files for name in pattern.findall(file.read_text()))
 
 
-def traits(cells: list[Cell], factors: Iterable[str], levels: list[dict[str, str]]) -> dict:
+def traits(runs: list[Run], factors: Iterable[str]) -> dict:
     """For each factor that is a schedule or a value of one: level -> {"warmup": there is one, "cool-down": there is
-    one}. A factor is left out where one of its levels has no such answer, or several. `levels` are the runs'."""
+    one}. A factor is left out where one of its levels has no such answer, or several."""
     found = {}
     for factor in (name for name in factors if name.split(".")[0] == "schedule"):
         shapes: dict[str, list] = {}
-        for cell, level in zip(cells, levels, strict=True):
-            shapes.setdefault(level[factor], []).append(_shape(cell.config))
+        for run in runs:
+            shapes.setdefault(described_by(run).get(factor, ""), []).append(_shape(run.config))
         if all(each[0] and each.count(each[0]) == len(each) for each in shapes.values()):
             found[factor] = {level: each[0] for level, each in shapes.items()}
     return found
@@ -143,23 +147,28 @@ def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) 
     """
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
-    whole = [text] if any(text in levels for levels in factors.values()) else text.split(",")
-    for word in whole if text else ():
-        name, equals, level = word.strip().rpartition("=")
-        names = [name] if equals else list(factors)
-        places = [(each, same) for each in names for same in _meant(level, factors.get(each, []))]
-        if len(places) != 1:
-            known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
-            wrong = "levels of several factors" if places else "no such level"
-            raise ValueError(f"baseline={word}: {wrong}; there are {known or 'no levels: only the seeds differ'}")
-        found |= places
+    whole = any(text in levels for levels in factors.values())  # a level may have commas
+    for word in filter(None, [text] if whole else text.split(",")):
+        found |= _named(word, factors)
     return found
 
 
-def _meant(text: str, levels: list[str]) -> list[str]:
-    """The level that `text` means: the same word, or the same number; none of several others."""
-    same = [level for level in levels if numeric([text, level]) and float(text) == float(level)]
-    return [text] if text in levels else same[:1]
+def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
+    """The one level that a word of `baseline=` names, by its factor."""
+    name, _, level = word.strip().rpartition("=")
+    meant = {each: _meant(level, levels) for each, levels in factors.items() if name in ("", each)}
+    places = {each: same for each, same in meant.items() if same is not None}
+    if len(places) != 1:
+        known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
+        wrong = "levels of several factors" if places else "no such level"
+        raise ValueError(f"baseline={word}: {wrong}; there are {known or 'no levels: only the seeds differ'}")
+    return places
+
+
+def _meant(text: str, levels: list[str]) -> str | None:
+    """The level that `text` means: the same word, or the same number."""
+    same = (level for level in levels if numeric([text, level]) and float(text) == float(level))
+    return text if text in levels else next(same, None)
 
 
 def primary(factors: dict[str, list[str]]) -> str:

@@ -4,8 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gptx.compare.effects import Arm, Effects, contexts
+import numpy
+
+from gptx.compare.effects import Effects
 from gptx.compare.factors import axes, numeric
+from gptx.compare.outcomes import Arm, contexts, grouped
 from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
@@ -28,39 +31,44 @@ def figure(found: Effects, file: Path) -> None:
         for plot, (context, arms) in zip(row, panels, strict=True):
             _draw(plot, arms, x)
             title = ", ".join(named(*level) for level in context.items() if apart)
-            up = f"{said.metric}{said.unit and f', {said.unit}'}" if plot is row[0] else ""
+            up = f"{said.metric}{said.per}" if plot is row[0] else ""
             dress(plot, title, label(x), up)
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:
     """The means of each line along the levels of x, joined where those are numbers, and every seed as a small mark."""
-    columns = list(dict.fromkeys(arm.levels.get(x, ALL) for arm in found))
-    numbers, rows = numeric(columns), contexts(found, x)
+    columns = list(grouped(found, lambda arm: arm.levels.get(x, ALL)))
+    rows, numbers = contexts(found, x), numeric(columns)
     for i, (levels, row) in enumerate(rows):
-        shift = 0.0 if numbers else 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
+        shift = 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
         at = {column: float(column) if numbers else j + shift for j, column in enumerate(columns)}
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        places = [(at[arm.levels.get(x, ALL)], arm) for arm in row]
-        for place, arm in places:
-            _seeds(plot, place, arm, markersize=3.5, alpha=0.6, **style)
-        means = sorted((place, arm.mean) for place, arm in places if arm.mean is not None)
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         name = mathtext(", ".join(named(*level) for level in levels.items()))
-        plot.plot(*(zip(*means, strict=True) if means else ((), ())), label=name or None, markersize=7,
-                  markerfacecolor="white", linestyle=DASHES[i % len(DASHES)] if numbers else "", **style)  # fmt: skip
+        means = sorted((at[arm.levels.get(x, ALL)], arm.mean) for arm in row if arm.mean is not None)
+        plot.plot(*numpy.reshape(means, (-1, 2)).T, label=name or None, markersize=7, markerfacecolor="white",
+                  linestyle=DASHES[i % len(DASHES)] if numbers else "", **look)  # fmt: skip
+        for arm in row:
+            _seeds(plot, at[arm.levels.get(x, ALL)], arm, markersize=3.5, alpha=0.6, **look)
+    _ticks(plot, columns, numbers=numbers)
+    outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}  # of the panel, not on many lines
+    if len(rows) > 1:
+        plot.legend(frameon=False, handlelength=3.5, **outside if len(rows) > FEW else {})
+
+
+def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
+    """The levels on the x-axis, which is logarithmic where they are far apart."""
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
-    if numbers and min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
+    if not numbers:
+        plot.set_xlim(-0.6, len(columns) - 0.4)
+    elif min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
         plot.set_xscale("log")
     plot.set_xticks(ticks, [mathtext(column or "not set") for column in columns])
     plot.minorticks_off()
-    plot.set_xlim(*((-0.6, len(columns) - 0.4) if not numbers else plot.get_xlim()))
-    outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > FEW else {}  # not on many lines
-    if len(rows) > 1:
-        plot.legend(frameon=False, handlelength=3.5, **outside)
 
 
 def _seeds(plot: Any, x: float, arm: Arm, **style) -> None:
     """The results of an arm at `x`; at the upper edge, in how many seeds it diverged."""
-    finite = [value for value in arm.results.values() if math.isfinite(value)]
+    finite = [value for value in arm.results if math.isfinite(value)]
     plot.plot([x] * len(finite), finite, linestyle="", **style)
     if arm.diverged:
         edge, colour = plot.get_xaxis_transform(), style["color"]

@@ -4,10 +4,12 @@ Read from the run folder alone, as text, so that two runs can be shown side by s
 the result, one in the place its last digits, and one in the code may do either.
 """
 
+from collections.abc import Callable
+
 from gptx.config import presets
 from gptx.config.keys import flat, under
-from gptx.estimate.rates import batch_of, rate_of
-from gptx.runs.cells import Cell
+from gptx.estimate.learning_rate import batch_of, learning_rate
+from gptx.runs.run import Run
 
 SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 SAMPLES = 1000  # steps at which the peak of the learning rate is searched
@@ -20,9 +22,9 @@ CUT = {"micro": "sequences", "context": "context", "accumulation": "accumulation
 ELSEWHERE = ("optim.lr", "optim.tokens", "optim.fused", "data.context", "data.seed", "parallel.device")  # other facts
 
 
-def meaning(cell: Cell) -> dict[str, str]:
+def meaning(run: Run) -> dict[str, str]:
     """The facts of a run by name, without what is unknown; none of a run that has not begun."""
-    return recipe(cell) | place(cell) | origin(cell) if cell.config else {}
+    return recipe(run) | place(run) | origin(run) if run.config else {}
 
 
 def differences(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -53,54 +55,54 @@ def spelled(name: str, values: list[str]) -> str:
     return f"{name} ({'; '.join(values)})" if values else name
 
 
-def recipe(cell: Cell) -> dict[str, str]:
+def recipe(run: Run) -> dict[str, str]:
     """What is computed: model, data, steps, learning rates."""
-    config, counts = cell.config, cell.record.get("parameters", {})
+    config, counts = run.config, run.record.get("parameters", {})
     read, decay = config.get("data", {}), config.get("decay", {}).get("_target_", "").rpartition(".")[2]
     body = f", {counts['non_embedding']:,} without embeddings" if "non_embedding" in counts else ""
-    found = _length(cell) | {
+    found = _length(run) | {
         "parameters": f"{counts['total']:,}{body}" if "total" in counts else body[2:],
-        "model": _ingredient(cell, "model"),
-        "parametrization": _ingredient(cell, "parametrization"),
-        "data": _data(cell),
+        "model": _ingredient(run, "model"),
+        "parametrization": _ingredient(run, "parametrization"),
+        "data": _data(run),
         "order of the data": f"{read.get('order', 'mixed')} by seed {read['seed']}" if "seed" in read else "",
-        "objective": _ingredient(cell, "objective"),
-        "optimizer": _ingredient(cell, "optim"),
-        "decayed": DECAYED.get(decay, _ingredient(cell, "decay")),
-        **_rates(cell),
-        "clip": _ingredient(cell, "clip"),
-        "precision": _precision(cell),
-        "guard": _ingredient(cell, "guard"),
-        "fault": _ingredient(cell, "inject"),
+        "objective": _ingredient(run, "objective"),
+        "optimizer": _ingredient(run, "optim"),
+        "decayed": DECAYED.get(decay, _ingredient(run, "decay")),
+        **_rates(run),
+        "clip": _ingredient(run, "clip"),
+        "precision": _precision(run),
+        "guard": _ingredient(run, "guard"),
+        "fault": _ingredient(run, "inject"),
         "starts from": config.get("from") or "fresh weights",
         "seed": str(config.get("seed", "")),
     }
     return {name: text for name, text in found.items() if text}
 
 
-def place(cell: Cell) -> dict[str, str]:
+def place(run: Run) -> dict[str, str]:
     """Where and how it is computed: this changes the last digits of a result at most."""
-    config, cut, machine = cell.config, cell.record.get("batch", {}), cell.record.get("hardware", {})
+    config, cut, machine = run.config, run.record.get("batch", {}), run.record.get("hardware", {})
     found = {
         "a step is": " x ".join(f"{count} {CUT[name]}" for name, count in cut.items() if name in CUT),
         "device": " ".join(str(machine[name]) for name in ("device", "name") if name in machine),
         "threads": str(machine.get("threads", config.get("threads") or "")),
-        **{group: _ingredient(cell, group) for group in ("memory", "compile", "parallel")},
+        **{group: _ingredient(run, group) for group in ("memory", "compile", "parallel")},
         "deterministic algorithms": presets.spelled(config.get("deterministic", False)),
     }
     return {name: text for name, text in found.items() if text}
 
 
-def origin(cell: Cell) -> dict[str, str]:
+def origin(run: Run) -> dict[str, str]:
     """With what it was made: the code's commit and the packages."""
-    git = cell.record.get("git", {})
+    git = run.record.get("git", {})
     commit = git.get("sha", "")[:12] + (" with uncommitted changes" if git.get("dirty") else "")
-    return ({"commit": commit} if commit else {}) | cell.record.get("versions", {})
+    return ({"commit": commit} if commit else {}) | run.record.get("versions", {})
 
 
-def _ingredient(cell: Cell, group: str) -> str:
+def _ingredient(run: Run, group: str) -> str:
     """The option of an ingredient and its values: adamw (betas 0.9, 0.95; eps 1e-08; weight_decay 0.1)."""
-    node = cell.config.get(group)
+    node = run.config.get(group)
     if not isinstance(node, dict):
         return ""
     told = [
@@ -108,12 +110,12 @@ def _ingredient(cell: Cell, group: str) -> str:
         for key, value in flat(node).items()
         if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", ELSEWHERE)
     ]
-    return spelled(cell.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
+    return spelled(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
 
-def _length(cell: Cell) -> dict[str, str]:
+def _length(run: Run) -> dict[str, str]:
     """Steps, tokens of a step and in all, tokens per parameter, epochs."""
-    steps, batch = cell.config.get("steps"), batch_of(cell.config)
+    steps, batch = run.config.get("steps"), batch_of(run.config)
     if not isinstance(steps, int) or batch is None:
         return {}
     growing = range(1, min(steps, batch.growth) + 1) if batch.doublings else range(0)
@@ -122,18 +124,18 @@ def _length(cell: Cell) -> dict[str, str]:
     found = {"steps": f"{steps:,}", "tokens per step": f"{batch.tokens:,}{grown}", "tokens": f"{tokens:,}"}
     if batch.context_doublings:
         found["sequences"] = f"lengthen from 1/{1 << batch.context_doublings} over {batch.lengthening:,} steps"
-    if total := cell.record.get("parameters", {}).get("total"):
+    if total := run.record.get("parameters", {}).get("total"):
         found["tokens per parameter"] = f"{tokens / total:.3g}"
-    if text := cell.record.get("data", {}).get("train_tokens"):
+    if text := run.record.get("data", {}).get("train_tokens"):
         found["epochs"] = f"{tokens / text:.3g} of {text:,} tokens"
     return found
 
 
-def _data(cell: Cell) -> str:
+def _data(run: Run) -> str:
     """Name, digest and tokenizer of the text."""
-    identity, node = cell.record.get("data", {}), cell.config.get("data", {})
+    identity, node = run.record.get("data", {}), run.config.get("data", {})
     if not identity:
-        return _ingredient(cell, "data")
+        return _ingredient(run, "data")
     source = f" of {node['path']}" if node.get("path") else ""
     return (
         f"{identity.get('name', '')}{source}, digest {str(identity.get('digest', ''))[:12]}, "
@@ -142,32 +144,36 @@ def _data(cell: Cell) -> str:
     )
 
 
-def _precision(cell: Cell) -> str:
+def _precision(run: Run) -> str:
     """The number format, with what `auto` became."""
-    device = cell.record.get("hardware", {}).get("device", "")
-    if cell.config.get("precision", {}).get("compute") != "auto" or not device:
-        return _ingredient(cell, "precision")
+    device = run.record.get("hardware", {}).get("device", "")
+    if run.config.get("precision", {}).get("compute") != "auto" or not device:
+        return _ingredient(run, "precision")
     return f"auto ({'bf16 where the GPU has it' if device.startswith('cuda') else 'fp32'})"
 
 
-def _rates(cell: Cell) -> dict[str, str]:
+def _rates(run: Run) -> dict[str, str]:
     """The schedule, its peak, warmup and cool-down, and the learning rate of the first group at five points of the run:
     computed, or as it was recorded where the schedule is unknown here."""
-    steps, rate, peak = cell.config.get("steps"), rate_of(cell.config), cell.config.get("optim", {}).get("lr")
+    steps, rate, peak = run.config.get("steps"), learning_rate(run.config), run.config.get("optim", {}).get("lr")
     points = {where: max(1, round(steps * x)) for where, x in SHARES.items()} if isinstance(steps, int) else {}
-    if rate is None or not isinstance(steps, int):
-        told = f"{peak:.3g}" if isinstance(peak, int | float) else ""
-        found = {"schedule": _ingredient(cell, "schedule"), "peak learning rate": told}
-        at, recorded = cell.metrics["train/lr"]
-        there = {where: recorded[at.searchsorted(step)] for where, step in points.items() if len(at) and step <= at[-1]}
+    if rate and points:
+        found, there = _shape(run, rate), {where: rate(step) for where, step in points.items()}
     else:
-        peak, last = max(rate(1 + round(i * (steps - 1) / SAMPLES)) for i in range(SAMPLES + 1)), rate(steps)
-        warmup, down = cell.config["schedule"].get("warmup", 0), peak and last < peak * (1 - 1e-9)
-        there = {where: rate(step) for where, step in points.items()}
-        found = {
-            "schedule": str(cell.record.get("choices", {}).get("schedule", "")),
-            "peak learning rate": f"{peak:.3g}",
-            "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
-            "cool-down": f"to {last / peak:.2g} of the peak" if down else "none",
-        }
+        told = f"{peak:.3g}" if isinstance(peak, int | float) else ""
+        found = {"schedule": _ingredient(run, "schedule"), "peak learning rate": told}
+        at, recorded = run.metrics["train/lr"]
+        points = {where: step for where, step in points.items() if len(at) and step <= at[-1]}
+        there = {where: recorded[at.searchsorted(step)] for where, step in points.items()}
     return found | {f"learning rate {where}": f"{value:.3g}" for where, value in there.items()}
+
+
+def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:
+    steps, warmup = run.config["steps"], run.config["schedule"].get("warmup", 0)
+    peak, last = max(rate(1 + round(i * (steps - 1) / SAMPLES)) for i in range(SAMPLES + 1)), rate(steps)
+    return {
+        "schedule": str(run.record.get("choices", {}).get("schedule", "")),
+        "peak learning rate": f"{peak:.3g}",
+        "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
+        "cool-down": f"to {last / peak:.2g} of the peak" if peak and last < peak * (1 - 1e-9) else "none",
+    }

@@ -1,19 +1,24 @@
 """The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and what verdicts rest on."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from statistics import median_high
+from statistics import fmean, median_high, stdev
+from typing import Any, TypeVar
 
+from gptx.compare import estimates
 from gptx.compare.factors import confounded, described_by, factors, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
 from gptx.runs import metrics, provenance, schema
-from gptx.runs.cells import Cell
 from gptx.runs.plain import read_json
+from gptx.runs.run import Run
 
 METRIC = "validation/loss"
+Key = TypeVar("Key")
 LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
@@ -67,6 +72,38 @@ class Comparison:
         file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
 
 
+@dataclass(frozen=True)
+class Arm:
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+
+    levels: dict[str, str]
+    values: dict[int, float | None]
+    states: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> list[float]:
+        return [value for value in self.values.values() if value is not None]
+
+    @cached_property
+    def seeds(self) -> frozenset[int]:
+        """The seeds that have a result."""
+        return frozenset(seed for seed, value in self.values.items() if value is not None)
+
+    @cached_property
+    def diverged(self) -> int:
+        return estimates.diverged(self.values)
+
+    @cached_property
+    def mean(self) -> float | None:
+        """None without a result, and where one seed diverged: the other seeds alone would flatter the arm."""
+        return fmean(self.results) if self.results and not self.diverged else None
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation over at least two seeds."""
+        return stdev(self.results) if len(self.results) > 1 and not self.diverged else None
+
+
 def load(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
@@ -79,59 +116,61 @@ def load(file: Path) -> Comparison:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
 
 
-def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Comparison:
+def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
     whether "higher" or "lower" is `better` in it."""
-    begun = [cell for cell in cells if cell.config]
+    begun = [run for run in runs if run.config]
+    known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     found = factors(begun)
-    alike = len({cell.seed for cell in begun}) == 1  # then runs are repeated with another order of their batches
-    outcomes = [_outcome(cell, found, metric, cell.order if alike else cell.seed) for cell in begun]
-    if not any(len(cell.metrics[metric][1]) for cell in begun) and all(each.value is None for each in outcomes):
-        known = dict.fromkeys(key for cell in begun for key in cell.metrics.columns)
+    outcomes = list(_outcomes(begun, found, metric))
+    if metric not in known and all(each.value is None for each in outcomes):
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
     return Comparison(
         metric=metric,
         factors=found,
         outcomes=outcomes,
-        missing=[cell.name for cell in cells if not cell.config and not cell.problem],
+        missing=[run.name for run in runs if not (run.config or run.problem)],
         confounded=confounded(begun, found),
-        problems=list(problems(cells)),
-        traits=traits(begun, found, [outcome.levels for outcome in outcomes]),
+        problems=list(problems(runs)),
+        traits=traits(begun, found),
         environment=environment(begun),
-        better=metrics.better(metric, better, [cell.record.get("better", {}) for cell in begun]),
+        better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]),
     )
 
 
-def _outcome(cell: Cell, found: Iterable[str], metric: str, seed: int) -> Outcome:
-    described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
-    return Outcome(
-        levels={name: described.get(name, "") for name in found},
-        seed=seed,
-        state=cell.state,
-        value=cell.result(metric),
-        seconds=cell.seconds,
-        tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
-        peak_bytes=cell.record.get("memory", {}).get("measured"),
-        ended_at=cell.ended_at,
-    )
+def _outcomes(runs: list[Run], found: Iterable[str], metric: str) -> Iterator[Outcome]:
+    """The outcome of each run. Where all have one seed, runs are repeated with another order of their batches."""
+    repeated = len({run.seed for run in runs}) == 1
+    for run in runs:
+        described, speeds = described_by(run), run.metrics["train/tokens_per_second"][1]
+        yield Outcome(
+            levels={name: described.get(name, "") for name in found},
+            seed=run.order if repeated else run.seed,
+            state=run.state,
+            value=run.result(metric),
+            seconds=run.seconds,
+            tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
+            peak_bytes=run.record.get("memory", {}).get("measured"),
+            ended_at=run.ended_at,
+        )
 
 
-def problems(cells: list[Cell]) -> Iterator[str]:
+def problems(runs: list[Run]) -> Iterator[str]:
     """What could not be read of the runs."""
-    for cell in cells:
-        if cell.problem:
-            yield f"{cell.name}: {cell.problem}"
-        elif cell.config and cell.metrics.torn > (cell.state == "running"):  # whose last line may be incomplete
-            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
+    for run in runs:
+        if run.problem:
+            yield f"{run.name}: {run.problem}"
+        elif run.config and run.metrics.torn > (run.state == "running"):  # whose last line may be incomplete
+            yield f"{run.name}: {run.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 
 
-def environment(cells: list[Cell]) -> dict:
+def environment(runs: list[Run]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    return together(map(_environment, cells)) | _held_out(cells) | provenance.differing([c.record for c in cells])
+    return together(map(_environment, runs)) | _held_out(runs) | provenance.differing([c.record for c in runs])
 
 
-def _environment(cell: Cell) -> dict:
-    record, hardware, data = cell.record, cell.record.get("hardware", {}), cell.record.get("data", {})
+def _environment(run: Run) -> dict:
+    record, hardware, data = run.record, run.record.get("hardware", {}), run.record.get("data", {})
     return {
         "date": record.get("ended", record.get("started", ""))[:10],
         "hardware": " ".join(str(hardware[key]) for key in hardware if key in ("device", "name")),
@@ -141,7 +180,7 @@ def _environment(cell: Cell) -> dict:
         "uncommitted changes": record.get("git", {}).get("dirty", False),
         "data": data.get("digest", "")[:12],
         "tokenizer": data.get("tokenizer"),
-        "validation windows": _windows(cell),
+        "validation windows": _windows(run),
         **record.get("versions", {}),
     }
 
@@ -155,20 +194,59 @@ def together(environments: Iterable[dict]) -> dict:
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 
-def _held_out(cells: list[Cell]) -> dict[str, list[int]]:
+def _held_out(runs: list[Run]) -> dict[str, list[int]]:
     """How many tokens of one text are held out, where the runs differ in it: earlier versions also held out copies of
     what they trained on."""
     found: dict[tuple, dict[int, None]] = {}
-    for data in (cell.record["data"] for cell in cells if "validation_tokens" in cell.record.get("data", {})):
+    for data in (run.record["data"] for run in runs if "validation_tokens" in run.record.get("data", {})):
         found.setdefault((data.get("digest"), data.get("tokenizer")), {})[data["validation_tokens"]] = None
     return next(({"held-out tokens": list(tokens)} for tokens in found.values() if len(tokens) > 1), {})
 
 
-def _windows(cell: Cell) -> int | str | None:
+def _windows(run: Run) -> int | str | None:
     """The number of windows of held-out text that a run's loss is of, "all" for all of them; None without a loss."""
-    chosen = (cell.config.get("observe") or {}).get("validation")
+    chosen = (run.config.get("observe") or {}).get("validation")
     if chosen is None:
         return None
-    tokens, context = cell.record.get("data", {}).get("validation_tokens"), cell.record.get("batch", {}).get("context")
+    tokens, context = run.record.get("data", {}).get("validation_tokens"), run.record.get("batch", {}).get("context")
     there = (tokens - 1) // context if tokens and context else math.inf
     return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
+
+
+def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """The items by a key, in the order of their appearance."""
+    groups: dict[Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def at(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+    """What gives the levels of these factors, of an outcome or an arm."""
+    return lambda one: tuple(one.levels[name] for name in names)
+
+
+def arms(comparison: Comparison) -> list[Arm]:
+    """The arms in the order of their levels, the last factor changing first."""
+    factors = comparison.factors
+    groups = grouped(comparison.outcomes, at(factors))
+    found = [_arm(dict(zip(factors, levels, strict=True)), runs) for levels, runs in groups.items()]
+    return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
+
+
+def _arm(levels: dict[str, str], runs: list[Outcome]) -> Arm:
+    """The arm of these runs; two runs of a seed count as their mean."""
+    values: dict[int, float | None] = {}
+    for seed, several in grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed).items():
+        known = [run.value for run in several if run.value is not None]
+        values[seed] = fmean(known) if known else None
+    return Arm(levels, values, tuple(run.state for run in runs))
+
+
+def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
+    """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
+
+    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
+        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
+
+    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]

@@ -5,6 +5,7 @@ from math import prod
 
 from gptx.compare.effects import Effects, Round
 from gptx.compare.factors import numeric
+from gptx.compare.outcomes import grouped
 from gptx.compare.sentences import comparisons, more, thing
 from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table
@@ -24,7 +25,7 @@ def _attribution(found: Effects, words: Words) -> Iterator[Table]:
         rows.append((where(square.context) or "here", *map(words.change, shown), str(n), more(two, square)))
     first, second = map(thing, two.things)
     note = (
-        f"What {first} and {second} do to the {words.metric}{words.bracketed}, each averaged over the arms without and "
+        f"What {first} and {second} do to the {words.metric}{words.per}, each averaged over the arms without and "
         "with the other, seed by seed, with 95 % intervals, each by itself. Interaction: how much more either does "
         f"with the other than without it. What contributed more is judged after correction. {comparisons(two.judged)}"
     )
@@ -36,27 +37,30 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
     """Mean and spread by the levels of the factor that is asked about and of another one, of numbers if there is one,
     in each context of the rest; the best of each column is marked."""
     factors, others = found.comparison.factors, found.others
-    across = next((name for name in others if numeric(factors[name])), others[0] if others else "")
-    if not across or prod(len(factors[name]) for name in others if name != across) > GRIDS:
-        return
-    grids: dict[tuple, list[Round]] = {}
-    for around in found.rounds:
-        grids.setdefault(tuple(item for item in around.context.items() if item[0] != across), []).append(around)
-    for context, columns in grids.items():
-        rows = []
-        for level in factors[found.factor]:
-            cells = [words.spread(around.arms[level]) if level in around.arms else "" for around in columns]
-            best = [len(around.ranking) > 1 and around.winner == level for around in columns]
-            marked = (f"**{cell}**" if mark else cell for cell, mark in zip(cells, best, strict=True))
-            rows += [(level or "-", *marked)] * any(cells)
-        place = f", {where(dict(context))}" if context else ""
-        yield Table(
-            f"{words.metric.capitalize()} by {found.factor} and {across}{place}",
-            (found.factor, *(named(across, around.context[across]) for around in columns)),
-            rows,
-            f"Mean ± sd over seeds{words.unit and f', {words.unit}'}; bold: the {words.best} of its column, in the "
-            "seeds that arms share.",
-        )
+    across = next(iter([*(name for name in others if numeric(factors[name])), *others]), "")
+    rest = [name for name in others if name != across]
+    if across and prod(len(factors[name]) for name in rest) <= GRIDS:
+        for columns in grouped(found.rounds, lambda around: tuple(around.context[name] for name in rest)).values():
+            yield _grid(found, across, columns, words)
+
+
+def _grid(found: Effects, across: str, columns: list[Round], words: Words) -> Table:
+    context = {name: level for name, level in columns[0].context.items() if name != across}
+    rows = []
+    for level in found.comparison.factors[found.factor]:
+        cells = [_cell(around, level, words) for around in columns]
+        rows += [(level or "-", *cells)] * any(cells)
+    return Table(
+        f"{words.metric.capitalize()} by {found.factor} and {across}{f', {where(context)}' if context else ''}",
+        (found.factor, *(named(across, around.context[across]) for around in columns)),
+        rows,
+        f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share.",
+    )
+
+
+def _cell(around: Round, level: str, words: Words) -> str:
+    text = words.spread(around.arms[level]) if level in around.arms else ""
+    return f"**{text}**" if len(around.ranking) > 1 and around.winner == level else text
 
 
 def _best(found: Effects, words: Words) -> Iterator[Table]:
@@ -79,29 +83,29 @@ def _best(found: Effects, words: Words) -> Iterator[Table]:
 
 def _arms(found: Effects, words: Words) -> Iterator[Table]:
     """Every arm with mean, spread and n, and its distance from the arm with the baseline's level of the factor."""
-    factors, rows = [*found.others, found.factor], []
-    if not found.factor:
-        return
-    for around in found.rounds:
-        base = around.arms.get(around.baseline)
-        missing = (
-            "baseline diverged" if base and base.diverged else "no baseline" if not base or base.mean is None else ""
-        )
-        for level, arm in around.arms.items():
-            seeds = count(len(arm.results), "seed")
-            mean = f"diverged in {arm.diverged} of {seeds}" if arm.diverged else words.number(arm.mean)
-            states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
-            compared = missing or words.change(around.differences.get(level), arm)
-            rows.append((*(arm.levels[name] or "-" for name in factors), mean, words.number(arm.spread),
-                         str(len(arm.results)), states, "baseline" if arm is base else compared))  # fmt: skip
+    factors = [*found.others, found.factor]
+    rows = [(*(arm.levels[name] or "-" for name in factors), *_arm(around, level, words))
+            for around in found.rounds for level, arm in around.arms.items()]  # fmt: skip
     same = " at the same level of the other factors" if found.others else ""
     made = comparisons(each for around in found.rounds for each in around.differences.values())
     note = (
-        f"{words.metric.capitalize()}{words.unit and f', {words.unit}'}; n: seeds with a result. Differences are means "
-        f"over pairs of the same seed{same}, intervals Student's t, each by itself. {made}"
+        f"{words.metric.capitalize()}{words.per}; n: seeds with a result. Differences are means over pairs of the same "
+        f"seed{same}, intervals Student's t, each by itself. {made}"
     )
-    columns = (*map(label, factors), "mean", "sd", "n", "runs", _heading(found))
-    yield Table("Arms", columns, rows, note.strip(), len(factors))
+    if rows:
+        columns = (*map(label, factors), "mean", "sd", "n", "runs", _heading(found))
+        yield Table("Arms", columns, rows, note.strip(), len(factors))
+
+
+def _arm(around: Round, level: str, words: Words) -> tuple[str, ...]:
+    arm, base = around.arms[level], around.arms.get(around.baseline)
+    seeds = count(len(arm.results), "seed")
+    mean = f"diverged in {arm.diverged} of {seeds}" if arm.diverged else words.number(arm.mean)
+    states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
+    compared = words.change(around.differences.get(level), arm)
+    if not base or base.mean is None:
+        compared = "baseline diverged" if base and base.diverged else "no baseline"
+    return mean, words.number(arm.spread), str(len(arm.results)), states, "baseline" if arm is base else compared
 
 
 def _costs(found: Effects, words: Words) -> Iterator[Table]:

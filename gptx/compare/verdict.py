@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from gptx.compare import tables
-from gptx.compare.effects import Arm, Effects, effects
+from gptx.compare.effects import Effects, effects
 from gptx.compare.factors import is_rate
-from gptx.compare.outcomes import Comparison, Outcome
+from gptx.compare.outcomes import Arm, Comparison, Outcome
 from gptx.compare.sentences import answer, said
 from gptx.compare.words import Words, named
 from gptx.compare.words import words as words_for
@@ -50,22 +50,27 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
 def _qualified(found: Effects, words: Words) -> list[str]:
     """Headline and sentences with what divergence, another text or other differences between the arms make of them."""
     comparison, (headline, *sentences) = found.comparison, answer(found, words)
-    lost = [arm for arm in found.arms if arm.diverged]
-    whole, ended = len(comparison.outcomes), sum(outcome.value is not None for outcome in comparison.outcomes)
-    if lost and found.factor:
-        names = dict.fromkeys(named(found.factor, arm.levels[found.factor]) for arm in lost)
-        gone = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'run')} diverged ({joined(names)})"
-        headline = f"{headline.removesuffix('.')}; {gone}."
-    elif whole > 1 and not lost:
-        of = "" if ended == whole else f" with a result, of {whole},"
-        sentences.append(f"None of {count(ended, 'run')}{of} diverged.")
+    diverged, early = _diverged(found), len(_ended_early(comparison))
+    if diverged.startswith("None"):
+        sentences.append(diverged)
+    elif diverged and found.factor:
+        headline = f"{headline.removesuffix('.')}; {diverged}"
     if next(_different_texts(comparison.environment, words), ""):
         return ["These results cannot be compared: the runs are not of the same text.", headline, *sentences]
     but = ["the arms differ in more than that"] if comparison.confounded else []
-    but += [f"{count(len(early), 'run')} ended early"] if (early := _ended_early(comparison)) else []
-    if but:
-        headline = f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)."
-    return [headline, *sentences]
+    but += [f"{count(early, 'run')} ended early"] if early else []
+    return [f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)." if but else headline, *sentences]
+
+
+def _diverged(found: Effects) -> str:
+    """How many runs diverged, and of which levels; "" for a single run that did not."""
+    lost, whole = [arm for arm in found.arms if arm.diverged], len(found.comparison.outcomes)
+    ended = sum(outcome.value is not None for outcome in found.comparison.outcomes)
+    if lost:
+        names = joined(dict.fromkeys(named(found.factor, arm.levels.get(found.factor, "")) for arm in lost))
+        return f"{sum(arm.diverged for arm in lost)} of {count(ended, 'run')} diverged ({names})."
+    of = "" if ended == whole else f" with a result, of {whole},"
+    return f"None of {count(ended, 'run')}{of} diverged." if whole > 1 else ""
 
 
 def _warnings(found: Effects, words: Words) -> Iterator[str]:
@@ -76,21 +81,15 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         what = joined(map(said, comparison.factors)) or "their seeds"
         yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
                "difference.")  # fmt: skip
-    for arm in (arm for arm in found.arms if arm.diverged):
+    for arm in filter(lambda arm: arm.diverged, found.arms):
         seeds = count(len(arm.results), "seed")
         yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
     yield from _incomplete(comparison)
     if early := _ended_early(comparison):
-        named_ = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
-        yield f"Runs that ended early, and thus have fewer steps: {'; '.join(named_)}."
+        told = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
+        yield f"Runs that ended early, and thus have fewer steps: {'; '.join(told)}."
     yield from _lacking(found.arms)
-    for rate, arms in found.edges.items():
-        rest = [{k: level for k, level in arm.levels.items() if not is_rate(k)} for arm in arms]
-        told = [
-            f"{arm.levels[rate]}{f' ({_name(each)})' if each else ''}" for arm, each in zip(arms, rest, strict=True)
-        ]
-        what = joined(_listed(told))
-        yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {what}."
+    yield from _edges(found)
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
         yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
     levels = [(tuple(outcome.levels.values()), outcome.seed) for outcome in comparison.outcomes]
@@ -98,6 +97,17 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         yield f"{count(twice, 'run')} of the same arm and seed as another one: they count as one, with their mean."
     yield from unlike(comparison.environment)
     yield from comparison.problems
+
+
+def _edges(found: Effects) -> Iterator[str]:
+    """Where the best learning rate is the first or the last that was tried."""
+    for rate, arms in found.edges.items():
+        told = []
+        for arm in arms:
+            rest = {name: level for name, level in arm.levels.items() if not is_rate(name)}
+            told.append(f"{arm.levels[rate]} ({_name(rest)})" if rest else arm.levels[rate])
+        what = joined(_listed(told))
+        yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {what}."
 
 
 def _different_texts(environment: dict, words: Words) -> Iterator[str]:
@@ -146,10 +156,12 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 def _lacking(arms: list[Arm]) -> Iterator[str]:
     """Which arms lack which seeds, and how they are compared then."""
     there = [arm for arm in arms if arm.results]
-    seeds = sorted({seed for arm in there for seed in arm.results})
-    lack = [(_name(arm.levels), [str(seed) for seed in seeds if seed not in arm.results]) for arm in there]
-    told = [f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}" for name, gone in lack if gone]
-    welch = any(not a.results.keys() & b.results.keys() for a, b in combinations(there, 2))
+    seeds = sorted(set().union(*(arm.seeds for arm in there)))
+    told = []
+    for arm in there:
+        if gone := [str(seed) for seed in seeds if seed not in arm.seeds]:
+            told.append(f"{_name(arm.levels)} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}")
+    welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
     unpaired = ", and as unpaired (Welch's t) where they share none" if welch else ""
     if told:
         yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."

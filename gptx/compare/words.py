@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from gptx.compare.effects import Arm, Effects
+from gptx.compare.effects import Effects
 from gptx.compare.estimates import Estimate
 from gptx.compare.factors import is_group, numeric
+from gptx.compare.outcomes import Arm
 from gptx.units.phrases import count, joined
 
 NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay": "weight decay", "steps": "steps",
@@ -54,8 +55,9 @@ class Words:
             yield self.number(value, sign="+", decimals=decimals)
 
     @property
-    def bracketed(self) -> str:
-        return f" ({self.unit})" if self.unit else ""
+    def per(self) -> str:
+        """The unit behind a metric: ", nats per token"; "" without one."""
+        return f", {self.unit}" if self.unit else ""
 
     def amount(self, text: str) -> str:
         """A number with its unit."""
@@ -107,7 +109,7 @@ def words(found: Effects) -> Words:
     token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
     unit = UNITS.get(comparison.metric.split("/")[-1], "").format(token=token)
     said = comparison.metric.replace("/", " ").replace("_", " "), unit, "highest" if comparison.sign < 0 else "lowest"
-    values = [abs(value) for arm in found.arms for value in arm.results.values() if value and math.isfinite(value)]
+    values = [abs(value) for arm in found.arms for value in arm.results if value and math.isfinite(value)]
     if not values:
         return Words(*said, 4, 6)
     smallest, spreads = median(values) / 10**4, [arm.spread for arm in found.arms if arm.spread]

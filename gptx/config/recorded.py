@@ -66,6 +66,11 @@ def typed(words: Any) -> list[str]:
     return [without_credentials(str(word)) for word in given]
 
 
+def as_yaml(plain: Any) -> str:
+    """Plain values as the text of a YAML file."""
+    return OmegaConf.to_yaml(plain)
+
+
 def _digest(plain: Any) -> str:
     """The first 16 digits of the SHA-256 of a value's JSON."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]

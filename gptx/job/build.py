@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
-
 from gptx.config.build import ingredients
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.keys import differences, flat
@@ -11,7 +9,7 @@ from gptx.config.recorded import recorded
 from gptx.trainer import Trainer
 
 
-def trainer_of(cfg: DictConfig) -> Trainer:
+def trainer_of(cfg: Any) -> Trainer:
     """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
     processes would train different things."""
     arguments = ingredients(cfg)
@@ -24,7 +22,7 @@ def trainer_of(cfg: DictConfig) -> Trainer:
         raise refusal("", error) from error
 
 
-def agree(cfg: DictConfig, parallel: Any, data: Any) -> None:
+def agree(cfg: Any, parallel: Any, data: Any) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
     own = flat({**recorded(cfg), "data found": data.identity})
     first, *others = parallel.gather(own)

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import numpy
 
-from gptx import runs
 from gptx.compare import outcomes
 from gptx.config import presets
+from gptx.config.keys import flat
 from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
@@ -134,8 +134,8 @@ def _recipe(cell: Cell) -> Iterator[str]:
         chosen = (", ".join(config.get(group) or {}) or "none") if several else choices.get(group, "?")
         note = f' <span class="note">instead of {html(expected)}</span>' if chosen != expected else ""
         option = f'<span class="changed">{html(chosen)}</span>{note}' if note else html(chosen)
-        flat = {key: value for key, value in runs.flat({group: config.get(group)}).items() if key != group}
-        yield _row(group, option, flat, changed)
+        values = {key: value for key, value in flat({group: config.get(group)}).items() if key != group}
+        yield _row(group, option, values, changed)
     roots = ("steps", "seed", "device", "threads", "deterministic")
     yield _row("run", "", {key: config[key] for key in roots if key in config}, changed)
 

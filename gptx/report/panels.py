@@ -48,7 +48,9 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
             Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
             *_abandoned(found, "train/grad_norm"),
         ), log=True),
-        Panel("Learning rate", "of the first parameter group", (Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"))),
+        Panel("Learning rate", "of the first parameter group", (
+            Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"),
+        )),
         _ratios(found),
         *_activations(found),
         *signal_panels([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),

@@ -10,7 +10,7 @@ from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, load
 from gptx.compare.verdict import Verdict, verdict
 from gptx.files import in_one_step
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show import marked, table
 from gptx.units.phrases import count, joined
 from gptx.units.printable import md
@@ -76,13 +76,13 @@ def made(environment: dict) -> str:
     return ", ".join(told) or "nothing is recorded of how they were made"
 
 
-def refuse_other(found: Iterable[Cell], experiment: Path) -> None:
+def refuse_other(found: Iterable[Run], experiment: Path) -> None:
     """Raise ValueError if the runs are not of the experiment whose page is to be written."""
     name = experiment.resolve().name
-    for cell in found:
-        choice = cell.record.get("choices", {}).get("experiment", "none")
-        if cell.record and choice != name:
-            raise ValueError(f"readme={experiment}: {cell.folder} is a run of experiment={choice}, not of {name}")
+    for run in found:
+        choice = run.record.get("choices", {}).get("experiment", "none")
+        if run.record and choice != name:
+            raise ValueError(f"readme={experiment}: {run.folder} is a run of experiment={choice}, not of {name}")
 
 
 def question(page: str) -> str:

@@ -8,9 +8,9 @@ from statistics import median_high
 import numpy
 
 from gptx.compare import words
-from gptx.compare.effects import arms as results_of
 from gptx.compare.factors import axis
 from gptx.compare.meaning import listed, meaning, spelled
+from gptx.compare.outcomes import arms as results_of
 from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
@@ -130,7 +130,7 @@ def _results(report: Report, factor: str, metric: str) -> dict[str, list[tuple]]
         line = lines.setdefault(arm.named(factor) if len(arm.levels) > 1 else metric, [])
         found = results.get(tuple(arm.levels.values()))
         if found and found.mean is not None:
-            values = found.results.values()
+            values = found.results
             told = f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, values))}"
             line.append((float(arm.levels[factor]), found.mean, min(values), max(values), arm.place, told))
     return lines

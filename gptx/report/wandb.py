@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gptx.commands import upload
 from gptx.compare.factors import numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
@@ -15,6 +14,7 @@ from gptx.config.errors import ConfigError
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted, reset
+from gptx.report import upload
 from gptx.runs import plain, schema
 from gptx.runs.cells import Cell
 from gptx.show.table import grid

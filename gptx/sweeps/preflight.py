@@ -1,5 +1,6 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
+import atexit
 import sys
 import traceback
 from collections.abc import Iterator
@@ -24,15 +25,17 @@ from gptx.estimate import capacity
 from gptx.files import refuse_link
 from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed
-from gptx.runs import refuse_links, state
+from gptx.runs.folder import RunFolder
+from gptx.runs.manifest import note
+from gptx.sweeps import status
 from gptx.sweeps.shared import kinship
-from gptx.sweeps.status import note
-
-cells: dict[Path, dict] = {}  # folder and config of each run of the sweep that this process started; none of a lone run
 
 
 class Preflight(Callback):
     """Hydra callback; a refusal is a SystemExit, because Hydra turns an exception in a callback into a warning."""
+
+    def __init__(self) -> None:
+        self.runs: dict[Path, dict] = {}  # folder and config of each run of the sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _or_end():
@@ -54,7 +57,15 @@ class Preflight(Callback):
             if any(key_of(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
                 raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
             if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
-                _examine_sweep(config)
+                self.runs = _examine_sweep(config)
+                if config.hydra.launcher.get("wait", True):  # else the jobs end long after this process
+                    atexit.register(status.table, self.runs)  # also after Ctrl-C, or an error that ends the sweep
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self.runs and config.hydra.launcher.get("wait", True):
+            atexit.unregister(status.table)
+            if status.table(self.runs):
+                raise SystemExit(1)
 
 
 @contextmanager
@@ -73,12 +84,12 @@ def _or_end() -> Iterator[None]:
 
 def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
-    return not job.overwrite and bool(saved(folder / "checkpoints") or state(folder) == "finished")
+    return not job.overwrite and bool(saved(folder / "checkpoints") or RunFolder(folder).state == "finished")
 
 
-def _examine_sweep(config: DictConfig) -> None:
-    """Examine every job of a sweep and record what it consists of; SystemExit with a table of the jobs that cannot
-    run."""
+def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
+    """Examine every job of a sweep and record what it consists of; return the config of each run by its folder.
+    SystemExit with a table of the jobs that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
@@ -105,12 +116,12 @@ def _examine_sweep(config: DictConfig) -> None:
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
-    cells.update(recipes)
+    return recipes
 
 
 def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
-    refuse_links(folder, overwrite=job.overwrite)
+    RunFolder(folder).refuse_links(overwrite=job.overwrite)
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
