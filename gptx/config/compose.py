@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -51,7 +51,8 @@ def register() -> None:
         Plugins.instance().register(plugin)
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         ConfigLoaderImpl.load_configuration = _guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
-        FileConfigSource.load_config = _bounded(FileConfigSource.load_config)  # type: ignore[method-assign]
+        of_files = SourcesRegistry.instance().resolve("file")  # which Plugins has imported
+        of_files.load_config = _bounded(of_files.load_config)  # type: ignore[method-assign]
 
 
 def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
@@ -136,7 +137,7 @@ def _bounded(load: Callable) -> Callable:
             raise ConfigError(f"{file}: its aliases make more than {LARGEST:,} values of it")
         found = load(self, config_path)
         if config_path.startswith("experiment/"):
-            found.header.setdefault("package", "_global_")
+            found.header["package"] = found.header.get("package") or "_global_"
         return found
 
     return load_config

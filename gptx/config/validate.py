@@ -99,7 +99,7 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
         if name in keys or parameters[name].default is not inspect.Parameter.empty or (partial and later):
             continue
         if later and path in GROUPS and GROUPS[path].builds == "function":
-            raise ConfigError(f"{path}: {target} is called with '{name}' later; add _partial_: true to its file")
+            raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
         raise ConfigError(f"{path}.{name}: required by {target} and not set")
     for key in keys:
         _convert(node, key, f"{path}.{key}", hints.get(key, typing.Any), root)
