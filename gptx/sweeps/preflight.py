@@ -22,7 +22,6 @@ from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
-from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed
 from gptx.runs import refuse_links, state
 from gptx.sweeps.shared import kinship
@@ -73,6 +72,8 @@ def _or_end() -> Iterator[None]:
 
 def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
+    from gptx.ingredients.checkpoints.files import saved  # which imports torch
+
     return not job.overwrite and bool(saved(folder / "checkpoints") or state(folder) == "finished")
 
 
