@@ -1,18 +1,22 @@
 """Every option composes, builds and takes a step; every mistake gets one line that helps."""
 
+import inspect
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gptx.config import command_line, compose, mistakes, paths, rules, validate
+from gptx.config import command_line, compose, groups, mistakes, paths, presets, rules, validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS, ROWS, VALUES, decides
 from gptx.config.keys import differences, recipe, slug
 from gptx.estimate.capacity import examined
 from gptx.sweeps import preflight
+from gptx.trainer import Trainer
 
 CONF = Path(paths.CONF)
 BIG = {
@@ -39,12 +43,11 @@ ELSEWHERE = {
     "inject=loss_jump",
 }  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
-SEVERAL = ("observe", "log")
 
 
 def chosen(option):
     group, name = option.split("=")
-    return f"{group}=[{name}]" if group in SEVERAL else option
+    return f"{group}=[{name}]" if GROUPS[group].several else option
 
 
 def observing(name):
@@ -267,6 +270,27 @@ def test_the_recipe_holds_what_is_computed_and_not_how():
     old = {"optim": {"lr": 1.0}, "batch": {"tokens": 8, "micro": 1}, "device": "cpu", "log": {"jsonl": {}}}
     new = {"optim": {"lr": 2.0}, "batch": {"tokens": 8, "micro": 4}, "device": "cuda", "log": None}
     assert differences(recipe(old), recipe(new)) == ["optim.lr was 1.0, is 2.0"]
+
+
+def test_every_group_of_conf_and_every_root_key_has_a_row_and_no_row_is_left_over():
+    folders = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
+    root = yaml.safe_load((CONF / "train.yaml").read_text()).keys() - {"defaults"}
+    assert set(GROUPS) == folders
+    assert set(VALUES) == root
+    assert set(inspect.signature(Trainer).parameters) == folders | {"steps", "seed"}
+    assert set(presets.defaults()) == folders
+
+
+def test_what_a_key_decides_is_said_by_the_longest_key_above_it():
+    assert decides("optim", "speed")
+    assert not decides("optim.lr", "speed", "state", "digits")
+    assert decides("model.width", "weights")
+    assert not decides("model.mask", "weights")
+    assert decides("batch.tokens", "batches")
+    assert [key for key in ("batch.micro", "log.wandb.mode", "device", "experiment", "hydra/launcher", "optim")
+            if decides(key, "result")] == ["optim"]  # fmt: skip
+    words = {word for row in ROWS for text in (row.decides, *row.but.values()) for word in text.split()}
+    assert words == set(re.findall(r"^(\w+)  ", groups.__doc__, re.MULTILINE))
 
 
 SIGNS = ["长", "é", "a", "=", " ", "'", "[x]", "\U0001f680", "\udcff", ","]

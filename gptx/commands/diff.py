@@ -10,12 +10,12 @@ import numpy
 from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.factors import spelled
-from gptx.config.keys import flat, recipe, under
+from gptx.config.groups import decides
+from gptx.config.keys import flat, recipe
 from gptx.runs import cells, provenance
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
 
-WATCHED = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "record_patch")  # have no effect
 MEAN = 20  # updates over which a training loss is averaged
 WIDTH = 44  # of a column
 
@@ -74,7 +74,9 @@ def circumstances(a: Cell, b: Cell) -> list[str]:
         ),
         "other code or packages, which may change anything:": meaning.differences(*origins),
         "kept and watched otherwise, which changes no result:": {
-            key: both for key, both in apart(flat(a.config), flat(b.config)).items() if under(key, WATCHED)
+            key: both
+            for key, both in apart(flat(a.config), flat(b.config)).items()
+            if not decides(key, "result", "digits")
         },
     }
     same = [["", "same machine and way of computing"], ["", "same code and packages"], []]

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from gptx import runs
 from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
@@ -23,7 +24,7 @@ REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of th
 RARE = 1e-5  # a token is rare if it is at most this share of the training text
 PART, PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
 SHOWN = 15
-UNUSED = {"log", "observe"}  # of a config, where nothing is trained
+UNUSED = {name for name, group in GROUPS.items() if group.several}  # of a config, where nothing is trained
 
 
 def forensics(

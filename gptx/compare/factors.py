@@ -6,12 +6,9 @@ from functools import cache
 
 from gptx import runs
 from gptx.config import presets
+from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
 from gptx.runs.cells import Cell
-
-# What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
-ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",
-         "data.seed")  # fmt: skip
 
 
 def factors(cells: list[Cell]) -> dict[str, list[str]]:
@@ -48,7 +45,12 @@ def described(cells: list[Cell]) -> list[dict[str, str]]:
 def described_by(cell: Cell) -> dict[str, str]:
     """Options and values of a run that may matter, as text."""
     values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    return {key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if not under(key, ASIDE)}
+    return {key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if compared(key)}
+
+
+def compared(key: str) -> bool:
+    """False for where a run is kept and how it is watched, and for the seed, which pairs the runs."""
+    return decides(key, "result", "digits") and key not in SEEDS
 
 
 def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:

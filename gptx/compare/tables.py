@@ -8,11 +8,11 @@ from gptx.compare.attribution import Factorial
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.statistics import Estimate
 from gptx.compare.words import Words, comparisons, label, named, where
+from gptx.config.groups import decides
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
 ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
-FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # with any of which an update takes as long
 
 
 def attribution(two: Factorial, words: Words) -> Table:
@@ -103,7 +103,7 @@ def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
 def cost(comparison: Comparison, found: list[Arm], factor: str) -> Table | None:
     """Speed, time and memory, by what may change them, or by `factor` where that is much; None where nothing may, or
     nothing is known."""
-    names = [name for name in comparison.factors if not name.startswith(FREE)]
+    names = [name for name in comparison.factors if decides(name, "speed")]
     if comparison.factors and not names:
         return None
     if len({tuple(arm.levels[name] for name in names) for arm in found}) > ROWS:

@@ -14,6 +14,7 @@ from gptx import runs
 from gptx.config import recorded
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
+from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
@@ -21,11 +22,6 @@ from gptx.ingredients.log import shown
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 
-STATE = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")  # keys that decide the state
-FITS = (  # of these, those that change neither the shape nor the meaning of a state
-    "model.dropout", "model.mask", "model.softcap", "model.init", "decay", "parametrization.rates",
-    *(f"optim.{word}" for word in OPTIMIZER), "optim.beta2_half_life_tokens", "optim.tokens",
-)  # fmt: skip
 ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
 ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
 LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
@@ -45,7 +41,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
     found = runs.other_recipe(record, config) + runs.other_text(record["data"], trainer.data.identity)
     clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
     told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
-    refused = [line for line in told if line.startswith(STATE) and not fits(line, trainer)]
+    refused = [line for line in told if not fits(line, trainer)]
     if refused:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
     keys = [line.split()[0] for line in told]
@@ -87,7 +83,7 @@ def fits(line: str, trainer) -> bool:
     if key == "model.context":
         return not beyond(trainer.model, line)
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
-    return of_order or under(key, FITS)
+    return of_order or not decides(key, "state")
 
 
 def beyond(model, line: str) -> bool:

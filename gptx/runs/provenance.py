@@ -15,10 +15,11 @@ from typing import Any
 
 from gptx.config import paths
 from gptx.config.build import find
+from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
-WATCHED = ("gptx.ingredients.log", "gptx.ingredients.checkpoints")  # rooms that decide nothing of a result
+WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
 TRAINER = "gptx.trainer.Trainer"  # which every config builds
 PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
@@ -73,7 +74,7 @@ def modules(config: dict) -> dict[str, Path]:
     of one's own code all that is loaded from the same folder or below.
     """
     homes = homes_of(config)
-    rooms = {room(home) for home in homes if home.startswith("gptx.")} - {*WATCHED}
+    rooms = {room(home) for home in homes if home.startswith("gptx.")} - WATCHED
     files = loaded(homes)
     own = {name: file for name, file in files.items() if name in homes and not name.startswith("gptx.")}
     folders = [above(name, file) for name, file in own.items() if not installed(str(file))]

@@ -1,14 +1,8 @@
 """What the arms of a sweep share by construction: those with the same seed begin with the same weights and see the same
 batches, unless they differ in what decides these."""
 
-from gptx.config.keys import flat, under
-
-# Model values that touch no initial weight: they act in the forward pass alone.
-FORWARD = ("model.dropout", "model.mask", "model.softcap")
-VOCABULARY = ("data._target_", "data.path", "data.tokenizer", "data.dataset", "data.sources")
-WEIGHTS = ("model", "parametrization._target_", "precision.weights", "from", *VOCABULARY)
-BATCHES = ("data", "batch.tokens", "batch.doublings", "batch.growth", "batch.context_doublings", "batch.lengthening",
-           "inject", "from")  # fmt: skip
+from gptx.config.groups import decides
+from gptx.config.keys import flat
 
 
 def kinship(configs: list[dict]) -> str:
@@ -19,7 +13,7 @@ def kinship(configs: list[dict]) -> str:
     arms = [same for same in seeds.values() if len(same) > 1]
     if not arms:
         return ""
-    weights, batches = (differing(arms, keys) for keys in (WEIGHTS, BATCHES))
+    weights, batches = (differing(arms, word) for word in ("weights", "batches"))
     told = {"initial weights": weights, "batches": batches}
     kept = [name for name, keys in told.items() if not keys]
     lost = [
@@ -31,13 +25,14 @@ def kinship(configs: list[dict]) -> str:
     )
 
 
-def differing(arms: list[list[dict]], decisive: tuple[str, ...]) -> list[str]:
-    """The decisive keys in which configs of the same seed differ; an ingredient alone where many of its values do."""
+def differing(arms: list[list[dict]], word: str) -> list[str]:
+    """Keys in which configs of the same seed differ and which decide weights or batches; of three and more in one
+    ingredient, its name."""
     keys = {
         key: None
         for same in arms
         for key in dict.fromkeys(key for config in same for key in config)
-        if under(key, decisive) and not under(key, FORWARD)
+        if decides(key, word)
         if len({repr(config.get(key)) for config in same}) > 1
     }
     groups: dict[str, list[str]] = {}
