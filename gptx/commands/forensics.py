@@ -36,7 +36,7 @@ def forensics(
     weights: str = "newest",
     device: str = "auto",
     data: str | None = None,
-    allow_targets: str | None = None,
+    allow_targets: tuple[str, ...] = (),
 ) -> None:
     """Show what was in the batch of a step: documents, their losses, repeats and rare tokens.
 
@@ -56,7 +56,7 @@ def forensics(
     if weights not in ("newest", "none"):
         raise ValueError(f"weights={weights} is unknown; one of newest, none")
     folder = Path(run)
-    trainer = rebuilt(folder, device, (allow_targets,) if allow_targets else (), data)
+    trainer = rebuilt(folder, device, allow_targets, data)
     spans = [span(sequences or "")] if step is None else drawn(folder, step, trainer)
     for first, last in spans[:-1]:
         print(f"update {step} was made {len(spans)} times; before a rollback or a restart of sequences {first}:{last}")

@@ -19,7 +19,7 @@ from gptx.config.errors import ConfigError, nearest
 
 ROOT = Path(__file__).parents[2]
 HELP = {"-h", "--help", "help"}
-KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false"}
+KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false", "tuple[str, ...]": "list"}
 USUAL = {  # meanings of options that several commands have
     "run": "folder of a run, such as runs/default/base",
     "folders": "folders of runs, or folders that hold some",
@@ -28,7 +28,7 @@ USUAL = {  # meanings of options that several commands have
     "weights": "judged (those that validation used) or ema (averaged, of a run with observe=ema)",
     "device": "auto, cpu, cuda or mps",
     "threads": "threads that PyTorch computes with; by default all cores",
-    "allow_targets": "package of your own classes that the run's config may name, such as mylib.",
+    "allow_targets": "packages of your own classes that the run's config may name, such as [mylib.]",
 }
 
 
@@ -126,6 +126,8 @@ def _value(text: str, hint, name: str):
         return None
     if hint is str and name.isupper():  # the name of a folder may have any sign
         return text
+    if typing.get_origin(hint) is tuple:
+        return tuple(typed(each, str, name) for each in text.strip("[]").split(",") if each)
     return typed({"true": True, "false": False}.get(text, text) if hint is bool else text, hint, name)
 
 
@@ -178,7 +180,7 @@ def _default(node: ast.expr | None, tree: ast.Module) -> str:
         return "needed"
     if not isinstance(node, ast.Name):
         value = ast.literal_eval(node)
-        return str(value).lower() if isinstance(value, bool) else "none" if value in (None, "") else str(value)
+        return str(value).lower() if isinstance(value, bool) else "none" if value in (None, "", ()) else str(value)
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,15 +63,16 @@ def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
     return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
 
 
-class _Experiments(ConfigSource):
-    """Serves experiments/NAME/experiment.yaml as experiment=NAME, laid over the whole config."""
+class _Experiments(FileConfigSource):
+    """Serves experiments/NAME/experiment.yaml as experiment=NAME."""
 
     @staticmethod
     def scheme() -> str:
         return "experiments"
 
-    def files(self) -> dict[str, Path]:
-        return {f"experiment/{f.parent.name}": f for f in sorted(Path(self.path).glob("*/experiment.yaml"))}
+    def _normalize_file_name(self, filename: str) -> str:
+        group, _, name = filename.removesuffix(".yaml").partition("/")
+        return f"{name}/experiment.yaml" if group == "experiment" else "none"
 
     def available(self) -> bool:
         return True
@@ -79,17 +80,11 @@ class _Experiments(ConfigSource):
     def is_group(self, config_path: str) -> bool:
         return config_path in ("", "experiment")
 
-    def is_config(self, config_path: str) -> bool:
-        return config_path.removesuffix(".yaml") in self.files()
-
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else ["experiment"]
-        return [] if results_filter == ObjectType.GROUP else [each.removeprefix("experiment/") for each in self.files()]
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        file = self.files()[config_path.removesuffix(".yaml")]
-        return ConfigResult(self.provider, str(file), OmegaConf.load(file), header={"package": "_global_"})
+        files = () if results_filter == ObjectType.GROUP else Path(self.path).glob("*/experiment.yaml")
+        return sorted(file.parent.name for file in files)
 
 
 class _SearchPath(SearchPathPlugin):

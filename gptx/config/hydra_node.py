@@ -63,12 +63,10 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
 
 
 def _inside(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Keys or places, and values, of a dict or list; nothing of anything else."""
     yield from node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
 
 
 def _set_by(word: Override) -> list[str]:
-    """The keys that an override sets to values of its own."""
     given = word.value() if not word.is_delete() and not word.is_sweep_override() else None
     return [f"{word.key_or_group}.{key}" for key in flat(given)] if isinstance(given, dict) else [word.key_or_group]
 
@@ -99,7 +97,6 @@ def _refuse_places(hydra: dict, typed: set[str]) -> None:
 
 
 def _refuse_unknown(node: dict, kind: type, path: str) -> None:
-    """Refuse a key that Hydra does not know, in a node that has a fixed set of them."""
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)} | ({"env"} if kind is HydraConf else set())
     for key, child in node.items():
@@ -110,7 +107,6 @@ def _refuse_unknown(node: dict, kind: type, path: str) -> None:
 
 
 def _refuse_interpolation(node: Any, path: str) -> None:
-    """Refuse a value that only resolving would show."""
     if isinstance(node, str) and "${" in node and not any(node in each.values() for each in _shipped_launchers()):
         raise ConfigError(f"{path}={node}: write the value out; Hydra would build what it resolves to")
     for key, child in _inside(node):
@@ -129,13 +125,11 @@ def _refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
 
 
 def _targets(node: Any, path: str) -> list[tuple[str, Any]]:
-    """Every `_target_` at and below a node, with the path of what it builds."""
     found = [(path, node["_target_"])] if isinstance(node, dict) and "_target_" in node else []
     return found + [each for key, child in _inside(node) for each in _targets(child, f"{path}.{key}")]
 
 
 def _refuse_plugin(node: dict, path: str, known: tuple[str, ...]) -> None:
-    """Refuse a launcher or sweeper that is not a known one, or that builds something else."""
     for where, target in _targets(node, path):
         if where != path or not str(target).startswith(known):
             raise ConfigError(
@@ -166,7 +160,6 @@ def _refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
 
 
 def _refuse_sweep(sweeper: dict) -> None:
-    """Refuse what a file's sweep would set beyond the recipe, and jobs in batches of none."""
     size, params = sweeper.get("max_batch_size"), sweeper.get("params") or {}
     if size is not None and (type(size) is not int or size < 1):
         raise ConfigError(f"hydra.sweeper.max_batch_size={size!r:.80}: at least 1, or null for all jobs at once")

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from gptx.config.build import ingredients
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.keys import differences, flat
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
     from gptx.trainer import Trainer
 
 
-def trainer_of(cfg: DictConfig) -> "Trainer":
+def trainer_of(cfg: Any) -> "Trainer":
     """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
     processes would train different things."""
     from gptx.trainer import Trainer
@@ -28,7 +26,7 @@ def trainer_of(cfg: DictConfig) -> "Trainer":
         raise refusal("", error) from error
 
 
-def agree(cfg: DictConfig, parallel: Any, data: Any) -> None:
+def agree(cfg: Any, parallel: Any, data: Any) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
     own = flat({**recorded(cfg), "data found": data.identity})
     first, *others = parallel.gather(own)
