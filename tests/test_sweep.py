@@ -279,7 +279,7 @@ def sweep_of(**launcher):
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
+    with pytest.raises(ConfigError, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
         preflight.find_launcher(sweep_of())
 
 
@@ -294,7 +294,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 )
 def test_limits_that_would_lose_the_run_are_refused_before_anything_is_submitted(limits, message):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ConfigError, match=message):
         preflight.find_launcher(sweep_of(**limits))
 
 

@@ -58,16 +58,14 @@ def _refuse_options(options: list[str], overrides: list[str]) -> None:
 
 
 def quoted_origin(word: str) -> str:
-    """from=FOLDER in quotes, where it is one that is there or one checkpoint of a run: names of runs have signs that
-    mean something to Hydra."""
+    """from=FOLDER in quotes if it is there or a checkpoint of a run: names of runs have signs that Hydra reads."""
     name, _, folder = word.partition("=")
     is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
     return f"from={quoted(folder)}" if name == "from" and folder and is_origin else word
 
 
 def refuse_shadowed(words: list[str]) -> None:
-    """Raise ConfigError for a file in a folder of the command line's (--config-dir, hydra.searchpath) that has the name
-    of one of gptx's, which Hydra would compose instead without a word."""
+    """Raise ConfigError for a file in --config-dir or hydra.searchpath with the name of one of gptx's or Hydra's."""
     given = get_args_parser().parse_known_args(words)[0]
     folders = [given.config_dir] if given.config_dir else []
     paths = [word.partition("=")[2].strip("[]") for word in words if word.startswith("hydra.searchpath=")]

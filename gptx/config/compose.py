@@ -70,7 +70,8 @@ class _Experiments(FileConfigSource):
     def scheme() -> str:
         return "experiments"
 
-    def _normalize_file_name(self, filename: str) -> str:
+    @staticmethod
+    def _normalize_file_name(filename: str) -> str:
         group, _, name = filename.removesuffix(".yaml").partition("/")
         return f"{name}/experiment.yaml" if group == "experiment" else "none"
 

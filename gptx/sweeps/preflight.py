@@ -49,7 +49,7 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _or_end():
-            _find_launcher(config)
+            find_launcher(config)
             if any(key_of(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
                 raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
             if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
@@ -102,7 +102,7 @@ def _examine_sweep(config: DictConfig) -> None:
         found = "\n".join(problems)
         raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
     if rank() == 0:
-        _note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
+        note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
@@ -127,7 +127,7 @@ def remove_hydras_file(config: DictConfig) -> None:
         (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
 
 
-def _find_launcher(config: DictConfig) -> None:
+def find_launcher(config: DictConfig) -> None:
     """Make Hydra know the launcher of the sweep if it is one of gptx's. Raises ConfigError if it could not work."""
     launcher, choice = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]
     if choice.startswith("submitit"):  # the plugin's own, which know nothing of runs that are finished
@@ -156,7 +156,7 @@ def _find_launcher(config: DictConfig) -> None:
         raise ConfigError(f"{limit}: {line}; raise one of them")
 
 
-def _note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
+def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Record what the sweep consists of, for `python -m gptx status`."""
     about = {"command": typed("train", *sys.argv[1:]), "when": now()}
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there
