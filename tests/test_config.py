@@ -209,7 +209,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
             "optim=adamm: no such option; did you mean 'adamw'? Options: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd$",
         ),
         (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
-        (["observe=[foo]"], "observe=\\[foo\\]: no such option; known: activations"),
+        (["observe=[foo]"], "observe=\\[foo\\]: no such option; Options: activations"),
         (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
     ],
 )

@@ -19,10 +19,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptx.config import hydra_node, recorded
+from gptx.config import hydra_node
 from gptx.config.errors import ConfigError
 from gptx.config.keys import slug
 from gptx.config.paths import CONF, ROOT
+from gptx.config.recorded import looked_up
 
 LARGEST = 100_000  # values of a file: a config has a hundred
 
@@ -46,7 +47,7 @@ def register() -> None:
     """Make Hydra know the experiments and the names of run folders, and check all that it composes in this process."""
     OmegaConf.register_new_resolver("gptx.slug", _slug, replace=True)
     OmegaConf.register_new_resolver("gptx.whole_slug", functools.partial(_slug, whole=True), replace=True)
-    recorded.register()
+    OmegaConf.register_new_resolver("oc.env", looked_up, replace=True)
     for plugin in (_Experiments, _SearchPath):
         Plugins.instance().register(plugin)
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):

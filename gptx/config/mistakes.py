@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gptx.config.build import permitted
 from gptx.config.compose import composed
-from gptx.config.errors import ConfigError, nearest
+from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS
 from gptx.config.keys import key_of, near, nodes
 from gptx.config.paths import CONF
@@ -58,15 +58,18 @@ def _line(error: Exception, words: list[str]) -> str:
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: {_no_such_key(unknown[1], words)}"
     if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
-        options = [path.stem for path in Path(CONF, alone[1]).glob("*.yaml")]
-        return f"{alone[1]}=[{alone[2]}]: no such option{nearest(alone[2], options)}"
+        options = [file.stem for file in Path(CONF, alone[1]).glob("*.yaml")]
+        return f"{alone[1]}=[{alone[2]}]: {_no_such_option(alone[2], options)}"
     if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
-        group, options = missing[2], missing[3].split()
-        option = missing[1].removeprefix(f"{group}/")
-        close = difflib.get_close_matches(option, options, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ";"
-        return f"{group}={option}: no such option{hint} Options: {', '.join(options)}"
+        option = missing[1].removeprefix(f"{missing[2]}/")
+        return f"{missing[2]}={option}: {_no_such_option(option, missing[3].split())}"
     return " ".join(str(error).split())
+
+
+def _no_such_option(wrong: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, options, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return f"no such option{hint} Options: {', '.join(sorted(options))}"
 
 
 def _no_such_key(wrong: str, words: list[str]) -> str:
