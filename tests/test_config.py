@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -362,6 +363,7 @@ def own(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(textwrap.dedent(text))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mylib", raising=False)  # of another test
     return lambda *words: examined(["--config-dir", str(tmp_path), *words])
 
 
