@@ -76,9 +76,9 @@ def test_a_growing_batch_takes_the_rate_of_its_present_size():
     ("settings", "message"),
     [
         ({"rule": "sqrt"}, r"batch.rule=sqrt scales from batch.tuned_at=None: give the tokens"),
-        ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 updates"),
+        ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 steps"),
         ({"doublings": -1, "growth": 5}, r"batch.doublings=-1"),
-        ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 updates"),
+        ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 steps"),
     ],
 )
 def test_a_warmup_that_cannot_be_is_refused(settings, message):
@@ -87,7 +87,7 @@ def test_a_warmup_that_cannot_be_is_refused(settings, message):
 
 
 def test_a_first_batch_smaller_than_a_sequence_and_a_context_that_cannot_be_halved_are_refused():
-    with pytest.raises(ValueError, match=r"the first updates would have 64 tokens, not a multiple of .* = 128"):
+    with pytest.raises(ValueError, match=r"the first steps would have 64 tokens, not a multiple of .* = 128"):
         Batch(tokens=4096, doublings=6, growth=10).split(128, 1)
     with pytest.raises(ValueError, match=r"model.context=100 cannot be halved so often"):
         Batch(tokens=4000, context_doublings=3, lengthening=10).context_at(1, 100)

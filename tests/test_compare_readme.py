@@ -15,8 +15,8 @@ from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
 from gptx.config import paths
 from gptx.report import readme
-from gptx.report.arms import Arm
-from gptx.report.charts import finals
+from gptx.report.arms import ArmRuns, Report
+from gptx.report.several import finals
 from gptx.runs.cells import Cell
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
@@ -155,12 +155,13 @@ WIDTHS, RATE, FACTOR = ["32", "64"], ["0.001", "0.01"], ["0.333", "1"]
 def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_and_on_the_page(factors, across):
     cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
     found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
-    arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
-    final = finals(arms, found, lambda _: 2.0)
+    arms = [ArmRuns(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
+    finals(Report("", [], arms, found, verdict(found), 1), figures := [])
+    final = figures[0] if figures else None
     assert (over(found) if across else axis(factors)) == across
-    assert (final["title"] if final else "") == (words.NAMES.get(across, across))
+    assert (final["layout"]["xaxis"]["title"]["text"] if final else "") == (words.NAMES.get(across, across))
     if final:
-        assert len(final["lines"]) == len(cells) // len(factors[across])
+        assert len(final["data"]) == len(cells) // len(factors[across])
         assert panelled(found) == []
 
 

@@ -143,7 +143,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
     [
         (["batch.tokens=500"], "batch.tokens=500 is not a multiple of .* nearest that work: 384 or 512"),
         (["model.heads=5"], "model.heads=5 .* model.width=32"),
-        (["schedule.warmup=7"], "schedule: warmup=7 updates is longer than the run, 6 updates"),
+        (["schedule.warmup=7"], "schedule: warmup=7 steps is longer than the run, 6 steps"),
         (["model.context=4096", "batch.tokens=4096", "batch.micro=1"], "data: .*4,097"),
         (["device=cuda:77"], "device=cuda:77 is not there"),
         (["device=toaster"], "device=toaster is not there; this machine has cpu"),

@@ -7,7 +7,8 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.diff import agreement, find, lines
+from gptx.commands.diff import lines
+from gptx.compare.agreement import agreement, single_run
 from gptx.compare.meaning import differences, meaning
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
@@ -98,9 +99,9 @@ def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_spe
     )
     assert "one goes on to 4" in agreement(one, recorded([3.0, math.nan, 2.0, 1.0]))
     other = agreement(one, recorded([3.0, math.nan, math.nextafter(2.0, 3.0)]))
-    assert other.startswith("not identical: the same up to update 2, then apart, train/loss by up to 4.4e-16")
-    assert agreement(one, recorded([2.5, math.nan, 2.0])).startswith("not identical: apart from the first update on")
-    assert agreement(one, Metrics()) == "no update was recorded by both"
+    assert other.startswith("not identical: the same up to step 2, then different, train/loss by up to 4.4e-16")
+    assert agreement(one, recorded([2.5, math.nan, 2.0])).startswith("not identical: different from the first step on")
+    assert agreement(one, Metrics()) == "no step was recorded by both"
 
 
 def beside(a: Cell, b: Cell, left: Metrics, right: Metrics) -> str:
@@ -120,12 +121,12 @@ def test_a_difference_stands_under_what_it_can_do():
     assert "differs" not in same
 
 
-def test_losses_are_compared_at_the_same_update_and_where_batches_differ_after_the_same_tokens():
+def test_losses_are_compared_at_the_same_step_and_where_batches_differ_after_the_same_tokens():
     fast, slow = recorded([10.0 - i for i in range(8)], tokens=100), recorded([10.0 - i for i in range(4)], tokens=200)
     said = beside(run(), run(batch={"tokens": 1536}), fast, slow)
     mean = {count: sum(10.0 - i for i in range(count)) / count for count in (2, 4, 8)}
-    assert [line.split() for line in said.splitlines() if line.startswith("  update 4")] == [
-        ["update", "4", f"{mean[4]:.4f}", f"{mean[4]:.4f}", "(+0)"]
+    assert [line.split() for line in said.splitlines() if line.startswith("  step 4")] == [
+        ["step", "4", f"{mean[4]:.4f}", f"{mean[4]:.4f}", "(+0)"]
     ]
     assert [line.split() for line in said.splitlines() if line.startswith("  token 800")] == [
         ["token", "800", f"{mean[8]:.4f}", f"{mean[4]:.4f}", f"({mean[4] - mean[8]:+.2g})"]
@@ -134,11 +135,11 @@ def test_losses_are_compared_at_the_same_update_and_where_batches_differ_after_t
 
 def test_a_folder_that_is_no_single_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
-        find(str(tmp_path / "nowhere"))
+        single_run(str(tmp_path / "nowhere"))
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text('{"state": "failed"}')
     with pytest.raises(ValueError, match="there are 2 runs below it; name one, such as"):
-        find(str(tmp_path))
+        single_run(str(tmp_path))
     with pytest.raises(ValueError, match="did not begin"):
-        find(str(tmp_path / "one"))
+        single_run(str(tmp_path / "one"))

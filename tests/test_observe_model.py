@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gptx.config.errors import ConfigError
 from gptx.ingredients.model import generate
 from gptx.ingredients.observe import activations, downstream
-from gptx.ingredients.observe.overfitting import Overfitting
+from gptx.ingredients.observe.endings import Overfitting
 from gptx.ingredients.observe.validation import Validation
 from gptx.job.build import attach
 
@@ -300,8 +300,7 @@ def test_the_alarm_comes_after_so_many_validations_without_a_better_one():
     found, trainer = watched(Overfitting(patience=2, stop=False), MEMORISING)
     assert [step for step, row in enumerate(found, start=1) if "overfitting/alarm" in row] == [8, 10, 12]
     assert (
-        "no validation was better for 2 in a row; best 3.0000 after update 4, now 3.4000"
-        in found[7]["overfitting/alarm"]
+        "no validation was better for 2 in a row; best 3.0000 after step 4, now 3.4000" in found[7]["overfitting/alarm"]
     )
     assert trainer.ended == ""
 

@@ -101,10 +101,3 @@ def turn(made, own: list[float]) -> tuple[float, float]:
     whole: list[float] = []
     clocked(made.fit, whole, time.process_time)()
     return sum(own), whole[0]
-
-
-if __name__ == "__main__":
-    from gptx.bench.observers import bench_observers as command
-    from gptx.config import arguments
-
-    arguments.call(command)

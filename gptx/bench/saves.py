@@ -56,10 +56,3 @@ def bench_saves(
     ratios = [b / w for b, w in zip(behind, waited, strict=True)]
     title = f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {repeats} turns"
     show(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])
-
-
-if __name__ == "__main__":
-    from gptx.bench.saves import bench_saves as command
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from gptx import runs
 from gptx.config import presets
 from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
 from gptx.runs.cells import Cell
+from gptx.runs.same import meaningless
 
 
 def factors(cells: list[Cell]) -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def described(cells: list[Cell]) -> list[dict[str, str]]:
     """Options and values in which runs may differ, without those from which nothing follows."""
     cells = [cell for cell in cells if cell.config]
     rows = [described_by(cell) for cell in cells]
-    aside = runs.meaningless([cell.record for cell in cells], {key for row in rows for key in row})
+    aside = meaningless([cell.record for cell in cells], {key for row in rows for key in row})
     return [{key: text for key, text in row.items() if key not in aside} for row in rows]
 
 

@@ -4,13 +4,9 @@ Read from the run folder alone, as text for people, so that two runs can be laid
 what a difference in them does: the recipe decides the result, the place its last digits, the code may do either.
 """
 
-import functools
-import inspect
-
 from gptx.config import presets
-from gptx.config.build import permitted
-from gptx.config.errors import ConfigError
 from gptx.config.keys import flat, under
+from gptx.estimate.learning_rate import batch_of, learning_rate
 from gptx.ingredients.batch import Batch
 from gptx.runs.cells import Cell
 
@@ -110,16 +106,6 @@ def length(cell: Cell) -> dict[str, str]:
     return found
 
 
-def batch_of(config: dict) -> Batch | None:
-    """The batch of a config, as arithmetic; None where it is of another kind."""
-    try:
-        batch = Batch(**values(config["batch"]))
-        batch.rate(1)
-        return batch
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def total_tokens(batch: Batch, steps: int) -> int:
     """Tokens of `steps` updates."""
     growing = range(1, min(steps, batch.growth) + 1) if batch.doublings else range(0)
@@ -182,7 +168,7 @@ def precision(cell: Cell) -> str:
 
 def rates(cell: Cell) -> dict[str, str]:
     """The schedule, its peak, warmup and cool-down, and the rate at five points of the run, of the first group."""
-    steps, rate = cell.config.get("steps"), rate_of(cell.config)
+    steps, rate = cell.config.get("steps"), learning_rate(cell.config)
     found = {"schedule": str(cell.record.get("choices", {}).get("schedule", ""))}
     if rate is None or not isinstance(steps, int):
         return found | {"schedule": ingredient(cell, "schedule"), "peak rate": peak_of(cell.config)} | logged(cell)
@@ -193,22 +179,6 @@ def rates(cell: Cell) -> dict[str, str]:
     found |= {"warmup": f"{warmup:,} updates, {warmup / steps:.2%} of the run" if warmup else "none"}
     found |= {"cool-down": f"to {last / peak:.2g} of the peak" if peak and last < peak * (1 - 1e-9) else "none"}
     return found | {f"rate {where}": f"{rate(max(1, round(steps * share))):.3g}" for where, share in SHARES.items()}
-
-
-def rate_of(config: dict):
-    """The learning rate as a function of the update; None where config and installed code do not tell."""
-    node, batch, peak = config.get("schedule", {}), batch_of(config), config.get("optim", {}).get("lr")
-    try:
-        function = permitted(node.get("_target_", ""), "schedule")
-        factor = functools.partial(function, **values(node))
-        inspect.signature(factor).bind(1)
-        factor(1)
-    except (ConfigError, TypeError, ValueError):
-        return None
-    if batch is None or not isinstance(peak, int | float):
-        return None
-    every = config.get("parametrization", {}).get("rates", {}).get("all", 1.0)
-    return lambda step: peak * every * factor(step) * batch.rate(step)
 
 
 def peak_of(config: dict) -> str:
@@ -227,8 +197,3 @@ def logged(cell: Cell) -> dict[str, str]:
     return {
         f"rate {where}": f"{recorded[at.searchsorted(step)]:.3g}" for where, step in wanted.items() if step <= at[-1]
     }
-
-
-def values(node: dict) -> dict:
-    """The arguments that a node of a config gives."""
-    return {key: value for key, value in node.items() if key not in presets.HIDDEN}

@@ -97,7 +97,7 @@ def build(node: Any) -> Any:
     values."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
-    from omegaconf import DictConfig, errors
+    from omegaconf import DictConfig, OmegaConf, errors
 
     if isinstance(node, DictConfig) and "_target_" not in node:
         return {str(key): build(node[key]) for key in node}
@@ -109,7 +109,9 @@ def build(node: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | OSError):
-            raise refusal(path, cause) from cause
+            inside = re.search(r"full_key: (\S+)", str(error))
+            path = inside[1] if inside else path
+            raise refusal(path, cause, OmegaConf.select(node._get_root(), path) or ()) from cause
         raise cause from None
     except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None

@@ -59,3 +59,8 @@ def typed(words: Any) -> list[str]:
     """What was typed, as it may be written: interpolations stand, credentials do not."""
     given: Any = OmegaConf.to_container(words, resolve=False) if OmegaConf.is_config(words) else words
     return [without_credentials(str(word)) for word in given]
+
+
+def as_yaml(plain: Any) -> str:
+    """Plain values as the text of a YAML file."""
+    return OmegaConf.to_yaml(plain)

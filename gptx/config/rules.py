@@ -10,8 +10,6 @@ from gptx.config.build import build, find
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.validate import check, value
 
-WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
-
 
 def job_of(composed: DictConfig) -> DictConfig:
     """A copy of the job's own config, without Hydra's."""
@@ -122,7 +120,10 @@ def _refuse_growth(job: DictConfig) -> None:
 
 
 def _refuse_rows(job: DictConfig, world: int) -> None:
-    if world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp" and job.optim._target_ in WHOLE_MATRICES:
+    from gptx.ingredients.optim import trait
+
+    sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
+    if sharded and trait(find(str(job.optim._target_), "optim"), "whole_matrices"):
         raise ConfigError(
             f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
             "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
@@ -130,8 +131,10 @@ def _refuse_rows(job: DictConfig, world: int) -> None:
 
 
 def _refuse_fall(job: DictConfig) -> None:
+    from gptx.ingredients.optim import trait
+
     optimizer = find(str(job.optim._target_), "optim")
-    if getattr(optimizer, "rate_falls", True):
+    if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]

@@ -92,6 +92,14 @@ def walk(node: typing.Any, path: str, allow: Collection[str], root: DictConfig) 
             walk(child, where, allow, root)
 
 
+def checked(config: dict, groups: Collection[str], allow: Collection[str]) -> DictConfig:
+    """A config that was read from a folder, with these of its groups checked."""
+    cfg = OmegaConf.create(config)
+    for group in groups:
+        walk(cfg[group], group, allow, cfg)
+    return cfg
+
+
 def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictConfig) -> None:
     """Check one object's keys and values against the signature of its target."""
     for key in ("_args_", "_convert_", "_recursive_"):

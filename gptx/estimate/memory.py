@@ -2,10 +2,10 @@
 
 from gptx.config.build import build, ingredients
 from gptx.estimate.footprint import Footprint, footprint
+from gptx.estimate.laws import LARGEST_VOCABULARY
 from gptx.units.amounts import whole
 
 CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
-LARGEST_VOCABULARY = 10**7  # the largest known have about 10^6 tokens
 
 
 def predict(cfg, vocab_size: int) -> Footprint:

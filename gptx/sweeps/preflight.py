@@ -1,5 +1,6 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
+import atexit
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,15 +24,17 @@ from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
 from gptx.ingredients.log import now, typed
-from gptx.runs import refuse_links, state
+from gptx.runs.folder import RunFolder
+from gptx.runs.manifest import note
+from gptx.sweeps import status
 from gptx.sweeps.shared import kinship
-from gptx.sweeps.status import note
-
-cells: dict[Path, dict] = {}  # folder and config of each run of the sweep that this process started; none of a lone run
 
 
 class Preflight(Callback):
     """Hydra callback; a refusal is a SystemExit, because Hydra turns an exception in a callback into a warning."""
+
+    def __init__(self) -> None:
+        self.runs: dict[Path, dict] = {}  # folder and config of each run of the sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _or_end():
@@ -49,11 +52,19 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _or_end():
-            find_launcher(config)
+            _find_launcher(config)
             if any(key_of(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
                 raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
             if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
-                _examine_sweep(config)
+                self.runs = _examine_sweep(config)
+                if config.hydra.launcher.get("wait", True):  # else the jobs end long after this process
+                    atexit.register(status.table, self.runs)  # also after Ctrl-C, or an error that ends the sweep
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self.runs and config.hydra.launcher.get("wait", True):
+            atexit.unregister(status.table)
+            if status.table(self.runs):
+                raise SystemExit(1)
 
 
 @contextmanager
@@ -74,12 +85,12 @@ def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
     from gptx.ingredients.checkpoints.files import saved  # which imports torch
 
-    return not job.overwrite and bool(saved(folder / "checkpoints") or state(folder) == "finished")
+    return not job.overwrite and bool(saved(folder / "checkpoints") or RunFolder(folder).state == "finished")
 
 
-def _examine_sweep(config: DictConfig) -> None:
-    """Examine every job of a sweep and record what it consists of; SystemExit with a table of the jobs that cannot
-    run."""
+def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
+    """Examine every job of a sweep and record what it consists of; return the config of each run by its folder.
+    SystemExit with a table of the jobs that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
@@ -106,12 +117,12 @@ def _examine_sweep(config: DictConfig) -> None:
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
-    cells.update(recipes)
+    return recipes
 
 
 def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
-    refuse_links(folder, overwrite=job.overwrite)
+    RunFolder(folder).refuse_links(overwrite=job.overwrite)
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
@@ -127,7 +138,7 @@ def remove_hydras_file(config: DictConfig) -> None:
         (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
 
 
-def find_launcher(config: DictConfig) -> None:
+def _find_launcher(config: DictConfig) -> None:
     """Make Hydra know the launcher of the sweep if it is one of gptx's. Raises ConfigError if it could not work."""
     launcher, choice = config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"]
     if choice.startswith("submitit"):  # the plugin's own, which know nothing of runs that are finished
