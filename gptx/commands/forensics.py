@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
@@ -23,7 +24,7 @@ _REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of t
 _RARE = 1e-5  # a token is rare if it is at most this share of the training text
 _PART, _PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
 _SHOWN = 15  # documents
-_UNUSED = {"log", "observe"}  # parts of a config that nothing is built from here
+_UNUSED = {name for name, group in GROUPS.items() if group.several}  # parts of a config that are not built here
 
 
 def forensics(
