@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -122,16 +124,24 @@ def _sum(works: list[Work]) -> Work:
     return Work(*map(sum, zip(*map(astuple, works), strict=True)))
 
 
-def table(runs: dict[Path, dict]) -> int:
-    """Print how every run of a sweep ended (`runs` has their configs by folder), and the command that compares them;
-    the number of unfinished ones."""
-    unfinished = 0
+def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = None) -> int:
+    """Print the state of each run of a sweep, their sum, and the command that compares them; the number of unfinished.
+
+    `runs` has the config of each folder if it is known, `ids` its last SLURM job.
+    """
+    ids, each = ids or {}, []
+    try:
+        jobs = queue() if any(ids.values()) else {}
+    except ValueError as error:
+        jobs = {}
+        print(f"warning: {error}; queued runs are shown as missing", file=sys.stderr)
     for folder, config in runs.items():
-        state, details = standing(folder, "", {}, config=config)
-        unfinished += state != "finished"
-        print(f"{state:12} {folder}  {details}")
-    print(f"compare      {typed('report', str(next(iter(runs)).parent))}")
-    return unfinished
+        made = work(folder, config)
+        state, details = standing(folder, ids.get(folder, ""), jobs, made, config)
+        print(f"{state:12} {folder}  {details}".rstrip())
+        each.append((state, made))
+    print(f"{total(each)}\ncompare      {typed('report', str(next(iter(runs)).parent))}")
+    return sum(state != "finished" for state, _ in each)
 
 
 def queue() -> dict[str, str]:
