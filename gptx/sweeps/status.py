@@ -115,9 +115,9 @@ def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]
     finished = [made for state, made in each if state == "finished" and made.seconds]
     whole = _sum(finished)
     usual = whole.wall / len(finished) if finished else longest * done.seconds / done.own
-    beside = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
+    overhead = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
     left = [made for state, made in each if state != "finished"]
-    return [((m.steps or longest) - m.step) * m.seconds / m.own * beside if m.own else usual for m in left]
+    return [((m.steps or longest) - m.step) * m.seconds / m.own * overhead if m.own else usual for m in left]
 
 
 def _sum(works: list[Work]) -> Work:
