@@ -32,7 +32,7 @@ SECRET = "hunter2-of-the-environment"
 SECONDS = 20
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
-X = "{_target_: gptx.sweeps.processes.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
+X = "{_target_: gptx.sweeps.pool.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
 SMALL = [word for word in TINY if not word.startswith(("observe.", "steps="))] + ["data.path=rhyme.txt", "threads=1"]
 NAMES = ["x\x1b]0;own\x07", "a\u202eb", "a b", "a'b", "$(touch marker)", ";touch marker", "-rf", "a=b", "a,b", "[x]", "{x}",
          "a\nb", "a${oc.env:TOKEN}", "caf\xe9 \u4e2d", "~", "%s%n"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sinks: where the numbers of a run go. `Sink` says what one can offer, `Run` what it may know about the run."""
+"""Sinks: where the numbers of a run go. `Sink` says what one can offer, `RunInfo` what it may know about the run."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from gptx.units.options import Configured
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What a sink may know about the run that it records."""
 
     folder: Path
@@ -28,7 +28,7 @@ class Run:
 class Sink(Configured):
     """Records a run, on rank 0 alone. Its annotated attributes are the options of its YAML."""
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Called before the first step."""
 
     def __call__(self, step: int, scalars: dict) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gptx.files import opened
-from gptx.ingredients.log import Run, Sink
+from gptx.ingredients.log import RunInfo, Sink
 from gptx.units.amounts import amount, clock
 from gptx.units.options import Count
 from gptx.units.printable import bare, printable, safe
@@ -32,7 +32,7 @@ class Console(Sink):
     bar: Any = field(init=False, default=None)
     file: IO[str] | None = field(init=False, default=None)
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.made, self.broken = run, 0, set[str]()
         self.file = opened(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
@@ -130,18 +130,21 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, and nowhere else: handlers
-    of Hydra's would write through the bar."""
+    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, which has debug messages
+    too; and nowhere else: handlers of Hydra's would write through the bar."""
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
     file.setFormatter(Plain("%(asctime)s %(message)s", CLOCK))
-    before = logger.handlers, logger.propagate
+    terminal.setLevel(logger.getEffectiveLevel())
+    before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [terminal, file], False
+    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 

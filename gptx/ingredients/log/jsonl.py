@@ -20,7 +20,7 @@ from annotated_types import Ge, Le, Len, Predicate
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from gptx.files import descriptor, from_json, to_json
-from gptx.ingredients.log import Run, Sink, now
+from gptx.ingredients.log import RunInfo, Sink, now
 
 messages = logging.getLogger(__name__)
 LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
@@ -33,7 +33,7 @@ class Jsonl(Sink):
 
     files: tuple["Lines", ...] = field(init=False, default=())  # not open
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Open the files and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
         self.metrics, self.events = self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import field
 
 from gptx.files import write_text
-from gptx.ingredients.log import Run, Sink, now, shown, typed
+from gptx.ingredients.log import RunInfo, Sink, now, shown, typed
 from gptx.ingredients.log.jsonl import events
 from gptx.units.phrases import count
 from gptx.units.printable import code, md, safe
@@ -25,7 +25,7 @@ class Postmortem(Sink):
 
     events: tuple[dict, ...] | list[dict] = field(init=False, default=())  # not open
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         self.run, self.step, self.losses, self.warned = run, run.start, dict[str, tuple[int, float]](), False
         self.events = events(run.folder / "events.jsonl")[0]
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from textwrap import indent
 from typing import Any
 
-from gptx.ingredients.log import Run, Sink
+from gptx.ingredients.log import RunInfo, Sink
 from gptx.units.options import Count
 from gptx.units.printable import safe
 
@@ -28,7 +28,7 @@ class Tensorboard(Sink):
         if find_spec("tensorboard") is None:
             raise ValueError("log=tensorboard needs the package tensorboard: pip install 'gptx[tensorboard]'")
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         self.folder = str(run.folder / "tensorboard")
         self.begin(run.start)
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from gptx.files import flush, opened, write_text
-from gptx.ingredients.log import Run, Sink, shown, typed
+from gptx.ingredients.log import RunInfo, Sink, shown, typed
 from gptx.units.options import Count
 from gptx.units.printable import throughout
 
@@ -57,7 +57,7 @@ class Wandb(Sink):
         if not self.project.strip():
             raise ValueError("log.wandb.project: a name is needed")
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
             self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
@@ -110,7 +110,7 @@ class Wandb(Sink):
             ended.wait(0.1)
         signal.signal(signal.SIGINT, heard)
 
-    def mirror(self, run: Run, ended: threading.Event) -> None:
+    def mirror(self, run: RunInfo, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
         page: Any = None
         try:
@@ -137,7 +137,7 @@ class Wandb(Sink):
         finally:
             ended.set()
 
-    def send(self, page: Any, run: Run, segment: int) -> None:
+    def send(self, page: Any, run: RunInfo, segment: int) -> None:
         """Send the rows as they come, and how the run ended."""
         first = segment
         for row in iter(self.rows.get, None):
@@ -150,7 +150,7 @@ class Wandb(Sink):
             page.mark_preempting()
         page.finish(exit_code=EXIT_CODES[self.outcome])
 
-    def start(self, run: Run, id: str) -> Any:
+    def start(self, run: RunInfo, id: str) -> Any:
         """The page of the run: online where that works, else offline; by WANDB_MODE one that does nothing."""
         wandb = imported()
         mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
@@ -164,7 +164,7 @@ class Wandb(Sink):
                 mode = "offline"
         return self.page(run, id, mode)
 
-    def page(self, run: Run, id: str, mode: Any) -> Any:
+    def page(self, run: RunInfo, id: str, mode: Any) -> Any:
         """The run's page, made or continued. Raises what wandb does, and ValueError for a folder it cannot name."""
         folder = str(run.folder.absolute())
         if folder.encode(errors="ignore").decode() != folder:
