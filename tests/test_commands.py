@@ -37,8 +37,19 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert first.returncode == 0, first.stderr
     folder = next((tmp_path / "runs/default").iterdir())
     lines = [line for line in first.stdout.splitlines() if not line.startswith("warning: ")]
-    words = ("model", "data", "batch", "length", "device", "needs", "kept in", "finished in")  # with log=[jsonl] no steps
-    assert [line.startswith(word) for word, line in zip(words, lines, strict=False)] == [True] * len(words), first.stdout
+    words = (
+        "model",
+        "data",
+        "batch",
+        "length",
+        "device",
+        "needs",
+        "kept in",
+        "finished in",
+    )  # with log=[jsonl] no steps
+    assert [line.startswith(word) for word, line in zip(words, lines, strict=False)] == [True] * len(words), (
+        first.stdout
+    )
     for said in ("256 tokens per step = 4 sequences of 32 tokens x 2 accumulation x 1 process", "cpu", "float32",
                  "6 steps = 1.54k tokens", "validation loss", "peak memory", f"python -m gptx sample {folder.relative_to(tmp_path)}"):  # fmt: skip
         assert said in first.stdout, first.stdout
@@ -226,6 +237,7 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
     [
         (["optim.lrr=1"], "config error: optim.lrr: no such key; did you mean 'optim.lr'"),
         (["+optim.lrr=1"], "config error: optim.lrr: gptx.ingredients.optim.adam.adam has no 'lrr'; did you mean 'lr'"),
+        (["--lr", "1e-3"], "config error: --lr: no such option; write optim.lr=1e-3"),
         (["schedule=cosin"], "config error: schedule=cosin: no such option; did you mean 'cosine'"),
         (["optim=null"], "config error: .*"),
         (["steps=many"], "config error: steps: 'many' is not a length"),
@@ -275,7 +287,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, tmp_path):
     [
         (["nowhere"], "error: nowhere: no run there"),
         (["run=nowhere"], "error: run=nowhere: write nowhere alone, without run="),
-        (["prompt=x"], "error: RUN: a value is needed"),
+        (["prompt=x"], "error: run: a value is needed"),
         (["x", "length=long"], "error: length: 'long' is not a valid int"),
         (["x", "temperature=-1"], "error: temperature=-1.0 must be 0"),
         (["x", "top_p=2"], "error: top_p=2.0 must be above 0"),

@@ -13,7 +13,7 @@ import yaml
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx.commands import diff, export, forensics, rerun, sample, upload
+from gptx.commands import diff, export, forensics, rerun, sample
 from gptx.commands.status import status as status_of
 from gptx.config import validate
 from gptx.config.compose import composed
@@ -25,6 +25,7 @@ from gptx.ingredients.log import RunInfo, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
 from gptx.job.build import trainer_of
+from gptx.report import upload
 from gptx.report.__main__ import report
 from gptx.runs import cells, manifest, plain, provenance
 from gptx.runs.folder import RunFolder
@@ -103,7 +104,7 @@ def commands(real, tmp_path, monkeypatch):
     """Every command that reads a run folder, by its name."""
     good = str(real.parent.parent / "good/base")
     monkeypatch.setenv("GPTX_SECRET", SECRET)
-    monkeypatch.setattr("gptx.commands.upload.Wandb.page", lambda *_: Page())
+    monkeypatch.setattr("gptx.report.upload.Wandb.page", lambda *_: Page())
     monkeypatch.setattr("gptx.commands.rerun.wait", lambda *_: 1)
     monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {

@@ -14,10 +14,12 @@ import pytest
 from conftest import TINY
 from filelock import FileLock
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, space
 from gptx.sweeps import search as study
+
+optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
 
 
 def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
@@ -25,19 +27,20 @@ def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
         ["optim.lr=log:1e-4..1e-1", "steps=200", "schedule.warmup=choice:0,5%", "model.depth=int:2..8"]
     )
     assert rest == ["steps=200"]
-    assert [(each.key, each.kind, each.corners) for each in found] == [
-        ("optim.lr", "log", ("0.0001", "0.1")),
-        ("schedule.warmup", "choice", ("0", "5%")),
-        ("model.depth", "int", ("2", "8")),
-    ]
-    assert found[0].spelled(0.0123456) == "0.01235"
+    assert {key: space.corners(each) for key, each in found.items()} == {
+        "optim.lr": ["0.0001", "0.1"],
+        "schedule.warmup": ["0", "5%"],
+        "model.depth": ["2", "8"],
+    }
+    assert found["optim.lr"].log
+    assert space.spelled(0.0123456) == "0.01235"
 
 
 def test_a_best_value_near_an_end_of_its_range_is_known_for_it():
-    log, whole, choice = space.parse(["a=log:1e-4..1", "b=int:2..8", "c=choice:0,1"])[0]
-    assert [log.at_end(value) for value in (1.2e-4, 2e-4, 0.01, 0.9)] == [True, False, False, True]
-    assert [whole.at_end(value) for value in (2, 3, 8)] == [True, False, True]
-    assert not choice.at_end("0")
+    log, whole, choice = space.parse(["a=log:1e-4..1", "b=int:2..8", "c=choice:0,1"])[0].values()
+    assert [space.at_end(log, value) for value in (1.2e-4, 2e-4, 0.01, 0.9)] == [True, False, False, True]
+    assert [space.at_end(whole, value) for value in (2, 3, 8)] == [True, False, True]
+    assert not space.at_end(choice, "0")
 
 
 def test_a_search_for_a_metric_of_one_s_own_asks_which_way_it_goes():
@@ -63,9 +66,9 @@ def test_a_range_that_is_none_is_refused_in_one_line(word, message):
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'python -m gptx study needs the package optuna: pip .* "gptx\[study\]"'):
-        study.opened(tmp_path / "x", [], [], True)
+        study.study("optim.lr=log:1e-4..1e-1", name="lr")
 
 
 def test_a_study_at_work_is_not_begun_a_second_time(tmp_path):
@@ -102,7 +105,6 @@ def trained(trial, folder: Path, process) -> study.Trial:
 def search(tmp_path, monkeypatch):
     """search(trials): a study whose runs are a parabola in log10 of the rate, lowest at 1e-2; above 10 they diverge,
     and the third one fails."""
-    pytest.importorskip("optuna", reason="the extra study is not installed")
     monkeypatch.setattr("gptx.sweeps.pool.time.sleep", lambda _: None)
     monkeypatch.setattr(study, "checked", lambda *_: (1, 1))
     monkeypatch.chdir(tmp_path)
@@ -168,11 +170,10 @@ def test_a_folder_with_another_study_is_refused(search, monkeypatch):
 
 @pytest.mark.slow
 def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update_and_one_below_is_not(tmp_path):
-    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
     found = optuna.create_study(pruner=optuna.pruners.MedianPruner())
-    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    searched = space.parse(["optim.lr=log:1e-4..1e-1"])[0]
     for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
-        before = found.ask(space.distributions(searched))
+        before = found.ask(searched)
         before.report(loss, 10)
         found.tell(before, loss - 1)  # they went on to fall
 
@@ -191,7 +192,7 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
         folder.mkdir()
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 10, "validation/loss": loss}) + "\n")
         RunFolder(folder).write(state="interrupted")
-        trial = trained(found.ask(space.distributions(searched)), folder, AtWork())
+        trial = trained(found.ask(searched), folder, AtWork())
         search.look(trial)
         search.look(trial)
         assert trial.process.signals == ((signal.SIGINT,) if ended else ())
@@ -202,10 +203,9 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
 
 @pytest.mark.slow
 def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path, capsys):
-    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
     found = optuna.create_study()
-    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
-    trial = trained(found.ask(space.distributions(searched)), tmp_path, Ended())
+    searched = space.parse(["optim.lr=log:1e-4..1e-1"])[0]
+    trial = trained(found.ask(searched), tmp_path, Ended())
     RunFolder(tmp_path).write(state="running")
     with FileLock(tmp_path / ".lock"):
         study.Search(found, searched, [], tmp_path, "validation/loss", 1).tell(trial)
@@ -215,16 +215,15 @@ def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path,
 
 @pytest.mark.slow
 def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_path, capsys):
-    optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
     found = optuna.create_study()
-    searched = [space.Dimension("optim.lr", "log", 1e-4, 1e-1)]
+    searched = space.parse(["optim.lr=log:1e-4..1e-1"])[0]
     RunFolder(tmp_path).write(state="finished")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation/loss": 1.5}\n')
     (tmp_path / "process.log").write_text("config error: it holds another run\n")
     for code, state in ((1, "FAIL"), (0, "COMPLETE")):
         process = Ended()
         process.returncode = code
-        trial = trained(found.ask(space.distributions(searched)), tmp_path, process)
+        trial = trained(found.ask(searched), tmp_path, process)
         search = study.Search(found, searched, [], tmp_path, "validation/loss", 1)
         search.tell(trial)
         assert search.failed == bool(code)
@@ -235,7 +234,6 @@ def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_pa
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_with_them(tmp_path, corpus):
-    pytest.importorskip("optuna", reason="the extra study is not installed")
     words = [*TINY, f"data.path={corpus}", "name=lr", "trials=2", "parallel=2", "optim.lr=log:1e-4..1e-2", "steps=600"]
     command = [sys.executable, "-m", "gptx", "study", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -259,7 +257,6 @@ def test_a_study_that_is_stopped_ends_its_trials_and_the_same_command_goes_on_wi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_trials_are_ordinary_runs(command, tmp_path, corpus):
-    pytest.importorskip("optuna", reason="the extra study is not installed")
     words = [*TINY, f"data.path={corpus}", "name=lr", "trials=3", "parallel=2", "optim.lr=log:1e-4..1e-2"]
     made = command("study", *words, timeout=400)
     assert made.returncode == 0, made.stdout + made.stderr

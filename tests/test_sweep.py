@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gptx.commands.status import status as status_of
-from gptx.config import arguments
+from gptx.config import arguments, keys
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
@@ -33,7 +33,6 @@ from gptx.runs.folder import RunFolder
 from gptx.sweeps import local, pool, preflight, status
 from gptx.sweeps import machine as computer
 from gptx.sweeps.shared import kinship
-from gptx.train import table
 from gptx.units.amounts import clock
 from gptx.units.printable import streams
 
@@ -101,7 +100,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
-        preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
+        preflight._note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
     assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
@@ -207,19 +206,18 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
 
 
 def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_end_says_so_too(
-    tmp_path, capsys, composed, monkeypatch
+    tmp_path, capsys, composed
 ):
     own, others = (recorded(composed(f"steps={steps}")) for steps in (6, 3))
     launched = local.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
     launched.places, launched.configs = 2, {tmp_path / name: own for name in ("own", "taken")}
-    monkeypatch.setattr(preflight, "cells", launched.configs)
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
         RunFolder(tmp_path / name).write(state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(job(tmp_path / name, code))
-    assert table() == 1
+    assert status.table(launched.configs) == 1
     said = capsys.readouterr().out
     assert said.count("1 of 2 finished") == 2
     assert said.count("1.2500") == 2  # of the own one alone
@@ -263,23 +261,23 @@ def test_torchrun_says_who_a_process_is_then_submitit_and_never_slurm(environmen
 
 def test_a_job_knows_its_own_run_after_a_requeue_and_a_new_job_does_not(tmp_path):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    from gptx.train import requeued
+    from gptx.job.run import _requeued
 
     RunFolder(tmp_path).write(state="running", job="77")
-    assert not requeued(tmp_path)
+    assert not _requeued(RunFolder(tmp_path))
     with mock.patch.dict(os.environ, ALONE):
-        assert requeued(tmp_path)
+        assert _requeued(RunFolder(tmp_path))
         RunFolder(tmp_path).write(state="running", job="76")
-        assert not requeued(tmp_path)
+        assert not _requeued(RunFolder(tmp_path))
 
 
 def test_the_refusal_of_a_job_that_waited_is_recorded_unless_the_run_is_finished_or_at_work(tmp_path):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    from gptx.train import note_failure
+    from gptx.job.run import note_failure
 
     def noted(state: str) -> str:
         RunFolder(tmp_path).write(state=state)
-        note_failure(tmp_path, ConfigError("holds another run"))
+        note_failure(tmp_path, ConfigError("holds another run"), sweep=False)
         return RunFolder(tmp_path).read()["state"]
 
     assert noted("preempted") == "preempted"  # a person sees the refusal
@@ -299,8 +297,8 @@ def sweep_of(**launcher):
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
-        preflight.find_launcher(sweep_of())
+    with pytest.raises(ConfigError, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
+        preflight._find_launcher(sweep_of())
 
 
 @pytest.mark.parametrize(
@@ -314,14 +312,14 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 )
 def test_limits_that_would_lose_the_run_are_refused_before_anything_is_submitted(limits, message):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    with pytest.raises(SystemExit, match=message):
-        preflight.find_launcher(sweep_of(**limits))
+    with pytest.raises(ConfigError, match=message):
+        preflight._find_launcher(sweep_of(**limits))
 
 
 def test_schedulers_may_send_several_signals_and_a_person_may_press_ctrl_c_twice():
     program = """
 import os, signal
-from gptx.train import stopping
+from gptx.job.signals import _stopping as stopping
 
 class Trainer:
     asked = ""
@@ -343,7 +341,7 @@ with stopping(trainer):
 def test_the_end_of_the_terminal_is_a_request_to_end_unless_it_is_ignored():
     program = """
 import signal
-from gptx.train import stopping
+from gptx.job.signals import _stopping as stopping
 
 class Trainer:
     asked = ""
@@ -395,8 +393,8 @@ PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
 def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
     parser = OverridesParser.create()
     for text in ("".join(signs) for count in (1, 2, 3) for signs in itertools.product(PIECES, repeat=count)):
-        value = pool.quoted(text)
-        assert pool.unquoted(value) == text
+        value = keys.quoted(text)
+        assert keys.unquoted(value) == text
         if len(text) < 3:
             assert parser.parse_override(f"from={value}").value() == text
         assert shlex.split(typed("sample", f"runs/{text}")) == [

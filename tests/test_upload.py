@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, dead_server, follow, own_surroundings, sink, stub  # noqa: F401
 
-from gptx.commands import upload
 from gptx.config.arguments import call
 from gptx.ingredients.log.jsonl import Jsonl
+from gptx.report import upload
 from gptx.runs.folder import RunFolder
 
 pytest.importorskip("wandb")
@@ -96,6 +96,6 @@ def test_a_run_at_work_is_left_to_its_own_mirror(tmp_path):
     from filelock import FileLock
 
     folder = recorded(tmp_path / "run", state="running")
-    with FileLock(folder / ".lock"), pytest.raises(SystemExit, match="is at work and sends its own rows"):
+    with FileLock(folder / ".lock"), pytest.raises(SystemExit, match="is running and sends its own rows"):
         call(upload.upload, [str(folder)])
     assert json.loads((folder / "run.json").read_text())["state"] == "running"

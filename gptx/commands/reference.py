@@ -67,11 +67,9 @@ def page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
     sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]
-    defaults = presets.defaults()
     for group in GROUPS:
-        chosen = defaults[group] if isinstance(defaults[group], list) else [defaults[group]]
         rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in own(group, file.stem)]
-        sections += [f"## {group}", f"Default: `{group}={','.join(chosen)}`", _table(rows)]
+        sections += [f"## {group}", f"Default: `{group}={','.join(_chosen(group))}`", _table(rows)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -84,11 +82,14 @@ def replaced(text: str) -> str:
 
 def table() -> str:
     """The table of the default recipe, in Markdown; without `log`, which is no part of a recipe."""
-    chosen = {group: options if isinstance(options, list) else [options] for group, options in
-              presets.defaults().items() if group != "log"}  # fmt: skip
-    return _table(
-        [entry for group, options in chosen.items() for option in options for entry in entries(group, option)]
-    )
+    groups = (group for group in presets.defaults() if group != "log")
+    return _table([entry for group in groups for option in _chosen(group) for entry in entries(group, option)])
+
+
+def _chosen(group: str) -> list[str]:
+    """The options of the default recipe."""
+    options = presets.defaults()[group]
+    return options if isinstance(options, list) else [options]
 
 
 def _table(rows: list[Entry]) -> str:

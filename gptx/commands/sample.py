@@ -22,7 +22,7 @@ def sample(
     checkpoint: str = "newest",
     weights: str = "judged",
     device: str = "auto",
-    allow_targets: str | None = None,
+    allow_targets: tuple[str, ...] = (),
 ) -> None:
     r"""Write text with the model of a run.
 
@@ -48,11 +48,10 @@ def sample(
     refuse(temperature, top_k, top_p, [0], length)
     if not 1 <= number <= LONGEST:
         raise ValueError(f"number={number} must be at least 1, and at most {LONGEST:,}")
-    trusted = (allow_targets,) if allow_targets else ()
-    model, encoding = load(Path(run), checkpoint=checkpoint, weights=weights, device=device, allow_targets=trusted)
+    folder = Path(run)
+    model, encoding = load(folder, checkpoint=checkpoint, weights=weights, device=device, allow_targets=allow_targets)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
-    documents = RunFolder(Path(run)).known("data.train_documents")
-    tokens = beginning(encoding, prompt, documents=documents)
+    tokens = beginning(encoding, prompt, documents=RunFolder(folder).known("data.train_documents"))
     for i in range(number):
         if number > 1:
             print(f"--- {i + 1} of {number}")

@@ -14,6 +14,7 @@ from typing import Any
 from gptx.config import recorded
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
+from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
@@ -21,11 +22,6 @@ from gptx.ingredients.log import shown
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
-STATE = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")  # keys that decide the state
-FITS = (  # of these, those that change neither the shape nor the meaning of a state
-    "model.dropout", "model.mask", "model.softcap", "model.init", "decay", "parametrization.rates",
-    *(f"optim.{word}" for word in OPTIMIZER), "optim.beta2_half_life_tokens", "optim.tokens",
-)  # fmt: skip
 ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
 ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
 LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
@@ -52,7 +48,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     found = same.other_recipe(record, config) + same.other_text(record["data"], trainer.data.identity)
-    if refused := [line for line in found if line.startswith(STATE) and not _fits(line, trainer)]:
+    if refused := [line for line in found if not _fits(line, trainer)]:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
     clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
     aside = ("from",) if clock is not None else ("from", "optim.tokens")
@@ -94,7 +90,7 @@ def _fits(line: str, trainer) -> bool:
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
         return lengths is not None and (ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
-    return of_order or under(key, FITS)
+    return of_order or not decides(key, "state")
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:

@@ -107,5 +107,6 @@ def draw(curves: dict[str, tuple[Callable[[int], float], int]], file: Path) -> N
 
     if file.suffix not in (".png", ".svg"):
         raise ConfigError(f"out={file}: the name must end in .png or .svg")
-    lines = [plots.Curve(name, *_sampled(*each)[:2], colour=i) for i, (name, each) in enumerate(curves.items())]
+    sampled = {name: _sampled(*each) for name, each in curves.items()}
+    lines = [plots.Curve(name, at, rates, colour=i) for i, (name, (at, rates)) in enumerate(sampled.items())]
     plots.save(file, "", plots.lines(plots.Panel("Learning rate", "by step", tuple(lines))), size=(5.2, 4.0))

@@ -18,10 +18,11 @@ from typing import Any
 
 from gptx.config import paths
 from gptx.config.build import find
+from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
-WATCHED = ("gptx.ingredients.log", "gptx.ingredients.checkpoints")  # rooms that decide nothing of a result
+WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
 TRAINER = "gptx.trainer.Trainer"  # which every config builds
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 PATIENCE = 5.0  # seconds that git may take for one answer

@@ -1,7 +1,6 @@
 """Runs as processes of this machine: their command, several at a time with a share of the machine each, their end."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx import files
-from gptx.config.keys import key_of
+from gptx.config.keys import key_of, quoted
 from gptx.runs.folder import RunFolder
 from gptx.sweeps.machine import share, visible_gpus
 
@@ -178,17 +177,3 @@ def last_words(log: Path) -> str:
     """The last line that a process printed."""
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def quoted(text: str) -> str:
-    """A text as a value of Hydra's grammar, where a backslash has a meaning only before a quote."""
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text)
-    return f"'{escaped}'"
-
-
-def unquoted(value: str) -> str:
-    """The text that a value of Hydra's grammar means."""
-    quote = value[:1]
-    if quote not in ("'", '"'):
-        return value
-    return re.sub(rf"(\\*)({quote}|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])

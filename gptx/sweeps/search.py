@@ -1,9 +1,11 @@
 """A search for good values of a recipe, by Optuna:  python -m gptx study name=lr optim.lr=log:1e-4..1e-1"""
 
+import importlib.util
 import math
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +19,8 @@ from gptx.ingredients.log import now, typed
 from gptx.runs import manifest, metrics
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import machine, pool
-from gptx.sweeps.space import Dimension, distributions, parse
+from gptx.sweeps.space import at_end, corners, parse, spelled
+from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
@@ -45,6 +48,8 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     if trials < 1 or (parallel is not None and parallel < 1):
         raise ValueError(f"trials={trials} and parallel={parallel} must be at least 1")
     way = metrics.better(metric, better)
+    if importlib.util.find_spec("optuna") is None:
+        raise ValueError('python -m gptx study needs the package optuna: pip install -c constraints.txt "gptx[study]"')
     space, fixed = parse(list(words))
     at = fixed.index("--config-dir") if "--config-dir" in fixed else len(fixed)
     options, overrides = fixed[at : at + 2], fixed[:at] + fixed[at + 2 :]
@@ -75,27 +80,24 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def checked(space: list[Dimension], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
+def checked(space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
     """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
     from gptx.estimate.capacity import examined
 
     configs: list = []
-    for i in range(max(len(each.corners) for each in space)):
-        words = [*overrides, *(f"{each.key}={each.corners[min(i, len(each.corners) - 1)]}" for each in space)]
+    ends = {key: corners(distribution) for key, distribution in space.items()}
+    for i in range(max(map(len, ends.values()))):
+        words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
         configs += examined([*options, *words], here=True).values()
-    at_once = parallel or min(machine.room(configs * machine.cores(), 1), machine.fit(configs))
-    return machine.threads_asked(configs, max(1, machine.cores() // at_once)), at_once
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
-def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
-    """The study in the folder, new or continued. Raises ValueError if Optuna is missing, or it searches otherwise."""
-    try:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend
-    except ModuleNotFoundError as missing:
-        raise ValueError(
-            f'python -m gptx study needs the package {missing.name}: pip install -c constraints.txt "gptx[study]"'
-        ) from None
+def opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
+    """The study in the folder, new or continued. Raises ValueError if it searches something else."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     files.refuse_link(folder / "study.log")
@@ -126,7 +128,7 @@ class Search:
     """Trains trials, several at a time, and reports what they recorded to Optuna."""
 
     study: Any
-    space: list[Dimension]
+    space: dict[str, Any]
     words: list[str]  # overrides that all trials have
     folder: Path
     metric: str
@@ -140,7 +142,7 @@ class Search:
         begun = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
         trials = (
             self.prepared(optuna.trial.Trial(self.study, begun[i]._trial_id) if i < len(begun) else
-                          self.study.ask(distributions(self.space)))
+                          self.study.ask(self.space))
             for i in range(count)
         )  # fmt: skip
         processes = pool.Pool(at_once, look=1.0)
@@ -149,8 +151,8 @@ class Search:
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
-        chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
-        prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
+        chosen = [f"{key}={spelled(trial.params[key])}" for key in self.space]
+        prefix, keys = f"{trial.number:03d},", tuple(self.space)
         folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         words = [*self.words, *chosen]
         if not (folder / "run.json").exists():
@@ -176,55 +178,58 @@ class Search:
         """
         from optuna.trial import TrialState
 
-        folder = each.folder
-        pool.note_end(folder, each.process.returncode, asked=each.asked)
+        pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
-        record, state = RunFolder(folder).read() or {}, RunFolder(folder).state
-        made = metrics.read(folder)
-        value = made.end(self.metric) if state == "finished" else made.last(self.metric)
-        taken = state == "finished" and each.process.returncode != 0  # by another command
-        label, details, ended = "FAILED", "", None
-        if state == "finished" and not taken and value is not None and math.isfinite(value):
+        label, details, value = self._outcome(each)
+        if label == "finished":
             self.study.tell(each.trial, value)
-            label, details = "finished", f"{self.metric} {value:.4f}"
-        elif state == "running":
-            self.failed += 1
-            label, details = state, "in another process; the same command goes on with it afterwards"
-        elif each.pruned or record.get("diverged") or (value is not None and not math.isfinite(value)):
-            label, ended = "pruned" if each.pruned else "diverged", TrialState.PRUNED
-        elif each.asked:
-            label = state
-        else:
-            self.failed, ended = self.failed + 1, TrialState.FAIL
-            details = record.get("error") or (f"recorded no {self.metric}" if state == "finished" else state)
-            if taken:
-                details = f"not of this trial: {pool.last_words(pool.log(folder))}"
-        if ended is not None:
-            self.study.tell(each.trial, state=ended)
-        print(f"{label:12} {folder}  {details}".rstrip(), flush=True)
+            details = f"{self.metric} {value:.4f}"
+        elif label in ("pruned", "diverged"):
+            self.study.tell(each.trial, state=TrialState.PRUNED)
+        elif label == "FAILED":
+            self.study.tell(each.trial, state=TrialState.FAIL)
+        self.failed += label in ("FAILED", "running")
+        print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
+
+    def _outcome(self, each: Trial) -> tuple[str, str, float | None]:
+        """Label, details and result of a trial whose process has ended."""
+        run, made = RunFolder(each.folder), metrics.read(each.folder)
+        record, state = run.read() or {}, run.state
+        finished = state == "finished"
+        value = made.end(self.metric) if finished else made.last(self.metric)
+        finite = None if value is None else math.isfinite(value)
+        taken = finished and each.process.returncode != 0  # by another command
+        why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
+        outcomes = (  # the first one that is true
+            (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
+            (finished and finite, state, ""),
+            (state == "running", state, "in another process; the same command goes on with it afterwards"),
+            (each.pruned, "pruned", ""),
+            (record.get("diverged") or finite is False, "diverged", ""),
+            (each.asked, state, ""),
+            (True, "FAILED", why),
+        )
+        return next((label, details, value) for true, label, details in outcomes if true)
 
 
-def summary(found, space: list[Dimension], folder: Path, metric: str) -> list[str]:
+def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
     """How the trials ended, the best one and how to repeat it, and which keys mattered."""
     import optuna
 
-    ended = [trial.state.name.lower() for trial in found.trials]
-    counts = ", ".join(f"{ended.count(state)} {state}" for state in dict.fromkeys(ended))
-    complete = [trial for trial in found.trials if trial.state.name == "COMPLETE"]
-    if not complete:
+    ended = Counter(trial.state.name.lower() for trial in found.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
+    if not ended["complete"]:
         return [f"no trial is complete: {counts or 'none was made'}"]
     best = found.best_trial
-    chosen = ", ".join(f"{each.key}={each.spelled(best.params[each.key])}" for each in space)
+    values = {key: f"{key}={spelled(best.params[key])}" for key in space}
     where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
-    lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {chosen}",
+    lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {', '.join(values.values())}",
              f"compare      {typed('report', str(folder))}",
              f"again        {typed('rerun', str(where))}"]  # fmt: skip
-    values = {each.key: each.spelled(best.params[each.key]) for each in space if each.at_end(best.params[each.key])}
-    if values:
-        ends = ", ".join(f"{key}={value}" for key, value in values.items())
-        lines.append(f"edge         {ends}: near an end of its range; a better one may lie beyond it")
-    if len(space) > 1 and len(complete) >= 10:
+    if ends := [values[key] for key in space if at_end(space[key], best.params[key])]:
+        lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
+    if len(space) > 1 and ended["complete"] >= 10:
         shares = optuna.importance.get_param_importances(found)
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
-        lines.append(f"importance   {told} (PED-ANOVA over {len(complete)} trials)")
+        lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
     return lines

@@ -72,60 +72,64 @@ def standing(
     made = made or work(folder, config)
     if state == "finished":
         return state, ", ".join([validation_words(record.get("result", {})), *made.cost])
-    if job in jobs and not (jobs[job] == "COMPLETING" and state == "failed"):
-        state = "running" if jobs[job] == "RUNNING" else "queued"  # a job that is being ended may be requeued
-    words = [record.get("error", "") if state == "failed" else ""]
-    if made.step:
-        ago = f"{time.time() - (folder / 'metrics.jsonl').stat().st_mtime:.0f} s ago"
-        words += [f"step {made.step} of {made.steps or '?'}", *made.cost, ago if state == "running" else ""]
-    return state, ", ".join(filter(None, [*words, f"job {job}" if job in jobs else ""]))
+    queued = jobs.get(job)
+    if queued and not (queued == "COMPLETING" and state == "failed"):
+        state = "running" if queued == "RUNNING" else "queued"  # a job that is being ended may be requeued
+    words = [record.get("error", "") if state == "failed" else "", *_progress(folder, made, state)]
+    return state, ", ".join(filter(None, [*words, f"job {job}" if queued else ""]))
+
+
+def _progress(folder: Path, made: Work, state: str) -> list[str]:
+    """Steps, cost, and the seconds since a running run last recorded something."""
+    if not made.step:
+        return []
+    ago = f"{time.time() - (folder / 'metrics.jsonl').stat().st_mtime:.0f} s ago" if state == "running" else ""
+    return [f"step {made.step} of {made.steps or '?'}", *made.cost, ago]
 
 
 def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
-    """Progress, cost and remaining time of a sweep, from the (state, work) of its runs.
-
-    `at_once` runs at a time, by default as many as are running. A run that has not begun is expected to take as long
-    as the finished ones took on average, with their start; before one has finished, the time of the longest run's
-    steps at the average speed.
-    """
-    line = f"{sum(state == 'finished' for state, _ in each)} of {len(each)} finished"
-    done = Work(*(sum(column) for column in zip(*(astuple(made) for _, made in each), strict=True)))
+    """Progress, cost and remaining time of a sweep, from the (state, work) of its runs; `at_once` runs at a time, by
+    default as many as are running."""
+    states = [state for state, _ in each]
+    line = f"{states.count('finished')} of {len(each)} finished"
+    done = _sum([made for _, made in each])
     longest = max(made.steps for _, made in each)
     if not done.step or not longest:
         return line
-    whole = [made for state, made in each if state == "finished" and made.seconds]
-    if whole:
-        usual = sum(made.wall for made in whole) / len(whole)
-        beside = sum(made.wall for made in whole) / sum(made.seconds for made in whole)
-    else:
-        pace = [made.seconds / made.own for _, made in each if made.own]
-        usual, beside = longest * sum(pace) / len(pace), 1.0
-    rest = [  # seconds
-        ((made.steps or longest) - made.step) * made.seconds / made.own * beside if made.own else usual
-        for state, made in each
-        if state != "finished"
-    ]
-    running = at_once or max(1, sum(state == "running" for state, _ in each))
     steps = sum(made.steps or longest for _, made in each)
-    left = [f"about {clock(sum(rest) / running)} left at {running} at a time"] if rest else []
-    return ", ".join([line, f"{done.step:,} of {steps:,} steps", *done.cost, *left])
+    words = [line, f"{done.step:,} of {steps:,} steps", *done.cost]
+    at_once = at_once or max(1, states.count("running"))
+    if rest := _rest(each, done, longest):
+        words.append(f"about {clock(sum(rest) / at_once)} left at {at_once} at a time")
+    return ", ".join(words)
+
+
+def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]:
+    """The remaining seconds of every unfinished run; `done` is the sum of all work.
+
+    A run that has not begun is expected to take as long as the finished ones took on average, with their start; before
+    one has finished, as long as the steps of the `longest` run take at the average speed.
+    """
+    finished = [made for state, made in each if state == "finished" and made.seconds]
+    whole = _sum(finished)
+    usual = whole.wall / len(finished) if finished else longest * done.seconds / done.own
+    beside = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
+    left = [made for state, made in each if state != "finished"]
+    return [((m.steps or longest) - m.step) * m.seconds / m.own * beside if m.own else usual for m in left]
+
+
+def _sum(works: list[Work]) -> Work:
+    return Work(*map(sum, zip(*map(astuple, works), strict=True)))
 
 
 def table(runs: dict[Path, dict]) -> int:
-    """Print how every run of a sweep ended (`runs` has their configs by folder), and the command that compares them.
-    Return the number of unfinished runs."""
+    """Print how every run of a sweep ended (`runs` has their configs by folder), and the command that compares them;
+    the number of unfinished ones."""
     unfinished = 0
     for folder, config in runs.items():
-        run = RunFolder(folder)
-        try:
-            record = (run.read() or {}) | {"state": run.state}
-            if other := of_another(record, config):
-                record |= {"state": "failed", "error": other}
-        except ConfigError as error:
-            record = {"state": "unreadable", "error": str(error)}
-        unfinished += record["state"] != "finished"
-        words = record.get("error") or (validation_words(record["result"]) if record.get("result") else "")
-        print(f"{record['state']:12} {folder}  {words}")
+        state, details = standing(folder, "", {}, config=config)
+        unfinished += state != "finished"
+        print(f"{state:12} {folder}  {details}")
     print(f"compare      {typed('report', str(next(iter(runs)).parent))}")
     return unfinished
 

@@ -1,4 +1,4 @@
-"""Send a run to W&B that is not there yet, or not whole:  python -m gptx upload runs/default/base"""
+"""What W&B lacks of a run is sent to its page:  python -m gptx upload RUN"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +25,9 @@ def upload(run: str, /) -> None:
     Options:
     run: folder of a run, or a folder of runs
     """
-    folders = find(Path(run))
-    for folder in folders:
+    for folder in _ended(Path(run)):
         try:
-            rows, events, url = send(folder)
+            rows, events, url = _send(folder)
         except ConfigError:
             raise
         except Exception as error:
@@ -37,8 +36,8 @@ def upload(run: str, /) -> None:
         print(f"{rows:8} rows {events:4} events  {folder}  {url}", flush=True)
 
 
-def find(root: Path) -> list[Path]:
-    """The run in `root`, or all runs below it. Raises ValueError if there is none, or one that is at work."""
+def _ended(root: Path) -> list[Path]:
+    """The run in `root`, or all runs below it. Raises ValueError if there is none, or one that is running."""
     found = [root] if (root / "run.json").exists() else sorted(file.parent for file in root.rglob("run.json"))
     found = [folder for folder in found if (folder / "metrics.jsonl").exists()]
     if not found:
@@ -47,11 +46,11 @@ def find(root: Path) -> list[Path]:
         run = RunFolder(folder)
         run.check()
         if run.state == "running":
-            raise ValueError(f"{folder} is at work and sends its own rows; upload it when it has ended")
+            raise ValueError(f"{folder} is running and sends its own rows; upload it when it has ended")
     return found
 
 
-def send(folder: Path) -> tuple[int, int, str]:
+def _send(folder: Path) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
     run = RunFolder(folder)
     record, config = run.record, run.config
@@ -59,11 +58,10 @@ def send(folder: Path) -> tuple[int, int, str]:
     sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
     page = sink.page(described(folder, record, config), id, "online")
-    there = history(page) if page.resumed else []
-    known = {key(row) for row in there}
-    rows = [as_sent(row) for row in jsonl.by_step(run.rows)]
-    rows = [row for row in rows if sink.due(row["train/step"], row) and key(row) not in known]
-    events = [row for row in happened(run.events) if key(row) not in known]
+    known = {_identity(row) for row in _history(page)} if page.resumed else set()
+    rows = [_as_sent(row) for row in jsonl.by_step(run.rows)]
+    rows = [row for row in rows if sink.due(row["train/step"], row) and _identity(row) not in known]
+    events = [row for row in _events(run.events) if _identity(row) not in known]
     for row in rows + events:
         page.log({**row, "segment": segment})
     page.finish(exit_code=EXIT_CODES.get(record.get("state", ""), 1))
@@ -71,7 +69,7 @@ def send(folder: Path) -> tuple[int, int, str]:
 
 
 def mirror(config: dict) -> Wandb:
-    """The run's own sink, or the usual one, with time to send everything."""
+    """The run's own sink, or the default one, with time to send everything."""
     usual = presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
     own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
     options = {name: own[name] for name in usual if name != "_target_"}
@@ -79,7 +77,7 @@ def mirror(config: dict) -> Wandb:
 
 
 def described(folder: Path, record: dict, config: dict) -> RunInfo:
-    """What the sink would have been told of the run."""
+    """What the sink was told of the run when it began."""
     overrides = record.get("overrides") or []
     return RunInfo(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
@@ -88,26 +86,26 @@ def described(folder: Path, record: dict, config: dict) -> RunInfo:
     )  # fmt: skip
 
 
-def as_sent(row: dict) -> dict:
+def _as_sent(row: dict) -> dict:
     """A line of metrics.jsonl as the sink sends it."""
     return throughout({"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}})
 
 
-def happened(events: list[dict]) -> Iterator[dict]:
+def _events(events: list[dict]) -> Iterator[dict]:
     """The events of a run as the sink sends them."""
     for event in events:
         yield throughout({"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]})
 
 
-def history(page: Any) -> list[dict]:
-    """Every row that the server has of the page."""
+def _history(page: Any) -> list[dict]:
+    """Every row of the page, from the server."""
     import wandb
 
     return list(wandb.Api().run(f"{page.entity}/{page.project}/{page.id}").scan_history(use_cache=False))
 
 
-def key(row: dict) -> tuple:
-    """What makes a row the same as another."""
+def _identity(row: dict) -> tuple:
+    """Step, kind and text of an event, step and loss of another row."""
     if "event/kind" in row:
         return row["train/step"], row["event/kind"], row["event/text"]
     return row.get("train/step"), str(float(row.get("train/loss", "nan")))  # NaN differs from itself
