@@ -176,7 +176,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["model.vocab_multiple=0"], "model.vocab_multiple=0"),
         (["batch.micro=0"], "batch.micro=0: at least 1"),
         (["batch.tokens=0", "schedule.warmup=1ktok"], "batch.tokens=0: a number of tokens"),
-        (["observe.validation.windows=0"], "windows=0 must be at least 1"),
+        (["observe.validation.windows=0"], "observe.validation.windows=0: at least 1"),
         (["objective.z_loss=-1"], "objective.z_loss=-1.0: at least 0"),
         (["objective=chunked", "objective.chunk=0"], "objective.chunk=0: at least 1"),
         (["memory=recompute", "memory.every=0"], "memory.every=0: at least 1"),
