@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gptx.config.build import build
 from gptx.config.groups import SETTINGS
-from gptx.estimate.memory import vocabulary
+from gptx.estimate.memory import vocabulary_of
 from gptx.units.amounts import clock
 
 _WARM = 2  # steps before the clock starts, besides the first: the optimizer has its state, the allocator its memory
@@ -64,7 +64,7 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
     try:
-        return _tried(cfg, vocabulary(cfg, vocab), device, seconds, asks=not vocab)
+        return _tried(cfg, vocabulary_of(cfg, vocab), device, seconds, asks=not vocab)
     finally:
         torch.set_num_threads(threads)
         set_rng_state(before, device)
@@ -129,10 +129,13 @@ def _validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
 
 def _saving(trainer, cfg) -> tuple[float, float, int, list[str]]:
     """Seconds of a save during training and of the last one; how many saves the run makes; what was not tried."""
-    from gptx.estimate.footprint import storage_bytes, tensors
+    from gptx.estimate.footprint import named_tensors, storage_bytes
 
     checkpoints, copied = trainer.checkpoints, 0.0
-    saves, state = -(-cfg.steps // checkpoints.every), storage_bytes(each for _, each in tensors(trainer.state_dict()))
+    saves, state = (
+        -(-cfg.steps // checkpoints.every),
+        storage_bytes(each for _, each in named_tensors(trainer.state_dict())),
+    )
     if state > _LARGEST:
         return 0.0, 0.0, saves, [f"saves, of {state / 1e9:.1f} GB each"]
     with tempfile.TemporaryDirectory() as folder:
