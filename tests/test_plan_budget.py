@@ -426,7 +426,7 @@ def test_overrides_without_a_subject_are_planned_whole(plan, monkeypatch):
     def recipe(*overrides: str, vocab: str = "", hardware: str = ""):
         print(f"{overrides} with {vocab} on {hardware}")
 
-    monkeypatch.setitem(sys.modules, "gptx.plan.recipe", SimpleNamespace(recipe=recipe))
+    monkeypatch.setitem(sys.modules, "gptx.plan.recipe", SimpleNamespace(plan_recipe=recipe))
     assert plan("seed=0,1", "vocab=257", "hardware=h100") == "('seed=0,1',) with 257 on h100\n"
     with pytest.raises(SystemExit, match=r"hardwar: no such key; did you mean 'hardware'\?"):
         main(["model=nano", "hardwar=h100"])
