@@ -47,7 +47,7 @@ GROUPS = {  # title -> command -> module:function
         "exercise": "gptx.exercise.__main__:exercise",
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
-        "pages": "gptx.report.readme:readme",
+        "pages": "gptx.commands.pages:pages",
         "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",

@@ -113,6 +113,8 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss_is_proposed_and_what_it_costs_is
     assert "warning: The grid's best learning rate, 0.01 (all), is the lowest or highest tried" in shown
     assert shown.count("warning") == 1
     assert (tmp_path / "fit.png").stat().st_size > 10_000
+    arguments.call(lr_range, [str(tmp_path / "fit.json"), f"grid={beside}", f"out={tmp_path / 'again'}"])
+    assert json.loads((tmp_path / "again/fit.json").read_text()) == facts  # which stands for its runs
 
 
 def test_a_loss_that_is_no_number_is_where_it_broke(tmp_path, capsys):

@@ -13,6 +13,7 @@ from scipy.optimize import approx_fprime
 from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
 
+from gptx.commands.pages import pages
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, law_named
 from gptx.fit import huber
 from gptx.fit.ladder import About, Ladder, Rung, minima, warnings
@@ -271,7 +272,9 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     folder(runs, rung(999, 1000, 3.0, "half"), state="running")
     page.mkdir()
     readme = page / "README.md"
-    readme.write_text("# before\n<!-- fit: written by python -m gptx fit -->\nwhat stood there\n<!-- /fit -->\nafter\n")
+    readme.write_text(
+        "# before\n<!-- fit: written by python -m gptx fit scaling runs draws=100 -->\nwhat stood there\n<!-- /fit -->\nafter\n"
+    )
     scaling(str(runs), holdout="larger", draws=100, readme=str(page))
     text, told = readme.read_text(), capsys.readouterr().out
     assert "what stood there" not in text
@@ -287,6 +290,9 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     assert (law.units, law.vocab, len(law.draws)) == ("nats a byte", 257, 100)
     assert law.text == 10**8
     assert any("half is killed" in warning for warning in law.warnings)
+    again = {file.name: file.read_bytes() for file in page.iterdir()}
+    pages(str(page))  # from fit.json alone, to the last digit
+    assert {file.name: file.read_bytes() for file in page.iterdir()} == again
 
 
 def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path):

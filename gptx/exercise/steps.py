@@ -175,7 +175,7 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
         same <= ROUNDING and min(part, sum_of_four) > 0.1,
         [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
         "4 micro-batches of 4 compared with one batch of 16",
-        f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32',
+        f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32.',
     )
 
 

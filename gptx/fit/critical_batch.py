@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy
-
-from gptx.compare.statistics import interval
+from gptx.compare.estimates import estimate
 from gptx.fit import critical_batch_views as views
 from gptx.fit.batches import Size, Sweep, read
 from gptx.fit.page import Fitted, asked, deliver
@@ -18,7 +16,7 @@ OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
-    """Fit what a larger batch costs in tokens and saves in steps until the same loss, and print the critical size.
+    """Fit what a larger batch costs in tokens and saves in steps: the critical batch size.
 
       python -m gptx fit critical_batch runs/critical_batch
       python -m gptx fit critical_batch runs/another_seed experiments/critical_batch/fit.json out=both
@@ -161,7 +159,8 @@ def _powers(law: Tradeoff, sweep: Sweep, each: list[dict]) -> Iterator[str]:
             yield f"{side} the critical batch size, {count(len(batches), 'best rate')} inside the grid give no power."
             continue
         alone = [one["powers"][side] for one in each if one["powers"][side] is not None]
-        chance = float(interval(numpy.array(alone))[1]) if len(alone) > 1 else None  # of the mean over seeds
+        mean = estimate(alone)
+        chance = mean.high - mean.mean if mean and mean.high is not None else None
         doubt = math.hypot(known[1], chance or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         power, low, high = map(views.spelt, (known[0], known[0] - doubt, known[0] + doubt))

@@ -22,11 +22,12 @@ RATE = "optim.lr"
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
-    """Read a peak learning rate off runs whose rate rose until the loss broke, and say what it costs by a grid.
+    """Read a peak learning rate off range tests, and say what it costs by a grid of runs.
 
       python -m gptx fit lr_range runs/lr_range grid=runs/warmup
 
-    FOLDERS hold such runs, those of experiment=lr_range. The fit.json of an earlier fit stands for its runs.
+    FOLDERS hold runs whose learning rate rose until the loss broke, as those of experiment=lr_range. The fit.json of an
+    earlier fit stands for its runs.
 
     Options:
     grid: runs at several learning rates, or an experiment with its results.json; experiments/warmup if empty

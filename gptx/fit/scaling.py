@@ -23,13 +23,14 @@ PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once 
 def scaling(
     *folders: str, holdout: str = "", count: str = "total", draws: int = 200, out: str = "", readme: str = ""
 ) -> None:
-    """Fit E + A / N^alpha + B / D^beta to the validation losses of finished runs, and predict those held out.
+    """Fit a scaling law to the losses of finished runs, and predict the runs held out.
 
       python -m gptx fit scaling runs/scaling
       python -m gptx fit scaling runs/scaling holdout=gpt_1600k readme=experiments/scaling
 
-    FOLDERS are runs or folders of runs; the fit.json of an earlier fit stands for its runs. Written are fit.png,
-    fit.json, and law.json, which `python -m gptx plan ... law=FILE` reads and which counts every parameter.
+    The law is E + A / N^alpha + B / D^beta. FOLDERS are runs or folders of runs; the fit.json of an earlier fit stands
+    for its runs. Written are fit.png, fit.json, and law.json, which `python -m gptx plan ... law=FILE` reads and which
+    counts every parameter.
 
     Options:
     holdout: sizes or runs to predict and not to fit, such as gpt_1600k; none, or empty for those of the largest budget
