@@ -30,7 +30,7 @@ def test_the_clock_runs_in_hooks_and_reports_and_nowhere_else(build, monkeypatch
     own = observers.watched(trainer, "updates")
     trainer.checkpoints = Unsaved("one step")
     hooks = 3  # of the two observers at the step, one tick each
-    assert [observers.turn(trainer, own)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
+    assert [observers.timed_step(trainer, own)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
     assert "updates/median" in trainer.latest
 
 

@@ -26,7 +26,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.distributed import rank
-from gptx.estimate.memory import CHARACTERS, prediction
+from gptx.estimate.memory import _CHARACTERS, prediction
 from gptx.ingredients.log import typed
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
@@ -576,7 +576,7 @@ def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, 
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
     monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
     computer.fit([config, composed()])
-    known = {"bytes": 257, "gpt2": 50_257, "chars": CHARACTERS}
+    known = {"bytes": 257, "gpt2": 50_257, "chars": _CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
 
 
