@@ -70,12 +70,12 @@ def from_json(text: str | bytes, **options: Any) -> Any:
 def _without_nonfinite(value: Any) -> tuple[Any, Any]:
     """The value with null in place of NaN and infinity, and the word for each, in a list of its shape for a list."""
     if isinstance(value, dict):
-        pairs = {key: _without_nonfinite(child) for key, child in value.items()}
-        words = {key: word for key, (_, word) in pairs.items() if word}
-        return {key: plain for key, (plain, _) in pairs.items()} | ({_NONFINITE: words} if words else {}), None
+        plain, words = _without_nonfinite(list(value.values()))
+        named = {key: word for key, word in zip(value, words or (), strict=False) if word}
+        return dict(zip(value, plain, strict=True)) | ({_NONFINITE: named} if named else {}), None
     if isinstance(value, list | tuple):
-        each = [_without_nonfinite(child) for child in value]
-        return [plain for plain, _ in each], [word for _, word in each] if any(word for _, word in each) else None
+        plain, words = map(list, zip(*map(_without_nonfinite, value), strict=True)) if value else ([], [])
+        return plain, words if any(words) else None
     if value is None or isinstance(value, str | int):
         return value, None
     number = float(value)

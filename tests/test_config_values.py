@@ -287,7 +287,7 @@ def test_arguments_of_commands_obey_the_same_rules():
         "number=1..3",
         "word=a\nb",
     ):
-        with pytest.raises(ValueError, match=wrong.split("=")[0]):
+        with pytest.raises(ConfigError, match=wrong.split("=")[0]):
             arguments.parse(command, [wrong])
     assert values.typed("3", int, "number") == 3
 

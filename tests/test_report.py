@@ -477,7 +477,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
     folder = record("one", rows())
     values, pages = json.loads((folder / "run.json").read_text()), []
     states = iter(["running", "running", "finished"])
-    monkeypatch.setattr("gptx.runs.state", lambda _: state)
+    monkeypatch.setattr("gptx.runs.folder.RunFolder.state", property(lambda _: state))
     state = next(states)
 
     def pause(_):

@@ -76,7 +76,7 @@ def bench_steps(
     threads: int | None = None,
     file: str | None = None,
 ) -> None:
-    """Measure how fast training steps are, compared with a plain eager fp32 loop over transformers' GPT-2 on the CPU.
+    """Measure the speed of training steps, compared with a plain loop over transformers' GPT-2 (CPU).
 
       python -m gptx bench shape=middle setting=fp32
 

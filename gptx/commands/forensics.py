@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
@@ -23,7 +24,7 @@ _REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of t
 _RARE = 1e-5  # a token is rare if it is at most this share of the training text
 _PART, _PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
 _SHOWN = 15  # documents
-_UNUSED = {"log", "observe"}  # parts of a config that nothing is built from here
+_UNUSED = {name for name, group in GROUPS.items() if group.several}  # parts of a config that are not built here
 
 
 def forensics(
@@ -103,8 +104,11 @@ def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     if not ends:
         made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"
         raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
-    given_up = (event for event in run.events if event["event"] == "rollback" and event.get("left") == step - 1)
-    ends = [event["sequences"][1] for event in given_up if "sequences" in event] + ends  # these left no line
+    given_up = [  # times that left no line
+        event["sequences"][1] for event in run.events
+        if event["event"] == "rollback" and event.get("left") == step - 1 and "sequences" in event
+    ]  # fmt: skip
+    ends = given_up + ends
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]
 

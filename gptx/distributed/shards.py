@@ -42,12 +42,11 @@ def like(value: Tensor, held: Tensor) -> Tensor:
 def split(state, rank: int):
     """The part of a tree of dicts, lists and tuples that `rank` saves: of each sharded tensor its own rows, their
     offset and the whole shape; of all else everything if it is rank 0. None if that is nothing."""
-    if isinstance(state, dict):
-        parts = {key: split(value, rank) for key, value in state.items()}
-        return parts if rank == 0 or any(part is not None for part in parts.values()) else None
-    if isinstance(state, list | tuple):
-        items = [split(value, rank) for value in state]
-        return type(state)(items) if rank == 0 or any(item is not None for item in items) else None
+    if isinstance(state, dict | list | tuple):
+        parts = [split(value, rank) for value in (state.values() if isinstance(state, dict) else state)]
+        if rank and all(part is None for part in parts):
+            return None
+        return dict(zip(state, parts, strict=True)) if isinstance(state, dict) else type(state)(parts)
     if not is_sharded(state):
         return state if rank == 0 else None
     if not state.placements[0].is_shard(0):

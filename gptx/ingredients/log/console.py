@@ -106,15 +106,16 @@ class Console(Sink):
 def _findings(scalars: dict) -> Iterator[str]:
     """Lines of their own: validation, then every text."""
     texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
-    validation = "  ".join(
-        f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
-        for group, _, name, value in (
-            (*key.partition("/"), value) for key, value in scalars.items() if key not in texts
-        )
-        if group == "validation"
-    )
+    validation = {
+        key.removeprefix("validation/"): scalars[key]
+        for key in scalars
+        if key.startswith("validation/") and key not in texts
+    }
     if validation:
-        yield f"validation {validation}"
+        yield "validation " + "  ".join(
+            f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
+            for name, value in validation.items()
+        )
     for key, text in texts.items():
         yield f"{key}\n{textwrap.indent(printable(text.expandtabs()), '    ')}"
 
