@@ -306,7 +306,9 @@ def test_results_of_a_metric_of_one_s_own_keep_its_way_and_old_ones_ask_for_it(t
     arms = [Outcome({"optim": name}, 0, "finished", value) for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.1))]
     Comparison("mine/accuracy", {"optim": ["a", "b", "c"]}, arms, better=kept).save(tmp_path / "results.json")
     if kept:
-        assert verdict(load(tmp_path / "results.json")).headline.startswith("The highest mine accuracy is that of b")
+        assert verdict(load(tmp_path / "results.json")).headline.startswith(
+            "The highest mine accuracy is 0.90000 with b, "
+        )
     else:
         with pytest.raises(ValueError, match="metric=mine/accuracy: nothing says whether higher or lower is better"):
             load(tmp_path / "results.json")
@@ -340,4 +342,4 @@ def test_runs_of_one_seed_that_differ_in_the_order_of_their_batches_are_paired_b
     found = compare(cells.find([folder.parent]))
     assert {each.seed for each in found.outcomes} == {1, 2, 3}
     assert not found.confounded
-    assert "0.1020 nats per byte below adamw (95 % interval" in verdict(found).headline
+    assert "0.1020 nats per byte lower than with adamw (95 % interval" in verdict(found).headline

@@ -257,7 +257,7 @@ def test_a_wrong_option_of_a_sweep_is_told_as_that_of_a_run(command):
 @pytest.mark.parametrize("length", ["100.01%", "1e999tok", "9" * 400 + "%", "9" * 400 + "Ttok", 2**60, -1])
 def test_a_length_ends(length):
     with pytest.raises(ValueError, match=r"more than|at most 100%|negative"):
-        lengths.updates(length, steps=10, tokens=64)
+        lengths.in_steps(length, steps=10, tokens=64)
 
 
 def test_a_text_ends_and_has_a_temperature():
@@ -287,7 +287,7 @@ def test_arguments_of_commands_obey_the_same_rules():
         "number=1..3",
         "word=a\nb",
     ):
-        with pytest.raises(ValueError, match=wrong.split("=")[0]):
+        with pytest.raises(ConfigError, match=wrong.split("=")[0]):
             arguments.parse(command, [wrong])
     assert values.typed("3", int, "number") == 3
 

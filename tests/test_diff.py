@@ -54,12 +54,12 @@ def test_the_rate_is_the_textbook_cosine_at_five_points_of_the_run():
     def cosine(step: int) -> float:
         return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 50) / 950)) / 2)
 
-    assert float(found["rate at update 1"]) == pytest.approx(peak / 50, rel=1e-2)
+    assert float(found["learning rate at step 1"]) == pytest.approx(peak / 50, rel=1e-2)
     for where, step in (("at 25 %", 250), ("at 50 %", 500), ("at 75 %", 750), ("at the end", 1000)):
-        assert float(found[f"rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
-    assert found["warmup"].startswith("50 updates, 5.00%")
+        assert float(found[f"learning rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
+    assert found["warmup"].startswith("50 steps, 5.00%")
     assert found["cool-down"] == "to 0.1 of the peak"
-    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak rate"] == "0.003"
+    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak learning rate"] == "0.003"
 
 
 def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
@@ -68,13 +68,17 @@ def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
         "M", (), {"__getitem__": lambda self, key: (numpy.array([1, 500, 1000]), numpy.array([1, 5, 2]))}
     )()
     found = meaning(cell)
-    assert (found["rate at update 1"], found["rate at 50 %"], found["rate at the end"]) == ("1", "5", "2")
+    assert (found["learning rate at step 1"], found["learning rate at 50 %"], found["learning rate at the end"]) == (
+        "1",
+        "5",
+        "2",
+    )
 
 
 def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
     one, other = meaning(run()), meaning(run(batch={"tokens": 1536}))
     assert differences(one, one) == {}
-    assert set(differences(one, other)) == {"tokens per update", "tokens", "tokens per parameter", "epochs"}
+    assert set(differences(one, other)) == {"tokens per step", "tokens", "tokens per parameter", "epochs"}
     assert differences(one, meaning(run(model={"width": 64}))) == {"model": ("nano (width 128)", "nano (width 64)")}
     assert one["commit"] == "0123456789ab with uncommitted changes"
 
@@ -82,7 +86,7 @@ def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
 def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_its_config_says():
     assert meaning(Cell(Path("nowhere"), "run", "missing", {}, {})) == {}
     early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
-    assert early["updates"] == "1,000"
+    assert early["steps"] == "1,000"
     assert "epochs" not in early
 
 

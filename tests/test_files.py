@@ -30,7 +30,7 @@ from gptx.plan.chart_files import chart
 from gptx.plan.schedule import draw
 from gptx.runs import manifest
 from gptx.runs.folder import KEPT, RunFolder
-from gptx.show.figures import save
+from gptx.show.plots import save
 from gptx.sweeps import pool
 from gptx.train import train
 

@@ -154,7 +154,7 @@ def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, t
     assert "default-src 'none'" in text
     assert "arXiv:2005.14165" in text  # where GPT-3's numbers are from
     assert "a &lt;script src=&#x27;http://x&#x27;&gt;" in text
-    assert re.findall(r'<option value="(\w+)"', text) == ["besiroglu", "hoffmann_tex"]
+    assert re.findall(r'<option value="(\d)"[^>]*>(\w+)<', text) == [("0", "besiroglu"), ("1", "hoffmann_tex")]
     told = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     traces = {trace["name"]: trace for trace in told["figures"][0]["data"]}
     assert traces["1e19 FLOPs: 262M parameters on 6.36B tokens"]["hovertext"][0].split("<br>") == [

@@ -6,8 +6,8 @@ from unittest import mock
 import pytest
 import torch
 
-from gptx.compare.doubts import unlike
 from gptx.compare.outcomes import environment
+from gptx.compare.verdict import unlike
 from gptx.ingredients import precision
 from gptx.job import summary
 from gptx.plan.machines import place
@@ -53,7 +53,7 @@ def test_pure_bf16_holds_weights_and_gradients_in_bf16_and_moments_in_fp32(build
 def test_nearest_rounding_loses_small_updates_that_stochastic_rounding_keeps_in_the_mean():
     def moved(rounding):
         p = torch.nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
-        optimizer = precision.updated_in_fp32(
+        optimizer = precision.stepping_in_fp32(
             lambda groups: torch.optim.SGD(groups, lr=1e-4), [{"params": [p]}], rounding
         )
         for _ in range(100):
@@ -69,7 +69,7 @@ def test_a_pure_bf16_update_is_the_fp32_update_rounded():
     torch.manual_seed(0)
     p = torch.nn.Parameter(torch.randn(6, 5).bfloat16())
     expected = torch.nn.Parameter(p.detach().float())
-    ours = precision.updated_in_fp32(lambda groups: torch.optim.AdamW(groups, lr=0.01), [{"params": [p]}], "nearest")
+    ours = precision.stepping_in_fp32(lambda groups: torch.optim.AdamW(groups, lr=0.01), [{"params": [p]}], "nearest")
     theirs = torch.optim.AdamW([expected], lr=0.01)
     for _ in range(4):
         p.grad = torch.randn(6, 5).bfloat16()

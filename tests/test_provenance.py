@@ -13,7 +13,7 @@ from gptx.commands.diff import lines
 from gptx.compare import outcomes
 from gptx.config import paths
 from gptx.job import resume
-from gptx.report.one import environment
+from gptx.report.one import machine_facts
 from gptx.runs import provenance, schema
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
@@ -219,7 +219,7 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
     told = "\n".join(lines(old, cells[0]))
     assert "sources of what was built  not known" in told
     assert "code of" not in told
-    pairs = dict(environment(cells[1].record))
+    pairs = dict(machine_facts(cells[1].record))
     assert (pairs["code of mine"], pairs["uncommitted in lib"]) == ("bb", "mine_py bb")
     assert "uncommitted in gptx" not in pairs
     assert "code of gptx.ingredients.decay" not in pairs

@@ -170,7 +170,7 @@ def page_of_chart(browser, tmp_path) -> str:  # noqa: F811
     page = browser.new_page()
     page.goto(f"file://{tmp_path / 'chart.html'}")
     page.wait_for_function("() => document.querySelectorAll('.plot .main-svg').length >= 2")
-    page.select_option("[data-set=law]", "1")
+    page.select_option("[data-set=key]", "1")
     assert page.evaluate(HARMLESS)
     shown = page.locator(".plot").first.inner_text() + page.locator("main").inner_text()
     page.close()

@@ -220,14 +220,12 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes: dict = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads}
-        plain: dict = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
-        sizes |= {"n_positions": shape.context}
-        model = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, n_positions=shape.context, **sizes, **plain
-            )
-        )
+        config = GPT2Config(
+            vocab_size=shape.vocab_size, n_positions=shape.context,
+            n_embd=shape.width, n_layer=shape.depth, n_head=shape.heads,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False, bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        model = GPT2LMHeadModel(config)
     else:
         model = GPT(**{key: value for key, value in asdict(shape).items() if key != "batch"})
     optimizer = torch.optim.AdamW(matrices(model), fused=None if transformers else True)

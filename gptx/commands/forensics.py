@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
@@ -23,7 +24,7 @@ _REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of t
 _RARE = 1e-5  # a token is rare if it is at most this share of the training text
 _PART, _PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
 _SHOWN = 15  # documents
-_UNUSED = {"log", "observe"}  # parts of a config that nothing is built from here
+_UNUSED = {name for name, group in GROUPS.items() if group.several}  # parts of a config that are not built here
 
 
 def forensics(
@@ -98,13 +99,16 @@ def _span(sequences: str) -> tuple[int, int]:
 
 def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     """The sequences of a step (first, end), for each time that it was made; the last time is the one that counts."""
-    rows = [row for row in run.rows if jsonl.whole(row.get("train/tokens"))]
-    if step not in {row["step"] for row in rows}:
-        made = f"it has {min(r['step'] for r in rows)} to {max(r['step'] for r in rows)}" if rows else "it has none"
+    rows = [(row["step"], row["train/tokens"]) for row in run.rows if jsonl.whole(row.get("train/tokens"))]
+    ends = [tokens // trainer.data.context for made, tokens in rows if made == step]
+    if not ends:
+        made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"
         raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
-    given_up = [event for event in run.events if event["event"] == "rollback" and "sequences" in event]
-    ends = [event["sequences"][1] for event in given_up if event.get("left") == step - 1]  # these left no line
-    ends += [row["train/tokens"] // trainer.data.context for row in rows if row["step"] == step]
+    given_up = [  # times that left no line
+        event["sequences"][1] for event in run.events
+        if event["event"] == "rollback" and event.get("left") == step - 1 and "sequences" in event
+    ]  # fmt: skip
+    ends = given_up + ends
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]
 
@@ -124,22 +128,27 @@ def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterato
         f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row"
         + (": OLMo 2 leaves such ones out of the loss" if looping else "")
     )
-    yield f"\n{'loss':>8} {'above':>8} {'share':>7} {'rare':>7} {'repeats':>8}  document"
     blamed = data.blame(first, losses or [0.0] * (last - first))
-    blamed = blamed if losses else sorted(blamed, key=lambda found: -found["share"])
-    for found in blamed[:_SHOWN]:
-        name = found["name"]  # of a document, or of a table whose rows are documents
-        rows = [i for i, d in enumerate(documents) if any(n == name or n.startswith(f"{name}:") for n in d)]
-        loss, above = (f"{found[key]:8.3f}" if losses else f"{'-':>8}" for key in ("loss", "above"))
-        shares = f"{found['share']:7.1%} {strange[rows].mean():7.2%} {repeated[rows, 0].mean():8.1%}"
-        yield f"{loss} {above} {shares}  {name}"
-    if len(blamed) > _SHOWN:
-        yield f"{len(blamed) - _SHOWN} more"
+    yield from _blamed(blamed, documents, strange, repeated[:, 0], bool(losses))
     worst = int(np.nanargmax(losses)) if losses else int(np.argmax(repeated[:, 0] + strange))
     what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {repeated[worst, 0]:.1%} in repeats"
     yield f"\nthe worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"
     text = data.encoding.decode(tokens[worst, :100].tolist(), errors="replace")
     yield "    " + "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text)
+
+
+def _blamed(blamed: list[dict], documents: list[dict], strange, repeated, losses: bool) -> Iterator[str]:
+    """A table of documents, those with the highest loss first, or with the largest share if there are no losses."""
+    yield f"\n{'loss':>8} {'above':>8} {'share':>7} {'rare':>7} {'repeats':>8}  document"
+    blamed = blamed if losses else sorted(blamed, key=lambda found: -found["share"])
+    for found in blamed[:_SHOWN]:
+        name = found["name"]  # of a document, or of a table whose rows are documents
+        rows = [i for i, d in enumerate(documents) if any(n == name or n.startswith(f"{name}:") for n in d)]
+        loss, above = (f"{found[key]:8.3f}" if losses else f"{'-':>8}" for key in ("loss", "above"))
+        shares = f"{found['share']:7.1%} {strange[rows].mean():7.2%} {repeated[rows].mean():8.1%}"
+        yield f"{loss} {above} {shares}  {name}"
+    if len(blamed) > _SHOWN:
+        yield f"{len(blamed) - _SHOWN} more"
 
 
 def repeats(tokens: NDArray[np.int64]) -> tuple[float, int]:

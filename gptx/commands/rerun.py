@@ -45,10 +45,8 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
-    beyond = [word for word in [*words, *options] if word not in overrides and _beyond_a_recipe(word)]
-    if beyond and not trust:
-        raise ValueError(f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true "
-                         "runs it if you trust the author of that folder")  # fmt: skip
+    if not trust:
+        _refuse_beyond(run, {*words, *options} - {*overrides})
     line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
@@ -61,11 +59,17 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     return 0
 
 
-def _beyond_a_recipe(word: str) -> bool:
-    """True for a word of a record that could run or read what no recipe does: an option, a key of Hydra's or of trust,
-    and a resolver such as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
-    resolver = re.search(r"\$\{.*:", word, re.DOTALL)
-    return bool(resolver) or word.startswith("-") or under(key_of(word).replace("/", "."), ("hydra", "allow_targets"))
+def _refuse_beyond(run: str, recorded: set[str]) -> None:
+    """Raise ValueError for words of a record that could run or read what no recipe does: an option, a key of Hydra's or
+    of trust, and a resolver such as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
+    beyond = [
+        word for word in sorted(recorded)
+        if re.search(r"^-|\$\{.*:", word, re.DOTALL)
+        or under(key_of(word).replace("/", "."), ("hydra", "allow_targets"))
+    ]  # fmt: skip
+    if beyond:
+        raise ValueError(f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true "
+                         "runs it if you trust the author of that folder")  # fmt: skip
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -158,7 +158,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     recipe = *PRETRAINING, *(() if full else SHORT), *overrides
     run = Path("runs/exercise_20_full") if full else folder / "run"
     (cfg,) = composed(*recipe).values()
-    if not RunFolder(run).record:  # else it was begun before, and stopped in whatever way
+    if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
     train(run, *recipe)
     resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))

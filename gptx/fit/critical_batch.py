@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy
-
-from gptx.compare.statistics import interval
+from gptx.compare.estimates import estimate
 from gptx.fit import critical_batch_views as views
 from gptx.fit.batches import Size, Sweep, read
 from gptx.fit.page import Fitted, asked, deliver
@@ -180,7 +178,8 @@ def _powers(sides: dict, each: list[dict], step: float) -> Iterator[str]:
 def _chance(powers: list[float | None]) -> float | None:
     """Half the 95 % interval of the mean power over seeds, Student's t; None for fewer than two."""
     known = [power for power in powers if power is not None]
-    return float(interval(numpy.array(known))[1]) if len(known) > 1 else None
+    mean = estimate(known)
+    return mean.high - mean.mean if mean and mean.high is not None else None
 
 
 def _left_out(sweep: Sweep) -> Iterator[str]:

@@ -28,8 +28,15 @@ def _groups(model: nn.Module, *, spared: tuple[str, ...]) -> list[dict]:
     head = {id(p) for name, module in model.named_children() if name == "head" for p in module.parameters()}
     found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
     for p in model.parameters():
-        matrix = "vectors" if p.ndim < 2 else "head" if id(p) in head else "matrices"
         if p.requires_grad:
-            found["embeddings" if id(p) in embeddings else matrix].append(p)
+            found[_kind(p, embeddings, head)].append(p)
     undecayed = {kind: {"weight_decay": 0.0} for kind in spared}
     return [{"name": kind, "params": params} | undecayed.get(kind, {}) for kind, params in found.items() if params]
+
+
+def _kind(parameter: Tensor, embeddings: set[int], head: set[int]) -> str:
+    if id(parameter) in embeddings:
+        return "embeddings"
+    if parameter.ndim < 2:
+        return "vectors"
+    return "head" if id(parameter) in head else "matrices"

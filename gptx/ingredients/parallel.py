@@ -99,7 +99,7 @@ class Sharded(Replicas):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        _refuse_unshardable(model)
+        refuse_unshardable(model)
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # logits are not changed in place
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for module in (*model.blocks, model):  # type: ignore[misc]
@@ -117,7 +117,7 @@ class Sharded(Replicas):
         return nullcontext()
 
 
-def _refuse_unshardable(model: nn.Module) -> None:
+def refuse_unshardable(model: nn.Module) -> None:
     if hasattr(model, "_orig_mod"):
         raise ValueError("parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager "
                          "or parallel=ddp")  # fmt: skip

@@ -36,10 +36,11 @@ class Precision:
             return torch.bfloat16 if capability >= (8, 0) else torch.float32
         if self.compute == "bf16" and device.type == "cuda" and capability < (8, 0):
             raise ValueError("precision=bf16: this GPU lacks bfloat16 (compute capability 8.0); use fp16 or fp32")
-        if self.tf32 and capability < (8, 0):
-            raise ValueError(f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0; on {device.type} use fp32")
-        if self.compute == "fp8" and capability < (8, 9):
-            raise ValueError(f"precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on {device.type} use bf16")
+        tf32, fp8 = self.tf32, self.compute == "fp8"
+        for form, asked, least, instead in (("tf32", tf32, (8, 0), "fp32"), ("fp8", fp8, (8, 9), "bf16")):
+            if asked and capability < least:
+                needed = f"precision={form} needs an NVIDIA GPU of compute capability {least[0]}.{least[1]}"
+                raise ValueError(f"{needed}; on {device.type} use {instead}")
         return DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
@@ -55,14 +56,14 @@ class Precision:
     def convert(self, model: nn.Module) -> nn.Module:
         """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
         if self.compute == "fp8":
-            return _with_fp8_products(model)
+            return with_fp8_products(model)
         for parameter in model.parameters() if self.weights == "bf16" else ():
             parameter.data = parameter.data.bfloat16()
         return model
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimizer of these parameter groups."""
-        return optim(groups) if self.weights == "fp32" else _stepping_in_fp32(optim, groups, self.rounding)
+        return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Loss scaler: only active in fp16, whose smallest gradients would otherwise become zero."""
@@ -81,7 +82,7 @@ def imitated(dtype: torch.dtype, device: torch.device) -> str:
     return "" if getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() else name
 
 
-def _with_fp8_products(model: nn.Module) -> nn.Module:
+def with_fp8_products(model: nn.Module) -> nn.Module:
     """Linear layers whose sizes are multiples of 16 multiply in fp8, scaled by tensor (arXiv:2209.05433; torchao)."""
     try:
         from torchao.float8 import convert_to_float8_training
@@ -94,7 +95,7 @@ def _with_fp8_products(model: nn.Module) -> nn.Module:
     return convert_to_float8_training(model, module_filter_fn=fits)
 
 
-def _stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
+def stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
     """An optimizer over fp32 stand-ins of the parameters, which exist during a step only. The noise of a stochastic
     rounding depends on the number of the step, so processes agree and a resumed run repeats it."""
     stand_ins = {p: nn.Parameter(p.detach().float()) for group in groups for p in group["params"]}

@@ -6,7 +6,7 @@ A checkpoint fits a new recipe if its weights, its optimizer's state and its tex
 
 import re
 import shlex
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from gptx.config import recorded
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
+from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
@@ -21,11 +22,6 @@ from gptx.ingredients.log import shown
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
-STATE = ("model.", "data.", "optim.", "decay.", "parametrization.", "precision.weights")  # keys that decide the state
-FITS = (  # of these, those that change neither the shape nor the meaning of a state
-    "model.dropout", "model.mask", "model.softcap", "model.init", "decay", "parametrization.rates",
-    *(f"optim.{word}" for word in OPTIMIZER), "optim.beta2_half_life_tokens", "optim.tokens",
-)  # fmt: skip
 ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
 ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
 LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
@@ -52,12 +48,11 @@ def branch(trainer, origin: Path, config: dict) -> str:
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     found = same.other_recipe(record, config) + same.other_text(record["data"], trainer.data.identity)
-    clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
-    told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
-    refused = [line for line in told if line.startswith(STATE) and not _fits(line, trainer)]
-    if refused:
+    if refused := [line for line in found if not _fits(line, trainer)]:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
-    keys = [line.split()[0] for line in told]
+    clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
+    aside = ("from",) if clock is not None else ("from", "optim.tokens")
+    keys = [key for line in found if (key := line.split()[0]) not in aside]
     before = state.get("latest", {}).get("train/lr")
     try:
         _take_state(trainer, state, keys, record["recipe"], origin)
@@ -86,14 +81,16 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 
 def _fits(line: str, trainer) -> bool:
     """True if a state can be loaded although a key of its recipe changes as the line says."""
+    from gptx.ingredients.optim import trait
+
     key = line.split()[0]
-    if key in ("optim.betas", "optim.beta2_half_life_tokens") and hasattr(trainer.optimizer, "judged"):
+    if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
         return lengths is not None and (ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
-    return of_order or under(key, FITS)
+    return of_order or not decides(key, "state")
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
@@ -124,11 +121,8 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
     own, there = (weights.get(ROWS) for weights in (trainer.model.state_dict(), state["model"]))
     if own is None or there is None or len(there) <= len(own):
         return
-    weight, rows, before = trainer.model.get_parameter(ROWS), len(own), len(there)
-
-    def cut(value: Any) -> Any:
-        return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
-
+    weight = trainer.model.get_parameter(ROWS)
+    cut = partial(_cut, before=len(there), rows=len(own))
     moments = state["optimizer"]["state"]
     number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
     if number is None:
@@ -139,6 +133,10 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
     for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
         if tensors:  # an average, in the order of the model's parameters
             tensors[number] = cut(tensors[number])
+
+
+def _cut(value: Any, *, before: int, rows: int) -> Any:
+    return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
 
 
 def _place(parameter, parameters: list) -> int | None:

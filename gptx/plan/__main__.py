@@ -67,7 +67,7 @@ def refuse_misspelt(words: tuple[str, ...]) -> None:
 def _of_a_recipe(key: str) -> bool:
     """True for the key of an override: a key with a dot, a group of conf/, or a key of the root."""
     from gptx.config import paths
-    from gptx.config.groups import SETTINGS
+    from gptx.config.groups import VALUES
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
-    return "." in key or Path(paths.CONF, group).is_dir() or group in (*SETTINGS, "steps", "seed", "experiment")
+    return "." in key or Path(paths.CONF, group).is_dir() or group in (*VALUES, "experiment")

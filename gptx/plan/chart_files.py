@@ -84,17 +84,17 @@ def _page(charts: Sequence[Chart]) -> str:
 
     names, asked, figures = [chart.law.name for chart in charts], charts[0].asked, list[dict]()
     title = f"What {power(asked.flops)} FLOPs buy" if asked else "What FLOPs buy"
-    menu = page.menu("law", "key", [(name, name) for name in names], names[0])
+    menu = page.menu("law", "key", [(str(i), name) for i, name in enumerate(names)], "0")
     body = [f"<h1>{html(title)}</h1>", *[f'<div class="controls">{menu}</div>'] * (len(charts) > 1)]
-    for chart in charts:
+    for i, chart in enumerate(charts):
         plots = [page.add_figure(figures, _figure(chart, across), _TITLES[across], scale=False) for across in _TITLES]
         below = "".join(f'<p class="note">{html(note)}</p>' for note in notes(chart))
         table = f"<h2>Models on the chart</h2>{section(models(chart))}" if chart.known or chart.runs else ""
-        body.append(f'<div data-key="{html(chart.law.name)}"><p class="question">{html(reading(chart))}</p>'
+        body.append(f'<div data-key="{i}"><p class="question">{html(reading(chart))}</p>'
                     f'<div class="columns tall">{"".join(plots)}</div>{below}{table}</div>')  # fmt: skip
     if asked:
         body.append(f"<h2>The same budget by each law</h2>{section(budgets(charts))}")
-    return page.whole(title, body, ", ".join(names), {"figures": figures, "key": names[0]}, command="plan")
+    return page.whole(title, body, ", ".join(names), {"figures": figures, "key": "0"}, command="plan")
 
 
 def _figure(chart: Chart, across: str) -> dict:
@@ -108,7 +108,6 @@ def _figure(chart: Chart, across: str) -> dict:
              "fillcolor": "var(--muted)", "opacity": 0.12}  # fmt: skip
     return figured(
         [_trace(each, across) for each in chart.over[across]],
-        f"{chart.law.name} {across}",
         xaxis={"type": "log", "range": ends[0], "title": {"text": _AXES[across]}, "tickvals": numbers,
                "ticktext": [_SPELLED[across](number) for number in numbers]},
         yaxis={"type": "log", "range": ends[1], "nticks": 8, "title": {"text": plotly(f"loss, {chart.law.units}")}},

@@ -66,9 +66,7 @@ def _moved(cfg: DictConfig, steps: int) -> dict[str, float]:
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = _seen(trainer, inputs)
     for _ in range(steps):
-        trainer.set_learning_rate()
-        trainer.accumulate_gradients()
-        trainer.update("accept")
+        trainer.step_once()
     after = _seen(trainer, inputs)
     return {what: (after[what] - before[what]).abs().mean().item() for what in before}
 

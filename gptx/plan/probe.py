@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx.config.build import build
-from gptx.config.groups import SETTINGS
+from gptx.config.build import build, ingredients
 from gptx.estimate.memory import vocabulary
 from gptx.units.amounts import clock
 
@@ -78,24 +77,17 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     from gptx.trainer import Trainer
 
     began = time.perf_counter()
-    without = {*SETTINGS, "data", "parallel", "observe", "log", "inject"}
-    ingredients = {str(key): build(cfg[key]) for key in cfg if key not in without}
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
     data, place = Noise(vocab_size=vocab_size, context=cfg.data.context), OneProcess(device)
-    ingredients |= {"batch": build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
-    trainer = Trainer(**ingredients)
+    given = {"batch": build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
+    trainer = Trainer(**ingredients(cfg, **given, observe=None, log=None))
     built = time.perf_counter() - began
 
-    def step() -> None:
-        trainer.set_learning_rate()
-        trainer.accumulate_gradients()
-        trainer.update("accept")
-
-    first, *_ = (_timed(trainer, step) for _ in range(1 + _WARM))
-    times = [_timed(trainer, step)]
+    first, *_ = (_timed(trainer, trainer.step_once) for _ in range(1 + _WARM))
+    times = [_timed(trainer, trainer.step_once)]
     while sum(times) + times[-1] <= seconds:
-        times.append(_timed(trainer, step))
+        times.append(_timed(trainer, trainer.step_once))
     usual = statistics.median(times)
     validated, validations, unknown = _validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = _saving(trainer, cfg)

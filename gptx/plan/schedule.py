@@ -59,7 +59,7 @@ def _steps(word: str, arms: list) -> set[int]:
     longest = max(cfg.steps for cfg in arms)
     try:
         value = int(word) if word.strip().isdigit() else word
-        found = {lengths.updates(value, steps=cfg.steps, tokens=cfg.batch.tokens) for cfg in arms}
+        found = {lengths.in_steps(value, steps=cfg.steps, tokens=cfg.batch.tokens) for cfg in arms}
     except ValueError as error:
         raise ConfigError(f"at: {error}") from None
     if not all(1 <= step <= longest for step in found):

@@ -88,7 +88,7 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
             _refuse_strange(child, f"{where}[{number}]", depth + 1)
     elif type(value) is int and value.bit_length() > _DIGITS * math.log2(10):
         raise ValueError(f"{where}: an integer of more than {_DIGITS} digits")
-    elif not (value is None or isinstance(value, str | bool | int | float)):
+    elif not isinstance(value, str | bool | int | float | None):
         raise ValueError(f"{where}: {brief(value)} is neither text nor number")
 
 

@@ -91,22 +91,28 @@ class Local(Submission):
         if self.places * self.tasks == 1:
             print("1 at a time, in this process")
             return self.one_after_another(job_overrides, initial_job_idx)
-        todo = [(name, job[0]) for name, job in self.todo(job_overrides, initial_job_idx)]
+        todo = {name: job[0] for name, job in self.todo(job_overrides, initial_job_idx)}
         if todo and not self.parallel:
             self.places = min(self.places, fit(configs))
+        self.train(composed, todo)
+        return []
+
+    def train(self, composed: dict[str, DictConfig], todo: dict[str, list[str]]) -> None:
+        """Train the runs in `todo` (folder name -> overrides); `composed` are the configs of all runs of the sweep."""
         # independent of other work on the machine and of which runs are left: the same sweep has the same threads
-        share = threads_asked(configs, max(1, cores() // (self.places * self.tasks)))
+        threads = threads_asked([*composed.values()], max(1, cores() // (self.places * self.tasks)))
+        print(f"{self.places} at a time, each in a process of its own with threads={threads}")
         self.configs = {self.sweep / name: recorded(config) for name, config in composed.items()}
-        print(f"{self.places} at a time, each in a process of its own with threads={share}")
-        here = {folder: self.stands(folder) for folder in self.configs if folder.name not in dict(todo)}
+        here = {folder: self.stands(folder) for folder in self.configs if folder.name not in todo}
         self.over |= {folder: stands for folder, stands in here.items() if stands[0] == "finished"}
         given = options(self.config.hydra)
-        jobs = (pool.Job(self.sweep / name, [*words, *given], composed[name].threads or share) for name, words in todo)
         runs = pool.Pool(self.places, tasks=self.tasks, gpus=self.gpus)
-        runs.run(jobs, ended=self.ended, message=STOPPED)
+        runs.run(
+            (pool.Job(self.sweep / name, [*words, *given], composed[name].threads or threads)
+             for name, words in todo.items()), ended=self.ended, message=STOPPED,
+        )  # fmt: skip
         if runs.stopped:
             raise KeyboardInterrupt
-        return []
 
     def one_after_another(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         """Hydra's own way, which spends no time on starting processes."""

@@ -23,7 +23,6 @@ from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
-from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed
 from gptx.runs.folder import RunFolder
 from gptx.runs.manifest import note
@@ -84,6 +83,8 @@ def _or_end() -> Iterator[None]:
 
 def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
+    from gptx.ingredients.checkpoints.files import saved  # which imports torch
+
     return not job.overwrite and bool(saved(folder / "checkpoints") or RunFolder(folder).state == "finished")
 
 
@@ -112,7 +113,7 @@ def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
         found = "\n".join(problems)
         raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
     if rank() == 0:
-        _note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
+        note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
@@ -155,8 +156,12 @@ def _find_launcher(config: DictConfig) -> None:
         count = launcher.get(name, 1)
         if (count is not None or name not in optional) and (type(count) is not int or not 1 <= count <= 10**6):
             raise ConfigError(f"hydra.launcher.{name}={count!r:.80} must be a whole number from 1 to 10^6")
-    if "timeout_min" not in launcher:
-        return
+    if "timeout_min" in launcher:
+        _refuse_limits(launcher)
+
+
+def _refuse_limits(launcher: DictConfig) -> None:
+    """Refuse a time limit in which a run cannot save, or after which it would not be put back into the queue."""
     limit = f"hydra.launcher.timeout_min={launcher.timeout_min}"
     if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
         delay = f"the {launcher.signal_delay_s} s in which the run saves (hydra.launcher.signal_delay_s)"
@@ -166,7 +171,7 @@ def _find_launcher(config: DictConfig) -> None:
         raise ConfigError(f"{limit}: {line}; raise one of them")
 
 
-def _note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
+def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Record what the sweep consists of, for `python -m gptx status`."""
     about = {"command": typed("train", *sys.argv[1:]), "when": now()}
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there

@@ -41,7 +41,7 @@ class Console(Sink):
 
             self.bar = tqdm(
                 total=run.steps, initial=run.start, desc=f"{run.start}/{run.steps}", bar_format="{bar:10}| {desc}",
-                file=bare(sys.stdout), ncols=_columns(), nrows=24, miniters=1,
+                file=bare(sys.stdout), ncols=shutil.get_terminal_size().columns, nrows=24, miniters=1,
             )  # fmt: skip
 
     def __call__(self, step: int, scalars: dict) -> None:
@@ -55,7 +55,7 @@ class Console(Sink):
         ]
         notes = list(_findings(scalars))
         if self.bar is not None:
-            self.bar.ncols = _columns()
+            self.bar.ncols = shutil.get_terminal_size().columns  # 80 where it does not know; tqdm's own way says 0
             self.bar.set_description_str(" ".join([here, *progress]), refresh=False)
             self.attempt("the terminal", self.bar.update, step - self.bar.n)  # backwards after a rollback
         if notes or step % self.every == 0 or step in (run.start + 1, run.steps):
@@ -106,22 +106,18 @@ class Console(Sink):
 def _findings(scalars: dict) -> Iterator[str]:
     """Lines of their own: validation, then every text."""
     texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
-    validation = "  ".join(
-        f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
-        for group, _, name, value in (
-            (*key.partition("/"), value) for key, value in scalars.items() if key not in texts
-        )
-        if group == "validation"
-    )
+    validation = {
+        key.removeprefix("validation/"): scalars[key]
+        for key in scalars
+        if key.startswith("validation/") and key not in texts
+    }
     if validation:
-        yield f"validation {validation}"
+        yield "validation " + "  ".join(
+            f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
+            for name, value in validation.items()
+        )
     for key, text in texts.items():
         yield f"{key}\n{textwrap.indent(printable(text.expandtabs()), '    ')}"
-
-
-def _columns() -> int:
-    """Width of the terminal now; 80 where it does not know, which tqdm's own way takes for 0."""
-    return shutil.get_terminal_size().columns
 
 
 def _print_above(text: str) -> None:
@@ -134,8 +130,8 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, and nowhere else: handlers
-    of Hydra's would write through the bar."""
+    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, which has debug messages
+    too; and nowhere else: handlers of Hydra's would write through the bar."""
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
@@ -147,7 +143,8 @@ def messages_to(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        logger.handlers, logger.propagate, logger.level = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 

@@ -42,7 +42,8 @@ class ClipPressure(Observer):
         found: dict = {}
         if self.pairs:
             before, after, rising = zip(*self.pairs, strict=True)
-            factors = [scale(b, a) for b, a in zip(before, torch.stack(after).tolist(), strict=True)]
+            pairs = zip(before, torch.stack(after).tolist(), strict=True)
+            factors = [a / b if a < b * (1 - TOLERANCE) else 1.0 for b, a in pairs]
             clipped = [factor < 1 for factor in factors]
             found = {"clip/share": sum(clipped) / len(clipped), "clip/scale": sum(factors) / len(factors)}
             self.clipped += sum(c for c, r in zip(clipped, rising, strict=True) if not r)
@@ -57,11 +58,6 @@ class ClipPressure(Observer):
     def load_state_dict(self, state: dict) -> None:
         self.pairs = [(before, torch.tensor(after), rises) for before, after, rises in state["pairs"]]
         self.clipped, self.seen, self.after = state["clipped"], state["seen"], None
-
-
-def scale(before: float, after: float) -> float:
-    """The factor that clipping applied; 1 where it applied none."""
-    return after / before if after < before * (1 - TOLERANCE) else 1.0
 
 
 def verdict(clipped: int, seen: int) -> str:
