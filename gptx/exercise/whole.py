@@ -29,10 +29,7 @@ SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.widt
          "model.heads=4", "model.dropout=0", "batch.tokens=2048", "batch.micro=16", "precision=fp32", "steps=400",
          "observe.validation.windows=160", "threads=1")  # fmt: skip
 WORDS = r"[A-Za-z]{4,}"
-COHERENT = {
-    True: 0.8,
-    False: 1 / 3,
-}  # of the words of a sample, in full and shortened: a small model spells half
+COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
 
 
 def dashboard(folder: Path, *overrides: str) -> Answer:
@@ -168,7 +165,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     text, known, told = _sample(run), _vocabulary(cfg), record(run)
     found = re.findall(WORDS, text)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
-    share, control = (sum(word in known for word in words) / max(1, len(found)) for words in (found, shuffled))
+    share, control = _share(found, known), _share(shuffled, known)
     signals, whole = _signals(metrics.read(run))
     size = (
         "the whole recipe" if full else "SHORTENED to a few minutes: a smaller model on other text, as full=true is not"
@@ -194,6 +191,10 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
         f"The five signals of {run}",
         details=("the sample:", *text.splitlines()),
     )
+
+
+def _share(words: list[str], known: set[str]) -> float:
+    return sum(word in known for word in words) / max(1, len(words))
 
 
 def _sample(run: Path) -> str:

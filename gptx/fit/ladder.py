@@ -72,17 +72,22 @@ class Ladder:
     def holding_out(self, word: str, count: str) -> "Ladder":
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
-        names = [word] if any(rung.name == word for rung in self.rungs) else word.split(",")  # a name may hold commas
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        for name in names if word not in ("", "none") else ():
-            if not any(name in (rung.size, rung.name) for rung in self.rungs):
-                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
-                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        names = self._names(word) if word else []
 
         def held(rung: Rung) -> bool:
             return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
 
         return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
+
+    def _names(self, word: str) -> list[str]:
+        known = {name for rung in self.rungs for name in (rung.size, rung.name)}
+        names = [word] if word in known else word.split(",")  # the name of a folder may hold commas
+        for name in names:
+            if name not in known and word != "none":
+                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
+                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        return names
 
 
 class Recorded(TypedDict):

@@ -10,6 +10,7 @@ import numpy
 from numpy import ndarray
 from typing_extensions import TypedDict
 
+from gptx.fit.batches import ended_by_itself
 from gptx.fit.page import recorded
 from gptx.runs.cells import Cell, find
 from gptx.units.phrases import count, joined
@@ -76,7 +77,7 @@ def of_fit(file: Path) -> tuple[list[Range], float, dict]:
 def ended(folders: Sequence[Path]) -> list[Cell]:
     """The runs in some folders that came to their end. Raises ValueError where there is none."""
     cells = find(list(folders))
-    found = [cell for cell in cells if cell.state == "finished" or cell.record.get("diverged")]
+    found = list(filter(ended_by_itself, cells))
     if not found:
         states = joined([f"{cell.name} is {cell.state}" for cell in cells])
         raise ValueError(f"{', '.join(map(str, folders))}: no run there is at its end ({states})")
