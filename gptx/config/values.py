@@ -4,6 +4,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
 
@@ -23,6 +24,8 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
+    if is_dataclass(hint):  # which pydantic would make of a dict
+        raise ConfigError(f"{path}: {plain!r:.200} is not a valid {_named(hint)}; an object has a _target_")
     try:
         meant = _adapter(hint).validate_python(plain)
     except ValidationError as error:
