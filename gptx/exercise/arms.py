@@ -22,7 +22,7 @@ BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have
 def warmup(folder: Path, *overrides: str) -> Answer:
     """Does training without warmup diverge, or end worse than with it?"""
     from gptx.compare.outcomes import compare
-    from gptx.runs.cells import find
+    from gptx.runs.run import find
 
     failure = None
     try:
