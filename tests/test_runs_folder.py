@@ -254,7 +254,7 @@ def test_any_value_of_any_file_may_be_anything(commands, damage, capsys, real):
     ("run.json", b'{"step": 1' + b"0" * 400 + b"}", r"run.json cannot be read \(an integer of 401 digits\)"),
     ("config.yaml", b"a: !!python/object/apply:os.system [id]", r"config.yaml cannot be read \(the tag .*, line 1"),
     ("config.yaml", BOMB.encode(), r"config.yaml cannot be read \(an alias or its anchor, line 1"),
-    ("config.yaml", b"seed: 1\nseed: 2\n", r"config.yaml cannot be read \(the key 'seed' comes twice, line 2"),
+    ("config.yaml", b"seed: 1\nseed: 2\n", r"config.yaml cannot be read \(found duplicate key seed, line 2"),
     ("config.yaml", b"model: [nano]", r"config.yaml: model: a list is not a valid dictionary"),
     ("config.yaml", b"", r"config.yaml: all of it: None is not"),
 ])  # fmt: skip
