@@ -52,7 +52,7 @@ def _swept(folder: Path, *overrides: str) -> tuple[list, list, list[str]]:
     """The runs, the warmup, seed and loss of those that ended, and the two lengths of warmup. A run that diverges ends
     the sweep with an error, but is an answer too."""
     from gptx.compare.outcomes import compare
-    from gptx.runs.cells import find
+    from gptx.runs.run import find
 
     failure = None
     try:
