@@ -106,13 +106,13 @@ def _run() -> None:
         job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    except (ConfigError, OSError) as error:
-        raise SystemExit(_complaint(error)) from None
-    except (HydraException, ValueError) as error:
+    except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too
         told = mistakes.explained(error, sys.argv[1:])
         if not isinstance(told, ConfigError):
             raise
         raise SystemExit(_complaint(told)) from None
+    except OSError as error:
+        raise SystemExit(_complaint(error)) from None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import pytest
 
 from gptx.ingredients.batch import Batch
-from gptx.units.lengths import updates
+from gptx.units.lengths import in_steps
 
 
 @pytest.mark.parametrize(("micro", "world", "accumulation"), [(4, 1, 8), (32, 1, 1), (8, 2, 2), (1, 4, 8)])
@@ -96,4 +96,4 @@ def test_a_first_batch_smaller_than_a_sequence_and_a_context_that_cannot_be_halv
 @pytest.mark.parametrize("length", [0.02, "2 percent", "abc", -3, True, None, "10M"])
 def test_a_length_that_could_mean_two_things_is_refused_with_the_forms(length):
     with pytest.raises(ValueError, match=r"500.*2%.*10Mtok"):
-        updates(length, steps=100, tokens=10)
+        in_steps(length, steps=100, tokens=10)

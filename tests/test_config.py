@@ -113,7 +113,7 @@ def test_every_option_fits_the_signature_it_names(option):
         ("model.width=wide", "model.width: 'wide' is not a valid int"),
         ("model.width=12.5", "model.width: 12.5 is not a valid int"),
         ("optim.betas=[0.9]", r"optim.betas\[1\]: "),
-        ("steps=many", "steps: 'many' is not a length; write a number of updates"),
+        ("steps=many", "steps: 'many' is not a length; write a number of steps"),
         ("schedule.warmup=0.02", "schedule.warmup: 0.02 is not a length; write .*2%"),
         ("seed=a", "seed: 'a' is not a valid int"),
         ("steps=0", "steps=0: a run makes at least 1 step"),

@@ -24,8 +24,8 @@ from gptx.config import compose, presets, validate
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError
 from gptx.job.load import load
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 
 GROUPS = sorted(presets.defaults())
 NESTED = {"observe": "observe.custom.function", "guard": "guard.detector", "data": "data.sources.text"}
@@ -191,8 +191,10 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
                 load(folder)
         with pytest.raises(ConfigError, match=None if group in forensics._UNUSED else group):
             forensics._rebuilt(RunFolder(folder).begun(), "cpu", ())
-        cell = Cell(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
-        assert "rate" not in meaning.recipe(cell) or group != "schedule"  # which would have called it
+        cell = Run(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
+        assert (
+            "learning rate at step 1" not in meaning.recipe(cell) or group != "schedule"
+        )  # which would have called it
 
 
 def test_a_foreign_run_folder_runs_nothing(composed, tmp_path, marker):

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from gptx.commands.diff import lines
 from gptx.compare.agreement import agreement, single_run
 from gptx.compare.meaning import differences, meaning
-from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 
 CONFIG = {
     "steps": 1000, "seed": 3, "from": None, "threads": 2, "device": "auto", "name": "x",
@@ -33,10 +33,10 @@ RECORD = {
 }  # fmt: skip
 
 
-def run(**config) -> Cell:
+def run(**config) -> Run:
     """A finished run, with other values of some ingredients."""
     merged = OmegaConf.to_container(OmegaConf.merge(CONFIG, config))
-    return Cell(Path("nowhere"), "run", "finished", RECORD, merged)  # type: ignore[arg-type]
+    return Run(Path("nowhere"), "run", "finished", RECORD, merged)  # type: ignore[arg-type]
 
 
 def test_a_recipe_means_tokens_and_epochs_by_arithmetic():
@@ -54,12 +54,12 @@ def test_the_rate_is_the_textbook_cosine_at_five_points_of_the_run():
     def cosine(step: int) -> float:
         return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 50) / 950)) / 2)
 
-    assert float(found["rate at update 1"]) == pytest.approx(peak / 50, rel=1e-2)
+    assert float(found["learning rate at step 1"]) == pytest.approx(peak / 50, rel=1e-2)
     for where, step in (("at 25 %", 250), ("at 50 %", 500), ("at 75 %", 750), ("at the end", 1000)):
-        assert float(found[f"rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
-    assert found["warmup"].startswith("50 updates, 5.00%")
+        assert float(found[f"learning rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
+    assert found["warmup"].startswith("50 steps, 5.00%")
     assert found["cool-down"] == "to 0.1 of the peak"
-    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak rate"] == "0.003"
+    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak learning rate"] == "0.003"
 
 
 def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
@@ -68,21 +68,25 @@ def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
         "M", (), {"__getitem__": lambda self, key: (numpy.array([1, 500, 1000]), numpy.array([1, 5, 2]))}
     )()
     found = meaning(cell)
-    assert (found["rate at update 1"], found["rate at 50 %"], found["rate at the end"]) == ("1", "5", "2")
+    assert (found["learning rate at step 1"], found["learning rate at 50 %"], found["learning rate at the end"]) == (
+        "1",
+        "5",
+        "2",
+    )
 
 
 def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
     one, other = meaning(run()), meaning(run(batch={"tokens": 1536}))
     assert differences(one, one) == {}
-    assert set(differences(one, other)) == {"tokens per update", "tokens", "tokens per parameter", "epochs"}
+    assert set(differences(one, other)) == {"tokens per step", "tokens", "tokens per parameter", "epochs"}
     assert differences(one, meaning(run(model={"width": 64}))) == {"model": ("nano (width 128)", "nano (width 64)")}
     assert one["commit"] == "0123456789ab with uncommitted changes"
 
 
 def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_its_config_says():
-    assert meaning(Cell(Path("nowhere"), "run", "missing", {}, {})) == {}
-    early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
-    assert early["updates"] == "1,000"
+    assert meaning(Run(Path("nowhere"), "run", "missing", {}, {})) == {}
+    early = meaning(Run(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
+    assert early["steps"] == "1,000"
     assert "epochs" not in early
 
 
@@ -104,7 +108,7 @@ def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_spe
     assert agreement(one, Metrics()) == "no step was recorded by both"
 
 
-def beside(a: Cell, b: Cell, left: Metrics, right: Metrics) -> str:
+def beside(a: Run, b: Run, left: Metrics, right: Metrics) -> str:
     a.__dict__["metrics"], b.__dict__["metrics"] = left, right
     return "\n".join(lines(a, b))
 

@@ -85,7 +85,7 @@ def test_a_disk_that_fails_costs_one_warning_and_not_the_run(tmp_path, monkeypat
 
 
 def test_without_the_package_the_run_is_refused_in_one_line(composed, monkeypatch):
-    from gptx.config.validate import build
+    from gptx.config.build import build
 
     cfg = composed("log=[tensorboard]")
     assert isinstance(build(cfg.log)["tensorboard"], Tensorboard)

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from gptx.config import presets
 from gptx.files import in_one_step
 from gptx.report.__main__ import report
-from gptx.runs import cells
+from gptx.runs.run import Run
 from gptx.show import plots
 from gptx.units.amounts import spell
 
@@ -261,7 +261,7 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
         assert curve["meta"]["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
     (final,) = figure(folder, "Final validation loss by learning rate")["data"]
     assert final["y"] == pytest.approx([recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5)
-    assert final["error_y"]["array"] == pytest.approx([0.1, 0.1], rel=1e-5)
+    assert final["meta"]["high"] == pytest.approx([recorded[-1] + i + 0.2 for i in (0, 1)], rel=1e-5)
     assert final["meta"]["arms"] == [0, 1]
 
 
@@ -296,7 +296,7 @@ def test_every_update_is_given_in_tokens_flops_and_minutes(record):
 
 def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(record):
     folder = record("one", [row | {"train/tokens_per_second": 128.0} for row in rows()[40:]])  # of 256 tokens: 2 s
-    assert cells.cell(folder, folder).seconds == pytest.approx(20 * 2)
+    assert Run.of(folder, folder).seconds == pytest.approx(20 * 2)
     paged(folder)
     assert drawn(folder)["clocks"][0]["minutes"][-1] == pytest.approx(20 * 2 / 60, rel=1e-5)
 
@@ -477,7 +477,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
     folder = record("one", rows())
     values, pages = json.loads((folder / "run.json").read_text()), []
     states = iter(["running", "running", "finished"])
-    monkeypatch.setattr("gptx.runs.state", lambda _: state)
+    monkeypatch.setattr("gptx.runs.folder.RunFolder.state", property(lambda _: state))
     state = next(states)
 
     def pause(_):
@@ -496,7 +496,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
 def test_a_sweep_that_was_given_up_is_not_watched_for_ever(record, monkeypatch):
     folder, pauses = swept(record, rates=("1e-3",), seeds=(0,)), []
     (folder / "sweep.jsonl").write_text(json.dumps({"folder": "lr=1e-3,seed=1"}) + "\n")
-    monkeypatch.setattr("gptx.report.__main__.PATIENCE", 3)
+    monkeypatch.setattr("gptx.report.__main__._PATIENCE", 3)
     monkeypatch.setattr("time.sleep", lambda _: pauses.append(1) if len(pauses) < 9 else pytest.fail("still watched"))
     paged(folder, watch=True)
     assert len(pauses) == 3

@@ -13,7 +13,8 @@ from gptx.compare.factors import spelled
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
+from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.runs.same import meaningless
 
 _MEAN = 20  # steps over which a training loss is averaged
@@ -35,7 +36,7 @@ def diff(first: str, second: str, /) -> None:
     print("\n".join(lines(single_run(first), single_run(second))))
 
 
-def lines(a: Cell, b: Cell) -> list[str]:
+def lines(a: Run, b: Run) -> list[str]:
     """The differences of two runs as a report for the terminal."""
     keys = _apart(recipe(a.config), recipe(b.config))
     for key in meaningless([a.record, b.record], list(keys)):
@@ -66,15 +67,14 @@ def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
     return {key: tuple(spelled(each[key]) if key in each else "not set" for each in (a, b)) for key in keys}  # type: ignore[misc]
 
 
-def _results(a: Cell, b: Cell) -> list[str]:
+def _results(a: Run, b: Run) -> list[str]:
     """The last numbers of the runs, their losses at the same step and after the same tokens, and their agreement."""
-    rows = {"state": (a.state, b.state), "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}")}
-    for key in [key for key in a.metrics.columns if key.startswith("validation/") and key in b.metrics.columns]:
-        (steps, values), (others, theirs) = a.metrics[key], b.metrics[key]
-        at_the_end = steps[-1] == a.metrics.steps and others[-1] == b.metrics.steps
-        of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
-        rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
-    rows["time in steps"] = f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"
+    rows = {
+        "state": (a.state, b.state),
+        "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}"),
+        **_validation(a.metrics, b.metrics),
+        "time in steps": (f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"),
+    }
     curves = [run.metrics["train/loss"] for run in (a, b)]
     losses = [values for _, values in curves]
     found = _table("result:", rows) + _on_the_way("step", [steps for steps, _ in curves], losses)
@@ -82,6 +82,17 @@ def _results(a: Cell, b: Cell) -> list[str]:
     if all(map(len, tokens)) and tokens[0][0] != tokens[1][0]:
         found += _on_the_way("token", tokens, losses)
     return [*found, "", agreement(a.metrics, b.metrics)]
+
+
+def _validation(a: Metrics, b: Metrics) -> dict[str, tuple[str, str]]:
+    """The last value of each validation metric that both runs have."""
+    rows = {}
+    for key in [key for key in a.columns if key.startswith("validation/") and key in b.columns]:
+        (steps, values), (others, theirs) = a[key], b[key]
+        at_the_end = steps[-1] == a.steps and others[-1] == b.steps
+        of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
+        rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
+    return rows
 
 
 def _on_the_way(unit: str, axes: Sequence[ndarray], losses: Sequence[ndarray]) -> list[str]:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy
 
-from gptx.runs import cells
-from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run, find
 
 
-def single_run(folder: str) -> Cell:
+def single_run(folder: str) -> Run:
     """The run in a folder. Raises ValueError if there is none, if there are several, or if it did not begin."""
-    found = cells.find([Path(folder)])
+    found = find([Path(folder)])
     if len(found) > 1:
         raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
     if found[0].problem:
@@ -24,8 +23,8 @@ def single_run(folder: str) -> Cell:
 
 def agreement(a: Metrics, b: Metrics) -> str:
     """Whether all numbers that both recorded are identical (speeds aside), or from which step on they differ."""
-    keys = [key for key in a.columns if key in b.columns and key.startswith(("train/", "validation/"))]
-    keys = [key for key in keys if key != "train/tokens_per_second"]
+    kinds, aside = ("train/", "validation/"), "train/tokens_per_second"
+    keys = [key for key in a.columns if key in b.columns and key.startswith(kinds) and key != aside]
     differing: dict[str, tuple[float, float]] = {}  # the first step, the largest difference
     both = 0
     for key in keys:
@@ -40,7 +39,7 @@ def agreement(a: Metrics, b: Metrics) -> str:
     if not differing:
         more = "" if a.steps == b.steps else f", one goes on to {max(a.steps, b.steps):,}"
         return f"identical: the same to the bit in all {both:,} steps that both recorded ({', '.join(keys)}){more}"
-    first = int(min(step for step, _ in differing.values()))
+    first = int(min(differing.values())[0])
     largest = (f"{key} by up to {most:.2g}" for key, (_, most) in itertools.islice(differing.items(), 4))
     since = f"the same up to step {first - 1:,}, then different" if first > 1 else "different from the first step on"
     return f"not identical: {since}, {', '.join(largest)}"

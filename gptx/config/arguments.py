@@ -81,18 +81,16 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
     given: dict = {}
     for word in words:
         name, equals, text = word.partition("=")
-        _refuse_old(word, keys, places)
+        _refuse(word, keys, places, given)
         if name in keys and equals:
-            if name in given:
-                raise ConfigError(f"{name}: is given twice")
             given[name] = _value(text, hints[name], name)
         elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
-            place = places[0] if places[0].kind is inspect.Parameter.VAR_POSITIONAL else places.pop(0)
+            place = places.pop(0)
+            places += [place] * (place.kind is place.VAR_POSITIONAL)  # which takes all words that follow
             positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
-        elif equals:
-            raise ConfigError(f"{name}: no such key{nearest(name, keys)}")
         else:
-            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
+            line = f"{name}: no such key{nearest(name, keys)}"
+            raise ConfigError(line if equals else f"{word!r} is not key=value; keys: {', '.join(keys)}")
     _refuse_missing(signature, positional, given)
     return positional, given
 
@@ -107,11 +105,13 @@ def _refuse_missing(signature: inspect.Signature, positional: list, given: dict)
         raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
 
 
-def _refuse_old(word: str, keys: dict, places: list[inspect.Parameter]) -> None:
-    """Raise ConfigError for an empty word, and for `run=FOLDER` and `--flag` with the spelling of today."""
+def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict) -> None:
+    """Raise ConfigError for an empty word, a second value, and `run=FOLDER` and `--flag` with the spelling of today."""
     name, equals, text = word.partition("=")
     if not word:
         raise ConfigError("an empty word: a value is needed")
+    if name in given:
+        raise ConfigError(f"{name}: is given twice")
     if equals and name in [place.name for place in places] and not os.path.exists(word):
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")

@@ -58,7 +58,7 @@ def _same(usual: object, given: object, config: dict) -> bool:
     """True if both values mean the same in a run of this flat config, where lengths have become steps."""
     if isinstance(usual, str) and isinstance(given, int):
         try:
-            usual = lengths.updates(usual, steps=config["steps"], tokens=config["batch.tokens"])
+            usual = lengths.in_steps(usual, steps=config["steps"], tokens=config["batch.tokens"])
         except (ValueError, KeyError):
             return False
     return usual == given

@@ -15,7 +15,7 @@ from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
 from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed
-from gptx.units.lengths import Length, updates
+from gptx.units.lengths import Length, in_steps
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
@@ -179,7 +179,7 @@ def _counted(length: typing.Any, path: str, root: DictConfig) -> int:
     if isinstance(length, str):
         _refuse_clock(length, path, tokens, batch)
     try:
-        return updates(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
+        return in_steps(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -10,9 +10,9 @@ from gptx.config.errors import ConfigError
 from gptx.ingredients.batch import Batch
 
 
-def learning_rate(config: dict) -> Callable[[int], float] | None:
-    """The learning rate as a function of the step; None if config and installed code do not tell."""
-    node, batch, peak = config.get("schedule", {}), batch_of(config), config.get("optim", {}).get("lr")
+def schedule_of(config: dict) -> Callable[[int], float] | None:
+    """The schedule as a function of the step; None if config and installed code do not tell."""
+    node = config.get("schedule") or {}
     try:
         function = permitted(node.get("_target_", ""), "schedule")
         factor = functools.partial(function, **arguments(node))
@@ -20,7 +20,13 @@ def learning_rate(config: dict) -> Callable[[int], float] | None:
         factor(1)
     except (ConfigError, TypeError, ValueError):
         return None
-    if batch is None or not isinstance(peak, int | float):
+    return factor
+
+
+def learning_rate(config: dict) -> Callable[[int], float] | None:
+    """The learning rate as a function of the step; None if config and installed code do not tell."""
+    factor, batch, peak = schedule_of(config), batch_of(config), config.get("optim", {}).get("lr")
+    if factor is None or batch is None or not isinstance(peak, int | float):
         return None
     every = config.get("parametrization", {}).get("rates", {}).get("all", 1.0)
     return lambda step: peak * every * factor(step) * batch.rate(step)

@@ -95,9 +95,7 @@ def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
             device = trainer.parallel.device
             trainer.precision.prepare(device)  # what is global in PyTorch differs between the arms
             began, worked = wall(device), time.process_time()
-            trainer.set_learning_rate()
-            trainer.accumulate_gradients()
-            trainer.update("accept")
+            trainer.step_once()
             if turn:
                 found[name].append((wall(device) - began, time.process_time() - worked))
     return found

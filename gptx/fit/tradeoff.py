@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy
 from numpy import ndarray
 
-from gptx.compare.statistics import quantile
+from gptx.compare.estimates import quantile
 
 FEWEST = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
 REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
@@ -57,7 +57,7 @@ def fit(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
     offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
-    limit = around[least] * (1 + quantile(free + 1) ** 2 / free)
+    limit = around[least] * (1 + quantile(free) ** 2 / free)
     inside = numpy.append(numpy.flatnonzero(squares <= limit), best)
     first, last = inside.min(), inside.max()
     return Tradeoff(

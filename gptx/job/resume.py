@@ -6,7 +6,7 @@ A checkpoint fits a new recipe if its weights, its optimizer's state and its tex
 
 import re
 import shlex
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,11 @@ def branch(trainer, origin: Path, config: dict) -> str:
     except ValueError as error:
         raise ConfigError(f"from={origin}: {error}") from None
     found = same.other_recipe(record, config) + same.other_text(record["data"], trainer.data.identity)
-    clock = config["optim"].get("beta2_half_life_tokens") is None  # then optim.tokens means nothing
-    told = [line for line in found if not line.startswith("from ") and not (clock and line.startswith("optim.tokens "))]
-    refused = [line for line in told if not _fits(line, trainer)]
-    if refused:
+    if refused := [line for line in found if not _fits(line, trainer)]:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
-    keys = [line.split()[0] for line in told]
+    clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
+    aside = ("from",) if clock is not None else ("from", "optim.tokens")
+    keys = [key for line in found if (key := line.split()[0]) not in aside]
     before = state.get("latest", {}).get("train/lr")
     try:
         _take_state(trainer, state, keys, record["recipe"], origin)
@@ -82,8 +81,10 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 
 def _fits(line: str, trainer) -> bool:
     """True if a state can be loaded although a key of its recipe changes as the line says."""
+    from gptx.ingredients.optim import trait
+
     key = line.split()[0]
-    if key in ("optim.betas", "optim.beta2_half_life_tokens") and hasattr(trainer.optimizer, "judged"):
+    if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
@@ -120,11 +121,8 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
     own, there = (weights.get(ROWS) for weights in (trainer.model.state_dict(), state["model"]))
     if own is None or there is None or len(there) <= len(own):
         return
-    weight, rows, before = trainer.model.get_parameter(ROWS), len(own), len(there)
-
-    def cut(value: Any) -> Any:
-        return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
-
+    weight = trainer.model.get_parameter(ROWS)
+    cut = partial(_cut, before=len(there), rows=len(own))
     moments = state["optimizer"]["state"]
     number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
     if number is None:
@@ -135,6 +133,10 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
     for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
         if tensors:  # an average, in the order of the model's parameters
             tensors[number] = cut(tensors[number])
+
+
+def _cut(value: Any, *, before: int, rows: int) -> Any:
+    return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
 
 
 def _place(parameter, parameters: list) -> int | None:
@@ -193,16 +195,18 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
     """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
     earlier version did, which had no separator, if that gives the same text."""
-    found = same.other_text(record["data"], identity)
-    way, whole = "", cfg.copy() if found and cfg else None
-    new = [k for k in recipe(config or {}) if k.endswith(".separator") and k not in record["recipe"]]
-    if whole is not None and new:
-        for key in new:
-            *path, last = key.split(".")
-            reduce(getitem, path, whole)[last] = None
-        if not same.other_text(record["data"], build(whole.data).identity):
-            way = f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
-    _refuse(folder, found, way)
+    if found := same.other_text(record["data"], identity):
+        _refuse(folder, found, _undivided(record, cfg.copy(), config) if config else "")
+
+
+def _undivided(record: dict, cfg, config: dict) -> str:
+    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    for key in new:
+        *path, last = key.split(".")
+        reduce(getitem, path, cfg)[last] = None
+    if not new or same.other_text(record["data"], build(cfg.data).identity):
+        return ""
+    return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
 
 
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:

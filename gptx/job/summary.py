@@ -7,7 +7,7 @@ import torch
 
 from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.meter import Meter, total
+from gptx.estimate.meter import Meter, predicted_peak
 from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.text import beginning, decode
 from gptx.ingredients.log import RunInfo, shown, typed
@@ -52,7 +52,7 @@ def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
     chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
     goes_on = f"; continues after step {trainer.step}" if run.start else ""
-    size = total(predicted, trainer.parallel.device)
+    size = predicted_peak(predicted, trainer.parallel.device)
     needed = predicted if size is None else f"{memory(size)} of memory"
     return [
         f"model      {run.choices.get('model')}: {amount(spent.parameters)} parameters, {amount(spent.body)} without "
@@ -113,7 +113,7 @@ def _warmups(trainer) -> str:
 
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
     """Result, time, peak memory, a sample of text, and the next commands."""
-    expected = total(predicted, meter.device)
+    expected = predicted_peak(predicted, meter.device)
     peak = f"{memory(meter.peak)} (predicted {memory(expected)})" if expected is not None else memory(meter.peak)
     packages = ",".join(RunFolder(folder).config.get("allow_targets", []))  # of classes of one's own
     trust = [f"allow_targets=[{packages}]"] * bool(packages)

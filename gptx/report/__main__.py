@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from gptx.compare.verdict import Verdict, verdict
 from gptx.files import write_text
 from gptx.report import one, several
 from gptx.report import readme as results
-from gptx.report.arms import Report, grouped
-from gptx.runs import cells
+from gptx.report.arms import Report, arms_of
+from gptx.runs.run import find
 from gptx.show import marked
 from gptx.show.plots import lines, save
 from gptx.units.phrases import capital, joined
 
-KINDS = (".html", ".png", ".svg", ".md")
-EVERY = 10  # seconds between two renewals of a watched page
-PATIENCE = 60  # renewals without a running run, after which those that did not begin are no longer waited for
+_KINDS = (".html", ".png", ".svg", ".md")
+_EVERY = 10  # seconds between two renewals of a watched page
+_PATIENCE = 60  # renewals without a running run, after which those that did not begin are no longer waited for
 
 
 def report(
@@ -59,34 +60,14 @@ def report(
         raise ValueError(f"smooth={smooth} must be at least 1 step")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
-    if readme:
-        marked.parts(Path(readme) / "README.md", results.KIND)  # a mistake is said before anything is drawn
-    places = [Path(folder) for folder in folders]
-    said, idle = "", 0
-    while True:
-        try:
-            found = _gathered(places, metric, better, baseline, without, smooth)
-        except NoStep:
-            if not watch:
-                raise
-            time.sleep(EVERY)
-            continue
-        if readme:
-            results.refuse_other(found.cells, Path(readme))
-        states = {cell.state for cell in found.cells}
-        idle = 0 if "running" in states else idle + 1
-        watch = watch and ("running" in states or ("missing" in states and idle <= PATIENCE))
+    places, said = [Path(folder) for folder in folders], ""
+    options = metric, better, baseline, without, smooth
+    for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
         targets = _targets(found.cells[0].folder if len(found.cells) == 1 else places[0], out)
         for target in targets:
-            _write(found, target, EVERY if watch else 0)
-        if not watch:
-            break
-        if said != (said := f"{found.standing}. {found.answer.headline}"):
+            _write(found, target, _EVERY * goes_on)
+        if goes_on and said != (said := f"{found.standing}. {found.answer.headline}"):
             print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
-        try:
-            time.sleep(EVERY)
-        except KeyboardInterrupt:
-            watch = False  # the page is written once more, as one that stays
     _tell(found, targets)
     if readme:
         results.write(found.comparison, found.answer, Path(readme))
@@ -97,16 +78,44 @@ def report(
         print("\n".join(publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync)))
 
 
-class NoStep(ValueError):
+def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report, bool]]:
+    """The report, and if it comes again: where it is watched, until no run is at work or about to begin."""
+    idle = 0
+    while True:
+        try:
+            found = gather()
+        except _NoStep:
+            if not watch:
+                raise
+            time.sleep(_EVERY)
+            continue
+        states = {cell.state for cell in found.cells}
+        idle = 0 if "running" in states else idle + 1
+        watch = watch and ("running" in states or ("missing" in states and idle <= _PATIENCE))
+        yield found, watch
+        if not watch:
+            return
+        try:
+            time.sleep(_EVERY)
+        except KeyboardInterrupt:
+            watch = False  # the page is written once more, as one that stays
+
+
+class _NoStep(ValueError):
     """No run has recorded anything yet."""
 
 
-def _gathered(places: list[Path], metric: str, better: str, baseline: str, without: str, smooth: int) -> Report:
-    """The runs in some folders, compared. Raises NoStep where no run has recorded anything."""
-    found = cells.find(places)
+def _gathered(
+    places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
+) -> Report:
+    """The runs in some folders, compared. Raises _NoStep where no run has recorded anything."""
+    found = find(places)
+    if readme:  # a mistake is said before anything is drawn
+        marked.parts(Path(readme) / "README.md", results.KIND)
+        results.refuse_other(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:
-        raise NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
+        raise _NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
     name = begun[0].config.get("name") or places[0].resolve().name
     try:
         comparison = outcomes.compare(found, metric, better)
@@ -117,16 +126,16 @@ def _gathered(places: list[Path], metric: str, better: str, baseline: str, witho
         comparison = replace(comparison, without=without.split(",") if without else [])
         answer = verdict(comparison, baseline)
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    return Report(str(name), found, grouped(known, comparison.factors), comparison, answer, smooth)
+    return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, smooth)
 
 
 def _targets(folder: Path, out: str) -> list[Path]:
     """What to write: the one file that `out` names, or a page, a picture and a summary in a folder."""
     target = Path(out) if out else folder
-    if out and target.suffix in KINDS:
+    if out and target.suffix in _KINDS:
         return [target]
     if out and not target.is_dir() and (target.is_file() or re.fullmatch(r"\.[A-Za-z]+", target.suffix)):
-        raise ValueError(f"out={out}: must be a folder, or a file that ends in {joined(KINDS, 'or')}")
+        raise ValueError(f"out={out}: must be a folder, or a file that ends in {joined(_KINDS, 'or')}")
     return [target / "report.html", target / "report.png", target / "report.md"]
 
 
@@ -135,13 +144,13 @@ def _write(found: Report, target: Path, renew: float) -> None:
     view = one if len(found.cells) == 1 else several
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".html":
-        write_text(target, view.webpage(found, renew))
+        write_text(target, view.report_page(found, renew))
     elif target.suffix == ".md":
-        write_text(target, view.summary(found))
+        write_text(target, view.report_summary(found))
     else:
-        panels = view.shown(found)
+        panels = view.report_panels(found)
         columns = 2 if len(panels) == 4 else min(3, len(panels))
-        save(target, view.title(found), *map(lines, panels), columns=columns, size=(5.2, 3.6))
+        save(target, view.report_title(found), *map(lines, panels), columns=columns, size=(5.2, 3.6))
 
 
 def _tell(found: Report, targets: list[Path]) -> None:

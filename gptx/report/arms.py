@@ -8,15 +8,14 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare import words
-from gptx.compare.arms import axis
-from gptx.compare.factors import described_by
+from gptx.compare.factors import axis, described_by
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.runs.cells import Cell
-from gptx.show.page import rounded
+from gptx.runs.run import Run
+from gptx.show.page import six_digits
 
-FEW = 6  # arms that one panel shows without confusion
-AXES = ("steps", "tokens", "FLOPs", "minutes")  # what curves may be drawn over
+_FEW = 6  # arms that one panel shows without confusion
+_AXES = ("steps", "tokens", "FLOPs", "minutes")  # what curves may be drawn over
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ArmRuns:
     """Runs at the same levels of the factors. `place` is among all arms; `look` among those of one panel."""
 
     levels: dict[str, str]
-    cells: list[Cell]
+    cells: list[Run]
     place: int = 0
     look: int = 0
 
@@ -51,13 +50,13 @@ class ArmRuns:
 
     @cached_property
     def clock(self) -> dict[str, list]:
-        """Each of AXES at some steps of the longest run; empty where it is not known."""
+        """Each of _AXES at some steps of the longest run; empty where it is not known."""
         cell = max(self.cells, key=lambda cell: cell.metrics.steps)
         steps, tokens = cell.metrics["train/tokens"]
         kept = numpy.unique(numpy.linspace(0, len(steps) - 1, 64).astype(int))
         flops = tokens * cell.flops_per_token if cell.flops_per_token else ()
-        columns = zip(AXES, (steps, tokens, flops, numpy.cumsum(cell.spent) / 60), strict=True)
-        return {name: rounded([0, *values[kept]]) if len(values) else [] for name, values in columns}
+        columns = zip(_AXES, (steps, tokens, flops, numpy.cumsum(cell.spent) / 60), strict=True)
+        return {name: six_digits([0, *values[kept]]) if len(values) else [] for name, values in columns}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Report:
     """What is known of some runs: each, as arms, compared, and the answer. Curves of training are means of `smooth`."""
 
     name: str
-    cells: list[Cell]
+    cells: list[Run]
     arms: list[ArmRuns]
     comparison: Comparison
     answer: Verdict
@@ -82,7 +81,7 @@ class Report:
     def axes(self) -> list[str]:
         """What curves can be drawn over: what every arm that has begun knows."""
         clocks = [arm.clock for arm in self.arms if arm.clock["steps"]]
-        return [name for name in AXES if name == "steps" or (clocks and all(clock[name] for clock in clocks))]
+        return [name for name in _AXES if name == "steps" or (clocks and all(clock[name] for clock in clocks))]
 
     def data(self, figures: list[dict], renew: float, **more) -> dict:
         """What the page's script needs: figures, arms and their clocks, and after how many seconds it loads again."""
@@ -90,9 +89,9 @@ class Report:
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
 
 
-def grouped(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRuns]:
+def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
-    together: dict[tuple[str, ...], list[Cell]] = {}
+    together: dict[tuple[str, ...], list[Run]] = {}
     for cell in cells:
         described = described_by(cell)
         together.setdefault(tuple(described.get(name, "") for name in factors), []).append(cell)
@@ -110,4 +109,4 @@ def grouped(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRun
 
 def across(factors: dict[str, list[str]], count: int) -> str:
     """The factor whose levels are drawn side by side, where one panel would hold too many arms; "" for none."""
-    return "" if len(factors) < 2 or count <= FEW else axis(factors) or list(factors)[-1]
+    return "" if len(factors) < 2 or count <= _FEW else axis(factors) or list(factors)[-1]

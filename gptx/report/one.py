@@ -12,7 +12,9 @@ from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
+from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.show import page
 from gptx.show.plots import Panel, smoothed
 from gptx.show.table import Table, markdown
@@ -21,40 +23,44 @@ from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
-def title(report: Report) -> str:
+def report_title(report: Report) -> str:
     """The run's name and folder."""
     folder = report.cells[0].folder.resolve()
     return f"{report.cells[0].config.get('name', folder.parent.name)} / {folder.name}"
 
 
-def shown(report: Report) -> list[Panel]:
+def report_panels(report: Report) -> list[Panel]:
     """The panels of the run, on its page and in its picture."""
     return panels.of_run(report.cells[0], report.smooth)
 
 
-def summary(report: Report) -> str:
+def report_summary(report: Report) -> str:
     """The run in Markdown: its numbers, and the picture next to it."""
-    numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in headline(report)])
-    head = f"# {md(title(report))}\n\n{md(sentence(report.cells[0]))}, {report.cells[0].state}."
+    numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in _headline(report)])
+    head = f"# {md(report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
     return "\n\n".join([head, markdown(numbers), "![signals](report.png)"]) + "\n"
 
 
-def webpage(report: Report, renew: float = 0) -> str:
+def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    (cell,), name = report.cells, title(report)
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in shown(report))
+    (cell,), name = report.cells, report_title(report)
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
     tiles = (
-        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in headline(report)
+        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
     )
     texts = (
         f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
         for key, (step, text) in cell.metrics.texts.items()
     )
+    events = [
+        (f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in RunFolder(cell.folder).events
+    ]
+    kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
     parts = [
         f'<h1>{html(name)} <span class="state {html(cell.state)}">{html(cell.state)}</span></h1>',
-        f'<p class="note">{html(sentence(cell))}</p>',
-        page.warned(trouble(cell)),
+        f'<p class="note">{html(_sentence(cell))}</p>',
+        page.warned(_trouble(cell)),
         f'<div class="tiles">{"".join(tiles)}</div>',
         "<h2>Signals</h2>",
         page.controls(report.axes, report.smooth),
@@ -62,21 +68,21 @@ def webpage(report: Report, renew: float = 0) -> str:
         *texts,
         "<h2>Recipe</h2>",
         '<p class="note">Marked: not as in <code>conf/</code>, whose value is in brackets.</p>',
-        f'<div class="card"><table>{"".join(recipe(cell))}</table></div>',
-        f'<div class="columns"><div><h2>Environment</h2>{page.pairs(environment(cell.record))}</div>',
-        f"<div><h2>Checkpoints and events</h2>{page.pairs(events(cell))}</div></div>",
+        f'<div class="card"><table>{"".join(_recipe(cell))}</table></div>',
+        f'<div class="columns"><div><h2>Environment</h2>{page.pairs(machine_facts(cell.record))}</div>',
+        f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
     return page.whole(name, parts, str(cell.folder), report.data(figures, renew))
 
 
-def trouble(cell: Cell) -> Iterator[str]:
+def _trouble(cell: Run) -> Iterator[str]:
     """Why the run is not as it should be, and what of it cannot be read."""
     if cell.state not in ("finished", "running"):
         yield f"The run is {cell.state}" + (f": {cell.record['error']}" if cell.record.get("error") else ".")
     yield from outcomes.problems([cell])
 
 
-def sentence(cell: Cell) -> str:
+def _sentence(cell: Run) -> str:
     """What the run is, in a line."""
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
@@ -89,9 +95,9 @@ def sentence(cell: Cell) -> str:
     ])  # fmt: skip
 
 
-def headline(report: Report) -> Iterator[tuple[str, str]]:
+def _headline(report: Report) -> Iterator[tuple[str, str]]:
     """The numbers to see first, each with what it is."""
-    recorded, record = report.cells[0].metrics, report.cells[0].record
+    recorded = report.cells[0].metrics
     steps, losses = recorded["validation/loss"]
     of = "" if not len(steps) or steps[-1] == recorded.steps else f", after step {int(steps[-1]):,}"
     if len(losses):
@@ -101,9 +107,13 @@ def headline(report: Report) -> Iterator[tuple[str, str]]:
     for key, name, digits in (("perplexity", "validation perplexity", 2), ("bits_per_byte", "bits per byte", 4)):
         if (value := recorded.last(f"validation/{key}")) is not None:
             yield f"{value:.{digits}f}", name + of
+    yield from _training(recorded, report.cells[0].record, report.smooth)
+
+
+def _training(recorded: Metrics, record: dict, smooth: int) -> Iterator[tuple[str, str]]:
     loss, speed = recorded["train/loss"][1], recorded["train/tokens_per_second"][1]
     if len(loss):
-        yield f"{smoothed(loss, report.smooth)[-1]:.4f}", f"training loss, mean of {min(report.smooth, len(loss))}"
+        yield f"{smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"
     if tokens := recorded.last("train/tokens"):
         total = record.get("parameters", {}).get("total")
         yield spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"
@@ -114,52 +124,44 @@ def headline(report: Report) -> Iterator[tuple[str, str]]:
         yield amounts.clock((last - first).total_seconds()), "from the last start to the end"
 
 
-def recipe(cell: Cell) -> Iterator[str]:
+def _recipe(cell: Run) -> Iterator[str]:
     """Rows of HTML: ingredient, option and values. What is not as in conf/ stands out, with the value of the preset."""
     choices, config = cell.record.get("choices", {}), cell.config
     changed = presets.departures(config, choices)
-
-    def value(name: str, key: str, given) -> str:
-        if given != (usual := changed.get(key, given)):
-            return f'<span class="changed">{html(name)} {html(spelled(given))} ({html(spelled(usual))})</span>'
-        return f"<span>{html(name)} <b>{html(spelled(given))}</b></span>"
-
     for group, usual in presets.defaults().items():
         several = isinstance(usual, list)
         expected = ", ".join(usual) if several else str(usual)
         chosen = (", ".join(config.get(group) or {}) or "none") if several else choices.get(group, "?")
-        option = html(chosen)
-        if chosen != expected:
-            option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
-        changed = {key: each for key, each in flat({group: config.get(group)}).items() if key != group}
-        values = (value(key.removeprefix(f"{group}."), key, each) for key, each in changed.items()
-                  if not key.endswith(presets.HIDDEN))  # fmt: skip
-        yield f'<tr><th>{html(group)}</th><td>{option}</td><td class="values">{" ".join(values)}</td></tr>'
-    roots = [key for key in ("steps", "seed", "device", "threads", "deterministic") if key in config]
-    values = (value(key, key, config[key]) for key in roots)
-    yield f'<tr><th>run</th><td></td><td class="values">{" ".join(values)}</td></tr>'
+        note = f' <span class="note">instead of {html(expected)}</span>' if chosen != expected else ""
+        option = f'<span class="changed">{html(chosen)}</span>{note}' if note else html(chosen)
+        values = {key: value for key, value in flat({group: config.get(group)}).items() if key != group}
+        yield _row(group, option, values, changed)
+    roots = ("steps", "seed", "device", "threads", "deterministic")
+    yield _row("run", "", {key: config[key] for key in roots if key in config}, changed)
 
 
-def environment(record: dict) -> list[tuple[str, str]]:
+def _row(name: str, option: str, values: dict, changed: dict) -> str:
+    told = []
+    for key, given in values.items():
+        short, usual = html(key.removeprefix(f"{name}.")), changed.get(key, given)
+        if given != usual:
+            told.append(f'<span class="changed">{short} {html(spelled(given))} ({html(spelled(usual))})</span>')
+        elif not key.endswith(presets.HIDDEN):
+            told.append(f"<span>{short} <b>{html(spelled(given))}</b></span>")
+    return f'<tr><th>{html(name)}</th><td>{option}</td><td class="values">{" ".join(told)}</td></tr>'
+
+
+def machine_facts(record: dict) -> Iterator[tuple[str, str]]:
     """Machine, versions, commit, and the sources beside gptx's own rooms, which the commit names."""
     place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
-    own = [each for each in provenance.facts(record).items() if not each[0].startswith("code of gptx.")]
-    pairs = [
-        ("device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"),
-        ("batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")),
-        ("peak memory", ", ".join(f"{name} {amounts.memory(size)}" for name, size in memory.items() if size)),
-        ("data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"),
-        ("commit", git.get("sha", "unknown")[:12] + (" and uncommitted changes" if git.get("dirty") else "")),
-        *((name, text) for name, text in own if text != "nothing"),
-        ("started", record.get("started", "")),
-        ("typed", " ".join(record.get("overrides", [])) or "no overrides"),
-        *record.get("versions", {}).items(),
-    ]
-    return [(name, text) for name, text in pairs if text]
-
-
-def events(cell: Cell) -> list[tuple[str, str]]:
-    """What happened on the way, and the checkpoints that are left."""
-    told = [(f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in panels.happened(cell)]
-    kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
-    return [*told, ("checkpoints", ", ".join(kept) or "none")]
+    yield "device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"
+    yield "batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")
+    yield "peak memory", ", ".join(f"{name} {amounts.memory(size)}" for name, size in memory.items() if size)
+    yield "data", f"{data.get('train_tokens', 0):,} training tokens, {data.get('tokenizer', '?')} tokenizer"
+    yield "commit", git.get("sha", "unknown")[:12] + " and uncommitted changes" * bool(git.get("dirty"))
+    for name, text in provenance.facts(record).items():
+        if text != "nothing" and not name.startswith("code of gptx."):
+            yield name, text
+    yield "started", record.get("started", "")
+    yield "typed", " ".join(record.get("overrides", [])) or "no overrides"
+    yield from record.get("versions", {}).items()

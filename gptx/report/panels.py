@@ -9,13 +9,13 @@ import numpy
 from gptx.compare import words
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs import metrics
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.show.plots import Curve, Panel, smoothed
 
-SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
-    "train/lr": ("Learning rate", "of the first group, as followed", False, False),
+_SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
+    "train/lr": ("Learning rate", "of the first parameter group", False, False),
     "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True, True),
     "clip/share": ("Clip pressure", "share of steps clipped", False, False),
     "updates/median": ("Update / weight", "median ratio of the norms", True, False),
@@ -25,7 +25,7 @@ SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
 }
 
 
-def of_run(cell: Cell, smooth: int) -> list[Panel]:
+def of_run(cell: Run, smooth: int) -> list[Panel]:
     """The signals of one run: the five of the dashboard, then those of its observers."""
     found = cell.metrics
     key = "train/cross_entropy" if "train/cross_entropy" in found.columns else "train/loss"  # as validation's is
@@ -48,10 +48,12 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
             Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
             *_abandoned(found, "train/grad_norm"),
         ), log=True),
-        Panel("Learning rate", "of the first group", (Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"))),
+        Panel("Learning rate", "of the first parameter group", (
+            Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"),
+        )),
         _ratios(found),
         *_activations(found),
-        *signals([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),
+        *signal_panels([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),
     ]  # fmt: skip
 
 
@@ -64,9 +66,9 @@ def _abandoned(found: Metrics, key: str, colour: int = 0, arm: int = 0, alternat
             yield Curve(name, steps, values, "abandoned", colour, key=key if alternative else "", arm=arm)
 
 
-def _incidents(cell: Cell, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
+def _incidents(cell: Run, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
     """The events of a run as marks on its training loss."""
-    (steps, loss), events = cell.metrics["train/loss"], happened(cell)
+    (steps, loss), events = cell.metrics["train/loss"], RunFolder(cell.folder).events
     if not events or not len(steps):
         return []
     at = numpy.array([event["step"] for event in events], float)
@@ -74,11 +76,6 @@ def _incidents(cell: Cell, colour: int = 7, arm: int = 0, key: str = "") -> list
     finite = numpy.isfinite(loss)
     heights = numpy.interp(at, steps[finite], loss[finite]) if finite.any() else numpy.zeros(len(at))
     return [Curve("incidents", at, heights, "incidents", colour, key=key, arm=arm, texts=texts)]
-
-
-def happened(cell: Cell) -> list[dict]:
-    """The events of a run, such as a spike or a rollback."""
-    return RunFolder(cell.folder).events
 
 
 def _ratios(found: Metrics) -> Panel:
@@ -106,9 +103,9 @@ def _activations(found: Metrics) -> Iterator[Panel]:
         yield Panel("Activations", "root mean square, by block", tuple(curves), log=True)
 
 
-def signals(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str] = ()) -> Iterator[Panel]:
+def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str] = ()) -> Iterator[Panel]:
     """The other signals that any arm recorded, with a curve for each arm."""
-    for key, (title, unit, log, noisy) in SIGNALS.items():
+    for key, (title, unit, log, noisy) in _SIGNALS.items():
         curves = []
         for arm in arms:
             look: dict[str, Any] = {"colour": arm.look, "arm": arm.place, "smooth": smooth * noisy}
@@ -123,10 +120,14 @@ def signals(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str] = ())
 def _noise(found: Metrics) -> dict[str, list[float]]:
     """The band around a run's gradient noise scale, which the first measurements lack."""
     ends = {end: dict(zip(*found[f"noise_scale/{end}"], strict=True)) for end in ("low", "high")}
-    return {end: [known.get(step, numpy.nan) for step in found["noise_scale/tokens"][0]] for end, known in ends.items()}
+    return {
+        end: [known.get(step, numpy.nan) for step in found["noise_scale/tokens"][0]]
+        for end, known in ends.items()
+        if known
+    }
 
 
-def main(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
+def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
     factors = report.comparison.factors
     side = across(factors, len(report.arms))

@@ -1,12 +1,13 @@
 """A comparison as a report in W&B, drawn there from the runs' own pages:  python -m gptx report runs/NAME wandb=true"""
 
 import json
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gptx.compare.factors import numeric
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
 from gptx.config.errors import ConfigError
@@ -15,30 +16,19 @@ from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted, reset
 from gptx.report import upload
 from gptx.runs import plain, schema
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
 
-MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
-SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
-CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
-MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": MOST}
-SEND = "sync=true sends"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in W&B the runs are. What is not known without a connection is empty."""
-
-    project: str
-    entity: str
-    groups: list[str]  # the sweeps
-    pages: dict[str, str]  # id of the page of each run that has one, by its name
-    address: str = ""  # where the pages of the project are
+_MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
+_SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
+_CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
+_MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": _MOST}
+_SEND = "sync=true sends"
 
 
 def publish(
-    folders: list[Path], cells: list[Cell], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
+    folders: list[Path], cells: list[Run], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
 ) -> list[str]:
     """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key. Returns lines
     that say what was done. The same comparison again renews the same report.
@@ -47,52 +37,40 @@ def publish(
     W&B refuses or does not answer.
     """
     begun = [cell for cell in cells if cell.config]
-    place, file = placed(begun), out / "report.wandb.json"
+    builder, file = placed(begun, comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(str(shown(folder)) for folder in folders)} by python -m gptx report, {now()[:10]}"
     saved = _saved(file)
-    _write(file, Builder(begun, comparison, place).report(verdict, made), saved)
+    _write(file, builder.report(verdict, made), saved)
     try:
         api, why = _connection()
         if api is None:
             told = f"W&B: nothing sent, since {why}; the report as it would be is {file}"
-            later = f"with a connection the same command saves it; {SEND} the runs before that"
-            return [told, later, *lacking(begun, place)]
-        for cell in begun if sync else []:
-            if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
-                upload.upload(str(cell.folder))
-        place = _online(placed(begun), api)
-        if not place.pages:
-            raise ValueError(f"none of the {len(begun)} runs is in {place.entity}/{place.project}; {SEND} them")
-        report = Builder(begun, comparison, place).report(verdict, made)
-        if (saved.get("entity"), saved.get("project")) == (place.entity, place.project):
+            return [
+                told,
+                f"with a connection the same command saves it; {_SEND} the runs before that",
+                *builder.lacking,
+            ]
+        if sync:
+            _send(begun)
+        builder = placed(begun, comparison).online(api)
+        if not builder.pages:
+            raise ValueError(f"none of the {len(begun)} runs is in {builder.entity}/{builder.project}; {_SEND} them")
+        report = builder.report(verdict, made)
+        if (saved.get("entity"), saved.get("project")) == (builder.entity, builder.project):
             report.id = saved["id"]
         report.save()
     except Exception as error:
         reset()
         what = "the report as it would be" + (", and which one it is to renew," if saved else "")
         raise ValueError(f"W&B: {first_line(error).removeprefix('W&B: ').rstrip('.')}; {what} is in {file}") from None
-    _write(file, report, {"id": report.id, "url": report.url, "entity": place.entity, "project": place.project})
-    return [f"W&B: {report.url}", *lacking(begun, place)]
+    _write(file, report, {"id": report.id, "url": report.url, "entity": builder.entity, "project": builder.project})
+    return [f"W&B: {report.url}", *builder.lacking]
 
 
-def placed(cells: list[Cell]) -> Place:
-    """Where the runs say they are. Raises ValueError if that is more than one project, of which W&B could show one."""
-    sinks = {(sink.entity or "", sink.project) for sink in (upload.mirror(cell.config) for cell in cells)}
-    if len(sinks) > 1:
-        names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
-        raise ValueError(f"the runs are in several projects of W&B ({names}); a report shows those of one")
-    entity, project = next(iter(sinks))
-    groups = list(dict.fromkeys(upload.described(cell.folder, cell.record, cell.config).group for cell in cells))
-    ids = {cell.name: noted(cell.folder / "wandb_id")[0] for cell in cells}
-    return Place(project, entity, groups, {name: id for name, id in ids.items() if id})
-
-
-def lacking(cells: list[Cell], place: Place) -> list[str]:
-    """A line that says which runs have no page, if any."""
-    names = [cell.name for cell in cells if cell.name not in place.pages]
-    shortly = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    told = f"{len(names)} of {len(cells)} runs are not in W&B: {shortly}; {SEND} those that have ended"
-    return [told] if names else []
+def _send(cells: list[Run]) -> None:
+    for cell in cells:
+        if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
+            upload.upload(str(cell.folder))
 
 
 def _connection() -> tuple[Any, str]:
@@ -108,19 +86,6 @@ def _connection() -> tuple[Any, str]:
         if "No API key" not in str(error):
             raise
         return None, "there is no API key (`wandb login`, or WANDB_API_KEY)"
-
-
-def _online(place: Place, api: Any) -> Place:
-    """The place with its owner, its address, and only those pages that are there."""
-    entity = place.entity or api.settings["entity"] or api.default_entity
-    ids = list(place.pages.values())
-    try:
-        there = {run.id for run in api.runs(f"{entity}/{place.project}", {"name": {"$in": ids}}, per_page=500)}
-    except ValueError:  # no such project yet
-        there = set()
-    pages = {name: id for name, id in place.pages.items() if id in there}
-    server = imported().setup().settings.app_url.rstrip("/")
-    return replace(place, entity=entity, pages=pages, address=f"{server}/{entity}/{place.project}")
 
 
 def _saved(file: Path) -> dict:
@@ -139,107 +104,126 @@ def _write(file: Path, report: Any, saved: dict) -> None:
     write_text(file, to_json(facts, indent=1) + "\n")
 
 
-def reports() -> Any:
-    """The package that builds reports. Raises ValueError where it is not installed."""
-    imported()
-    try:
-        import wandb_workspaces.reports.v2 as wr
-    except ModuleNotFoundError:
-        install = 'pip install -c constraints.txt "gptx[report]"'
-        raise ValueError(f"wandb=true needs the package wandb-workspaces: {install}") from None
-    return wr
+def placed(cells: list[Run], comparison: Comparison) -> "Builder":
+    """The builder of a report where the runs say they are. Raises ValueError if that is more than one project, of which
+    W&B could show one."""
+    sinks = {(sink.entity or "", sink.project) for sink in (upload.mirror(cell.config) for cell in cells)}
+    if len(sinks) > 1:
+        names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
+        raise ValueError(f"the runs are in several projects of W&B ({names}); a report shows those of one")
+    groups = list(dict.fromkeys(upload.described(cell.folder, cell.record, cell.config).group for cell in cells))
+    ids = {cell.name: noted(cell.folder / "wandb_id")[0] for cell in cells}
+    return Builder(cells, comparison, *sinks.pop(), groups, {name: id for name, id in ids.items() if id})
 
 
-def config_key(factor: str, cells: list[Cell]) -> str:
-    """Where the sink keeps a factor: the option of an ingredient under `recipe`, a value where the config has it."""
-    return f"recipe.{factor}" if any(factor in cell.record.get("choices", {}) for cell in cells) else factor
-
-
-def logarithmic_levels(levels: list[str]) -> bool | None:
-    """True for numbers to be drawn on a logarithmic axis; None for levels that are no finite numbers."""
-    try:
-        sizes = [float(level) for level in levels]
-    except ValueError:
-        return None
-    return min(sizes) > 0 and max(sizes) >= SPREAD * min(sizes) if all(map(math.isfinite, sizes)) else None
+def spans_much(levels: list[str]) -> bool:
+    """True for numbers that are drawn on a logarithmic axis."""
+    sizes = list(map(float, levels)) if numeric(levels) else [0.0]
+    return min(sizes) > 0 and max(sizes) >= _SPREAD * min(sizes)
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds the report of a comparison, as wandb-workspaces has it."""
+    """Builds a report with wandb-workspaces. What is not known of W&B without a connection is empty."""
 
-    cells: list[Cell]
+    cells: list[Run]
     comparison: Comparison
-    place: Place
-    wr: Any = field(default_factory=reports)
+    entity: str
+    project: str
+    groups: list[str]  # the sweeps
+    pages: dict[str, str]  # id of the page of each run that has one, by its name
+    address: str = ""  # of the project
+
+    @cached_property
+    def wr(self) -> Any:
+        imported()
+        try:
+            import wandb_workspaces.reports.v2 as wr
+        except ModuleNotFoundError:
+            install = 'pip install -c constraints.txt "gptx[report]"'
+            raise ValueError(f"wandb=true needs the package wandb-workspaces: {install}") from None
+        return wr
+
+    @property
+    def lacking(self) -> list[str]:
+        """A line that says which runs have no page, if any."""
+        names = [cell.name for cell in self.cells if cell.name not in self.pages]
+        shortly = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {_SEND} those that have ended"
+        return [told] if names else []
+
+    def online(self, api: Any) -> "Builder":
+        """The same with owner and address, and only with those pages that are there."""
+        entity = self.entity or api.settings["entity"] or api.default_entity
+        asked = {"name": {"$in": list(self.pages.values())}}
+        try:
+            there = {run.id for run in api.runs(f"{entity}/{self.project}", asked, per_page=500)}
+        except ValueError:  # no such project yet
+            there = set()
+        pages = {name: id for name, id in self.pages.items() if id in there}
+        server = imported().setup().settings.app_url.rstrip("/")
+        return replace(self, entity=entity, pages=pages, address=f"{server}/{entity}/{self.project}")
+
+    def config_key(self, factor: str) -> str:
+        """Where the sink keeps a factor: an ingredient's option under `recipe`, a value where the config has it."""
+        return f"recipe.{factor}" if any(factor in cell.record.get("choices", {}) for cell in self.cells) else factor
 
     def report(self, verdict: Verdict, made: str) -> Any:
         """The answer in words and tables, then charts of the runs."""
-        wr, keys = self.wr, [config_key(factor, self.cells) for factor in self.comparison.factors]
+        wr, factors = self.wr, self.comparison.factors
+        warnings = [wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))]
         blocks = [
             wr.CalloutBlock(text=safe(verdict.headline)),
             wr.MarkdownBlock(text="\n\n".join(map(md, verdict.sentences))),
-            *(
-                [wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))]
-                if verdict.warnings
-                else []
-            ),
+            *(warnings if verdict.warnings else []),
             *(wr.MarkdownBlock(text=f"### {md(table.title)}\n\n{grid(table)}") for table in verdict.tables),
-            *self.charts(keys),
+            *self.charts({factor: self.config_key(factor) for factor in factors}),
             wr.H2(text="The runs"),
             wr.MarkdownBlock(text="\n".join(map(self.linked, self.cells))),
         ]
         metric = self.comparison.metric.replace("/", " ")  # the title becomes part of the address
-        title = safe(f"{', '.join(self.place.groups)}, {metric} by {' and '.join(self.comparison.factors) or 'seed'}")[
-            :128
-        ]
-        return wr.Report(project=self.place.project, entity=self.place.entity, title=title, description=safe(made),
-                         blocks=blocks, width="fluid")  # fmt: skip
+        title = safe(f"{', '.join(self.groups)}, {metric} by {' and '.join(factors) or 'seed'}")[:128]
+        told = {"title": title, "description": safe(made), "blocks": blocks, "width": "fluid"}
+        return wr.Report(project=self.project, entity=self.entity, **told)
 
-    def charts(self, keys: list[str]) -> list[Any]:
+    def charts(self, keys: dict[str, str]) -> list[Any]:
         """Curves of all arms, each factor for itself, further signals, and what tells the runs apart."""
         wr, metric, factors = self.wr, self.comparison.metric, self.comparison.factors
         others = " over all levels of the other factors" if len(keys) > 1 else ""
         told = "A line is the mean of an arm's runs; its band reaches from the lowest to the highest."
-        blocks = self.section("All arms", told, keys, [self.curve(metric, w=24)])
-        for (factor, levels), key in zip(factors.items(), keys, strict=True):
+        blocks = self.section("All arms", told, [*keys.values()], [self.curve(metric, w=24)])
+        for factor, key in keys.items():
             told = f"A line or bar is the mean of a level's runs{others}, from the lowest to the highest."
-            blocks += self.section(f"By {factor}", told, [key], self.by_factor(factor, levels, key))
+            blocks += self.section(f"By {factor}", told, [key], self.by_factor(factor, factors[factor], key))
         signals = [self.curve("train/lr"), self.curve("train/grad_norm", log_y=True), self.curve("train/loss", w=24)]
-        column = wr.ParallelCoordinatesPlotColumn
-        columns = [
-            *(column(metric=wr.Config(key), display_name=factor, log=bool(logarithmic_levels(levels)))
-              for (factor, levels), key in zip(factors.items(), keys, strict=True)),
-            column(metric=wr.Config("seed")),
-            column(metric=wr.SummaryMetric(metric)),
-        ]  # fmt: skip
-        title = f"every run: levels, seed and last {metric}"
+        blocks += self.section("Signals", "", [*keys.values()], signals)
+        metrics = [
+            (wr.Config(key), {"display_name": name, "log": spans_much(factors[name])}) for name, key in keys.items()
+        ]
+        metrics += [(wr.Config("seed"), {}), (wr.SummaryMetric(metric), {})]
+        columns = [wr.ParallelCoordinatesPlotColumn(metric=each, **look) for each, look in metrics]
+        title, layout = f"every run: levels, seed and last {metric}", wr.Layout(w=24, h=9)
         apart = [
-            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
+            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=layout),
             wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
         ]
-        return [
-            *blocks,
-            *self.section("Signals", "", keys, signals),
-            *self.section("What tells the runs apart", "", [], apart),
-        ]
+        return [*blocks, *self.section("What tells the runs apart", "", [], apart)]
 
     def by_factor(self, factor: str, levels: list[str], key: str) -> list[Any]:
         """The metric by levels of one factor: curves, bars, and points where the levels are numbers."""
         wr, metric = self.wr, self.comparison.metric
         level, last = wr.Config(key), f"last {metric}"
         bars = wr.BarPlot(title=f"{last} by {factor}", metrics=[metric], orientation="h", layout=wr.Layout(w=12, h=9),
-                          groupby=level, max_bars_to_show=MOST, **MEANS)  # fmt: skip
-        panels = [self.curve(metric, title=f"{metric} by {factor}", groupby=level), bars]
-        if (log := logarithmic_levels(levels)) is not None:
-            scatter = {"x": level, "y": wr.SummaryMetric(metric), "log_x": log}
-            panels.append(wr.ScatterPlot(title=f"{last} over {factor}", layout=wr.Layout(w=24, h=9), **scatter))
-        return panels
+                          groupby=level, max_bars_to_show=_MOST, **_MEANS)  # fmt: skip
+        scatter = {"x": level, "y": wr.SummaryMetric(metric), "log_x": spans_much(levels)}
+        points = wr.ScatterPlot(title=f"{last} over {factor}", layout=wr.Layout(w=24, h=9), **scatter)
+        curves = self.curve(metric, title=f"{metric} by {factor}", groupby=level)
+        return [curves, bars, *([points] if numeric(levels) else [])]
 
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
         """A metric over steps, a line and a band for each group."""
         layout = self.wr.Layout(w=w, h=9)
-        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **CURVE, **MEANS, **options)
+        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **_CURVE, **_MEANS, **options)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
         """Charts of the runs, which are grouped by some keys of their config, below a heading and a text.
@@ -248,17 +232,17 @@ class Builder:
         """
         from wandb_workspaces import expr
 
-        chosen = [expr.Metric("Group").isin(self.place.groups)]
-        if self.place.pages:  # a sweep's name may have been used for others too
-            chosen.append(expr.Metric("ID").isin(list(self.place.pages.values())))
-        owner = {"entity": self.place.entity, "project": self.place.project} if self.place.address else {}
+        chosen = [expr.Metric("Group").isin(self.groups)]
+        if self.pages:  # a sweep's name may have been used for others too
+            chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
+        owner = {"entity": self.entity, "project": self.project} if self.address else {}
         groupby = [f"config.{key}" for key in groups]
         runs = self.wr.Runset(name=title, groupby=groupby, filters=expr.And(*chosen), **owner)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 
-    def linked(self, cell: Cell) -> str:
+    def linked(self, cell: Run) -> str:
         """A run in a list of Markdown, with a link to its page where that is known."""
-        id, address = self.place.pages.get(cell.name), self.place.address
-        name = f"[{md(cell.name)}]({address}/runs/{quote(id)})" if id and address else md(cell.name)
+        id = self.pages.get(cell.name)
+        name = f"[{md(cell.name)}]({self.address}/runs/{quote(id)})" if id and self.address else md(cell.name)
         return f"- {name}: {cell.state}{'' if id else ', not in W&B'}"

@@ -78,12 +78,15 @@ def git() -> dict:
 def code(config: dict) -> tuple[dict, str]:
     """The code of what a checked config builds, as run.json has it (`sources` and `repositories`), and a patch of the
     uncommitted changes of these sources, without secrets."""
-    sources = _modules(config)
-    roots = {name: _repository_of(file.parent) for name, file in sources.items()}
+    sources, files = _modules(config), dict[Path | None, list[Path]]()
+    for file in sources.values():
+        files.setdefault(_repository_of(file.parent), []).append(file)
+    files.setdefault(_repository_of(Path.cwd()), [])
+    files.pop(None, None)
     gptx = _repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""
-    for root in sorted({root for root in (*roots.values(), _repository_of(Path.cwd())) if root}):
-        facts, patch = repository(root, tuple(file for name, file in sources.items() if roots[name] == root))
+    for root in sorted(filter(None, files)):
+        facts, patch = repository(root, tuple(files[root]))
         name = "gptx" if root == gptx else root.name
         repositories |= {str(root) if name in repositories else name: facts} if facts else {}
         patches += f"# {name}, commit {facts['sha']}\n{patch}" if patch else ""
@@ -98,21 +101,38 @@ def _modules(config: dict) -> dict[str, Path]:
     alone; of one's own code, all that is loaded from the same folder or below.
     """
     homes = {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *_targets(config)}}
-    rooms = {".".join(home.split(".")[: 3 if home.startswith("gptx.ingredients.") else 2]) for home in homes}
-    loaded = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
-    sources = {name: file for name, file in loaded.items() if isinstance(file, str) and file.endswith(".py")}
-    files = {name: Path(file).resolve() for name, file in sources.items() if os.path.isfile(file)
-             and (name in homes or name.startswith("gptx.") or not _installed(file))}  # fmt: skip
-    own = {name: file for name, file in files.items() if not name.startswith("gptx.") and not _installed(str(file))}
-    folders = [Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])  # /a of b.c in /a/b/c.py
-               for name, file in own.items() if name in homes]  # fmt: skip
+    files, rooms = _loaded(homes), set(map(_room, homes)).difference(WATCHED, [""])
+    own = {name: file for name, file in files.items() if not name.startswith("gptx.")}
+    kept = {name for name in files if _room(name) in rooms} | homes.intersection(own) | _beside(homes, own)
+    return {name: files[name] for name in sorted(kept)}
 
-    def belongs(name: str) -> bool:
-        if name.startswith("gptx."):
-            return any(f"{name}.".startswith(f"{room}.") for room in rooms.difference(WATCHED))
-        return name in homes or (name in own and any(own[name].is_relative_to(folder) for folder in folders))
 
-    return {name: files[name] for name in sorted(files) if belongs(name)}
+def _beside(homes: set[str], own: dict[str, Path]) -> set[str]:
+    """The modules that are loaded from a folder of one's own classes, or below it."""
+    folders = {_above(name, own[name]) for name in homes.intersection(own) if not _installed(str(own[name]))}
+    return {name for name, file in own.items() if not folders.isdisjoint(file.parents)}
+
+
+def _room(module: str) -> str:
+    """The room of a module of gptx: gptx.trainer, gptx.ingredients.optim; "" of another package."""
+    parts = module.split(".")
+    return ".".join(parts[: 3 if "ingredients" in parts[1:2] else 2]) if parts[0] == "gptx" else ""
+
+
+def _loaded(homes: set[str]) -> dict[str, Path]:
+    """Source file of every loaded module that is gptx's, one's own, or one of `homes`."""
+    sources = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.copy().items()}
+    kept = [name for name in sources if name in homes or name.startswith("gptx.") or not _installed(sources[name])]
+    return {
+        name: Path(sources[name]).resolve()
+        for name in kept
+        if sources[name].endswith(".py") and os.path.isfile(sources[name])
+    }
+
+
+def _above(name: str, file: Path) -> Path:
+    """The folder from which a module is imported: /a of b.c in /a/b/c.py."""
+    return Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])
 
 
 def _targets(node: Any) -> set[str]:
@@ -145,21 +165,28 @@ def _repository_of(folder: Path) -> Path | None:
 def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     """Commit and changed files of a repository, each with what it is, and the patch of its `sources`; those that no
     commit has count as changed, unless git ignores them. Empty if git does not know the repository."""
-    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
-    if commit is None and _ask(root, "rev-parse", "--git-dir") is None:
+    if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
+    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
     names = [str(file) for file in sources]
     others = _ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
     new = (others or "").split("\0")[:-1]
-    patch = (_ask(root, *_DIFF, "HEAD", "--", *names) if names and commit else "") or ""
-    patch += "".join(_ask(root, *_DIFF, "--no-index", "--", os.devnull, name, fine=(0, 1)) or "" for name in new)
-    facts: dict[str, Any] = {"sha": (commit or "").strip()}
-    status = _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
-    if status is not None:
-        changed = sorted({*(entry[3:] for entry in status.split("\0")[:-1]), *new})
-        more = {"and more": f"{len(changed) - MOST} files"} if len(changed) > MOST else {}
-        facts["changed"] = {name: _content(root / name) for name in changed[:MOST]} | more
+    parts = [_ask(root, *_DIFF, "HEAD", "--", *names)] if names and commit else []
+    parts += [_ask(root, *_DIFF, "--no-index", "--", os.devnull, name, fine=(0, 1)) for name in new]
+    patch = "".join(filter(None, parts))
+    facts = {"sha": (commit or "").strip()} | _changed(root, new)
     return facts, patch if len(patch) <= LONGEST else f"# left out: {len(patch):,} characters\n"
+
+
+def _changed(root: Path, new: list[str]) -> dict[str, dict]:
+    """The changed files of a repository and those that are `new` to it, each with what it is; empty if git does not
+    answer in time."""
+    status = _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
+    if status is None:
+        return {}
+    names = sorted({*(entry[3:] for entry in status.split("\0")[:-1]), *new})
+    more = {"and more": f"{len(names) - MOST} files"} if len(names) > MOST else {}
+    return {"changed": {name: _content(root / name) for name in names[:MOST]} | more}
 
 
 def _content(file: Path) -> str:

@@ -1,5 +1,6 @@
 """Run: one run as its folder tells of it, whatever became of it; `find` collects the runs below some folders."""
 
+import itertools
 import math
 import os
 from dataclasses import dataclass
@@ -98,16 +99,12 @@ def find(folders: list[Path]) -> list[Run]:
     """The runs in `folders`: each is one itself, or has them one or two levels below; with those that a sweep there
     lists and that have not begun. In the order of the sweeps, then by name. A folder without runs becomes an unreadable
     run. Raises ValueError if there is no run at all, or no such folder."""
-    for root in folders:
-        if not root.is_dir():
-            raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
     found = {root: _below(root) for root in folders}
-    there = list(dict.fromkeys(folder for here in found.values() for folder in here))
-    empty = [root for root, here in found.items() if not here]
+    there = list(dict.fromkeys(itertools.chain(*found.values())))
     if not there:
-        raise ValueError(f"{', '.join(map(str, empty))}: no run there; a run folder holds run.json and metrics.jsonl")
-    parents = [folder.absolute().parent for folder in there]
-    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath(parents))
+        raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
+    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
+    empty = [root for root, here in found.items() if not here]
     return [
         *(Run.of(folder, common) for folder in there),
         *(Run(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in empty),
@@ -116,6 +113,8 @@ def find(folders: list[Path]) -> list[Run]:
 
 def _below(root: Path) -> list[Path]:
     """The run folders at or below `root`."""
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
     if (root / "run.json").exists():
         return [root]
     listed = [root / name for name in manifest.noted(root)]

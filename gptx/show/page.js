@@ -1,6 +1,6 @@
 "use strict";
 // Draws the figures of #data, which Python made with Plotly, as the controls of the page say. What `meta` says of a
-// trace: `arm`, its place in page.arms; `arms`, that of each point; `key`, the choice in the menu with which it is shown;
+// trace: `arm`, its place in page.arms, or `arms`, that of each point; `key`, the choice in the menu with which it is shown;
 // `low` and `high`, a band; `width`, how many steps a point stands for if it may be smoothed; `raw`, if those stay visible.
 
 const COARSE = matchMedia("(pointer: coarse)").matches;
@@ -21,7 +21,7 @@ const hides = (arm) => state.hidden.includes(page.arms?.[arm]);
 // Steps as tokens, FLOPs or minutes, by the clock of the arm: straight lines between the points that it has.
 function across({ x, meta }) {
   const { steps, [state.x]: to } = page.clocks?.[meta?.arm] || {};
-  return state.x === "steps" || !to ? x : x.map((step) => {
+  return state.x === "steps" || !to || meta.arms?.length ? x : x.map((step) => {
     const i = Math.min(Math.max(steps.findLastIndex((at) => at < step), 0), steps.length - 2);
     return to[i] + (to[i + 1] - to[i]) * (step - steps[i]) / (steps[i + 1] - steps[i]);
   });
@@ -40,14 +40,13 @@ function traces(figure) {
   const shown = figure.data.filter(({ meta }) => (!meta?.key || meta.key === state.key) && !hides(meta?.arm));
   const crowded = shown.filter(({ meta }) => meta?.low).length > 6;
   return shown.flatMap((trace) => {
-    const { low, high, width, raw, arms } = trace.meta || {}, x = across(trace), back = [];
+    const { low, high, width, raw, arms = [] } = trace.meta || {}, x = across(trace), back = [];
     const window = width ? Math.max(1, Math.round(state.smooth / width)) : 1;
     const behind = { ...trace, x, mode: "lines", hoverinfo: "skip", hovertemplate: null, showlegend: false };
     const edge = { ...behind, line: { width: 0 }, fillcolor: `${trace.line?.color}29` };
     if (low && !crowded) back.push({ ...edge, y: low }, { ...edge, y: high, fill: "tonexty" });
     else if (raw && window > 1) back.push({ ...behind, line: { ...trace.line, width: 1 }, opacity: 0.3 });
-    const y = arms ? trace.y.map((value, i) => (hides(arms[i]) ? null : value)) : trace.y;
-    return [...back, { ...trace, x, y: window > 1 ? smoothed(y, window) : y }];
+    return [...back, { ...trace, x, y: smoothed(trace.y, window).map((value, i) => (hides(arms[i]) ? null : value)) }];
   });
 }
 

@@ -15,47 +15,40 @@ import numpy
 
 from gptx.ingredients.log import now
 from gptx.show.plots import AXES, COLOURS, DASHES, GRID, INK, Curve, Panel, stretches, thinned
+from gptx.show.table import Table, section
 from gptx.units.phrases import count
 from gptx.units.printable import html, plotly, throughout
 
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-NAMES = ("ink", "muted", "line", *(f"curve{i}" for i in range(len(COLOURS))))
-LIGHT = (INK, AXES, GRID, *COLOURS)
-DARK = ("#e7eaee", "#98a2b0", "#2a313a",
+_HERE = Path(__file__).parent
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_NAMES = ("ink", "muted", "line", *(f"curve{i}" for i in range(len(COLOURS))))
+_LIGHT = (INK, AXES, GRID, *COLOURS)
+_DARK = ("#e7eaee", "#98a2b0", "#2a313a",
         "#6ea2f5", "#f08a55", "#4cc38f", "#a794f0", "#e77fb0", "#d5a53a", "#45bcc8", "#f07470")  # fmt: skip
-DASHED = ["solid", *(",".join(f"{1.3 * gap:.3g}px" for gap in gaps) for _, gaps in DASHES[1:])]
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")  # as MARKERS
-WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # steps that a line may be the mean of
-AXIS = {"gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--muted)", "automargin": True,
+_DASHED = ["solid", *(",".join(f"{1.3 * gap:.3g}px" for gap in gaps) for _, gaps in DASHES[1:])]
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")  # as MARKERS
+_WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # steps that a line may be the mean of
+_AXIS = {"gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--muted)", "automargin": True,
         "exponentformat": "SI", "title": {"font": {"size": 11, "color": "var(--muted)"}, "standoff": 6}}  # fmt: skip
-LOOK: dict[str, Any] = {
+_LOOK: dict[str, Any] = {
     "margin": {"l": 46, "r": 8, "t": 6, "b": 38}, "hovermode": "closest", "hoverlabel": {"namelength": -1},
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
     "font": {"color": "var(--ink)", "size": 12, "family": "system-ui, sans-serif"},
     "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "var(--muted)", "activecolor": "var(--ink)"},
     "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
-    "xaxis": AXIS | {"rangemode": "tozero"}, "yaxis": AXIS,
+    "xaxis": _AXIS | {"rangemode": "tozero"}, "yaxis": _AXIS,
 }  # fmt: skip
 
 
-def whole(
-    name: str,
-    parts: Iterable[str],
-    source: str,
-    data: dict,
-    *,
-    command: str = "report",
-    script: Path = HERE / "page.js",
-) -> str:
+def whole(name: str, parts: Iterable[str], source: str, data: dict, command="report", script=_HERE / "page.js") -> str:
     """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    style += f"{_palette(LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(DARK)} }}\n"
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    style += f"{_palette(_LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}\n"
     told = json.dumps(throughout(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{html(name)}</title><style>{style}</style></head><body><main>\n"
         "<noscript><p class='warning'>The plots need JavaScript; a .png has them without.</p></noscript>"
         + "\n".join(parts)
@@ -67,7 +60,7 @@ def whole(
 
 
 def _palette(colours: Iterable[str]) -> str:
-    return f":root {{ {' '.join(f'--{name}: {colour};' for name, colour in zip(NAMES, colours, strict=True))} }}"
+    return f":root {{ {' '.join(f'--{name}: {colour};' for name, colour in zip(_NAMES, colours, strict=True))} }}"
 
 
 def library() -> str:
@@ -82,7 +75,7 @@ def figured(traces: Sequence[Any], group: str = "", **layout) -> dict:
     """A Plotly figure as JSON, in the look of all pages. Figures of a `group` share their y-axis and its scale."""
     import plotly.graph_objects as go
 
-    layout = {"yaxis": {"type": "linear"}, "meta": {"group": group}, "template": {"layout": LOOK}} | layout
+    layout = {"yaxis": {"type": "linear"}, "meta": {"group": group}, "template": {"layout": _LOOK}} | layout
     return go.Figure(traces, layout).to_plotly_json()
 
 
@@ -90,19 +83,18 @@ def add_figure(figures: list[dict], figure: dict, title: str, note: str = "", *,
     """Add a figure to those of the page. Returns the HTML of its place, with a switch of its scale."""
     inside = f'<div class="plot" data-figure="{len(figures)}"></div>'
     figures.append(figure)
-    return _figure(title, note, logarithm(figure["layout"]["meta"]["group"], "log") if scale else "", inside)
+    return _figure(title, note, log_switch(figure["layout"]["meta"]["group"], "log") if scale else "", inside)
 
 
-def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False) -> str:
+def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False, **layout) -> str:
     """Add a panel, of at most `points` points a curve, to the figures of the page; with `legend` it names its curves.
     Returns the HTML of its place; of an empty panel, how its signal is recorded."""
     if shown.empty:
-        return _figure(
-            shown.title, shown.unit, "", f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
-        )
+        missing = f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
+        return _figure(shown.title, shown.unit, "", missing)
     traces = [_trace(curve, points, legend) for curve in shown.curves if len(curve.steps)]
-    axis = {"type": "log" if shown.logarithmic else "linear"}
-    figure = figured(traces, shown.group or f"figure{len(figures)}", yaxis=axis)
+    layout |= {"yaxis": {"type": "log" if shown.logarithmic else "linear"}}
+    figure = figured(traces, shown.group or f"figure{len(figures)}", **layout)
     return add_figure(figures, figure, shown.title, shown.unit, scale=not shown.group)
 
 
@@ -119,39 +111,34 @@ def _trace(curve: Curve, points: int, legend: bool):
         curve, width = stretches(curve, points)
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     kept = numpy.arange(len(steps)) if width or curve.texts else thinned(steps, values, points)
-    look, cross = (
-        marks(curve.colour),
-        {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": _tint(curve.colour)}},
-    )
+    colour, dash = f"var(--curve{curve.colour % len(COLOURS)})", _DASHED[curve.colour % len(_DASHED)]
+    cross = {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}}
     looks: dict[str, dict[str, Any]] = {
-        "line": {"opacity": curve.alpha},
-        "dots": {"mode": "lines+markers"},
+        "line": {"line": {"width": 2, "dash": dash}, "opacity": curve.alpha},
+        "dots": {"line": {"width": 2, "dash": dash}, "mode": "lines+markers",
+                 "marker": {"symbol": _SYMBOLS[curve.colour % len(_SYMBOLS)], "size": 7}},
         "faint": {"line": {"width": 1}, "opacity": 0.35},
         "dashed": {"line": {"width": 1.5, "dash": "7px,4px"}},
         "abandoned": {"line": {"width": 1.5, "dash": "3px,3px"}, "mode": "lines+markers",
                       "marker": cross | {"size": [0] * (len(kept) - 1) + [9]}},
-        "incidents": {"mode": "markers", "marker": cross, "text": [plotly(text) for text in curve.texts],
-                      "hovertemplate": "%{text}<extra></extra>"},
+        "incidents": {"mode": "markers", "marker": cross},
     }  # fmt: skip
-    meta = {"arm": curve.arm, "key": curve.key, "width": round(width, 3), "raw": bool(legend and width)}
-    meta |= {name: rounded(numpy.asarray(ends, float)[kept]) for name in ("low", "high")
-             if (ends := getattr(curve, name)) is not None}  # fmt: skip
-    trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name),
-                       x=rounded(steps[kept]), y=rounded(values[kept]), meta=meta, **look)  # fmt: skip
-    return trace.update(looks[curve.style])
+    texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
+    ends = {"low": curve.low, "high": curve.high}
+    meta = {
+        "arm": curve.arm,
+        "arms": curve.arms,
+        "key": curve.key,
+        "width": round(width, 3),
+        "raw": bool(legend and width),
+    }
+    meta |= {name: six_digits(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
+    trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
+                       x=six_digits(steps[kept]), y=six_digits(values[kept]), line={"color": colour})  # fmt: skip
+    return trace.update(looks[curve.style]).update(texts if curve.texts else {})
 
 
-def _tint(look: int) -> str:
-    return f"var(--curve{look % len(COLOURS)})"
-
-
-def marks(look: int) -> dict[str, Any]:
-    """Line and marker of the `look`-th line, as Plotly has them."""
-    marker = {"symbol": SYMBOLS[look % len(SYMBOLS)], "size": 7}
-    return {"line": {"color": _tint(look), "width": 2, "dash": DASHED[look % len(DASHED)]}, "marker": marker}
-
-
-def rounded(values: Iterable[float]) -> list[float | None]:
+def six_digits(values: Iterable[float]) -> list[float | None]:
     """Numbers to six digits, which is more than a screen shows; None for what is no finite number."""
     found = (float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, values))
     return [int(value) if value is not None and value.is_integer() else value for value in found]
@@ -159,10 +146,9 @@ def rounded(values: Iterable[float]) -> list[float | None]:
 
 def stroke(look: int) -> str:
     """A stroke in the colour and dashes of the `look`-th line."""
-    return (
-        '<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" '
-        f'stroke="{_tint(look)}" stroke-dasharray="{DASHED[look % len(DASHED)].removeprefix("solid")}"/></svg>'
-    )
+    colour, dash = f"var(--curve{look % len(COLOURS)})", _DASHED[look % len(_DASHED)].removeprefix("solid")
+    line = f'<line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" stroke="{colour}" stroke-dasharray="{dash}"/>'
+    return f'<svg width="26" height="8" aria-hidden="true">{line}</svg>'
 
 
 def warned(warnings: Iterable[str]) -> str:
@@ -173,26 +159,24 @@ def warned(warnings: Iterable[str]) -> str:
 def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
     """The choice of what curves are drawn over, and of how many steps a line of training is the mean of."""
     over = menu("over", "x", [(name, name) for name in axes])
-    windows = [(str(window), count(window, "step")) for window in sorted({*WINDOWS, smooth})]
+    windows = [(str(window), count(window, "step")) for window in sorted({*_WINDOWS, smooth})]
     mean = menu("training as the mean of", "smooth", windows, str(smooth))
     return f'<div class="controls">{"".join((over, mean, *more))}</div>'
 
 
 def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
     """A menu that sets one of the page's choices."""
-    inside = "".join(
-        f'<option value="{html(value)}"{" selected" * (value == chosen)}>{html(name)}</option>'
-        for value, name in options
-    )
-    return f'<label>{html(label)} <select data-set="{key}">{inside}</select></label>'
+    picked = {chosen: " selected"}
+    told = (f'<option value="{html(value)}"{picked.get(value, "")}>{html(name)}</option>' for value, name in options)
+    return f'<label>{html(label)} <select data-set="{key}">{"".join(told)}</select></label>'
 
 
-def logarithm(group: str, text: str = "log scale") -> str:
+def log_switch(group: str, text: str = "log scale") -> str:
     """The switch of a group of figures to a logarithmic axis and back."""
     return f'<button class="log" data-group="{group}" aria-pressed="false">{text}</button>'
 
 
-def pairs(found: Iterable[tuple[str, str]]) -> str:
-    """Names and texts as a table."""
-    lines = "".join(f'<tr><th>{html(name)}</th><td class="wide">{html(text)}</td></tr>' for name, text in found)
-    return f'<div class="card"><table>{lines}</table></div>'
+def pairs(found: Iterable[tuple[str, Any]]) -> str:
+    """Names, and what is known of each, as a table; lists with commas."""
+    told = ((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in found)
+    return section(Table("", (), [each for each in told if each[1] not in ("", "None")], names=2))

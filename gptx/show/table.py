@@ -21,12 +21,12 @@ class Table:
     names: int = 1
 
 
-ROWS = 8  # a longer table of arms is folded
+_ROWS = 8  # a longer table of arms is folded
 
 
 def markdown(shown: Table) -> str:
     """A table of GitHub's Markdown with its title and note; folded if it is long."""
-    if len(shown.rows) > ROWS:
+    if len(shown.rows) > _ROWS:
         return f"<details><summary>{html(shown.title)}</summary>\n\n{grid(shown)}\n\n</details>"
     return f"### {md(shown.title)}\n\n{grid(shown)}"
 
@@ -66,5 +66,6 @@ def section(shown: Table) -> str:
 
     title = f"<h3>{html(capital(shown.title))}</h3>" if shown.title else ""
     note = f'<p class="note">{html(shown.note)}</p>' if shown.note else ""
-    inside = f"<thead>{line('th', shown.columns)}</thead>{''.join(line('td', row) for row in shown.rows)}"
+    head = f"<thead>{line('th', shown.columns)}</thead>" if shown.columns else ""
+    inside = head + "".join(line("td", row) for row in shown.rows)
     return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'

@@ -5,6 +5,7 @@ import math
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,45 +178,47 @@ class Search:
         """
         from optuna.trial import TrialState
 
-        folder = each.folder
-        pool.note_end(folder, each.process.returncode, asked=each.asked)
+        pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
-        record, state = RunFolder(folder).read() or {}, RunFolder(folder).state
-        made = metrics.read(folder)
-        value = made.end(self.metric) if state == "finished" else made.last(self.metric)
-        known = value is not None and math.isfinite(value)
-        taken = state == "finished" and each.process.returncode != 0  # by another command
-        if state == "finished" and known and not taken:
-            label, details = state, f"{self.metric} {value:.4f}"
+        label, details, value = self._outcome(each)
+        if label == "finished":
             self.study.tell(each.trial, value)
-        elif state == "running":
-            label, details = state, "in another process; the same command goes on with it afterwards"
-        elif each.pruned or record.get("diverged") or (value is not None and not known):
-            label, details = "pruned" if each.pruned else "diverged", ""
+            details = f"{self.metric} {value:.4f}"
+        elif label in ("pruned", "diverged"):
             self.study.tell(each.trial, state=TrialState.PRUNED)
-        elif each.asked:
-            label, details = state, ""
-        else:
-            label, details = "FAILED", self._why(each, record, taken)
+        elif label == "FAILED":
             self.study.tell(each.trial, state=TrialState.FAIL)
         self.failed += label in ("FAILED", "running")
-        print(f"{label:12} {folder}  {details}".rstrip(), flush=True)
+        print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
 
-    def _why(self, each: Trial, record: dict, taken: bool) -> str:
-        if taken:
-            return f"not of this trial: {pool.last_words(pool.log(each.folder))}"
-        ended = record.get("state")
-        return record.get("error") or (f"recorded no {self.metric}" if ended == "finished" else ended or "missing")
+    def _outcome(self, each: Trial) -> tuple[str, str, float | None]:
+        """Label, details and result of a trial whose process has ended."""
+        run, made = RunFolder(each.folder), metrics.read(each.folder)
+        record, state = run.read() or {}, run.state
+        finished = state == "finished"
+        value = made.end(self.metric) if finished else made.last(self.metric)
+        finite = None if value is None else math.isfinite(value)
+        taken = finished and each.process.returncode != 0  # by another command
+        why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
+        outcomes = (  # the first one that is true
+            (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
+            (finished and finite, state, ""),
+            (state == "running", state, "in another process; the same command goes on with it afterwards"),
+            (each.pruned, "pruned", ""),
+            (record.get("diverged") or finite is False, "diverged", ""),
+            (each.asked, state, ""),
+            (True, "FAILED", why),
+        )
+        return next((label, details, value) for true, label, details in outcomes if true)
 
 
 def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
     """How the trials ended, the best one and how to repeat it, and which keys mattered."""
     import optuna
 
-    ended = [trial.state.name.lower() for trial in found.trials]
-    counts = ", ".join(f"{ended.count(state)} {state}" for state in dict.fromkeys(ended))
-    complete = [trial for trial in found.trials if trial.state.name == "COMPLETE"]
-    if not complete:
+    ended = Counter(trial.state.name.lower() for trial in found.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
+    if not ended["complete"]:
         return [f"no trial is complete: {counts or 'none was made'}"]
     best = found.best_trial
     values = {key: f"{key}={spelled(best.params[key])}" for key in space}
@@ -225,8 +228,8 @@ def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str
              f"again        {typed('rerun', str(where))}"]  # fmt: skip
     if ends := [values[key] for key in space if at_end(space[key], best.params[key])]:
         lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
-    if len(space) > 1 and len(complete) >= 10:
+    if len(space) > 1 and ended["complete"] >= 10:
         shares = optuna.importance.get_param_importances(found)
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
-        lines.append(f"importance   {told} (PED-ANOVA over {len(complete)} trials)")
+        lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
     return lines

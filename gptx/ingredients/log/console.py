@@ -106,15 +106,16 @@ class Console(Sink):
 def _findings(scalars: dict) -> Iterator[str]:
     """Lines of their own: validation, then every text."""
     texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
-    validation = "  ".join(
-        f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
-        for group, _, name, value in (
-            (*key.partition("/"), value) for key, value in scalars.items() if key not in texts
-        )
-        if group == "validation"
-    )
+    validation = {
+        key.removeprefix("validation/"): scalars[key]
+        for key in scalars
+        if key.startswith("validation/") and key not in texts
+    }
     if validation:
-        yield f"validation {validation}"
+        yield "validation " + "  ".join(
+            f"{name.replace('_per_', '/').replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
+            for name, value in validation.items()
+        )
     for key, text in texts.items():
         yield f"{key}\n{textwrap.indent(printable(text.expandtabs()), '    ')}"
 
@@ -129,8 +130,8 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, and nowhere else: handlers
-    of Hydra's would write through the bar."""
+    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, which has debug messages
+    too; and nowhere else: handlers of Hydra's would write through the bar."""
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
@@ -142,7 +143,8 @@ def messages_to(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        logger.handlers, logger.propagate, logger.level = before
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
         with contextlib.suppress(OSError):  # a full disk
             file.close()
 
