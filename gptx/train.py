@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx import files, runs
 from gptx.config import hydra_errors, paths, recorded, search_path, validate
+from gptx.config.keys import changes, key_of, options, recipe, slug
 from gptx.config.validate import ConfigError
 from gptx.distributed.peers import PeerLost, Peers, first_to_say, together
 from gptx.distributed.rank import job as submitted_job
@@ -39,7 +40,7 @@ EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # told in one 
 
 def resolve_slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
     """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here."""
-    return runs.slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
+    return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
 
 
 def resolve_whole_slug(*swept: str, _root_: DictConfig) -> str:
@@ -90,16 +91,16 @@ def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> f
 
 def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Resume the trainer, run it, and record how it ended."""
-    from gptx.estimate.memory import foreseen
+    from gptx.estimate.memory import prediction
     from gptx.estimate.meter import Meter, total
     from gptx.job import summary
 
     started = time.perf_counter()
-    predicted = foreseen(cfg, trainer.data.vocab_size) if rank() == 0 else ""
+    predicted = prediction(cfg, trainer.data.vocab_size) if rank() == 0 else ""
     meter = Meter(trainer.parallel.device)
     if record and "data" in record:
         branching.refuse(folder, runs.other_text(record["data"], trainer.data.identity))
-    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    trainer.checkpoints.place(folder, recipe=recipe(config), data=trainer.data.identity)
     resumed = not cfg.overwrite and restore(trainer)
     branched = "" if resumed or cfg["from"] is None else branching.branch(trainer, Path(cfg["from"]), config)
     if len(set(trainer.parallel.gather(trainer.step))) > 1:
@@ -147,7 +148,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
             put_back(handler)
         raise SystemExit(128 + signal.Signals[trainer.stopped])
     seconds = time.perf_counter() - started
-    conclude(trainer, folder, seconds, meter.beside(predicted))
+    conclude(trainer, folder, seconds, meter.compared_with(predicted))
     return trainer.latest.get("validation/loss", math.nan)
 
 
@@ -198,7 +199,7 @@ def described(trainer, folder: Path, group: str, config: dict) -> Run:
         choices=choices,
         overrides=overrides,
         git=provenance.git(),
-        tags=runs.changes(overrides),
+        tags=changes(overrides),
         budget=summary.budget(trainer).record(),
     )
 
@@ -227,12 +228,12 @@ def record_start(trainer, run: Run, before: dict) -> None:
         run.folder,
         state="running",
         started=now(),
-        recipe=runs.recipe(run.config),
+        recipe=recipe(run.config),
         data=trainer.data.identity,
         data_remarks=getattr(trainer.data, "remarks", []),
         choices=run.choices,
         overrides=run.overrides,
-        options=recorded.typed(runs.options(HydraConfig.get())),
+        options=recorded.typed(options(HydraConfig.get())),
         job=submitted_job(),
         git=run.git,
         code=codes,
@@ -415,7 +416,7 @@ def complaint(error: Exception) -> str:
 def alone() -> bool:
     """True for a run that a person started by itself, in the folder that its overrides name."""
     chosen = HydraConfig.get()
-    placed = any(runs.key(word) == "hydra.run.dir" for word in chosen.overrides.hydra)
+    placed = any(key_of(word) == "hydra.run.dir" for word in chosen.overrides.hydra)
     return chosen.mode == RunMode.RUN and not placed and not submitted_job()
 
 
@@ -482,7 +483,10 @@ def quoted(word: str) -> str:
 
 
 def main() -> None:
-    """The command: every mistake is one line on stderr, of whichever process makes it first, and exit code 1."""
+    """Train a recipe, or a sweep of recipes.
+
+    A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
+    """
     streams(lasting=True)
     try:
         run()

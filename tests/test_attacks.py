@@ -6,7 +6,6 @@ says one line, in seconds: no traceback, no code of a stranger, no secret on the
 
 import contextlib
 import hashlib
-import importlib
 import io
 import itertools
 import json
@@ -24,10 +23,8 @@ import yaml
 from conftest import TINY
 from hydra.core.global_hydra import GlobalHydra
 
-from gptx import train
-from gptx.config import arguments
-from gptx.plan.__main__ import main as plan
-from gptx.sweeps import preflight, status
+from gptx import __main__
+from gptx.sweeps import preflight
 from gptx.units import printable
 
 pytestmark = pytest.mark.slow
@@ -52,7 +49,7 @@ def made(tmp_path_factory, corpus) -> Path:
         for name, rate in (("a", "3e-3"), ("b", "2e-3")):
             observe = "observe=[validation,samples,ema]", "observe.samples.length=4", f"optim.lr={rate}"
             words = [*SMALL, "name=real", "steps=4", *observe, f"hydra.run.dir=runs/real/{name}"]
-            assert attacked("gptx.train", *words, seconds=60) == ""
+            assert attacked("train", *words, seconds=60) == ""
     return place
 
 
@@ -70,21 +67,12 @@ started: list[str] = []
 sys.addaudithook(lambda event, _: started.append(event) if event in WATCHED else None)
 
 
-def called(module: str, words: list[str]) -> None:
+def called(command: str, words: list[str]) -> None:
     """Run a command as a shell would."""
     GlobalHydra.instance().clear()
-    name = module.rpartition(".")[2]
-    if module in ("gptx.train", "gptx.sweeps.status"):
-        preflight.cells.clear()
-        sys.argv = [module, *words]
-        (train if name == "train" else status).main()
-    elif module == "gptx.plan":
-        plan(words)
-    elif module == "gptx.fit":
-        importlib.import_module("gptx.fit.__main__").main(words)
-    else:
-        inside = ".__main__" if name in ("report", "exercise") else ""
-        arguments.call(getattr(importlib.import_module(module + inside), name), words)
+    preflight.cells.clear()
+    sys.argv = ["gptx", command, *words]
+    __main__.main()
 
 
 class Late(BaseException):
@@ -95,7 +83,7 @@ def late(*_) -> None:
     raise Late
 
 
-def attacked(module: str, *words: str, seconds: float = SECONDS) -> str:
+def attacked(command: str, *words: str, seconds: float = SECONDS) -> str:
     """What is wrong with how a command ended; "" if nothing is."""
     streams, argv, said, code = (sys.stdout, sys.stderr), sys.argv, io.StringIO(), None
     handlers, before = list(logging.getLogger().handlers), signal.signal(signal.SIGALRM, late)
@@ -104,7 +92,7 @@ def attacked(module: str, *words: str, seconds: float = SECONDS) -> str:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     wrong = []
     try:
-        called(module, list(words))
+        called(command, list(words))
     except SystemExit as end:
         code = end.code
     except BaseException as error:
@@ -119,7 +107,7 @@ def attacked(module: str, *words: str, seconds: float = SECONDS) -> str:
         wrong.append(f"several lines: {code!r}")
     wrong += [f"{what}: {told[-300:]!r}" for what, found in (
         ("a traceback", "Traceback" in told), ("a control character", CONTROL.search(told)), ("the secret", "hunter2" in told)) if found]  # fmt: skip
-    harmless = {"subprocess.Popen"} if module == "gptx.train" else set()  # which asks git
+    harmless = {"subprocess.Popen"} if command == "train" else set()  # which asks git
     wrong += [f"started {started}"] * bool({*started} - harmless)
     wrong += [f"wrote {file}" for file in Path(".").rglob("*") if file.name == "marker" or secret_in(file)]
     return "; ".join(wrong)
@@ -142,13 +130,13 @@ def test_a_folder_of_whatever_name_is_only_a_folder(place):
         run = place / "h" / name
         shutil.copytree("runs/real/a", run)
         relative = os.path.relpath(run)
-        lines = [["gptx.commands.sample", f"run={relative}", "length=2"], ["gptx.commands.export", f"run={relative}", f"out=h/{name}.safetensors"],
-                     ["gptx.commands.diff", relative, "runs/real/b"], ["gptx.commands.forensics", f"run={relative}", "step=2"],
-                     ["gptx.train", *SMALL, f"from={relative}/checkpoints/step_00000003", "name=b", "steps=3"]]  # fmt: skip
+        lines = [["sample", relative, "length=2"], ["export", relative, f"out=h/{name}.safetensors"],
+                     ["diff", relative, "runs/real/b"], ["forensics", relative, "step=2"],
+                     ["train", *SMALL, f"from={relative}/checkpoints/step_00000003", "name=b", "steps=3"]]  # fmt: skip
         for line in [*lines, *lines][turn % 5 : turn % 5 + 2]:
             problems[" ".join(line)] = attacked(*line)
         turn += 2
-    problems["status"] = attacked("gptx.sweeps.status", "status", "h")
+    problems["status"] = attacked("status", "h")
     end(problems)
 
 
@@ -182,7 +170,7 @@ def test_a_config_folder_of_a_stranger(place):
     (place / "c/optim").mkdir()
     (place / "c/optim/theirs.yaml").write_text(X)
     recipe = [word for word in SMALL if not word.startswith("device=")] + ["experiment=m"]
-    commands = ["gptx.train", "batch.micro=7"], ["gptx.plan"], ["gptx.train", "--multirun", "hydra/launcher=basic", "batch.micro=7"]  # fmt: skip
+    commands = ["train", "batch.micro=7"], ["plan"], ["train", "--multirun", "hydra/launcher=basic", "batch.micro=7"]  # fmt: skip
     problems = {}
     for (what, text), line in zip(
         CONFIGS.items(), itertools.cycle(commands)
@@ -200,30 +188,31 @@ WORDS = ["hydra.job.env_copy=[NOPE]", "+hydra.job.env_set.A=[1,2]", "allow_targe
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_that_means_nothing(place, word):
     many = ["--multirun", "hydra/launcher=basic"] if "(" in word else []
-    end({word: attacked("gptx.train", *many, *SMALL, "steps=1", "batch.micro=7", word)})
+    end({word: attacked("train", *many, *SMALL, "steps=1", "batch.micro=7", word)})
 
 
 COMMANDS = {  # what each takes, and the keys that get every value
-    "gptx.commands.sample": (["run=runs/real/a", "length=2"], "run prompt length number temperature top_k top_p seed checkpoint weights device allow_targets"),
-    "gptx.commands.export": (["run=runs/real/a", "out=a.safetensors"], "run out checkpoint weights"),
-    "gptx.commands.forensics": (["run=runs/real/a", "step=2"], "run step sequences weights device data"),
-    "gptx.commands.formats": ([], "values"), "gptx.commands.reference": ([], "write"), "gptx.commands.upload": ([], "run"),
-    "gptx.plan": (["flops=1e19"], "flops params tokens served law vocab context"),
-    "gptx.plan schedule": (["steps=100"], "at out schedule.warmup"), "gptx.plan memory": (["vocab=257"], "vocab batch.micro"),
-    "gptx.plan decay": ([], "vocab"), "gptx.plan coordinates": ([], "widths updates"), "gptx.fit scaling": (["runs/real"], "holdout count draws"),
-    "gptx.fit lr_range": (["runs/real"], "out"), "gptx.fit critical_batch": (["runs/real"], "out"), "gptx.sweeps.study": (["optim.lr=log:1e-4..1e-3"], "name trials parallel"),
+    "sample": (["runs/real/a", "length=2"], "run prompt length number temperature top_k top_p seed checkpoint weights device allow_targets"),
+    "export": (["runs/real/a", "out=a.safetensors"], "run out checkpoint weights"),
+    "forensics": (["runs/real/a", "step=2"], "run step sequences weights device data"),
+    "formats": ([], "values"), "reference": ([], "write"), "upload": ([], "run"),
+    "plan": (["flops=1e19"], "flops params tokens served law vocab context"),
+    "plan schedule": (["steps=100"], "at out schedule.warmup"), "plan memory": (["vocab=257"], "vocab batch.micro"),
+    "plan decay": ([], "vocab"), "plan coordinates": ([], "widths updates"), "fit scaling": (["runs/real"], "holdout count draws"),
+    "fit lr_range": (["runs/real"], "out"), "fit critical_batch": (["runs/real"], "out"), "study": (["optim.lr=log:1e-4..1e-3"], "name trials parallel"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_value_that_means_nothing_to_a_command(place, command):
-    (module, *subject), (usual, keys), problems = command.split(), COMMANDS[command], {}
+    (name, *subject), (usual, keys), problems = command.split(), COMMANDS[command], {}
     turn = itertools.cycle(VALUES)  # each key gets the next four
     for key in keys.split():
         for value in itertools.islice(turn, 4):
-            line = *subject, *(word for word in usual if not word.startswith(f"{key}=")), f"{key}={value}"
+            given = [word for word in usual if not word.startswith(f"{key}=")], [f"{key}={value}"]
+            line = *subject, *([value, *usual[1:]] if key == "run" else [word for part in given for word in part])
             problems[" ".join(line)] = (
-                attacked(module, *line) if not (key == "name" and value not in ("", "/", "../x")) else ""
+                attacked(name, *line) if not (key == "name" and value not in ("", "/", "../x")) else ""
             )
     end(problems)
 
@@ -245,10 +234,8 @@ def test_a_checkpoint_of_a_stranger(place, what):
     torch.save(state | STATES[what] | ({"model": state["model"] | model} if model else {}), checkpoint / "state.pt")
     (checkpoint / "state.sha256").write_text(hashlib.sha256((checkpoint / "state.pt").read_bytes()).hexdigest())
     shutil.rmtree(checkpoint.with_name("step_00000003"))
-    lines = [
-        ["gptx.commands.sample", "run=runs/real/a", "length=2", f"weights={weights}"] for weights in ("judged", "ema")
-    ]
-    lines += [["gptx.commands.forensics", "run=runs/real/a", "step=2"], ["gptx.train", *SMALL, f"from={checkpoint.relative_to(place)}", "name=b", "steps=5"]]  # fmt: skip
+    lines = [["sample", "runs/real/a", "length=2", f"weights={weights}"] for weights in ("judged", "ema")]
+    lines += [["forensics", "runs/real/a", "step=2"], ["train", *SMALL, f"from={checkpoint.relative_to(place)}", "name=b", "steps=5"]]  # fmt: skip
     first = list(STATES).index(what) % 2
     end({" ".join(line): attacked(*line) for line in lines[first::2]})
 
@@ -269,7 +256,7 @@ def test_a_record_with_numbers_that_no_run_has(place, key):
         node[name.rpartition(".")[2]] = record["recipe"][name] = value
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     (run / "run.json").write_text(json.dumps(record))
-    lines = [["gptx.commands.sample", f"run={run}", "length=2"], ["gptx.commands.forensics", f"run={run}", "step=2"], ["gptx.commands.diff", str(run), "runs/real/b"],
-             ["gptx.sweeps.status", "status", "runs/real"], ["gptx.fit", "scaling", "runs/real"]]  # fmt: skip
+    lines = [["sample", str(run), "length=2"], ["forensics", str(run), "step=2"], ["diff", str(run), "runs/real/b"],
+             ["status", "runs/real"], ["fit", "scaling", "runs/real"]]  # fmt: skip
     first = list(NUMBERS).index(key) % 2
     end({" ".join(line): attacked(*line) for line in lines[first::2]})

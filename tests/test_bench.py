@@ -10,15 +10,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptx.bench import steps
 from gptx.ingredients import objective
+from gptx.ingredients.data.noise import Noise
 from gptx.ingredients.model.gpt import GPT
 
 TINY = steps.Shape(depth=2, width=16, heads=2, context=8, batch=2, vocab_size=65)
 
 
-def test_operations_of_an_update_are_those_that_pytorch_counts():
+def test_flops_of_a_step_are_those_that_pytorch_counts():
     shape = dataclasses.replace(TINY, vocab_size=64)  # no padding to multiply
     model = GPT(**{key: value for key, value in dataclasses.asdict(shape).items() if key != "batch"})
-    batch = steps.Noise(vocab_size=64, context=8)(0, 2)
+    batch = Noise(vocab_size=64, context=8)(0, 2)
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
@@ -27,16 +28,11 @@ def test_operations_of_an_update_are_those_that_pytorch_counts():
     assert counter.get_total_flops() == shape.flops
 
 
-def test_operations_of_the_large_shape_are_palms():
+def test_flops_of_the_large_shape_are_palms():
     weights = (
         124_439_808 - 1024 * 768 - 12 * (13 * 768) - 2 * 768
     )  # no positions, biases, gains: nothing multiplies by them
     assert steps.SHAPES["large"].flops == 1024 * (6 * weights + 12 * 12 * 12 * 64 * 1024)
-
-
-def test_the_limit_is_the_best_time_and_counts_a_multiply_add_as_two(monkeypatch):
-    monkeypatch.setattr(steps.time, "perf_counter", iter([10.0, 12.0, 20.0, 20.5, 30.0, 31.0]).__next__)
-    assert steps.product_flops(torch.float32, size=100) == 2 * 100**3 / 0.5
 
 
 def test_a_ratio_compares_the_two_sides_of_a_turn():
@@ -50,12 +46,12 @@ def test_a_ratio_compares_the_two_sides_of_a_turn():
 
 
 def test_noise_gives_the_next_token_as_target():
-    batch = steps.Noise(vocab_size=65, context=8)(1023, 3)  # beyond the last row it begins again
+    batch = Noise(vocab_size=65, context=8)(1023, 3)  # beyond the last row it begins again
     assert batch.inputs.shape == batch.targets.shape == (3, 8)
     assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
 
 
-def test_an_update_waits_for_the_device_once():
+def test_a_step_waits_for_the_device_once():
     assert steps.waits(TINY) == 1
 
 
@@ -63,7 +59,7 @@ def test_an_update_waits_for_the_device_once():
 def test_the_command_prints_a_table_and_writes_its_numbers(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(steps, "SHAPES", {"tiny": TINY})
     file = tmp_path / "bench.json"
-    steps.bench(shape="tiny", setting="fp32", repeats=2, seconds=0.01, threads=1, file=str(file))
+    steps.bench_steps(shape="tiny", setting="fp32", repeats=2, seconds=0.01, threads=1, file=str(file))
     printed, numbers = capsys.readouterr().out, json.loads(file.read_text())
     assert "gptx fp32" in printed
     assert "transformers fp32" in printed

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gptx import runs, train
 from gptx.config import validate
+from gptx.config.keys import recipe
 from gptx.config.validate import ConfigError
 from gptx.ingredients.checkpoints import load
 from gptx.job import branching
@@ -151,9 +152,9 @@ def test_what_fits_a_state_is_told_and_the_state_is_taken_up_under_the_new_value
 
 def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun, build, composed, tmp_path):
     for words in (["model.positions=rope"], ["observe=[validation,ema]", "optim=schedule_free", "schedule=warmup"]):
-        recipe = runs.recipe(OmegaConf.to_container(composed(*words), resolve=True))
+        its_own = recipe(OmegaConf.to_container(composed(*words), resolve=True))
         trainer, origin = build(*words), tmp_path / "origin"
-        trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+        trainer.checkpoints.place(origin, recipe=its_own, data=trainer.data.identity)
         trainer.fit()
         context = 64 if "rope" in words[0] else 8
         cursor = trainer.cursor
@@ -164,8 +165,8 @@ def test_rope_takes_up_any_context_and_averages_are_cut_with_the_positions(begun
         assert trainer.finished
         shutil.rmtree(origin)
     cfg = composed(*words, f"model.context={context}")
-    recipe = runs.recipe(OmegaConf.to_container(cfg, resolve=True))
-    trainer.checkpoints.place(origin, recipe=recipe, data=trainer.data.identity)
+    its_own = recipe(OmegaConf.to_container(cfg, resolve=True))
+    trainer.checkpoints.place(origin, recipe=its_own, data=trainer.data.identity)
     trainer.checkpoints.save(trainer, wait=True)
     with pytest.raises(ConfigError, match=r"optim.betas was"):  # of which its average is found
         begun(origin / "checkpoints/step_00000009", *words, "model.context=8", "optim.betas=[0.9,0.99]", "steps=12")
@@ -188,9 +189,7 @@ def finished(composed, tmp_path, monkeypatch):
         config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
         (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        runs.write(
-            folder, state="finished", recipe=runs.recipe(config), data=validate.build(cfg.data).identity, **record
-        )
+        runs.write(folder, state="finished", recipe=recipe(config), data=validate.build(cfg.data).identity, **record)
         return folder, runs.read(folder)
 
     return make
@@ -315,7 +314,7 @@ def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):
 def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(composed, corpus, tmp_path):
     cfg = composed()
     config = OmegaConf.to_container(cfg, resolve=True)
-    record = {"recipe": runs.recipe(config), "data": validate.build(cfg.data).identity}
+    record = {"recipe": recipe(config), "data": validate.build(cfg.data).identity}
     moved = tmp_path / "moved" / corpus.name
     moved.parent.mkdir()
     shutil.copy(corpus, moved)

@@ -37,7 +37,7 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert first.returncode == 0, first.stderr
     folder = next((tmp_path / "runs/default").iterdir())
     for said in ("256 tokens an update = 4 sequences x 32 context x 2 accumulation x 1 process", "matrices", "weight decay 0.1", "cpu", "float32",
-                 "finished in", "validation loss", "python -m gptx sample run="):  # fmt: skip
+                 "finished in", "validation loss", "python -m gptx sample runs/"):  # fmt: skip
         assert said in first.stdout, first.stdout
     assert record(folder)["state"] == "finished"
     assert record(folder)["batch"] == {"tokens": 256, "micro": 4, "context": 32, "accumulation": 2, "processes": 1}
@@ -50,11 +50,11 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert "already finished" in again.stdout
     assert jsonl.read(folder / "metrics.jsonl") == rows
 
-    text = command("sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3")
+    text = command("sample", str(folder), "prompt=7 green ", "length=20", "seed=3")
     assert text.returncode == 0, text.stderr
     assert text.stdout.startswith("7 green ")
-    assert command("sample", f"run={folder}", "prompt=7 green ", "length=20", "seed=3").stdout == text.stdout
-    greedy = [command("sample", f"run={folder}", "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)]
+    assert command("sample", str(folder), "prompt=7 green ", "length=20", "seed=3").stdout == text.stdout
+    greedy = [command("sample", str(folder), "length=20", "greedy=true", f"seed={seed}").stdout for seed in (1, 2)]
     assert greedy[0] == greedy[1]
 
     drawn = command("report", str(folder))
@@ -257,7 +257,7 @@ def test_a_text_that_cannot_be_used_is_one_line_that_names_the_file(command, tmp
 @pytest.mark.slow
 def test_a_character_that_the_tokenizer_does_not_know_is_named(command, tmp_path):
     assert command("train", "data.tokenizer=chars", "hydra.run.dir=here").returncode == 0
-    refused(command("sample", "run=here", "prompt=ß"), "error: .*ß")
+    refused(command("sample", "here", "prompt=ß"), "error: .*ß")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").exists(), reason="needs a folder that refuses writing")
@@ -268,13 +268,17 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run=nowhere"], "error: run=nowhere: no run there"),
-        (["rum=nowhere"], "error: rum: no such key; did you mean 'run'"),
-        (["prompt=x"], "error: run: a value is needed"),
-        (["run=x", "length=long"], "error: length: 'long' is not a valid int"),
-        (["run=x", "temperature=-1"], "error: temperature=-1.0 must be 0"),
-        (["run=x", "top_p=2"], "error: top_p=2.0 must be above 0"),
-        (["stray"], "error: 'stray' is not key=value"),
+        (["nowhere"], "error: nowhere: no run there"),
+        (["run=nowhere"], "error: run=nowhere: write nowhere alone, without run="),
+        (["prompt=x"], "error: RUN: a value is needed"),
+        (["x", "length=long"], "error: length: 'long' is not a valid int"),
+        (["x", "temperature=-1"], "error: temperature=-1.0 must be 0"),
+        (["x", "top_p=2"], "error: top_p=2.0 must be above 0"),
+        (["x", "stray"], "error: 'stray' is not key=value"),
+        (["promt=x"], "error: promt: no such key; did you mean 'prompt'"),
+        (["x", "--prompt", "y"], "error: --prompt: write prompt=..."),
+        (["x", "--greedy"], "error: --greedy: write greedy=true"),
+        (["x", "seed=1", "seed=2"], "error: seed: is given twice"),
     ],
 )
 def test_sample_refuses_in_one_line(command, words, message):
@@ -407,7 +411,7 @@ def test_a_run_that_diverged_is_finished_and_says_so(command, tmp_path):
     assert "no sample: the model's logits are not finite" in result.stdout
     assert "already finished" in command("train", *words).stdout
     (folder,) = (tmp_path / "runs" / "lost").iterdir()
-    result = command("sample", f"run={folder}")
+    result = command("sample", str(folder))
     assert result.returncode == 1
     assert result.stderr.startswith("error: the model's logits are not finite")
 

@@ -8,8 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config import hydra_errors, paths, search_path, validate
+from gptx.config.keys import differences, recipe, slug
 from gptx.sweeps import preflight
 
 CONF = Path(paths.CONF)
@@ -261,19 +261,19 @@ def test_lengths_become_updates_before_anything_is_built(composed):
 
 
 def test_a_folder_is_named_after_what_was_changed():
-    assert runs.slug([]) == "base"
-    assert runs.slug(["seed=1", "optim=sgd"]) == runs.slug(["optim=sgd", "seed=1"]) == "optim=sgd,seed=1"
-    assert runs.slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"]) == "base"
-    assert runs.slug(["batch.micro=4", "seed=1", "steps=9"], ("batch.micro", "seed")) == "batch.micro=4,seed=1"
-    assert runs.slug(["data.path=../books/one.txt"]) == "data.path=one.txt"
-    assert len(runs.slug(["x=" + "y" * 300])) <= 120
-    assert runs.slug(["x=" + "y" * 300]) != runs.slug(["x=" + "y" * 301])
+    assert slug([]) == "base"
+    assert slug(["seed=1", "optim=sgd"]) == slug(["optim=sgd", "seed=1"]) == "optim=sgd,seed=1"
+    assert slug(["name=x", "log=[jsonl]", "batch.micro=4", "hydra.verbose=true"]) == "base"
+    assert slug(["batch.micro=4", "seed=1", "steps=9"], ("batch.micro", "seed")) == "batch.micro=4,seed=1"
+    assert slug(["data.path=../books/one.txt"]) == "data.path=one.txt"
+    assert len(slug(["x=" + "y" * 300])) <= 120
+    assert slug(["x=" + "y" * 300]) != slug(["x=" + "y" * 301])
 
 
 def test_the_recipe_holds_what_is_computed_and_not_how():
     old = {"optim": {"lr": 1.0}, "batch": {"tokens": 8, "micro": 1}, "device": "cpu", "log": {"jsonl": {}}}
     new = {"optim": {"lr": 2.0}, "batch": {"tokens": 8, "micro": 4}, "device": "cuda", "log": None}
-    assert runs.differences(runs.recipe(old), runs.recipe(new)) == ["optim.lr was 1.0, is 2.0"]
+    assert differences(recipe(old), recipe(new)) == ["optim.lr was 1.0, is 2.0"]
 
 
 SIGNS = ["长", "é", "a", "=", " ", "'", "[x]", "\U0001f680", "\udcff", ","]
@@ -282,12 +282,12 @@ SIGNS = ["长", "é", "a", "=", " ", "'", "[x]", "\U0001f680", "\udcff", ","]
 def test_a_folder_s_name_fits_on_every_disk_whatever_its_signs_and_short_ones_are_as_they_were():
     for sign in SIGNS:
         for length in (1, 30, 70, 100, 119, 130, 300):
-            name = runs.slug([f"data.path='in/{sign * length}.txt'", "steps=3"])
+            name = slug([f"data.path='in/{sign * length}.txt'", "steps=3"])
             assert len(name.encode()) <= 255
-            assert len(f"000,{runs.slug([f'a={sign * length}'], ('a',), room=251)}".encode()) <= 255
-            assert name != runs.slug([f"data.path='in/{sign * (length + 1)}.txt'", "steps=3"])
-    assert runs.slug([f"data.path={'长' * 70}"]) == f"data.path={'长' * 70}"  # 220 bytes
-    assert runs.slug(["x=" + "y" * 300]) == "x=" + "y" * 108 + "-3a195b4b"
+            assert len(f"000,{slug([f'a={sign * length}'], ('a',), room=251)}".encode()) <= 255
+            assert name != slug([f"data.path='in/{sign * (length + 1)}.txt'", "steps=3"])
+    assert slug([f"data.path={'长' * 70}"]) == f"data.path={'长' * 70}"  # 220 bytes
+    assert slug(["x=" + "y" * 300]) == "x=" + "y" * 108 + "-3a195b4b"
 
 
 def test_two_texts_of_the_same_name_in_one_sweep_have_folders_of_their_own():
@@ -295,7 +295,7 @@ def test_two_texts_of_the_same_name_in_one_sweep_have_folders_of_their_own():
     config = OmegaConf.create({"hydra": {"overrides": {"hydra": []}}})
     preflight.name_folders(config, lines)
     assert config.hydra.overrides.hydra == ["hydra.sweep.subdir=${gptx.whole_slug:data.path}"]
-    assert [runs.slug(line, ("data.path",), whole=True) for line in lines] == ["data.path=a_x.txt", "data.path=b_x.txt"]
+    assert [slug(line, ("data.path",), whole=True) for line in lines] == ["data.path=a_x.txt", "data.path=b_x.txt"]
 
 
 @pytest.mark.parametrize("option", ["--config-dir {}", "--config-dir={}", "-cd {}", "hydra.searchpath=[file://{}]"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config import paths
+from gptx.config.keys import differences, flat
 from gptx.config.recorded import recorded
 from gptx.units.printable import hidden, masked
 
@@ -57,7 +57,7 @@ def test_a_text_from_the_environment_is_written_as_it_was_typed_with_a_digest(co
     assert masked(f"no such file: {SECRET}") == "no such file: ${oc.env:TOKEN}" or "JSON" in text
     monkeypatch.setenv("TOKEN", "another-value")
     monkeypatch.setenv("JSON", "{inner: another}")
-    assert runs.differences(runs.flat(first), runs.flat(config(text)))  # another value is another run
+    assert differences(flat(first), flat(config(text)))  # another value is another run
 
 
 def test_numbers_and_booleans_have_their_value_and_so_has_the_name(config):
@@ -96,7 +96,7 @@ def test_no_file_of_a_run_holds_a_secret(command, tmp_path, corpus):
         assert made.returncode == 0, made.stdout + made.stderr
     assert "already finished" in made.stdout
     folder = tmp_path / "runs/secret"
-    exported = command("export", f"run={folder}/seed=0", f"out={folder}/weights.safetensors", **told)
+    exported = command("export", f"{folder}/seed=0", f"out={folder}/weights.safetensors", **told)
     assert exported.returncode == 0, exported.stderr
     reported = command("report", str(folder), **told)
     assert reported.returncode == 0, reported.stderr

@@ -17,7 +17,7 @@ def burn(seconds):
 
 
 @pytest.mark.slow
-def test_the_update_the_hand_over_and_the_sending_are_told_apart():
+def test_the_step_the_hand_over_and_the_sending_are_told_apart():
     rows, trainer = queue.SimpleQueue(), SimpleNamespace()
 
     def fit():

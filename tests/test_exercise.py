@@ -142,7 +142,7 @@ def test_a_failed_answer_is_told_and_ends_with_one(monkeypatch, tmp_path, capsys
         (["10"], "exercise 10: 11 to 20 are answered here"),
         (["13", "steps=3"], "exercise 13 trains nothing: steps=3"),
         (["14", "--ful"], "'--ful' is no override of gptx.train; did you mean '--full'"),
-        (["14", "--full"], "exercise 14 has no --full form"),
+        (["14", "full=true"], "exercise 14 has no --full form"),
         (["13", "out=figure.pdf"], "out=figure.pdf: a .png or .svg file"),
         (["12", "model.heads=5"], "model.heads=5 does not divide"),
     ],

@@ -46,7 +46,7 @@ def went_back(recorded, shards):  # noqa: F811
 def test_an_update_is_shown_with_the_document_that_stands_out_first(went_back, capsys):
     folder, trainer = went_back
     bad = next(i for i, names in enumerate(trainer.data.documents(0, 400)) if "shard_03.txt" in names)
-    forensics(run=str(folder), sequences=f"{bad - 9}:{bad + 7}", device="cpu")
+    forensics(str(folder), sequences=f"{bad - 9}:{bad + 7}", device="cpu")
     said = capsys.readouterr().out
     assert "losses are under the weights after update 16" in said
     first = said.split("document\n")[1].splitlines()[0]
@@ -70,7 +70,7 @@ def test_the_sequences_of_a_step_are_those_it_drew_also_after_a_rollback(went_ba
 def test_without_weights_it_shows_repeats(went_back, capsys):
     folder, trainer = went_back
     bad = next(i for i, names in enumerate(trainer.data.documents(0, 400)) if "shard_03.txt" in names)
-    forensics(run=str(folder), sequences=f"{bad + 1}:{bad + 5}", device="cpu", weights="none")
+    forensics(str(folder), sequences=f"{bad + 1}:{bad + 5}", device="cpu", weights="none")
     said = capsys.readouterr().out
     assert "losses" not in said
     assert "of 32 tokens, 1 documents" in said
@@ -90,29 +90,29 @@ MISTAKES = [
 def test_a_mistake_is_one_line(went_back):
     for words, message in MISTAKES:
         with pytest.raises(SystemExit, match=f"^{message}"):
-            arguments.call(forensics, [f"run={went_back[0]}", "device=cpu", *words])
+            arguments.call(forensics, [str(went_back[0]), "device=cpu", *words])
 
 
 def test_a_text_that_changed_and_a_folder_without_a_run_are_refused(went_back, tmp_path):
     folder, _ = went_back
-    with pytest.raises(SystemExit, match=r"^error: run=.*: no run there"):
-        arguments.call(forensics, [f"run={tmp_path}", "step=1"])
+    with pytest.raises(SystemExit, match=r"^error: .*: no run there"):
+        arguments.call(forensics, [str(tmp_path), "step=1"])
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({"data": record["data"] | {"digest": "other", "content": "other"}}))
-    with pytest.raises(SystemExit, match=r"^error: run=.*: the text is not the one .*digest was 'other'"):
-        arguments.call(forensics, [f"run={folder}", "step=1", "device=cpu"])
+    with pytest.raises(SystemExit, match=r"^error: .*: the text is not the one .*digest was 'other'"):
+        arguments.call(forensics, [str(folder), "step=1", "device=cpu"])
 
 
 def test_a_text_that_moved_is_found_where_it_is_said_to_be(went_back, tmp_path, capsys):
     folder, _ = went_back
     (tmp_path / "shards").rename(tmp_path / "moved")
     with pytest.raises(SystemExit, match="shards"):
-        arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu"])
-    arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
+        arguments.call(forensics, [str(folder), "sequences=0:8", "device=cpu"])
+    arguments.call(forensics, [str(folder), "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
     assert "sequences 0:8" in capsys.readouterr().out
     (tmp_path / "moved/shard_00.txt").write_text("something else. " * 100)
     with pytest.raises(SystemExit, match=r"the text is not the one that it was trained on: data\.digest was"):
-        arguments.call(forensics, [f"run={folder}", "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
+        arguments.call(forensics, [str(folder), "sequences=0:8", "device=cpu", f"data={tmp_path / 'moved'}"])
 
 
 @pytest.mark.parametrize(

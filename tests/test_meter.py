@@ -58,5 +58,5 @@ def test_a_measured_run_leaves_no_thread_behind_also_where_it_fails(measured):
 
 def test_a_run_that_cannot_be_predicted_is_measured_all_the_same(measured):
     meter = measured(lambda: None)
-    assert meter.beside("cannot be predicted").startswith("cannot be predicted, measured 3")
+    assert meter.compared_with("cannot be predicted").startswith("cannot be predicted, measured 3")
     assert total("cannot be predicted", meter.device) is None

@@ -238,16 +238,16 @@ def test_ema_is_the_sum_of_all_weights_with_shares_that_halve(build):
 def test_averaged_weights_are_sampled_from_a_run_that_has_them(command):
     assert command("train", "observe=[validation,ema]", "hydra.run.dir=with").returncode == 0
     assert command("train", "hydra.run.dir=without").returncode == 0
-    texts = [command("sample", "run=with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")]
+    texts = [command("sample", "with", f"weights={w}", "length=60", "temperature=1") for w in ("judged", "ema")]
     assert [text.returncode for text in texts] == [0, 0]
     assert texts[0].stdout != texts[1].stdout
-    refused = command("sample", "run=without", "weights=ema")
+    refused = command("sample", "without", "weights=ema")
     assert refused.returncode == 1
     assert (
         refused.stderr
         == "error: weights=ema: run=without keeps no averaged weights; it would with observe=[validation,ema]\n"
     )
-    assert "weights=best is unknown; one of judged, ema" in command("sample", "run=with", "weights=best").stderr
+    assert "weights=best is unknown; one of judged, ema" in command("sample", "with", "weights=best").stderr
 
 
 def watched(observer, rows, every=2):

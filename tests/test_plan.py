@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gptx.estimate import footprint
-from gptx.estimate.memory import foreseen, predict
+from gptx.estimate.memory import predict, prediction
 from gptx.plan.__main__ import main
 from gptx.plan.schedule import oddities
 
@@ -165,7 +165,7 @@ def test_what_cannot_compute_without_values_is_said_and_stops_no_run(composed, m
         raise RuntimeError("needs values\nand more")
 
     monkeypatch.setattr(footprint, "Trainer", refuse)
-    assert foreseen(composed(), 257) == "the memory cannot be predicted: needs values"
+    assert prediction(composed(), 257) == "the memory cannot be predicted: needs values"
 
 
 def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(command, tmp_path):
@@ -179,7 +179,7 @@ def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(co
     told = re.search(r"budget     ([\d.]+e\d) FLOPs", result.stdout)
     assert told, result.stdout
     assert float(told[1]) == pytest.approx(1536 * spent["flops_per_token"], rel=5e-3)
-    assert "warning    steps=6: fewer than 100 updates" in result.stdout
+    assert "warning    steps=6: fewer than 100 steps" in result.stdout
     assert re.search(r"memory     [\d.]+ [kM]B at the peak: weights [\d.]+ [kM]B, gradients", result.stdout), (
         result.stdout
     )
@@ -193,7 +193,7 @@ def test_validation_is_counted_where_its_logits_are_the_most(composed):
     cfg = composed("model.depth=1", "observe.validation.windows=256")
     found = predict(cfg, 20_000)
     logits = 4096 * 20_032 * 4
-    assert found.peak == found.validation > 4 * found.update
+    assert found.peak == found.validation > 4 * found.step
     assert 2 * logits < found.validation - found.weights - found.moments < 3.1 * logits  # and those of the pass before
     cfg.observe = None
     assert predict(cfg, 20_000).validation == 0

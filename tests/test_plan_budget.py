@@ -12,7 +12,7 @@ import pytest
 
 from gptx.estimate.effort import Effort
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.warnings import doubts
+from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import known, overrides, shapes
 from gptx.plan.__main__ import main
@@ -282,7 +282,9 @@ def test_the_batch_that_is_printed_is_not_doubted(size_):
         batch = overrides.tokens_an_update(size_, tokens, 128)
         updates = max(1, round(tokens / batch))
         assert not [
-            said for said in doubts(Effort(int(size_), 0, 0, updates * batch, updates, batch)) if "critical" in said
+            said
+            for said in budget_warnings(Effort(int(size_), 0, 0, updates * batch, updates, batch))
+            if "critical" in said
         ]
 
 

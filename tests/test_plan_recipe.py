@@ -12,20 +12,20 @@ from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.memory import predict
-from gptx.estimate.warnings import critical_batch, doubts, packing, proportion
+from gptx.estimate.warnings import budget_warnings, critical_batch, packing, proportion
 from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision
 from gptx.plan import machines
 from gptx.plan.expectations import lines
 from gptx.plan.recipe import recipe
-from gptx.units.hardware import find
+from gptx.units.hardware import device_named
 
 BF16 = Precision("bf16")
 
 
-def spent(parameters=124_439_808, tokens=2_500_000_000, updates=5000, flops=854_654_976) -> Effort:
-    return Effort(parameters, parameters, flops, tokens, updates, tokens // updates)
+def spent(parameters=124_439_808, tokens=2_500_000_000, steps=5000, flops=854_654_976) -> Effort:
+    return Effort(parameters, parameters, flops, tokens, steps, tokens // steps)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_law_of_one_s_own_subwords_says_nothing_of_another_vocabulary():
 
 def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
     """2.5B tokens at 442,000 tokens a second on each of 8 H100 (modded-nanogpt, track 3)."""
-    assert machines.seconds(spent(), find("h100"), "bf16", 8) == pytest.approx(2.5e9 / 442e3 / 8, rel=0.01)
+    assert machines.seconds(spent(), device_named("h100"), "bf16", 8) == pytest.approx(2.5e9 / 442e3 / 8, rel=0.01)
 
 
 def test_cost_is_device_hours_times_the_price():
@@ -130,7 +130,7 @@ def test_cost_is_device_hours_times_the_price():
 
 
 def test_a_device_without_bf16_computes_in_fp32_where_it_may_and_says_so_where_not():
-    assert machines.form(Precision("auto"), find("t4")) == "fp32"
+    assert machines.form(Precision("auto"), device_named("t4")) == "fp32"
     (told,) = machines.lines(machines.place("t4", "1", ""), spent(), BF16, "", 1)
     assert told == "t4 has no bf16: precision=fp16 or fp32"
 
@@ -153,12 +153,12 @@ def footprint(gigabytes: float) -> Footprint:
     (100, 4, "70 GB at the peak, with 1/4 of weights, gradients and moments: fits on h100"),
 ])  # fmt: skip
 def test_room_is_judged_by_the_data_sheet(gigabytes, shards, said):
-    assert said in machines.room(footprint(gigabytes), find("h100"), shards=shards)
+    assert said in machines.room(footprint(gigabytes), device_named("h100"), shards=shards)
 
 
 def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_gradients_are():
     """Of 100 bytes 30 are sharded in four: 70 + 7. Of an update's 50 they are 40: 10 + 10."""
-    found = Footprint(2, 10, 10, {"exp_avg": 20}, update=50, validation=100)
+    found = Footprint(2, 10, 10, {"exp_avg": 20}, step=50, validation=100)
     assert machines.required(found, 4) == 77
     assert machines.required(found, 1) == 100
     assert machines.required(replace(found, validation=20), 4) == 20
@@ -176,24 +176,26 @@ def test_the_critical_batch_is_that_of_its_paper_at_20_tokens_a_parameter(size):
 
 
 @pytest.mark.parametrize(("effort", "more", "said"), [
-    (spent(updates=500), {}, "batch.tokens=5,000,000 is 10.8 times the critical batch .* about 463,796 .arXiv:2410.21676."),
+    (spent(steps=500), {}, "batch.tokens=5,000,000 is 10.8 times the critical batch .* about 463,796 .arXiv:2410.21676."),
     (spent(5_000_000, 1_000_000, 10), {}, "times the critical batch .*, an extrapolation from 85M-1.2B parameters"),
-    (spent(updates=99), {}, "steps=99: fewer than 100 updates; as many of the same tokens would be of 25,000,000"),
+    (spent(steps=99), {}, "steps=99: fewer than 100 steps; batch.tokens=25,000,000 makes 100 steps"),
     (spent(), {"warmup": 251}, "schedule.warmup=251 is 5.02% of steps=5,000"),
     (spent(), {"train_tokens": 600_000_000}, "reads the text of 600,000,000 tokens 4.2 times"),
 ])  # fmt: skip
-def test_a_doubt_names_its_key_and_its_number(effort, more, said):
-    assert [line for line in doubts(effort, **more) if re.search(said, line)], list(doubts(effort, **more))
+def test_a_warning_names_its_key_and_its_number(effort, more, said):
+    assert [line for line in budget_warnings(effort, **more) if re.search(said, line)], list(
+        budget_warnings(effort, **more)
+    )
 
 
-def test_a_share_that_was_rounded_up_to_whole_updates_raises_no_doubt():
-    assert not [*doubts(spent(updates=10_001), warmup=501)]  # 5 % is 500.05
+def test_a_share_that_was_rounded_up_to_whole_updates_raises_no_warning():
+    assert not [*budget_warnings(spent(steps=10_001), warmup=501)]  # 5 % is 500.05
 
 
-def test_an_ordinary_run_raises_no_doubt():
-    ordinary = spent(updates=10_000)
+def test_an_ordinary_run_raises_no_warning():
+    ordinary = spent(steps=10_000)
     assert not [
-        *doubts(ordinary, warmup=500, train_tokens=700_000_000),
+        *budget_warnings(ordinary, warmup=500, train_tokens=700_000_000),
         *proportion(ordinary, PUBLISHED["besiroglu"]),
         *packing(1024, 800),
     ]

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from gptx.commands.reference import BEGIN, END, entries, reason, reference, replaced, table
 from gptx.config import paths, presets
-from gptx.runs import flat
+from gptx.config.keys import flat
 
 
 def test_the_table_of_the_readme_is_the_one_that_conf_gives():

@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 
 from gptx import runs
 from gptx.commands import diff, export, forensics, rerun, sample, upload
+from gptx.commands.status import status as status_of
 from gptx.config import paths, validate
+from gptx.config.keys import recipe
 from gptx.config.validate import ConfigError
 from gptx.fit import batches, ladder, ranges
 from gptx.ingredients.checkpoints import files
@@ -72,14 +74,14 @@ def real(corpus, tmp_path_factory) -> Path:
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
     trainer.data.save_tokenizer(folder / "tokenizer.json")
-    trainer.checkpoints.place(folder, recipe=runs.recipe(config), data=trainer.data.identity)
+    trainer.checkpoints.place(folder, recipe=recipe(config), data=trainer.data.identity)
     trainer.sinks[:] = [Jsonl()]
     trainer.sinks[0].open(Run(folder, "base", "x", 2, 0, config, {}, [], {}, []))
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
     runs.write(
-        folder, state="finished", started=now(), ended=now(), recipe=runs.recipe(config), data=trainer.data.identity,
+        folder, state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
         git={"sha": "a" * 40, "dirty": False}, versions=runs.versions(), hardware=summary.hardware(trainer),
         parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
@@ -112,15 +114,15 @@ def commands(real, tmp_path, monkeypatch):
     monkeypatch.setattr("gptx.commands.rerun.wait", lambda *_: 1)
     monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {
-        "sample": lambda run: sample.sample(run=str(run), length=2, prompt="a", device="cpu"),
-        "export": lambda run: export.export(run=str(run), out=str(tmp_path / "out.safetensors")),
-        "forensics": lambda run: forensics.forensics(run=str(run), step=1, device="cpu"),
-        "upload": lambda run: upload.upload(run=str(run)),
+        "sample": lambda run: sample.sample(str(run), length=2, prompt="a", device="cpu"),
+        "export": lambda run: export.export(str(run), out=str(tmp_path / "out.safetensors")),
+        "forensics": lambda run: forensics.forensics(str(run), step=1, device="cpu"),
+        "upload": lambda run: upload.upload(str(run)),
         "report": lambda run: report(str(run), out=str(tmp_path / "out.html")),
         "summary": lambda run: report(str(run), good, out=str(tmp_path / "out.md")),
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
-        "status": lambda run: status.status(run.parent),
+        "status": lambda run: status_of(str(run.parent)),
         "ladder": lambda run: ladder.doubts(found := cells.find([run]), ladder.ladder(found)[0]),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
@@ -275,7 +277,7 @@ def test_the_line_names_file_and_field_and_a_comparison_goes_on_without_the_run(
 
 
 def test_the_status_of_a_sweep_names_the_damaged_run_and_counts_it(damage, capsys):
-    assert status.status(damage("config.yaml", b"seed: x").parent) == 1
+    assert status_of(str(damage("config.yaml", b"seed: x").parent))
     assert re.search(r"unreadable .*base.*config.yaml: seed: 'x' is not a valid integer", capsys.readouterr().out)
 
 

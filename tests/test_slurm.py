@@ -38,7 +38,7 @@ def run(*words: str, cwd: Path, code: int | None = 0) -> str:
 
 
 def status(cwd: Path, name: str, code: int) -> str:
-    return run(sys.executable, "-m", "gptx", "status", "status", f"runs/{name}", cwd=cwd, code=code)
+    return run(sys.executable, "-m", "gptx", "status", f"runs/{name}", cwd=cwd, code=code)
 
 
 @pytest.fixture
@@ -164,10 +164,7 @@ def test_jobs_that_slurm_ends_are_saved_put_back_and_continued_bit_identically(s
         until(lambda seed=seed: record(folders[seed])["state"] == "preempted")
         saved[seed] = record(folders[seed])["step"]
     until(
-        lambda: (
-            "2 of 2 finished"
-            in run(sys.executable, "-m", "gptx", "status", "status", "runs/cut", cwd=tmp_path, code=None)
-        ),
+        lambda: "2 of 2 finished" in run(sys.executable, "-m", "gptx", "status", "runs/cut", cwd=tmp_path, code=None),
         seconds=400,
     )
     assert whole.wait(400) == 0

@@ -21,10 +21,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gptx import runs
+from gptx.commands.status import status as status_of
+from gptx.config import arguments
+from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.config.validate import ConfigError
 from gptx.distributed import rank
-from gptx.estimate.memory import foreseen
+from gptx.estimate.memory import prediction
 from gptx.ingredients.log import typed
 from gptx.sweeps import local, preflight, processes, status
 from gptx.sweeps import machine as computer
@@ -51,7 +54,7 @@ def cells(tmp_path) -> Path:
 
 
 def states(folder: Path, capsys) -> dict[str, str]:
-    assert status.status(folder) > 0
+    assert status_of(str(folder))
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()[:-1]]
     return {Path(line[1]).name: " ".join([line[0], *line[2:]]) for line in lines}
 
@@ -75,16 +78,14 @@ def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never
 
 
 @pytest.mark.parametrize("words", [["nowhere"], ["runs", "more"]])
-def test_the_status_command_refuses_in_one_line(words, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["status", *words])
+def test_the_status_command_refuses_in_one_line(words):
     with pytest.raises(SystemExit, match=r"^error: .+$"):
-        status.main()
+        arguments.call(status_of, words)
 
 
-def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["status", str(cells)])
+def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
     with pytest.raises(SystemExit) as end:
-        status.main()
+        arguments.call(status_of, [str(cells)])
     assert end.value.code == 1
     assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
     for cell in cells.iterdir():
@@ -93,9 +94,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, monkeypatc
     for name in ("waiting", "never"):
         (cells / name).mkdir()
         runs.write(cells / name, state="finished", result={})
-    with pytest.raises(SystemExit) as end:
-        status.main()
-    assert end.value.code == 0
+    arguments.call(status_of, [str(cells)])  # ends without a code
 
 
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
@@ -196,7 +195,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=runs.recipe(config), result={"validation/loss": 1.25})
+        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
         launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
@@ -380,12 +379,12 @@ def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
         assert processes.unquoted(value) == text
         if len(text) < 3:
             assert parser.parse_override(f"from={value}").value() == text
-        assert shlex.split(typed("sample", f"run=runs/{text}")) == [
+        assert shlex.split(typed("sample", f"runs/{text}")) == [
             "python",
             "-m",
             "gptx",
             "sample",
-            f"run=runs/{text}",
+            f"runs/{text}",
         ]
 
 
@@ -434,7 +433,7 @@ def test_a_sweep_on_this_machine_runs_each_cell_in_a_process_of_its_own_and_then
     assert "the validation text of short.txt" in records[1]["error"]
     assert records[0]["hardware"]["threads"] == 1
     assert "threads=1" in records[0]["overrides"]
-    assert "1 of 2 finished" in command("status", "status", "runs/local").stdout
+    assert "1 of 2 finished" in command("status", "runs/local").stdout
     again = command("train", *words)
     assert again.stdout.count("started ") == 1
 
@@ -459,7 +458,7 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
     assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
-    assert status.status(tmp_path / "runs/cut") == 0
+    assert not status_of(str(tmp_path / "runs/cut"))
 
 
 @pytest.mark.slow
@@ -510,7 +509,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     cell("done", "finished", 100, **times)
     cell("half", "preempted", 50)
     status.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
-    status.status(tmp_path)
+    status_of(str(tmp_path))
     *_, half, never, last = capsys.readouterr().out.splitlines()
     assert half.endswith("update 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
     assert never.startswith("missing")
@@ -528,7 +527,7 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(computer, "cores", lambda: cores)
-    monkeypatch.setattr(computer, "memory", lambda: memory)
+    monkeypatch.setattr(computer, "machine_memory", lambda: memory)
     monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
     monkeypatch.setattr("gptx.ingredients.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
 
@@ -546,7 +545,7 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * foreseen(composed(), 257).peak + computer.RESERVE
+    needed = 2 * prediction(composed(), 257).peak + computer.RESERVE
     machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
     assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
@@ -556,7 +555,7 @@ def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
-    monkeypatch.setattr("gptx.estimate.memory.foreseen", lambda config, size: seen.append(size))
+    monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
     computer.fit([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": computer.CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))

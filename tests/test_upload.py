@@ -37,7 +37,7 @@ def rows(page):
 
 def test_a_run_that_w_and_b_has_not_seen_gets_its_page_whole_and_only_once(stub, tmp_path, capsys):  # noqa: F811
     folder = recorded(tmp_path / "run", events=[(30, "spike", "loss 9.0"), (20, "rollback", "back to 20")])
-    call(upload.upload, [f"run={folder}"])
+    call(upload.upload, [str(folder)])
     (page,) = stub.runs.values()
     due = sorted([*range(10, 101, 10), 25])
     assert rows(page) == [(step, 0) for step in due]
@@ -50,7 +50,7 @@ def test_a_run_that_w_and_b_has_not_seen_gets_its_page_whole_and_only_once(stub,
     assert (page.meta["groupName"], page.meta["displayName"], page.exit_code) == ("sweep", "run", 0)
     assert capsys.readouterr().out == f"      11 rows    2 events  {folder}  {stub.url}/stub/p/runs/{page.id}\n"
 
-    call(upload.upload, [f"run={tmp_path}"])  # a folder of runs
+    call(upload.upload, [str(tmp_path)])  # a folder of runs
     assert len(page.history) == 13
     assert capsys.readouterr().out.startswith("       0 rows    0 events")
 
@@ -60,7 +60,7 @@ def test_of_a_run_that_went_off_on_the_way_the_rest_is_sent_to_the_same_page(stu
     recorded(folder, range(1, 61), state="interrupted", mirrored=sink())
     # from update 41 on once more, otherwise, and W&B is off; the steps 50 and 60 on the page are of the abandoned branch
     recorded(folder, range(41, 101), loss=lambda step: 2 / step)
-    call(upload.upload, [f"run={folder}"])
+    call(upload.upload, [str(folder)])
     (page,) = stub.runs.values()
     due = [10, 20, 25, 30, 40, 50, 60]
     assert rows(page) == [*((step, 0) for step in due), *((step, 1) for step in range(50, 101, 10))]
@@ -72,7 +72,7 @@ def test_of_a_run_that_went_off_on_the_way_the_rest_is_sent_to_the_same_page(stu
 def test_losses_that_are_not_numbers_are_sent_once_too(stub, tmp_path):  # noqa: F811
     folder = recorded(tmp_path / "run", range(10, 31, 10), loss=lambda step: float("nan"))
     for _ in range(2):
-        call(upload.upload, [f"run={folder}"])
+        call(upload.upload, [str(folder)])
     (page,) = stub.runs.values()
     assert rows(page) == [(10, 0), (20, 0), (30, 0)]
 
@@ -80,16 +80,16 @@ def test_losses_that_are_not_numbers_are_sent_once_too(stub, tmp_path):  # noqa:
 def test_without_a_key_or_a_run_one_line_says_so(tmp_path):
     folder = recorded(tmp_path / "run")
     with pytest.raises(SystemExit, match=r"^error: W&B: No API key configured[^\n]*$"):
-        call(upload.upload, [f"run={folder}"])
-    with pytest.raises(SystemExit, match=r"^error: run=.*nothing: no run with metrics there[^\n]*$"):
-        call(upload.upload, [f"run={tmp_path / 'nothing'}"])
+        call(upload.upload, [str(folder)])
+    with pytest.raises(SystemExit, match=r"^error: .*nothing: no run with metrics there[^\n]*$"):
+        call(upload.upload, [str(tmp_path / "nothing")])
 
 
 def test_without_a_server_one_line_says_so(dead_server, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(upload, "mirror", lambda config: sink(init_timeout=1))
     folder = recorded(tmp_path / "run")
     with pytest.raises(SystemExit, match=r"^error: W&B: [^\n]+$"):
-        call(upload.upload, [f"run={folder}"])
+        call(upload.upload, [str(folder)])
 
 
 def test_a_run_at_work_is_left_to_its_own_mirror(tmp_path):
@@ -97,5 +97,5 @@ def test_a_run_at_work_is_left_to_its_own_mirror(tmp_path):
 
     folder = recorded(tmp_path / "run", state="running")
     with FileLock(folder / ".lock"), pytest.raises(SystemExit, match="is at work and sends its own rows"):
-        call(upload.upload, [f"run={folder}"])
+        call(upload.upload, [str(folder)])
     assert json.loads((folder / "run.json").read_text())["state"] == "running"

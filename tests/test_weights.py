@@ -85,14 +85,14 @@ def test_a_run_starts_from_the_exported_weights_of_another_with_a_fresh_optimize
     from gptx.ingredients.checkpoints import load
 
     assert command("train", "hydra.run.dir=first", "checkpoints.every=1").returncode == 0
-    exported = command("export", "run=first", "out=model.safetensors")
+    exported = command("export", "first", "out=model.safetensors")
     assert exported.returncode == 0, exported.stderr
     assert "from=model.safetensors" in exported.stdout
     state, file = load(tmp_path / "first/checkpoints/step_00000006"), load_file(tmp_path / "model.safetensors")
     assert set(file) == set(state["model"])
     assert all(torch.equal(file[name], state["model"][name]) for name in file)
 
-    sampled = command("sample", "run=first", "checkpoint=best", "length=5")
+    sampled = command("sample", "first", "checkpoint=best", "length=5")
     assert sampled.returncode == 0, sampled.stderr
 
     # a rate of nothing moves nothing: after one update the weights are still those of the file, and there are moments

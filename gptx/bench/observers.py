@@ -1,125 +1,110 @@
-"""What watching a run costs:  python -m gptx bench observers   (help shows more)."""
+"""What watching a run costs."""
 
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from omegaconf import OmegaConf
 
-from gptx.config import arguments, paths, validate
+from gptx.bench.frame import Unsaved, clocked, refuse_below_one, show, trainer
+from gptx.config import paths, presets
 from gptx.units.lengths import updates
 
-NEVER = 10**9  # updates
+_NEVER = 10**9  # steps
+_HOOKS: list[tuple[type, str]] = [  # in which observers run
+    (torch.optim.Optimizer, "register_step_pre_hook"),
+    (torch.optim.Optimizer, "register_step_post_hook"),
+    (torch.Tensor, "register_post_accumulate_grad_hook"),
+]
 
 
-def cost(
+def bench_observers(
     *, observer: str = "all", model: str = "nano", turns: int = 10, steps: int = 1000, threads: int | None = None
 ) -> None:
-    """Compare the time of an observer's own code with that of the update around it, on the CPU and on data=stdlib.
+    """Measure what an observer costs compared with the step around it, on the CPU and on data=stdlib.
 
-    python -m gptx bench observers observer=updates model=nano turns=20
+      python -m gptx bench observers observer=updates model=nano turns=20
 
-    Its hooks and its report are timed inside the update that they are part of, in processor time, so that little
-    disturbs their ratio: medians over so many `turns` with a report, and as many without. The share of a run is that
-    of a report over the observer's own `every`, and that of the updates between. `steps` is the length of the run, of
-    which an `every` may be a share.
+    Its hooks and its report are timed inside the step that they are part of, in processor time: little disturbs their
+    ratio. Medians over the turns. The share of a run is a report's over the observer's own `every`, plus that of the
+    steps between.
+
+    Options:
+    observer: name of an observer, see conf/observe/, or all
+    model: preset of the model, see conf/model/
+    turns: steps to measure with a report, and as many without
+    steps: length of the run, of which an `every` may be a share
+    threads: CPU threads of PyTorch; null is its own choice
     """
     names = sorted(path.stem for path in Path(paths.CONF, "observe").glob("*.yaml") if path.stem != "all")
     if observer != "all" and observer not in names:
         raise ValueError(f"observer={observer} is unknown; one of {', '.join(names)}, all")
-    if turns < 1 or steps < 1:
-        raise ValueError(f"turns={turns} and steps={steps} must be at least 1")
+    refuse_below_one(turns=turns, steps=steps)
     torch.set_num_threads(threads or torch.get_num_threads())
-    print(f"{'':16}{'a report, in updates':>22}{'every':>8}{'in between':>12}{'share of a run':>16}")
+    rows = []
     for name in names if observer == "all" else [observer]:
         report, between, every = measured(name, model, turns, steps)
-        print(f"{name:16}{report:>22.3f}{every:>8}{between:>12.2%}{between + report / every:>16.2%}", flush=True)
+        shares = f"{between:.2%}", f"{between + report / every:.2%}"
+        rows.append((name, f"{report:.3f}", str(every), *shares))
+    show("", ("", "a report, in steps", "every", "in between", "share of a run"), rows)
 
 
 def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, float, int]:
-    """What a report costs, what each update costs that has none, both in updates, and the observer's own `every`."""
-    nodes: Any = OmegaConf.to_container(OmegaConf.load(Path(paths.CONF, "observe", f"{name}.yaml")))
-    always = [f"observe.{name}.until={NEVER}"] if "until" in nodes[name] else []
+    """Cost of a report and of a step without a report, both in steps, and the observer's own `every`."""
+    node: dict[str, Any] = presets.load(Path(paths.CONF, "observe", f"{name}.yaml"))[name]
+    always = [f"observe.{name}.until={_NEVER}"] if "until" in node else []
     shares = []
-    for every in (NEVER, 1):
-        trainer = built(name, model, *always, *([f"observe.{name}.every={every}"] if "every" in nodes[name] else []))
-        watch = Stopwatch(trainer, name)
-        turn(trainer, watch)  # warms up
-        times = [turn(trainer, watch) for _ in range(turns)]
+    for every in (_NEVER, 1):
+        made = built(name, model, *always, *([f"observe.{name}.every={every}"] if "every" in node else []))
+        seconds = watched(made, name)
+        turn(made, seconds)  # warms up
+        times = [turn(made, seconds) for _ in range(turns)]
         shares.append(statistics.median(own / (whole - own) for own, whole in times))
     between, with_report = shares
-    own_every = updates(nodes[name].get("every", 1), steps=steps, tokens=trainer.batch.tokens)
-    return with_report - between, between, own_every
+    return with_report - between, between, updates(node.get("every", 1), steps=steps, tokens=made.batch.tokens)
 
 
 def built(name: str, model: str, *words: str):
-    """A trainer with that observer, without sinks and checkpoints, and with two micro-batches an update."""
-    from hydra import compose, initialize_config_dir
-
-    paths.register()
+    """A trainer with that observer, in two micro-batches a step; its `fit` ends after one step."""
     names = "validation" if name == "validation" else f"validation,{name}"
-    recipe = [f"model={model}", "schedule=constant", "device=cpu", "log=[]", f"steps={NEVER}"]
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", [*recipe, f"observe=[{names}]", f"observe.validation.every={NEVER}", *words])
-    cfg.batch.micro = cfg.batch.tokens // cfg.model.context // 2
-    validate.check(cfg)
-    trainer = validate.trainer(cfg)
-    trainer.checkpoints = OneUpdate()
-    return trainer
+    observe = f"observe=[{names}]", f"observe.validation.every={_NEVER}"
+    made = trainer(f"model={model}", "device=cpu", f"steps={_NEVER}", *observe, *words, sequences=2)
+    made.checkpoints = Unsaved("one step")
+    return made
 
 
-class OneUpdate:
-    """Stands where checkpoints are: saves nothing, and ends `fit` after one update."""
+def watched(made, name: str) -> list[float]:
+    """Attach the observers. The list gets the processor seconds of every hook's call and of the named one's reports."""
+    own: list[float] = []
 
-    def begin(self, trainer) -> None:
-        pass
+    def timed(hook: Callable) -> Callable:
+        return clocked(hook, own, time.process_time)
 
-    def __call__(self, trainer) -> None:
-        trainer.stopped = "one update"
-
-
-class Stopwatch:
-    """Attaches the observers and adds up the processor time of their hooks, and of the reports of the one named."""
-
-    def __init__(self, trainer, name: str):
-        self.seconds = 0.0
-        with (
-            self.timing(torch.optim.Optimizer, "register_step_pre_hook"),
-            self.timing(torch.optim.Optimizer, "register_step_post_hook"),
-            self.timing(torch.Tensor, "register_post_accumulate_grad_hook"),
-        ):
-            trainer.attach()
-        observer = type(trainer.observers[name])
-        timed = type(observer.__name__, (observer,), {"__call__": self.timed(observer.__call__)})
-        trainer.observers[name].__class__ = timed
-
-    def timing(self, kind: type, registration: str):
-        """While it lasts, hooks of that kind are registered with a clock around them."""
-        register = getattr(kind, registration)
-        return patch.object(kind, registration, lambda owner, hook: register(owner, self.timed(hook)))
-
-    def timed(self, function: Callable) -> Callable:
-        def call(*args):
-            started = time.process_time()
-            try:
-                return function(*args)
-            finally:
-                self.seconds += time.process_time() - started
-
-        return call
+    with ExitStack() as stack:
+        for kind, registration in _HOOKS:
+            register = getattr(kind, registration)
+            clock = patch.object(kind, registration, lambda owner, hook, to=register: to(owner, timed(hook)))
+            stack.enter_context(clock)
+        made.attach()
+    observer = type(made.observers[name])
+    made.observers[name].__class__ = type(observer.__name__, (observer,), {"__call__": timed(observer.__call__)})
+    return own
 
 
-def turn(trainer, watch: Stopwatch) -> tuple[float, float]:
-    """Processor time of the observer's own code in the next update, and of all of it."""
-    trainer.stopped, watch.seconds = "", 0.0
-    started = time.process_time()
-    trainer.fit()
-    return watch.seconds, time.process_time() - started
+def turn(made, own: list[float]) -> tuple[float, float]:
+    """Processor seconds of the observer's own code in the next step, and of the whole step."""
+    own.clear()
+    whole: list[float] = []
+    clocked(made.fit, whole, time.process_time)()
+    return sum(own), whole[0]
 
 
 if __name__ == "__main__":
-    arguments.call(cost)
+    from gptx.bench.observers import bench_observers as command
+    from gptx.config import arguments
+
+    arguments.call(command)

@@ -1,4 +1,4 @@
-"""What mirroring a run to W&B costs:  python -m gptx bench wandb   (help shows more)."""
+"""What mirroring a run to W&B costs."""
 
 import shutil
 import statistics
@@ -10,77 +10,72 @@ from typing import Any
 
 import torch
 
-from gptx.bench import observers
-from gptx.config import arguments, paths, presets
+from gptx.bench.frame import clocked, refuse_below_one, show
+from gptx.bench.observers import built
+from gptx.config import paths, presets
 from gptx.ingredients.log import Run
 from gptx.ingredients.log.wandb import Wandb
 
 
-def mirror(*, model: str = "nano", rows: int = 300, mode: str = "offline", threads: int | None = None) -> None:
-    """Compare what W&B takes with an update, on the CPU and on data=stdlib, while it is sent every update of `rows`.
+def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", threads: int | None = None) -> None:
+    """Measure what W&B costs compared with a step, on the CPU and on data=stdlib, if every step sends a row.
 
-    python -m gptx bench wandb model=nano rows=300 mode=online
+      python -m gptx bench wandb model=nano rows=300 mode=online
 
-    The training thread hands over a row; other threads of the process send it. While they hold Python's lock the
-    training thread may wait, so that their processor time bounds what it loses. All is processor time, which other
-    programs disturb little. Beside the cost of a row stands its share of the updates from one row to the next, at
-    conf/log/wandb.yaml's own `every`.
+    The training thread hands over a row; other threads of the process send it. While these hold Python's lock the
+    training thread may wait, so their processor time is the most that training loses. Times are processor time, which
+    other programs disturb little. The share is of the steps between two rows, by `every` of conf/log/wandb.yaml.
+
+    Options:
+    model: preset of the model, see conf/model/
+    rows: number of rows to send
+    mode: offline or online, as for W&B
+    threads: CPU threads of PyTorch; null is its own choice
     """
-    if rows < 1:
-        raise ValueError(f"rows={rows} must be at least 1")
+    refuse_below_one(rows=rows)
     torch.set_num_threads(threads or torch.get_num_threads())
     options = {k: v for k, v in presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"].items() if k != "_target_"}
     every, folder = options["every"], Path(tempfile.mkdtemp())
-    trainer, sink = observers.built("validation", model), Wandb(**options | {"mode": mode, "every": 1})
+    trainer, sink = built("validation", model), Wandb(**options | {"mode": mode, "every": 1})
     try:
         sink.open(Run(folder, "cost", "cost", rows, 0, {}, {}, [], {}, []))
-        update, handing, sending = measured(trainer, sink, rows)
+        step, handing, sending = measured(trainer, sink, rows)
     finally:
         sink.close("finished")
         shutil.rmtree(folder)
-    print(f"{'an update':40}{update * 1e3:9.3f} ms")
-    parts = {"a row, in the training thread": handing, "a row, in the threads that send it": sending}
-    for name, seconds in parts.items():
-        print(f"{name:40}{seconds * 1e3:9.3f} ms{seconds / update / every:9.3%} at every={every}")
+    found = {"a step": step, "a row, in the training thread": handing, "a row, in the threads that send it": sending}
+    shares = ("", *(f"{seconds / step / every:.3%}" for seconds in (handing, sending)))
+    lines = [(name, f"{found[name] * 1e3:.3f}", share) for name, share in zip(found, shares, strict=True)]
+    show("", ("", "ms", f"share at every={every}"), lines)
 
 
 def measured(trainer: Any, sink: Any, rows: int) -> tuple[float, float, float]:
-    """Processor seconds of an update, of handing over a row, and of sending it."""
-    updates: list[float] = []
+    """Processor seconds of a step, of handing over a row, and of sending it."""
+    steps: list[float] = []
     handing: list[float] = []
+    trainer.sinks = [clocked(sink, handing, time.thread_time)]
+    step = clocked(trainer.fit, steps, time.thread_time)
 
-    def timed(step: int, scalars: dict) -> None:
-        started = time.thread_time()
-        sink(step, scalars)
-        handing.append(time.thread_time() - started)
-
-    def turn() -> None:
-        trainer.stopped, started = "", time.thread_time()
-        trainer.fit()
-        updates.append(time.thread_time() - started)
-
-    trainer.sinks = [timed]
-
-    def sent() -> None:
+    def sent(count: int) -> None:
+        for _ in range(count):
+            step()
         while not sink.rows.empty():
             time.sleep(0.01)
 
-    turn()
-    sent()  # W&B is ready
-    updates.clear()
-    handing.clear()
-    before = processor_time()
-    for _ in range(rows):
-        turn()
-    sent()
-    return statistics.median(updates), statistics.median(handing), (processor_time() - before) / rows
+    sent(1)  # W&B is ready
+    before = _others()
+    sent(rows)
+    return statistics.median(steps[1:]), statistics.median(handing[1:]), (_others() - before) / rows
 
 
-def processor_time() -> float:
-    """Seconds that the Python threads of this process have computed for, without the one that asks."""
+def _others() -> float:
+    """Processor seconds of all Python threads of this process except the one that asks."""
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     return sum(time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident)
 
 
 if __name__ == "__main__":
-    arguments.call(mirror)
+    from gptx.bench.wandb import bench_wandb as command
+    from gptx.config import arguments
+
+    arguments.call(command)

@@ -10,7 +10,7 @@ import numpy
 from gptx import runs
 from gptx.compare import meaning
 from gptx.compare.factors import spelled
-from gptx.config import arguments
+from gptx.config.keys import flat, recipe, under
 from gptx.runs import cells, provenance
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
@@ -21,12 +21,16 @@ WIDTH = 44  # of a column
 
 
 def diff(first: str, second: str, /) -> None:
-    """Lay two runs side by side: what differs in recipe (what it means, then its keys), in where and with what they
-    were computed, and in the result, at the same update and after the same tokens.
+    """Compare two runs: recipe, code, packages, machine and results.
 
-    It says which differences decide the result, which can change its last digits, and which nothing.
+      python -m gptx diff runs/default/base runs/default/optim.lr=0.01
 
-    python -m gptx diff runs/NAME/ONE runs/NAME/OTHER
+    Differences are sorted by what they can change: the result, its last digits, or nothing. Losses are compared at the
+    same step, and after the same number of tokens.
+
+    Options:
+    first: folder of a run
+    second: folder of the run to compare it with
     """
     print("\n".join(lines(find(first), find(second))))
 
@@ -51,7 +55,7 @@ def lines(a: Cell, b: Cell) -> list[str]:
 def recipes(a: Cell, b: Cell) -> list[str]:
     """What differs in what is computed: as facts, then as keys of the config."""
     facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
-    keys = apart(runs.recipe(a.config), runs.recipe(b.config))
+    keys = apart(recipe(a.config), recipe(b.config))
     aside = runs.meaningless([a.record, b.record], keys)
     keys = {key: both for key, both in keys.items() if key not in aside}
     if not facts and not keys:
@@ -70,9 +74,7 @@ def circumstances(a: Cell, b: Cell) -> list[str]:
         ),
         "other code or packages, which may change anything:": meaning.differences(*origins),
         "kept and watched otherwise, which changes no result:": {
-            key: both
-            for key, both in apart(runs.flat(a.config), runs.flat(b.config)).items()
-            if runs.under(key, WATCHED)
+            key: both for key, both in apart(flat(a.config), flat(b.config)).items() if under(key, WATCHED)
         },
     }
     same = [["", "same machine and way of computing"], ["", "same code and packages"], []]
@@ -163,7 +165,3 @@ def table(title: str, rows: dict[str, tuple[str, str]]) -> list[str]:
         for i, (one, other) in enumerate(itertools.zip_longest(left, right, fillvalue="")):
             found.append(f"  {key if not i else '':{name}}{one:{WIDTH + 2}}{other}".rstrip())
     return found
-
-
-if __name__ == "__main__":
-    arguments.call(diff)

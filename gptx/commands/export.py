@@ -1,26 +1,28 @@
-"""Write a run's weights alone:  python -m gptx export run=runs/default/base out=model.safetensors."""
+"""Write a run's weights alone:  python -m gptx export runs/default/base out=model.safetensors."""
 
 import shlex
 from pathlib import Path
 
-from gptx.config import arguments
 from gptx.runs.folder import RunFolder
 
 
 def export(
-    *,
     run: str,
+    /,
+    *,
     out: str,
     checkpoint: str = "newest",
     weights: str = "judged",
     allow_targets: str | None = None,
 ) -> None:
-    """Write the weights of a run as safetensors, in 32 bits, with the run's config beside them.
+    """Write the weights of a run as safetensors (fp32), with the run's config beside them.
 
-    python -m gptx export run=runs/default/base checkpoint=best out=model.safetensors
+      python -m gptx export runs/default/base out=model.safetensors checkpoint=best
 
-    `checkpoint` is newest, best by validation loss, or one such as step_00000100. `weights=ema` writes the averaged
-    ones of a run with observe=ema. A new run starts from the file with from=model.safetensors.
+    The file can start a new run: python -m gptx.train from=model.safetensors
+
+    Options:
+    out: the file, which ends in .safetensors
     """
     from gptx.commands import sample
     from gptx.ingredients.checkpoints.weights import vocabulary, write
@@ -35,7 +37,3 @@ def export(
     write(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary(encoding))
     count = sum(p.numel() for p in model.parameters())
     print(f"{file}: {count:,} weights of {folder}; {shlex.quote(f'from={file}')} starts a run from them")
-
-
-if __name__ == "__main__":
-    arguments.call(export)

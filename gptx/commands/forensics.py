@@ -1,4 +1,4 @@
-"""What was in the batch of an update:  python -m gptx forensics run=runs/default/base step=120   (help shows more)."""
+"""What was in the batch of an update:  python -m gptx forensics runs/default/base step=120   (help shows more)."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from gptx import runs
-from gptx.config import arguments, capacity, validate
+from gptx.config import capacity, validate
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import jsonl
 from gptx.runs.folder import RunFolder
@@ -25,8 +25,9 @@ UNUSED = {"log", "observe"}  # of a config, where nothing is trained
 
 
 def forensics(
-    *,
     run: str,
+    /,
+    *,
     step: int | None = None,
     sequences: str | None = None,
     weights: str = "newest",
@@ -34,15 +35,18 @@ def forensics(
     data: str | None = None,
     allow_targets: str | None = None,
 ) -> None:
-    """Show what was in the batch of an update of a run: documents, repeats, rare tokens, the loss of each document.
+    """Show what was in the batch of a step: documents, their losses, repeats and rare tokens.
 
-    python -m gptx forensics run=runs/default/base step=120
-    python -m gptx forensics run=runs/default/base sequences=1200:1264
+      python -m gptx forensics runs/default/base step=120
+      python -m gptx forensics runs/default/base sequences=1200:1264
 
-    `sequences` are numbered over the whole run, as in events.jsonl and postmortem.md. Losses are under the newest
-    checkpoint; `weights=none` leaves them out. Documents come in the order in which they stand out: by their loss
-    where there is one, else by their share. `data=PATH` says where the text is now, if it has moved.
-    `allow_targets=mylib.` trusts the package of the run's own classes.
+    Documents with the highest loss come first; without losses, those with the largest share of the batch.
+
+    Options:
+    step: the step whose batch is shown
+    sequences: FIRST:END in the numbering of the whole run, as in events.jsonl and postmortem.md
+    weights: newest computes the losses with the newest checkpoint; none leaves them out
+    data: where the text is now, if it was moved
     """
     if (step is None) == (sequences is None):
         raise ValueError("say which batch: step=120, or sequences=1200:1264")
@@ -79,7 +83,7 @@ def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None 
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)
     if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):
-        raise ConfigError(f"run={folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
+        raise ConfigError(f"{folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 
 
@@ -172,7 +176,3 @@ def rare_tokens(data) -> NDArray[np.bool_]:
         for start in range(0, len(corpus.train_tokens), every):
             counts += np.bincount(corpus.train_tokens[start : start + PART], minlength=data.vocab_size)
     return counts <= RARE * counts.sum()
-
-
-if __name__ == "__main__":
-    arguments.call(forensics)

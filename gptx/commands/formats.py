@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 
-from gptx.config import arguments
-
 
 @dataclass(frozen=True)
 class Format:
@@ -85,10 +83,16 @@ EXAMPLES = {
 }
 
 
-def formats(*, values: str = ",".join(EXAMPLES)) -> None:
-    """Print range, smallest numbers and epsilon of fp32, tf32, bf16, fp16, fp8, and what becomes of `values` in them.
+def formats(*, values: str = "70000,1e-8,0.001,1.001,1.0003") -> None:
+    """Print range and precision of fp32, tf32, bf16, fp16 and fp8, and how they round given values.
 
-    `values` are numbers with commas between. The last table shows why fp16 needs loss scaling and bf16 does not.
+      python -m gptx formats values=70000,1e-8,0.1
+
+    Everything is measured by rounding into the format. The last table shows why fp16 needs loss scaling and bf16 does
+    not.
+
+    Options:
+    values: numbers to round, separated by commas
     """
     numbers = [parsed(word) for word in values.split(",")]
     print("\n".join([*limits(), "", *examples(numbers), "", *loss_scaling()]))
@@ -137,7 +141,3 @@ def loss_scaling(*, scale: float = 2.0**16, count: int = 100_000) -> list[str]:
         *lines,
         "  fp16's range ends at both sides: the loss is scaled up, the gradients down again. bf16 has fp32's range.",
     ]
-
-
-if __name__ == "__main__":
-    arguments.call(formats)

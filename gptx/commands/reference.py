@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from gptx.config import arguments, presets
+from gptx.config import presets
 from gptx.files import write_text
 from gptx.runs import plain
 
@@ -32,9 +32,13 @@ class Entry:
 
 
 def reference(*, write: str = "") -> None:
-    """Print the quick-reference table of the default recipe as Markdown.
+    """Print the reference table of every ingredient: its values, the reason and the source.
 
-    `write=README.md` puts it there instead, between the lines <!-- reference --> and <!-- /reference -->.
+      python -m gptx reference
+      python -m gptx reference write=conf/README.md
+
+    Options:
+    write: file to write the table to, between the lines <!-- reference --> and <!-- /reference -->
     """
     if not write:
         print(table())
@@ -95,7 +99,3 @@ def reason(comment: str) -> tuple[str, str]:
     parts = re.match(r"(.*?)\s*(?:\[([^\]]*)\])?\s*$", comment)
     why, source = parts[1], parts[2] or ", ".join(re.findall(r"arXiv:[\d.]+\d", comment))  # type: ignore[index]
     return why.rstrip("."), source
-
-
-if __name__ == "__main__":
-    arguments.call(reference)

@@ -8,7 +8,7 @@ from pathlib import Path
 from gptx import runs
 from gptx.commands.diff import agreement, find
 from gptx.compare import meaning
-from gptx.config import arguments
+from gptx.config.keys import changes, key_of, slug, under
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
@@ -19,17 +19,19 @@ BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's
 
 
 def rerun(run: str, /, *overrides: str, trust: bool = False) -> None:
-    """Train the run of a folder again from what it recorded, in a new folder, and say whether the result is the same.
+    """Train a run again from its record, in a new folder, and compare the two.
 
-    python -m gptx rerun runs/NAME/ARM [overrides] [trust=true]
+      python -m gptx rerun runs/default/base
+      python -m gptx rerun runs/schedules/schedule=cosine,seed=0 name=check steps=500
 
-    A cell of a sweep is trained as that one run. The overrides are its own, then those that are given, as
-    gptx.train takes them (--config-dir too, where the recorded folder has moved). The new folder is that of
-    name=NAME_again unless another name= is given; the same command continues or leaves alone what is there. The number
-    of threads and of processes is the recorded one, since a CPU's last digits depend on it. Where code, packages, data
-    or machine are not those of the record, a line says so. The command is shown before it runs. A record that asks for
-    more than a recipe (allow_targets, hydra..., --config-dir, a look-up such as ${oc.env:NAME}) could run code of
-    whoever wrote it, or send them what your environment holds: it needs trust=true.
+    One run of a sweep is trained alone. Its own overrides are used, then those that are given. The new folder is named
+    NAME_again unless name= is given; the same command continues a run that was stopped. Threads and processes are the
+    recorded ones, because the last digits of a CPU's results depend on them. Changes of code, packages, data or machine
+    since then are shown as warnings.
+
+    Options:
+    trust: allow a record that asks for more than a recipe (allow_targets, hydra.*, --config-dir, ${oc.env:NAME}): it
+    could run code of its author, or read your environment
     """
     streams(lasting=True)
     old = find(run)
@@ -73,7 +75,7 @@ def refuse_beyond(run: str, recorded: list[str]) -> None:
 def goes_beyond(word: str) -> bool:
     """True for an option, a key of Hydra's or of trust, and a look-up; `${steps}`, without a colon, is none."""
     looks_up = re.search(r"\$\{.*:", word, re.DOTALL)
-    return bool(looks_up) or word.startswith("-") or runs.under(runs.key(word).replace("/", "."), BEYOND)
+    return bool(looks_up) or word.startswith("-") or under(key_of(word).replace("/", "."), BEYOND)
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -88,16 +90,16 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def merged(old: Cell, given: list[str]) -> list[str]:
     """The overrides of a run, with those that are given in place of its own for the same keys, and a new name."""
-    named = {runs.key(word) for word in given}
+    named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
     dropped = {*named, "name", "overwrite"}  # a run that was to replace another is not to replace itself
-    return [word for word in old.record["overrides"] if runs.key(word) not in dropped] + given + name
+    return [word for word in old.record["overrides"] if key_of(word) not in dropped] + given + name
 
 
 def target(old: Cell, given: list[str], words: list[str]) -> Path:
     """The folder for a run with these overrides: of the same name as the old one's, unless something else is run."""
-    name = next(word.partition("=")[2] for word in reversed(words) if runs.key(word) == "name")
-    return Path("runs", unquoted(name), runs.slug(words) if runs.changes(given) else old.folder.resolve().name)
+    name = next(word.partition("=")[2] for word in reversed(words) if key_of(word) == "name")
+    return Path("runs", unquoted(name), slug(words) if changes(given) else old.folder.resolve().name)
 
 
 def changed_since(old: Cell) -> list[str]:
@@ -127,7 +129,3 @@ def unlike(old: dict[str, str], new: dict[str, str]) -> str:
     """What differs between two dicts of facts, in a phrase each."""
     found = meaning.differences(old, new)
     return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())
-
-
-if __name__ == "__main__":
-    arguments.call(rerun)

@@ -1,12 +1,12 @@
-"""Write text with a trained model:  python -m gptx sample run=runs/default/base prompt="def "   (help shows more)."""
+"""Write text with a trained model:  python -m gptx sample runs/default/base prompt="def "   (help shows more)."""
 
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx import runs
-from gptx.config import arguments, capacity, validate
+from gptx.config import capacity, validate
+from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
 from gptx.config.validate import ConfigError
 from gptx.runs.folder import RunFolder
@@ -50,7 +50,7 @@ def load(
         checkpoints.fill(model, state, folder / "checkpoints")
     averaged = state.get("observers", {}).get("ema")
     if weights == "ema" and not averaged:
-        raise ValueError(f"weights=ema: run={folder} keeps no averaged weights; it would with observe=[validation,ema]")
+        raise ValueError(f"weights=ema: {folder} keeps no averaged weights; it would with observe=[validation,ema]")
     ema = averaged.get("weights") if isinstance(averaged, dict) else None
     given = ema if weights == "ema" else state.get("judged") or []
     shapes = [getattr(each, "shape", None) for each in given] if isinstance(given, list) else [None]
@@ -75,15 +75,16 @@ def refuse_other_shapes(cfg: DictConfig, vocab_size: int, state: dict, where: Pa
 
 def refuse_unlike(config: dict, state: dict, where: Path) -> None:
     """Raise ConfigError where the config's model is not the one that the state is of, if that says so."""
-    flat, saved = runs.recipe(config), current(state.get("recipe"))
+    flat, saved = recipe(config), current(state.get("recipe"))
     of_model = [{k: v for k, v in each.items() if k.startswith("model.")} for each in (saved or flat, flat)]
-    if found := runs.differences(*of_model):
+    if found := differences(*of_model):
         raise ConfigError(f"{where}: the checkpoint is of another model: {'; '.join(found[:3])}")
 
 
 def sample(
-    *,
     run: str,
+    /,
+    *,
     prompt: str = "",
     length: int = 500,
     number: int = 1,
@@ -97,15 +98,20 @@ def sample(
     device: str = "auto",
     allow_targets: str | None = None,
 ) -> None:
-    r"""Continue `prompt` with the model of a run folder, as it is drawn. Needs nothing but the folder.
+    r"""Write text with the model of a run.
 
-    python -m gptx sample run=runs/default/base prompt="def " length=300 number=2 temperature=0.8 top_k=50 top_p=0.95
+      python -m gptx sample runs/default/base prompt="def "
+      python -m gptx sample runs/default/base checkpoint=best length=300 number=2 top_k=50
 
-    `length` is in tokens and `number` counts samples; an end of text ends one early. The same `seed` draws the same
-    text. `greedy=true` takes the likeliest token every time. `\n` and `\t` in the prompt are a line end and a tab.
-    `checkpoint=best` is the one of the lowest validation loss, and any may be named, such as step_00000100.
-    `weights=ema` samples from the averaged weights of a run with observe=ema instead of those it was judged by.
-    `allow_targets=mylib.` trusts the package that the run's own model class is from.
+    Options:
+    prompt: text to continue; \n and \t mean a line end and a tab
+    length: tokens to write; an end-of-text token ends a sample early
+    number: samples to write
+    temperature: 0 always takes the most likely token, 1 samples from the model's own distribution
+    top_k: sample from the k most likely tokens only
+    top_p: sample from the most likely tokens that have this probability together
+    greedy: take the most likely token every time, as temperature=0 does
+    seed: the same seed writes the same text
     """
     import torch
 
@@ -132,7 +138,3 @@ def sample(
             sys.stdout.write(piece)
             sys.stdout.flush()
         print()
-
-
-if __name__ == "__main__":
-    arguments.call(sample)

@@ -1,11 +1,12 @@
-"""Send a run to W&B that is not there yet, or not whole:  python -m gptx upload run=runs/default/base"""
+"""Send a run to W&B that is not there yet, or not whole:  python -m gptx upload runs/default/base"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gptx import runs
-from gptx.config import arguments, paths, presets
+from gptx.config import paths, presets
+from gptx.config.keys import changes
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import Run, jsonl
 from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
@@ -13,15 +14,17 @@ from gptx.runs.folder import RunFolder
 from gptx.units.printable import throughout
 
 
-def upload(*, run: str) -> None:
-    """Send to the W&B page of a run what it lacks of the run's own record, or make the page.
+def upload(run: str, /) -> None:
+    """Send to W&B what the page of a run lacks, or make the page.
 
-    `run` is a run folder, or a folder of runs. Of a step done twice the last time counts. A row is lacking where the
-    page has none of the same step and training loss, an event where it has none of the same step, kind and text: so
-    a second upload sends nothing, and what was sent live is not sent again. An upload is a start like any other: its
-    rows carry the next `segment`. As live, rows go to the project of the run's log.wandb, every so many updates as it
-    says, and all that hold more than training. Where W&B kept files offline, this replaces `wandb sync`; after both,
-    rows are there twice.
+      python -m gptx upload runs/default/base
+
+    Rows and events that the page has already are not sent again; of a step that was made twice, the last row counts. An
+    upload is a start like any other: its rows have the next `segment`. The project and the interval of the rows are
+    those of the run's log.wandb. This replaces `wandb sync`: after both, rows are on the page twice.
+
+    Options:
+    run: folder of a run, or a folder of runs
     """
     folders = find(Path(run))
     for folder in folders:
@@ -40,12 +43,12 @@ def find(root: Path) -> list[Path]:
     found = [root] if (root / "run.json").exists() else sorted(file.parent for file in root.rglob("run.json"))
     found = [folder for folder in found if (folder / "metrics.jsonl").exists()]
     if not found:
-        raise ValueError(f"run={root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")
+        raise ValueError(f"{root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")
     for folder in found:
         run = RunFolder(folder)
         run.check()
         if run.state == "running":
-            raise ValueError(f"run={folder} is at work and sends its own rows; upload it when it has ended")
+            raise ValueError(f"{folder} is at work and sends its own rows; upload it when it has ended")
     return found
 
 
@@ -82,7 +85,7 @@ def described(folder: Path, record: dict, config: dict) -> Run:
     return Run(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
         config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
-        tags=runs.changes(overrides), budget=record.get("budget") or {},
+        tags=changes(overrides), budget=record.get("budget") or {},
     )  # fmt: skip
 
 
@@ -109,7 +112,3 @@ def key(row: dict) -> tuple:
     if "event/kind" in row:
         return row["train/step"], row["event/kind"], row["event/text"]
     return row.get("train/step"), str(float(row.get("train/loss", "nan")))  # NaN differs from itself
-
-
-if __name__ == "__main__":
-    arguments.call(upload)

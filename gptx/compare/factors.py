@@ -6,6 +6,7 @@ from functools import cache
 
 from gptx import runs
 from gptx.config import presets
+from gptx.config.keys import flat, key_of, under
 from gptx.runs.cells import Cell
 
 # What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
@@ -20,7 +21,7 @@ def factors(cells: list[Cell]) -> dict[str, list[str]]:
     differing = [
         key for key in dict.fromkeys(key for row in rows for key in row) if len({r.get(key) for r in rows}) > 1
     ]
-    typed = {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
+    typed = {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
     groups = presets.defaults()
     order = sorted(differing, key=lambda key: (key not in groups, key not in typed, key == "steps"))
     chosen: list[str] = []
@@ -46,10 +47,8 @@ def described(cells: list[Cell]) -> list[dict[str, str]]:
 
 def described_by(cell: Cell) -> dict[str, str]:
     """Options and values of a run that may matter, as text."""
-    values = {key: spelled(value) for key, value in runs.flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    return {
-        key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if not runs.under(key, ASIDE)
-    }
+    values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
+    return {key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if not under(key, ASIDE)}
 
 
 def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
@@ -62,7 +61,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
     may not be what made the difference."""
     rows = described(cells)
-    names, typed = tuple(found), {runs.key(word) for cell in cells for word in cell.record.get("overrides", [])}
+    names, typed = tuple(found), {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
     levels = {
         key: list(dict.fromkeys(row.get(key, "not set") for row in rows))
         for key in dict.fromkeys(k for r in rows for k in r)
@@ -74,7 +73,7 @@ def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
     found = [
         f"{key} is {' or '.join(ordered(values))}"
         for key, values in differing.items()
-        if key in groups or key in typed or not (runs.under(key, groups + names) or derived(key))
+        if key in groups or key in typed or not (under(key, groups + names) or derived(key))
     ]
     return found + reordered(cells, names)
 

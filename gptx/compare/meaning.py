@@ -7,9 +7,9 @@ what a difference in them does: the recipe decides the result, the place its las
 import functools
 import inspect
 
-from gptx import runs
 from gptx.config import presets
 from gptx.config.errors import ConfigError
+from gptx.config.keys import flat, under
 from gptx.config.targets import permitted
 from gptx.ingredients.batch import Batch
 from gptx.runs.cells import Cell
@@ -140,8 +140,8 @@ def ingredient(cell: Cell, group: str) -> str:
         return ""
     told = [
         f"{key} {presets.spelled(value)}"
-        for key, value in runs.flat(node).items()
-        if value is not None and not key.endswith(presets.HIDDEN) and not runs.under(f"{group}.{key}", ELSEWHERE)
+        for key, value in flat(node).items()
+        if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", ELSEWHERE)
     ]
     return spelled(cell.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 

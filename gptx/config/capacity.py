@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptx.config.validate import ConfigError, build
 from gptx.ingredients.model.size import size
-from gptx.sweeps import machine
 from gptx.units.amounts import memory, power
+from gptx.units.hardware import machine_memory
 
 SMALLEST = 2  # tokens of a vocabulary that only the text knows
 
@@ -43,7 +43,7 @@ def here(device: str) -> Room:
         raise ConfigError(str(error)) from None
     if place.type == "cuda":
         return Room(torch.cuda.get_device_properties(place).total_memory, f"this machine's {place}")
-    return Room(machine.memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
+    return Room(machine_memory(), f"this machine's {place.type}", cpu=place.type == "cpu")
 
 
 def asked(launcher: DictConfig, device: str) -> Room:
@@ -143,11 +143,11 @@ def predicted(job: DictConfig, world: int, room: Room) -> float:
     """Bytes as `gptx.estimate.footprint` counts them, 0 where it cannot: the peak of an eager run on a CPU, else
     weights, gradients and moments, which are there however small the batch is."""
     from gptx.distributed.rank import world_size
-    from gptx.estimate.memory import foreseen
+    from gptx.estimate.memory import prediction
 
     share = job.copy()
     share.batch.tokens //= world // world_size()
-    found = foreseen(share, vocabulary(job))
+    found = prediction(share, vocabulary(job))
     if isinstance(found, str):
         return 0
     shards = world if str(job.parallel._target_).endswith(".fsdp") else 1

@@ -11,8 +11,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from gptx.config import paths, rules
+from gptx.config.keys import flat, key_of
 from gptx.config.validate import nearest
-from gptx.runs import flat, key
 
 
 def of_composition(error: Exception) -> bool:
@@ -34,7 +34,7 @@ def explain(error: Exception, words: list[str]) -> str:
         except ValueError as choice:
             return str(choice)
     if "integer string conversion" in text:
-        long = next((key(word) for word in words if re.search(r"\d{4300}", word)), "a value")
+        long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
         return f"{long}: a number of more than 4,300 digits"
     if broken := re.search(r"Error merging override [+~]*([^=]+)=", text):
         complaint = str(error.__cause__).splitlines()[0]
@@ -56,7 +56,7 @@ def explain(error: Exception, words: list[str]) -> str:
 
 def near_key(wrong: str, words: list[str]) -> str:
     """The end of a sentence that names the nearest key of the config as it is without the wrong override."""
-    kept = [word for word in words if "=" in word and not word.startswith("-") and not key(word).startswith(wrong)]
+    kept = [word for word in words if "=" in word and not word.startswith("-") and not key_of(word).startswith(wrong)]
     GlobalHydra.instance().clear()
     try:
         import hydra

@@ -1,6 +1,14 @@
-"""Keys of a config, as dotted names."""
+"""Keys of a config as dotted names: what an override sets, which keys make a run another one."""
 
+import hashlib
+import re
 from typing import Any
+
+from gptx.config.groups import decides
+from gptx.units.printable import without_credentials
+
+SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
+NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -8,3 +16,54 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(node, dict) and node:
         return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
     return {prefix[:-1]: node}
+
+
+def key_of(override: str) -> str:
+    """The key that an override of the command line sets."""
+    return re.match(r"[+~]*([^=@]+)", override)[1]  # type: ignore[index]
+
+
+def under(name: str, keys: tuple[str, ...]) -> bool:
+    """True if `name` is one of `keys` or lies below one."""
+    return any(name == k or name.startswith((f"{k}.", f"{k}/")) for k in keys)
+
+
+def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
+    """A folder name of at most `room` bytes from the overrides that make this run another one; the same in every
+    process and every time.
+
+    In a sweep these are the `swept` keys, which may be any. The name has the last part of a path, or the `whole` path.
+    """
+    last = {key_of(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
+    chosen = {k: o for k, o in last.items() if (k in swept if swept else decides(k, "result"))}
+    kept = sorted(map(without_credentials, chosen.values()))
+    short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
+    text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
+    if len(text) <= 120 and len(text.encode()) <= room:
+        return text
+    digest = hashlib.sha256(",".join(kept).encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{text[:110].encode()[: room - 9].decode(errors='ignore')}-{digest}"  # no half character at the end
+
+
+def changes(overrides: list[str]) -> list[str]:
+    """The overrides that change what is computed."""
+    return [override for override in overrides if decides(key_of(override), "result")]
+
+
+def options(hydra: Any) -> list[str]:
+    """The words of the command line for Hydra itself (from Hydra's section of a config) that a lone run of the same
+    recipe needs: folders of configs, and settings that are not the sweep's."""
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    kept = [word for word in map(str, hydra.overrides.hydra) if not under(key_of(word).replace("/", "."), SWEEPS_OWN)]
+    return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
+
+
+def recipe(config: dict) -> dict:
+    """The part of a resolved config that must not change when a run is continued, with dotted keys."""
+    return {k: v for k, v in flat(config).items() if decides(k, "result")}
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """What separates two flat dicts, one phrase for each key."""
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]

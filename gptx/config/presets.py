@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gptx.config import paths
-from gptx.runs import flat
+from gptx.config.keys import flat
 from gptx.units import lengths
 
 CONF = Path(paths.CONF)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
 from gptx.config import rules
 from gptx.config.errors import ConfigError, nearest
+from gptx.config.keys import differences, flat
 from gptx.config.targets import permitted
 from gptx.config.values import refuse_none, refuse_text, typed
 from gptx.units.lengths import Length, updates
@@ -223,13 +224,12 @@ def trainer(cfg: DictConfig):
 
 def agree(cfg: DictConfig, parallel, data) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
-    from gptx import runs
     from gptx.config.recorded import recorded
 
-    own = runs.flat({**recorded(cfg), "data found": data.identity})
+    own = flat({**recorded(cfg), "data found": data.identity})
     first, *others = parallel.gather(own)
     for number, other in enumerate(others, start=1):
-        if found := runs.differences(first, other):
+        if found := differences(first, other):
             raise ConfigError(
                 f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s; every process needs the "
                 "same command, environment and files"

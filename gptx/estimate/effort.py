@@ -1,4 +1,4 @@
-"""What a training amounts to: the size of its model, its tokens, and the operations that they cost."""
+"""The size of a training: parameters, tokens and FLOPs."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from gptx.estimate.laws import RULE
 
 @dataclass(frozen=True)
 class Effort:
-    """The budget of a run, from its first update to its last."""
+    """The budget of a whole run."""
 
-    parameters: int  # all of them: a tied head once, no padding
+    parameters: int  # all of them: a tied head once, no padding of the vocabulary
     body: int  # those in neither embeddings nor head (arXiv:2001.08361)
-    flops_per_token: int  # of forward and backward pass, with attention's where the model counts its own; else 6N
+    flops_per_token: int  # forward and backward, with attention if the model counts it (else 6N)
     tokens: int
-    updates: int
-    tokens_per_update: int  # of a full one, where the batch grows
+    steps: int
+    tokens_per_step: int  # the largest, if the batch grows
+    padding: int = 0  # parameters that only pad the vocabulary
 
     @property
     def flops(self) -> int:
-        """Operations of the whole run."""
         return self.flops_per_token * self.tokens
 
     @property
@@ -27,31 +27,26 @@ class Effort:
 
     @property
     def chinchilla_multiple(self) -> float:
-        """Tokens a parameter in units of the rule of 20 (arXiv:2203.15556)."""
+        """Tokens per parameter in units of the rule of 20 (arXiv:2203.15556)."""
         return self.tokens_per_parameter / RULE
 
     def record(self) -> dict[str, float]:
-        """What other commands may read of it in run.json."""
+        """The part of it that run.json keeps."""
         names = "flops", "flops_per_token", "tokens", "tokens_per_parameter", "chinchilla_multiple"
         return {name: getattr(self, name) for name in names}
 
 
 def effort(model, batch, steps: int) -> Effort:
-    """What it takes to train a model for so many updates of a batch."""
+    """The effort of training `model` for `steps` steps of `batch`."""
     total, body = counts(model)
     count = getattr(model, "flops_per_token", None)
-    return Effort(
-        parameters=total,
-        body=body,
-        flops_per_token=count() if count else 6 * total,
-        tokens=sum(batch.tokens_at(step) for step in range(1, steps + 1)),
-        updates=steps,
-        tokens_per_update=batch.tokens,
-    )
+    tokens = sum(batch.tokens_at(step) for step in range(1, steps + 1))
+    padding = sum(p.numel() for p in model.parameters()) - total
+    return Effort(total, body, count() if count else 6 * total, tokens, steps, batch.tokens, padding)
 
 
 def counts(model) -> tuple[int, int]:
-    """Parameters, with and without embeddings (and head); of GPT without the rows that pad its vocabulary."""
+    """Parameters with and without embeddings (and head), without the rows that pad the vocabulary of GPT."""
     from torch.nn import Embedding
 
     from gptx.ingredients.model.gpt import GPT, parameter_counts

@@ -1,4 +1,4 @@
-"""The memory of a training run, predicted: updates and a validation pass are made on tensors without data."""
+"""The memory of a training run, predicted: steps and a validation pass run on tensors without data."""
 
 import weakref
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from gptx.distributed.shards import local
+from gptx.ingredients.data.corpus import TokenBatch
 from gptx.ingredients.observe.validation import FORWARD_TOKENS
 from gptx.trainer import Trainer, rng_state, set_rng_state
 from gptx.units.amounts import memory
@@ -25,10 +26,10 @@ class Footprint:
     weights: int
     gradients: int
     state: dict[str, int] = field(default_factory=dict)
-    activations: int = 0  # kept at the end of the forward pass of one micro-batch for the backward pass
-    update: int = 0  # the most of an update: all of the above that is alive at once, and what is needed for a moment
-    validation: int = 0  # the most of a validation pass, with weights and moments; 0 where there is none
-    copy: int = 0  # of the state, in the host's memory, which is written while training goes on
+    activations: int = 0  # kept after the forward pass of one micro-batch for its backward pass
+    step: int = 0  # peak of a training step: all of the above that is alive at once, and temporaries
+    validation: int = 0  # peak of a validation pass, with weights and moments; 0 if there is none
+    copy: int = 0  # of the state in main memory, written while training goes on
 
     @property
     def moments(self) -> int:
@@ -38,17 +39,16 @@ class Footprint:
     @property
     def peak(self) -> int:
         """The most that the device holds of the run's tensors."""
-        return max(self.update, self.validation)
+        return max(self.step, self.validation)
 
     def __str__(self) -> str:
-        names = "weights", "gradients", "moments", "activations"
-        parts = [f"{n} {memory(getattr(self, n))}" for n in names]
-        parts += [f"validation {memory(self.validation)} in all"] * (self.validation > self.update)
-        parts += [f"beside it {memory(self.copy)} for the copy that is saved"] * (self.copy > 0)
+        parts = [f"{n} {memory(getattr(self, n))}" for n in ("weights", "gradients", "moments", "activations")]
+        parts += [f"validation {memory(self.validation)} in all"] * (self.validation > self.step)
+        parts += [f"besides {memory(self.copy)} for the copy that is saved"] * (self.copy > 0)
         return f"{memory(self.peak)} at the peak: " + ", ".join(parts)
 
 
-class Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive; code that asks a tensor without data for its value gets 1."""
 
     def __init__(self) -> None:
@@ -75,8 +75,15 @@ class Live(TorchDispatchMode):
         self.bytes -= self.known.pop(name)
 
 
-class Blank:
-    """Data of the right shape and without content, of which two forward passes are for validation."""
+class _OnDevice(TokenBatch):
+    """A batch that is already on its device: tensors without data cannot be moved."""
+
+    def to(self, device):
+        return self
+
+
+class _Blank:
+    """Data of the right shape without content; its validation text takes two forward passes."""
 
     def __init__(self, vocab_size: int, context: int, device: torch.device):
         self.vocab_size, self.context, self.device = vocab_size, context, device
@@ -84,113 +91,88 @@ class Blank:
         self.token_bytes = torch.zeros(vocab_size, dtype=torch.long)  # (V,)
 
     def __call__(self, first: int, count: int):
-        from gptx.ingredients.data.corpus import TokenBatch
-
-        class There(TokenBatch):
-            """A batch that is already on its device; the way there cannot be gone without data."""
-
-            def to(self, device):
-                return self
-
-        return There(*(torch.zeros(count, self.context, dtype=torch.long, device=self.device) for _ in range(2)))
+        return _OnDevice(*(torch.zeros(count, self.context, dtype=torch.long, device=self.device) for _ in range(2)))
 
     validation = __call__
 
 
-def predict(ingredients: dict, *, vocab_size: int, context: int, copied: bool) -> Footprint:
-    """What a Trainer of these ingredients needs, eager: it makes two updates without data, then calls its observers,
-    which should be validation alone. `copied` says that the state is saved while training goes on.
+def footprint(ingredients: dict, *, vocab_size: int, context: int, copied: bool) -> Footprint:
+    """Memory that a Trainer of these ingredients needs, eager: two steps without data, then its observers, which
+    should be validation alone. `copied`: the state is saved while training goes on.
 
-    Whatever the ingredients allocate is counted as they do it; no formula knows them. Random states stay. Raises
+    All that the ingredients allocate is counted as they allocate it, by no formula. Random states stay. Raises
     ValueError for ingredients that cannot compute without values.
     """
     device = ingredients["parallel"].device
-    before = rng_state(device)
-    live = Live()
+    before, live = rng_state(device), _Live()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
-            return two_updates(ingredients, Blank(vocab_size, context, device), live, copied=copied)
-    except Exception as error:  # however an ingredient takes it that tensors have no values
-        raise ValueError(f"the memory cannot be predicted: {first_line(error)}") from error
+            return _two_steps(ingredients, _Blank(vocab_size, context, device), live, copied=copied)
+    except Exception as error:  # an ingredient may raise anything for tensors without values
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"the memory cannot be predicted: {said}") from error
     finally:
         set_rng_state(before, device)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says first, or what it is."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _two_steps(ingredients: dict, data: _Blank, live: _Live, *, copied: bool) -> Footprint:
+    """The footprint of the second step, when the optimizer has its state, and of the observers after it."""
+    model, kept = ingredients["model"], []
 
+    def in_place(**arguments) -> torch.nn.Module:
+        """The model where it was built: PyTorch cannot move parameters without data."""
+        built = model(**arguments)
+        built.to = lambda device: built
+        return built
 
-def two_updates(ingredients: dict, data: Blank, live: Live, *, copied: bool) -> Footprint:
-    """The footprint of the second update, in which the optimizer has its state, and of what observes after it."""
-    blank = {
-        "data": data,
-        "inject": lambda trainer: None,
-        "compile": lambda model: model,
-        "model": partial(in_place, ingredients["model"]),
-    }
+    def watched(objective, network, batch) -> Tensor:
+        before = live.bytes
+        loss = objective(network, batch)
+        kept.append(live.bytes - before)
+        return loss
+
+    blank = {"data": data, "inject": lambda trainer: None, "compile": lambda model: model, "model": in_place}
     with torch.device(ingredients["parallel"].device):
         trainer = Trainer(**ingredients | blank)
     trainer.scaler = torch.amp.GradScaler(enabled=False)  # it would judge values, and needs no memory
-    few = min(2, trainer.accumulation)  # the second micro-batch has gradients beside its activations
+    few = min(2, trainer.accumulation)  # at the second micro-batch, gradients and activations are alive together
     trainer.batch = replace(trainer.batch, tokens=trainer.batch.tokens // trainer.accumulation * few,
                             micro=trainer.micro_batch, doublings=0, context_doublings=0)  # fmt: skip
-    kept: list[int] = []
-    trainer.objective = partial(watched, trainer.objective, live, kept)
+    trainer.objective = partial(watched, trainer.objective)
     for _ in range(2):
         live.peak = live.bytes
         trainer.set_learning_rate()
         trainer.accumulate_gradients()
-        gradients = size(p.grad for p in trainer.model.parameters() if p.grad is not None)
+        gradients = storage_bytes(p.grad for p in trainer.model.parameters() if p.grad is not None)
         trainer.update("accept")
-    update = live.peak
+    step = live.peak
     for observer in trainer.observers.values():
         live.peak = live.bytes
         observer(trainer)
+    state: dict[str, int] = {}
+    for name, tensor in tensors(trainer.optimizer.state_dict()):
+        if tensor.ndim:  # no scalars such as the count of steps
+            state[name] = state.get(name, 0) + storage_bytes([tensor])
     return Footprint(
         parameters=sum(p.numel() for p in trainer.model.parameters()),
-        weights=size([*trainer.model.parameters(), *trainer.model.buffers()]),
+        weights=storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()]),
         gradients=gradients,
-        state=by_name(trainer.optimizer.state_dict()),
+        state=state,
         activations=max(kept),
-        update=update,
+        step=step,
         validation=live.peak if trainer.observers else 0,
-        copy=size(tensor for _, tensor in named(trainer.state_dict())) if copied else 0,
+        copy=storage_bytes(tensor for _, tensor in tensors(trainer.state_dict())) if copied else 0,
     )
 
 
-def in_place(model, **arguments) -> torch.nn.Module:
-    """The model where it was built; PyTorch cannot move parameters without data."""
-    built = model(**arguments)
-    built.to = lambda device: built
-    return built
-
-
-def watched(objective, live: Live, kept: list[int], network, batch) -> Tensor:
-    """The objective's loss; what it leaves alive goes to `kept`."""
-    before = live.bytes
-    loss = objective(network, batch)
-    kept.append(live.bytes - before)
-    return loss
-
-
-def size(tensors: Iterable[Tensor]) -> int:
-    """Bytes that this process holds of tensors, of those that share their storage once."""
-    storages = [local(tensor).untyped_storage() for tensor in tensors]
+def storage_bytes(of: Iterable[Tensor]) -> int:
+    """Bytes that this process holds of tensors; a storage that several share counts once."""
+    storages = [local(tensor).untyped_storage() for tensor in of]
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
-def by_name(state: dict) -> dict[str, int]:
-    """Bytes of the tensors in an optimizer's state, by their key, without scalars such as the count of updates."""
-    found: dict[str, int] = {}
-    for name, tensor in named(state):
-        if tensor.ndim:
-            found[name] = found.get(name, 0) + size([tensor])
-    return found
-
-
-def named(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor below, with the key that it is nearest to."""
+def tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested dicts and lists, with the nearest key above it."""
     if isinstance(node, Tensor):
         yield key, node
     items: Iterable = ()
@@ -199,4 +181,4 @@ def named(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(node, list | tuple):
         items = ((key, child) for child in node)
     for name, child in items:
-        yield from named(child, name if isinstance(name, str) else key)
+        yield from tensors(child, name if isinstance(name, str) else key)

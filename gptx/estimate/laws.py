@@ -1,35 +1,31 @@
-"""Laws of scaling: the loss that a model of N parameters reaches after D tokens, and what a budget is best spent on.
+"""Scaling laws: the loss of a model of N parameters after D tokens, and the best N and D for a budget of FLOPs.
 
-Pure arithmetic; the operations of a training are C = 6 N D (arXiv:2001.08361, section 2.1).
+Pure arithmetic; a training takes C = 6 N D FLOPs (arXiv:2001.08361, section 2.1).
 """
 
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from statistics import quantiles
 
 Constants = tuple[float, float, float, float, float]
-CHINCHILLA = (1e18, 1.3e22)  # operations of the runs behind the published laws (arXiv:2203.15556, figure 4), about
-WIDEST = (1e8, 1e30)  # operations of the least and the most that is planned, about
-CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order in which a draw has them
-FLATTEST, STEEPEST = 0.01, 3.0  # exponents that a fit tries; what runs cannot determine ends there
-RULE = 20.0  # tokens a parameter: what approaches 1 and 2 of arXiv:2203.15556 come to at the budget of Chinchilla
+CHINCHILLA = (1e18, 1.3e22)  # FLOPs of the runs behind the published laws (arXiv:2203.15556, figure 4), about
+CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order of a draw
+FLATTEST, STEEPEST = 0.01, 3.0  # exponents that a fit tries; an exponent that the runs do not determine ends there
+RULE = 20.0  # tokens per parameter: approaches 1 and 2 of arXiv:2203.15556 at the budget of Chinchilla
+SUBWORDS = 16_000  # from this size of vocabulary on, tokens are like those of the published laws, which had 32,000
+_WIDEST = (1e8, 1e30)  # FLOPs of the smallest and the largest budget that is planned, about
 
 
 @dataclass(frozen=True)
 class Law:
-    """Loss in nats a token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
+    """Loss in nats per token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
 
-    `deviations` are the standard errors of constants, by name, where they are known. `units` says what a nat is of.
-    `draws` are constants that a bootstrap over the runs found, each in the order of CONSTANTS. `operations` are the
-    least and the most of the runs that it was fitted to, `recipe` the overrides that trained them, of `context` tokens
-    a sequence; a published law has none. `vocab` are the entries of their vocabulary, 0 for a published law: those are
-    of subword text in general. `text` are the tokens that there were to train on, 0 where that is not known;
-    `warnings` what its fit says against it.
+    The defaults are those of a published law: of subword text in general, known by its constants alone.
     """
 
     name: str
@@ -39,32 +35,32 @@ class Law:
     alpha: float
     beta: float
     source: str = ""
-    deviations: dict[str, float] = field(default_factory=dict)
+    deviations: dict[str, float] = field(default_factory=dict)  # standard errors of constants, by name
     units: str = "nats a subword token"
-    draws: tuple[Constants, ...] = ()
-    operations: tuple[float, float] | None = None
-    recipe: str = ""
+    draws: tuple[Constants, ...] = ()  # constants of bootstrap samples of the runs, in the order of CONSTANTS
+    operations: tuple[float, float] | None = None  # FLOPs of the smallest and the largest run of the fit
+    recipe: str = ""  # the overrides that trained its runs
     context: int = 1024
-    vocab: int = 0
-    text: int = 0
-    warnings: tuple[str, ...] = ()
+    vocab: int = 0  # size of the vocabulary of its runs
+    text: int = 0  # training tokens of their text, 0 if unknown
+    warnings: tuple[str, ...] = ()  # of its fit
 
     def loss(self, parameters: float, tokens: float) -> float:
-        """Nats a token after training on `tokens` tokens."""
+        """Nats per token after training on `tokens` tokens."""
         return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
 
     @property
     def exponents(self) -> tuple[float, float]:
-        """How the best number of parameters and of tokens grow with the operations: C^a and C^b, a + b = 1."""
+        """Growth of the best number of parameters and of tokens with the FLOPs: C^a and C^b, a + b = 1."""
         return self.beta / (self.alpha + self.beta), self.alpha / (self.alpha + self.beta)
 
     def parameters(self, flops: float) -> float:
-        """The size that reaches the lowest loss with so many operations."""
+        """The size that reaches the lowest loss with so many FLOPs."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         return ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.exponents[0]
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the lowest loss with so many operations.
+        """Parameters and tokens of the lowest loss with so many FLOPs.
 
         >>> size, tokens = PUBLISHED["besiroglu"].optimum(5.76e23)
         >>> f"{size:.3g} {tokens:.3g}"
@@ -73,18 +69,25 @@ class Law:
         size = self.parameters(flops)
         return size, flops / 6 / size
 
+    def lowest(self, flops: float) -> float:
+        """The lowest loss of a budget."""
+        return self.loss(*self.optimum(flops))
+
+    def speaks(self, vocab_size: int) -> bool:
+        """True if its nats are of tokens of such a vocabulary: its own one; for a published law, of subwords."""
+        return vocab_size == self.vocab if self.vocab else vocab_size >= SUBWORDS
+
     def interval(self, value: Callable[["Law"], float]) -> tuple[float, float] | None:
-        """Where what `value` makes of the law lies in 95 % of its draws; None for a law without draws."""
+        """The central 95 % of `value` over the draws; None for a law without draws."""
         if len(self.draws) < 2:
             return None
-        drawn = [value(Law(self.name, *draw)) for draw in self.draws]
-        ends = quantiles(drawn, n=40, method="inclusive")
+        ends = quantiles([value(Law(self.name, *draw)) for draw in self.draws], n=40, method="inclusive")
         return ends[0], ends[-1]
 
     @property
     def undetermined(self) -> str:
-        """Which exponents, or their 95 % intervals, reach an end of what a fit tries; empty of none. They do where the
-        loss of the runs does not fall with N or D."""
+        """Which exponents, or their 95 % intervals, reach an end of what a fit tries, because the loss of the runs does
+        not fall with N or D; "" if none does."""
         found = []
         for name in CONSTANTS[3:]:
             values = (getattr(self, name), *(self.interval(attrgetter(name)) or ()))
@@ -94,15 +97,15 @@ class Law:
         return f"{' and '.join(found)} {reach}" if found else ""
 
     def save(self, file: Path) -> None:
-        """Write it as JSON, from which `chosen` has it again."""
+        """Write it as JSON for `chosen`."""
         file.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     def flops_for(self, parameters: float) -> float:
-        """Operations of the budget at which so many parameters are the best size."""
+        """FLOPs of the budget at which `parameters` is the best size."""
         return 6 * (parameters / self.parameters(6)) ** (1 / self.exponents[0])
 
     def tokens_to(self, parameters: float, loss: float) -> float | None:
-        """Tokens after which a model of that size reaches a loss; None where it never does."""
+        """Tokens after which a model of that size reaches a loss; None if it never does."""
         left = loss - self.E - self.A / parameters**self.alpha
         return (self.B / left) ** (1 / self.beta) if left > 0 else None
 
@@ -112,11 +115,11 @@ PUBLISHED = {
     for law in (
         Law(
             "hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28,
-            source="arXiv:2203.15556, equation 10: as printed, and as the tutorial has them", operations=CHINCHILLA,
+            source="arXiv:2203.15556, equation 10: as printed there and in the tutorial", operations=CHINCHILLA,
         ),
         Law(
             "hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849,
-            source="arXiv:2203.15556, with the digits that its TeX source has", operations=CHINCHILLA,
+            source="arXiv:2203.15556, with the digits of its TeX source", operations=CHINCHILLA,
         ),
         Law(
             "besiroglu", A=482.01, B=2085.43, E=1.8172, alpha=0.3478, beta=0.3658,
@@ -128,73 +131,72 @@ PUBLISHED = {
 
 
 def chosen(word: str) -> Law:
-    """The law that `word` names: one of PUBLISHED, or the file that a fit wrote. Raises ValueError for another word."""
+    """The law that `word` names: one of PUBLISHED, or a file that a fit wrote. Raises ValueError for another word."""
     if word in PUBLISHED:
         return PUBLISHED[word]
-    file = Path(word)
-    if not file.is_file():
+    if not Path(word).is_file():
         raise ValueError(f"law={word}: no such law or file; {', '.join(PUBLISHED)}, or the law.json of a fit")
     try:
-        law = read(file)
-        refuse(law)
-    except KeyError as missing:
-        raise ValueError(f"law={word}: holds no law ({missing.args[0]} is missing); python -m gptx fit scaling writes "
-                         "one") from None  # fmt: skip
-    except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError, OSError) as error:
-        raise ValueError(f"law={word}: holds no law ({error}); python -m gptx fit scaling writes one") from None
+        law = _read(Path(word))
+        for wrong in (mistake for stage in (_forms, _values, _optima) for holds, mistake in stage(law) if not holds):
+            raise ValueError(wrong)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, ArithmeticError, OSError) as error:
+        said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"law={word}: holds no law ({said}); python -m gptx fit scaling writes one") from None
     return law
 
 
-def read(file: Path) -> Law:
-    """The law that a file holds, with numbers for its constants. Raises one of several errors for a file that has no
-    law's form."""
+def _read(file: Path) -> Law:
+    """The law of a file, with numbers for its constants. Raises one of several errors for a file without a law."""
     facts = json.loads(file.read_text())
     numbers = {name: float(facts[name]) for name in CONSTANTS}
     draws = tuple(tuple(float(value) for value in draw) for draw in facts.get("draws", ()))
     operations = facts.get("operations")
     ends = None if operations is None else tuple(float(end) for end in operations)
-    warnings = facts.get("warnings", [])
-    if not isinstance(warnings, list):
+    if not isinstance(warnings := facts.get("warnings", []), list):
         raise ValueError("warnings must be a list of texts")
     return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": tuple(warnings)})
 
 
-def refuse(law: Law) -> None:
-    """Raises ValueError for what a file may say and no law can: other types, constants out of range, no best size."""
+Checks = Iterator[tuple[object, str]]  # something that must be true, and the mistake if it is not
+
+
+def _forms(law: Law) -> Checks:
+    """Types."""
     for name in ("name", "source", "units", "recipe"):
-        if not isinstance(getattr(law, name), str):
-            raise ValueError(f"{name} must be text")
-    if not re.fullmatch(r"[\w./@+~=,: -]*", law.recipe):
-        raise ValueError("recipe must be overrides of gptx.train")
+        yield isinstance(getattr(law, name), str), f"{name} must be text"
     for name, least in (("context", 1), ("vocab", 0), ("text", 0)):
         value = getattr(law, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be a whole number, at least {least}")
-    if not law.vocab and law.units != PUBLISHED["besiroglu"].units:
-        raise ValueError(f"vocab is missing: how many entries the vocabulary has that its {law.units} are of")
-    if not all(isinstance(warning, str) for warning in law.warnings):
-        raise ValueError("warnings must be texts")
-    if not isinstance(law.deviations, dict) or not set(law.deviations) <= set(CONSTANTS):
-        raise ValueError("deviations must be of its constants")
-    if not all(isinstance(value, int | float) for value in law.deviations.values()):
-        raise ValueError("deviations must be numbers")
-    ends = law.operations
-    if ends is not None and (len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf):
-        raise ValueError("operations must be the least and the most of its runs")
+        yield type(value) is int and value >= least, f"{name} must be a whole number, at least {least}"
+    yield all(isinstance(warning, str) for warning in law.warnings), "warnings must be texts"
+    yield isinstance(law.deviations, dict) and {*law.deviations} <= {*CONSTANTS}, "deviations must be of its constants"
+    yield all(isinstance(value, int | float) for value in law.deviations.values()), "deviations must be numbers"
+
+
+def _values(law: Law) -> Checks:
+    """Values in their ranges."""
+    yield re.fullmatch(r"[\w./@+~=,: -]*", law.recipe), "recipe must be overrides of gptx.train"
+    known = law.vocab or law.units == PUBLISHED["besiroglu"].units
+    yield known, f"vocab is missing: the size of the vocabulary that its {law.units} are of"
+    low, high = (1.0, 1.0) if law.operations is None else law.operations if len(law.operations) == 2 else (0.0, 0.0)
+    yield 0 < low <= high < math.inf, "operations must be the least and the most FLOPs of its runs"
     for constants in ([getattr(law, name) for name in CONSTANTS], *law.draws):
         named = dict(zip(CONSTANTS, constants, strict=False))
         wrong = [name for name, value in named.items() if not (0 < value < math.inf or (name == "E" and value == 0))]
-        if wrong or len(constants) != len(CONSTANTS):
-            raise ValueError(f"{', '.join(wrong) or 'a draw'} must be a number above zero")
-    if not all(minimised(Law("a draw", *draw), *WIDEST, least=0) for draw in law.draws):
-        raise ValueError("a draw has no best size of any budget")
-    if not minimised(law, *(law.operations or CHINCHILLA), least=1) or not minimised(law, *WIDEST, least=0):
-        raise ValueError("its constants have no best size of as many operations as its runs had")
-    if law.undetermined:
-        raise ValueError(f"its runs follow none: {law.undetermined}")
+        complete = len(constants) == len(CONSTANTS)
+        yield complete and not wrong, f"{', '.join(wrong) or 'a draw'} must be a number above zero"
 
 
-def minimised(law: Law, *budgets: float, least: float) -> bool:
+def _optima(law: Law) -> Checks:
+    """A best size of every budget."""
+    drawn = all(_minimised(Law("a draw", *draw), *_WIDEST, least=0) for draw in law.draws)
+    yield drawn, "a draw has no best size of any budget"
+    own = _minimised(law, *(law.operations or CHINCHILLA), least=1) and _minimised(law, *_WIDEST, least=0)
+    yield own, "its constants have no best size of as many FLOPs as its runs had"
+    yield not law.undetermined, f"its runs follow none: {law.undetermined}"
+
+
+def _minimised(law: Law, *budgets: float, least: float) -> bool:
     """True if the best size of every budget and its tokens are numbers above `least`."""
     try:
         return all(least < value < math.inf for flops in budgets for value in law.optimum(flops))

@@ -1,12 +1,15 @@
-"""The footprint of a composed recipe, or why there is none."""
+"""The memory of a composed recipe, predicted; and the size of its vocabulary."""
 
 from gptx.config import validate
-from gptx.estimate import footprint
-from gptx.estimate.footprint import Footprint
+from gptx.estimate.footprint import Footprint, footprint
+from gptx.units.amounts import whole
+
+CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
+LARGEST_VOCABULARY = 10**7  # the largest known have about 10^6 tokens
 
 
 def predict(cfg, vocab_size: int) -> Footprint:
-    """The footprint of a checked config on its own device, eager, for one process."""
+    """The footprint of a checked config on its own device, eager, for one process. Raises ValueError."""
     from gptx.distributed.rank import world_size
     from gptx.ingredients.parallel import OneProcess, find
 
@@ -16,13 +19,27 @@ def predict(cfg, vocab_size: int) -> Footprint:
     ingredients = {str(key): validate.build(cfg[key]) for key in cfg if key not in without}
     observed = {name: validate.build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
     ingredients |= {"parallel": place, "checkpoints": None, "observe": observed}
-    copied = cfg.checkpoints.get("every", cfg.steps) < cfg.steps  # the last save is waited for
-    return footprint.predict(ingredients, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
+    copied = cfg.checkpoints.get("every", cfg.steps) < cfg.steps  # training waits for the last save
+    return footprint(ingredients, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
 
 
-def foreseen(cfg, vocab_size: int) -> Footprint | str:
-    """The footprint, or why there is none: a run that cannot be predicted can still be trained."""
+def prediction(cfg, vocab_size: int) -> Footprint | str:
+    """The footprint, or why there is none: a run whose memory cannot be predicted can still be trained."""
     try:
         return predict(cfg, vocab_size)
     except ValueError as error:
         return str(error)
+
+
+def vocabulary(cfg, vocab: str = "") -> int:
+    """The size of the vocabulary: `vocab` if given, else the data's. Raises ValueError for a size that cannot be."""
+    if not vocab:
+        return validate.build(cfg.data).vocab_size
+    return whole("vocab", vocab, most=LARGEST_VOCABULARY, example="50257")
+
+
+def likely_vocabulary(cfg, otherwise: int = CHARACTERS) -> int:
+    """The size of the vocabulary by the name of the tokenizer, without data; `otherwise` if it depends on the text."""
+    from gptx.ingredients.data.tokenizers import vocabulary_size
+
+    return vocabulary_size(str(cfg.data.get("tokenizer"))) or otherwise

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +10,20 @@ from threading import Event, Thread
 
 import torch
 
-from gptx.estimate.footprint import Footprint, named, size
+from gptx.estimate.footprint import Footprint, storage_bytes, tensors
 from gptx.units.amounts import memory
+from gptx.units.hardware import peak_memory
 
-OFTEN, SELDOM = 0.003, 1.0  # seconds between two looks
-EVERY = 1 / 500  # of the time that has passed, between these
+_OFTEN, _SELDOM = 0.003, 1.0  # seconds between two looks
+_EVERY = 1 / 500  # of the time that has passed, between these
 
 
 class Meter:
-    """The most memory that a run allocated at once, less what there was beside its weights and moments at the start.
+    """The peak of a run's allocated memory, without what was there before besides its weights and moments.
 
-    On a GPU these are the tensors, as PyTorch counts them. On a CPU it is all that the C library had handed out to the
-    process: looked at, since nobody counts it, every few milliseconds at first and more and more seldom. `held` is what
-    was kept of the machine for it, more than what is in use: freed memory in pieces that nothing new fits into.
+    On a GPU it counts tensors, as PyTorch does. On a CPU it counts all that the C library has handed out to the
+    process; nobody records that peak, so a thread looks every few milliseconds, and later less often. `held` is the
+    memory kept from the machine for it: larger, since freed pieces that nothing new fits into stay.
     """
 
     def __init__(self, device: torch.device):
@@ -34,85 +34,72 @@ class Meter:
     @contextlib.contextmanager
     def over(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
         """Measure what happens inside."""
-        own = size(tensor for _, tensor in named([model.state_dict(), optimizer.state_dict()]))
+        own = storage_bytes(tensor for _, tensor in tensors([model.state_dict(), optimizer.state_dict()]))
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)  # what an earlier run of this process left would be used unseen
+            ctypes.CDLL(None).malloc_trim(0)  # free memory of an earlier run would be used unseen
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        allocated, kept = now(self.device)
+        allocated, kept = _now(self.device)
         self.before = allocated - own, kept - own
         ended = Event()
-        watch = Thread(target=self.watch, args=(ended,), name="memory", daemon=True)
+        watch = Thread(target=self._watch, args=(ended,), name="memory", daemon=True)
         watch.start()
         try:
             yield
         finally:
             ended.set()
             watch.join()
-            self.look()
+            self._look()
 
-    def watch(self, ended: Event) -> None:
-        """Look again and again; of a GPU PyTorch counts the most itself."""
-        began = time.perf_counter()
-        while self.device.type != "cuda" and not ended.wait(
-            min(SELDOM, max(OFTEN, EVERY * (time.perf_counter() - began)))
-        ):
-            self.look()
+    def _watch(self, ended: Event) -> None:
+        """Look again and again, except on a GPU: there PyTorch records the peak itself."""
+        began, wait = time.perf_counter(), _OFTEN
+        while self.device.type != "cuda" and not ended.wait(wait):
+            self._look()
+            wait = min(_SELDOM, max(_OFTEN, _EVERY * (time.perf_counter() - began)))
 
-    def look(self) -> None:
-        """Take note of what is there now; on a GPU, of the most that there was."""
-        allocated, kept = now(self.device)
+    def _look(self) -> None:
+        allocated, kept = _now(self.device)
         self.peak = max(self.peak, allocated - self.before[0])
         self.held = max(self.held, kept - self.before[1])
 
-    def beside(self, predicted: Footprint | str) -> str:
-        """The measured peak, beside what was predicted."""
+    def compared_with(self, predicted: Footprint | str) -> str:
+        """The predicted peak and the measured one."""
         whole = total(predicted, self.device)
-        foreseen = predicted if whole is None else f"predicted {memory(whole)}"
-        return f"{foreseen}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
+        expected = predicted if whole is None else f"predicted {memory(whole)}"
+        return f"{expected}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
 
 
 def total(predicted: Footprint | str, device: torch.device) -> int | None:
-    """What of a prediction will be in the memory that is measured; None where there is none."""
+    """Bytes of a prediction that a Meter of the device measures; None if there is no prediction."""
     if isinstance(predicted, str):
         return None
     return predicted.peak + (predicted.copy if device.type == "cpu" else 0)
 
 
-def now(device: torch.device) -> tuple[int, int]:
+def _now(device: torch.device) -> tuple[int, int]:
     """Bytes allocated and bytes held: on a GPU the most since the peak was reset, else those of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-    held = anonymous()
-    return handed_out() or held, held
+    held, file = peak_memory(), Path("/proc/self/statm")
+    if file.exists():  # memory that is no file's
+        resident, shared = map(int, file.read_text().split()[1:3])
+        held = (resident - shared) * resource.getpagesize()
+    return _handed_out() or held, held
 
 
-class Mallinfo(ctypes.Structure):
-    """glibc's struct mallinfo2; see mallinfo(3)."""
+class _Mallinfo(ctypes.Structure):
+    """glibc's struct mallinfo2, see mallinfo(3): ten sizes, of which 4 is hblkhd and 7 is uordblks."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
-        )
-    ]  # fmt: skip
+    _fields_ = [("sizes", ctypes.c_size_t * 10)]
 
 
-def handed_out() -> int:
-    """Bytes that the process was given by malloc and has not freed; 0 elsewhere than in glibc 2.33 and later."""
+def _handed_out() -> int:
+    """Bytes that malloc gave to the process and that are not freed; 0 elsewhere than in glibc 2.33 and later."""
     try:
         mallinfo = ctypes.CDLL(None).mallinfo2
     except (OSError, AttributeError):
         return 0
-    mallinfo.restype = Mallinfo
-    found = mallinfo()
-    return found.uordblks + found.hblkhd
-
-
-def anonymous() -> int:
-    """Bytes of memory of the process that are no file's; where Linux does not say, the most that it held of all."""
-    file = Path("/proc/self/statm")
-    if file.exists():
-        resident, shared = map(int, file.read_text().split()[1:3])
-        return (resident - shared) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    mallinfo.restype = _Mallinfo
+    sizes = mallinfo().sizes
+    return sizes[4] + sizes[7]

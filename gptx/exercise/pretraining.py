@@ -86,11 +86,11 @@ def answer(folder: Path, figure: Path, *overrides: str, full: bool = False) -> A
 
 def sample(run: Path) -> str:
     """What the trained model writes unprompted. Raises ValueError where it cannot."""
-    words = ["-m", "gptx", "sample", f"run={run}", "length=1500"]
+    words = ["-m", "gptx", "sample", str(run), "length=1500"]
     print(f"$ python {' '.join(words)}", flush=True)
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"gptx.commands.sample: {done.stderr.strip()}")
+        raise ValueError(f"gptx sample: {done.stderr.strip()}")
     return done.stdout
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from gptx import runs
+from gptx.config.keys import key_of
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 
@@ -19,7 +19,7 @@ GIVING_BACK = ("MALLOC_MMAP_THRESHOLD_=262144",)  # glibc returns what is freed,
 
 def last_of_each(overrides: tuple[str, ...]) -> list[str]:
     """The overrides, of each key the last one: what the user adds wins over what the exercise says."""
-    return list({runs.key(override): override for override in overrides}.values())
+    return list({key_of(override): override for override in overrides}.values())
 
 
 def start(

@@ -11,9 +11,10 @@ from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
+from gptx.config.groups import decides
 from gptx.config.validate import ConfigError
 from gptx.fit.tradeoff import lowest
-from gptx.runs import FREE, plain, schema, under
+from gptx.runs import plain, schema
 from gptx.runs.cells import Cell, find
 from gptx.units.phrases import joined
 
@@ -193,7 +194,7 @@ def read(places: Sequence[Path]) -> Sweep:
     if len(targets) > 1:
         raise ValueError(f"observe.target.loss is {joined([f'{each:g}' for each in targets], 'or')}: updates to "
                          "different losses do not compare; give runs to one of them")  # fmt: skip
-    other = [told for told in confounded(aimed, KEYS) if not under(told.split()[0], ("steps", *FREE))]
+    other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
         raise ValueError(
             f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"

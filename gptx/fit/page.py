@@ -1,44 +1,50 @@
-"""What a fit found, on the terminal, as fit.json and a figure, and in the README of an experiment."""
+"""A fit as it is delivered: on the terminal, as fit.json and a figure, and in the README of an experiment."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from gptx.config.validate import ConfigError
 from gptx.files import in_one_step, to_json, write_text
-from gptx.report import readme as results
+from gptx.report import readme as marked
+from gptx.runs import plain, schema
 from gptx.runs.cells import Cell
-from gptx.show import table
-from gptx.show.table import Table, terminal
+from gptx.show.table import Table, markdown, terminal
+from gptx.units.amounts import spell
 from gptx.units.printable import md
 
-KIND = "fit"  # of what stands between the marks of a README
+KIND = "fit"  # of the marked part of a README
 PICTURE, NUMBERS = "fit.png", "fit.json"
 KINDS = (".png", ".svg")
+LARGEST = 100_000_000  # bytes of a fit.json
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit as it is told. `facts` holds the points that were fitted and every number, `figure` draws into a file."""
+    """The result of a fit. `facts` holds the points and every number, `figure` draws into a file, `beside` fills
+    further files by name, `environment` is that of the runs (gptx.compare.outcomes.environment)."""
 
     headline: str
     sentences: list[str]
     tables: list[Table]
     facts: dict
     figure: Callable[[Path], object]
-    caption: str  # of the figure
+    caption: str
     warnings: list[str] = field(default_factory=list)
-    environment: dict = field(default_factory=dict)  # gptx.compare.outcomes.environment of the runs
-    beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)  # further files by name: what fills them
+    environment: dict = field(default_factory=dict)
+    beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
 
 def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = KINDS) -> Path:
-    """The folder for the files, or the one that `out` names. Raises ValueError for what cannot be written, before
-    anything is computed."""
+    """The folder for the files, or the figure that `out` names. Raises ValueError, before anything is computed, for
+    what cannot be written."""
     if not folders:
         raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
-        results.parts(Path(readme) / "README.md", KIND)
-    target = Path(out or folders[0])
+        marked.parts(Path(readme) / "README.md", KIND)
+    target = Path(out or (readme if Path(folders[0]).is_file() and readme else folders[0]))
     if not out and target.is_file():
         raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
     if out and target.suffix and target.suffix not in kinds and not target.is_dir():
@@ -46,63 +52,81 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     return target
 
 
+def earlier(folders: tuple[str, ...]) -> Path | None:
+    """The fit.json of an earlier fit, which stands for its runs, if it is what was named."""
+    files = [folder for folder in folders if folder.endswith(".json")]
+    if files and len(folders) > 1:
+        raise ValueError(f"{files[0]}: the file of an earlier fit stands alone; name it, or folders of runs")
+    return Path(files[0]) if files else None
+
+
+def recorded(file: Path, form: Any, subject: str) -> Any:
+    """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
+    try:
+        return schema.validated(plain.read_json(file, most=LARGEST), form, file, strict=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{file}: {error.strerror}") from None
+    except ConfigError as error:
+        raise ValueError(f"{file}: no fit.json of python -m gptx fit {subject} ({error})") from None
+
+
 def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
-    """Print the fit and write its files: into the folder `target`, or the one figure that it names; and the page of the
-    experiment `readme`, whose own the `cells` must be."""
+    """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
+    experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
-        results.refuse_other(cells, Path(readme))
-    print("\n".join(told(fitted)))
-    written = files(fitted, target) + (page(fitted, Path(readme)) if readme else [])
+        marked.refuse_other(cells, Path(readme))
+    for shown in fitted.tables:
+        print("\n".join([*terminal(shown), ""]))
+    print("\n".join(f"- {sentence}" for sentence in fitted.sentences))
+    print("\n".join([*(f"warning: {warning}" for warning in fitted.warnings), fitted.headline]))
+    written = [file for place in dict.fromkeys([target, *map(Path, [readme] * bool(readme))])
+               for file in _files(fitted, place)]  # fmt: skip
+    if readme:
+        page = Path(readme) / "README.md"
+        before, _, after = marked.parts(page, KIND)
+        write_text(page, before + _markdown(fitted) + after)
+        written.append(page)
     print(f"{'written':12}{', '.join(map(str, written))}")
 
 
-def told(fitted: Fitted) -> Iterator[str]:
-    """The fit in lines for a terminal."""
-    for shown in fitted.tables:
-        yield from terminal(shown)
-        yield ""
-    yield from (f"- {sentence}" for sentence in fitted.sentences)
-    yield from (f"warning: {warning}" for warning in fitted.warnings)
-    yield fitted.headline
-
-
-def files(fitted: Fitted, target: Path) -> list[Path]:
-    """Write the figure, fit.json and what is to stand beside them into a folder, or the figure alone; the files."""
-    if target.suffix and not target.is_dir():  # one that `asked` let pass
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draw(fitted, target)
+def _files(fitted: Fitted, target: Path) -> list[Path]:
+    """Write the figure, fit.json and the files beside them into a folder, or the figure alone."""
+    alone = bool(target.suffix) and not target.is_dir()
+    folder = target.parent if alone else target
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = to_json(fitted.facts | {"environment": fitted.environment}, indent=1) + "\n"
+    in_one_step(target if alone else folder / PICTURE, fitted.figure)
+    if alone:
         return [target]
-    target.mkdir(parents=True, exist_ok=True)
-    draw(fitted, target / PICTURE)
-    facts = fitted.facts | {"environment": fitted.environment}
-    write_text(target / NUMBERS, to_json(facts, indent=1) + "\n")
+    write_text(folder / NUMBERS, facts)
     for name, fill in fitted.beside.items():
-        in_one_step(target / name, fill)
-    return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
+        in_one_step(folder / name, fill)
+    return [folder / name for name in (PICTURE, NUMBERS, *fitted.beside)]
 
 
-def draw(fitted: Fitted, file: Path) -> None:
-    """Have the fit draw its figure, in one step."""
-    in_one_step(file, fitted.figure)
-
-
-def page(fitted: Fitted, experiment: Path) -> list[Path]:
-    """Write the marked part of an experiment's README.md, with the files beside it; all of them."""
-    readme = experiment / "README.md"
-    before, _, after = results.parts(readme, KIND)
-    written = files(fitted, experiment)
-    write_text(readme, before + markdown(fitted) + after)
-    return [*written, readme]
-
-
-def markdown(fitted: Fitted) -> str:
-    """The text between the marks: the answer, warnings, the figure, tables, and what the runs were made with."""
+def _markdown(fitted: Fitted) -> str:
+    """The marked part: the answer, warnings, the figure, tables, and how the runs were made."""
     parts = [
         f"**{md(fitted.headline)}**",
         "\n".join(f"- {md(each)}" for each in fitted.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
         f"![{md(fitted.caption)}]({PICTURE})",
-        *map(table.markdown, fitted.tables),
-        f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
+        *map(markdown, fitted.tables),
+        f"({md(marked.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
     return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+
+
+def short(value: float) -> str:
+    """A number in three digits: 843k, 0.349, 1.61M."""
+    return spell(float(f"{value:.3g}"))
+
+
+def between(span: Span | None, form: str = "") -> str:
+    """An interval: 0.31 to 0.38; a dash for none."""
+    return " to ".join(f"{end:{form}}" if form else short(end) for end in span) if span else "-"
+
+
+def off(ratio: float, sign: str = "+", digits: int = 1) -> str:
+    """How far a ratio is from one: +1.2 %."""
+    return f"{100 * (ratio - 1):{sign}.{digits}f} %"

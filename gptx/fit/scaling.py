@@ -1,6 +1,6 @@
-"""The law of scaling of one's own runs, tested on a larger one:  python -m gptx fit scaling runs/scaling"""
+"""A scaling law of one's own runs, tested on a larger run:  python -m gptx fit scaling runs/scaling"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy
 
-from gptx.compare.outcomes import environment
 from gptx.estimate.laws import CONSTANTS, RULE
-from gptx.fit import isoflop, page, scaling_figure, scaling_tables
-from gptx.fit.ladder import COUNTS, doubts, held_out, ladder, units
-from gptx.fit.reading import NoLaw, Reading, read
-from gptx.fit.words import between, off, short
+from gptx.fit import isoflop, page, scaling_views
+from gptx.fit.ladder import COUNTS, Ladder, of_fit, of_runs
+from gptx.fit.page import between, off, short
+from gptx.fit.prediction import NoLaw, Reading, best_ratio, exponent, interval, read
 from gptx.runs import cells as run_folders
-from gptx.runs.cells import Cell
 from gptx.units.phrases import joined
 
 LAW = "law.json"
@@ -25,204 +23,160 @@ PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once 
 def scaling(
     *folders: str, holdout: str = "", count: str = "total", draws: int = 200, out: str = "", readme: str = ""
 ) -> None:
-    """Fit E + A / N^alpha + B / D^beta to the validation losses of finished runs, and foretell those held out.
+    """Fit E + A / N^alpha + B / D^beta to the validation losses of finished runs, and predict those held out.
 
-    FOLDERS are runs, or folders of runs. `holdout` names sizes or runs that are not fitted but foretold, such as
-    gpt_1600k; those of the largest budget if it is empty; `none` fits all. `count` is total or non_embedding: what N
-    is; law.json always counts every parameter, as plans do. Intervals are of `draws` samples of the runs. Written are
-    fit.png, fit.json and law.json, which gptx.plan ... law=FILE reads, into the first folder or to `out`: a folder, or
-    a file that ends in .png, .svg or .html. `readme` is an experiment's folder, such as experiments/scaling.
+      python -m gptx fit scaling runs/scaling
+      python -m gptx fit scaling runs/scaling holdout=gpt_1600k readme=experiments/scaling
+
+    FOLDERS are runs or folders of runs; the fit.json of an earlier fit stands for its runs. Written are fit.png,
+    fit.json, and law.json, which `python -m gptx plan ... law=FILE` reads and which counts every parameter.
+
+    Options:
+    holdout: sizes or runs that are not fitted but predicted, such as gpt_1600k; if empty those of the largest budget;
+      none fits all
+    count: what N is, total or non_embedding
+    draws: bootstrap samples of the runs for the intervals, at least 100
+    out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
+    readme: an experiment's folder, such as experiments/scaling, whose page is written
     """
     target = page.asked(folders, out, readme, "scaling", (*page.KINDS, ".html"))
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
-    cells = run_folders.find([Path(folder) for folder in folders])
-    found, aside = ladder(cells)
-    held = held_out(found, holdout, count)
-    used = [cell for cell in cells if cell.state == "finished"]
-    around = environment(used)
-    about = Path(folders[0]).resolve().name, units(around), recipe(used), context(used), vocab(used), text(used)
-    order = sorted(COUNTS, key=lambda each: each != count)
+    before = page.earlier(folders)
+    cells = [] if before else run_folders.find([Path(folder) for folder in folders])
+    ladder = of_fit(before) if before else of_runs(cells, Path(folders[0]).resolve().name)
+    if holdout or not before:
+        ladder = ladder.holding_out(holdout, count)
     try:
-        readings = [read(found, held, each, draws, *about) for each in order]
+        readings = [read(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]
     except NoLaw as error:
-        raise ValueError(f"{error}{cleared(target)}") from None
-    page.deliver(tell(readings, [*doubts(used, found), *aside], around), target, readme, cells)
+        raise ValueError(f"{error}{_cleared(target)}") from None
+    page.deliver(fitted(readings, ladder), target, readme, cells)
 
 
-def cleared(target: Path) -> str:
+def _cleared(target: Path) -> str:
     """Remove what an earlier fit wrote where this one would have, since it is not of these runs; what was removed."""
-    files = [target / name for name in (LAW, page.NUMBERS, page.PICTURE) if target.is_dir()]
-    stale = [file for file in files if file.is_file()]
+    stale = [target / name for name in (LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
     for file in stale:
         file.unlink()
     return f"; removed, as of an earlier fit: {joined(map(str, stale))}" if stale else ""
 
 
-def recipe(cells: Sequence[Cell]) -> str:
-    """The overrides that train another such run: the experiment of all, or their data."""
-    for group in ("experiment", "data"):
-        chosen = {cell.record.get("choices", {}).get(group) for cell in cells}
-        if len(chosen) == 1 and (name := chosen.pop()) not in (None, "None"):
-            return f"{group}={name}"
-    return ""
-
-
-def context(cells: Sequence[Cell]) -> int:
-    """Tokens of a sequence of the runs."""
-    return int(cells[0].record["batch"]["context"]) if cells else 0
-
-
-def vocab(cells: Sequence[Cell]) -> int:
-    """Entries of the vocabulary of the runs; they have one tokenizer."""
-    return int(cells[0].record["data"]["vocab_size"]) if cells else 0
-
-
-def text(cells: Sequence[Cell]) -> int:
-    """Tokens that every run could train on."""
-    return min((int(cell.record["data"]["train_tokens"]) for cell in cells), default=0)
-
-
-def tell(readings: list[Reading], warnings: list[str], around: dict) -> page.Fitted:
+def fitted(readings: list[Reading], ladder: Ladder) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
     first = readings[0]
     general = next(reading for reading in readings if reading.count == "total")
     curves = isoflop.minima(first.rungs, first.count)
-    tables = [
-        scaling_tables.foretold(first),
-        scaling_tables.constants(readings),
-        scaling_tables.splits(first),
-        isoflop.table(curves, first.law),
-        scaling_tables.residuals(first),
-    ]
+    against = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
     return page.Fitted(
         headline=headline(first),
-        sentences=[fit(first), optimum(first), *isoflop.sentence(curves, first.law), counting(readings)],
-        tables=[shown for shown in tables if shown.rows],
-        facts={each.count: facts(each) for each in readings} | {"isoflop": [vars(curve) for curve in curves]},
-        figure=lambda file: scaling_figure.figure(first, file),
-        caption="loss over tokens by size, with the law of the fitted runs, and what was held out",
-        warnings=against(first, warnings),
-        environment=around,
-        beside={LAW: replace(general.law, warnings=tuple(against(general, warnings))).save},
+        sentences=list(sentences(*readings, curves)),
+        tables=[table for table in scaling_views.tables(readings, curves) if table.rows],
+        facts={each.count: facts(each) for each in readings}
+        | {"isoflop": [vars(curve) for curve in curves], "about": vars(ladder.about), "warnings": ladder.warnings},
+        figure=partial(scaling_views.figure, first),
+        caption="loss over tokens by size, with the law of the fitted runs, and the held-out runs",
+        warnings=against[first.count],
+        environment=ladder.environment,
+        beside={LAW: replace(general.law, warnings=tuple(against["total"])).save},
     )
 
 
 def headline(reading: Reading) -> str:
-    """What the law foretold, and whether it came."""
-    law, held = reading.law, reading.foretold
+    """The prediction and the outcome."""
+    law, held, runs = reading.law, reading.predictions, len(reading.rungs)
     if not held:
-        return f"The law of {len(reading.rungs)} runs; none was held out, so that nothing tests it."
+        return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
     if len(held) > 1:
         inside = sum(each.inside for each in held)
-        return (
-            f"Of {len(held)} runs that were held out, {inside} ended inside the 95 % interval that the law of "
-            f"{len(reading.rungs)} others foretold."
-        )
+        return f"{inside} of {len(held)} held-out runs ended inside the 95 % interval predicted from {runs} others."
     (one,) = held
-    times = one.rung.budget(reading.count) / max(rung.budget(reading.count) for rung in reading.rungs)
+    times = one.rung.budget(reading.count) / max(reading.budgets)
     return (
-        f"Foretold for {one.rung.size} after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget "
-        f"fitted: {one.expected:.3f} {law.units} (95 % interval {between(one.run, '.3f')}); measured: "
-        f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.rung.loss / one.expected - 1)}."
+        f"The law predicts {one.expected:.3f} {law.units} (95 % interval {between(one.run, '.3f')}) for {one.rung.size} "
+        f"after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget fitted; measured: "
+        f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.error)}."
     )
 
 
-def fit(reading: Reading) -> str:
-    """How much was fitted, and how well."""
-    found, worst = reading.rungs, int(numpy.argmax(abs(reading.residuals)))
-    sizes = sorted({rung.parameters(reading.count) for rung in found})
-    lengths = sorted({rung.tokens for rung in found})
-    return (
-        f"Fitted: {len(found)} runs, {len(sizes)} sizes of {short(sizes[0])} to {short(sizes[-1])} parameters, "
-        f"{short(lengths[0])} to {short(lengths[-1])} tokens. Half of the runs lie within "
-        f"{off(float(numpy.median(abs(reading.residuals))), sign='')} of the law; the farthest is {found[worst].size} "
-        f"after {short(found[worst].tokens)} tokens, {off(float(numpy.expm1(reading.residuals[worst])))}."
+def sentences(reading: Reading, other: Reading, curves: Sequence[isoflop.Minimum]) -> Iterator[str]:
+    """How well the law fits, what the largest budget is best spent on, and what the other count of N says."""
+    law, found = reading.law, reading.rungs
+    worst, lengths = int(numpy.argmax(abs(reading.residuals))), [rung.tokens for rung in found]
+    half = off(1 + float(numpy.median(abs(reading.residuals))), sign="")
+    yield (
+        f"Fitted: {len(found)} runs, {len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to "
+        f"{short(max(reading.sizes))} parameters, {short(min(lengths))} to {short(max(lengths))} tokens. Half of the "
+        f"runs lie within {half} of the law; the farthest is {found[worst].size} after {short(found[worst].tokens)} "
+        f"tokens, {off(float(numpy.exp(reading.residuals[worst])))}."
     )
-
-
-def optimum(reading: Reading) -> str:
-    """What the largest budget fitted is best spent on, by the law."""
-    law, flops = reading.law, max(rung.budget(reading.count) for rung in reading.rungs)
+    flops = max(reading.budgets)
     size, tokens = law.optimum(flops)
-    ratio = law.interval(partial(scaling_tables.ratio, flops))
-    grows = law.interval(partial(scaling_tables.exponent, 0))
-    return (
-        f"By the law the best size grows with the operations as C^{law.exponents[0]:.2f} ({between(grows, '.2f')}). "
-        f"The largest budget fitted, {flops:.2g} operations, is best spent on {short(size)} parameters and "
-        f"{short(tokens)} tokens: {short(tokens / size)} tokens a parameter ({between(ratio)}). The rule of {RULE:.0f} "
-        "is of far larger models on subword tokens."
+    yield (
+        f"By the law the best size grows with the FLOPs as C^{law.exponents[0]:.2f} "
+        f"({between(law.interval(exponent(0)), '.2f')}). The largest budget fitted, {flops:.2g} FLOPs, is best spent on "
+        f"{short(size)} parameters and {short(tokens)} tokens: {short(tokens / size)} tokens per parameter "
+        f"({between(law.interval(best_ratio(flops)))}). The rule of {RULE:.0f} was found with far larger models on "
+        "subword tokens."
+    )
+    inner = [each for each in curves if each.best]
+    if inner:
+        yield (
+            f"Read off the losses alone, a budget of {inner[-1].budget:.2g} FLOPs is best spent on {inner[-1].told} "
+            f"parameters; the law says {short(law.parameters(inner[-1].budget))}."
+        )
+    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
+    yield (
+        f"With N as {COUNTS[other.count]} instead of {COUNTS[reading.count]}, the same runs give "
+        f"C^{other.law.exponents[0]:.2f} ({between(other.law.interval(exponent(0)), '.2f')}){held} (Kaplan's count "
+        "compared with Chinchilla's, arXiv:2406.12907)."
     )
 
 
-def counting(readings: list[Reading]) -> str:
-    """What the other count of N would have said (arXiv:2406.12907)."""
-    one, other = readings
-    grows = between(other.law.interval(partial(scaling_tables.exponent, 0)), ".2f")
-    held = "".join(f" and foretell {each.expected:.3f} for {each.rung.size}" for each in other.foretold[:1])
-    return (
-        f"With N as {COUNTS[other.count]} instead of {COUNTS[one.count]} the same runs give "
-        f"C^{other.law.exponents[0]:.2f} ({grows}){held} (Kaplan's count beside Chinchilla's, arXiv:2406.12907)."
-    )
-
-
-def against(reading: Reading, warnings: list[str]) -> list[str]:
-    """What speaks against a law: what it shows itself, and `warnings` of its runs."""
-    return [*patterned(reading), *undetermined(reading), *warnings]
-
-
-def patterned(reading: Reading) -> list[str]:
-    """What is left over, where it is no scatter but has a shape that the law cannot have."""
-    sizes, lengths = (
-        numpy.log([rung.parameters(reading.count) for rung in reading.rungs]),
-        numpy.log([rung.tokens for rung in reading.rungs]),
-    )
+def patterned(reading: Reading) -> Iterator[str]:
+    """The warning that residuals are no scatter, but have a shape that the law cannot have."""
+    sizes, lengths = numpy.log(reading.sizes), numpy.log([rung.tokens for rung in reading.rungs])
     both = (sizes - sizes.mean()) * (lengths - lengths.mean())
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
-    if abs(alike) < PATTERN:
-        return []
-    more, less = ("larger", "smaller") if alike < 0 else ("smaller", "larger")
-    return [
-        f"What the law leaves over is no scatter: {more} sizes gain more from tokens than it says, {less} ones less "
-        f"(correlation with log N log D {alike:+.2f}). The sum of two power laws is not the shape of these runs, and "
-        "intervals that rest on it are too narrow."
-    ]
+    if abs(alike) >= PATTERN:
+        more, less = ("larger", "smaller") if alike < 0 else ("smaller", "larger")
+        yield (
+            f"The residuals have a pattern: {more} sizes gain more from tokens than the law says, {less} sizes less "
+            f"(correlation with log N log D {alike:+.2f}). A sum of two power laws does not have the shape of these "
+            "runs, and its intervals are too narrow."
+        )
 
 
-def undetermined(reading: Reading) -> list[str]:
-    """Constants that the runs leave open."""
-    law, least = reading.law, min(rung.loss for rung in reading.rungs)
-    said = []
-    floor = law.interval(attrgetter("E")) or (0.0, 0.0)
-    if floor[0] < 0.05 * least:
-        said.append(
-            f"The runs do not determine E, the loss that nothing goes below ({between(floor)}): all are far above it, "
-            "and the law says little of much longer or larger runs."
+def undetermined(reading: Reading) -> Iterator[str]:
+    """The warnings that the runs leave a constant open."""
+    law = reading.law
+    floor = interval(law, attrgetter("E"))
+    if floor[0] < 0.05 * min(rung.loss for rung in reading.rungs):
+        yield (
+            f"The runs do not determine E, the irreducible loss ({between(floor)}): all are far above it, and the law "
+            "says little about much longer or larger runs."
         )
     for name in CONSTANTS[3:]:
-        low, high = law.interval(attrgetter(name)) or (0.0, 0.0)
+        low, high = interval(law, attrgetter(name))
         if high > 3 * low:
-            said.append(f"The runs hardly determine {name}: {between((low, high))}.")
-    return said
+            yield f"The runs hardly determine {name}: {between((low, high))}."
 
 
 def facts(reading: Reading) -> dict:
-    """Everything that a table or the figure shows, without the draws, which law.json has."""
+    """Every point and number for fit.json, without the draws, which law.json has."""
     law = reading.law
-    fitted = zip(reading.rungs, reading.residuals, strict=True)
-    runs = [vars(rung) | {"law": rung.loss / float(numpy.exp(left)), "held_out": False} for rung, left in fitted]
+    runs = [vars(rung) | {"law": loss} for rung, loss in zip(reading.rungs, reading.fitted, strict=True)]
     runs += [
-        vars(each.rung)
-        | {"law": each.expected, "held_out": True, "law_95": each.law, "run_95": each.run, "inside": each.inside}
-        for each in reading.foretold
+        vars(each.rung) | {"law": each.expected, "law_95": each.law, "run_95": each.run, "inside": each.inside}
+        for each in reading.predictions
     ]
     return {
         "constants": {name: getattr(law, name) for name in CONSTANTS},
         "intervals_95": {name: law.interval(attrgetter(name)) for name in CONSTANTS},
         "exponents": law.exponents,
-        "exponent_of_N_95": law.interval(partial(scaling_tables.exponent, 0)),
+        "exponent_of_N_95": law.interval(exponent(0)),
         "units": law.units,
         "runs": runs,
     }

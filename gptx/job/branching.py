@@ -12,7 +12,7 @@ from typing import Any
 
 from gptx import runs
 from gptx.config import recorded, validate
-from gptx.config.keys import flat
+from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.rules import OPTIMIZER
 from gptx.config.validate import ConfigError
@@ -86,7 +86,7 @@ def fits(line: str, trainer) -> bool:
     if key == "model.context":
         return not beyond(trainer.model, line)
     of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
-    return of_order or runs.under(key, FITS)
+    return of_order or under(key, FITS)
 
 
 def beyond(model, line: str) -> bool:
@@ -155,7 +155,7 @@ def take_weights(trainer, file: Path, config: dict) -> str:
 
     facts = weights.facts(file)
     if "config" in facts:
-        found = runs.differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
+        found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not fits(line, trainer)]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
     if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
@@ -179,7 +179,7 @@ def other_text(record: dict, cfg, config: dict) -> list[str]:
 
 def undivided(record: dict, cfg, config: dict) -> str:
     """How to read a text as an earlier version did, which knew no separator; empty where that gives another text."""
-    new = [k for k in runs.recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
     whole = cfg.copy()
     for key in new:
         *path, last = key.split(".")
@@ -200,7 +200,7 @@ def refuse_other(folder: Path, record: dict, cfg) -> None:
     if record.get("state") == "finished" and record.get("step", steps) < steps:
         old, new = (each.get("observe") or {} for each in (RunFolder(folder).config, config))
         names = [name] if (name := ended.partition(":")[0]) in old else list(old)
-        found = runs.differences(*(flat({"observe": {n: each.get(n) for n in names}}) for each in (old, new)))
+        found = differences(*(flat({"observe": {n: each.get(n) for n in names}}) for each in (old, new)))
         refuse(folder, found, way_on(folder, record, config), f"a run that ended after update {record['step']}")
 
 
@@ -220,7 +220,7 @@ def way_on(folder: Path, record: dict, config: dict) -> str:
 
     there = saved(folder / "checkpoints")
     keys = [line.split()[0] for line in runs.other_recipe(record, config)]
-    if not there or number(there[-1]) >= config["steps"] or not all(runs.under(key, LENGTH) for key in keys):
+    if not there or number(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
         return ""
     words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]
     step = number(there[-1])

@@ -7,7 +7,7 @@ import torch
 from gptx import runs
 from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.warnings import doubts, imitation
+from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.text import beginning, decode
 from gptx.ingredients.log import typed
 from gptx.ingredients.model.generate import generate
@@ -58,7 +58,7 @@ def start(trainer, run, predicted: Footprint | str) -> list[str]:
     total, body, tokens = spent.parameters, spent.body, spent.tokens
     data, cut, place = trainer.data, batch(trainer), hardware(trainer)
     train_tokens = data.identity["train_tokens"]
-    doubtful = list(doubts(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
+    doubtful = list(budget_warnings(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
     doubtful += imitation(place["imitated"])
     padding = sum(p.numel() for p in trainer.model.parameters()) - total
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
@@ -114,7 +114,7 @@ def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
         "",
         f"look further in {folder}:",
         *["  postmortem.md: something went wrong on the way"] * trouble,
-        f"  {typed('sample', f'run={folder}', 'temperature=0.8')}",
+        f"  {typed('sample', str(folder), 'temperature=0.8')}",
         f"  {typed('report', str(folder))}",
     ]
 

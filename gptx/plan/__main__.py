@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
+from gptx.config.keys import key_of
 from gptx.plan.question import QUANTITIES, asks_for_a_budget, of_a_recipe
 from gptx.units.printable import streams
 
@@ -52,11 +53,10 @@ RECIPE = ("hardware", "devices", "price", "probe", "law", "vocab")  # where no s
 
 def arms(words: list[str]) -> Iterable[tuple[str, list[str]]]:
     """The jobs that the overrides mean, lists expanded as in a sweep: what sets each apart, and its overrides."""
-    from gptx import runs
     from gptx.config.jobs import jobs
 
     lines = jobs(words)
-    every = [{runs.key(override): override for override in line} for line in lines]
+    every = [{key_of(override): override for override in line} for line in lines]
     swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
     for line, overrides in zip(every, lines, strict=True):
         yield ", ".join(line[key] for key in swept), overrides

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gptx.estimate.effort import Effort
 from gptx.estimate.footprint import Footprint
 from gptx.units.amounts import memory
-from gptx.units.hardware import DEVICES, Device, find
+from gptx.units.hardware import DEVICES, Device, device_named
 
 SHOWN = "h200", "h100", "a100", "l40s", "rtx4090", "t4"  # where no device is asked for
 BUSY = 85e6  # parameters: smaller models leave a device idle between their small products
@@ -34,7 +34,7 @@ def place(hardware: str, devices: str, price: str) -> Place:
         raise ValueError(f"price={price}: what one device costs for an hour, such as 2.5")
     if price and not hardware:
         raise ValueError(f"price={price}: of which device? add hardware=h100")
-    return Place(find(hardware) if hardware else None, int(devices), hourly)
+    return Place(device_named(hardware) if hardware else None, int(devices), hourly)
 
 
 def lines(where: Place, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:

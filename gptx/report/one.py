@@ -4,9 +4,9 @@ from datetime import datetime
 
 import numpy
 
-from gptx import runs
 from gptx.compare import outcomes
 from gptx.config import presets
+from gptx.config.keys import flat
 from gptx.config.presets import spelled
 from gptx.report import arms, charts, panels
 from gptx.runs import provenance
@@ -123,7 +123,7 @@ def recipe(record: dict, config: dict) -> str:
             option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
         values = [
             shown(key.removeprefix(f"{group}."), value, changed.get(key, value))
-            for key, value in runs.flat({group: config.get(group)}).items()
+            for key, value in flat({group: config.get(group)}).items()
             if key != group and not key.endswith(presets.HIDDEN)
         ]
         lines.append(entry(group, option, values))

@@ -95,7 +95,7 @@ def send(cells: list[Cell]) -> None:
     """Send what W&B lacks of the runs that made an update and are not at work, with a line for each."""
     for cell in cells:
         if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
-            upload.upload(run=str(cell.folder))
+            upload.upload(str(cell.folder))
 
 
 def online(place: Place, api: Any) -> Place:

@@ -11,7 +11,6 @@ process.log     what its process printed, where a sweep or a study started it
 checkpoints/    full states
 """
 
-import hashlib
 import importlib.metadata
 import platform
 import re
@@ -19,77 +18,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gptx import files
-from gptx.config.keys import flat
+from gptx.config.keys import differences, flat, recipe
 from gptx.config.moved import current
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import shown
 from gptx.runs import plain, schema
-from gptx.units.printable import without_credentials
 
-# What may change when a run is continued: where and how it is computed and watched, not what is computed.
-FREE = ("name", "device", "threads", "overwrite", "allow_targets", "log", "observe", "checkpoints", "parallel",
-        "memory", "compile", "deterministic", "batch.micro", "record_patch")  # fmt: skip
 # Where a text is, not what, and what may divide it, whether it occurs or not: the digest of the text decides.
 PLACES = r"data\.(.+\.)?(path|validation_path|dataset|separator)"
 FOLLOWS = ("digest", "validation_tokens", "validation_documents")  # of a text from its content
-BOOKKEEPING = ("name", "overwrite", "allow_targets", "log", "experiment", "hydra")  # never part of a folder's name
-SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 BEGINNINGS = (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json")  # of a run without run.json
 KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
-NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
-
-
-def key(override: str) -> str:
-    """The key that an override of the command line sets."""
-    return re.match(r"[+~]*([^=@]+)", override)[1]  # type: ignore[index]
-
-
-def under(name: str, keys: tuple[str, ...]) -> bool:
-    """True if `name` is one of `keys` or lies below one."""
-    return any(name == k or name.startswith((f"{k}.", f"{k}/")) for k in keys)
-
-
-def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
-    """A folder name of at most `room` bytes from the overrides that make this run another one; the same in every
-    process and every time.
-
-    In a sweep these are the `swept` keys, whatever they are: arms may differ in anything. Of a path the name has the
-    last part, or all of it where the `whole` is asked for.
-    """
-    last = {key(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
-    chosen = {k: o for k, o in last.items() if (k in swept if swept else not under(k, BOOKKEEPING + FREE))}
-    kept = sorted(map(without_credentials, chosen.values()))
-    short = kept if whole else [re.sub(r"=.*/(?=.)", "=", override) for override in kept]
-    text = re.sub(r"[^\w.,=+~-]", "_", ",".join(short)) or "base"
-    if len(text) <= 120 and len(text.encode()) <= room:
-        return text
-    digest = hashlib.sha256(",".join(kept).encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{text[:110].encode()[: room - 9].decode(errors='ignore')}-{digest}"  # no half character at the end
-
-
-def changes(overrides: list[str]) -> list[str]:
-    """The overrides that change what is computed."""
-    return [override for override in overrides if not under(key(override), BOOKKEEPING + FREE)]
-
-
-def options(hydra) -> list[str]:
-    """What the command line told Hydra itself, by Hydra's own config, as words for another command that trains one run
-    of the same: folders of configs, and settings that are not of the sweep."""
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    kept = [word for word in map(str, hydra.overrides.hydra) if not under(key(word).replace("/", "."), SWEEPS_OWN)]
-    return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
-
-
-def recipe(config: dict) -> dict:
-    """The part of a resolved config that must not change when a run is continued, with dotted keys."""
-    return {k: v for k, v in flat(config).items() if not under(k, FREE)}
-
-
-def differences(old: dict, new: dict) -> list[str]:
-    """What separates two flat dicts, a phrase a key."""
-    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
-    return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
 
 
 def other_recipe(record: dict, config: dict) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx import runs
+from gptx.config.keys import flat
 from gptx.config.moved import current
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import jsonl
@@ -105,7 +106,7 @@ class RunFolder:
         """This folder. Raises ValueError if no run began in it."""
         if not self.record or not self.config:
             lacking = "config.yaml" if self.record else "run.json"
-            raise ValueError(f"run={self.path}: no run there (no {lacking}); a run folder looks like runs/default/base")
+            raise ValueError(f"{self.path}: no run there (no {lacking}); a run folder looks like runs/default/base")
         return self
 
     def known(self, key: str, kind: Any = Any) -> Any:
@@ -122,7 +123,7 @@ class RunFolder:
         Raises ConfigError for an interpolation: resolving it would look up what a stranger asks for.
         """
         config = {name: self.config[name] for name in names or self.config if name in self.config}
-        for key, value in runs.flat(config).items():
+        for key, value in flat(config).items():
             texts = [key, *(value if isinstance(value, list) else [value])]
             if any("${" in str(text) for text in texts):
                 raise ConfigError(
@@ -148,7 +149,7 @@ def settings(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     schema.validated(config, schema.Config, file)
-    for key, value in runs.flat(config).items():
+    for key, value in flat(config).items():
         kind = OF_HYDRA.get(key.rpartition(".")[2], object)
         if not isinstance(value, kind):
             raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")

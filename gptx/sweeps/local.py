@@ -14,8 +14,8 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from gptx import runs
 from gptx.config import validate
+from gptx.config.keys import options
 from gptx.config.recorded import recorded
 from gptx.distributed.rank import world_size
 from gptx.job import branching
@@ -125,7 +125,7 @@ class Local(Submission):
                         name, overrides = waiting.popleft()
                         folder = self.sweep / name
                         process = processes.start(
-                            [*overrides, *runs.options(self.config.hydra)], folder, place=place, places=self.places,
+                            [*overrides, *options(self.config.hydra)], folder, place=place, places=self.places,
                             threads=self.threads[name], tasks=self.tasks, gpus=self.gpus,
                         )  # fmt: skip
                         running[place] = folder, process, time.time()

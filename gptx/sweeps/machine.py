@@ -1,11 +1,11 @@
 """How many runs this machine does best at once, and the share of it that each of them has."""
 
 import os
-from pathlib import Path
+
+from gptx.units.hardware import cores, machine_memory
 
 RESERVE = 500_000_000  # bytes of a process beside what its run is predicted to need: PyTorch itself
 SHARE = 0.8  # of the machine's memory that runs may fill
-CHARACTERS = 1000  # tokens that a vocabulary is taken to have where only the text tells
 
 
 def room(configs: list, tasks: int) -> int:
@@ -24,37 +24,24 @@ def threads_asked(configs: list, otherwise: int) -> int:
     return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def fit(configs: list) -> int:
     """How many of the largest of these runs fit in memory, as predicted; of those on a GPU one on each."""
-    from gptx.estimate.memory import foreseen
-    from gptx.ingredients.data.tokenizers import vocabulary_size
+    from gptx.estimate.memory import likely_vocabulary, prediction
     from gptx.ingredients.parallel import find
 
     configs = [config for config in configs if find(config.device).type == "cpu"]
     if not configs:
         return len(visible_gpus())
     different = {shape(config): config for config in configs}.values()
-    found = [foreseen(config, vocabulary_size(str(config.data.get("tokenizer"))) or CHARACTERS) for config in different]
+    found = [prediction(config, likely_vocabulary(config)) for config in different]
     largest = max(getattr(footprint, "peak", 0) for footprint in found)
-    return max(1, int(SHARE * memory() // (2 * largest + RESERVE)))  # an allocator keeps as much again
+    return max(1, int(SHARE * machine_memory() // (2 * largest + RESERVE)))  # an allocator keeps as much again
 
 
 def shape(config) -> str:
     """What the memory of a run depends on, as text."""
     keys = "model", "batch", "precision", "memory", "objective"
     return str([config.optim._target_, config.data.get("tokenizer"), *(config[key] for key in keys)])
-
-
-def memory() -> int:
-    """Bytes of this machine, or of the container it is."""
-    limit = Path("/sys/fs/cgroup/memory.max")
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(machine, int(limit.read_text())) if limit.exists() and limit.read_text().strip().isdigit() else machine
 
 
 def visible_gpus() -> list[str]:

@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gptx.config import capacity, hydra_errors, rules
 from gptx.config.jobs import jobs
+from gptx.config.keys import key_of, slug
 from gptx.config.recorded import recorded
 from gptx.config.targets import find
 from gptx.config.validate import ConfigError, build, check, obey, refusal, value
 from gptx.distributed.rank import rank, world_size
 from gptx.files import refuse_link
 from gptx.ingredients.log import now, typed
-from gptx.runs import key, refuse_links, slug, state
+from gptx.runs import refuse_links, state
 from gptx.sweeps.shared import kinship
 from gptx.sweeps.status import note
 from gptx.units.printable import masked
@@ -45,7 +46,7 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         with or_end():
             find_launcher(config)
-            if any(key(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
+            if any(key_of(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
                 raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
             if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
                 examine_sweep(config)
@@ -174,14 +175,14 @@ def lines_of(config: DictConfig) -> list[list[str]]:
     """The overrides of every job of a basic sweep, in order."""
     params = config.hydra.sweeper.get("params") or {}
     typed = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
-    named = {key(line) for line in typed}
+    named = {key_of(line) for line in typed}
     lines = [f"{name}={values}" for name, values in params.items() if name not in named] + typed
     return jobs(lines)
 
 
 def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
     """Have every job name its folder after the keys in which the jobs differ, by an override that each takes along."""
-    every = [{key(override): override for override in line} for line in lines]
+    every = [{key_of(override): override for override in line} for line in lines]
     swept = sorted(k for k in every[0] if len({line.get(k) for line in every}) > 1)
     if swept:
         alike = len({slug(line, tuple(swept)) for line in lines}) < len(lines)  # paths with the same last part

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gptx import files, runs
+from gptx.config.keys import key_of
 from gptx.sweeps.machine import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
@@ -20,7 +21,7 @@ STOPPED: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupt
 
 def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
     """The command that trains one run with these overrides, in one process or several, with so many threads each."""
-    given = any(runs.key(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
+    given = any(key_of(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
     module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
     several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"]
     return [sys.executable, "-m", *(several if tasks > 1 else []), *module]

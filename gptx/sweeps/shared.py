@@ -1,7 +1,7 @@
 """What the arms of a sweep share by construction: those with the same seed begin with the same weights and see the same
 batches, unless they differ in what decides these."""
 
-from gptx import runs
+from gptx.config.keys import flat, under
 
 # Model values that touch no initial weight: they act in the forward pass alone.
 FORWARD = ("model.dropout", "model.mask", "model.softcap")
@@ -14,7 +14,7 @@ BATCHES = ("data", "batch.tokens", "batch.doublings", "batch.growth", "batch.con
 def kinship(configs: list[dict]) -> str:
     """A sentence about the arms of these configs that have the same seed; empty where there are no two such."""
     seeds: dict[int, list[dict]] = {}
-    for config in map(runs.flat, configs):
+    for config in map(flat, configs):
         seeds.setdefault(config["seed"], []).append(config)
     arms = [same for same in seeds.values() if len(same) > 1]
     if not arms:
@@ -37,7 +37,7 @@ def differing(arms: list[list[dict]], decisive: tuple[str, ...]) -> list[str]:
         key: None
         for same in arms
         for key in dict.fromkeys(key for config in same for key in config)
-        if runs.under(key, decisive) and not runs.under(key, FORWARD)
+        if under(key, decisive) and not under(key, FORWARD)
         if len({repr(config.get(key)) for config in same}) > 1
     }
     groups: dict[str, list[str]] = {}

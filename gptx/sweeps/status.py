@@ -7,7 +7,6 @@ and one for each job that was submitted for it. What a later line says of a fold
 import json
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -20,19 +19,9 @@ from gptx.ingredients.log.jsonl import row_of
 from gptx.runs import plain, schema
 from gptx.runs.folder import RunFolder
 from gptx.units.amounts import clock, power
-from gptx.units.printable import streams, without_credentials
+from gptx.units.printable import without_credentials
 
 LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
-
-PAGE = """How the cells of a sweep stand: finished, running, queued, failed, killed, preempted, interrupted, missing.
-
-  python -m gptx status runs/NAME
-
-A line a cell: state, folder, result or progress, then its time in updates, tokens and floating-point operations (6 N a
-token). The last line has their sums and the time that is left, from the speed of the cells so far.
-
-The exit code is 0 if all are finished. The command that began the sweep runs or submits what is not.
-"""
 
 
 def note(sweep: Path, cells: list[dict]) -> None:
@@ -174,45 +163,3 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
     words = [line, f"{done.updates:,} of {steps:,} updates", *cost(done)]
     left = f"about {clock(sum(rest) * beside / running)} left at {running} at a time"
     return ", ".join(words + [left] * bool(rest))
-
-
-def status(sweep: Path) -> int:
-    """Print how every cell stands; the number of those that are not finished. Raises ValueError for another folder."""
-    noted = cells(sweep)
-    here = [path.parent.name for path in sorted(sweep.glob("*/run.json"))]
-    folders = list(dict.fromkeys([*noted, *here]))
-    if not folders:
-        raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
-    try:
-        jobs = queue() if any(cell.get("job") for cell in noted.values()) else {}
-    except ValueError as error:
-        jobs = {}
-        print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)
-    each = []
-    for folder in folders:
-        made = work(sweep / folder)
-        state, words = standing(sweep / folder, noted.get(folder, {}).get("job", ""), jobs, made)
-        print(f"{state:12} {sweep / folder}  {words}".rstrip())
-        each.append((state, made))
-    print(total(each))
-    return sum(state != "finished" for state, _ in each)
-
-
-def main() -> None:
-    """The command: a mistake is one line on stderr and exit code 1."""
-    streams()
-    words = sys.argv[1:]
-    if not words or {"-h", "--help", "help"} & set(words):
-        print(PAGE)
-        return
-    if len(words) != 1:
-        raise SystemExit("error: it takes the folder of a sweep: python -m gptx status runs/NAME")
-    try:
-        unfinished = status(Path(words[0]))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-    raise SystemExit(int(unfinished > 0))
-
-
-if __name__ == "__main__":
-    main()

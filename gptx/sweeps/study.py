@@ -13,12 +13,14 @@ from pathlib import Path
 
 from gptx import files, runs
 from gptx.compare.outcomes import METRIC
-from gptx.config import arguments, hydra_errors
+from gptx.config import hydra_errors
+from gptx.config.keys import NAME_BYTES, slug
 from gptx.config.validate import ConfigError
 from gptx.ingredients.log import now, typed
 from gptx.runs import metrics
 from gptx.sweeps import machine, processes, status
 from gptx.sweeps.space import Dimension, distributions, parse
+from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 LOOK = 1.0  # seconds between two looks at the runs
@@ -38,16 +40,21 @@ class Running:
 
 def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
           metric: str = METRIC, better: str = "") -> None:  # fmt: skip
-    """Search for the values of a recipe with the best `metric`, by trials that learn from each other (Optuna's TPE).
+    """Search for the best values of a recipe: trials that learn from each other (Optuna's TPE).
 
-    python -m gptx study name=lr trials=20 optim.lr=log:1e-4..1e-1 schedule.warmup=choice:0,5% steps=200
+      python -m gptx study name=lr trials=20 optim.lr=log:1e-4..1e-1 schedule.warmup=choice:0,5% steps=200
 
-    WORDS are what to search, as log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%, and other overrides of
-    gptx.train. Every trial is a run in runs/NAME, for gptx.report like any other. `parallel` run at a time, by default
-    one a core or one a GPU. `better` is higher or lower, for a metric of your own. Where `prune`, a trial is stopped
-    that is worse than the median of those before it at the same update; one that diverges counts as such. The same
-    command again makes the trials that are missing, after going on with those that were stopped; a failed one is made
-    up for by another.
+    Each trial is a run in runs/NAME, which `python -m gptx report` reads like any other. The same command again
+    continues the trials that were stopped and makes those that are missing; a failed one is replaced by another.
+
+    Options:
+    words: what to search (log:1e-4..1e-1, float:0..0.3, int:2..8, choice:0,5%) and fixed overrides of gptx.train
+    name: name of the study; its runs are in runs/NAME
+    trials: trials in all
+    parallel: trials at a time; by default one per core or per GPU
+    prune: stop a trial that is worse than the median of earlier ones at the same step
+    metric: the metric to optimise
+    better: higher or lower, for a metric of your own
     """
     streams(lasting=True)
     if trials < 1 or (parallel is not None and parallel < 1):
@@ -106,8 +113,8 @@ def checked(space: list[Dimension], overrides: list[str], options: list[str], pa
             if isinstance(error, ConfigError) or not hydra_errors.of_composition(error):
                 raise
             raise ConfigError(hydra_errors.explain(error, words)) from None
-    at_once = parallel or min(machine.room(configs * machine.cores(), 1), machine.fit(configs))
-    return machine.threads_asked(configs, max(1, machine.cores() // at_once)), at_once
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
 def opened(folder: Path, words: list[str], space: list[Dimension], prune: bool):
@@ -178,7 +185,7 @@ class Search:
         """Start a trial in a folder of its own."""
         chosen = [f"{each.key}={each.spelled(trial.params[each.key])}" for each in self.space]
         prefix, keys = f"{trial.number:03d},", tuple(each.key for each in self.space)
-        folder = self.folder / (prefix + runs.slug(chosen, keys, room=runs.NAME_BYTES - len(prefix)))
+        folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         if not (folder / "run.json").exists():
             about = {"command": typed("study", *sys.argv[1:]), "when": now()}
             status.note(self.folder, [{"folder": folder.name, "overrides": [*self.words, *chosen], **about}])
@@ -257,7 +264,3 @@ def summary(found, space: list[Dimension], folder: Path, metric: str) -> list[st
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
         lines.append(f"importance   {told} (PED-ANOVA over {len(complete)} trials)")
     return lines
-
-
-if __name__ == "__main__":
-    arguments.call(study)

@@ -1,4 +1,9 @@
-"""How amounts are said, in every command: numbers, operations, bytes and times."""
+"""Amounts as text, and text as amounts: numbers, FLOPs, bytes and times."""
+
+import math
+import re
+
+from gptx.units.lengths import SCALE
 
 
 def amount(number: float) -> str:
@@ -58,3 +63,26 @@ def spell(value: float) -> str:
                 return f"{value / size:.4g}{unit}"
     digits, power = f"{value:.3e}".split("e")
     return f"{float(digits):g}e{int(power)}"
+
+
+def number(key: str, text: str, example: str) -> float:
+    """A finite number above zero that may have a unit: 2.5e9 or 2.5B. Raises ValueError that begins with the key.
+
+    >>> number("tokens", "2.5B", "10M")
+    2500000000.0
+    """
+    found = re.fullmatch(r"(\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?)([kMBT]?)", text)
+    value = float(found[1]) * SCALE[found[2]] if found else 0.0
+    if not 0 < value < math.inf:
+        raise ValueError(f"{key}={text}: a number above 0, such as {example}")
+    return value
+
+
+def whole(key: str, text: str, *, most: int, example: str) -> int:
+    """A count of at most `most`. Raises ValueError that begins with the key."""
+    value = number(key, text, example)
+    if value != int(value):
+        raise ValueError(f"{key}={text}: a whole number, such as {example}")
+    if value > most:
+        raise ValueError(f"{key}={text}: at most {most:,} are planned, such as {example}")
+    return int(value)

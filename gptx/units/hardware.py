@@ -1,19 +1,23 @@
-"""Named devices: what their data sheets promise, and what a training of GPT-2's size was seen to get out of them."""
+"""Hardware: cores and memory of this machine; named devices, their data sheets and the share of the peak they reach."""
 
 import difflib
+import os
 import re
+import resource
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 ASSUMED = 0.35  # share of the peak where nobody's figure is known
 
 
 @dataclass(frozen=True)
 class Device:
-    """Operations a second are dense ones, and bytes those of the data sheet: drivers show somewhat less of some
-    devices, and of others up to 7 % more (an H200 150.8e9 of 141e9).
+    """Peaks are dense FLOP/s. `memory` is bytes by the data sheet: drivers show somewhat less of some devices, and up
+    to 7 % more of others (150.8e9 of an H200's 141e9).
 
-    `mfu` is the share of the 16-bit peak that trainings of 124M parameters reached, by nanoGPT's count of 8.547e8
-    operations a token (`GPT.flops_per_token`); smaller models reach less.
+    `mfu` is the share of the 16-bit peak that trainings of 124M parameters reached, at nanoGPT's count of 8.547e8 FLOPs
+    a token (`GPT.flops_per_token`); smaller models reach less.
     """
 
     name: str
@@ -24,11 +28,11 @@ class Device:
     fp32: float
     mfu: float = ASSUMED
     source: str = "assumed, no figure is known"
-    bf16: bool = True  # has it, and tf32 with it, and does not only imitate them (compute capability 8.0)
+    bf16: bool = True  # bf16 and tf32 in hardware (compute capability 8.0)
     fp8: bool = False  # compute capability 8.9
 
     def peak(self, form: str) -> float | None:
-        """Dense operations a second in bf16, fp16, tf32 or fp32; None for another, or one that it does not have."""
+        """Dense FLOP/s in bf16, fp16, tf32 or fp32; None for a format that the device does not have."""
         found = {"bf16": self.half, "fp16": self.half, "tf32": self.tf32, "fp32": self.fp32}
         return found.get(form) if self.bf16 or form in ("fp16", "fp32") else None
 
@@ -39,17 +43,8 @@ DEVICES = (
     Device("h200", r"H200", 141e9, 989.4e12, 494.7e12, 66.9e12, 0.42, f"490k tokens/s on one, {TRACK3}", fp8=True),
     Device("h100-pcie", r"H100 PCIe", 80e9, 756e12, 378e12, 51.2e12, fp8=True),
     Device("h100-nvl", r"H100 NVL", 94e9, 835e12, 417.5e12, 60e12, fp8=True),
-    Device(
-        "h100",
-        r"H100",
-        80e9,
-        989.4e12,
-        494.7e12,
-        66.9e12,
-        0.38,
-        f"442k tokens/s on one of 8, {TRACK3}; llm.c 40 %",
-        fp8=True,
-    ),
+    Device("h100", r"H100", 80e9, 989.4e12, 494.7e12, 66.9e12, 0.38, f"442k tokens/s on one of 8, {TRACK3}; llm.c 40 %",
+           fp8=True),
     Device("a100-40gb", r"A100\b.*40GB", 40e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c"),
     Device("a100", r"A100", 80e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c; build-nanogpt 50 %"),
     Device("a10", r"A10", 24e9, 125e12, 62.5e12, 31.2e12),
@@ -60,24 +55,44 @@ DEVICES = (
     Device("rtx3090", r"RTX 3090", 24e9, 71e12, 35.6e12, 35.6e12),
     Device("t4", r"T4", 16e9, 65e12, 0.0, 8.1e12, bf16=False),
     Device("v100", r"V100", 16e9, 125e12, 0.0, 15.7e12, bf16=False),
-)
+)  # fmt: skip
 
 
-def find(word: str) -> Device:
-    """The device of that name, however it is written (RTX 4090, rtx-4090). Raises ValueError with the nearest name."""
-    by_name = {plain(device.name): device for device in DEVICES}
-    if plain(word) in by_name:
-        return by_name[plain(word)]
-    close = [by_name[name].name for name in difflib.get_close_matches(plain(word), by_name, n=1)]
+def device_named(word: str) -> Device:
+    """The device of that name, in any spelling (RTX 4090, rtx-4090). Raises ValueError with the nearest name."""
+    by_name = {_plain(device.name): device for device in DEVICES}
+    if _plain(word) in by_name:
+        return by_name[_plain(word)]
+    close = [by_name[name].name for name in difflib.get_close_matches(_plain(word), by_name, n=1)]
     advice = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(device.name for device in DEVICES)}"
     raise ValueError(f"hardware={word}: no such device; {advice}")
 
 
-def plain(word: str) -> str:
+def _plain(word: str) -> str:
     return re.sub(r"[\s_-]", "", word.lower())
 
 
 def recognised(called: str) -> Device | None:
-    """The device that a driver's name means; None where it is another, such as a laptop's."""
+    """The device that a driver's name means; None for an unknown one, such as a laptop's."""
     fitting = (device for device in DEVICES if re.search(rf"\b{device.called}\b", called))
     return None if "Laptop" in called else next(fitting, None)
+
+
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_memory() -> int:
+    """Bytes of main memory of this machine, or of the container that limits it."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine, int(limit.read_text())) if limit.exists() and limit.read_text().strip().isdigit() else machine
+
+
+def peak_memory() -> int:
+    """The most bytes of main memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage starts from what the parent process held
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -233,7 +233,7 @@ def chosen(run: Path, checkpoint: str) -> dict:
     if checkpoint == "newest":
         state = files.newest(saved(folder), log.warning)
         if state is None:
-            raise ValueError(f"run={run}: no whole checkpoint in {folder}; let the run reach its first one")
+            raise ValueError(f"{run}: no whole checkpoint in {folder}; let the run reach its first one")
         return refuse_foreign(state, folder)
     named = {path.name: path for path in saved(folder)}
     best = [f"step_{step:08d}" for step in best_of(files.losses(folder))]

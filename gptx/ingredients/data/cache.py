@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gptx.files import Held, delete, lock, sync
 from gptx.ingredients.data.sources import CHUNK, Documents, Source
 from gptx.ingredients.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
+from gptx.units.hardware import cores
 from gptx.units.printable import bare
 
 Job = TypeVar("Job")
@@ -90,7 +91,7 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
         partial.mkdir()
         # disable=None: no bar where stderr is a file, which would fill with it
         with tqdm(total=total, unit="char", unit_scale=True, leave=False, disable=None, file=bare(sys.stderr)) as bar:
-            write_splits(partial, source, encoding, bar, workers or available_cores())
+            write_splits(partial, source, encoding, bar, workers or cores())
         save_encoding(encoding, partial / "tokenizer.json")
         files = {file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)} for file in partial.iterdir()}
         (partial / "meta.json").write_text(json.dumps({"recipe": recipe, "files": files}, indent=2, sort_keys=True))
@@ -185,11 +186,6 @@ def vocabulary_text(source: Source) -> Iterator[str]:
     for stream in source.streams():
         pieces = (piece for _, _, document in stream for piece in document)
         yield from pieces if source.tokens is None else beginning(pieces, source.tokens)
-
-
-def available_cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def token_type(vocab_size: int) -> np.dtype:

@@ -89,7 +89,7 @@ class Postmortem:
             for found in event["documents"]:
                 name, loss, above, sequences, share = (found[key] for key in COLUMNS)
                 yield f"| {cell(name)} | {loss:.3f} | {above:+.3f} | {sequences} | {share:.1%} |"
-            yield from ("", f"    {safe(typed('forensics', f'run={folder}', f'sequences={first}:{last}'))}")
+            yield from ("", f"    {safe(typed('forensics', str(folder), f'sequences={first}:{last}'))}")
         yield from ("", "## What was done", "")
         yield from self.treatment()
         yield from ("", "## Look further", "")

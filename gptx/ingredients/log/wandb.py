@@ -225,7 +225,7 @@ def sync(folder: Path) -> str:
 
 def upload(folder: Path) -> str:
     """The command that sends what the page lacks of the run's own record."""
-    return f"later: {typed('upload', f'run={shown(folder)}')}"
+    return f"later: {typed('upload', str(shown(folder)))}"
 
 
 def unwritten(folder: Path) -> str:

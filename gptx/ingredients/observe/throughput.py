@@ -1,14 +1,12 @@
 """How well the machine is used."""
 
 import logging
-import resource
-import sys
 import time
 
 import torch
 
 from gptx.ingredients.observe.observer import Observer
-from gptx.units.hardware import recognised
+from gptx.units.hardware import peak_memory, recognised
 from gptx.units.lengths import Length
 
 log = logging.getLogger(__name__)
@@ -111,5 +109,4 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory held so far: by tensors on a CUDA device, else by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in KiB
+    return peak_memory()

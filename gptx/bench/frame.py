@@ -1,0 +1,86 @@
+"""What the benchmarks share: trainers that save nothing, processes of their own, turns, medians with their range."""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+
+from gptx.config import paths, validate
+from gptx.show.table import Table, terminal
+
+
+class Unsaved:
+    """Stands in for checkpoints and saves nothing; with a `reason`, `fit` ends after each step."""
+
+    def __init__(self, reason: str = ""):
+        self.reason = reason
+
+    def begin(self, trainer) -> None:
+        trainer.stopped = ""
+
+    def __call__(self, trainer) -> None:
+        trainer.stopped = self.reason
+
+
+def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | None = None):
+    """The Trainer of a recipe at a constant learning rate without sinks; on random tokens if `noise` is a size of
+    vocabulary and a context; with `sequences`, a step has that many micro-batches."""
+    from hydra import compose, initialize_config_dir
+
+    paths.register()
+    with initialize_config_dir(paths.CONF, version_base="1.3"):
+        cfg = compose("train", ["schedule=constant", "log=[]", *words])
+    if noise:
+        target = "gptx.ingredients.data.noise.Noise"
+        cfg.data = {"_target_": target, "vocab_size": noise[0], "context": noise[1]}
+    if sequences:
+        cfg.batch.micro = cfg.batch.tokens // cfg.model.context // sequences
+    validate.check(cfg, allow=("gptx.ingredients.data.noise.",))
+    return validate.trainer(cfg)
+
+
+def process(initializer: Callable | None = None, *arguments) -> ProcessPoolExecutor:
+    """A fresh process that runs one call at a time, after `initializer`."""
+    fresh = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=fresh, initializer=initializer, initargs=arguments)
+
+
+def clocked(work: Callable, times: list[float], clock: Callable[[], float] = time.perf_counter) -> Callable:
+    """The function, which appends the seconds of every call to `times`."""
+
+    def call(*arguments, **named):
+        started = clock()
+        try:
+            return work(*arguments, **named)
+        finally:
+            times.append(clock() - started)
+
+    return call
+
+
+def turns(works: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each of the works, which take turns."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            clocked(work, times[name])()
+    return times
+
+
+def spread(values: Iterable[float], digits: int = 3) -> str:
+    """The median with the range: 1.00 [0.90, 1.20]."""
+    found = list(values)
+    return f"{statistics.median(found):.{digits}f} [{min(found):.{digits}f}, {max(found):.{digits}f}]"
+
+
+def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table whose first column names the rows."""
+    print("\n".join(terminal(Table(title, tuple(columns), [tuple(row) for row in rows]))), flush=True)
+
+
+def refuse_below_one(**values: int) -> None:
+    """Raise ValueError for the first value below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")

@@ -1,0 +1,260 @@
+"""Plots: one palette, curves in panels, and matplotlib figures of them as PNG or SVG files.
+
+    save(file, "Title", lines(Panel("Loss", "nats per token", (Curve("training", steps, losses),))))
+
+`gptx.show.page` draws the same panels in HTML. A figure of another kind is drawn on the axes that a `Drawing` gets, or
+in the block of `with drawing(file, width, height) as figure`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy import ndarray
+
+from gptx.files import in_one_step
+from gptx.units.amounts import spell
+from gptx.units.printable import mathtext
+
+# Line i has colour, dashes and marker i, here and on pages, so that lines differ without colours too.
+COLOURS = ("#2a6fdb", "#e0662b", "#168a63", "#6a4fc4", "#c03f7b", "#9a6a00", "#0b8793", "#d03b3b")
+_GAPS = (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (10, 3), (3, 1, 1, 1, 1, 1)  # points
+DASHES: tuple[Any, ...] = ("-", *((0, gaps) for gaps in _GAPS))
+MARKERS = ("o", "s", "D", "^", "X", "P", "*", "v")
+INK, AXES, GRID = "#1c2024", "#6b7280", "#e5e7eb"
+POINTS = 1200  # of a curve that are drawn at most
+LEGEND = 12  # more curves than this have no legend
+
+Values = ndarray | Sequence[float]
+Drawing = Callable[[Any], None]  # draws on matplotlib axes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel; `style` is line, faint, dots, dashed, abandoned (discarded by a rollback) or incidents."""
+
+    name: str
+    steps: Values
+    values: Values
+    style: str = "line"
+    colour: int = 0
+    alpha: float = 1.0
+    low: Values | None = None  # of a band around the line
+    high: Values | None = None
+    smooth: int = 0  # drawn as the mean of this many values, with the values themselves behind it
+    key: str = ""  # the metric, where a panel can show one of several
+    arm: int = 0  # place of its arm on the page
+    texts: Sequence[str] = ()  # of each point
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A signal over the steps; without curves, `hint` says how to record it. Panels of a `group` share their y-axis."""
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    log: bool = False
+    hint: str = ""
+    group: str = ""
+
+    @property
+    def empty(self) -> bool:
+        return not any(len(curve.steps) for curve in self.curves)
+
+    @property
+    def logarithmic(self) -> bool:
+        """True where the panel wants a logarithmic axis and its values span enough for one."""
+        values = numpy.concatenate([[], *(numpy.asarray(curve.values, float) for curve in self.curves)])
+        values = values[numpy.isfinite(values) & (values > 0)]
+        return self.log and len(values) > 0 and bool(values.max() > 15 * values.min())
+
+
+def smoothed(values: ndarray, window: int) -> ndarray:
+    """The mean of the last `window` values at each place, of those that are finite; NaN where the value itself is not,
+    so that the line of a run that diverged ends there."""
+    finite = numpy.isfinite(values)
+    sums, counts = (numpy.cumsum(x) for x in (numpy.where(finite, values, 0.0), finite.astype(float)))
+    for total in (sums, counts):
+        total[window:] = total[window:] - total[:-window].copy()
+    return numpy.divide(sums, counts, out=numpy.full(len(values), numpy.nan), where=finite)
+
+
+def thinned(steps: ndarray, values: ndarray, points: int = POINTS) -> ndarray:
+    """The places of at most `points` points of a curve: the lowest and the highest of each stretch."""
+    if len(steps) <= points:
+        return numpy.arange(len(steps))
+    kept = {0, len(steps) - 1}
+    for stretch in numpy.array_split(numpy.arange(len(steps)), points // 2):
+        if numpy.isfinite(values[stretch]).any():
+            kept |= {int(stretch[numpy.nanargmin(values[stretch])]), int(stretch[numpy.nanargmax(values[stretch])])}
+    return numpy.array(sorted(kept))
+
+
+def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
+    """A curve as the means of at most `points` stretches, each with its lowest and highest value, and the length of a
+    stretch. A curve of fewer points stays as it is."""
+    steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
+    if len(steps) <= points:
+        return curve, 1.0
+    first = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1]
+    finite = numpy.isfinite(values)
+    sums = numpy.add.reduceat(numpy.where(finite, values, 0.0), first)
+    counts = numpy.add.reduceat(finite.astype(float), first)
+    means = numpy.divide(sums, counts, out=numpy.full(points, numpy.nan), where=counts > 0)
+    low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
+    with numpy.errstate(invalid="ignore"):
+        low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
+    last = steps[numpy.append(first[1:], len(steps)) - 1]
+    return replace(curve, steps=last, values=means, low=low, high=high), len(steps) / points
+
+
+@contextmanager
+def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator[Any]:
+    """A matplotlib figure of a size in inches. It is written to a .png or .svg file, in one step and the same every
+    time, when the block ends."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    undated: dict[str, Any] = {"metadata": {"Date": None}} if file.suffix == ".svg" else {}
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "gptx", "figure.dpi": 100}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        file.parent.mkdir(parents=True, exist_ok=True)
+        in_one_step(file, lambda part: figure.savefig(part, format=file.suffix[1:], dpi=dpi, **undated))
+
+
+def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
+    """Write drawings, each of a size in inches, into a .png or .svg file: all side by side, or in rows of `columns`.
+    Returns the file."""
+    columns = columns or len(drawings)
+    rows = -(-len(drawings) // columns)
+    with drawing(file, size[0] * columns, size[1] * rows) as figure:
+        figure.suptitle(mathtext(title), fontsize=11, color=INK)
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for axis, draw_on in zip(axes, drawings, strict=False):
+            draw_on(axis)
+        for axis in axes[len(drawings) :]:
+            axis.set_axis_off()
+        grouped = [axis for axis in axes if axis.get_label()]  # see `draw`
+        ends = [end for axis in grouped for end in axis.get_ylim()]
+        for axis in grouped:
+            axis.set_ylim(min(ends), max(ends))
+    return file
+
+
+def lines(panel: Panel, across: str = "step") -> Drawing:
+    """A panel with its title, over what is named `across`."""
+
+    def draw_on(axis) -> None:
+        draw(axis, panel)
+        dress(axis, ", ".join(filter(None, (panel.title, panel.unit))), across)
+
+    return draw_on
+
+
+def bars(
+    title: str, values: dict[str, float], spelled: str = "{:,.4g}", mark: tuple[str, float] | None = None
+) -> Drawing:
+    """A bar for each value, with the value next to it; `mark` is a named line, such as the expected value."""
+
+    def draw_on(axis) -> None:
+        places = list(range(len(values)))[::-1]
+        axis.barh(places, list(values.values()), height=0.6, color=COLOURS[0])
+        for place, value in zip(places, values.values(), strict=True):
+            axis.annotate(spelled.format(value), (value, place), (4, 0), textcoords="offset points", va="center",
+                          fontsize=9, color=INK,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        axis.set_yticks(places, list(values), fontsize=9, color=INK)
+        if mark:
+            axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
+            axis.legend(fontsize=8, frameon=False, loc="lower right")
+        axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
+        room = max(0, 4 - len(values)) / 2  # so that few bars are not thick
+        axis.set_ylim(-0.5 - room, len(values) - 0.5 + room)
+        axis.set_title(title, fontsize=10, color=INK)
+        axis.set_xticks([])
+        axis.tick_params(length=0)
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+        axis.spines["left"].set_color(AXES)
+
+    return draw_on
+
+
+def draw(axis, panel: Panel) -> None:
+    """Draw a panel on matplotlib axes."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if panel.empty:
+        axis.text(0.5, 0.5, (panel.hint or "nothing recorded").replace("; ", "\n"), transform=axis.transAxes,
+                  ha="center", va="center", color=AXES, fontsize=9)  # fmt: skip
+        axis.set_axis_off()
+        return
+    for curve in panel.curves:
+        _paint(axis, curve)
+    axis.set_label(panel.group)
+    axis.set_xlim(left=0)  # however late the first value is, so that panels can be compared
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_formatter(FuncFormatter(lambda value, _: spell(value)))
+    if panel.logarithmic:
+        logarithmic(axis, "y")
+    dress(axis)
+    if 0 < sum(bool(curve.name) for curve in panel.curves) <= LEGEND:
+        legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
+        legend.set_in_layout(False)
+
+
+def _paint(axis, curve: Curve) -> None:
+    look = curve.colour
+    colour, dashes, label = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)], mathtext(curve.name) or None
+    steps, values = numpy.asarray(curve.steps, dtype=float), numpy.asarray(curve.values, dtype=float)
+    if curve.low is not None and curve.high is not None:
+        axis.fill_between(steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    if curve.smooth:
+        kept = thinned(steps, values)
+        axis.plot(steps[kept], values[kept], color=colour, linewidth=0.7, alpha=0.28)
+        values = smoothed(values, curve.smooth)
+    kept = thinned(steps, values)
+    looks: dict[str, dict[str, Any]] = {
+        "faint": {"linewidth": 0.7, "alpha": 0.28},
+        "dots": {"linewidth": 1.4, "linestyle": dashes, "marker": MARKERS[look % len(MARKERS)], "markersize": 4},
+        "dashed": {"linewidth": 1.1, "linestyle": "--"},
+        "abandoned": {"linewidth": 1.0, "linestyle": (0, (2, 2)), "marker": "x", "markersize": 5, "markevery": [-1]},
+        "incidents": {"linewidth": 0, "marker": "x", "markersize": 6},
+        "line": {"linewidth": 1.6, "alpha": curve.alpha, "linestyle": dashes},
+    }
+    axis.plot(steps[kept], values[kept], color=colour, label=label, **looks[curve.style])
+
+
+def logarithmic(axis, which: str = "xy", subs: Sequence[float] = ()) -> None:
+    """Make `which` of the matplotlib axes logarithmic, with plain numbers at `subs` times each power of ten; by default
+    at 1, 2 and 5, or at 1 alone where the values span much. Called after drawing."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for name in which:
+        getattr(axis, f"set_{name}scale")("log")
+        low, high = getattr(axis, f"get_{name}lim")()
+        line = getattr(axis, f"{name}axis")
+        line.set_major_locator(LogLocator(subs=subs or ((1, 2, 5) if high < 500 * low else (1,))))
+        line.set_major_formatter(FuncFormatter(lambda value, _: spell(float(f"{value:.3g}"))))
+        line.set_minor_formatter(NullFormatter())
+
+
+def dress(axis, title: str = "", across: str = "", up: str = "") -> None:
+    """Give matplotlib axes the grid, ticks and spines of all plots, and what is given of title and labels."""
+    axis.grid(color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(which="both", colors=AXES, length=0, labelsize=8)
+    for side, spine in axis.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(AXES)
+    if title:
+        axis.set_title(mathtext(title), fontsize=10, color=INK)
+    if across:
+        axis.set_xlabel(mathtext(across), fontsize=8, color=AXES)
+    if up:
+        axis.set_ylabel(mathtext(up), fontsize=8, color=AXES)
