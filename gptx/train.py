@@ -20,37 +20,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptx import files, runs
-from gptx.config import hydra_errors, paths, recorded, search_path, validate
-from gptx.config.keys import changes, key_of, options, recipe, slug
-from gptx.config.validate import ConfigError
+from gptx.config import command_line, compose, mistakes, paths, recorded, validate
+from gptx.config.errors import ConfigError, one_line, refusal
+from gptx.config.keys import changes, key_of, options, recipe
 from gptx.distributed.peers import PeerLost, Peers, first_to_say, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank, world_size
 from gptx.ingredients.log import Run, now, shown
 from gptx.ingredients.log.console import messages_to
 from gptx.job import branching
+from gptx.job.build import attach, trainer_of
 from gptx.runs import metrics, provenance
-from gptx.sweeps import preflight, processes
+from gptx.sweeps import preflight
 from gptx.units.printable import streams
 
 log = logging.getLogger("gptx")
 URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
 EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # told in one line; the last is a guard's diagnosis
-
-
-def resolve_slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
-    """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here."""
-    return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
-
-
-def resolve_whole_slug(*swept: str, _root_: DictConfig) -> str:
-    """The same with whole paths, for arms whose paths have the same last part."""
-    return resolve_slug(*swept, _root_=_root_, whole=True)
-
-
-OmegaConf.register_new_resolver("gptx.slug", resolve_slug, replace=True)
-OmegaConf.register_new_resolver("gptx.whole_slug", resolve_whole_slug, replace=True)
-paths.register()
+compose.register()
 
 
 def train(cfg: DictConfig, folder: Path) -> float:
@@ -84,7 +71,7 @@ def record_of(folder: Path) -> dict | None:
 def begin(cfg: DictConfig, config: dict, folder: Path, record: dict | None) -> float:
     """Build the trainer and run it, beside its peers."""
     prepare_process(cfg)
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     with together(trainer.parallel, EXPECTED) as peers:
         return carry_out(trainer, peers, cfg, config, folder, record)
 
@@ -107,7 +94,7 @@ def carry_out(trainer, peers: Peers, cfg: DictConfig, config: dict, folder: Path
         raise ConfigError(
             f"{shown(folder)}: the processes see different checkpoints there; it must be on a shared disk"
         )
-    validate.attach(trainer)
+    attach(trainer)
     if cfg.overwrite:  # only now, when nothing can refuse the new run any more
         if rank() == 0:
             for link in runs.clear(folder):
@@ -168,7 +155,7 @@ def close(sinks: list, outcome: str) -> None:
         try:
             sink.close(outcome)
         except Exception as error:
-            log.warning("log=%s: %s", type(sink).__name__.lower(), preflight.one_line(error))
+            log.warning("log=%s: %s", type(sink).__name__.lower(), one_line(error))
 
 
 def conclude(trainer, folder: Path, seconds: float, memory: str) -> None:
@@ -179,7 +166,7 @@ def conclude(trainer, folder: Path, seconds: float, memory: str) -> None:
         for line in summary.end(trainer, shown(folder), spell(trainer.latest), seconds, memory):
             log.info("%s", line)
     except Exception as error:
-        log.warning("finished; of the summary no more can be told: %s", preflight.one_line(error))
+        log.warning("finished; of the summary no more can be told: %s", one_line(error))
 
 
 def described(trainer, folder: Path, group: str, config: dict) -> Run:
@@ -264,7 +251,7 @@ def owned(folder: Path):
     except files.Held as held:
         raise ConfigError(f"{shown(folder)} is in use by {held}; wait for it, or choose another name=") from None
     except OSError as error:
-        raise validate.refusal("", error) from None
+        raise refusal("", error) from None
     with lock:
         mine = files.identity(folder)
         try:
@@ -393,7 +380,7 @@ def job(cfg: DictConfig) -> float:
             raise SystemExit(complaint(error)) from None
         if not preflight.cells and not submitted_job():
             raise
-        log.error("FAILED %s: %s", shown(folder), preflight.one_line(error))
+        log.error("FAILED %s: %s", shown(folder), one_line(error))
         if not isinstance(error, EXPECTED):
             log.error("%s", "".join(traceback.format_exception(error)))
         if submitted_job():
@@ -410,7 +397,7 @@ def complaint(error: Exception) -> str:
     """A mistake of the user's, or what the machine refused, in one line."""
     if isinstance(error, ConfigError):
         return f"config error: {' '.join(str(error).splitlines())}"
-    return f"error: {validate.refusal('', error)}"
+    return f"error: {refusal('', error)}"
 
 
 def alone() -> bool:
@@ -433,9 +420,7 @@ def note_failure(folder: Path, error: Exception) -> None:
         told = (begun or not lone) and not isinstance(error, files.Gone)
     if rank() == 0 and told:
         folder.mkdir(parents=True, exist_ok=True)
-        runs.write(
-            folder, state="failed", error=preflight.one_line(error), diverged=isinstance(error, FloatingPointError)
-        )
+        runs.write(folder, state="failed", error=one_line(error), diverged=isinstance(error, FloatingPointError))
 
 
 def table() -> int:
@@ -452,34 +437,6 @@ def table() -> int:
         words = record.get("error") or (spell(record["result"]) if record.get("result") else "")
         print(f"{record['state']:12} {folder}  {words}")
     return unfinished
-
-
-def options_first(words: list[str]) -> list[str]:
-    """The words of a command line with Hydra's options and their values before the overrides, as Hydra needs them."""
-    with_value = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
-    options: list[str] = []
-    overrides: list[str] = []
-    for word in words:
-        belongs = bool(options) and options[-1] in with_value
-        (options if belongs or word.startswith("-") else overrides).append(word)
-    return options + overrides
-
-
-def refuse_options(words: list[str]) -> None:
-    """Raise ConfigError for options of Hydra's that leave gptx's own config out, or read a pickle, which runs code."""
-    for word in words:
-        if word.split("=")[0] in ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun"):
-            raise ConfigError(
-                f"{word}: gptx has one primary config; yours is an experiment or an option in --config-dir"
-            )
-
-
-def quoted(word: str) -> str:
-    """from=FOLDER in quotes, where it is one that is there or one checkpoint of a run: names of runs have signs that
-    mean something to Hydra."""
-    name, _, folder = word.partition("=")
-    is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
-    return f"from={processes.quoted(folder)}" if name == "from" and folder and is_origin else word
 
 
 def main() -> None:
@@ -504,17 +461,15 @@ def run() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
-    sys.argv[1:] = [quoted(word) for word in options_first(sys.argv[1:])]
     try:
-        refuse_options(sys.argv[1:])
-        search_path.refuse_shadowed(sys.argv[1:])
+        sys.argv[1:] = command_line.prepared(sys.argv[1:])
         job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (HydraException, ValueError) as error:
-        if not hydra_errors.of_composition(error):
-            raise
-        raise SystemExit(f"config error: {hydra_errors.explain(error, sys.argv[1:])}") from None
+        if isinstance(told := mistakes.explained(error, sys.argv[1:]), ConfigError):
+            raise SystemExit(complaint(told)) from None
+        raise
     except (ConfigError, OSError) as error:
         raise SystemExit(complaint(error)) from None
     finally:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from gptx.config import paths, validate
+from gptx.config import compose, validate
+from gptx.job.build import trainer_of
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # scipy's minimiser waits for threads ten times as long as it computes
 torch.set_num_threads(1)  # tiny models spin on more, and one thread repeats bit for bit
@@ -44,10 +43,7 @@ def composed(corpus):
     """composed("optim=adamw", ...): a small run's checked config, as the command line would compose it."""
 
     def make(*overrides: str):
-        GlobalHydra.instance().clear()
-        paths.register()
-        with initialize_config_dir(paths.CONF, version_base="1.3"):
-            cfg = compose("train", [*TINY, f"data.path={corpus}", *overrides])
+        cfg = compose.composed([*TINY, f"data.path={corpus}", *overrides])
         validate.check(cfg, allow=cfg.allow_targets)
         return cfg
 
@@ -59,7 +55,7 @@ def build(composed, tmp_path):
     """build("optim=adamw", ...): a small Trainer whose checkpoints go to a fresh folder."""
 
     def make(*overrides: str, folder: str = "run"):
-        trainer = validate.trainer(composed(*overrides))
+        trainer = trainer_of(composed(*overrides))
         trainer.checkpoints.place(tmp_path / folder)
         trainer.sinks.clear()
         return trainer

@@ -12,12 +12,15 @@ import torch
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import runs, train
-from gptx.config import validate
+from gptx import runs
+from gptx.config.build import build
+from gptx.config.command_line import quoted_origin
+from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
-from gptx.config.validate import ConfigError
+from gptx.config.rules import examine
 from gptx.ingredients.checkpoints import load
 from gptx.job import branching
+from gptx.job.build import trainer_of
 from gptx.sweeps import preflight
 
 PLATEAU = [
@@ -92,7 +95,7 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words, message):
     cfg = composed(*words)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        branching.branch(validate.trainer(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(trainer_of(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def begun(composed, tmp_path):
 
     def make(origin, *words):
         cfg = composed("steps=9", *words)
-        trainer = validate.trainer(cfg)
+        trainer = trainer_of(cfg)
         own = torch.get_rng_state()
         told = branching.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
         trainer.checkpoints.place(tmp_path / "branch")
@@ -131,7 +134,7 @@ def test_what_fits_a_state_is_told_and_the_state_is_taken_up_under_the_new_value
     trainer, told, state, own = begun(tmp_path / plateau, *words)
     for key in keys.split(", "):
         assert key in told
-    fresh = validate.trainer(composed("steps=9", *words)).optimizer
+    fresh = trainer_of(composed("steps=9", *words)).optimizer
     for group, new in zip(trainer.optimizer.param_groups, fresh.param_groups, strict=True):
         assert [group[key] for key in ("weight_decay", "betas", "eps")] == [
             new[key] for key in ("weight_decay", "betas", "eps")
@@ -189,7 +192,7 @@ def finished(composed, tmp_path, monkeypatch):
         config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
         (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        runs.write(folder, state="finished", recipe=recipe(config), data=validate.build(cfg.data).identity, **record)
+        runs.write(folder, state="finished", recipe=recipe(config), data=build(cfg.data).identity, **record)
         return folder, runs.read(folder)
 
     return make
@@ -268,11 +271,11 @@ def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished
 def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")
-    told = branching.branch(validate.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+    told = branching.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
     assert "moved after update 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
     with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
-        branching.branch(validate.trainer(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+        branching.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
 
 
 def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
@@ -314,7 +317,7 @@ def test_a_damaged_checkpoint_is_refused(command, tmp_path, plateau):
 def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(composed, corpus, tmp_path):
     cfg = composed()
     config = OmegaConf.to_container(cfg, resolve=True)
-    record = {"recipe": recipe(config), "data": validate.build(cfg.data).identity}
+    record = {"recipe": recipe(config), "data": build(cfg.data).identity}
     moved = tmp_path / "moved" / corpus.name
     moved.parent.mkdir()
     shutil.copy(corpus, moved)
@@ -336,26 +339,26 @@ def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(compose
 
 def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = [train.quoted("from=runs/p/lr=1,seed=0/checkpoints/step_00000004")]
+    words = [quoted_origin("from=runs/p/lr=1,seed=0/checkpoints/step_00000004")]
     assert words == ["from='runs/p/lr=1,seed=0/checkpoints/step_00000004'"]
     cfg, run = composed(*words), tmp_path / "run"
-    for folder in (None, run):
-        with pytest.raises(ConfigError, match="no checkpoint there"):
-            preflight.refuse_origin(cfg, folder)
-    (run / "checkpoints/step_00000006").mkdir(parents=True)
-    preflight.refuse_origin(cfg, run)
     with pytest.raises(ConfigError, match="no checkpoint there"):
-        preflight.refuse_origin(composed(*words, "overwrite=true"), run)
+        examine(cfg, 1)
+    examine(cfg, 1, begun=True)
+    assert not preflight.begun(cfg, run)
+    (run / "checkpoints/step_00000006").mkdir(parents=True)
+    assert preflight.begun(cfg, run)
+    assert not preflight.begun(composed(*words, "overwrite=true"), run)
     (run / "checkpoints/step_00000006").rmdir()
     runs.write(run, state="finished")
-    preflight.refuse_origin(cfg, run)
+    assert preflight.begun(cfg, run)
     for word in (
         "from=null",
         "from=a/checkpoints/step_1,b/checkpoints/step_1",
         "from='x/checkpoints/step_1'",
         "seed=0",
     ):
-        assert train.quoted(word) == word  # nothing, a sweep, one that is quoted, another key
+        assert quoted_origin(word) == word  # nothing, a sweep, one that is quoted, another key
 
 
 @pytest.mark.slow

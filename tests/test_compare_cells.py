@@ -10,7 +10,7 @@ from gptx.commands.diff import recipes
 from gptx.compare import factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.runs import cells
 
 SCHEDULES = {

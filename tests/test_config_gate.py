@@ -15,16 +15,14 @@ from types import ModuleType
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import gptx
 from gptx.commands import forensics, rerun, sample
 from gptx.compare import meaning
-from gptx.config import paths, presets, validate
-from gptx.config.targets import offered, permitted
-from gptx.config.validate import ConfigError
+from gptx.config import compose, presets, validate
+from gptx.config.build import offered, permitted
+from gptx.config.errors import ConfigError
 from gptx.runs.cells import Cell
 
 GROUPS = sorted(presets.defaults())
@@ -244,11 +242,7 @@ def from_config_dir(folder: Path, text: str, *words: str):
     """What Hydra composes from an experiment in a --config-dir."""
     (folder / "experiment").mkdir(exist_ok=True, parents=True)
     (folder / "experiment/mine.yaml").write_text(f"# @package _global_\n{text}\n")
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        given = ["experiment=mine", f"hydra.searchpath=[file://{folder}]", *words]
-        return compose("train", given, return_hydra_config=True)
+    return compose.composed(["experiment=mine", f"hydra.searchpath=[file://{folder}]", *words], hydra=True)
 
 
 @pytest.mark.parametrize("what", LEAVES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.config import paths
+from gptx.config import compose
 from gptx.config.keys import differences, flat
 from gptx.config.recorded import recorded
 from gptx.units.printable import hidden, masked
@@ -24,7 +24,7 @@ def nothing_hidden():
 @pytest.fixture
 def config(monkeypatch):
     """config("a: ${oc.env:TOKEN}"): what is recorded of it, and the config itself."""
-    paths.register()
+    compose.register()
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("RATE", "0.003")
     monkeypatch.setenv("JSON", f"{{inner: {SECRET}}}")

@@ -4,16 +4,17 @@ import json
 import time
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gptx.config import arguments, capacity, hydra_errors, paths, rules, validate, values
+from gptx.config import arguments, compose, mistakes, validate, values
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
+from gptx.config.rules import examine
+from gptx.estimate import capacity
 from gptx.ingredients.data.rows import jsonl
 from gptx.ingredients.model import generate
 from gptx.plan.__main__ import answer
-from gptx.sweeps import preflight
 from gptx.units import lengths
 
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.context=16", "batch.tokens=64", "log=[jsonl]",
@@ -37,11 +38,15 @@ STRANGE = [0, -1, 1, 0.5, 1e-300, 1e300, 10**10, 2**62, 2**63, 10**30, "1e9999",
 FEW = [-1, 1e-300, 10**10, 10**30, float("nan"), "x\ny", "1e9999tok", "0-3", True, [1], {"a": 1}]
 
 
+HERE = capacity.within(capacity.this_machine, 1)
+
+
+def in_room(room: capacity.Room):
+    return capacity.within(lambda device: room, 1)
+
+
 def composed(*words: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        return compose("train", [*SMALL, *words])
+    return compose.composed([*SMALL, *words])
 
 
 def keys(node, path: str = ""):
@@ -57,10 +62,10 @@ def keys(node, path: str = ""):
 def tried(cfg: DictConfig) -> str:
     """What a run of the config would be refused with before its data is read; "" where it is not."""
     try:
-        preflight.examine(cfg, 1, capacity.here("cpu"))
+        examine(cfg, 1, HERE)
         for name in ("parallel", "inject", "compile"):
-            validate.build(cfg[name])
-    except validate.ConfigError as error:
+            build(cfg[name])
+    except ConfigError as error:
         return str(error)
     return ""
 
@@ -153,8 +158,8 @@ def test_every_strange_value_of_every_ingredient_is_refused_in_one_line_or_built
     ],
 )  # fmt: skip
 def test_a_value_without_a_meaning_is_refused(corpus, words, message):
-    with pytest.raises(validate.ConfigError, match=message) as caught:
-        preflight.examine(composed(f"data.path={corpus}", *words), 1, capacity.here("cpu"))
+    with pytest.raises(ConfigError, match=message) as caught:
+        examine(composed(f"data.path={corpus}", *words), 1, HERE)
     assert str(caught.value).isprintable()
 
 
@@ -162,7 +167,7 @@ def test_a_value_without_a_meaning_is_refused(corpus, words, message):
 def test_a_name_is_one_line(corpus, name):
     cfg = composed(f"data.path={corpus}")
     cfg.name = name
-    with pytest.raises(validate.ConfigError, match=r"name: .* has a control character"):
+    with pytest.raises(ConfigError, match=r"name: .* has a control character"):
         validate.check(cfg)
 
 
@@ -189,30 +194,30 @@ def test_a_prompt_may_have_lines(corpus):
     ],
 )
 def test_a_group_takes_the_name_of_an_option_and_nothing_else(word, message):
-    with pytest.raises(ValueError, match=message):
-        rules.refuse_choices([word])
+    with pytest.raises(ConfigError, match=message):
+        mistakes.refuse_choices([word])
 
 
 def test_what_chooses_options_is_left_alone():
-    rules.refuse_choices(["model=nano", "observe=[]", "observe=validation", "log=[jsonl]", "~guard", "optim=adamw,sgd",
+    mistakes.refuse_choices(["model=nano", "observe=[]", "observe=validation", "log=[jsonl]", "~guard", "optim=adamw,sgd",
                           "+experiment=x", "model.width=64", "optim.betas=[0.9,0.9]"])  # fmt: skip
 
 
 def test_a_submitted_job_is_held_to_the_memory_that_it_asks_for(corpus):
     cfg = composed(f"data.path={corpus}", "model.width=4096")
     launcher = OmegaConf.create({"mem_gb": 1, "gpus_per_node": None, "gres": None})
-    with pytest.raises(validate.ConfigError, match=r"model.width=4096: .* take .* hydra.launcher.mem_gb has 1.07 GB"):
-        preflight.examine(cfg, 1, capacity.asked(launcher, "auto"))
+    with pytest.raises(ConfigError, match=r"model.width=4096: .* take .* hydra.launcher.mem_gb has 1.07 GB"):
+        examine(cfg, 1, in_room(capacity.asked(launcher, "auto")))
     for change in ({"mem_gb": None}, {"gpus_per_node": 1}, {"gres": "gpu:1"}, {"mem_gb": 64}):
-        preflight.examine(cfg, 1, capacity.asked(OmegaConf.merge(launcher, change), "auto"))
-    preflight.examine(cfg, 1, capacity.asked(launcher, "cuda"))
+        examine(cfg, 1, in_room(capacity.asked(OmegaConf.merge(launcher, change), "auto")))
+    examine(cfg, 1, in_room(capacity.asked(launcher, "cuda")))
 
 
 def test_what_the_optimizer_and_activations_need_is_predicted_where_arithmetic_comes_near(corpus):
     cfg = composed(f"data.path={corpus}", "model.width=512", "model.depth=4")  # 12.7M parameters
-    preflight.examine(cfg, 1, capacity.Room(250e6, "a small machine", cpu=True))
-    with pytest.raises(validate.ConfigError, match=r"take 2[01][0-9] MB of memory; a small machine has 150 MB"):
-        preflight.examine(cfg, 1, capacity.Room(150e6, "a small machine", cpu=True))  # weights and gradients alone fit
+    examine(cfg, 1, in_room(capacity.Room(250e6, "a small machine", cpu=True)))
+    with pytest.raises(ConfigError, match=r"take 2[01][0-9] MB of memory; a small machine has 150 MB"):
+        examine(cfg, 1, in_room(capacity.Room(150e6, "a small machine", cpu=True)))  # weights and gradients alone fit
 
 
 def test_a_users_own_model_is_counted_as_it_is_built(corpus, tmp_path, monkeypatch):
@@ -224,8 +229,8 @@ def test_a_users_own_model_is_counted_as_it_is_built(corpus, tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     cfg = composed(f"data.path={corpus}", "allow_targets=[ownmodel.]", "data.context=16")
     cfg.model = {"_target_": "ownmodel.Deep", "_partial_": True, "layers": 1_000_000_000}
-    with pytest.raises(validate.ConfigError, match=r"model: more than .* parameters"):
-        preflight.examine(cfg, 1, capacity.Room(1e9, "a small machine"))
+    with pytest.raises(ConfigError, match=r"model: more than .* parameters"):
+        examine(cfg, 1, in_room(capacity.Room(1e9, "a small machine")))
 
 
 @pytest.mark.parametrize("word", ["model.width=10000000000", "model.depth=1000000000", "batch.micro=1e10",
@@ -297,4 +302,4 @@ def test_arguments_of_commands_obey_the_same_rules():
 def test_what_hydra_says_without_the_key_is_said_with_it(word, told):
     with pytest.raises(Exception, match=r".") as caught:
         composed(word)
-    assert hydra_errors.explain(caught.value, [word]).startswith(told)
+    assert str(mistakes.explained(caught.value, [word])).startswith(told)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from gptx import runs
-from gptx.config import paths, validate
+from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.compose import composed
+from gptx.config.errors import ConfigError
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.mixture import BLOCK, Mixture, apportioned, proportioned
 
@@ -214,10 +215,7 @@ def test_another_context_is_refused(corpus):
 
 
 def compose_mixture(words: list[str]):
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", words)
+    cfg = composed(words)
     validate.check(cfg)
     return cfg
 
@@ -229,7 +227,7 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
             f"data.sources.more.path={tmp_path / 'b.txt'}", "+data.weights.more=0.25", "data.weights.text=0.75",
             "data.weights.stdlib=0"]  # fmt: skip
     cfg = compose_mixture(more)
-    data = validate.build(cfg.data)
+    data = build(cfg.data)
     assert Counter(origins(data(0, BLOCK))) == {"a": 750, "b": 250}
     assert data.context == data.sources["more"].context == cfg.model.context
 
@@ -243,7 +241,7 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
     ],
 )
 def test_a_mistake_inside_a_source_is_named_before_anything_is_read(override, message):
-    with pytest.raises(validate.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         compose_mixture(["data=mixture", "data.sources.text.path=x", override])
 
 

@@ -6,14 +6,13 @@ import re
 from functools import partial
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx.config import paths, validate
-from gptx.sweeps import preflight
+from gptx.config import compose, paths, validate
+from gptx.config.rules import examine
+from gptx.job.build import trainer_of
 
 FOLDERS = sorted(file.parent for file in (paths.ROOT / "experiments").glob("*/experiment.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
@@ -35,16 +34,13 @@ def on(corpus, name):
 
 
 def composed(overrides):
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", overrides)
+    cfg = compose.composed(overrides)
     validate.check(cfg, allow=cfg.allow_targets)
     return cfg
 
 
 def started(cfg, folder):
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     trainer.checkpoints.place(folder)
     trainer.sinks.clear()
     return trainer
@@ -73,7 +69,7 @@ def test_every_arm_of_an_experiment_is_a_run_of_its_own_that_may_start(corpus, n
     found = []
     for overrides in cells:
         cfg = composed([f"experiment={name}", *overrides])
-        preflight.examine(cfg, world=1)
+        examine(cfg, world=1)
         found.append(OmegaConf.to_container(cfg, resolve=False))
     assert all(found.index(one) == number for number, one in enumerate(found)), "two arms are one recipe"
 

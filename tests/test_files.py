@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import SoftFileLock
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from gptx import files, runs
-from gptx.config import paths
-from gptx.config.validate import ConfigError
+from gptx.config.compose import composed
+from gptx.config.errors import ConfigError
+from gptx.config.rules import job_of
 from gptx.estimate.laws import PUBLISHED
 from gptx.files import Held, lock
 from gptx.ingredients.checkpoints import weights
@@ -29,7 +29,7 @@ from gptx.ingredients.log.wandb import next_segment
 from gptx.plan.chart import chart
 from gptx.plan.schedule import draw
 from gptx.show.figures import save
-from gptx.sweeps import preflight, processes, status
+from gptx.sweeps import processes, status
 from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
@@ -121,12 +121,11 @@ def trained(corpus, tmp_path):
     """trained(overwrite=True): trains a small run in the folder `run`, in this process."""
     small = ["data=text", f"data.path={corpus}", "model.context=32", "model.width=32", "model.depth=1", "steps=2",
              "batch.tokens=128", "device=cpu", "log=[console,jsonl,postmortem]", "observe=[]", "name=links"]  # fmt: skip
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        whole = compose("train", small, return_hydra_config=True)
+    whole = composed(small, hydra=True)
     HydraConfig.instance().set_config(whole)
 
     def make(*, overwrite: bool = False) -> Path:
-        cfg = preflight.job_of(whole)
+        cfg = job_of(whole)
         cfg.overwrite = overwrite
         train(cfg, tmp_path / "run")
         return tmp_path / "run"

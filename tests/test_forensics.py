@@ -11,9 +11,10 @@ from test_rollback import Alarm
 
 from gptx import runs
 from gptx.commands.forensics import drawn, forensics, repeats
-from gptx.config import arguments, validate
+from gptx.config import arguments
 from gptx.ingredients.log import Run
 from gptx.ingredients.log.jsonl import Jsonl
+from gptx.job.build import trainer_of
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def recorded(composed, tmp_path):
         folder.mkdir()
         cfg = composed("guard=none", *overrides)
         OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
-        trainer = validate.trainer(cfg)
+        trainer = trainer_of(cfg)
         runs.write(folder, data=trainer.data.identity)
         trainer.checkpoints.place(folder)
         trainer.guard, trainer.sinks[:] = guard, [Jsonl()]

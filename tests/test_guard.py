@@ -9,10 +9,10 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from gptx.config import paths, validate
+from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.compose import composed
 from gptx.ingredients.guard.detector import Detector, Window
 from gptx.ingredients.guard.treatment import Rollback
 from gptx.ingredients.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS
@@ -43,13 +43,10 @@ def flat(updates, *, level=3.3, sd=0.043, seed=0):
 @pytest.fixture(scope="module")
 def guard():
     """guard("skip"): a fresh guard of that option, for a run of 1,000 updates."""
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        recipes = {option: compose("train", [f"guard={option}"]) for option in ("none", "watch", "skip", "rollback")}
+    recipes = {option: composed([f"guard={option}"]) for option in ("none", "watch", "skip", "rollback")}
     for recipe in recipes.values():
         validate.check(recipe)
-    return lambda option: validate.build(recipes[option].guard)
+    return lambda option: build(recipes[option].guard)
 
 
 def watched(doctor, losses, norms=None, first=1):

@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from gptx.config import paths, validate
+from gptx.config.build import build
+from gptx.config.compose import composed
 from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within
 from gptx.ingredients.model.gpt import GPT, parameter_counts
 from gptx.ingredients.model.mlp import MLP, SwiGLU, relu2
@@ -419,12 +418,9 @@ def test_dropout_of_attention_keeps_the_expectation(form):
 
 def preset(name: str) -> GPT:
     """The model of conf/model as it is written there, without memory for its weights."""
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", [f"model={name}"])
+    cfg = composed([f"model={name}"])
     with torch.device("meta"):
-        return validate.build(cfg.model)(vocab_size=50257)
+        return build(cfg.model)(vocab_size=50257)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pytest
 import schedulefree
 import torch
 
-from gptx.config import validate
+from gptx.config.errors import ConfigError
+from gptx.config.rules import examine
 from gptx.ingredients.optim.adam import adam
 from gptx.ingredients.optim.lion import Lion
 from gptx.ingredients.optim.muon import Muon
 from gptx.ingredients.optim.schedule_free import ScheduleFree
 from gptx.ingredients.optim.scratch import AdamW
-from gptx.sweeps import preflight
 
 
 def trajectory(make, steps=20):
@@ -159,14 +159,14 @@ def test_validation_of_schedule_free_uses_the_average_and_does_not_touch_trainin
 
 @pytest.mark.parametrize("schedule", ["cosine", "cosine_no_warmup", "linear", "wsd", "inverse_sqrt"])
 def test_schedule_free_refuses_a_rate_that_falls(composed, schedule):
-    with pytest.raises(validate.ConfigError, match=r"schedule=.*falls.*schedule=warmup or constant"):
-        preflight.examine(composed("optim=schedule_free", f"schedule={schedule}"), world=1)
+    with pytest.raises(ConfigError, match=r"schedule=.*falls.*schedule=warmup or constant"):
+        examine(composed("optim=schedule_free", f"schedule={schedule}"), world=1)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "warmup"])
 def test_schedule_free_takes_a_rate_that_stays(composed, build, schedule):
     words = ["optim=schedule_free", f"schedule={schedule}"]
-    preflight.examine(composed(*words), world=1)
+    examine(composed(*words), world=1)
     trainer = build(*words)
     trainer.fit()
     assert trainer.latest["train/lr"] == trainer.peaks[0]

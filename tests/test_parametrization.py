@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gptx.commands import sample
-from gptx.config import validate
-from gptx.sweeps import preflight
+from gptx.config.errors import ConfigError
+from gptx.config.rules import examine
 
 SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
 
@@ -59,9 +59,9 @@ def test_heads_that_grow_in_number_keep_their_scale_under_mup(build):
 @pytest.mark.parametrize("optim", ["sgd", "adafactor", "muon"])
 def test_mup_is_refused_with_an_optimizer_that_has_other_rules(composed, optim):
     with pytest.raises(
-        validate.ConfigError, match=r"parametrization=mup has Adam's rules, which are not those of .*optim=adamw"
+        ConfigError, match=r"parametrization=mup has Adam's rules, which are not those of .*optim=adamw"
     ):
-        preflight.examine(composed(f"optim={optim}", "parametrization=mup"), world=1)
+        examine(composed(f"optim={optim}", "parametrization=mup"), world=1)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from gptx.config.compose import composed
 from gptx.estimate.effort import Effort
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.warnings import budget_warnings
@@ -463,11 +464,9 @@ def test_a_budget_is_planned_at_once_without_the_packages_that_train():
 
 @pytest.mark.slow
 def test_the_presets_are_read_as_hydra_composes_them():
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from gptx.config import paths
 
     for file in sorted(Path(paths.CONF, "model").glob("*.yaml")):
-        with initialize_config_dir(paths.CONF, version_base="1.3"):
-            assert shapes.preset(file.stem) == OmegaConf.to_container(compose(f"model/{file.stem}").model), file
+        assert shapes.preset(file.stem) == OmegaConf.to_container(composed([f"model={file.stem}"]).model), file

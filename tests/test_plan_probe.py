@@ -59,12 +59,9 @@ def test_a_vocabulary_can_stand_for_the_data(composed):
 
 
 CHECKED = """
-from hydra import compose, initialize_config_dir
 from gptx import check, paths
 import sys, torch
-paths.register()
-with initialize_config_dir(paths.CONF, version_base="1.3"):
-    cfg = compose("train", sys.argv[1:])
+cfg = compose.composed(sys.argv[1:])
 check.check(cfg)
 """
 PROBED = CHECKED + "from gptx.plan.probe import probe; print(probe(cfg).run_seconds())"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law

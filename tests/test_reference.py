@@ -1,11 +1,11 @@
 """The quick-reference table says what conf/ says."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gptx.commands.reference import BEGIN, END, entries, reason, reference, replaced, table
 from gptx.config import paths, presets
+from gptx.config.compose import composed
 from gptx.config.keys import flat
 
 
@@ -24,9 +24,7 @@ def test_every_ingredient_of_the_recipe_has_a_line_that_says_why():
 
 
 def test_the_values_are_those_that_a_run_takes():
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        taken = flat(OmegaConf.to_container(compose("train"), resolve=False))
+    taken = flat(OmegaConf.to_container(composed(), resolve=False))
     shown = [
         entry
         for group, option in presets.defaults().items()

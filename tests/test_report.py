@@ -222,7 +222,7 @@ def test_the_recipe_marks_what_is_not_as_in_conf_and_nothing_else(record, compos
     config = OmegaConf.to_container(composed("optim.lr=1e-2"), resolve=True)
     tiny = {"model.context", "model.width", "model.depth", "model.heads", "batch.tokens", "batch.micro", "steps", "device",
             "observe.validation.windows", "data.path", "precision.compute"}  # fmt: skip
-    changed = presets.differences(config, CHOICES)
+    changed = presets.departures(config, CHOICES)
     assert set(changed) - tiny == {"optim.lr"}
     assert changed["optim.lr"] == 3e-3
     folder = record("one", rows(), "optim.lr=1e-2")

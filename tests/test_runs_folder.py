@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import TINY
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from gptx import runs
 from gptx.commands import diff, export, forensics, rerun, sample, upload
 from gptx.commands.status import status as status_of
-from gptx.config import paths, validate
+from gptx.config import validate
+from gptx.config.compose import composed
+from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
-from gptx.config.validate import ConfigError
 from gptx.fit import batches, ladder, ranges
 from gptx.ingredients.checkpoints import files
 from gptx.ingredients.log import Run, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
+from gptx.job.build import trainer_of
 from gptx.report.__main__ import report
 from gptx.runs import cells, plain
 from gptx.runs.folder import RunFolder
@@ -54,10 +54,7 @@ FILES = ("run.json", "config.yaml", "overrides.yaml", "metrics.jsonl", "events.j
 
 
 def compose_tiny(corpus, *overrides):
-    GlobalHydra.instance().clear()
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", [*TINY, f"data.path={corpus}", "steps=2", "name=x", *overrides])
+    cfg = composed([*TINY, f"data.path={corpus}", "steps=2", "name=x", *overrides])
     validate.check(cfg)
     return cfg
 
@@ -69,7 +66,7 @@ def real(corpus, tmp_path_factory) -> Path:
     folder.mkdir(parents=True)
     cfg = compose_tiny(corpus)
     config = OmegaConf.to_container(cfg, resolve=True)
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     overrides = ["optim.lr=1e-3", "steps=2"]
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))

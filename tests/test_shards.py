@@ -10,14 +10,17 @@ import pytest
 import torch
 import torch.multiprocessing
 from conftest import TINY
-from hydra import compose, initialize_config_dir
 
-from gptx.config import paths, validate
+from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.compose import composed
+from gptx.config.errors import ConfigError
+from gptx.config.rules import examine
 from gptx.distributed import shards
 from gptx.ingredients import parallel
 from gptx.ingredients.checkpoints import files
 from gptx.ingredients.observe.validation import shares
-from gptx.sweeps import preflight
+from gptx.job.build import agree, trainer_of
 from gptx.units.lengths import Length
 
 HALF, WHOLE = 10, 20  # updates
@@ -65,22 +68,22 @@ class TwoProcesses:
 
 def test_processes_that_would_train_different_things_are_refused(composed):
     cfg = composed()
-    data = validate.build(cfg.data)
-    validate.agree(cfg, TwoProcesses(), data)
-    with pytest.raises(validate.ConfigError, match="seed was 0, is 1: the first is rank 0's, the second rank 1's"):
-        validate.agree(cfg, TwoProcesses(seed=1), data)
+    data = build(cfg.data)
+    agree(cfg, TwoProcesses(), data)
+    with pytest.raises(ConfigError, match="seed was 0, is 1: the first is rank 0's, the second rank 1's"):
+        agree(cfg, TwoProcesses(seed=1), data)
 
 
 @pytest.mark.parametrize("optim", ["muon", "adafactor"])
 def test_an_optimizer_that_needs_whole_matrices_is_refused_with_shards_and_not_alone(composed, optim):
     cfg = composed(f"optim={optim}", "parallel=fsdp")
-    preflight.examine(cfg, world=1)
-    with pytest.raises(validate.ConfigError, match=r"parallel=fsdp: .* moves a matrix by what all of its rows are"):
-        preflight.examine(cfg, world=2)
+    examine(cfg, world=1)
+    with pytest.raises(ConfigError, match=r"parallel=fsdp: .* needs whole matrices"):
+        examine(cfg, world=2)
 
 
 def test_what_would_not_compute_the_same_in_shards_is_refused(composed):
-    model = validate.build(composed().model)(vocab_size=16)
+    model = build(composed().model)(vocab_size=16)
     parallel.refuse_unshardable(model)
     with pytest.raises(ValueError, match="compile=eager"):
         parallel.refuse_unshardable(torch.compile(model))
@@ -125,12 +128,10 @@ def test_a_save_that_waits_for_a_process_which_is_gone_is_given_up(tmp_path, mon
 
 def trained(corpus, kind: str, words: list[str], state: dict | None = None, keep=None) -> list[float]:
     """Losses of a small run from `state` on; `keep` is called with what this process has to save of it at half."""
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        words = [*TINY, f"data.path={corpus}", "batch.tokens=512", f"steps={WHOLE}", f"parallel={kind}", *words]
-        cfg = compose("train", words)
+    words = [*TINY, f"data.path={corpus}", "batch.tokens=512", f"steps={WHOLE}", f"parallel={kind}", *words]
+    cfg = composed(words)
     validate.check(cfg)
-    trainer, losses = validate.trainer(cfg), list[float]()
+    trainer, losses = trainer_of(cfg), list[float]()
     trainer.sinks, trainer.observers, trainer.checkpoints.every = [Losses(losses)], {}, Length(WHOLE + 1)
     trainer.checkpoints.save = lambda *_, **__: None
     trainer.unattached.clear()

@@ -15,7 +15,7 @@ from conftest import TINY
 from filelock import FileLock
 
 from gptx import runs
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.sweeps import processes, space, study
 
 

@@ -22,10 +22,10 @@ from omegaconf import OmegaConf
 
 from gptx import runs
 from gptx.commands.status import status as status_of
-from gptx.config import arguments
+from gptx.config import arguments, keys
+from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
-from gptx.config.validate import ConfigError
 from gptx.distributed import rank
 from gptx.estimate.memory import prediction
 from gptx.ingredients.log import typed
@@ -375,8 +375,8 @@ PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
 def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
     parser = OverridesParser.create()
     for text in ("".join(signs) for count in (1, 2, 3) for signs in itertools.product(PIECES, repeat=count)):
-        value = processes.quoted(text)
-        assert processes.unquoted(value) == text
+        value = keys.quoted(text)
+        assert keys.unquoted(value) == text
         if len(text) < 3:
             assert parser.parse_override(f"from={value}").value() == text
         assert shlex.split(typed("sample", f"runs/{text}")) == [

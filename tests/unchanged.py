@@ -72,7 +72,14 @@ class Code:
     def all(self, optimizers: list[str], quick: bool) -> dict[str, list[Row]]:
         """Train every run; its rows by the name of the run."""
         several = ["--multirun"] * (len(optimizers) > 1)
-        self.train(*several, "hydra/launcher=basic", "name=optim", "schedule=warmup", "schedule.warmup=5", f"optim={','.join(optimizers)}")
+        self.train(
+            *several,
+            "hydra/launcher=basic",
+            "name=optim",
+            "schedule=warmup",
+            "schedule.warmup=5",
+            f"optim={','.join(optimizers)}",
+        )
         if quick:
             return {"optim": self.rows("optim")}
         self.train("name=rollback", *ROLLBACK)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 
-from gptx.config import paths, validate
+from gptx.config import validate
+from gptx.config.compose import composed
+from gptx.job.build import trainer_of
 from gptx.show.table import Table, terminal
 
 
@@ -26,18 +28,15 @@ class Unsaved:
 def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | None = None):
     """The Trainer of a recipe at a constant learning rate without sinks; on random tokens if `noise` is a size of
     vocabulary and a context; with `sequences`, a step has that many micro-batches."""
-    from hydra import compose, initialize_config_dir
 
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        cfg = compose("train", ["schedule=constant", "log=[]", *words])
+    cfg = composed(["schedule=constant", "log=[]", *words])
     if noise:
         target = "gptx.ingredients.data.noise.Noise"
         cfg.data = {"_target_": target, "vocab_size": noise[0], "context": noise[1]}
     if sequences:
         cfg.batch.micro = cfg.batch.tokens // cfg.model.context // sequences
     validate.check(cfg, allow=("gptx.ingredients.data.noise.",))
-    return validate.trainer(cfg)
+    return trainer_of(cfg)
 
 
 def process(initializer: Callable | None = None, *arguments) -> ProcessPoolExecutor:

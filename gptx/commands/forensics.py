@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from gptx import runs
-from gptx.config import capacity, validate
-from gptx.config.validate import ConfigError
+from gptx.config import validate
+from gptx.config.errors import ConfigError
+from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
+from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
 
 LONGEST = 13  # tokens of the longest phrase, and
@@ -78,8 +80,8 @@ def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None 
     OmegaConf.update(cfg, "parallel.device", device)
     with run.naming("config.yaml"):
         validate.check(cfg, allow=allow)
-        capacity.refuse_too_large(cfg, 1, capacity.here(device))
-        trainer = validate.trainer(cfg)
+        capacity.refuse_too_large(cfg, 1, capacity.this_machine(device))
+        trainer = trainer_of(cfg)
     trainer.network = trainer.model  # for a few sequences nothing is worth compiling
     trainer.checkpoints.place(folder)
     if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):

@@ -8,11 +8,11 @@ from pathlib import Path
 from gptx import runs
 from gptx.commands.diff import agreement, find
 from gptx.compare import meaning
-from gptx.config.keys import changes, key_of, slug, under
+from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.processes import command, quoted, unquoted, wait
+from gptx.sweeps.processes import command, wait
 from gptx.units.printable import streams
 
 BEYOND = "hydra", "allow_targets"  # keys of an override that are no recipe's

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx.config import capacity, validate
+from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
-from gptx.config.validate import ConfigError
+from gptx.estimate.capacity import at_most
 from gptx.runs.folder import RunFolder
 
 
@@ -44,9 +46,9 @@ def load(
     refuse_unlike(run.config, state, folder / "config.yaml")
     with run.naming("config.yaml"):
         refuse_other_shapes(cfg, encoding.n_vocab, state, folder / "checkpoints")
-        model = validate.build(cfg.model)(vocab_size=encoding.n_vocab)
+        model = build(cfg.model)(vocab_size=encoding.n_vocab)
         if "parametrization" in parts:  # it may scale what the model computes
-            validate.build(cfg.parametrization)(model, validate.build(cfg.decay)(model))
+            build(cfg.parametrization)(model, build(cfg.decay)(model))
         checkpoints.fill(model, state, folder / "checkpoints")
     averaged = state.get("observers", {}).get("ema")
     if weights == "ema" and not averaged:
@@ -67,8 +69,8 @@ def refuse_other_shapes(cfg: DictConfig, vocab_size: int, state: dict, where: Pa
     from gptx.ingredients.checkpoints import refuse_other
 
     try:
-        with torch.device("meta"), capacity.at_most(sum(tensor.numel() for tensor in state["model"].values())):
-            refuse_other(state, validate.build(cfg.model)(vocab_size=vocab_size), where)
+        with torch.device("meta"), at_most(sum(tensor.numel() for tensor in state["model"].values())):
+            refuse_other(state, build(cfg.model)(vocab_size=vocab_size), where)
     except (RuntimeError, OverflowError) as error:
         raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from gptx import runs
 from gptx.config import paths, presets
+from gptx.config.errors import ConfigError
 from gptx.config.keys import changes
-from gptx.config.validate import ConfigError
 from gptx.ingredients.log import Run, jsonl
 from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
 from gptx.runs.folder import RunFolder

@@ -8,9 +8,9 @@ import functools
 import inspect
 
 from gptx.config import presets
+from gptx.config.build import permitted
 from gptx.config.errors import ConfigError
 from gptx.config.keys import flat, under
-from gptx.config.targets import permitted
 from gptx.ingredients.batch import Batch
 from gptx.runs.cells import Cell
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gptx.compare.factors import confounded, described_by, factors
 from gptx.compare.traits import traits
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.files import to_json
 from gptx.runs import metrics, provenance, schema
 from gptx.runs.cells import Cell

@@ -1,7 +1,9 @@
-"""Keys of a config as dotted names: what an override sets, which keys make a run another one."""
+"""Keys of a config as dotted names: what an override sets, which keys make a run another one, which key is meant."""
 
+import difflib
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from gptx.config.groups import decides
@@ -10,12 +12,47 @@ from gptx.units.printable import without_credentials
 SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
+SYNONYMS = {
+    word: key
+    for key, words in {
+        "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
+        "model.depth": "n_layer n_layers num_layers layers", "model.heads": "n_head n_heads num_heads",
+        "model.width": "n_embd d_model hidden_size", "model.context": "block_size seq_len seq_length context_length",
+        "steps": "epochs num_epochs max_iters max_steps num_steps iterations", "batch.tokens": "batch_size",
+        "batch.micro": "micro_batch_size", "schedule": "scheduler lr_scheduler", "data": "dataset",
+        "schedule.warmup": "warmup_steps warmup_iters", "schedule.floor": "min_lr", "precision": "dtype",
+        "clip.max_norm": "grad_clip max_grad_norm", "observe.validation.every": "eval_interval eval_every",
+    }.items()
+    for word in words.split()
+}  # usual in other programs: what it is called here # fmt: skip
+
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one dict with dotted keys."""
     if isinstance(node, dict) and node:
         return {k: v for name, child in node.items() for k, v in flat(child, f"{prefix}{name}.").items()}
     return {prefix[:-1]: node}
+
+
+def near(wrong: str, known: Iterable[str]) -> str:
+    """The end of a message about a key that is none of the known: the one that is meant; "" if none is near."""
+    known = [key for key in known if not re.search(r"(^|\.)_", key)]
+    parent, _, last = wrong.rpartition(".")
+    synonym = [SYNONYMS[last.lower()]] if SYNONYMS.get(last.lower()) in known else []
+    alike = sorted((key for key in known if key.rpartition(".")[2] == last), key=lambda key: key.count("."))
+    siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
+    close = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, siblings, n=1)]
+    elsewhere = [*alike, *close, *difflib.get_close_matches(wrong, known)]
+    ranked = [*synonym, *(close + alike if parent else elsewhere)]
+    if parent and not ranked:
+        return f"; {parent} has {', '.join(siblings)}"
+    return f"; did you mean '{ranked[0]}'?" if ranked else ""
+
+
+def nodes(node: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of nested dicts, inner ones too."""
+    inside = node.items() if isinstance(node, dict) else ()
+    return [key for name, child in inside for key in (f"{prefix}{name}", *nodes(child, f"{prefix}{name}."))]
 
 
 def key_of(override: str) -> str:
@@ -67,3 +104,17 @@ def differences(old: dict, new: dict) -> list[str]:
     """What separates two flat dicts, one phrase for each key."""
     keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+
+
+def quoted(text: str) -> str:
+    """A text as a value of Hydra's, with any signs; a backslash means something to Hydra before a quote alone."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text)
+    return f"'{escaped}'"
+
+
+def unquoted(value: str) -> str:
+    """The text that a value of Hydra's means."""
+    quote = value[:1]
+    if quote not in ("'", '"'):
+        return value
+    return re.sub(rf"(\\*)({quote}|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])

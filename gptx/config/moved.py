@@ -2,13 +2,9 @@
 
 from typing import Any
 
-MOVED = {
-    f"gptx.{group}.": f"gptx.ingredients.{group}."
-    for group in (
-        "batch", "checkpoints", "clip", "compile", "data", "decay", "guard", "inject", "log", "memory", "model",
-        "objective", "observe", "optim", "parallel", "parametrization", "precision", "schedule",
-    )
-}  # up to version 0.1.0: the beginning of a dotted name, and what it begins with today # fmt: skip
+from gptx.config.groups import GROUPS
+
+MOVED = {f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS}  # up to version 0.1.0
 
 
 def current(value: Any) -> Any:

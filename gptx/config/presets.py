@@ -1,11 +1,9 @@
-"""What conf/ says: the options that the recipe takes unless told otherwise, their values, and where a run differs."""
+"""What conf/ says: the options that the recipe takes by default, their values, and where a run differs from them."""
 
 from functools import cache
 from pathlib import Path
 
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from gptx.config import paths
 from gptx.config.keys import flat
@@ -23,32 +21,34 @@ def defaults() -> dict[str, str | list[str]]:
     return {group: option for group, option in chosen.items() if option is not None and group != "hydra"}
 
 
-def spelled(value) -> str:
+def spelled(value: object) -> str:
     """A value as YAML has it."""
     if isinstance(value, list):
         return ", ".join(map(spelled, value))
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def values(choices: dict[str, str]) -> dict:
-    """The config of those options, as plain values: what is missing is ???, what is derived is resolved."""
-    paths.register()
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        composed = compose("train", [f"{group}={option}" for group, option in choices.items()])
-    return OmegaConf.to_container(composed, resolve=False)  # type: ignore[return-value]
+    """The config of those options, as plain values; what is missing is ???, and interpolations stay text."""
+    from omegaconf import OmegaConf
+
+    from gptx.config.compose import composed
+
+    found = composed([f"{group}={option}" for group, option in choices.items()])
+    return OmegaConf.to_container(found, resolve=False)  # type: ignore[return-value]
 
 
 def load(file: Path) -> dict:
     """The values of an option of conf/; interpolations stay text."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[return-value]
 
 
-def differences(config: dict, choices: dict[str, str]) -> dict[str, object]:
+def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
     """The keys of a run's config whose values are not those of the options it chose, with the options' values.
 
-    A length is compared as the number of updates that it means in this run; what interpolates another key is not
+    A length is compared as the number of steps that it means in this run; what interpolates another key is not
     compared, since that key says it.
     """
     known = {group: option for group, option in choices.items() if (CONF / group / f"{option}.yaml").exists()}
@@ -57,13 +57,13 @@ def differences(config: dict, choices: dict[str, str]) -> dict[str, object]:
     for key, given in here.items():
         group, usual = key.split(".")[0], preset.get(key, given)
         told_elsewhere = isinstance(usual, str) and (usual == "???" or "${" in usual)
-        if (group in known or group not in choices) and not told_elsewhere and not same(usual, given, here):
+        if (group in known or group not in choices) and not told_elsewhere and not _same(usual, given, here):
             found[key] = usual
     return found
 
 
-def same(usual, given, config: dict) -> bool:
-    """True if both values mean the same in a run of this flat config, where lengths have become updates."""
+def _same(usual: object, given: object, config: dict) -> bool:
+    """True if both values mean the same in a run of this flat config, where lengths have become steps."""
     if isinstance(usual, str) and isinstance(given, int):
         try:
             usual = lengths.updates(usual, steps=config["steps"], tokens=config["batch.tokens"])

@@ -11,15 +11,15 @@ from omegaconf.resolvers import oc
 
 from gptx.units.printable import hidden, hide, without_credentials
 
-asked: list[str] = []  # the variables of the environment that configs have looked up, in order
+_asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 
 
-def looked_up(name: str, *default: Any) -> Any:
-    """What `${oc.env:...}` gives, noted in `asked`; from then on `masked` hides it in all that this process says.
+def _looked_up(name: str, *default: Any) -> Any:
+    """What `${oc.env:...}` gives, noted in `_asked`; from then on `masked` hides it in all that this process says.
 
     Numbers, and what the path of the working folder shows, are not hidden.
     """
-    asked.append(name)
+    _asked.append(name)
     found = oc.env(name, *default)
     text = os.environ.get(name, "")
     if text not in os.getcwd() and not re.fullmatch(r"[-+.\de]*|true|false", text, re.IGNORECASE):
@@ -29,7 +29,7 @@ def looked_up(name: str, *default: Any) -> Any:
 
 def register() -> None:
     """Have every look-up in the environment noted; harmless when repeated."""
-    OmegaConf.register_new_resolver("oc.env", looked_up, replace=True)
+    OmegaConf.register_new_resolver("oc.env", _looked_up, replace=True)
 
 
 def recorded(cfg: DictConfig) -> dict[str, Any]:
@@ -39,24 +39,24 @@ def recorded(cfg: DictConfig) -> dict[str, Any]:
     a boolean has its value, and so has the name, which the path of the run folder shows.
     """
     name = cfg.name
-    found = {str(key): name if key == "name" else value(cfg, key) for key in cfg}
+    found = {str(key): name if key == "name" else _value(cfg, key) for key in cfg}
     for text in [text for text in hidden if text in name]:
         del hidden[text]
     return found
 
 
-def value(node: DictConfig | ListConfig, key: Any) -> Any:
+def _value(node: DictConfig | ListConfig, key: Any) -> Any:
     """One value, with all below it."""
-    before = len(asked)
+    before = len(_asked)
     found = node[key]
     raw = node._get_node(key)._value()  # type: ignore[union-attr]
-    if len(asked) > before and not isinstance(found, int | float | None):
+    if len(_asked) > before and not isinstance(found, int | float | None):
         plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-        return f"{raw} (sha256 {digest(plain)})"
+        return f"{raw} (sha256 {_digest(plain)})"
     if isinstance(found, DictConfig):
-        return {str(name): value(found, name) for name in found}
+        return {str(name): _value(found, name) for name in found}
     if isinstance(found, ListConfig):
-        return [value(found, place) for place in range(len(found))]
+        return [_value(found, place) for place in range(len(found))]
     return without_credentials(found) if isinstance(found, str) else found
 
 
@@ -66,6 +66,6 @@ def typed(words: Any) -> list[str]:
     return [without_credentials(str(word)) for word in given]
 
 
-def digest(plain: Any) -> str:
+def _digest(plain: Any) -> str:
     """The first 16 digits of the SHA-256 of a value's JSON."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]

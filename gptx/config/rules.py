@@ -1,71 +1,149 @@
-"""Rules for objects and for what is chosen. Every function raises ValueError with one line that starts with the key."""
+"""Rules between ingredients: what is wrong with a config although every key of it is right. Errors are ConfigErrors."""
 
-import re
-from collections.abc import Iterable
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from gptx.config import paths
-from gptx.config.values import GREATEST, SMALLEST
+from omegaconf import DictConfig, open_dict
 
-OBJECTS = ("data", "batch", "precision", "parallel", "guard", "checkpoints")  # groups that are no functions
-OPTIMIZER = {  # what these words mean in every optimizer: the lowest value, the limit, and both in words
-    "lr": (0, GREATEST, "0 or more"),
-    "weight_decay": (0, GREATEST, "0 or more"),
-    "eps": (SMALLEST, GREATEST, "above 0: a weight without a gradient would become 0/0"),
-    "momentum": (0, 1, "from 0 to below 1"),
-    "betas": (0, 1, "from 0 to below 1"),
-}
+from gptx.config.build import build, find
+from gptx.config.errors import ConfigError, refusal
+from gptx.config.validate import check, value
+
+WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
 
 
-def refuse_hydra_keys(node, path: str) -> None:
-    """Refuse what would have Hydra build an object otherwise than its signature says."""
-    for key in ("_args_", "_convert_", "_recursive_"):
-        if key in node:
-            raise ValueError(f"{path}.{key}: gptx builds objects by the names of their arguments; leave it out")
-    if type(node.get("_partial_", False)) is not bool:
-        raise ValueError(f"{path}._partial_={node._partial_!r:.80}: true or false")
+def job_of(composed: DictConfig) -> DictConfig:
+    """A copy of the job's own config, without Hydra's."""
+    job = composed.copy()
+    with open_dict(job):
+        del job["hydra"]
+    return job
 
 
-def origin(node, key: str) -> str:
-    """The key that a value is taken from, where it is that of another: batch.tokens for ${batch.tokens}."""
-    found = re.fullmatch(r"\$\{(\w[\w.]*)\}", str(node._get_node(key)._value()))
-    return found[1] if found else ""
+def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *, begun: bool = False) -> None:
+    """Raise ConfigError for what can be known to be wrong with a run on `world` processes without reading its data.
+
+    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that. A run that
+    has `begun` needs nothing at `from` any more.
+    """
+    import torch
+
+    check(job, allow=value(job, "allow_targets", "allow_targets") or ())
+    weight, vector = torch.zeros(2, 2, device="cpu"), torch.zeros(2, device="cpu")
+    weight.grad, vector.grad = torch.ones_like(weight), torch.ones_like(vector)
+    groups = [{"name": "matrices", "params": [weight]}, {"name": "vectors", "params": [vector]}]
+
+    def model() -> torch.nn.Module:
+        return build(job.model)(vocab_size=256)
+
+    _try("data", lambda: _refuse_tokenizer(job))
+    _try("batch", lambda: build(job.batch).split(job.data.context, world))
+    _try("batch", lambda: build(job.batch).context_at(1, job.data.context))
+    if refuse_size:
+        refuse_size(job)
+    trials = {
+        "schedule": lambda: build(job.schedule)(1),
+        "objective": None,
+        "model": model,
+        "memory": lambda: build(job.memory)(model()),
+        "decay": lambda: build(job.decay)(model()),
+        "parametrization": lambda: build(job.parametrization)(owner := model(), build(job.decay)(owner)),
+        "optim": lambda: build(job.optim)(groups),
+        "clip": lambda: build(job.clip)([weight]),
+    }
+    for group in (*trials, "precision", "guard", "checkpoints", "observe", "log"):
+        _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
+    for rule in (_refuse_fall, _refuse_transfer, _refuse_token_clock, _refuse_growth):
+        rule(job)
+    _refuse_rows(job, world)
+    if job["from"] is not None and not begun:
+        _refuse_origin(Path(job["from"]))
 
 
-def refuse_partial(node, path: str) -> None:
-    """Refuse a function where an object is needed."""
-    if node.get("_partial_", False):
-        raise ValueError(f"{path}._partial_=true: an object is needed here, not a function; leave it out")
+def _try(group: str, trial: Callable[[], object]) -> None:
+    """Build an ingredient without data. Raises ConfigError, with its name, if it refuses its values."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            trial()
+    except (ValueError, TypeError) as error:
+        raise refusal(group, error) from None
 
 
-def refuse_optimizer(optim) -> None:
-    """Refuse a value of an optimizer, whichever it is, outside the range of its word."""
-    for name, (least, limit, words) in OPTIMIZER.items():
-        given = optim.get(name)
-        numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-        if any(isinstance(number, int | float) and not least <= number < limit for number in numbers):
-            raise ValueError(f"optim.{name}={given}: {words}")
+def _refuse_tokenizer(job: DictConfig) -> None:
+    """Refuse a tokenizer of gptx's data that there is not."""
+    from gptx.ingredients.data.tokenizers import known
+
+    if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
+        known(job.data.tokenizer)
 
 
-def refuse_choices(words: Iterable[str]) -> None:
-    """Refuse overrides that Hydra takes for a group and that choose none of its options, or one of them twice."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def _refuse_origin(origin: Path) -> None:
+    """Refuse a `from` where nothing is to begin from."""
+    weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
+    if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
+        raise ConfigError(
+            f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
+            "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+        )
 
-    for override in OverridesParser.create().parse_overrides(list(words)):
-        group, chosen = override.key_or_group, override.value()
-        if override.is_delete() or override.is_sweep_override() or not Path(paths.CONF, group).is_dir():
-            continue
-        several = group in ("observe", "log")
-        names = chosen if isinstance(chosen, list) else [chosen]
-        plain = several or not isinstance(chosen, list)
-        if plain and all(isinstance(name, str) and re.fullmatch(r"[\w-]+", name) for name in names):
-            if twice := next((name for name in names if names.count(name) > 1), ""):
-                raise ValueError(f"{group}=[{','.join(map(str, names))}]: {twice} is there twice")
-            continue
-        options = sorted(file.stem for file in Path(paths.CONF, group).glob("*.yaml"))
-        meant = [Path(str(name)).stem for name in names]
-        right = next((option for option in options if option in meant), options[0])
-        raise ValueError(
-            f"{override.input_line!r:.120}: the name of an option alone is needed, as in "
-            f"{group}={f'[{right}]' if several else right}; options: {', '.join(options)}"
+
+def refuse_format(job: DictConfig) -> None:
+    """Refuse a device that is not here, or a number format that it does not have."""
+    from gptx.ingredients.parallel import find as find_device
+
+    try:
+        build(job.precision).on(find_device(job.device))
+    except ValueError as error:
+        raise refusal("", error) from None
+
+
+def _refuse_transfer(job: DictConfig) -> None:
+    """Refuse muP under an optimizer whose steps do not grow with the width as Adam's do."""
+    adam_like = "betas" in job.optim and "momentum" not in job.optim
+    if str(job.parametrization._target_).endswith(".mup") and not adam_like:
+        raise ConfigError(
+            f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}; use optim=adamw or "
+            "another Adam, or parametrization=standard"
+        )
+
+
+def _refuse_token_clock(job: DictConfig) -> None:
+    """Refuse a beta2 that would have to follow a growing batch."""
+    if job.batch.get("doublings") and (half_life := job.optim.get("beta2_half_life_tokens")):
+        raise ConfigError(
+            f"optim.beta2_half_life_tokens={half_life}: beta2 is one for the whole run, and "
+            f"batch.doublings={job.batch.doublings} changes the tokens of a step; set one of them to null or 0"
+        )
+
+
+def _refuse_growth(job: DictConfig) -> None:
+    """Refuse a batch or a context that would still grow when the run ends."""
+    for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
+        if job.batch.get(doublings) and job.batch[over] > job.steps:
+            raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
+
+
+def _refuse_rows(job: DictConfig, world: int) -> None:
+    """Refuse an optimizer that needs whole matrices where FSDP shards them by rows."""
+    if world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp" and job.optim._target_ in WHOLE_MATRICES:
+        raise ConfigError(
+            f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
+            "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
+        )
+
+
+def _refuse_fall(job: DictConfig) -> None:
+    """Refuse a schedule with a cool-down under an optimizer that averages its weights instead."""
+    optimizer = find(str(job.optim._target_), "optim")
+    if getattr(optimizer, "rate_falls", True):
+        return
+    curve = build(job.schedule)
+    rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]
+    if min(rates[i] - rates[i - 1] for i in range(1, 20)) < 0:
+        raise ConfigError(
+            f"schedule={job.schedule._target_.rpartition('.')[2]}: its learning rate falls, and {optimizer.__name__} "
+            "averages its weights instead of a cool-down; use schedule=warmup or constant"
         )

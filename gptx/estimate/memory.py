@@ -1,6 +1,7 @@
 """The memory of a composed recipe, predicted; and the size of its vocabulary."""
 
-from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.groups import SETTINGS
 from gptx.estimate.footprint import Footprint, footprint
 from gptx.units.amounts import whole
 
@@ -15,9 +16,9 @@ def predict(cfg, vocab_size: int) -> Footprint:
 
     place = OneProcess(find(cfg.device))
     place.world_size = world_size()  # its share of the batch
-    without = {*validate.SETTINGS, "data", "compile", "parallel", "checkpoints", "observe", "log"}
-    ingredients = {str(key): validate.build(cfg[key]) for key in cfg if key not in without}
-    observed = {name: validate.build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
+    without = {*SETTINGS, "data", "compile", "parallel", "checkpoints", "observe", "log"}
+    ingredients = {str(key): build(cfg[key]) for key in cfg if key not in without}
+    observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
     ingredients |= {"parallel": place, "checkpoints": None, "observe": observed}
     copied = cfg.checkpoints.get("every", cfg.steps) < cfg.steps  # training waits for the last save
     return footprint(ingredients, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
@@ -34,7 +35,7 @@ def prediction(cfg, vocab_size: int) -> Footprint | str:
 def vocabulary(cfg, vocab: str = "") -> int:
     """The size of the vocabulary: `vocab` if given, else the data's. Raises ValueError for a size that cannot be."""
     if not vocab:
-        return validate.build(cfg.data).vocab_size
+        return build(cfg.data).vocab_size
     return whole("vocab", vocab, most=LARGEST_VOCABULARY, example="50257")
 
 

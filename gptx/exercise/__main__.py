@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from gptx.config import arguments, validate
+from gptx.config import arguments
+from gptx.config.errors import nearest
 from gptx.exercise.readme import write
 from gptx.report.readme import parts
 
@@ -42,9 +43,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
         raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
     for word in overrides:
         if "=" not in word or word.startswith("-"):
-            raise ValueError(
-                f"{word!r} is no override of gptx.train{validate.nearest(word, ['--full', 'out=', 'readme='])}"
-            )
+            raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['--full', 'out=', 'readme='])}")
     answer = module(EXERCISES[number]).answer
     accepted = inspect.signature(answer).parameters
     if full and "full" not in accepted:

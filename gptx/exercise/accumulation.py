@@ -66,9 +66,9 @@ def context(recipe: tuple[str, ...]) -> int:
 
 def gradients(cfg, times: int = 1) -> dict:
     """The gradient of every parameter after the micro-batches of `times` first updates, none of which is made."""
-    from gptx.config import validate
+    from gptx.job.build import trainer_of
 
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     trainer.set_learning_rate()
     for _ in range(times):
         trainer.accumulate_gradients()

@@ -14,7 +14,7 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     """The groups as `gptx.plan decay` prints them, and whether each parameter is where it belongs."""
     import torch
 
-    from gptx.config import validate
+    from gptx.config.build import build
     from gptx.plan.decay import decay
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
@@ -23,8 +23,8 @@ def answer(folder: Path, figure: Path, *overrides: str) -> Answer:
     passed = True
     for cfg in arms.values():
         with torch.device("meta"):
-            model = validate.build(cfg.model)(vocab_size=VOCABULARY)
-        groups = validate.build(cfg.decay)(model)
+            model = build(cfg.model)(vocab_size=VOCABULARY)
+        groups = build(cfg.decay)(model)
         option = cfg.decay._target_.rsplit(".")[-1]
         decayed = {id(p) for group in groups if group.get("weight_decay", 1) for p in group["params"]}
         linear = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Linear)}

@@ -96,9 +96,9 @@ def sample(run: Path) -> str:
 
 def vocabulary(cfg, sequences: int = 20_000) -> set[str]:
     """The words of that many sequences of the training text."""
-    from gptx.config import validate
+    from gptx.config.build import build
 
-    data = validate.build(cfg.data)
+    data = build(cfg.data)
     return set(re.findall(WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
 
 

@@ -76,13 +76,6 @@ def record(folder: Path) -> dict:
 
 def composed(*overrides: str) -> dict:
     """The checked config of every arm that the overrides mean, by what sets it apart."""
-    from gptx.config import hydra_errors
-    from gptx.plan.__main__ import composed
+    from gptx.estimate.capacity import examined
 
-    words = last_of_each(overrides)
-    try:
-        return composed(words)
-    except Exception as error:
-        if not hydra_errors.of_composition(error):
-            raise
-        raise ValueError(hydra_errors.explain(error, words)) from None
+    return examined(last_of_each(overrides))

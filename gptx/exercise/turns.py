@@ -11,12 +11,12 @@ def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
     """
     import torch
 
-    from gptx.config import validate
     from gptx.ingredients.observe.throughput import wall
+    from gptx.job.build import trainer_of
 
     first = next(iter(arms.values()))
     torch.set_num_threads(first.threads or torch.get_num_threads())
-    trainers = {name: validate.trainer(cfg) for name, cfg in arms.items()}
+    trainers = {name: trainer_of(cfg) for name, cfg in arms.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
     for turn in range(rounds + 1):
         for name, trainer in trainers.items():

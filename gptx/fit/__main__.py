@@ -4,7 +4,8 @@ import importlib
 import os
 import sys
 
-from gptx.config import arguments, validate
+from gptx.config import arguments
+from gptx.config.errors import nearest
 from gptx.units.printable import streams
 
 PAGE = """Fit a law to finished runs, with intervals; --help after a subject shows its keys.
@@ -25,7 +26,7 @@ def main(words: list[str] | None = None) -> None:
         return
     subject, *rest = words
     if subject not in SUBJECTS:
-        raise SystemExit(f"error: {subject}: nothing to fit of that name{validate.nearest(subject, SUBJECTS)}")
+        raise SystemExit(f"error: {subject}: nothing to fit of that name{nearest(subject, SUBJECTS)}")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads that wait for one another: ten times as slow
     arguments.call(getattr(importlib.import_module(f"gptx.fit.{subject}"), subject), rest)
 

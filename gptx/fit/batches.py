@@ -11,8 +11,8 @@ from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
+from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
-from gptx.config.validate import ConfigError
 from gptx.fit.tradeoff import lowest
 from gptx.runs import plain, schema
 from gptx.runs.cells import Cell, find

@@ -20,7 +20,11 @@ from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-NEEDED = {"parameters": {*COUNTS}, "batch": {"context"}, "data": {"digest", "vocab_size", "train_tokens"}}  # of run.json
+NEEDED = {
+    "parameters": {*COUNTS},
+    "batch": {"context"},
+    "data": {"digest", "vocab_size", "train_tokens"},
+}  # of run.json
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,9 @@ def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     text = min((record["data"]["train_tokens"] for record in records), default=0)
     longest = max((rung.tokens for rung in found), default=0)
     if longest > text:
-        said.append(f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens.")
+        said.append(
+            f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
+        )
     return said
 
 

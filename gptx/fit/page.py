@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as marked
 from gptx.runs import plain, schema

@@ -29,7 +29,9 @@ def tables(readings: Sequence[Reading], curves: Sequence[Minimum]) -> Iterator[T
         f"Loss in {law.units}. The interval of a run includes the scatter of the fitted runs around the law; `inside` "
         "refers to it.",
     )
-    values = {name: attrgetter(name) for name in CONSTANTS} | {f"{n} grows as C^": exponent("ND".index(n)) for n in "ND"}
+    values = {name: attrgetter(name) for name in CONSTANTS} | {
+        f"{n} grows as C^": exponent("ND".index(n)) for n in "ND"
+    }
     constants: list[Row] = [
         (name, *(text for each in readings for text in (short(of(each.law)), between(each.law.interval(of)))))
         for name, of in values.items()

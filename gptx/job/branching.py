@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gptx import runs
-from gptx.config import recorded, validate
+from gptx.config import recorded
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.rules import OPTIMIZER
-from gptx.config.validate import ConfigError
+from gptx.config.validate import OPTIMIZER
 from gptx.ingredients.log import shown
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
@@ -174,7 +175,7 @@ def jump(before: float | None, now: float | None) -> str:
 def other_text(record: dict, cfg, config: dict) -> list[str]:
     """What separates the text of a recorded run of this recipe from that of a config, which is read for it if it
     moved."""
-    return runs.other_text(record["data"], validate.build(cfg.data).identity) if runs.moved_text(record, config) else []
+    return runs.other_text(record["data"], build(cfg.data).identity) if runs.moved_text(record, config) else []
 
 
 def undivided(record: dict, cfg, config: dict) -> str:
@@ -184,7 +185,7 @@ def undivided(record: dict, cfg, config: dict) -> str:
     for key in new:
         *path, last = key.split(".")
         reduce(getitem, path, whole)[last] = None
-    same = new and not runs.other_text(record["data"], validate.build(whole.data).identity)
+    same = new and not runs.other_text(record["data"], build(whole.data).identity)
     return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did" if same else ""
 
 

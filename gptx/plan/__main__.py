@@ -3,11 +3,8 @@
 import difflib
 import os
 import sys
-from collections.abc import Iterable
 from importlib import import_module
-from pathlib import Path
 
-from gptx.config.keys import key_of
 from gptx.plan.question import QUANTITIES, asks_for_a_budget, of_a_recipe
 from gptx.units.printable import streams
 
@@ -51,56 +48,6 @@ SUBJECTS: dict[str, tuple[str, ...]] = {  # a function and its module, with the 
 RECIPE = ("hardware", "devices", "price", "probe", "law", "vocab")  # where no subject is named
 
 
-def arms(words: list[str]) -> Iterable[tuple[str, list[str]]]:
-    """The jobs that the overrides mean, lists expanded as in a sweep: what sets each apart, and its overrides."""
-    from gptx.config.jobs import jobs
-
-    lines = jobs(words)
-    every = [{key_of(override): override for override in line} for line in lines]
-    swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
-    for line, overrides in zip(every, lines, strict=True):
-        yield ", ".join(line[key] for key in swept), overrides
-
-
-def composed(words: list[str], *, here: bool = False) -> dict:
-    """The checked config of every arm, by what sets it apart; "" where there is one. Raises ConfigError, also for what
-    cannot be trained `here`."""
-    from hydra import compose, initialize_config_dir
-
-    from gptx.config import capacity, paths, rules
-    from gptx.config.validate import ConfigError, obey
-    from gptx.distributed.rank import world_size
-    from gptx.sweeps import preflight
-
-    found = {}
-    with initialize_config_dir(paths.CONF, version_base="1.3"):
-        for name, overrides in arms(words):
-            try:
-                obey(rules.refuse_choices, overrides)
-                cfg = compose("train", overrides)
-                preflight.examine(cfg, world_size(), capacity.here(cfg.device) if here else capacity.ANYWHERE)
-            except ConfigError as error:
-                raise ConfigError(f"{name}: {error}" if name else str(error)) from None
-            found[name] = cfg
-    return found
-
-
-def own_configs(words: list[str]) -> list[str]:
-    """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
-    from gptx.config import search_path
-    from gptx.config.validate import ConfigError
-
-    search_path.refuse_shadowed(words)
-    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
-    if "--config-dir" not in words:
-        return words
-    at = words.index("--config-dir")
-    folders = words[at + 1 : at + 2]
-    if not folders or not Path(folders[0]).is_dir():
-        raise ConfigError(f"--config-dir {' '.join(folders)}: no such folder")
-    return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
-
-
 def main(words: list[str] | None = None) -> None:
     """The command: a quantity asks for a budget, else overrides compose a recipe as gptx.train would, and a first word
     that is none says which aspect of it to show."""
@@ -133,9 +80,8 @@ def of_budget(words: list[str]) -> str:
 
 def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
     """What is planned of the recipe that the overrides compose; words with one of the keys are the subject's own."""
-    from hydra.errors import HydraException
-
-    from gptx.config import hydra_errors, validate
+    from gptx.config.errors import ConfigError, refusal
+    from gptx.estimate.capacity import examined
 
     show = getattr(import_module(f"gptx.plan.{subject}"), subject)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
@@ -147,11 +93,9 @@ def of_recipe(subject: str, words: list[str], keys: tuple[str, ...]) -> str:
         raise SystemExit(f"error: {twice[0]}: is given twice")
     rest = [word for word in words if word.split("=")[0] not in own]
     try:
-        return "\n".join(show(composed(own_configs(rest)), **own))
-    except HydraException as error:
-        raise SystemExit(f"config error: {hydra_errors.explain(error, rest)}") from None
-    except (validate.ConfigError, ValueError, OSError) as error:
-        raise SystemExit(f"config error: {validate.refusal('', error)}") from None
+        return "\n".join(show(examined(rest), **own))
+    except (ConfigError, ValueError, OSError) as error:
+        raise SystemExit(f"config error: {refusal('', error)}") from None
 
 
 def refuse_misspelt(words: list[str]) -> None:
@@ -159,7 +103,7 @@ def refuse_misspelt(words: list[str]) -> None:
     if any(word.startswith("=") for word in words):
         raise SystemExit(f"error: {next(word for word in words if word.startswith('='))}: which key? flops=1e19, say")
     if "=" not in words[0] and words[0] not in QUANTITIES and not words[0].startswith(("-", "~")):
-        from gptx.config.validate import nearest
+        from gptx.config.errors import nearest
 
         raise SystemExit(f"error: {words[0]}: nothing to plan of that name{nearest(words[0], SUBJECTS)}")
     own = (*QUANTITIES, *RECIPE)

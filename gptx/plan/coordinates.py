@@ -5,8 +5,8 @@ import re
 
 from omegaconf import DictConfig, open_dict
 
-from gptx.config import validate
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
+from gptx.job.build import trainer_of
 
 PARAMETRIZATIONS = "standard", "mup"
 
@@ -53,7 +53,7 @@ def at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> Di
 
 def moved(cfg: DictConfig, updates: int) -> dict[str, float]:
     """Mean |change| of the last block's hidden states and of the logits over that many updates."""
-    trainer = validate.trainer(cfg)
+    trainer = trainer_of(cfg)
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = seen(trainer, inputs)
     for _ in range(updates):

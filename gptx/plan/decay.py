@@ -2,8 +2,7 @@
 
 import inspect
 
-from gptx.config import validate
-from gptx.config.targets import find
+from gptx.config.build import build, find
 from gptx.plan.expectations import LARGEST_VOCABULARY
 from gptx.plan.question import whole
 
@@ -18,11 +17,11 @@ def groups(cfg, vocab: str) -> list[str]:
     import torch
 
     with torch.device("meta"):
-        model = validate.build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
+        model = build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}
     default = cfg.optim.get("weight_decay", library_default(cfg.optim._target_, "weight_decay"))
     lines = []
-    for group in validate.build(cfg.decay)(model):
+    for group in build(cfg.decay)(model):
         size = sum(p.numel() for p in group["params"])
         strength = group.get("weight_decay", default)
         lines.append(f"{group['name']}: {size:,} in {len(group['params'])} tensors, weight decay {strength:g}")
@@ -33,7 +32,7 @@ def groups(cfg, vocab: str) -> list[str]:
 def vocabulary(cfg, vocab: str) -> int:
     """The size of the vocabulary that was given, or else of the data's. Raises ValueError for no size."""
     if not vocab:
-        return validate.build(cfg.data).vocab_size
+        return build(cfg.data).vocab_size
     return whole("vocab", {"vocab": vocab}, LARGEST_VOCABULARY)
 
 

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx.config import validate
+from gptx.config.build import build
+from gptx.config.groups import SETTINGS
 from gptx.plan.decay import vocabulary
 from gptx.units.amounts import clock
 
@@ -77,12 +78,12 @@ def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     from gptx.trainer import Trainer
 
     began = time.perf_counter()
-    without = {*validate.SETTINGS, "data", "parallel", "observe", "log", "inject"}
-    ingredients = {str(key): validate.build(cfg[key]) for key in cfg if key not in without}
+    without = {*SETTINGS, "data", "parallel", "observe", "log", "inject"}
+    ingredients = {str(key): build(cfg[key]) for key in cfg if key not in without}
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
     trainer = Trainer(
-        **ingredients | {"batch": validate.build(full)},
+        **ingredients | {"batch": build(full)},
         data=random_tokens(vocab_size, cfg.data.context),
         parallel=OneProcess(device),
         inject=lambda trainer: None,
@@ -97,7 +98,7 @@ def tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     usual = statistics.median(times)
     validated, validations, unknown = validation(trainer, cfg, asks=asks)
     saved, last, saves, refused = saving(trainer, cfg)
-    batch, others = validate.build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
+    batch, others = build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
     tokens = sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1))
     return Probe(
         update=usual, quickest=min(times), slowest=max(times), made=len(times), start=built + max(0.0, first - usual),
@@ -132,10 +133,10 @@ def validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
         return 0.0, 0, []
-    observer, rows = validate.build(node), max(1, FORWARD_TOKENS // trainer.data.context)
+    observer, rows = build(node), max(1, FORWARD_TOKENS // trainer.data.context)
     if observer.limit is None and not asks:
         return 0.0, 0, ["validation, on all of a text of which vocab= says no length"]
-    windows = observer.limit or validate.build(cfg.data).validation_windows
+    windows = observer.limit or build(cfg.data).validation_windows
     observer.limit = min(windows, 2 * rows)
     started = wall(trainer.parallel.device)
     observer(trainer)

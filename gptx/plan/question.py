@@ -91,7 +91,7 @@ def read(words: list[str]) -> Question:
 
 def unknown(key: str) -> str:
     """What to say of a key that no budget has: a recipe's, or a misspelt one."""
-    from gptx.config.validate import nearest
+    from gptx.config.errors import nearest
 
     if of_a_recipe(key):
         return (
@@ -103,7 +103,7 @@ def unknown(key: str) -> str:
 
 def of_a_recipe(key: str) -> bool:
     """True for an override's key: what has a dot, a group of conf/, or one of the root."""
-    from gptx.config.validate import SETTINGS
+    from gptx.config.groups import SETTINGS
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
     return "." in key or Path(paths.CONF, group).is_dir() or group in (*SETTINGS, "steps", "seed", "experiment")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gptx.config import validate
-from gptx.config.validate import ConfigError
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law, chosen
@@ -63,7 +63,7 @@ def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> I
     buckets = ["without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes a parameter"]
     told = footprint(share, found) if isinstance(found, Footprint) else [found]
     yield "memory", told + buckets * (place.devices > 1 and shards == 1)
-    times = list(machines.lines(place, spent, validate.build(cfg.precision), found, shards))
+    times = list(machines.lines(place, spent, build(cfg.precision), found, shards))
     if str(cfg.memory._target_).endswith(".recompute"):
         times.append("memory=recompute computes the blocks again: up to a third more than these times")
     yield "time", times
@@ -84,7 +84,7 @@ def asked(cfg) -> Any:
     """The data, if it is here. Raises ConfigError where it would have to be fetched."""
     try:
         with without_network():
-            return validate.build(cfg.data)
+            return build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
@@ -115,13 +115,13 @@ def on_one(cfg, place: Place):
     Raises ConfigError for a batch that does not divide.
     """
     try:
-        validate.build(cfg.batch).split(cfg.data.context, place.devices)
+        build(cfg.batch).split(cfg.data.context, place.devices)
     except ValueError as error:
         raise ConfigError(f"devices={place.devices}: {error}") from None
     share = cfg.copy()
     share.batch.tokens //= place.devices
     if place.device and share.precision.compute == "auto":
-        share.precision.compute = machines.form(validate.build(cfg.precision), place.device)
+        share.precision.compute = machines.form(build(cfg.precision), place.device)
     return share
 
 
@@ -130,7 +130,7 @@ def spending(cfg, vocab_size: int) -> Effort:
     import torch
 
     with torch.device("meta"):
-        return effort(validate.build(cfg.model)(vocab_size=vocab_size), validate.build(cfg.batch), cfg.steps)
+        return effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
 
 
 def here_imitated(cfg) -> str:
@@ -139,7 +139,7 @@ def here_imitated(cfg) -> str:
     from gptx.ingredients.precision import imitated
 
     device = find(cfg.device)
-    return imitated(validate.build(cfg.precision).on(device), device)
+    return imitated(build(cfg.precision).on(device), device)
 
 
 def footprint(cfg, found: Footprint) -> list[str]:
@@ -147,7 +147,7 @@ def footprint(cfg, found: Footprint) -> list[str]:
     from gptx.ingredients.parallel import find
 
     device = find(cfg.device)
-    dtype = str(validate.build(cfg.precision).on(device)).removeprefix("torch.")
+    dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
     return [*(line.strip() for line in table(found)), f"counted as on {device}, in {dtype}"]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy
 
-from gptx.config import validate
-from gptx.config.validate import ConfigError
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
 from gptx.files import in_one_step
 from gptx.plan.decay import library_default
 from gptx.units import lengths
@@ -37,8 +37,8 @@ def schedule(arms: dict, *, at: str = "", out: str = "") -> list[str]:
 
 def rate(cfg) -> Callable[[int], float]:
     """The learning rate of an update, of groups without a factor of their own."""
-    factor, peak = validate.build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
-    rule, every = validate.build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
+    factor, peak = build(cfg.schedule), cfg.optim.get("lr", library_default(cfg.optim._target_, "lr"))
+    rule, every = build(cfg.batch).rate, cfg.parametrization.rates.get("all", 1.0)
     return lambda step: peak * every * factor(step) * rule(step)
 
 

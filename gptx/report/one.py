@@ -113,7 +113,7 @@ def samples(cell: Cell) -> list[str]:
 def recipe(record: dict, config: dict) -> str:
     """Ingredient, option and values; what is not as in conf/ stands out, with the value of the preset."""
     choices = record.get("choices", {})
-    changed, lines = presets.differences(config, choices), []
+    changed, lines = presets.departures(config, choices), []
     for group, usual in presets.defaults().items():
         several = isinstance(usual, list)
         expected = ", ".join(usual) if several else str(usual)

@@ -6,7 +6,7 @@ from typing import Any
 from gptx.commands import upload
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted, reset

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gptx import files
+from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, flat, recipe
 from gptx.config.moved import current
-from gptx.config.validate import ConfigError
 from gptx.ingredients.log import shown
 from gptx.runs import plain, schema
 

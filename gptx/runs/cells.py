@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 from numpy import ndarray
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
 from gptx.sweeps import status

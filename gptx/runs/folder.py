@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gptx import runs
+from gptx.config.errors import ConfigError
 from gptx.config.keys import flat
 from gptx.config.moved import current
-from gptx.config.validate import ConfigError
 from gptx.ingredients.log import jsonl
 from gptx.runs import metrics, plain, schema
 from gptx.runs.metrics import Metrics

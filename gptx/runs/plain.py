@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.files import from_json
 
 LARGEST = 2_000_000  # bytes: a config or a record has a few thousand

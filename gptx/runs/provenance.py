@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx.config import paths
-from gptx.config.targets import find
+from gptx.config.build import find
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Predicate
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.runs.plain import brief
 
 Count = Annotated[int, Ge(0), Le(2**63 - 1)]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from gptx.config import validate
 from gptx.config.keys import options
 from gptx.config.recorded import recorded
+from gptx.config.rules import job_of
 from gptx.distributed.rank import world_size
 from gptx.job import branching
 from gptx.sweeps import preflight, processes, status
@@ -34,7 +35,7 @@ class Submission(Launcher):
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
         """Folder name and own config of a cell."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        return str(config.hydra.sweep.subdir), preflight.job_of(config)
+        return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
         """Folder name, and overrides and more as `slurm.Cell` takes them, of every cell that is neither finished

@@ -1,7 +1,6 @@
 """A training run as a process of its own: its command, its share of the machine, its log."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gptx import files, runs
-from gptx.config.keys import key_of
+from gptx.config.keys import key_of, quoted
 from gptx.sweeps.machine import share, visible_gpus
 
 LOOK = 0.2  # seconds between two looks at processes
@@ -117,17 +116,3 @@ def last_words(log: Path) -> str:
     """The last line that a process printed."""
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def quoted(text: str) -> str:
-    """A text as a value of Hydra's, whatever signs it has; a backslash means something to it before a quote alone."""
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text)
-    return f"'{escaped}'"
-
-
-def unquoted(value: str) -> str:
-    """The text that a value of Hydra's means."""
-    quote = value[:1]
-    if quote not in ("'", '"'):
-        return value
-    return re.sub(rf"(\\*)({quote}|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])

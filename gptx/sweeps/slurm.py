@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError, one_line
 from gptx.ingredients.log import typed
 from gptx.sweeps import preflight, status
 from gptx.sweeps.local import Submission
@@ -40,7 +40,7 @@ class Cell(BaseSubmititLauncher):
             _ = returned.return_value
         except Exception as error:
             sys.tracebacklimit = 0
-            raise Failed(preflight.one_line(error)) from None  # the process ends with 1, and SLURM notices
+            raise Failed(one_line(error)) from None  # the process ends with 1, and SLURM notices
         return returned
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 
 KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, TypeGuard
 
 from gptx import files, runs
-from gptx.config.validate import ConfigError
+from gptx.config.errors import ConfigError
 from gptx.ingredients.log.jsonl import row_of
 from gptx.runs import plain, schema
 from gptx.runs.folder import RunFolder

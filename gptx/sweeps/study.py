@@ -13,9 +13,7 @@ from pathlib import Path
 
 from gptx import files, runs
 from gptx.compare.outcomes import METRIC
-from gptx.config import hydra_errors
-from gptx.config.keys import NAME_BYTES, slug
-from gptx.config.validate import ConfigError
+from gptx.config.keys import NAME_BYTES, quoted, slug
 from gptx.ingredients.log import now, typed
 from gptx.runs import metrics
 from gptx.sweeps import machine, processes, status
@@ -71,9 +69,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
         )
-        search = Search(
-            found, space, [*overrides, f"name={processes.quoted(name)}", *options], folder, metric, at_once, threads
-        )
+        search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, at_once, threads)
         failed = search.run(max(0, left))
         print("\n".join(summary(found, space, folder, metric)))
     if failed or search.stopped:
@@ -101,18 +97,12 @@ def with_config_dir(words: list[str]) -> tuple[list[str], list[str]]:
 
 def checked(space: list[Dimension], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
     """Threads of a trial, and how many run at once. Raises ConfigError if an end of the space is no recipe."""
-    from gptx import train  # noqa: F401  registers the experiments and the name of run folders
-    from gptx.plan.__main__ import composed, own_configs
+    from gptx.estimate.capacity import examined
 
     configs: list = []
     for i in range(max(len(each.corners) for each in space)):
         words = [*overrides, *(f"{each.key}={each.corners[min(i, len(each.corners) - 1)]}" for each in space)]
-        try:
-            configs += composed(own_configs([*options, *words]), here=True).values()
-        except Exception as error:
-            if isinstance(error, ConfigError) or not hydra_errors.of_composition(error):
-                raise
-            raise ConfigError(hydra_errors.explain(error, words)) from None
+        configs += examined([*options, *words], here=True).values()
     at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
     return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 

@@ -5,13 +5,17 @@ limit by the prediction of `gptx.estimate.footprint`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from gptx.config.validate import ConfigError, build
+from gptx.config.build import build
+from gptx.config.command_line import arms
+from gptx.config.errors import ConfigError
+from gptx.config.rules import examine
+from gptx.distributed.rank import world_size
 from gptx.ingredients.model.size import size
 from gptx.units.amounts import memory, power
 from gptx.units.hardware import machine_memory
@@ -31,7 +35,7 @@ class Room:
 ANYWHERE = Room(1e15, "no machine")  # of a plan, which is for whichever machine
 
 
-def here(device: str) -> Room:
+def this_machine(device: str) -> Room:
     """The memory of this machine's device of that name. Raises ConfigError if there is none."""
     import torch
 
@@ -51,6 +55,18 @@ def asked(launcher: DictConfig, device: str) -> Room:
     gpus = launcher.get("gpus_per_node") or launcher.get("gres") or device.startswith("cuda")
     limit = math.inf if gpus or launcher.get("mem_gb") is None else launcher.mem_gb * 2**30
     return Room(limit, "hydra.launcher.mem_gb", cpu=True)
+
+
+def examined(words: list[str], *, here: bool = False) -> dict[str, DictConfig]:
+    """The config of every job that the words mean, by what sets it apart ("" where there is one), as far as it can be
+    checked without data. Raises ConfigError, with `here` also for what this machine has no memory for."""
+    room, world = this_machine if here else (lambda device: ANYWHERE), world_size()
+    return arms(words, lambda cfg: examine(cfg, world, within(room, world)))
+
+
+def within(room: Callable[[str], Room], world: int) -> Callable[[DictConfig], None]:
+    """The check of `refuse_too_large` for the room of a job's device and a number of processes."""
+    return lambda job: refuse_too_large(job, world, room(job.device))
 
 
 def refuse_too_large(job: DictConfig, world: int, room: Room) -> None:
@@ -142,7 +158,6 @@ def likely(job: DictConfig, parameters: int, room: Room) -> float:
 def predicted(job: DictConfig, world: int, room: Room) -> float:
     """Bytes as `gptx.estimate.footprint` counts them, 0 where it cannot: the peak of an eager run on a CPU, else
     weights, gradients and moments, which are there however small the batch is."""
-    from gptx.distributed.rank import world_size
     from gptx.estimate.memory import prediction
 
     share = job.copy()

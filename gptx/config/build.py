@@ -1,0 +1,126 @@
+"""From a checked config to objects. Every `_target_` goes through `permitted` before it is imported.
+
+A group builds what the files of conf/<group> name, and the classes of PyTorch that its row in groups.py has. Only
+`allow_targets` on the command line widens this; nothing that was read from a file does.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Collection
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gptx.config.errors import ConfigError, nearest, refusal
+from gptx.config.groups import GROUPS, SETTINGS
+from gptx.config.paths import CONF
+
+_TARGET = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
+
+
+def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
+    """The function or class that `target` names, at the key `path` of a config, such as optim or observe.custom.
+
+    `allow` has the packages that the command line trusts, such as "mylib.". Raises ConfigError for all that neither
+    they nor the group offer, before it is imported.
+    """
+    group = re.split(r"[.\[]", path, maxsplit=1)[0]
+    if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)+", target):
+        raise ConfigError(f"{path}._target_: {target!r} is not the dotted name of a class or a function")
+    if target in offered(group):
+        return find(target, path)
+    trusted = tuple(prefix for prefix in allow if prefix)
+    if target.startswith(trusted):
+        found = find(target, path)
+        if callable(found) and _home(found).startswith(trusted):
+            return found
+        target = _home(found)
+    if _library(group) and (known := _of_library(target, path, *_library(group))):
+        return known
+    if target.startswith("gptx."):
+        hint = nearest(target, offered(group))
+        raise ConfigError(f"{path}._target_: {target} is nothing that conf/{group} offers{hint}")
+    library = " or {}{} classes".format(*found) if (found := _library(group)) else ""
+    raise ConfigError(
+        f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{library}); if you trust it, "
+        f"add allow_targets=[{target.split('.')[0]}.] to the command line"
+    )
+
+
+@cache
+def offered(group: str) -> tuple[str, ...]:
+    """The names that the files of conf/<group> build from, nested ones too."""
+    files = sorted(Path(CONF, group).glob("*.yaml"))
+    return tuple(dict.fromkeys(name for file in files for name in _TARGET.findall(file.read_text())))
+
+
+def _library(group: str) -> tuple[str, str] | tuple[()]:
+    return (GROUPS[group].library or ()) if group in GROUPS else ()
+
+
+def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | None:
+    """The class of that name in PyTorch, if it is of the kind that the group takes."""
+    if not target.startswith(prefix):
+        return None
+    found, base = find(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
+    fits = inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix)
+    return found if fits else None
+
+
+def _home(found: Any) -> str:
+    """What an object is, not the name that it was reached by: gptx.trainer.random.os.system is posix.system."""
+    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+
+
+def find(target: str, path: str) -> Any:
+    """The object of that dotted name. Raises ConfigError where there is none."""
+    parts = target.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:split])
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and not f"{module}.".startswith(f"{error.name}."):
+                line = f"{path}._target_: {module} needs the package {error.name}, which is not installed"
+                raise ConfigError(line) from None
+            continue
+        for name in parts[split:]:
+            if not hasattr(found, name):
+                public = [each for each in dir(found) if not each.startswith("_")]
+                raise ConfigError(f"{path}._target_: {module} has no {name}{nearest(name, public)}")
+            found = getattr(found, name)
+        return found
+    raise ConfigError(f"{path}._target_: no module {parts[0]}; is its folder on PYTHONPATH?")
+
+
+def build(node: Any) -> Any:
+    """The object that a checked node describes, with plain lists and dicts inside. Raises ConfigError if it refuses the
+    values."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf import DictConfig, errors
+
+    if isinstance(node, DictConfig) and "_target_" not in node:
+        return {str(key): build(node[key]) for key in node}
+    if not isinstance(node, DictConfig):
+        return node
+    path = str(node._get_full_key(None))
+    try:
+        built = instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | OSError):
+            raise refusal(path, cause) from cause
+        raise cause from None
+    except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None
+    if isinstance(built, functools.partial):  # Hydra's own kind costs 0.2 ms a call
+        return functools.partial(built.func, *built.args, **built.keywords)
+    return built
+
+
+def ingredients(cfg: Any, **given: Any) -> dict[str, Any]:
+    """The arguments of a Trainer: what a checked config describes, with what is `given` in its place."""
+    return {str(key): build(cfg[key]) for key in cfg if key not in SETTINGS and key not in given} | given

@@ -1,0 +1,134 @@
+"""The words of a command line that gptx.train understands, and the configs of all jobs that they mean."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from gptx.config import mistakes
+from gptx.config.compose import composed
+from gptx.config.errors import ConfigError
+from gptx.config.keys import key_of, near, nodes, quoted
+from gptx.config.mistakes import refuse_choices
+from gptx.config.paths import CONF, ROOT
+
+MOST = 100_000  # jobs of a sweep
+WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
+REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx by, or read a pickle
+
+
+def prepared(words: list[str]) -> list[str]:
+    """The words as Hydra needs them: options and their values before the overrides, `from=FOLDER` in quotes.
+
+    Raises ConfigError for options that Hydra or gptx does not have, and for files with the names of gptx's own.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    for word in words:
+        belongs = bool(options) and options[-1] in WITH_VALUE
+        (options if belongs or word.startswith("-") else overrides).append(word)
+    _refuse_options(options, overrides)
+    refuse_shadowed(words)
+    return [*options, *map(quoted_origin, overrides)]
+
+
+def _refuse_options(options: list[str], overrides: list[str]) -> None:
+    known = [name for action in get_args_parser()._actions for name in action.option_strings]
+    for before, word in zip(["", *options], options, strict=False):
+        name, equals, text = word.partition("=")
+        if name in REFUSED:
+            line = "gptx has one primary config; yours is an experiment or an option in --config-dir"
+            raise ConfigError(f"{word}: {line}")
+        short = name[1:2] != "-"  # its value may follow without a space
+        if before in WITH_VALUE or any(each.startswith(name) or (short and name.startswith(each)) for each in known):
+            continue
+        wrong = name.strip("-").replace("-", "_")
+        keys = nodes(OmegaConf.to_container(composed(), resolve=False))
+        meant = re.search("'(.+)'", f"'{wrong}'" if wrong in keys else near(wrong, keys))
+        given = text if equals else next((each for each in overrides if "=" not in each), "...")
+        hint = f"write {meant[1]}={given}" if meant else "values are set by key=value, as in optim.lr=1e-3"
+        raise ConfigError(f"{name}: no such option; {hint}")
+
+
+def quoted_origin(word: str) -> str:
+    """from=FOLDER in quotes, where it is one that is there or one checkpoint of a run: names of runs have signs that
+    mean something to Hydra."""
+    name, _, folder = word.partition("=")
+    is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
+    return f"from={quoted(folder)}" if name == "from" and folder and is_origin else word
+
+
+def refuse_shadowed(words: list[str]) -> None:
+    """Raise ConfigError for a file in a folder of the command line's (--config-dir, hydra.searchpath) that has the name
+    of one of gptx's, which Hydra would compose instead without a word."""
+    given = get_args_parser().parse_known_args(words)[0]
+    folders = [given.config_dir] if given.config_dir else []
+    paths = [word.partition("=")[2].strip("[]") for word in words if word.startswith("hydra.searchpath=")]
+    folders += [part.strip(" '\"").removeprefix("file://") for path in paths for part in path.split(",")]
+    roots = Path(hydra.__file__).parent / "conf", Path(CONF)
+    own = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.yaml")}
+    own |= {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
+    for folder in map(Path, filter(None, folders)):
+        for name, shipped in sorted(own.items()):
+            if (mine := folder / name).exists() and not mine.samefile(shipped):
+                line = f"Hydra would take {shipped}, which has the same name, instead of this file"
+                raise ConfigError(f"{mine}: {line}; give it another name")
+
+
+def own_configs(words: list[str]) -> list[str]:
+    """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
+    refuse_shadowed(words)
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
+    if "--config-dir" not in words:
+        return words
+    at = words.index("--config-dir")
+    folders = words[at + 1 : at + 2]
+    if not folders or not Path(folders[0]).is_dir():
+        raise ConfigError(f"--config-dir {' '.join(folders)}: no such folder")
+    return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
+
+
+def arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str, DictConfig]:
+    """The config of every job that the words mean, lists expanded as in a sweep, by what sets it apart ("" where there
+    is one). Raises ConfigError for words that mean none, and for what `examine` refuses."""
+    found: dict[str, DictConfig] = {}
+    name, overrides = "", words
+    try:
+        lines = jobs(own_configs(words))
+        every = [{key_of(override): override for override in line} for line in lines]
+        swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
+        for line, overrides in zip(every, lines, strict=True):
+            name = ", ".join(line[key] for key in swept)
+            refuse_choices(overrides)
+            examine(cfg := composed(overrides))
+            found[name] = cfg
+    except Exception as error:
+        raise mistakes.explained(error, overrides, name) from None
+    return found
+
+
+def jobs(words: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job, in order. Raises ConfigError for more than anybody waits for, before making them."""
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    counts = {word.input_line: _values(word.value()) for word in parsed if word.is_sweep_override()}
+    if math.prod(counts.values()) > MOST:
+        longest = max(counts, key=lambda line: counts[line])
+        raise ConfigError(f"{longest}: with it the sweep has more than {MOST:,} jobs")
+    return BasicSweeper.split_arguments(parsed, None)[0]
+
+
+def _values(value: object) -> float:
+    """Number of values that a sweep of one key has; 1 where Hydra alone knows it."""
+    if isinstance(value, IntervalSweep):
+        raise ConfigError("interval(...): a sweep lists its values; python -m gptx study searches between two")
+    if isinstance(value, RangeSweep) and None not in (value.start, value.stop):
+        first, last, step = value.start, value.stop, value.step
+        return max(0.0, (last - first) / step) if step else math.inf  # type: ignore[operator]
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1

@@ -1,0 +1,152 @@
+"""From the words of a command line to a config: Hydra's composition, and what gptx adds to it, in one place."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gptx.config import hydra_node, recorded
+from gptx.config.errors import ConfigError
+from gptx.config.keys import slug
+from gptx.config.paths import CONF, ROOT
+
+LARGEST = 100_000  # values of a file: a config has a hundred
+
+
+def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
+    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section.
+
+    Raises ConfigError, and what Hydra raises (gptx.config.mistakes explains it).
+    """
+    register()
+    outer = GlobalHydra.instance().hydra  # of a command that is under way
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return compose("train", list(words), return_hydra_config=hydra)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def register() -> None:
+    """Make Hydra know the experiments and the names of run folders, and check all that it composes in this process."""
+    OmegaConf.register_new_resolver("gptx.slug", _slug, replace=True)
+    OmegaConf.register_new_resolver("gptx.whole_slug", functools.partial(_slug, whole=True), replace=True)
+    recorded.register()
+    for plugin in (_Experiments, _SearchPath):
+        Plugins.instance().register(plugin)
+    if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
+        ConfigLoaderImpl.load_configuration = _guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+        FileConfigSource.load_config = _bounded(FileConfigSource.load_config)  # type: ignore[method-assign]
+
+
+def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
+    """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here.
+
+    With whole paths for arms whose paths have the same last part.
+    """
+    return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
+
+
+class _Experiments(ConfigSource):
+    """Serves experiments/NAME/experiment.yaml as experiment=NAME, laid over the whole config."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "experiments"
+
+    def files(self) -> dict[str, Path]:
+        return {f"experiment/{f.parent.name}": f for f in sorted(Path(self.path).glob("*/experiment.yaml"))}
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in ("", "experiment")
+
+    def is_config(self, config_path: str) -> bool:
+        return config_path.removesuffix(".yaml") in self.files()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else ["experiment"]
+        return [] if results_filter == ObjectType.GROUP else [each.removeprefix("experiment/") for each in self.files()]
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = self.files()[config_path.removesuffix(".yaml")]
+        return ConfigResult(self.provider, str(file), OmegaConf.load(file), header={"package": "_global_"})
+
+
+class _SearchPath(SearchPathPlugin):
+    """Adds the experiments folder behind conf/ and the user's own --config-dir."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        search_path.append("gptx", f"experiments://{ROOT}/experiments")
+
+
+def _guarded(load: Callable) -> Callable:
+    """Hydra's way from words and files to a config, which raises ConfigError where that of a run is not allowed."""
+
+    @functools.wraps(load)
+    def load_configuration(self, config_name, overrides, *rest, **more):
+        words = OverridesParser.create().parse_overrides(list(overrides))
+        for word in words:
+            if (word.is_delete() and word.key_or_group.startswith("hydra")) or word.key_or_group == "hydra":
+                raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
+        try:
+            found = load(self, config_name, overrides, *rest, **more)
+        except (HydraException, OmegaConfBaseException):  # which gptx.config.mistakes explains
+            raise
+        except RecursionError:
+            raise ConfigError("a file of the config is nested without end, or its defaults list names itself") from None
+        except (yaml.YAMLError, UnicodeError, LookupError, AttributeError, TypeError) as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(f"the config cannot be composed: {type(error).__name__}: {line}") from None
+        if config_name == "train":
+            hydra_node.refuse(found, words)
+        return found
+
+    return load_configuration
+
+
+def _bounded(load: Callable) -> Callable:
+    """Hydra's way to read a file: an experiment is laid over the whole config, also without `# @package _global_`.
+
+    Raises ConfigError for a file whose aliases make more of it than a memory holds.
+    """
+
+    @functools.wraps(load)
+    def load_config(self, config_path):
+        file = Path(self.path, self._normalize_file_name(config_path))
+        if file.is_file() and b"*" in (text := file.read_bytes()) and _spread(yaml.compose(text), {}) > LARGEST:
+            raise ConfigError(f"{file}: its aliases make more than {LARGEST:,} values of it")
+        found = load(self, config_path)
+        if config_path.startswith("experiment/"):
+            found.header.setdefault("package", "_global_")
+        return found
+
+    return load_config
+
+
+def _spread(node: Any, known: dict[int, int]) -> int:
+    """Number of values in a node of YAML where every alias is written out; one that is in itself counts once."""
+    if id(node) not in known:
+        known[id(node)] = 1
+        inside = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for each in inside for part in (each if isinstance(each, tuple) else (each,))]
+        known[id(node)] += sum(_spread(part, known) for part in parts)
+    return known[id(node)]

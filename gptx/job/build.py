@@ -1,0 +1,44 @@
+"""The Trainer of a checked config, the same on every process."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gptx.config.build import ingredients
+from gptx.config.errors import ConfigError, refusal
+from gptx.config.keys import differences, flat
+from gptx.config.recorded import recorded
+from gptx.trainer import Trainer
+
+
+def trainer_of(cfg: DictConfig) -> Trainer:
+    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
+    processes would train different things."""
+    arguments = ingredients(cfg)
+    agree(cfg, arguments["parallel"], arguments["data"])
+    try:
+        return Trainer(**arguments)
+    except (ValueError, TypeError) as error:  # what a partial was given is judged when it is called
+        if isinstance(error, TypeError) and "argument" not in str(error):
+            raise
+        raise refusal("", error) from error
+
+
+def agree(cfg: DictConfig, parallel: Any, data: Any) -> None:
+    """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
+    own = flat({**recorded(cfg), "data found": data.identity})
+    first, *others = parallel.gather(own)
+    for number, other in enumerate(others, start=1):
+        if found := differences(first, other):
+            raise ConfigError(
+                f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s; every process needs the "
+                "same command, environment and files"
+            )
+
+
+def attach(trainer: Trainer) -> None:
+    """Let the observers attach to a trainer that is to run. Raises ConfigError if one cannot."""
+    try:
+        trainer.attach()
+    except ValueError as error:
+        raise refusal("", error) from error
