@@ -4,14 +4,20 @@ A command is a function: its signature and docstring are its command line and it
 read their words themselves, as Hydra overrides: train and plan.
 """
 
+import os
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
+
+from gptx.config import arguments
+from gptx.config.arguments import HELP
+from gptx.config.errors import nearest
 
 GROUPS = {  # title -> command -> module:function
     "train": {
         "train": "gptx.train:main",
-        "study": "gptx.sweeps.study:study",
+        "study": "gptx.sweeps.search:study",
         "rerun": "gptx.commands.rerun:rerun",
         "status": "gptx.commands.status:status",
     },
@@ -21,10 +27,12 @@ GROUPS = {  # title -> command -> module:function
         "diff": "gptx.commands.diff:diff",
         "forensics": "gptx.commands.forensics:forensics",
         "export": "gptx.commands.export:export",
-        "upload": "gptx.commands.upload:upload",
+        "upload": "gptx.report.upload:upload",
     },
     "plan before a run": {
-        "plan": "gptx.plan.__main__:main",
+        "plan": "gptx.plan.__main__:plan",
+        "plan budget": "gptx.plan.budget:budget",
+        "plan recipe": "gptx.plan.recipe:recipe",
         "plan schedule": "gptx.plan.schedule:schedule",
         "plan decay": "gptx.plan.decay:decay",
         "plan memory": "gptx.plan.memory:memory",
@@ -39,87 +47,71 @@ GROUPS = {  # title -> command -> module:function
         "exercise": "gptx.exercise.__main__:exercise",
         "formats": "gptx.commands.formats:formats",
         "reference": "gptx.commands.reference:reference",
-        "pages": "gptx.report.readme:readme",
-        "bench": "gptx.bench.steps:bench",
+        "pages": "gptx.commands.pages:pages",
+        "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:cost",
-        "bench wandb": "gptx.bench.wandb:mirror",
+        "bench observers": "gptx.bench.observers:bench_observers",
+        "bench wandb": "gptx.bench.wandb:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
-OLD = {"sweep": "status", "sweep status": "status", "cost": "bench observers", "cost_wandb": "bench wandb"}
-HELP = ("-h", "--help", "help")
+OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb"}  # how commands were called before
 
 
 def main() -> None:
     """Run the command that the first words name."""
     words = sys.argv[1:]
     if not words or words[0] in HELP:
-        print(listing())
+        arguments.show(listing(COMMANDS))
         return
-    name, rest = split(words)
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    rest = words[len(name.split()) :]
     if name in OLD:
         raise SystemExit(f"error: {name}: now python -m gptx {OLD[name]}; python -m gptx lists the commands")
-    if subjects := [other for other in COMMANDS if other.startswith(f"{name} ")] if name not in COMMANDS else []:
-        if rest and rest[0] not in HELP:
-            refuse(f"{name} {rest[0]}", subjects)
-        print(listing(subjects))
+    if name in COMMANDS:
+        run(name, rest)
         return
-    if name not in COMMANDS:
-        refuse(name, COMMANDS)
-    run(name, rest)
-
-
-def split(words: list[str]) -> tuple[str, list[str]]:
-    """The command, of one word or two, and the words that are left for it."""
-    two = " ".join(words[:2])
-    return (two, words[2:]) if two in COMMANDS or two in OLD else (words[0], words[1:])
+    subjects = [other for other in COMMANDS if other.startswith(f"{name} ")]
+    if not subjects or (rest and rest[0] not in HELP):
+        wrong = " ".join(words[: 1 + bool(subjects)])
+        raise SystemExit(f"error: {wrong}: no such command{nearest(wrong, subjects or COMMANDS)}")
+    arguments.show(listing(subjects))
 
 
 def run(name: str, words: list[str]) -> None:
     """Run a command, or show its help without importing it."""
-    from gptx.config import arguments
-
     if name == "train":
         from gptx.train import main
 
         sys.argv = ["gptx train", *words]
         main()
-    elif any(word in HELP for word in words) and name != "plan":
-        print(arguments.page(*source(COMMANDS[name])))
-    elif name.startswith("plan"):
-        from gptx.plan import __main__
-
-        __main__.main([*name.split()[1:], *words])
+    elif HELP & {*words}:
+        arguments.show(arguments.page(*source(name)))
     else:
+        if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         module, _, function = COMMANDS[name].partition(":")
         arguments.call(getattr(import_module(module), function), words)
 
 
-def source(target: str) -> tuple[Path, str]:
-    """The file of a `module:function`, and the function's name."""
-    module, _, function = target.partition(":")
+def source(name: str) -> tuple[Path, str]:
+    """The file and the name of a command's function."""
+    module, _, function = COMMANDS[name].partition(":")
     return Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py"), function
 
 
-def listing(names: list[str] | None = None) -> str:
-    """The commands by group, one line each: the first sentence of each docstring, read without an import."""
-    from gptx.config.arguments import sentence
-
+def listing(names: Collection[str]) -> str:
+    """Commands by group, one line each: the first sentence of their docstrings."""
     lines = []
     for title, commands in GROUPS.items():
-        shown = [name for name in commands if names is None or name in names]
-        lines += ["", f"{title}:"] * bool(shown)
-        lines += [f"  {name:20}{sentence(*source(COMMANDS[name]))}" for name in shown]
-    return "\n".join([*lines[1:], "", "python -m gptx COMMAND --help shows an example and every option"])
-
-
-def refuse(word: str, known) -> None:
-    """SystemExit with the nearest command."""
-    from gptx.config.errors import nearest
-
-    raise SystemExit(f"error: {word}: no such command{nearest(word, known)}")
+        shown = [name for name in commands if name in names]
+        lines += [f"{title}:"] * bool(shown)
+        for name in shown:
+            sentence = arguments.described(*source(name))[0].partition("\n\n")[0]
+            lines.append(f"  {name:20}{' '.join(sentence.split()).rstrip('.')}")
+        lines += [""] * bool(shown)
+    return "\n".join([*lines, "python -m gptx COMMAND --help shows an example and every option"])
 
 
 if __name__ == "__main__":

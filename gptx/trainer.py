@@ -41,28 +41,28 @@ class Trainer:
         self.peaks = [g["lr"] * factor for g, factor in zip(self.optimizer.param_groups, factors, strict=True)]
         seed_all(stream(seed, "dropout", parallel.rank))
 
-        self.step = 0  # updates made; the clock of every schedule
+        self.step = 0  # steps made; the clock of every schedule
         self.cursor = 0  # sequences drawn by all processes; the position in the data
         self.asked = ""  # the signal that asked this process to stop
         self.stopped = ""  # the signal that ends this run of the process, on every process
         self.ended = ""  # why an observer ends the run for good before `steps`, if one does
-        self.waited = 0.0  # seconds of the last update that were spent on reading data
-        self.latest: dict = {}  # everything reported of update `step`, and nothing older
-        self.pure: dict = {}  # the cross-entropy of the last update, where the objective is another loss
+        self.waited = 0.0  # seconds of the last step that were spent on reading data
+        self.latest: dict = {}  # everything reported of step `step`, and nothing older
+        self.pure: dict = {}  # the cross-entropy of the last step, if the objective is another loss
         inject(self)  # a fault, where one is to be tried
 
     @property
     def finished(self) -> bool:
-        """True after the last update."""
+        """True after the last step."""
         return self.step >= self.steps or bool(self.ended)
 
     def attach(self) -> None:
-        """Let each observer register its hooks, once; it raises ValueError here if this run has nothing to show it."""
+        """Let each observer register its hooks, once. Raises ValueError if one has nothing to observe in this run."""
         while self.unattached:
             self.unattached.pop(0).attach(self)
 
     def fit(self) -> None:
-        """Make updates until there are `steps` or someone asks to stop; FloatingPointError if the guard gives up."""
+        """Train until `steps` are made or someone asks to stop. Raises FloatingPointError if the guard gives up."""
         self.attach()
         self.checkpoints.begin(self)
         while not self.finished and not self.stopped:
@@ -81,15 +81,21 @@ class Trainer:
             self.report(loss, grad_norm, lr, time.perf_counter() - started)
             self.checkpoints(self)
 
+    def step_once(self) -> None:
+        """Make one training step without guard, observers, sinks and checkpoints."""
+        self.set_learning_rate()
+        self.accumulate_gradients()
+        self.update("accept")
+
     def set_learning_rate(self) -> float:
-        """Give every parameter group its rate for the update that comes, counted from 1."""
+        """Give every parameter group its learning rate for the next step, counted from 1."""
         factor = math.prod(of(self.step + 1) for of in (self.schedule, self.batch.rate, self.guard.rate))
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         return self.optimizer.param_groups[0]["lr"]
 
     def accumulate_gradients(self) -> tuple[float, float]:
-        """Run the micro-batches of one update; return the mean loss of all of them and the norm before clipping."""
+        """Run the micro-batches of one step; return the mean loss of all of them and the norm before clipping."""
         device, total, pure = self.parallel.device, torch.zeros((), device=self.parallel.device), list[torch.Tensor]()
         context, world = self.data.context, self.parallel.world_size
         micro, accumulation = self.micro_batch, self.accumulation = self.batch.split(context, world, self.step + 1)
@@ -112,11 +118,11 @@ class Trainer:
         self.pure = {"train/cross_entropy": rest[0] / world} if rest else {}
         self.cursor += accumulation * world * micro
         if asked:
-            self.stopped = self.asked or "SIGTERM"  # every process after the same update, whichever was asked
+            self.stopped = self.asked or "SIGTERM"  # every rank after the same step, whichever was asked
         return loss / world, grad_norm
 
     def update(self, verdict: str) -> None:
-        """Move the weights, unless the update is to be skipped."""
+        """Move the weights, unless the verdict is to skip the step."""
         if verdict != "skip":
             self.scaler.step(self.optimizer)
         self.scaler.update()  # also after a skip: it is what lowers an fp16 scale that overflowed
@@ -124,7 +130,7 @@ class Trainer:
         self.step += 1
 
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
-        """Send the update's numbers, and those of every observer that is due, to the sinks."""
+        """Send the numbers of the step, and those of every observer that is due, to the sinks."""
         scalars = {
             "train/loss": loss, **self.pure, "train/perplexity": perplexity(self.pure.get("train/cross_entropy", loss)),
             "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": self.cursor * self.data.context,
@@ -138,7 +144,7 @@ class Trainer:
             sink(self.step, scalars)
 
     def judge(self, loss: float, grad_norm: float) -> str:
-        """The guard's verdict on the update that is to come: accept, skip or rollback; what it found is recorded."""
+        """The guard's verdict on the next step: accept, skip or rollback; what it found is recorded."""
         overflow = self.scaler.is_enabled() and math.isfinite(loss) and not math.isfinite(grad_norm)
         verdict = self.guard(self.step + 1, loss, grad_norm, overflow=overflow)
         for kind, facts in self.guard.news():
@@ -164,17 +170,13 @@ class Trainer:
         """
         cursor, left, memory = self.cursor, self.step, self.guard.state_dict()
         self.model.zero_grad(set_to_none=True)
-        self.scaler.update()  # closes the update that is given up
+        self.scaler.update()  # closes the step that is given up
         if not self.checkpoints.restore(self, before=self.guard.onset):
-            raise FloatingPointError(
-                f"{self.guard.diagnosis}; there is no checkpoint from before update {self.guard.onset}"
-            )
+            raise FloatingPointError(f"{self.guard.diagnosis}; no checkpoint is from before step {self.guard.onset}")
         self.guard.load_state_dict(memory)
-        offending = self.cursor, cursor
-        self.cursor = (
-            cursor + self.guard.rolled_back(self.step) * self.batch.tokens_at(self.step + 1) // self.data.context
-        )
-        text = f"from update {left} back to {self.step}, past sequences {offending[0]:,} to {self.cursor:,} of the data"
+        offending, left_out = (self.cursor, cursor), self.guard.rolled_back(self.step)
+        self.cursor = cursor + left_out * self.batch.tokens_at(self.step + 1) // self.data.context
+        text = f"from step {left} back to {self.step}, past sequences {offending[0]:,} to {self.cursor:,} of the data"
         self.checkpoints.drop_after(self, self.step)
         self.checkpoints.save(self)
         facts = {"left": left, "cursor": self.cursor, "rate": self.guard.rate(self.step + 1)}
@@ -197,7 +199,7 @@ class Trainer:
         return {"sequences": [first, last], "documents": blamed[:10]}
 
     def shrink(self, error: torch.OutOfMemoryError) -> None:
-        """Halve the micro-batch, which is not part of the recipe, after an update that did not fit in memory."""
+        """Halve the micro-batch, which is not part of the recipe, after a step that did not fit in memory."""
         traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
         if self.micro_batch == 1 or self.parallel.world_size > 1:
             raise MemoryError(
@@ -210,7 +212,7 @@ class Trainer:
         torch.cuda.empty_cache()
 
     def stop(self, reason: str) -> None:
-        """Ask the run to end after the next update; from a signal handler, at any instant."""
+        """Ask the run to end after the next step; from a signal handler, at any instant."""
         self.asked = reason
 
     @contextmanager
@@ -234,7 +236,7 @@ class Trainer:
         return judged(self.model.parameters()) if judged else None
 
     def state_dict(self) -> dict:
-        """All that the next update depends on; plain values and tensors only."""
+        """All that the next step depends on; plain values and tensors only."""
         return {
             "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(), "step": self.step, "cursor": self.cursor, "latest": self.latest,
@@ -277,7 +279,7 @@ def copy(values, parameters) -> None:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss): among how many equally likely tokens the model chooses."""
+    """exp(loss): the number of equally likely tokens that the model chooses among."""
     return math.inf if loss > 700 else math.exp(loss)
 
 

@@ -32,7 +32,7 @@ SECRET = "hunter2-of-the-environment"
 SECONDS = 20
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
-X = "{_target_: gptx.sweeps.processes.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
+X = "{_target_: gptx.sweeps.pool.wait, line: [touch, marker], environment: {}}"  # os.system is on a list of Hydra's own
 SMALL = [word for word in TINY if not word.startswith(("observe.", "steps="))] + ["data.path=rhyme.txt", "threads=1"]
 NAMES = ["x\x1b]0;own\x07", "a\u202eb", "a b", "a'b", "$(touch marker)", ";touch marker", "-rf", "a=b", "a,b", "[x]", "{x}",
          "a\nb", "a${oc.env:TOKEN}", "caf\xe9 \u4e2d", "~", "%s%n"]  # fmt: skip
@@ -154,8 +154,8 @@ CONFIGS = {  # of an experiment in a stranger's --config-dir, beside those of te
     "many jobs": "hydra: {sweeper: {params: {seed: 'range(0,100000000000)'}}}", "a line": 'hydra: {sweeper: {params: {seed: "0,1\\nallow_targets=[os.]"}}}',
     "a target in a sweep": "hydra: {sweeper: {params: {clip._target_: os.system}}}", "a node by a resolver": "clip: '${oc.create:\"{_target_: os.system}\"}'",
     "a node elsewhere": f"clip: ${{z}}\nz: {X}", "a nested list": f"guard: {{detector: {{window: [{X}]}}}}", "a rate": f"schedule: {{floor: {X}}}",
-    "an observer": f"observe: {{x: {X}}}", "a name of one": 'observe: {"\\e[2J": {_target_: gptx.ingredients.observe.parameters.Parameters, every: 1}}',
-    "a number of one": "observe: {5: {_target_: gptx.ingredients.observe.parameters.Parameters, every: 1}}", "a list of targets": "clip: {_target_: [os, system]}",
+    "an observer": f"observe: {{x: {X}}}", "a name of one": 'observe: {"\\e[2J": {_target_: gptx.ingredients.observe.norms.Parameters, every: 1}}',
+    "a number of one": "observe: {5: {_target_: gptx.ingredients.observe.norms.Parameters, every: 1}}", "a list of targets": "clip: {_target_: [os, system]}",
     "a target by parts": "clip: {_target_: 'os.${y}'}\ny: system", "a secret as target": "clip: {_target_: '${oc.env:TOKEN}'}", "no key": "null: 3",
     "a date": "seed: 2026-01-01", "a name": 'name: "a\\e[2Jb"', "up": "name: ../../x", "a secret as text": "data: {column: '${oc.env:TOKEN}'}",
     "a secret as number": "guard: {patience: '${oc.env:TOKEN}'}", "credentials": "guard: {patience: 'https://u:hunter2@h'}",

@@ -3,7 +3,7 @@
 import pytest
 
 from gptx.ingredients.batch import Batch
-from gptx.units.lengths import updates
+from gptx.units.lengths import in_steps
 
 
 @pytest.mark.parametrize(("micro", "world", "accumulation"), [(4, 1, 8), (32, 1, 1), (8, 2, 2), (1, 4, 8)])
@@ -76,9 +76,9 @@ def test_a_growing_batch_takes_the_rate_of_its_present_size():
     ("settings", "message"),
     [
         ({"rule": "sqrt"}, r"batch.rule=sqrt scales from batch.tuned_at=None: give the tokens"),
-        ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 updates"),
+        ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 steps"),
         ({"doublings": -1, "growth": 5}, r"batch.doublings=-1"),
-        ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 updates"),
+        ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 steps"),
     ],
 )
 def test_a_warmup_that_cannot_be_is_refused(settings, message):
@@ -87,7 +87,7 @@ def test_a_warmup_that_cannot_be_is_refused(settings, message):
 
 
 def test_a_first_batch_smaller_than_a_sequence_and_a_context_that_cannot_be_halved_are_refused():
-    with pytest.raises(ValueError, match=r"the first updates would have 64 tokens, not a multiple of .* = 128"):
+    with pytest.raises(ValueError, match=r"the first steps would have 64 tokens, not a multiple of .* = 128"):
         Batch(tokens=4096, doublings=6, growth=10).split(128, 1)
     with pytest.raises(ValueError, match=r"model.context=100 cannot be halved so often"):
         Batch(tokens=4000, context_doublings=3, lengthening=10).context_at(1, 100)
@@ -96,4 +96,4 @@ def test_a_first_batch_smaller_than_a_sequence_and_a_context_that_cannot_be_halv
 @pytest.mark.parametrize("length", [0.02, "2 percent", "abc", -3, True, None, "10M"])
 def test_a_length_that_could_mean_two_things_is_refused_with_the_forms(length):
     with pytest.raises(ValueError, match=r"500.*2%.*10Mtok"):
-        updates(length, steps=100, tokens=10)
+        in_steps(length, steps=100, tokens=10)

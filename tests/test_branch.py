@@ -12,15 +12,15 @@ import torch
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config.build import build
 from gptx.config.command_line import quoted_origin
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.rules import examine
 from gptx.ingredients.checkpoints import load
-from gptx.job import branching
+from gptx.job import resume
 from gptx.job.build import trainer_of
+from gptx.runs.folder import RunFolder
 from gptx.sweeps import preflight
 
 PLATEAU = [
@@ -62,7 +62,7 @@ def test_a_branch_equals_the_run_that_had_its_schedule_from_the_start(command, t
     result = command("train", "name=cooled", *wsd, f"from={plateau}")
     assert result.returncode == 0, result.stderr
     assert "branches off" in result.stdout
-    assert "after update 4" in result.stdout
+    assert "after step 4" in result.stdout
     (whole,), (cooled,) = ((tmp_path / "runs" / name).glob("*") for name in ("whole", "cooled"))
     one, other = metrics(whole), metrics(cooled)
     assert sorted(other) == [5, 6, 7]
@@ -84,7 +84,7 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["steps=4"], "it stands after update 4; steps=4 must be more"),
+        (["steps=4"], "it stands after step 4; steps=4 must be more"),
         (["steps=9", "model.depth=1"], "the state is of another recipe: model.depth was 2, is 1"),
         (["steps=9", "optim=sgd"], "the state is of another recipe: optim._target_ was"),
         (["steps=9", "model.context=64"], "the state is of another recipe: model.context was 32, is 64"),
@@ -95,7 +95,7 @@ def test_a_branch_that_was_stopped_continues_from_its_own_checkpoint(command, tm
 def test_a_state_that_does_not_fit_is_refused(composed, tmp_path, plateau, words, message):
     cfg = composed(*words)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        branching.branch(trainer_of(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
+        resume.branch(trainer_of(cfg), tmp_path / plateau, OmegaConf.to_container(cfg, resolve=True))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def begun(composed, tmp_path):
         cfg = composed("steps=9", *words)
         trainer = trainer_of(cfg)
         own = torch.get_rng_state()
-        told = branching.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
+        told = resume.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
         trainer.checkpoints.place(tmp_path / "branch")
         trainer.sinks.clear()
         return trainer, told, load(origin), own
@@ -192,8 +192,8 @@ def finished(composed, tmp_path, monkeypatch):
         config, folder = OmegaConf.to_container(cfg, resolve=True), tmp_path / "runs" / name
         (folder / f"checkpoints/step_{record['step']:08d}").mkdir(parents=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-        runs.write(folder, state="finished", recipe=recipe(config), data=build(cfg.data).identity, **record)
-        return folder, runs.read(folder)
+        RunFolder(folder).write(state="finished", recipe=recipe(config), data=build(cfg.data).identity, **record)
+        return folder, RunFolder(folder).read()
 
     return make
 
@@ -207,17 +207,17 @@ def test_more_steps_than_a_finished_run_has_are_refused_with_the_command_that_go
         (["steps=9"], ""),
     ):
         with pytest.raises(ConfigError, match=r"runs/made holds another run: ") as refused:
-            branching.refuse_other(folder, record, composed(*words))
+            resume.refuse_other(RunFolder(folder), record, composed(*words))
         assert way in str(refused.value)
         assert ("to go on from there" in str(refused.value)) == bool(way)
-    told = branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20"), resolve=True))
-    assert told.startswith(
-        "runs/made made 10 of these updates; this is a new run; to go on from there: from=runs/made/"
-    )
+    told = resume.shorter(RunFolder(folder.parent / "new"), OmegaConf.to_container(composed("steps=20"), resolve=True))
+    assert told.startswith("runs/made made 10 of these steps; this is a new run; to go on from there: from=runs/made/")
     assert re.search(r"the learning rate goes from \S+ to 0.00\d+ at once$", told)
     for other in ("seed=1", "optim.lr=1e-2", "batch.tokens=512"):
         assert (
-            branching.shorter(folder.parent / "new", OmegaConf.to_container(composed("steps=20", other), resolve=True))
+            resume.shorter(
+                RunFolder(folder.parent / "new"), OmegaConf.to_container(composed("steps=20", other), resolve=True)
+            )
             == ""
         )
 
@@ -227,13 +227,13 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_text_as_it_was_read(compos
     words = ("data=text", f"data.path={tmp_path}/divided.txt")
     folder, record = finished(composed("steps=10", *words, "data.separator=null"), step=10)
     del record["recipe"]["data.separator"]
-    branching.refuse_other(folder, record, composed("steps=10", *words, "data.separator=null"))
+    resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words, "data.separator=null"))
     with pytest.raises(ConfigError, match=r"data.digest was .*; data.separator=null reads it as that run did$") as told:
-        branching.refuse_other(folder, record, composed("steps=10", *words))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
     assert "to go on from there" not in str(told.value)
     (tmp_path / "divided.txt").write_text("another story\n<|endoftext|>\n" * 400)
     with pytest.raises(ConfigError, match=r"or overwrite=true to delete it$"):  # where null would be no help
-        branching.refuse_other(folder, record, composed("steps=10", *words))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
 
 
 TARGET = "observe=[validation,target]"
@@ -244,11 +244,11 @@ def test_a_run_that_an_observer_ended_is_not_what_another_target_asks_for(compos
     for name, record in (("made", ended), ("of an earlier version", {"step": 4})):
         folder, record = finished(composed("steps=10", TARGET, "observe.target.loss=3"), name, **record)
         for words in ([TARGET, "observe.target.loss=2"], ["observe=[validation]"]):
-            with pytest.raises(ConfigError, match=r"holds a run that ended after update 4: observe.target") as refused:
-                branching.refuse_other(folder, record, composed("steps=10", *words))
+            with pytest.raises(ConfigError, match=r"holds a run that ended after step 4: observe.target") as refused:
+                resume.refuse_other(RunFolder(folder), record, composed("steps=10", *words))
             assert "checkpoints/step_00000004" in str(refused.value)
             assert "name=default_longer steps=10" in str(refused.value)
-        branching.refuse_other(folder, record, composed("steps=10", TARGET, "observe.target.loss=3"))
+        resume.refuse_other(RunFolder(folder), record, composed("steps=10", TARGET, "observe.target.loss=3"))
 
 
 def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished):
@@ -256,8 +256,8 @@ def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished
 
     def said(*words: str) -> str:
         cfg = composed("steps=10", *words)
-        branching.refuse_other(folder, record, cfg)
-        return branching.as_asked(folder, record, OmegaConf.to_container(cfg, resolve=True))
+        resume.refuse_other(RunFolder(folder), record, cfg)
+        return resume.as_asked(RunFolder(folder), record, OmegaConf.to_container(cfg, resolve=True))
 
     assert said("observe=[validation,samples]") == ""
     assert said("observe=[validation]") == ""
@@ -271,11 +271,11 @@ def test_a_finished_run_says_what_it_was_not_asked_to_observe(composed, finished
 def test_a_checkpoint_that_was_moved_says_itself_whose_state_it_is(composed, tmp_path, plateau):
     moved = (tmp_path / plateau).rename(tmp_path / "moved")
     cfg = composed("steps=9")
-    told = branching.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
-    assert "moved after update 4; what changes: " in told
+    told = resume.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+    assert "moved after step 4; what changes: " in told
     cfg = composed("steps=9", "model.depth=1")
     with pytest.raises(ConfigError, match=r"the state is of another recipe: model.depth was 2, is 1"):
-        branching.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
+        resume.branch(trainer_of(cfg), moved, OmegaConf.to_container(cfg, resolve=True))
 
 
 def test_a_refusal_is_one_line_and_leaves_no_folder(command, tmp_path):
@@ -326,10 +326,10 @@ def test_a_text_that_moved_is_the_same_run_and_other_bytes_there_are_not(compose
 
     def refused(words: str, *others: str) -> None:
         with pytest.raises(ConfigError, match=words):
-            branching.refuse_other(tmp_path, record, composed(*others))
+            resume.refuse_other(RunFolder(tmp_path), record, composed(*others))
 
     for path in (moved, link, os.path.relpath(moved)):
-        branching.refuse_other(tmp_path, record, composed(f"data.path='{path}'"))
+        resume.refuse_other(RunFolder(tmp_path), record, composed(f"data.path='{path}'"))
     refused(r"another run: data\.seed was 0, is 5; seed was 0, is 5; choose", f"data.path='{moved}'", "seed=5")
     moved.write_text("other text. " * 2000)
     refused(r"data\.digest was .* \(the text is not the same\)", f"data.path='{moved}'")
@@ -350,7 +350,7 @@ def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path
     assert preflight.begun(cfg, run)
     assert not preflight.begun(composed(*words, "overwrite=true"), run)
     (run / "checkpoints/step_00000006").rmdir()
-    runs.write(run, state="finished")
+    RunFolder(run).write(state="finished")
     assert preflight.begun(cfg, run)
     for word in (
         "from=null",
@@ -366,9 +366,9 @@ def test_a_branch_goes_on_by_its_own_words_after_its_origin_is_gone(command, tmp
     words = ["name=cooled", "schedule=constant", "steps=7", f"from={plateau}"]
     assert command("train", *words).returncode == 0
     (run,) = (tmp_path / "runs/cooled").iterdir()
-    runs.write(run, state="preempted")
+    RunFolder(run).write(state="preempted")
     shutil.rmtree(tmp_path / "runs/plateau")
     again = command("train", *words)
     assert again.returncode == 0, again.stderr
-    assert "continues after update 7" in again.stdout
+    assert "continues after step 7" in again.stdout
     assert list((tmp_path / "runs/cooled").iterdir()) == [run]

@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 
-from gptx.commands.diff import recipes
+from gptx.commands.diff import lines
 from gptx.compare import factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
@@ -186,7 +186,7 @@ def test_runs_that_hold_out_another_part_of_one_text_are_not_to_be_compared(keep
     found = verdict(compare(cells.find([root])))
     assert found.headline == "These results cannot be compared: the runs are not of the same text."
     assert any("hold out 9,000 or 8,000 tokens" in warning for warning in found.warnings)
-    assert "8,000 tokens held out" in "\n".join(recipes(*cells.find([root])))
+    assert "8,000 tokens held out" in "\n".join(lines(*cells.find([root])))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -200,7 +200,7 @@ def test_a_key_of_another_version_that_does_not_change_the_text_is_no_factor(kee
     found = compare(cells.find([root]))
     assert list(found.factors) == (["optim.lr"] if same else ["data.path"])
     assert not same or not found.confounded
-    keys = "\n".join(recipes(*cells.find([root])))
+    keys = "\n".join(lines(*cells.find([root])))
     assert ("data.separator" in keys, "data.path" in keys, "optim.lr" in keys) == (not same, not same, True)
 
 
@@ -306,7 +306,9 @@ def test_results_of_a_metric_of_one_s_own_keep_its_way_and_old_ones_ask_for_it(t
     arms = [Outcome({"optim": name}, 0, "finished", value) for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.1))]
     Comparison("mine/accuracy", {"optim": ["a", "b", "c"]}, arms, better=kept).save(tmp_path / "results.json")
     if kept:
-        assert verdict(load(tmp_path / "results.json")).headline.startswith("The highest mine accuracy is that of b")
+        assert verdict(load(tmp_path / "results.json")).headline.startswith(
+            "The highest mine accuracy is 0.90000 with b, "
+        )
     else:
         with pytest.raises(ValueError, match="metric=mine/accuracy: nothing says whether higher or lower is better"):
             load(tmp_path / "results.json")
@@ -340,4 +342,4 @@ def test_runs_of_one_seed_that_differ_in_the_order_of_their_batches_are_paired_b
     found = compare(cells.find([folder.parent]))
     assert {each.seed for each in found.outcomes} == {1, 2, 3}
     assert not found.confounded
-    assert "0.1020 nats per byte below adamw (95 % interval" in verdict(found).headline
+    assert "0.1020 nats per byte lower than with adamw (95 % interval" in verdict(found).headline

@@ -6,14 +6,14 @@ from itertools import product
 import numpy
 import pytest
 
-from gptx.compare.arms import Arm
-from gptx.compare.outcomes import Comparison
-from gptx.compare.verdict import answer, judged
+from gptx.compare.effects import of_arms
+from gptx.compare.outcomes import Arm, Comparison
+from gptx.compare.sentences import answer
 from gptx.compare.words import Words
 
 SWEEPS, MOST = 2000, 0.065
-WORDS = Words("validation loss", "nats per token", False, 3, 6)
-CLAIM = re.compile(r"\d (nats per token )?(above|below|higher|lower)|(higher|lower) in|significantly (above|below|higher|lower)"
+WORDS = Words("validation loss", "nats per token", "lowest", 3, 6)
+CLAIM = re.compile(r"\d (nats per token )?(higher|lower)|(?i:significantly) (higher|lower)|differ significantly"
                    r"|(?<!significantly )contributed more|depends on|do(es)? harm")  # fmt: skip
 TRAITS = {"constant": (False, False), "warmup": (True, False), "cosine": (True, True), "cosine_no_warmup": (False, True)}  # fmt: skip
 OPTIMS, RATES = ["adamw", "muon", "sgd", "lion", "adafactor", "soap", "sophia"], ["0.001", "0.003", "0.01", "0.03"]
@@ -41,9 +41,8 @@ def pages(factors: dict, seeds: int, truth=lambda levels: 0.0, sweeps: int = SWE
     draw = numpy.random.default_rng(seeds)
     luck = draw.normal(2.0, 0.05, (sweeps, 1, seeds)) + numpy.array([truth(each) for each in levels])[:, None]
     for sweep in luck + draw.normal(0, 0.01, (sweeps, len(levels), seeds)):
-        found = [Arm(each, dict(enumerate(values)), ()) for each, values in zip(levels, sweep.tolist(), strict=True)]
-        headline, sentences = answer(comparison, base, judged(comparison, found, base, WORDS), WORDS)
-        yield " ".join([headline, *sentences])
+        found = [Arm(each, dict(enumerate(values))) for each, values in zip(levels, sweep.tolist(), strict=True)]
+        yield " ".join(answer(of_arms(comparison, base, found), WORDS))
 
 
 @pytest.mark.slow

@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 
 from gptx.compare import words
-from gptx.compare.arms import axis
-from gptx.compare.figure import figure, over, panelled
+from gptx.compare.effects import effects
+from gptx.compare.factors import axes, axis
+from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, Outcome, load
 from gptx.compare.verdict import verdict
 from gptx.config import paths
 from gptx.report import readme
-from gptx.report.arms import Arm
-from gptx.report.charts import finals
+from gptx.report.arms import ArmRuns, Report
+from gptx.report.several import finals
 from gptx.runs.cells import Cell
+from gptx.show import marked
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
-               if readme.START.search((file.parent / "README.md").read_text())]  # fmt: skip
+               if marked.command(file.parent / "README.md", readme.KIND)]  # fmt: skip
 COMMAND = "python -m gptx report runs/rates readme=experiments/rates"
 RATES = Comparison(
     "validation/loss",
@@ -34,7 +36,7 @@ RATES = Comparison(
 @pytest.fixture
 def experiment(tmp_path, monkeypatch) -> Path:
     """An experiment's folder; pictures, which take long, are a few bytes."""
-    monkeypatch.setattr(readme, "figure", lambda comparison, part: part.write_bytes(b"\x89PNG"))
+    monkeypatch.setattr(readme, "figure", lambda found, part: part.write_bytes(b"\x89PNG"))
     (tmp_path / "README.md").write_text(
         f"# rates\n\nby hand <!-- kept -->\n\n<!-- results: written by {COMMAND} -->\nold\n<!-- /results -->\n\nalso by hand\n"
     )
@@ -44,10 +46,18 @@ def experiment(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
 def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
     kept = load(folder / "results.json")
-    assert readme.parts(folder / "README.md")[1] == readme.markdown(kept, verdict(kept)), (
+    assert marked.parts(folder / "README.md", readme.KIND)[1].strip() == readme.markdown(kept, verdict(kept)), (
         f"python -m gptx pages experiments/{folder.name} writes it anew"
     )
     assert (folder / readme.PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_index_of_experiments_is_made_of_their_pages():
+    root = Path(paths.CONF).parent / "experiments"
+    rows = marked.parts(root / "README.md", readme.INDEX)[1].strip()
+    assert rows == readme.index(root), "python -m gptx pages experiments/* writes it anew"
+    assert len(rows.splitlines()) - 2 == len(list(root.glob("*/README.md")))
+    assert not re.search(r"\| +\|", rows.replace("| Not run. |  |", "")), "a page without question or answer"
 
 
 def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
@@ -66,7 +76,7 @@ def test_written_again_from_the_results_it_is_the_same_also_with_another_baselin
     readme.write(RATES, verdict(RATES, "muon"), experiment)
     before = (experiment / "README.md").read_text()
     assert "compared with muon" in before
-    readme.readme(str(experiment))
+    readme.rewrite(experiment)
     assert (experiment / "README.md").read_text() == before
 
 
@@ -80,7 +90,7 @@ def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command
     assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
     assert "### Arms" in before
     assert not re.search(r"### .*(at its best|by optim)", before)
-    readme.readme(str(experiment))
+    readme.rewrite(experiment)
     assert (experiment / "README.md").read_text() == before
     readme.write(RATES, verdict(RATES), experiment)
     assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
@@ -95,7 +105,7 @@ def test_the_numbers_follow_the_results(experiment):
     facts = json.loads((experiment / "results.json").read_text())
     facts["outcomes"][0]["value"] += 7
     (experiment / "results.json").write_text(json.dumps(facts))
-    readme.readme(str(experiment))
+    readme.rewrite(experiment)
     assert re.search(r"\| adamw \| 5\.6", (experiment / "README.md").read_text())
 
 
@@ -131,9 +141,10 @@ def test_a_bar_in_a_level_does_not_break_the_table():
 @pytest.mark.parametrize("factors", [{}, {"precision": ["fp32", "bf16"]}, {"optim.lr": ["0.001", "0.1"], "model": ["nano", "a"]}])  # fmt: skip
 def test_any_comparison_has_a_figure(tmp_path, factors):
     outcomes = [Outcome({k: v[i % 2] for k, v in factors.items()}, i, "finished", value) for i, value in enumerate([2.0, float("nan"), 2.1, 2.2])]  # fmt: skip
-    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.png")
+    found = effects(Comparison("validation/loss", factors, outcomes))
+    figure(found, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    figure(Comparison("validation/loss", factors, outcomes), tmp_path / "a.svg")
+    figure(found, tmp_path / "a.svg")
     assert "diverged 1 of 2" in (tmp_path / "a.svg").read_text() or not factors
 
 
@@ -155,18 +166,19 @@ WIDTHS, RATE, FACTOR = ["32", "64"], ["0.001", "0.01"], ["0.333", "1"]
 def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_and_on_the_page(factors, across):
     cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
     found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
-    arms = [Arm(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
-    final = finals(arms, found, lambda _: 2.0)
-    assert (over(found) if across else axis(factors)) == across
-    assert (final["title"] if final else "") == (words.NAMES.get(across, across))
+    arms = [ArmRuns(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
+    finals(Report("", [], arms, found, verdict(found), 1), figures := [])
+    final = figures[0] if figures else None
+    assert (axes(factors)[0] if across else axis(factors)) == across
+    assert (final["layout"]["xaxis"]["title"]["text"] if final else "") == (words.NAMES.get(across, across))
     if final:
-        assert len(final["lines"]) == len(cells) // len(factors[across])
-        assert panelled(found) == []
+        assert len(final["data"]) == len(cells) // len(factors[across])
+        assert axes(factors)[2] == []
 
 
 def test_more_lines_than_have_a_colour_of_their_own_stand_in_several_panels():
     factors = {"optim": list("abcde"), "model.width": WIDTHS, "optim.lr": RATE}
-    assert panelled(Comparison("validation/loss", factors, [])) == ["model.width"]
+    assert axes(factors)[2] == ["model.width"]
 
 
 def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alone():
@@ -196,7 +208,7 @@ def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, t
         (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": choices}))
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
     report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
-    assert "muon is 0.5000 nats per token below adamw" in (experiment / "README.md").read_text()
+    assert "with muon, 0.5000 nats per token lower than with adamw" in (experiment / "README.md").read_text()
     assert [each.value for each in load(experiment / "results.json").outcomes] == [2.0, 1.5]
     with pytest.raises(ValueError, match="no such file"):
         report(str(tmp_path / "runs"), readme=str(tmp_path / "elsewhere"))

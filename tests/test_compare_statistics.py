@@ -5,8 +5,8 @@ import math
 import numpy
 import pytest
 
-from gptx.compare import statistics
-from gptx.compare.statistics import Estimate, difference, estimate, holm, interval
+from gptx.compare import estimates
+from gptx.compare.estimates import CONTRASTS, Estimate, difference, estimate, holm, quantile
 
 SWEEPS = 2000
 EFFECTS = {(0, 0): 0.0, (1, 0): -0.40, (0, 1): -0.10, (1, 1): -0.45}  # of a cell, beside neither
@@ -19,14 +19,20 @@ def sweeps(seeds: int, effects: dict) -> dict[tuple, numpy.ndarray]:
     return {cell: luck + effect + draw.normal(0, 0.01, (SWEEPS, seeds)) for cell, effect in effects.items()}
 
 
+def interval(samples: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Mean and half the width of the 95 % interval over the last axis."""
+    n = samples.shape[-1]
+    return samples.mean(-1), quantile(n - 1) * samples.std(-1, ddof=1) / math.sqrt(n)
+
+
 def weighed(cells: dict, weights: dict):
     return sum(weight * cells[cell] for cell, weight in weights.items())
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("weights", [
-    {(1, 0): 1.0, (0, 0): -1.0}, statistics.FIRST, statistics.SECOND, statistics.INTERACTION, statistics.FIRST_OVER_SECOND,
-], ids=["difference", "first", "second", "interaction", "first over second"])  # fmt: skip
+    {(1, 0): 1.0, (0, 0): -1.0}, *CONTRASTS.values(),
+], ids=["difference", *CONTRASTS])  # fmt: skip
 def test_an_interval_covers_the_truth_in_95_of_100_sweeps_and_no_effect_is_seldom_called_one(seeds, weights):
     mean, half = interval(weighed(sweeps(seeds, EFFECTS), weights))
     truth = weighed(EFFECTS, weights)
@@ -61,7 +67,7 @@ def test_the_interval_and_the_p_value_of_a_worked_example():
 def test_one_seed_gives_a_difference_without_an_interval():
     found = difference({0: 2.5}, {0: 2.0, 1: 2.1})
     assert found == Estimate(0.5, 1)
-    assert not found.told
+    assert not found.significant_alone
 
 
 def test_a_seed_that_is_missing_in_one_arm_is_left_out_and_n_says_so():
@@ -76,8 +82,8 @@ def test_an_arm_with_a_run_that_diverged_has_no_difference(lost):
     assert difference({0: 2.5, 1: lost}, {0: 2.0, 1: 2.1}) is None
     assert difference({0: 2.5, 1: 2.4}, {0: 2.0, 1: lost}) is None
     cells = {cell: {0: 2.0, 1: 2.1} for cell in EFFECTS} | {(0, 1): {0: lost, 1: 2.1}}
-    assert statistics.contrast(cells, statistics.FIRST) is None
-    assert statistics.diverged({0: lost, 1: 2.1, 2: None}) == 1
+    assert estimates.contrast(cells, CONTRASTS["first"]) is None
+    assert estimates.diverged({0: lost, 1: 2.1, 2: None}) == 1
 
 
 def test_arms_without_a_seed_in_common_are_compared_as_unpaired_and_those_without_a_result_not_at_all():
@@ -97,13 +103,13 @@ def test_arms_without_a_seed_in_common_are_compared_as_unpaired_and_those_withou
 @pytest.mark.parametrize(("shift", "told", "p"), [(0.0, False, 1.0), (0.25, True, 0.0)])
 def test_runs_that_differ_by_the_same_in_each_seed_leave_no_doubt(shift, told, p):
     found = difference({0: 2.0 + shift, 1: 3.0 + shift}, {0: 2.0, 1: 3.0})
-    assert (found.low, found.high, found.told, found.p, found.same) == (shift, shift, told, p, not shift)
+    assert (found.low, found.high, found.significant_alone, found.p, found.same) == (shift, shift, told, p, not shift)
 
 
 def test_judged_together_twenty_differences_of_nothing_seldom_show_one():
     draw = numpy.random.default_rng(1)
     families = [[estimate(draw.normal(0, 0.01, 3)) for _ in range(20)] for _ in range(150)]
-    alone, all_together = ([any(each.told for each in family) for family in families], [holm(family) >= 0 for family in families])  # fmt: skip
+    alone, all_together = ([any(each.significant_alone for each in family) for family in families], [holm(family) >= 0 for family in families])  # fmt: skip
     assert numpy.mean(alone) > 0.4
     assert numpy.mean(all_together) <= 0.10
 

@@ -1,16 +1,23 @@
 """Every option composes, builds and takes a step; every mistake gets one line that helps."""
 
+import inspect
 import re
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gptx.config import command_line, compose, mistakes, paths, rules, validate
+from gptx.config import command_line, compose, groups, mistakes, paths, presets, rules, validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS, ROWS, VALUES, decides
 from gptx.config.keys import differences, recipe, slug
+from gptx.estimate.capacity import examined
 from gptx.sweeps import preflight
+from gptx.trainer import Trainer
 
 CONF = Path(paths.CONF)
 BIG = {
@@ -37,12 +44,11 @@ ELSEWHERE = {
     "inject=loss_jump",
 }  # need a download, a GPU, or have tests of their own
 OPTIONS = sorted(f"{f.parent.name}={f.stem}" for f in CONF.glob("*/*.yaml") if f.parent.name != "hydra")
-SEVERAL = ("observe", "log")
 
 
 def chosen(option):
     group, name = option.split("=")
-    return f"{group}=[{name}]" if group in SEVERAL else option
+    return f"{group}=[{name}]" if GROUPS[group].several else option
 
 
 def observing(name):
@@ -107,10 +113,10 @@ def test_every_option_fits_the_signature_it_names(option):
         ("model.width=wide", "model.width: 'wide' is not a valid int"),
         ("model.width=12.5", "model.width: 12.5 is not a valid int"),
         ("optim.betas=[0.9]", r"optim.betas\[1\]: "),
-        ("steps=many", "steps: 'many' is not a length; write a number of updates"),
+        ("steps=many", "steps: 'many' is not a length; write a number of steps"),
         ("schedule.warmup=0.02", "schedule.warmup: 0.02 is not a length; write .*2%"),
         ("seed=a", "seed: 'a' is not a valid int"),
-        ("steps=0", "steps=0: a run makes at least 1 update"),
+        ("steps=0", "steps=0: a run makes at least 1 step"),
         ("steps=10%", "steps: 10% of what"),
         ("threads=0", "threads=0: at least 1"),
         ("name=../x", r"name='../x': a folder below runs/"),
@@ -137,7 +143,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
     [
         (["batch.tokens=500"], "batch.tokens=500 is not a multiple of .* nearest that work: 384 or 512"),
         (["model.heads=5"], "model.heads=5 .* model.width=32"),
-        (["schedule.warmup=7"], "schedule: warmup=7 updates is longer than the run, 6 updates"),
+        (["schedule.warmup=7"], "schedule: warmup=7 steps is longer than the run, 6 steps"),
         (["model.context=4096", "batch.tokens=4096", "batch.micro=1"], "data: .*4,097"),
         (["device=cuda:77"], "device=cuda:77 is not there"),
         (["device=toaster"], "device=toaster is not there; this machine has cpu"),
@@ -170,7 +176,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["model.vocab_multiple=0"], "model.vocab_multiple=0"),
         (["batch.micro=0"], "batch.micro=0: at least 1"),
         (["batch.tokens=0", "schedule.warmup=1ktok"], "batch.tokens=0: a number of tokens"),
-        (["observe.validation.windows=0"], "windows=0 must be at least 1"),
+        (["observe.validation.windows=0"], "observe.validation.windows=0: at least 1"),
         (["objective.z_loss=-1"], "objective.z_loss=-1.0: at least 0"),
         (["objective=chunked", "objective.chunk=0"], "objective.chunk=0: at least 1"),
         (["memory=recompute", "memory.every=0"], "memory.every=0: at least 1"),
@@ -204,7 +210,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
             "optim=adamm: no such option; did you mean 'adamw'? Options: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd$",
         ),
         (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
-        (["observe=[foo]"], "observe=\\[foo\\]: no such option; known: activations"),
+        (["observe=[foo]"], "observe=\\[foo\\]: no such option; Options: activations"),
         (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
     ],
 )
@@ -267,6 +273,27 @@ def test_the_recipe_holds_what_is_computed_and_not_how():
     assert differences(recipe(old), recipe(new)) == ["optim.lr was 1.0, is 2.0"]
 
 
+def test_every_group_of_conf_and_every_root_key_has_a_row_and_no_row_is_left_over():
+    folders = {folder.name for folder in CONF.iterdir() if folder.is_dir()} - {"hydra"}
+    root = yaml.safe_load((CONF / "train.yaml").read_text()).keys() - {"defaults"}
+    assert set(GROUPS) == folders
+    assert set(VALUES) == root
+    assert set(inspect.signature(Trainer).parameters) == folders | {"steps", "seed"}
+    assert set(presets.defaults()) == folders
+
+
+def test_what_a_key_decides_is_said_by_the_longest_key_above_it():
+    assert decides("optim", "speed")
+    assert not decides("optim.lr", "speed", "state", "digits")
+    assert decides("model.width", "weights")
+    assert not decides("model.mask", "weights")
+    assert decides("batch.tokens", "batches")
+    assert [key for key in ("batch.micro", "log.wandb.mode", "device", "experiment", "hydra/launcher", "optim")
+            if decides(key, "result")] == ["optim"]  # fmt: skip
+    words = {word for row in ROWS for text in (row.decides, *row.but.values()) for word in text.split()}
+    assert words == set(re.findall(r"^(\w+)  ", groups.__doc__, re.MULTILINE))
+
+
 SIGNS = ["长", "é", "a", "=", " ", "'", "[x]", "\U0001f680", "\udcff", ","]
 
 
@@ -309,3 +336,101 @@ def test_a_broken_interpolation_is_named_as_such(word):
         compose.composed([word])
     told = str(mistakes.explained(caught.value, [word]))
     assert told.startswith(f"{word.partition('=')[0]}: not an interpolation that can be")
+
+
+OWN = {  # a folder of one's own, as somebody who has not read the source would write it
+    "mylib.py": """
+        import torch
+        class Mine(torch.optim.SGD):
+            def __init__(self, params, lr=1e-3, sharpness=0.5):
+                super().__init__(params, lr)
+        class Look:
+            def __init__(self, *, every: int): ...
+        """,
+    "optim/whole.yaml": "_target_: mylib.Mine\nlr: 1e-3",
+    "optim/mine.yaml": "_target_: mylib.Mine\n_partial_: true\nlr: 1e-3",
+    "observe/look.yaml": "_target_: mylib.Look\nevery: 3",
+    "experiment/copied.yaml": (paths.ROOT / "experiments/warmup/experiment.yaml").read_text(),
+    "experiment/bare.yaml": (paths.ROOT / "experiments/warmup/experiment.yaml").read_text().partition("\n")[2],
+}
+TRUSTED = "optim=mine", "allow_targets=[mylib.]"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """own("optim=mine"): the configs of the words, with a folder of one's own."""
+    for name, text in OWN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mylib", raising=False)  # of another test
+    return lambda *words: examined(["--config-dir", str(tmp_path), *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lr=1e-3"], "lr: no such key; did you mean 'optim.lr'?"),
+        (["optim.learning_rate=1e-3"], "optim.learning_rate: no such key; did you mean 'optim.lr'?"),
+        (["optim.wd=0"], "optim.wd: no such key; did you mean 'optim.weight_decay'?"),
+        (["batch_size=4"], "batch_size: no such key; did you mean 'batch.tokens'?"),
+        (["epochs=3"], "epochs: no such key; did you mean 'steps'?"),
+        (["max_iters=3"], "max_iters: no such key; did you mean 'steps'?"),
+        (["n_layer=3"], "n_layer: no such key; did you mean 'model.depth'?"),
+        (["model.n_head=3"], "model.n_head: no such key; did you mean 'model.heads'?"),
+        (["n_embd=3"], "n_embd: no such key; did you mean 'model.width'?"),
+        (["block_size=3"], "block_size: no such key; did you mean 'model.context'?"),
+        (["width=3"], "width: no such key; did you mean 'model.width'?"),
+        (["+lr=1e-3"], "lr: no such key; did you mean 'optim.lr'?"),
+        (["guard.zzz=1"], "guard.zzz: no such key; guard has "),
+        (["data.path=x"], "data.path: data=stdlib has no path; add data=text"),
+        (["schedule=constant", "schedule.floor=1"], "schedule.floor: schedule=constant has no floor; add schedule=cosine,"),
+        (["observe.samples.every=3"],
+         "observe.samples: observe=[validation] has no samples; add observe=[validation,samples]"),
+        (["optim=sgd", "optim.dampening=1"], "optim.dampening: not in the file of optim=sgd; to set it, write +optim.dam"),
+        ([*TRUSTED, "optim.sharpnes=1"], "optim.sharpnes: no such key; did you mean 'optim.sharpness'?"),
+        ([*TRUSTED, "+optim.sharpnes=1"], "optim.sharpnes: mylib.Mine has no 'sharpnes'; did you mean 'sharpness'?"),
+        (["optim=whole", TRUSTED[1]], "optim: mylib.Mine needs 'params', which gptx gives it later; add _partial_: true"),
+        (["optim=mine", "allow_targets=mylib."],
+         "allow_targets: 'mylib.' is not a valid list[str]; write allow_targets=[mylib.]"),
+        (["observe=[look]", TRUSTED[1]], "observe._target_: a file of conf/observe begins with a name of its own"),
+        (["batch.tokens=abc"], "batch.tokens: 'abc' is not a valid int"),
+        (["optim=adamv"], "optim=adamv: no such option; did you mean 'adamw'? Options: adafactor, adam_l2,"),
+        (["experiment=zzz"], "experiment=zzz: no such option; Options: accumulation, bare,"),
+    ],
+)  # fmt: skip
+def test_a_natural_mistake_gets_its_cure(own, words, told):
+    with pytest.raises(ConfigError) as caught:
+        own(*words)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+    assert "_target_'?" not in str(caught.value)
+
+
+def test_a_shipped_experiment_can_be_copied_with_and_without_its_header(own):
+    copied, bare, shipped = (own(f"experiment={name}")[""] for name in ("copied", "bare", "warmup"))
+    assert copied == bare == shipped
+    assert own(*TRUSTED, "optim.lr=0.5")[""].optim.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--lr 1e-3", "--lr: no such option; write optim.lr=1e-3"),
+        ("--optim.lr=1e-3 seed=1", "--optim.lr: no such option; write optim.lr=1e-3"),
+        ("--batch-size 64", "--batch-size: no such option; write batch.tokens=64"),
+        ("-lr 1e-3", "-lr: no such option; write optim.lr=1e-3"),
+        ("--foo", "--foo: no such option; values are set by key=value, as in optim.lr=1e-3"),
+    ],
+)
+def test_a_value_that_is_typed_as_an_option_is_told_how_it_is_written(words, told):
+    with pytest.raises(ConfigError) as caught:
+        command_line.prepared(words.split())
+    assert str(caught.value) == told
+
+
+def test_options_of_hydra_come_before_the_overrides():
+    for words in ("seed=1 --config-dir x", "-m seed=0,1", "--cfg job a=1", "--multi seed=0,1", "--hydra-help", "-cd=x"):
+        given = command_line.prepared(words.split())
+        assert sorted(given) == sorted(words.split())
+        assert given == sorted(given, key=lambda word: "=" in word and not word.startswith("-"))

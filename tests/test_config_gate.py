@@ -18,11 +18,12 @@ import yaml
 from omegaconf import OmegaConf
 
 import gptx
-from gptx.commands import forensics, rerun, sample
+from gptx.commands import forensics, rerun
 from gptx.compare import meaning
 from gptx.config import compose, presets, validate
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError
+from gptx.job.load import load
 from gptx.runs.cells import Cell
 
 GROUPS = sorted(presets.defaults())
@@ -186,11 +187,13 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
         folder = foreign(tmp_path / "foreign", {**config, group: attack(name, marker)})
         if group in ("model", "decay", "parametrization"):
             with pytest.raises(ConfigError, match=rf"{group}"):
-                sample.load(folder)
+                load(folder)
         with pytest.raises(ConfigError, match=None if group in forensics.UNUSED else group):
             forensics.rebuilt(folder, "cpu", ())
         cell = Cell(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
-        assert "rate" not in meaning.recipe(cell) or group != "schedule"  # which would have called it
+        assert (
+            "learning rate at step 1" not in meaning.recipe(cell) or group != "schedule"
+        )  # which would have called it
 
 
 def test_a_foreign_run_folder_runs_nothing(composed, tmp_path, marker):
@@ -203,10 +206,10 @@ def test_a_foreign_run_folder_runs_nothing_whatever_it_names(composed, tmp_path,
 
 
 LEAVES = {  # what an experiment or an option of a stranger's --config-dir could say to Hydra itself
-    "a callback": ("hydra: {callbacks: {mine: {_target_: gptx.sweeps.processes.wait, line: [touch, MARKER]}}}", "hydra.callbacks.mine"),
+    "a callback": ("hydra: {callbacks: {mine: {_target_: gptx.sweeps.pool.wait, line: [touch, MARKER]}}}", "hydra.callbacks.mine"),
     "a nested callback": ("hydra: {callbacks: {preflight: {more: {_target_: os.system, command: touch MARKER}}}}", "hydra.callbacks"),
     "no callback": ("hydra: {callbacks: {preflight: null}}", "hydra.callbacks"),
-    "a launcher": ("hydra: {launcher: {_target_: gptx.sweeps.processes.wait, line: [touch, MARKER]}}", "hydra.launcher"),
+    "a launcher": ("hydra: {launcher: {_target_: gptx.sweeps.pool.wait, line: [touch, MARKER]}}", "hydra.launcher"),
     "inside a launcher": ("hydra: {launcher: {gpus_per_node: {_target_: os.system, command: touch MARKER}}}", "hydra.launcher"),
     "lines of shell": ("hydra: {launcher: {setup: [touch MARKER]}}", "hydra.launcher.setup"),
     "a word with a line end": ('hydra: {launcher: {partition: "x\\ntouch MARKER"}}', "hydra.launcher.partition"),
@@ -300,7 +303,7 @@ def test_a_callback_of_a_config_folder_is_refused_before_its_constructor(command
     ):
         result = command("train", "--config-dir", "theirs", *words)
         assert result.returncode == 1
-        assert result.stderr.startswith("config error: hydra.callbacks.mine._target_: gptx.sweeps.processes.wait"), (
+        assert result.stderr.startswith("config error: hydra.callbacks.mine._target_: gptx.sweeps.pool.wait"), (
             result.stderr
         )
     planned = command("plan", "--config-dir", "theirs", "experiment=mine")

@@ -14,7 +14,7 @@ from gptx.config.rules import examine
 from gptx.estimate import capacity
 from gptx.ingredients.data.rows import jsonl
 from gptx.ingredients.model import generate
-from gptx.plan.__main__ import answer
+from gptx.plan.recipe import recipe
 from gptx.units import lengths
 
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.context=16", "batch.tokens=64", "log=[jsonl]",
@@ -236,14 +236,15 @@ def test_a_users_own_model_is_counted_as_it_is_built(corpus, tmp_path, monkeypat
 @pytest.mark.parametrize("word", ["model.width=10000000000", "model.depth=1000000000", "batch.micro=1e10",
                                   "batch.tokens=4611686018427387904", "seed=0-3", "model=[nano]"])  # fmt: skip
 def test_a_plan_refuses_them_too(word):
-    with pytest.raises(SystemExit, match="config error: ") as caught:
-        answer(["vocab=257", word])
+    with pytest.raises(SystemExit, match="error: ") as caught:
+        arguments.call(recipe, ["vocab=257", word])
     assert word.split("=")[0] in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_is_for_larger_machines_too():
-    assert "larger than any listed hardware" in answer(["vocab=257", "model.width=30000", "model.heads=30"])
+def test_a_plan_is_for_larger_machines_too(capsys):
+    arguments.call(recipe, ["vocab=257", "model.width=30000", "model.heads=30"])
+    assert "larger than any listed hardware" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -256,7 +257,7 @@ def test_a_wrong_option_of_a_sweep_is_told_as_that_of_a_run(command):
 @pytest.mark.parametrize("length", ["100.01%", "1e999tok", "9" * 400 + "%", "9" * 400 + "Ttok", 2**60, -1])
 def test_a_length_ends(length):
     with pytest.raises(ValueError, match=r"more than|at most 100%|negative"):
-        lengths.updates(length, steps=10, tokens=64)
+        lengths.in_steps(length, steps=10, tokens=64)
 
 
 def test_a_text_ends_and_has_a_temperature():
@@ -286,7 +287,7 @@ def test_arguments_of_commands_obey_the_same_rules():
         "number=1..3",
         "word=a\nb",
     ):
-        with pytest.raises(ValueError, match=wrong.split("=")[0]):
+        with pytest.raises(ConfigError, match=wrong.split("=")[0]):
             arguments.parse(command, [wrong])
     assert values.typed("3", int, "number") == 3
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptx import runs
 from gptx.ingredients.data.copies import contents
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.corpus import Corpus
 from gptx.ingredients.data.mixture import Mixture
 from gptx.ingredients.data.sources import TextFile, held_out
+from gptx.runs.same import other_text
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +111,8 @@ def test_a_single_copy_leaves_the_held_out_text_and_the_training_text_is_what_it
         "since they are trained on as well"
     ]
     earlier = after.identity | {fact: before.identity[fact] for fact in ("validation_tokens", "validation_documents")}
-    assert runs.other_text(earlier, after.identity) == []  # a run of a version that held the copy out goes on
-    assert runs.other_text(before.identity, after.identity)
+    assert other_text(earlier, after.identity) == []  # a run of a version that held the copy out goes on
+    assert other_text(before.identity, after.identity)
 
 
 PINNED = {

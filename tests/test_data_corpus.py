@@ -11,11 +11,11 @@ import pytest
 import tiktoken
 import torch
 
-from gptx import runs
 from gptx.ingredients.data import corpora, sources
 from gptx.ingredients.data.cache import token_type
 from gptx.ingredients.data.corpora import shakespeare, stdlib, text
 from gptx.ingredients.data.corpus import Corpus, batch, mapped
+from gptx.runs.same import other_text
 
 ALPHABET = "".join(
     chr(point) for point in range(0x4E00, 0x4E00 + 2000)
@@ -419,10 +419,10 @@ def test_where_a_text_is_and_what_its_files_are_called_is_not_what_it_is(folder,
     for here, there in moved.items():
         one, other = (corpus(path, tokenizer="bytes").identity for path in (here, there))
         assert one["digest"] != other["digest"]  # as it was in earlier runs, which have nothing else
-        assert runs.other_text(one, other) == []
+        assert other_text(one, other) == []
         old = {k: v for k, v in one.items() if k != "content"}
-        assert "data.digest was" in runs.other_text(old, other)[0]
-        assert runs.other_text(old, one) == []
+        assert "data.digest was" in other_text(old, other)[0]
+        assert other_text(old, one) == []
         changed = corpus(folder / "b.txt", tokenizer="bytes").identity
-        assert "(the text is not the same)" in runs.other_text(one, changed)[0]
-        assert "data.digest was" in runs.other_text(one, corpus(here, tokenizer="bytes", validation=0.2).identity)[0]
+        assert "(the text is not the same)" in other_text(one, changed)[0]
+        assert "data.digest was" in other_text(one, corpus(here, tokenizer="bytes", validation=0.2).identity)[0]

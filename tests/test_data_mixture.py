@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gptx import runs
 from gptx.config import validate
 from gptx.config.build import build
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.mixture import BLOCK, Mixture, apportioned, proportioned
+from gptx.runs.same import other_text
 
 
 @pytest.fixture(autouse=True)
@@ -258,6 +258,6 @@ def test_a_mixture_is_the_same_where_a_source_was_renamed_and_another_where_one_
     as_ever = {name: {k: v for k, v in part.items() if k != "content"} for name, part in one["sources"].items()}
     text_of_it = json.dumps([as_ever, {"a": 0.5, "b": 0.5}], sort_keys=True)
     assert one["digest"] == hashlib.sha256(text_of_it.encode()).hexdigest()  # of runs before there was a `content`
-    assert runs.other_text(one, other) == []
-    told = runs.other_text(one, mixed("one.txt", "two"))
+    assert other_text(one, other) == []
+    told = other_text(one, mixed("one.txt", "two"))
     assert [phrase.split()[0] for phrase in told] == ["data.digest", "data.sources.a.digest"]

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from gptx import runs
 from gptx.ingredients.data import sources
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.corpus import Corpus
 from gptx.ingredients.data.separated import between
+from gptx.runs.same import moved_text, other_recipe, other_text
 
 END = "<|endoftext|>"
 STORIES = [f"story {i}: 中文 and " + "word " * (i % 7 + 5) + "the end." for i in range(200)]
@@ -96,7 +96,7 @@ def test_the_separator_is_a_choice_and_of_the_digest(tmp_path):
     assert plain.identity == corpus(tmp_path / "stories.txt", separator=None).identity
     assert plain.identity["train_documents"] == 1
     assert divided.identity["train_documents"] > 150
-    assert runs.other_text(plain.identity, divided.identity)
+    assert other_text(plain.identity, divided.identity)
     with pytest.raises(ValueError, match=r"^data\.separator is empty; null is none"):
         corpus(tmp_path / "stories.txt", separator="")
 
@@ -104,8 +104,8 @@ def test_the_separator_is_a_choice_and_of_the_digest(tmp_path):
 def test_a_recipe_of_before_there_were_separators_is_the_same_where_none_occurs():
     old = {"recipe": {"data.path": "x.txt", "steps": 6}, "data": {"digest": "0" * 64}}
     new = {"data": {"path": "x.txt", "separator": END}, "steps": 6}
-    assert runs.other_recipe(old, new) == []
-    assert runs.moved_text(old, new) == ["data.separator"]  # so that the digest decides
+    assert other_recipe(old, new) == []
+    assert moved_text(old, new) == ["data.separator"]  # so that the digest decides
 
 
 def test_the_command_line_takes_it_quoted(composed):

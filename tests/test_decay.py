@@ -65,12 +65,12 @@ def test_an_untied_head_is_a_kind_of_its_own_and_decays_as_a_matrix(choice, kind
 
 def test_the_head_of_any_model_is_the_child_of_that_name_unless_it_is_tied():
     model = nn.ModuleDict({"table": nn.Embedding(7, 4), "hidden": nn.Linear(4, 4), "head": nn.Linear(4, 7)})
-    kinds = {name: {id(p) for p in params} for name, params in decay.kinds(model).items()}
+    kinds = {group["name"]: {id(p) for p in group["params"]} for group in decay.everything(model)}
     assert kinds["head"] == {id(model["head"].weight)}
     assert kinds["matrices"] == {id(model["hidden"].weight)}
     assert id(model["head"].bias) in kinds["vectors"]
     model["head"].weight = model["table"].weight
-    assert not decay.kinds(model)["head"]
+    assert "head" not in {group["name"] for group in decay.everything(model)}
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -7,7 +7,8 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.diff import agreement, find, lines
+from gptx.commands.diff import lines
+from gptx.compare.agreement import agreement, single_run
 from gptx.compare.meaning import differences, meaning
 from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
@@ -53,12 +54,12 @@ def test_the_rate_is_the_textbook_cosine_at_five_points_of_the_run():
     def cosine(step: int) -> float:
         return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - 50) / 950)) / 2)
 
-    assert float(found["rate at update 1"]) == pytest.approx(peak / 50, rel=1e-2)
+    assert float(found["learning rate at step 1"]) == pytest.approx(peak / 50, rel=1e-2)
     for where, step in (("at 25 %", 250), ("at 50 %", 500), ("at 75 %", 750), ("at the end", 1000)):
-        assert float(found[f"rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
-    assert found["warmup"].startswith("50 updates, 5.00%")
+        assert float(found[f"learning rate {where}"]) == pytest.approx(cosine(step), rel=1e-2)
+    assert found["warmup"].startswith("50 steps, 5.00%")
     assert found["cool-down"] == "to 0.1 of the peak"
-    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak rate"] == "0.003"
+    assert meaning(run(batch={"rule": "sqrt", "tuned_at": 192}))["peak learning rate"] == "0.003"
 
 
 def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
@@ -67,13 +68,17 @@ def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
         "M", (), {"__getitem__": lambda self, key: (numpy.array([1, 500, 1000]), numpy.array([1, 5, 2]))}
     )()
     found = meaning(cell)
-    assert (found["rate at update 1"], found["rate at 50 %"], found["rate at the end"]) == ("1", "5", "2")
+    assert (found["learning rate at step 1"], found["learning rate at 50 %"], found["learning rate at the end"]) == (
+        "1",
+        "5",
+        "2",
+    )
 
 
 def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
     one, other = meaning(run()), meaning(run(batch={"tokens": 1536}))
     assert differences(one, one) == {}
-    assert set(differences(one, other)) == {"tokens per update", "tokens", "tokens per parameter", "epochs"}
+    assert set(differences(one, other)) == {"tokens per step", "tokens", "tokens per parameter", "epochs"}
     assert differences(one, meaning(run(model={"width": 64}))) == {"model": ("nano (width 128)", "nano (width 64)")}
     assert one["commit"] == "0123456789ab with uncommitted changes"
 
@@ -81,7 +86,7 @@ def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
 def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_its_config_says():
     assert meaning(Cell(Path("nowhere"), "run", "missing", {}, {})) == {}
     early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
-    assert early["updates"] == "1,000"
+    assert early["steps"] == "1,000"
     assert "epochs" not in early
 
 
@@ -98,9 +103,9 @@ def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_spe
     )
     assert "one goes on to 4" in agreement(one, recorded([3.0, math.nan, 2.0, 1.0]))
     other = agreement(one, recorded([3.0, math.nan, math.nextafter(2.0, 3.0)]))
-    assert other.startswith("not identical: the same up to update 2, then apart, train/loss by up to 4.4e-16")
-    assert agreement(one, recorded([2.5, math.nan, 2.0])).startswith("not identical: apart from the first update on")
-    assert agreement(one, Metrics()) == "no update was recorded by both"
+    assert other.startswith("not identical: the same up to step 2, then different, train/loss by up to 4.4e-16")
+    assert agreement(one, recorded([2.5, math.nan, 2.0])).startswith("not identical: different from the first step on")
+    assert agreement(one, Metrics()) == "no step was recorded by both"
 
 
 def beside(a: Cell, b: Cell, left: Metrics, right: Metrics) -> str:
@@ -120,12 +125,12 @@ def test_a_difference_stands_under_what_it_can_do():
     assert "differs" not in same
 
 
-def test_losses_are_compared_at_the_same_update_and_where_batches_differ_after_the_same_tokens():
+def test_losses_are_compared_at_the_same_step_and_where_batches_differ_after_the_same_tokens():
     fast, slow = recorded([10.0 - i for i in range(8)], tokens=100), recorded([10.0 - i for i in range(4)], tokens=200)
     said = beside(run(), run(batch={"tokens": 1536}), fast, slow)
     mean = {count: sum(10.0 - i for i in range(count)) / count for count in (2, 4, 8)}
-    assert [line.split() for line in said.splitlines() if line.startswith("  update 4")] == [
-        ["update", "4", f"{mean[4]:.4f}", f"{mean[4]:.4f}", "(+0)"]
+    assert [line.split() for line in said.splitlines() if line.startswith("  step 4")] == [
+        ["step", "4", f"{mean[4]:.4f}", f"{mean[4]:.4f}", "(+0)"]
     ]
     assert [line.split() for line in said.splitlines() if line.startswith("  token 800")] == [
         ["token", "800", f"{mean[8]:.4f}", f"{mean[4]:.4f}", f"({mean[4] - mean[8]:+.2g})"]
@@ -134,11 +139,11 @@ def test_losses_are_compared_at_the_same_update_and_where_batches_differ_after_t
 
 def test_a_folder_that_is_no_single_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
-        find(str(tmp_path / "nowhere"))
+        single_run(str(tmp_path / "nowhere"))
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text('{"state": "failed"}')
     with pytest.raises(ValueError, match="there are 2 runs below it; name one, such as"):
-        find(str(tmp_path))
+        single_run(str(tmp_path))
     with pytest.raises(ValueError, match="did not begin"):
-        find(str(tmp_path / "one"))
+        single_run(str(tmp_path / "one"))

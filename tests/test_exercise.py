@@ -10,107 +10,91 @@ import torch
 from conftest import TINY
 
 from gptx.config import arguments
-from gptx.exercise import accumulation, clipping, decay_groups, readme, resuming, schedules
-from gptx.exercise.__main__ import EXERCISES, exercise, module
-from gptx.exercise.answer import Answer
-from gptx.exercise.training import last_of_each
-from gptx.exercise.turns import ratio
+from gptx.exercise import steps, whole
+from gptx.exercise.__main__ import exercise
+from gptx.exercise.answer import Answer, page, write
+from gptx.exercise.training import last_of_each, ratio
+from gptx.show.plots import bars, save
 
 SMALL = [word for word in TINY if not word.startswith(("steps", "log", "batch", "observe"))]
 
 
-@pytest.fixture
-def figure(tmp_path) -> Path:
-    return tmp_path / "figure.png"
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """The answers without their figures, which take most of the time; slow tests draw them."""
-    monkeypatch.setattr("gptx.plan.schedule.schedule", lambda arms, **_: [])
-    monkeypatch.setattr("gptx.show.figures.save", lambda *_: None)
-
-
-def drawn(file: Path) -> bool:
+def drawn(found: Answer, file: Path) -> bool:
+    save(file, found.title, *found.drawings)
     return file.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_eleven_gives_the_mean_rates_of_the_closed_form(tmp_path, figure):
-    found = schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50,200")
+def test_eleven_gives_the_mean_rates_of_the_closed_form(tmp_path):
+    found = steps.schedules(tmp_path, "steps=1000", "schedule.warmup=50,200")
     assert found.passed
     for warmup in (50, 200):
         rates = [
             step / warmup if step < warmup else 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (1000 - warmup))
             for step in range(1, 1001)
         ]
-        assert found.measured[f"warmup {warmup}: mean rate of the run, of the peak"] == pytest.approx(sum(rates) / 1000)
-        assert found.measured[f"warmup {warmup}: peak reached at update"] == rates.index(max(rates)) + 1
+        assert found.measured[f"warmup {warmup}: mean learning rate of the run, of the peak"] == pytest.approx(
+            sum(rates) / 1000
+        )
+        assert found.measured[f"warmup {warmup}: peak reached at step"] == rates.index(max(rates)) + 1
 
 
 @pytest.mark.slow
-def test_eleven_corrects_the_tutorials_rate_by_the_formula(tmp_path, figure):
-    found = schedules.answer(tmp_path, figure, "schedule.warmup=2000")
+def test_eleven_corrects_the_tutorials_learning_rate_by_the_formula(tmp_path):
+    found = steps.schedules(tmp_path, "schedule.warmup=2000")
     assert f"{3e-4 * 0.5 * (1 + math.cos(math.pi * 48 / 98)):.2e}" in found.tutorial
     assert "1.51e-04" in found.tutorial
-    assert drawn(figure)
+    assert drawn(found, tmp_path / "figure.png")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_eleven_fails_for_a_schedule_that_does_not_end_at_zero(tmp_path, figure):
-    assert not schedules.answer(tmp_path, figure, "steps=1000", "schedule.warmup=50", "schedule.floor=0.1").passed
+def test_eleven_fails_for_a_schedule_that_does_not_end_at_zero(tmp_path):
+    assert not steps.schedules(tmp_path, "steps=1000", "schedule.warmup=50", "schedule.floor=0.1").passed
 
 
 @pytest.mark.slow
-def test_twelve_counts_two_matrices_of_attention_and_two_of_the_mlp_a_block(tmp_path, figure):
-    found = decay_groups.answer(tmp_path, figure, "model.depth=3")
+def test_twelve_counts_two_matrices_of_attention_and_two_of_the_mlp_a_block(tmp_path):
+    found = steps.decay_groups(tmp_path, "model.depth=3")
     assert found.passed
     assert found.measured["decay=no_embeddings: tensors decayed"] == 3 * 4
     assert found.measured["decay=matrices: tensors decayed"] == 3 * 4 + 2  # of tokens, of positions
     assert any("blocks.2.mlp.up.weight" in line for line in found.details)
-    assert drawn(figure)
+    assert drawn(found, tmp_path / "figure.png")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_twelve_fails_where_gains_and_biases_are_decayed(tmp_path, figure):
-    assert not decay_groups.answer(tmp_path, figure, "decay=everything").passed
+def test_twelve_fails_where_gains_and_biases_are_decayed(tmp_path):
+    assert not steps.decay_groups(tmp_path, "decay=everything").passed
 
 
 @pytest.mark.slow
-def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forgets_a_tensor(
-    tmp_path, figure, monkeypatch
-):
-    found = clipping.answer(tmp_path, figure)
+def test_thirteen_passes_with_the_clipping_of_gptx_and_fails_with_one_that_forgets_a_tensor(tmp_path, monkeypatch):
+    found = steps.clipping(tmp_path)
     assert found.passed
-    assert found.measured["gradients clipped"] == found.measured["gradients left alone"] == clipping.DRAWS // 2
-    assert drawn(figure)
+    assert found.measured["gradients clipped"] == found.measured["gradients left alone"] == steps.DRAWS // 2
+    assert drawn(found, tmp_path / "figure.png")
 
     def forgetful(parameters, *, max_norm):
         return torch.nn.utils.clip_grad_norm_(parameters[:-1], max_norm)
 
     monkeypatch.setattr("gptx.ingredients.clip.scratch", forgetful)
-    assert not clipping.answer(tmp_path, figure).passed
+    assert not steps.clipping(tmp_path).passed
 
 
 @pytest.mark.slow
-def test_sixteen_finds_the_same_gradient_and_a_control_without_the_division_four_times_as_large(
-    tmp_path, figure, corpus
-):
-    found = accumulation.answer(
-        tmp_path, figure, *SMALL, f"data.path={corpus}", "batch.tokens=512", "observe.validation.windows=8"
+def test_sixteen_finds_the_same_gradient_and_a_control_without_the_division_four_times_as_large(tmp_path, corpus):
+    found = steps.accumulation(
+        tmp_path, *SMALL, f"data.path={corpus}", "batch.tokens=512", "observe.validation.windows=8"
     )
     assert found.passed
     assert found.measured["relative difference of all gradients"] > 0  # they were not one and the same
     assert found.measured["control, without the division by 4"] == pytest.approx(3, abs=1e-5)
-    assert drawn(figure)
+    assert drawn(found, tmp_path / "figure.png")
 
 
 def test_a_state_is_equal_to_itself_and_not_to_one_with_another_bit():
     state = {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 3])]}
-    assert resuming.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 3])]})
-    assert not resuming.equal(state, {"model": {"a": torch.ones(3) * (1 + 2**-23)}, "rng": [(1, [2, 3])]})
-    assert not resuming.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 4])]})
-    assert not resuming.equal(state, {"model": {"a": torch.ones(3)}})
+    assert whole.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 3])]})
+    assert not whole.equal(state, {"model": {"a": torch.ones(3) * (1 + 2**-23)}, "rng": [(1, [2, 3])]})
+    assert not whole.equal(state, {"model": {"a": torch.ones(3)}, "rng": [(1, [2, 4])]})
+    assert not whole.equal(state, {"model": {"a": torch.ones(3)}})
 
 
 def test_what_the_user_adds_wins_over_what_the_exercise_says():
@@ -124,11 +108,14 @@ def test_every_exercise_is_listed_with_its_question(capsys):
 
 
 def test_a_failed_answer_is_told_and_ends_with_one(monkeypatch, tmp_path, capsys):
-    told = Answer("Is it?", "looked", {"number": 0.5, "seen": True}, "above 1", False, tmp_path / "x.png", "says 2")
-    monkeypatch.setattr(clipping, "answer", lambda folder, figure: told)
+    def clipping(folder):
+        """Is it?"""
+        return Answer("looked", {"number": 0.5, "seen": True}, "above 1", False, [bars("n", {"a": 1})], "", "says 2")
+
+    monkeypatch.setattr(steps, "clipping", clipping)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        arguments.call(exercise, ["13"])
+        arguments.call(exercise, ["13", "out=x.png"])
     assert ended.value.code == 1
     shown = capsys.readouterr().out
     for said in ("Is it?", "number  0.5", "seen    yes", "above 1", "FAILED", "tutorial    says 2", "x.png"):
@@ -141,8 +128,8 @@ def test_a_failed_answer_is_told_and_ends_with_one(monkeypatch, tmp_path, capsys
         (["eleven"], "NUMBER: 'eleven' is not a valid int"),
         (["10"], "exercise 10: 11 to 20 are answered here"),
         (["13", "steps=3"], "exercise 13 trains nothing: steps=3"),
-        (["14", "--ful"], "'--ful' is no override of gptx.train; did you mean '--full'"),
-        (["14", "full=true"], "exercise 14 has no --full form"),
+        (["14", "--ful"], "'--ful' is no override of gptx.train; known: full=true, out=, readme="),
+        (["14", "full=true"], "exercise 14 has no full form"),
         (["13", "out=figure.pdf"], "out=figure.pdf: a .png or .svg file"),
         (["12", "model.heads=5"], "model.heads=5 does not divide"),
     ],
@@ -153,39 +140,38 @@ def test_bad_input_is_one_line(words, message, monkeypatch, tmp_path):
         arguments.call(exercise, words)
 
 
-def test_no_exercise_is_without_an_answer():
-    assert all(callable(module(name).answer) for name in EXERCISES.values())
-
-
 def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between_its_marks(tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text(
+    file = tmp_path / "README.md"
+    file.write_text(
         "**Question.** Is it?\n\n<!-- exercise: written by x -->\nold 7\n<!-- /exercise -->\n\n**Verdict.** It is.\n"
     )
-    told = Answer("Is it?", "looked twice", {"size": 1234, "share": 0.25}, "above 0", True, tmp_path / "seen.png")
-    readme.write(told, 13, tmp_path)
-    text = page.read_text()
+    told = Answer("looked twice", {"size": 1234, "share": 0.25}, "above 0", True, [])
+    wrote = told, 13, "Is it?", tmp_path / "seen.png", tmp_path
+    write(*wrote)
+    text = file.read_text()
     assert text.startswith("**Question.** Is it?")
     assert text.endswith("**Verdict.** It is.\n")
     assert "old 7" not in text
     for said in ("| size | 1,234 |", "| share | 0.25 |", "**Passed**: above 0.", "](seen.png)", "gptx exercise 13"):
         assert said in text
-    assert json.loads((tmp_path / "results.json").read_text())["measured"] == told.measured
-    readme.write(told, 13, tmp_path)
-    assert page.read_text() == text  # written twice, it is as written once
+    facts = json.loads((tmp_path / "results.json").read_text())
+    assert facts["measured"] == told.measured
+    assert page(facts) in text  # results.json says all of it
+    write(*wrote)
+    assert file.read_text() == text  # written twice, it is as written once
     (tmp_path / "results.json").write_text('{"factors": {}}')
-    readme.write(told, 13, tmp_path)
+    write(*wrote)
     assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
     assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
-    page.write_text("no marks")
+    file.write_text("no marks")
     with pytest.raises(ValueError, match="no place for the exercise"):
-        readme.write(told, 13, tmp_path)
+        write(*wrote)
 
 
 def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json_takes(tmp_path):
     (tmp_path / "README.md").write_text("<!-- exercise: written by x -->\n<!-- /exercise -->\n")
     measured = {"loss": math.nan, "norm": math.inf, "rate": 0.5}
-    readme.write(Answer("Is it?", "looked", measured, "above 0", False, tmp_path / "seen.png"), 13, tmp_path)
+    write(Answer("looked", measured, "above 0", False, []), 13, "Is it?", tmp_path / "seen.png", tmp_path)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
     words = {"loss": "nan", "norm": "inf"}
     assert read["measured"] == {"loss": None, "norm": None, "rate": 0.5, "nonfinite": words}

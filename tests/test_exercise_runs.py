@@ -79,11 +79,11 @@ def test_nineteen_resumes_bit_for_bit_and_its_controls_do_not(ask):
 def test_twenty_stops_resumes_samples_and_writes_its_post_mortem(ask, tmp_path):
     told = ask(20, "steps=200", "observe.validation.windows=8", "observe.samples.every=200", "observe.samples.length=8")
     run = tmp_path / "runs/exercise_20/run"
-    assert "SHRUNK" in told.stdout, told.stdout + told.stderr
-    step = int(re.search(r"SIGTERM after update (\d+)", told.stdout)[1])
+    assert "SHORTENED" in told.stdout, told.stdout + told.stderr
+    step = int(re.search(r"SIGTERM after step (\d+)", told.stdout)[1])
     assert 66 <= step < 200
-    assert re.search(rf"resumed after update +{step}$", told.stdout, re.MULTILINE)
-    assert f"stopped and continued after update: {step}" in (run / "exercise_20.md").read_text()
+    assert re.search(rf"resumed after step +{step}$", told.stdout, re.MULTILINE)
+    assert f"stopped and continued after step: {step}" in (run / "exercise_20.md").read_text()
     assert json.loads((run / "run.json").read_text())["step"] == 200
     share = number(told.stdout, "share of them that the training text has")
     assert told.returncode == (0 if share >= 1 / 3 else 1)

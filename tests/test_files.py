@@ -16,7 +16,7 @@ import torch
 from filelock import SoftFileLock
 from hydra.core.hydra_config import HydraConfig
 
-from gptx import files, runs
+from gptx import files
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.config.rules import job_of
@@ -26,10 +26,12 @@ from gptx.ingredients.checkpoints import weights
 from gptx.ingredients.data.cache import only_process
 from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
-from gptx.plan.chart import chart
+from gptx.plan.chart_files import chart
 from gptx.plan.schedule import draw
-from gptx.show.figures import save
-from gptx.sweeps import processes, status
+from gptx.runs import manifest
+from gptx.runs.folder import KEPT, RunFolder
+from gptx.show.plots import save
+from gptx.sweeps import pool
 from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
@@ -47,8 +49,8 @@ WRITERS = {
 ADDED = {
     "added.log": lambda file: files.opened(file, "a"),
     "metrics.jsonl": Lines,
-    "sweep.jsonl": lambda file: status.note(file.parent, [{"folder": "one"}]),
-    "process.log": lambda file: processes.start([], file.parent, place=0, places=1, threads=1, tasks=1),
+    "sweep.jsonl": lambda file: manifest.note(file.parent, [{"folder": "one"}]),
+    "process.log": lambda file: pool.start([], file.parent, place=0, places=1, threads=1, tasks=1),
     "wandb_id": next_segment,
     "lock": lock,
 }  # the others
@@ -144,7 +146,7 @@ def test_a_link_at_any_name_in_a_run_folder_is_refused_before_training_or_remove
         kept = (cut / name).rename(tmp_path / "kept") if (cut / name).exists() else None
         (cut / name).symlink_to(victim)
         before = {path: path.lstat().st_mtime_ns for path in cut.rglob("*")}
-        for overwrite in [False, True][: 1 + (name in runs.KEPT)]:
+        for overwrite in [False, True][: 1 + (name in KEPT)]:
             with pytest.raises(ConfigError, match=f"{name} is a symbolic link, and nothing is written through one"):
                 trained(overwrite=overwrite)
         assert {path: path.lstat().st_mtime_ns for path in cut.rglob("*")} == before
@@ -155,7 +157,7 @@ def test_a_link_at_any_name_in_a_run_folder_is_refused_before_training_or_remove
     (folder / "checkpoints").rename(victim.with_name("big"))
     (folder / "checkpoints").symlink_to(victim.with_name("big"))
     trained()  # finished: a linked folder of checkpoints is no reason to refuse
-    for name in names - {*runs.KEPT}:
+    for name in names - {*KEPT}:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(victim)
     capsys.readouterr()
@@ -218,16 +220,16 @@ def test_a_disk_without_flock_has_locks_that_name_their_owner(tmp_path, without_
 def test_a_run_on_a_disk_without_flock_is_running_until_it_is_killed_and_then_continued(tmp_path, without_flock):
     (tmp_path / "run.json").write_text('{"state": "running"}')
     with lock(tmp_path / ".lock"):
-        assert runs.state(tmp_path) == "running"
+        assert RunFolder(tmp_path).state == "running"
     child = os.fork()
     if not child:
         with lock(tmp_path / ".lock"):
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     assert (tmp_path / ".lock.pid").exists()
-    assert runs.state(tmp_path) == "killed"
+    assert RunFolder(tmp_path).state == "killed"
     with lock(tmp_path / ".lock"):
-        assert runs.state(tmp_path) == "running"
+        assert RunFolder(tmp_path).state == "running"
 
 
 @pytest.mark.parametrize("exchange", [True, False])

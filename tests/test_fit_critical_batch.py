@@ -7,7 +7,8 @@ import numpy
 import pytest
 import yaml
 
-from gptx.fit.__main__ import main
+from gptx.config import arguments
+from gptx.fit.critical_batch import critical_batch
 from gptx.fit.tradeoff import above_fewest, exponent, fit, left_out, lowest
 
 SMIN, EMIN = 300.0, 1.2e6  # so that 4000 tokens an update are critical
@@ -25,7 +26,7 @@ def law(batch):
 
 def test_the_fit_finds_the_constants_that_made_the_measurements():
     found = fit(BATCHES, [law(batch) for batch in BATCHES])
-    assert found.fewest_updates == pytest.approx(SMIN, rel=1e-3)
+    assert found.fewest_steps == pytest.approx(SMIN, rel=1e-3)
     assert found.fewest_tokens == pytest.approx(EMIN, rel=1e-3)
     assert found.critical == pytest.approx(EMIN / SMIN, rel=1e-3)
     assert found.low <= found.critical <= found.high
@@ -53,7 +54,7 @@ def test_an_interval_is_open_where_the_measurements_do_not_bound_it():
         ([SMIN] * len(BATCHES), "add smaller ones"),
     ],
 )
-def test_updates_without_a_bend_have_no_critical_batch_size(updates, told):
+def test_steps_without_a_bend_have_no_critical_batch_size(updates, told):
     with pytest.raises(ValueError, match=told):
         fit(BATCHES, updates)
 
@@ -129,7 +130,7 @@ def by_seed(root, exponents):
 
 
 def told(capsys, *words):
-    main(["critical_batch", *map(str, words)])
+    arguments.call(critical_batch, [*map(str, words)])
     return capsys.readouterr().out
 
 
@@ -191,8 +192,8 @@ def test_a_rate_counts_where_every_seed_reached_the_target(tmp_path, capsys):
     assert facts["smin_updates"] == pytest.approx(2 * SMIN, rel=0.01)
     assert "5 of 15 runs did not reach the target" in shown
     assert "Left out, since not at their end: 1024_under_way" in shown
-    assert "the best rate is the first or last that was tried" in shown
-    assert "fewer came to their end" not in shown
+    assert "the best learning rate is the first or last that was tried" in shown
+    assert "fewer ended" not in shown
 
 
 @pytest.mark.slow
@@ -202,8 +203,8 @@ def test_a_batch_size_whose_best_rate_may_be_untried_is_named_and_not_fitted(tmp
             off = abs(math.log2(rate / 2e-3))
             run(tmp_path / f"{batch}_{rate}", law(batch) * (1 + 0.5 * off), batch=batch, rate=rate)
     shown = told(capsys, tmp_path)
-    assert "Of 3 rates fewer came to their end at 8,192 (1) tokens an update." in shown
-    assert "Not fitted, since the best rate may be one that others tried and it did not: 8,192." in shown
+    assert "Of 3 learning rates fewer ended at 8,192 (1) tokens per step." in shown
+    assert "Not fitted, since the best learning rate may be one that only other sizes tried: 8,192." in shown
     assert json.loads((tmp_path / "fit.json").read_text())["smin_updates"] == pytest.approx(SMIN, rel=0.01)
 
 
@@ -248,9 +249,9 @@ def test_an_earlier_fit_of_something_else_is_refused_in_one_line(tmp_path, facts
     if facts is not None:
         file.write_text(facts if isinstance(facts, str) else json.dumps(alike | facts))
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{said}[^\n]*$"):
-        main(["critical_batch", str(first), str(file), f"out={tmp_path / 'new'}"])
+        arguments.call(critical_batch, [str(first), str(file), f"out={tmp_path / 'new'}"])
     with pytest.raises(SystemExit, match=r"first\.json: is a file; name a folder of runs before it, or out="):
-        main(["critical_batch", str(first)])
+        arguments.call(critical_batch, [str(first)])
     assert not (tmp_path / "new").exists()
 
 
@@ -297,7 +298,10 @@ def no_target(root):
         (none_reached, "no run reached the target, a validation loss of 2.2; raise observe.target.loss or steps"),
         (two_targets, "observe.target.loss is 2 or 2.2"),
         (other_windows, "observe.validation.windows is all or 8: losses on different texts"),
-        (half_way, "the best rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens an"),
+        (
+            half_way,
+            "the best learning rate is known at 2 batch sizes, and 4 are needed: at 1,024, 2,048 and 4,096 tokens per",
+        ),
         (different, "more than batch.tokens and optim.lr: model.width is 64 or 128"),
         (no_target, "no run there was trained to a target loss"),
     ],
@@ -305,5 +309,5 @@ def no_target(root):
 def test_runs_that_cannot_say_a_critical_batch_size_are_refused_in_one_line(tmp_path, make, told):
     make(tmp_path / "runs")
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{told}[^\n]*$"):
-        main(["critical_batch", str(tmp_path / "runs")])
+        arguments.call(critical_batch, [str(tmp_path / "runs")])
     assert not list(tmp_path.rglob("fit.*"))

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from gptx.compare.outcomes import Comparison, Outcome
-from gptx.fit.__main__ import main
-from gptx.fit.lr_range import checked
-from gptx.fit.ranges import Range, half_way_down, smoothed
+from gptx.config import arguments
+from gptx.fit import ranges
+from gptx.fit.lr_range import checked, lr_range
+from gptx.fit.ranges import half_way_down, smoothed
 
 RATES = numpy.geomspace(1e-5, 1, 1000)
 
@@ -56,7 +57,7 @@ NOISE = numpy.random.default_rng(0).normal(0, 0.05, len(FEWER))
 
 
 def steepest(losses):
-    return Range("one", 0, FEWER, losses, smoothed(FEWER, losses), broken=1.0).steepest
+    return ranges.steepest(FEWER, smoothed(FEWER, losses))
 
 
 def test_the_steepest_fall_is_found_where_a_curve_has_it():
@@ -66,7 +67,7 @@ def test_the_steepest_fall_is_found_where_a_curve_has_it():
         assert steepest(falls + NOISE) == pytest.approx(true, rel=0.5)
 
 
-def test_a_curve_that_falls_steadily_from_the_first_update_on_has_no_steepest_place():
+def test_a_curve_that_falls_steadily_from_the_first_step_on_has_no_steepest_place():
     line, floored, slower = -PLACES, -numpy.minimum(PLACES, -3), numpy.exp(-0.5 * (PLACES + 5))
     for losses in (line, floored, floored + NOISE, slower, 3 * slower + NOISE):
         assert steepest(losses) is None
@@ -104,14 +105,16 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss_is_proposed_and_what_it_costs_is
     for seed, lowest in enumerate((0.02, 0.04)):
         run(tmp_path / f"runs/seed={seed}", curve(lowest, noise=0.02, seed=seed), seed=seed)
     beside = grid(tmp_path / "results.json", {1e-3: [2.1, 2.3], 3e-3: [2.0, 2.05], 1e-2: [1.9, 2.0]})
-    main(["lr_range", str(tmp_path / "runs"), f"grid={beside}", f"out={tmp_path}"])
+    arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={beside}", f"out={tmp_path}"])
     shown, facts = capsys.readouterr().out, json.loads((tmp_path / "fit.json").read_text())
     assert facts["proposed"] == pytest.approx(0.1 * math.sqrt(0.02 * 0.04), rel=0.2)
     assert [each["broken"] for each in facts["runs"]] == pytest.approx([0.3, 0.3], rel=0.02)
-    assert "nearest rate of the grid, 0.003, ends at 2.0250 (all), 0.0750 nats above the grid's best: 1.9500" in shown
-    assert "warning: The grid's best rate, 0.01 (all), is the lowest or highest that was tried" in shown
+    assert "nearest one of the grid, 0.003, ends at 2.0250 (all), 0.0750 nats above the grid's best: 1.9500" in shown
+    assert "warning: The grid's best learning rate, 0.01 (all), is the lowest or highest tried" in shown
     assert shown.count("warning") == 1
     assert (tmp_path / "fit.png").stat().st_size > 10_000
+    arguments.call(lr_range, [str(tmp_path / "fit.json"), f"grid={beside}", f"out={tmp_path / 'again'}"])
+    assert json.loads((tmp_path / "again/fit.json").read_text()) == facts  # which stands for its runs
 
 
 def test_a_loss_that_is_no_number_is_where_it_broke(tmp_path, capsys):
@@ -119,8 +122,10 @@ def test_a_loss_that_is_no_number_is_where_it_broke(tmp_path, capsys):
     losses[800:] = math.nan
     run(tmp_path / "runs/one", losses, broken=False)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("gptx.fit.page.draw", lambda fitted, file: None)
-        main(["lr_range", str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"])
+        patched.setattr("gptx.fit.lr_range.save", lambda *_: None)
+        arguments.call(
+            lr_range, [str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"]
+        )
     [one] = json.loads((tmp_path / "runs/fit.json").read_text())["runs"]
     assert one["broken"] == pytest.approx(RATES[800])
     assert one["lowest"] == pytest.approx(0.02, rel=0.05)
@@ -132,16 +137,22 @@ NAN_SOON = numpy.where(numpy.arange(1000) < 5, 4.0, math.nan)
 @pytest.mark.parametrize(
     ("losses", "kept", "told"),
     [
-        (curve(0.02), {"rates": numpy.full(1000, 1e-3)}, "one: no range test, since its rate goes from 0.001 to 0.001"),
-        (curve(10.0), {"broken": False}, r"one: the loss did not break up to a rate of 1; .*optim.lr=10"),
-        (NAN_SOON, {"broken": False}, "one: the loss is NaN after 5 updates, at a rate of .*schedule.floor"),
+        (
+            curve(0.02),
+            {"rates": numpy.full(1000, 1e-3)},
+            "one: no range test: its learning rate goes from 0.001 to 0.001",
+        ),
+        (curve(10.0), {"broken": False}, r"one: the loss did not break up to a learning rate of 1; .*optim.lr=10"),
+        (NAN_SOON, {"broken": False}, "one: the loss is NaN after 5 steps, at a learning rate of .*schedule.floor"),
         (curve(1e-6), {}, "one: the loss only rises, from a rate of 1e-05 on; lower schedule.floor"),
     ],
 )
 def test_a_run_that_is_no_range_test_or_did_not_break_is_refused_in_one_line(tmp_path, losses, kept, told):
     run(tmp_path / "runs/one", losses, **kept)
     with pytest.raises(SystemExit, match=f"^error: [^\n]*{told}[^\n]*$"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"])
+        arguments.call(
+            lr_range, [str(tmp_path / "runs"), f"grid={grid(tmp_path / 'results.json', {1e-3: [2], 3e-3: [1.9]})}"]
+        )
 
 
 def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
@@ -150,13 +161,13 @@ def test_a_grid_none_of_whose_runs_has_ended_is_refused(tmp_path):
     file = tmp_path / "results.json"
     Comparison("validation/loss", {"optim.lr": ["0.001", "0.003"]}, under_way).save(file)
     with pytest.raises(SystemExit, match=r"^error: grid=\S+: none of its runs has ended with a loss[^\n]*$"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
+        arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={file}"])
 
 
 def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_fitted(tmp_path, capsys):
     run(tmp_path / "runs/one", curve(0.02))
     with pytest.raises(SystemExit, match=r"out=fit.html: the name must end in .png, .svg, or be a folder"):
-        main(["lr_range", str(tmp_path / "runs"), "out=fit.html"])
+        arguments.call(lr_range, [str(tmp_path / "runs"), "out=fit.html"])
     assert not capsys.readouterr().out
 
 
@@ -164,5 +175,5 @@ def test_a_grid_of_one_rate_is_refused(tmp_path):
     run(tmp_path / "runs/one", curve(0.02))
     file = tmp_path / "results.json"
     Comparison("validation/loss", {"schedule": ["a", "b"]}, [Outcome({"schedule": "a"}, 0, "finished", 2.0)]).save(file)
-    with pytest.raises(SystemExit, match="its runs are of one rate; a grid has several"):
-        main(["lr_range", str(tmp_path / "runs"), f"grid={file}"])
+    with pytest.raises(SystemExit, match="its runs are of one learning rate; a grid has several"):
+        arguments.call(lr_range, [str(tmp_path / "runs"), f"grid={file}"])

@@ -13,12 +13,13 @@ from scipy.optimize import approx_fprime
 from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
 
+from gptx.commands.pages import pages
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, chosen
-from gptx.fit import huber, isoflop
-from gptx.fit.ladder import Rung, doubts, held_out
-from gptx.fit.reading import NoLaw, Reading, foretell, read
-from gptx.fit.scaling import patterned, scaling, tell, undetermined
-from gptx.fit.scaling_figure import figure
+from gptx.fit import huber
+from gptx.fit.ladder import About, Ladder, Rung, minima, warnings
+from gptx.fit.prediction import NoLaw, Reading, predict, read
+from gptx.fit.scaling import fitted, patterned, scaling, undetermined
+from gptx.fit.scaling_views import figure
 from gptx.runs.cells import find
 
 REFIT = PUBLISHED["besiroglu"]
@@ -31,7 +32,7 @@ def chinchilla():
     parameters, flops, loss = numpy.loadtxt(Path(__file__).with_name("chinchilla_runs.txt")).T
     kept = numpy.argsort(-loss)[5:]
     size = parameters[kept] * 1e6
-    return huber.Points(size, flops[kept] / 6 / size, loss[kept])
+    return numpy.array([size, flops[kept] / 6 / size, loss[kept]])
 
 
 def losses(law, size, tokens):
@@ -41,8 +42,8 @@ def losses(law, size, tokens):
 def noisy(noise):
     """Chinchilla's 240 sizes and lengths with the losses of the refit's law and log-normal noise."""
     design = chinchilla()
-    scatter = numpy.exp(noise * numpy.random.default_rng(0).standard_normal(len(design)))
-    return huber.Points(design.N, design.D, losses(REFIT, design.N, design.D) * scatter)
+    scatter = numpy.exp(noise * numpy.random.default_rng(0).standard_normal(design.shape[1]))
+    return numpy.array([*design[:2], losses(REFIT, *design[:2]) * scatter])
 
 
 def off(found, law, names=CONSTANTS):
@@ -56,6 +57,12 @@ def rung(size, tokens, loss, name=""):
 
 def rungs(law=KNOWN):
     return [rung(size, tokens, law.loss(size, tokens)) for size in SIZES for tokens in LENGTHS]
+
+
+def ladder(found, *held):
+    """A ladder of these runs, of which some are held out."""
+    marked = [replace(one, held_out=one in held) for one in found]
+    return Ladder(marked, About("own", "nats a byte", vocab=257), [], {})
 
 
 def folder(root, one, **record):
@@ -80,7 +87,7 @@ def folder(root, one, **record):
 
 
 def test_the_loss_that_is_minimised_is_huber_s_of_log_loss_and_its_derivatives_are_right():
-    n, d, target = huber.logs(noisy(0.01))
+    n, d, target = huber.centred(noisy(0.01))[0]
     values = numpy.array([-0.3, -0.5, 0.4, 0.3, 0.4])
     a, b, e, alpha, beta = values
     left = logsumexp([a - alpha * n, b - beta * d, numpy.full_like(n, e)], axis=0) - target
@@ -94,7 +101,7 @@ def test_the_constants_of_losses_without_noise_are_found_again():
     size, tokens = (
         numpy.array(values, float) for values in zip(*((n, d) for n in SIZES for d in LENGTHS), strict=True)
     )
-    found, _ = huber.fit(huber.Points(size, tokens, losses(KNOWN, size, tokens)))
+    found, _ = huber.fit(numpy.array([size, tokens, losses(KNOWN, size, tokens)]))
     assert max(off(found, KNOWN).values()) < 1e-3
 
 
@@ -137,32 +144,32 @@ def test_the_bootstrap_over_the_published_points_gives_the_standard_errors_of_th
 def test_a_design_that_cannot_determine_a_law_is_refused_in_one_line(kept, told):
     found = [one for one in rungs() if kept(one.total, one.tokens)]
     if told is None:
-        assert read(found, [], "total", 2, "few", "nats").law.E > 0
+        assert read(ladder(found), "total", 2).law.E > 0
         return
     with pytest.raises(ValueError, match=re.escape(told)):
-        read(found, [], "total", 2, "few", "nats")
+        read(ladder(found), "total", 2)
 
 
 def test_tokens_that_are_a_fixed_multiple_of_the_parameters_are_refused():
     sizes = [10_000 * 2**i for i in range(9)]
     with pytest.raises(ValueError, match="fixed power"):
-        read([rung(n, 20 * n, KNOWN.loss(n, 20 * n)) for n in sizes], [], "total", 2, "line", "nats")
+        read(ladder([rung(n, 20 * n, KNOWN.loss(n, 20 * n)) for n in sizes]), "total", 2)
 
 
-def test_a_larger_run_is_foretold_from_smaller_ones_and_is_not_fitted_itself():
+def test_a_larger_run_is_predicted_from_smaller_ones_and_is_not_fitted_itself():
     larger = rung(1_600_000, 8_000_000, 99.0)
-    found = read([*rungs(), larger], [larger], "total", 10, "own", "nats a byte")
-    (one,) = found.foretold
+    found = read(ladder([*rungs(), larger], larger), "total", 10)
+    (one,) = found.predictions
     assert one.expected == pytest.approx(KNOWN.loss(1_600_000, 8_000_000), rel=1e-3)
     assert not one.inside
-    assert larger not in found.rungs
+    assert larger.name not in [one.name for one in found.rungs]
 
 
 def test_the_interval_of_a_run_is_wider_than_the_law_s_and_grows_with_the_scatter():
     draws = tuple((KNOWN.A, KNOWN.B, 0.5 + 0.00001 * k, KNOWN.alpha, KNOWN.beta) for k in range(-20, 21))
     scatter = numpy.array([1.0, -1.0] * 10)  # in equal parts, so that the ends are known
     law, larger = replace(KNOWN, draws=draws), rung(1_600_000, 8_000_000, 0.6)
-    small, large = (foretell(law, larger, "total", noise * scatter) for noise in (1e-3, 1e-2))
+    small, large = (predict(law, larger, "total", noise * scatter) for noise in (1e-3, 1e-2))
     assert large.run[0] < small.run[0] < small.law[0] < small.expected < small.law[1] < small.run[1] < large.run[1]
     above = numpy.log(large.run[1] / large.expected)
     assert above == pytest.approx(1e-2 * (20 / 15) ** 0.5, rel=0.05)  # 20 runs gave five constants
@@ -170,25 +177,29 @@ def test_the_interval_of_a_run_is_wider_than_the_law_s_and_grows_with_the_scatte
 
 def test_the_runs_of_the_largest_budget_are_held_out_unless_others_are_named():
     found = [*rungs(), rung(500_000, 8_000_000, 1.0)]
-    assert held_out(found, "", "total") == found[-1:]
-    assert held_out(found, "none", "total") == []
-    assert {one.total for one in held_out(found, "gpt_40k,gpt_100k", "total")} == {40_000, 100_000}
-    assert held_out(found, "40000,500000", "total") == found[:1]
+
+    def held_out(word):
+        return [one.name for one in ladder(found).holding_out(word, "total").rungs if one.held_out]
+
+    assert held_out("") == ["500000,8000000"]
+    assert held_out("none") == []
+    assert {name.split(",")[0] for name in held_out("gpt_40k,gpt_100k")} == {"40000", "100000"}
+    assert held_out("40000,500000") == ["40000,500000"]
     with pytest.raises(ValueError, match="holdout=gpt_9k: no finished run of that name; the sizes are gpt_40k, "):
-        held_out(found, "gpt_9k", "total")
+        held_out("gpt_9k")
 
 
 def test_the_isoflop_reading_finds_the_best_size_of_a_budget_without_the_law():
     law = Law("bent", A=2e3, B=2e3, E=0.2, alpha=0.6, beta=0.6)  # whose best sizes are those that are trained
     sizes, lengths = [round(4e4 * 2**i) for i in range(6)], [round(1e5 * 2**i) for i in range(7)]
-    curves = isoflop.minima([rung(n, d, law.loss(n, d)) for n in sizes for d in lengths], "total")
+    curves = minima([rung(n, d, law.loss(n, d)) for n in sizes for d in lengths], "total")
     assert 1 <= len(curves) <= 4
     assert all(each.best == pytest.approx(law.parameters(each.budget), rel=0.2) for each in curves)
 
 
 def test_what_a_law_cannot_have_the_shape_of_is_told():
     def told(residuals):
-        return patterned(Reading("total", KNOWN, rungs(), residuals, []))
+        return [*patterned(Reading("total", KNOWN, rungs(), residuals, []))]
 
     both = numpy.array([numpy.log(one.total / 1.3e5) * numpy.log(one.tokens / 1.4e6) for one in rungs()])
     assert "larger sizes gain more" in told(-0.03 * both)[0]
@@ -198,7 +209,7 @@ def test_what_a_law_cannot_have_the_shape_of_is_told():
 
 def test_an_exponent_that_samples_of_the_runs_put_far_apart_is_not_called_known():
     draws = tuple((KNOWN.A, KNOWN.B, KNOWN.E, 0.1 + 0.01 * k, KNOWN.beta) for k in range(40))
-    told = undetermined(Reading("total", replace(KNOWN, draws=draws), rungs(), numpy.zeros(16), []))
+    told = [*undetermined(Reading("total", replace(KNOWN, draws=draws), rungs(), numpy.zeros(16), []))]
     assert told == ["The runs hardly determine alpha: 0.11 to 0.48."]
 
 
@@ -217,7 +228,7 @@ def test_runs_whose_loss_rises_with_size_or_with_tokens_get_no_law(name):
     rise = 0.2 * numpy.log([one.total if name == "alpha" else one.tokens for one in rungs()])
     found = [replace(one, loss=one.loss + float(more)) for one, more in zip(rungs(), rise, strict=True)]
     with pytest.raises(NoLaw, match=f"{name} reaches an end of what a fit tries"):
-        read(found, [], "total", 3, "rising", "nats")
+        read(ladder(found), "total", 3)
 
 
 @pytest.mark.slow
@@ -230,7 +241,7 @@ def test_of_ladders_without_a_law_all_are_refused_and_of_those_with_one_none():
     for name, truth in truths.items():
         for seed in range(3):
             noise = numpy.exp(0.01 * numpy.random.default_rng(seed).standard_normal(12))
-            points = huber.Points(n, d, truth * noise)
+            points = numpy.array([n, d, truth * noise])
             found, _ = huber.fit(points)
             refused[name] += bool(Law(name, *found, draws=huber.bootstrap(points, found, 10)).undetermined)
     print(f"refused of 3: {refused}")
@@ -243,13 +254,13 @@ def test_losses_of_other_windows_or_contexts_are_told_of(tmp_path):
         windows = "null" if number else "160"
         (place / "config.yaml").write_text(f"seed: 0\nobserve: {{validation: {{windows: {windows}}}}}\n")
     cells = find([tmp_path])
-    told = " ".join(doubts(cells, rungs()[:4]))
-    assert "The losses are of all or 160 windows of the held-out text and do not compare." in told
-    assert "The losses are of sequences of 64 or 128 tokens" in told
-    assert "windows" not in " ".join(doubts(cells[1:3], rungs()[:4]))
+    told = " ".join(warnings(cells, rungs()[:4]))
+    assert "observe.validation.windows is all or 160: losses on different texts are not comparable." in told
+    assert "The runs have contexts of 64 or 128 tokens" in told
+    assert "windows" not in " ".join(warnings(cells[1:3], rungs()[:4]))
     short = {"digest": "d", "vocab_size": 257, "train_tokens": 10**8, "validation_tokens": 160 * 128 + 1}
     alike = [replace(cell, record=cell.record | {"data": short}) for cell in cells[:3]]  # 160 are all that there are
-    assert "windows" not in " ".join(doubts(alike, rungs()[:4]))
+    assert "windows" not in " ".join(warnings(alike, rungs()[:4]))
 
 
 @pytest.mark.slow
@@ -261,7 +272,9 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     folder(runs, rung(999, 1000, 3.0, "half"), state="running")
     page.mkdir()
     readme = page / "README.md"
-    readme.write_text("# before\n<!-- fit: written by python -m gptx fit -->\nwhat stood there\n<!-- /fit -->\nafter\n")
+    readme.write_text(
+        "# before\n<!-- fit: written by python -m gptx fit scaling runs draws=100 -->\nwhat stood there\n<!-- /fit -->\nafter\n"
+    )
     scaling(str(runs), holdout="larger", draws=100, readme=str(page))
     text, told = readme.read_text(), capsys.readouterr().out
     assert "what stood there" not in text
@@ -277,21 +290,23 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     assert (law.units, law.vocab, len(law.draws)) == ("nats a byte", 257, 100)
     assert law.text == 10**8
     assert any("half is killed" in warning for warning in law.warnings)
+    again = {file.name: file.read_bytes() for file in page.iterdir()}
+    pages(str(page))  # from fit.json alone, to the last digit
+    assert {file.name: file.read_bytes() for file in page.iterdir()} == again
 
 
-def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("gptx.fit.scaling.scaling_figure.figure", lambda *_: None)
+def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path):
     half = {"total": Reading("total", KNOWN, rungs(), 0.003 * numpy.cos(numpy.arange(16)), [])}
     half["non_embedding"] = replace(half["total"], count="non_embedding", law=replace(KNOWN, A=1.0))
     for order in (["total", "non_embedding"], ["non_embedding", "total"]):
-        tell([half[count] for count in order], [], {}).beside["law.json"](tmp_path / "law.json")
+        fitted([half[count] for count in order], ladder(rungs())).beside["law.json"](tmp_path / "law.json")
         assert json.loads((tmp_path / "law.json").read_text())["A"] == KNOWN.A
 
 
 @pytest.mark.slow
 def test_a_fit_as_html_is_the_chart_of_budgets_with_the_runs_on_it(tmp_path):
     larger = rung(1_600_000, 8_000_000, 0.8, "larger")
-    figure(read([*rungs(), larger], [larger], "total", 3, "own", "nats a byte"), tmp_path / "fit.html")
+    figure(read(ladder([*rungs(), larger], larger), "total", 3), tmp_path / "fit.html")
     text = (tmp_path / "fit.html").read_text()
     assert all(name in text for name in ("larger", "40000,500000"))
 
@@ -332,7 +347,7 @@ def test_runs_of_different_tokenizers_are_not_of_one_law(tmp_path):
 def test_the_command_needs_no_torch(tmp_path):
     for one in rungs()[:3]:
         folder(tmp_path, one)
-    program = ("import sys; from gptx.fit.__main__ import main\ntry: main(['scaling', sys.argv[1]])\n"
+    program = ("import sys; from gptx.__main__ import main\nsys.argv[1:1] = ['fit', 'scaling']\ntry: main()\n"
                "except SystemExit as end: print(end)\nprint('torch' in sys.modules)")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
     *_, said, loaded = done.stdout.splitlines()

@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 from test_inject_poisoned import poison, shards  # noqa: F401
 from test_rollback import Alarm
 
-from gptx import runs
 from gptx.commands.forensics import drawn, forensics, repeats
 from gptx.config import arguments
-from gptx.ingredients.log import Run
+from gptx.ingredients.log import RunInfo
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job.build import trainer_of
+from gptx.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def recorded(composed, tmp_path):
         cfg = composed("guard=none", *overrides)
         OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
         trainer = trainer_of(cfg)
-        runs.write(folder, data=trainer.data.identity)
+        RunFolder(folder).write(data=trainer.data.identity)
         trainer.checkpoints.place(folder)
         trainer.guard, trainer.sinks[:] = guard, [Jsonl()]
-        trainer.sinks[0].open(Run(folder, "run", "group", 8, 0, {}, {}, [], {}, []))
+        trainer.sinks[0].open(RunInfo(folder, "run", "group", 8, 0, {}, {}, [], {}, []))
         trainer.fit()
         return folder, trainer
 
@@ -49,7 +49,7 @@ def test_an_update_is_shown_with_the_document_that_stands_out_first(went_back, c
     bad = next(i for i, names in enumerate(trainer.data.documents(0, 400)) if "shard_03.txt" in names)
     forensics(str(folder), sequences=f"{bad - 9}:{bad + 7}", device="cpu")
     said = capsys.readouterr().out
-    assert "losses are under the weights after update 16" in said
+    assert "losses are those of the weights after step 16" in said
     first = said.split("document\n")[1].splitlines()[0]
     assert first.endswith("  shard_03.txt")
     loss, above, share = first.split()[:3]
@@ -63,9 +63,15 @@ def test_an_update_is_shown_with_the_document_that_stands_out_first(went_back, c
 
 def test_the_sequences_of_a_step_are_those_it_drew_also_after_a_rollback(went_back):
     folder, trainer = went_back
-    assert drawn(folder, 3, trainer) == [(16, 24)]
-    assert drawn(folder, 12, trainer) == [(88, 96), (144, 152)]  # 13 batches, 1 given up, 3 left out, then 11 and 12
-    assert drawn(folder, 14, trainer) == [(104, 112), (160, 168)]  # the one given up is known by its event alone
+    assert drawn(RunFolder(folder), 3, trainer) == [(16, 24)]
+    assert drawn(RunFolder(folder), 12, trainer) == [
+        (88, 96),
+        (144, 152),
+    ]  # 13 batches, 1 given up, 3 left out, then 11 and 12
+    assert drawn(RunFolder(folder), 14, trainer) == [
+        (104, 112),
+        (160, 168),
+    ]  # the one given up is known by its event alone
 
 
 def test_without_weights_it_shows_repeats(went_back, capsys):
@@ -80,7 +86,7 @@ def test_without_weights_it_shows_repeats(went_back, capsys):
 
 MISTAKES = [
     ([], r"error: say which batch: step=120, or sequences=1200:1264"),
-    (["step=17"], r"error: step=17: no such update in .*metrics.jsonl; it holds 1 to 16"),
+    (["step=17"], r"error: step=17: no such step in .*metrics.jsonl; it has 1 to 16"),
     (["sequences=9"], r"error: sequences=9: two numbers"),
     (["sequences=9:9"], r"error: sequences=9:9: two numbers"),
     (["step=1", "weights=ema"], r"error: weights=ema is unknown; one of newest, none"),

@@ -14,8 +14,8 @@ from gptx.config import validate
 from gptx.config.build import build
 from gptx.config.compose import composed
 from gptx.ingredients.guard.detector import Detector, Window
+from gptx.ingredients.guard.doctor import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS
 from gptx.ingredients.guard.treatment import Rollback
-from gptx.ingredients.guard.verdicts import DRIFTS, FLAT_THEN_NAN, NAN_AT_ONCE, RECOVERS, REPEATS, STAYS
 
 # Of llm.c's 124M run of 19,560 updates, which nothing disturbed (main.log): the loss, and the norm by bands of updates.
 LOSSES = {0: 11.009, 250: 6.171, 500: 5.374, 1000: 4.317, 2000: 3.859, 3000: 3.697, 5000: 3.554, 10000: 3.392,

@@ -10,7 +10,7 @@ from test_checkpoints import everything, same
 
 from gptx.ingredients import inject
 from gptx.ingredients.guard import Guard
-from gptx.ingredients.guard.verdicts import DRIFTS, RECOVERS, STAYS
+from gptx.ingredients.guard.doctor import DRIFTS, RECOVERS, STAYS
 
 RECIPE = ["steps=140", "schedule=constant", "observe.validation.every=140", "checkpoints.every=20"]
 
@@ -109,7 +109,7 @@ def test_nan_that_does_not_end_ends_the_run_with_the_diagnosis(build):
     trainer = build("guard=rollback", "inject=nan_gradient", "inject.batch=5", "inject.batches=1000", "steps=50",
                     "checkpoints.every=2", "guard.treatment.rollbacks=2")  # fmt: skip
     trainer.sinks.append(seen := Seen())
-    with pytest.raises(FloatingPointError, match=r"immediate NaN: .* since update 1; .*\(after 2 rollbacks\)"):
+    with pytest.raises(FloatingPointError, match=r"immediate NaN: .* since step 1; .*\(after 2 rollbacks\)"):
         trainer.fit()
     assert seen.kinds.count("rollback") == 2
     assert torch.isfinite(weights(trainer)).all()

@@ -183,13 +183,13 @@ def test_messages_go_to_the_terminal_and_the_log_file_once_and_only_while_it_las
         with messages_to(tmp_path):
             logger.info("batch of %d tokens", 4096)
             logger.error("no space")
-            logger.debug("not asked for")
+            logger.debug("a detail")
         logger.info("after")
     finally:
         root.removeHandler(hydra)
         root.setLevel(before)
     assert capsys.readouterr().out.splitlines() == ["batch of 4096 tokens", "error: no space", "after"]
-    assert log_lines(tmp_path) == ["batch of 4096 tokens", "error: no space"]
+    assert log_lines(tmp_path) == ["batch of 4096 tokens", "error: no space", "a detail"]
 
 
 def test_closing_what_was_never_opened_is_allowed(capsys):

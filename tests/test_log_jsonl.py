@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gptx import files, runs
+from gptx import files
 from gptx.ingredients.checkpoints import files as checkpoints
 from gptx.ingredients.log.jsonl import Jsonl, read
 from gptx.runs import metrics
+from gptx.runs.folder import RunFolder
 
 
 def opened(folder):
@@ -102,14 +103,16 @@ def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tm
     folder.mkdir()
     trainer.sinks.append(opened(folder))
     trainer.fit()
-    runs.write(folder, state="finished", step=trainer.step, result=trainer.latest, recipe={"clip.max_norm": math.inf})
+    RunFolder(folder).write(
+        state="finished", step=trainer.step, result=trainer.latest, recipe={"clip.max_norm": math.inf}
+    )
     (about,) = (folder / "checkpoints/step_00000006").glob("*.json")
     for file in (folder / "run.json", about, folder / "metrics.jsonl", folder / "events.jsonl"):
         for text in [file.read_text()] if file.suffix == ".json" else file.read_text().splitlines():
             strictly(text)
     loss = trainer.latest["validation/loss"]
     assert not math.isfinite(loss)
-    record = runs.read(folder)
+    record = RunFolder(folder).read()
     assert repr(record["result"]["validation/loss"]) == repr(loss)
     assert record["recipe"] == {"clip.max_norm": math.inf}
     assert repr(metrics.read(folder).end("validation/loss")) == repr(loss)

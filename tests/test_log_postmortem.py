@@ -62,7 +62,7 @@ def test_a_poisoned_shard_is_named_after_a_rollback(build, shards, tmp_path):  #
     assert "Highest in the offending batches: `shard_03.txt`" in page
     table = page.split("| document |")[1]
     assert re.search(r"\| `([^`]*)` \|", table)[1] == "shard_03.txt"
-    assert f"went back from update {bad + 1} to {event['step']} and on at sequence {event['cursor']:,}" in page
+    assert f"went back from step {bad + 1} to {event['step']} and on at sequence {event['cursor']:,}" in page
     assert "sequences={}:{}".format(*event["sequences"]) in page
 
 
@@ -89,11 +89,11 @@ def test_a_run_without_incidents_has_no_page(tmp_path):
 def test_the_page_is_there_before_the_run_ends_and_tells_the_end(tmp_path):
     sinks = opened(tmp_path)
     sinks[1].event(5, "diagnosis", {"text": "no good | really", **VERDICT})
-    assert "The run goes on after update 5 of 9" in (tmp_path / "postmortem.md").read_text()
+    assert "The run goes on after step 5 of 9" in (tmp_path / "postmortem.md").read_text()
     tell(sinks, outcome="interrupted")
     page = (tmp_path / "postmortem.md").read_text()
-    assert "The run was interrupted after update 9 of 9, train loss 2.5000." in page
-    assert "update 5 on, **repeated spikes**: likely bad data. Advice: look at it." in page
+    assert "The run was interrupted after step 9 of 9, train loss 2.5000." in page
+    assert "step 5 on, **repeated spikes**: likely bad data. Advice: look at it." in page
     assert "no good \\| really" in page
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "metrics.jsonl", "postmortem.md"]
 
@@ -104,7 +104,7 @@ def test_a_loss_of_an_earlier_update_says_of_which(tmp_path):
     sinks[1](4, {"train/loss": 3.0, "validation/loss": 3.25})
     tell(sinks)
     page = (tmp_path / "postmortem.md").read_text()
-    assert "after update 9 of 9, train loss 2.5000, validation loss 3.2500 (after update 4)." in page
+    assert "after step 9 of 9, train loss 2.5000, validation loss 3.2500 (after step 4)." in page
 
 
 def test_a_second_start_tells_of_the_first(tmp_path):
@@ -114,7 +114,7 @@ def test_a_second_start_tells_of_the_first(tmp_path):
     tell(opened(tmp_path, start=6))
     page = (tmp_path / "postmortem.md").read_text()
     assert "first start" in page
-    assert "The run finished after update 9" in page
+    assert "The run finished after step 9" in page
 
 
 def test_of_very_many_events_the_middle_is_left_out(tmp_path):

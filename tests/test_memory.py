@@ -56,5 +56,5 @@ def test_the_weights_keep_their_names():
 def test_a_model_without_blocks_and_no_block_at_all_are_refused():
     with pytest.raises(ValueError, match=r"^memory=recompute: Linear has no `blocks` to compute again; memory=store$"):
         memory.recompute(nn.Linear(1, 1))
-    with pytest.raises(ValueError, match=r"^memory.every=0: at least 1, every block$"):
+    with pytest.raises(ValueError, match=r"^memory.every=0: at least 1$"):
         memory.recompute(GPT(**SHAPE), every=0)

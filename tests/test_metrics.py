@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gptx.config.errors import ConfigError
+from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.custom import Custom
-from gptx.ingredients.observe.observer import Observer
 from gptx.runs import metrics
 
 

@@ -481,9 +481,9 @@ def test_more_tokens_than_the_context_are_refused():
         ({"init": "orthogonal"}, "model.init=orthogonal is unknown; one of gpt2, zero_out"),
         ({"mask": "causal"}, "model.mask=causal is unknown; one of cross, document"),
         ({"positions": "rope", "width": 12}, "model.positions=rope turns pairs; 12/4 = 3 dimensions are odd"),
-        ({"dropout": 1.5}, "model.dropout=1.5: a probability, at least 0 and below 1"),
-        ({"dropout": -0.1}, "model.dropout=-0.1: a probability, at least 0 and below 1"),
-        ({"softcap": 0.0}, "model.softcap=0.0: above 0, or null for none"),
+        ({"dropout": 1.5}, "model.dropout=1.5: at least 0, below 1"),
+        ({"dropout": -0.1}, "model.dropout=-0.1: at least 0, below 1"),
+        ({"softcap": 0.0}, "model.softcap=0.0: above 0"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(changes, message):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptx.ingredients.observe.lr_range import LrRange
-from gptx.ingredients.observe.target import Target
+from gptx.config.errors import ConfigError
+from gptx.ingredients.observe.endings import LrRange, Target
 from gptx.ingredients.observe.validation import Validation
 from gptx.ingredients.schedule import range_test
 
@@ -44,15 +44,15 @@ def test_a_run_that_never_gets_to_the_target_reports_nothing():
 
 def test_a_target_that_is_not_reached_is_told_at_the_end(build, caplog):
     trainer = build("observe=[validation,target]", "observe.validation.every=2", "observe.target.loss=1e-3")
-    with caplog.at_level("INFO", logger="gptx.ingredients.observe.target"):
+    with caplog.at_level("INFO", logger="gptx.ingredients.observe.endings"):
         trainer.fit()
-    assert f"target: 0.001 was not reached in {trainer.steps} updates" in caplog.text
+    assert f"target: 0.001 was not reached in {trainer.steps} steps" in caplog.text
 
 
 def test_the_target_needs_validation_before_it():
     with pytest.raises(ValueError, match=r"observe=\[validation,target\]"):
         watched(Target(loss=1.0), {}, [2.0])
-    with pytest.raises(ValueError, match=r"observe\.target\.loss=0"):
+    with pytest.raises(ValueError, match=r"^loss=0: above 0$"):
         Target(loss=0)
 
 
@@ -73,7 +73,7 @@ def test_the_range_test_ends_where_a_quarter_of_the_fall_is_lost():
     found, trainer = watched(LrRange(half_life=0.01, rise=0.25), {}, losses, rates)
     assert [row["lr_range/loss"] for row in found] == pytest.approx(losses[:5])
     assert [row.get("lr_range/broken") for row in found] == [None] * 4 + [pytest.approx(1e-2)]  # 2.5 is the bound
-    assert "broke at a rate of 0.01" in trainer.ended
+    assert "broke at a learning rate of 0.01" in trainer.ended
 
 
 def test_noise_before_anything_is_learned_is_no_break_and_a_loss_that_only_rises_is_one():
@@ -132,6 +132,6 @@ def test_a_resumed_range_test_goes_on_where_it_was():
 
 
 @pytest.mark.parametrize("word", ["half_life", "rise"])
-def test_an_impossible_setting_is_refused_by_its_name(word):
-    with pytest.raises(ValueError, match=f"observe.lr_range.{word}=0"):
-        LrRange(**{"half_life": 1, "rise": 1} | {word: 0})
+def test_an_impossible_setting_is_refused_by_its_key(build, word):
+    with pytest.raises(ConfigError, match=rf"^observe\.lr_range\.{word}=0\.0: above 0"):
+        build("observe=[lr_range,validation]", f"observe.lr_range.{word}=0")

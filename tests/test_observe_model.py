@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gptx.config.errors import ConfigError
 from gptx.ingredients.model import generate
 from gptx.ingredients.observe import activations, downstream
-from gptx.ingredients.observe.overfitting import Overfitting
+from gptx.ingredients.observe.endings import Overfitting
 from gptx.ingredients.observe.validation import Validation
 from gptx.job.build import attach
 
@@ -213,9 +213,18 @@ def test_a_users_function_sees_the_judged_model_and_may_draw_random_numbers(buil
     assert trainer.observers["custom"](trainer) == {"mine/training": 0.0, "mine/tokens": 3.0, "mine/text": "abc"}
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
-    trainer.observers["custom"].function = lambda model, encoding: 3.0
-    with pytest.raises(ValueError, match=r"must return a dict of numbers or text, not 3\.0"):
-        trainer.observers["custom"](trainer)
+
+
+@pytest.mark.parametrize("wrong", [3.0, None, {"mine/x": [1, 2]}, {1: 2.0}, {"mine/x": torch.zeros(2)}], ids=repr)
+def test_a_users_function_that_returns_something_else_fails_before_the_first_step(build, wrong):
+    trainer = build("observe=[validation,custom]")
+    trainer.observers["custom"].function = lambda model, encoding: wrong
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"^observe=custom: .* must return a dict of numbers or text, not ") as error:
+        trainer.fit()
+    assert (trainer.step, "\n" in str(error.value)) == (0, False)
+    assert torch.equal(before, torch.get_rng_state())
+    assert trainer.model.training
 
 
 def test_ema_is_the_sum_of_all_weights_with_shares_that_halve(build):
@@ -300,8 +309,7 @@ def test_the_alarm_comes_after_so_many_validations_without_a_better_one():
     found, trainer = watched(Overfitting(patience=2, stop=False), MEMORISING)
     assert [step for step, row in enumerate(found, start=1) if "overfitting/alarm" in row] == [8, 10, 12]
     assert (
-        "no validation was better for 2 in a row; best 3.0000 after update 4, now 3.4000"
-        in found[7]["overfitting/alarm"]
+        "no validation was better for 2 in a row; best 3.0000 after step 4, now 3.4000" in found[7]["overfitting/alarm"]
     )
     assert trainer.ended == ""
 

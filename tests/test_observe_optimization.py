@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gptx.ingredients.guard import Guard
-from gptx.ingredients.observe import clip_pressure, noise_scale, updates
+from gptx.ingredients.observe import clip_pressure, noise_scale, norms
 from gptx.ingredients.observe.second_moment import SecondMoment
 from gptx.ingredients.optim.scratch import AdamW
 
@@ -52,13 +52,13 @@ def test_clip_pressure_is_what_the_norms_and_the_bound_say(build, clip):
 
 def test_the_verdict_leaves_the_warmup_out(build):
     trainer = build("observe=[validation,clip_pressure]", "schedule=warmup", "schedule.warmup=6", "clip.max_norm=1e-3")
-    assert recorded(trainer)[-1]["clip/verdict"].startswith("clips most updates: 100% of 1 ")
+    assert recorded(trainer)[-1]["clip/verdict"].startswith("clips most steps: 100% of 1 ")
 
 
 @pytest.mark.parametrize(
     ("clipped", "seen", "start"),
-    [(2, 18_860, "clips rarely: 2 of 18860"), (89, 100, "clips most updates: 89%"), (25, 100, "clips often: 25.0%"),
-     (0, 100, "clips nothing"), (0, 0, "no update came after the warmup")],
+    [(2, 18_860, "clips rarely: 2 of 18860"), (89, 100, "clips most steps: 89%"), (25, 100, "clips often: 25.0%"),
+     (0, 100, "clips nothing"), (0, 0, "no step came after the warmup")],
 )  # fmt: skip
 def test_the_verdict_on_published_shares(clipped, seen, start):
     assert clip_pressure.verdict(clipped, seen).startswith(start)
@@ -123,7 +123,7 @@ def test_the_equilibrium_of_usual_rates(lr, ratio):
     optimizer = torch.optim.AdamW([weight], lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
     weight.grad = torch.ones(2)
     optimizer.step()
-    assert updates.equilibrium(optimizer) == pytest.approx(ratio, rel=0.02)
+    assert norms.equilibrium(optimizer) == pytest.approx(ratio, rel=0.02)
 
 
 def test_schedule_free_has_an_equilibrium_of_its_own_that_is_not_drawn():
@@ -134,7 +134,7 @@ def test_schedule_free_has_an_equilibrium_of_its_own_that_is_not_drawn():
     optimizer.train()
     weight.grad = torch.ones(2)
     optimizer.step()
-    assert updates.equilibrium(optimizer) is None
+    assert norms.equilibrium(optimizer) is None
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_adamw_reaches_its_equilibrium_on_gradients_of_noise():
         optimizer.step()
         if step >= 5_000:
             ratios.append(((weight.detach() - before).norm() / before.norm()).item())
-    assert statistics.mean(ratios) == pytest.approx(updates.equilibrium(optimizer), rel=0.1)
+    assert statistics.mean(ratios) == pytest.approx(norms.equilibrium(optimizer), rel=0.1)
 
 
 def test_parameters_are_told_by_their_root_mean_square(build):

@@ -83,7 +83,7 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line_and_the_same_com
     again = launch(1, corpus, tmp_path, *words)
     wait_for(tmp_path, made + 3, again)
     again.kill()
-    assert "continues after update" in again.communicate()[0]
+    assert "continues after step" in again.communicate()[0]
 
 
 def wait_for(folder, updates: int, process) -> None:
@@ -118,5 +118,5 @@ def test_a_run_stopped_on_two_processes_continues_on_one(corpus, tmp_path):
         time.sleep(0.1)
     alone.kill()
     output = alone.communicate()[0]
-    assert f"continues after update {stopped}" in output
+    assert f"continues after step {stopped}" in output
     assert len(rows(tmp_path)) >= stopped + 3

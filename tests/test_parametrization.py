@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from gptx.commands import sample
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
+from gptx.job.load import load
 
 SHAPE = ["model.heads=4", "model.width=128", "decay=matrices"]
 
@@ -69,7 +69,7 @@ def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus)
     words = ["parametrization=mup", "parametrization.base_width=8", "parametrization.base_head_size=4", "name=mup"]
     assert command("train", *words).returncode == 0
     (folder,) = (tmp_path / "runs" / "mup").iterdir()
-    model, _ = sample.load(folder, device="cpu")
+    model, _ = load(folder, device="cpu")
     assert model.output_scale == 1 / 4
     assert model.blocks[0].attention.scale == 4**0.5 / 16
 
@@ -79,7 +79,7 @@ def test_a_run_under_mup_is_sampled_as_it_was_trained(command, tmp_path, corpus)
     [
         (["parametrization=mup", "parametrization.base_head_size=0"], r"parametrization.base_head_size=0: at least 1"),
         (["parametrization=mup", "parametrization.base_width=0"], r"parametrization.base_width=0: at least 1"),
-        (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the rate, 0"),
+        (["parametrization.rates.head=-1"], r"parametrization.rates.head=-1: a factor of the learning rate, 0"),
         (
             ["+parametrization.rates.heads=1"],
             r"parametrization.rates.heads: no such group of parameters; all, matrices",
@@ -127,7 +127,7 @@ def test_activations_stay_flat_over_widths_64_to_1024_under_mup_alone(command, c
 @pytest.mark.parametrize(
     ("word", "message"),
     [("widths=64", "widths=64: at least two different widths"), ("widths=a,b", "widths=a,b: at least two"),
-     ("updates=0", "updates=0: a number of updates, from 1 to 9,999")],
+     ("updates=0", "updates=0: a number of steps, from 1 to 9,999")],
 )  # fmt: skip
 def test_a_coordinate_check_of_nothing_is_refused_in_one_line(command, corpus, word, message):
     result = command("plan", *COORDINATES, f"data.path={corpus}", word)

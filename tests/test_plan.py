@@ -9,10 +9,16 @@ import sys
 import pytest
 import torch
 
+from gptx.__main__ import run, split
 from gptx.estimate import footprint
 from gptx.estimate.memory import predict, prediction
-from gptx.plan.__main__ import main
 from gptx.plan.schedule import oddities
+
+
+def main(words: list[str]) -> None:
+    """Run python -m gptx plan with these words."""
+    run(*split(["plan", *words]))
+
 
 SHAKESPEARE = ["optim.lr=3e-4", "schedule.floor=0"]
 
@@ -73,11 +79,11 @@ def test_every_tenth_of_the_run_is_shown_unless_told_otherwise(plan):
 
 @pytest.mark.parametrize(("curve", "said"), [
     (lambda step: 1.0, "never decays"),
-    (lambda step: min(1, step / 30) * (1 - max(0, step - 30) / 170 * 0.9), "rises for 30 updates, 15% of the run"),
-    (lambda step: max(0.1, 1 - step / 100), "reaches its end, 0.1, at update 90, 55% of the run too early"),
-    (lambda step: max(0.0, 1 - step / 150), "is 0 in 51 updates, which move nothing"),
-    (lambda step: step / 200, "still rises in the last update"),
-    (lambda step: 0.0, "the rate is 0 in every update"),
+    (lambda step: min(1, step / 30) * (1 - max(0, step - 30) / 170 * 0.9), "rises for 30 steps, 15% of the run"),
+    (lambda step: max(0.1, 1 - step / 100), "reaches its end, 0.1, at step 90, 55% of the run too early"),
+    (lambda step: max(0.0, 1 - step / 150), "is 0 in 51 steps, which change nothing"),
+    (lambda step: step / 200, "still rises in the last step"),
+    (lambda step: 0.0, "the learning rate is 0 in every step"),
 ])  # fmt: skip
 def test_what_looks_odd_about_a_curve_is_said(curve, said):
     assert any(said in line for line in oddities(curve, 200)), list(oddities(curve, 200))
@@ -168,7 +174,7 @@ def test_what_cannot_compute_without_values_is_said_and_stops_no_run(composed, m
     assert prediction(composed(), 257) == "the memory cannot be predicted: needs values"
 
 
-def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(command, tmp_path):
+def test_a_run_prints_the_predicted_memory_and_the_measured_and_logs_its_budget(command, tmp_path):
     result = command("train")
     record = json.loads(next(tmp_path.glob("runs/*/*/run.json")).read_text())
     spent, size = record["budget"], record["parameters"]["total"]
@@ -176,16 +182,16 @@ def test_a_run_prints_the_predicted_memory_beside_the_measured_and_its_budget(co
     assert spent["tokens_per_parameter"] == 20 * spent["chinchilla_multiple"] == 1536 / size
     attention = 12 * 2 * 32 * 32  # 12 L d T
     assert 6 * size * 0.9 < spent["flops_per_token"] - attention < 6 * size * 1.2  # without vectors, with padding
-    told = re.search(r"budget     ([\d.]+e\d) FLOPs", result.stdout)
-    assert told, result.stdout
+    details = next(tmp_path.glob("runs/*/*/train.log")).read_text()
+    told = re.search(r"budget     ([\d.]+e\d) FLOPs", details)
+    assert told, details
     assert float(told[1]) == pytest.approx(1536 * spent["flops_per_token"], rel=5e-3)
-    assert "warning    steps=6: fewer than 100 steps" in result.stdout
-    assert re.search(r"memory     [\d.]+ [kM]B at the peak: weights [\d.]+ [kM]B, gradients", result.stdout), (
-        result.stdout
-    )
-    assert re.search(r"at the peak: predicted [\d.]+ MB, measured [\d.]+ MB \([\d.]+ MB with", result.stdout), (
-        result.stdout
-    )
+    assert re.search(r"memory     [\d.]+ [kM]B at the peak: weights [\d.]+ [kM]B, gradients", details), details
+    assert re.search(r"predicted [\d.]+ MB, measured [\d.]+ MB \([\d.]+ MB with", details), details
+    assert "warning: steps=6: fewer than 100 steps" in result.stdout
+    needed = re.search(r"needs      ([\d.]+ MB) of memory", result.stdout)
+    assert needed, result.stdout
+    assert re.search(rf"peak memory [\d.]+ MB \(predicted {needed[1]}\)", result.stdout), result.stdout
 
 
 def test_validation_is_counted_where_its_logits_are_the_most(composed):
@@ -222,24 +228,24 @@ def test_the_predicted_memory_is_within_a_tenth_of_the_measured(tmp_path, corpus
         [sys.executable, "-m", "gptx.train", *words, *SHAPES[shape]],
         cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    found = re.search(r"memory at the peak: predicted ([\d.]+ .B), measured ([\d.]+ .B)", result.stdout)
+    found = re.search(r"peak memory ([\d.]+ .B) \(predicted ([\d.]+ .B)\)", result.stdout)
     assert found, result.stdout + result.stderr
-    predicted, measured = (float(text.split()[0]) * (1000 if text.endswith("GB") else 1) for text in found.groups())
+    measured, predicted = (float(text.split()[0]) * (1000 if text.endswith("GB") else 1) for text in found.groups())
     assert predicted == pytest.approx(measured, rel=0.1), found[0]
 
 
 @pytest.mark.parametrize(("words", "message"), [
     (["shedule"], "error: shedule: nothing to plan of that name; did you mean 'schedule'"),
-    (["schedule", "schedule.warmup=500,2000"], "config error: schedule.warmup=2000: schedule: warmup=2000 updates is longer than the run, 1000"),
-    (["schedule", "at=5000"], "config error: at=5000: the run has the updates 1 to 1000"),
-    (["schedule", "at=soon"], "config error: at: 'soon' is not a length"),
-    (["schedule", "out=curve.gif"], "config error: out=curve.gif: the name must end in .png or .svg"),
-    (["schedule", "schedule.wrmup=3"], "config error: schedule.wrmup: no such key; did you mean 'schedule.warmup'"),
-    (["schedule", "out=/proc/curve.png"], "config error: /proc/curve.png: No such file"),
-    (["memory", "vocab=many"], "config error: vocab=many: a number above 0, such as 50257"),
-    (["memory", "device=cuda", "vocab=257"], "config error: .*device=cuda is not there"),
+    (["schedule", "schedule.warmup=500,2000"], "error: schedule.warmup=2000: schedule: warmup=2000 steps is longer than the run, 1000"),
+    (["schedule", "at=5000"], "error: at=5000: the run has the steps 1 to 1000"),
+    (["schedule", "at=soon"], "error: at: 'soon' is not a length"),
+    (["schedule", "out=curve.gif"], "error: out=curve.gif: the name must end in .png or .svg"),
+    (["schedule", "schedule.wrmup=3"], "error: schedule.wrmup: no such key; did you mean 'schedule.warmup'"),
+    (["schedule", "out=/proc/curve.png"], "error: .*/proc/curve.png"),
+    (["memory", "vocab=many"], "error: vocab=many: a number above 0, such as 50257"),
+    (["memory", "device=cuda", "vocab=257"], "error: .*device=cuda is not there"),
     (["memory", "vocab=257", "vocab=300"], "error: vocab: is given twice"),
-    (["memory", "batch.tokens=500", "vocab=257"], "config error: batch.tokens=500 is not a multiple"),
+    (["memory", "batch.tokens=500", "vocab=257"], "error: batch.tokens=500 is not a multiple"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line(words, message):
     if "device=cuda" in words and torch.cuda.is_available():

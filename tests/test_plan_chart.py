@@ -5,13 +5,13 @@ import math
 import random
 import re
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.plan.chart import chart, content
-from gptx.plan.chart_words import apart, legible, notes, reading
+from gptx.plan.chart import content
+from gptx.plan.chart_files import chart
+from gptx.plan.chart_words import models, notes, reading
 
 KNOWN = [("GPT-3 175B", 175e9, 300e9), ("Chinchilla 70B", 70e9, 1.4e12), ("Llama 1 7B", 7e9, 1e12), ("Llama 3 8B", 8e9, 15e12)]  # fmt: skip
 OWN = Law("own", A=40.0, B=60.0, E=0.9, alpha=0.3, beta=0.32, units="nats a byte")
@@ -49,7 +49,7 @@ def light(monkeypatch):
 @pytest.mark.parametrize("law", [*PUBLISHED.values(), OWN], ids=lambda law: law.name)
 def test_the_envelope_is_the_least_loss_of_all_sizes(law):
     found = content(law, flops=1e19)
-    for place in [place for line in found.best for place in line.places][::24]:
+    for place in [place for line in found.of("flops", "best") for place in line.places][::24]:
         size, loss = least(law, place.flops)
         assert place.loss == pytest.approx(loss, abs=2e-5)
         assert place.parameters == pytest.approx(size, rel=2e-2)
@@ -57,12 +57,13 @@ def test_the_envelope_is_the_least_loss_of_all_sizes(law):
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)
 def test_a_size_lies_above_the_envelope_and_touches_it_once(law):
-    for size in content(law, known=KNOWN).sizes:
-        above = [place.loss - law.loss(*law.optimum(place.flops)) for place in size.line.places]
+    found = content(law, known=KNOWN)
+    touched = {each.places[0].parameters: each.places[0] for each in found.of("flops", "touch")}
+    for size in found.of("flops", "size"):
+        above = [place.loss - law.lowest(place.flops) for place in size.places]
         assert min(above) > 0
-        assert len({place.parameters for place in size.line.places}) == 1
-        assert size.touch is not None
-        assert size.touch.loss == pytest.approx(law.loss(*law.optimum(size.touch.flops)), rel=1e-12)
+        (parameters,) = {place.parameters for place in size.places}
+        assert touched[parameters].loss == pytest.approx(law.lowest(touched[parameters].flops), rel=1e-12)
         lowest = min(range(len(above)), key=above.__getitem__)
         assert above[:lowest] == sorted(above[:lowest], reverse=True)
         assert above[lowest:] == sorted(above[lowest:])
@@ -70,18 +71,21 @@ def test_a_size_lies_above_the_envelope_and_touches_it_once(law):
 
 def test_a_budget_is_spent_whole_at_every_size_and_its_mark_is_the_lowest():
     law = PUBLISHED["besiroglu"]
-    for budget in content(law, flops=3.3e19).budgets:
-        assert {f"{place.flops:.6g}" for place in budget.line.places} == {f"{budget.minimum.flops:.6g}"}
-        assert budget.minimum.loss == pytest.approx(least(law, budget.minimum.flops)[1], abs=2e-5)
-        assert min(place.loss for place in budget.line.places) >= budget.minimum.loss
+    found = content(law, flops=3.3e19)
+    minima = [each.places[0] for role in ("minimum", "optimum") for each in found.of("parameters", role)]
+    budgets = [each for role in ("budget", "asked") for each in found.of("parameters", role)]
+    for budget, minimum in zip(budgets, minima, strict=True):
+        assert {f"{place.flops:.6g}" for place in budget.places} == {f"{minimum.flops:.6g}"}
+        assert minimum.loss == pytest.approx(least(law, minimum.flops)[1], abs=2e-5)
+        assert min(place.loss for place in budget.places) >= minimum.loss
 
 
 @pytest.mark.parametrize(  # arithmetic of others on the same constants
     ("name", "flops", "told"),
-    [("hoffmann_rounded", 1e18, "80.6M parameters on 2.07B tokens (25.7 a"),
-     ("hoffmann_rounded", 1e22, "5.16B parameters on 323B tokens (62.6 a"),
-     ("besiroglu", 1e19, "262M parameters on 6.36B tokens (24.2 a"),
-     ("besiroglu", 1e22, "9.05B parameters on 184B tokens (20.4 a")],
+    [("hoffmann_rounded", 1e18, "80.6M parameters on 2.07B tokens (25.7 per"),
+     ("hoffmann_rounded", 1e22, "5.16B parameters on 323B tokens (62.6 per"),
+     ("besiroglu", 1e19, "262M parameters on 6.36B tokens (24.2 per"),
+     ("besiroglu", 1e22, "9.05B parameters on 184B tokens (20.4 per")],
 )  # fmt: skip
 def test_the_reading_says_what_the_budget_buys(name, flops, told):
     assert told in reading(content(PUBLISHED[name], flops=flops))
@@ -96,18 +100,18 @@ def test_known_models_stand_at_their_operations_and_the_expected_loss():
 
 def test_every_place_of_the_rules_line_has_20_tokens_a_parameter_and_is_no_better_than_the_best():
     law = PUBLISHED["hoffmann_rounded"]
-    for place in content(law).rule.places:
+    for place in content(law).of("parameters", "rule")[0].places:
         assert place.tokens / place.parameters == pytest.approx(20)
         assert place.loss >= law.loss(*law.optimum(place.flops))
 
 
 def test_what_lies_beyond_the_runs_of_the_fit_is_marked_and_said():
     found = content(PUBLISHED["besiroglu"], flops=1e24)
-    inside = [line for line in found.best if not line.beyond]
+    inside = [line for line in found.of("flops", "best") if not line.beyond]
     ends = [place.flops for line in inside for place in (line.places[0], line.places[-1])]
     assert ends == pytest.approx([1e18, 1.3e22])
-    assert {budget.line.beyond for budget in found.budgets if budget.minimum.flops > 2e22} == {True}
-    assert "76.9 times the most that it was fitted to: a guess" in reading(found)
+    assert {budget.beyond for budget in found.of("parameters", "budget") if budget.places[0].flops > 2e22} == {True}
+    assert "76.9 times the largest run that it was fitted to: a guess" in reading(found)
     assert "a guess" not in reading(content(PUBLISHED["besiroglu"], flops=1e20))
 
 
@@ -116,37 +120,29 @@ def test_runs_stand_at_their_measured_loss_and_say_how_far_their_law_was_fitted(
     found = content(OWN, runs=runs)
     assert [(place.name, place.parameters, place.tokens, place.loss) for place in found.runs] == runs
     assert found.fitted == pytest.approx((6e11, 6 * 9e5 * 1.6e7))
-    assert all(found.floor < place.loss < found.ceiling for place in found.runs)
+    assert all(found.losses[0] < place.loss < found.losses[1] for place in found.runs)
     assert any("nats a byte" in note for note in notes(found))
 
 
 def test_the_band_holds_the_envelopes_of_95_percent_of_the_draws():
     law = drawn(OWN)
-    (line, *_) = content(law, runs=trained()).best
+    (line, *_) = content(law, runs=trained()).of("flops", "best")
     envelopes = [least(replace(law, **dict(zip(("A", "B", "E", "alpha", "beta"), draw, strict=True))), line.places[0].flops)[1]
                  for draw in law.draws]  # fmt: skip
     inside = [line.low[0] - 1e-4 <= loss <= line.high[0] + 1e-4 for loss in envelopes]
     assert sum(inside) / len(inside) == pytest.approx(0.95, abs=0.03)
-    assert content(OWN, runs=trained()).best[0].low == ()
+    assert content(OWN, runs=trained()).of("flops", "best")[0].low == ()
 
 
-def test_names_keep_their_order_and_distance_and_stay_near():
-    heights = [0.5, 0.1, 0.51, 0.505, 0.9]
-    found = apart(heights, gap=0.05)
-    order = sorted(range(5), key=lambda i: heights[i])
-    assert order == sorted(range(5), key=lambda i: found[i])
-    assert all(found[b] - found[a] >= 0.05 - 1e-9 for a, b in pairwise(order))
-    assert (found[1], found[4]) == (0.1, 0.9)
-    assert sum(found) == pytest.approx(sum(heights))
-
-
-def test_names_of_many_models_do_not_run_into_each_other():
-    crowd = [(f"model {i}", 7e10 * 1.01**i, 1.4e12) for i in range(20)]
-    found = content(PUBLISHED["besiroglu"], known=[*KNOWN, *crowd])
-    assert len(found.known) == 24
-    assert {"GPT-3 175B", "Llama 1 7B"} <= {place.name for place, _ in legible(found)}
-    assert len(legible(found)) < 10
-    assert min(apart([0.01] * 12, gap=0.05)) == 0.0
+def test_models_have_the_numbers_of_the_table_and_runs_their_measured_loss():
+    found = content(OWN, known=KNOWN, runs=trained(1))
+    shown = models(found)
+    assert [row[0] for row in shown.rows] == [*(f"{i}  {name}" for i, (name, *_) in enumerate(KNOWN, start=1)), "run 0"]
+    (ring,) = found.of("flops", "known")
+    assert [place.name for place in ring.places] == [name for name, *_ in KNOWN]
+    assert list(ring.labels) == ["1", "2", "3", "4"]
+    measured = shown.columns.index("loss measured")
+    assert [row[measured] for row in shown.rows] == ["-"] * 4 + [f"{trained(1)[0][3]:.3f}"]
 
 
 def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, tmp_path):
@@ -160,11 +156,11 @@ def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, t
     assert "a &lt;script src=&#x27;http://x&#x27;&gt;" in text
     assert re.findall(r'<option value="(\d)"[^>]*>(\w+)<', text) == [("0", "besiroglu"), ("1", "hoffmann_tex")]
     told = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
-    (asked,) = (budget for budget in told["charts"][0]["budgets"] if budget["asked"])
-    assert asked["least"]["text"].split("<br>") == [
-        "262M parameters", "6.36B tokens, 24.2 a parameter", "1e19 operations", "loss by the law 2.927"
+    traces = {trace["name"]: trace for trace in told["figures"][0]["data"]}
+    assert traces["1e19 FLOPs: 262M parameters on 6.36B tokens"]["hovertext"][0].split("<br>") == [
+        "262M parameters", "6.36B tokens, 24.2 per parameter", "1e19 FLOPs", "loss by the law 2.927"
     ]  # fmt: skip
-    assert told["charts"][0]["runs"][0]["text"].startswith("<b>a &lt;script src='http://x'&gt;</b>")
+    assert traces["your runs"]["hovertext"][0].startswith("<b>a &lt;script src='http://x'&gt;</b>")
 
 
 def test_a_page_of_one_law_has_no_menu(light, tmp_path):

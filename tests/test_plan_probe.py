@@ -11,28 +11,28 @@ import torch
 
 from gptx.plan.probe import Probe, probe
 
-WHOLE = Probe(update=0.1, quickest=0.09, slowest=0.2, made=50, start=2.0, validation=0.2, save=0.05, last_save=0.3,
-              updates=100.0, validations=5, saves=10, left_out=("starting Python",))  # fmt: skip
+WHOLE = Probe(step=0.1, quickest=0.09, slowest=0.2, made=50, start=2.0, validation=0.2, save=0.05, last_save=0.3,
+              steps=100.0, validations=5, saves=10, left_out=("starting Python",))  # fmt: skip
 
 
-def test_a_run_is_its_updates_validations_and_saves_the_last_of_which_is_waited_for():
+def test_a_run_is_its_steps_validations_and_saves_the_last_of_which_is_waited_for():
     assert WHOLE.run_seconds() == pytest.approx(2 + 100 * 0.1 + 5 * 0.2 + 9 * 0.05 + 0.3)
-    assert str(WHOLE).startswith("0:14 on this machine, measured: 100 ms an update (median of 50, 90 ms to 200 ms)")
-    assert str(replace(WHOLE, updates=99_000.0)).startswith("2:45:04 on")
+    assert str(WHOLE).startswith("0:14 on this machine, measured: 100 ms a step (median of 50, 90 ms to 200 ms)")
+    assert str(replace(WHOLE, steps=99_000.0)).startswith("2:45:04 on")
 
 
 def test_as_many_validations_and_saves_are_counted_as_the_run_makes(composed):
     found = probe(composed("steps=11", "observe.validation.every=5", "checkpoints.every=4"), seconds=0.01)
-    assert (found.updates, found.validations, found.saves) == (11, 3, 3)  # both also after the last update
-    assert min(found.update, found.validation, found.save, found.last_save) > 0
-    assert found.quickest <= found.update <= found.slowest
+    assert (found.steps, found.validations, found.saves) == (11, 3, 3)  # both also after the last update
+    assert min(found.step, found.validation, found.save, found.last_save) > 0
+    assert found.quickest <= found.step <= found.slowest
 
 
-def test_a_growing_batch_takes_as_many_full_updates_as_it_has_tokens(composed):
+def test_a_growing_batch_takes_as_many_full_steps_as_it_has_tokens(composed):
     grown = composed("batch=growing", "batch.tokens=256", "batch.growth=9", "steps=12")
     grown.observe = None
     found = probe(grown, seconds=0.01)
-    assert found.updates == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
+    assert found.steps == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
     assert (found.validation, found.validations) == (0, 0)
 
 
@@ -55,7 +55,7 @@ def test_a_vocabulary_can_stand_for_the_data(composed):
     cfg.observe.validation.windows = None
     found = probe(cfg, seconds=0.01, vocab="300")
     assert (found.validation, found.validations) == (0, 0)
-    assert "validation, on all of a text of which vocab= says no length" in found.left_out
+    assert "validation, on all of a text whose length vocab= does not tell" in found.left_out
 
 
 CHECKED = """
@@ -80,9 +80,9 @@ def test_the_time_of_a_real_run_is_within_a_quarter_of_the_probed(tmp_path, corp
         assert found.returncode == 0, found.stderr
         return time.perf_counter() - began, found.stdout
 
-    foreseen, begun, taken = [], [], []
+    predicted, begun, taken = [], [], []
     for _ in range(2):
-        foreseen.append(float(run("-c", PROBED)[1]))
-        begun.append(run("-c", CHECKED)[0])  # Python and the config: not in what is foreseen
+        predicted.append(float(run("-c", PROBED)[1]))
+        begun.append(run("-c", CHECKED)[0])  # Python and the config: not in what is predicted
         taken.append(run("-m", "gptx.train", "overwrite=true")[0])
-    assert min(foreseen) / (min(taken) - min(begun)) == pytest.approx(1, abs=0.25), (foreseen, begun, taken)
+    assert min(predicted) / (min(taken) - min(begun)) == pytest.approx(1, abs=0.25), (predicted, begun, taken)

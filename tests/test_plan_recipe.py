@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_plan import main
 
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
@@ -17,11 +18,15 @@ from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision
 from gptx.plan import machines
-from gptx.plan.expectations import lines
-from gptx.plan.recipe import recipe
+from gptx.plan.recipe import losses, planned
 from gptx.units.hardware import device_named
 
 BF16 = Precision("bf16")
+
+
+def whole(cfg, hardware: str = "", devices: int = 1, price: float | None = None, **more) -> str:
+    """The plan of a config."""
+    return "\n".join(planned(cfg, where=machines.place(hardware, devices, price), **more))
 
 
 def spent(parameters=124_439_808, tokens=2_500_000_000, steps=5000, flops=854_654_976) -> Effort:
@@ -63,34 +68,32 @@ def test_seven_billion_parameters_take_84_gb_of_weights_and_moments_and_112_with
     assert f"{(found.weights + found.moments + found.gradients) / 1e9:.3g}" == "112"
 
 
-def test_laws_foresee_chinchilla_s_own_loss():
+def test_laws_predict_chinchilla_s_own_loss():
     """1.69 + 0.083 + 0.163, as equation 10 of arXiv:2203.15556 has it for 70B parameters and 1.4T tokens."""
-    told = lines([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
-    assert "1.937" in told[1]
-    assert "20.0 each" in told[-1]
+    told = losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
+    assert "1.937" in told[2]
+    assert "20.0" in told[3]
 
 
 def test_published_laws_say_nothing_of_bytes():
-    (told,) = lines(list(PUBLISHED.values()), spent(), 257)
+    (told,) = losses(list(PUBLISHED.values()), spent(), 257)
     assert "nats a subword token" in told
     assert "experiment=scaling" in told
     assert "besiroglu" not in told
 
 
 def test_what_a_law_says_far_from_its_runs_is_called_extrapolated_and_worse_than_guessing_not_said():
-    told = "\n".join(lines(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
-    assert (
-        "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 operations each" in told
-    )
-    told = "\n".join(lines([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
-    assert "42 would be worse than to guess, 10.8" in told  # ln 50257 is 10.825
+    told = "\n".join(losses(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
+    assert "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 FLOPs" in told
+    told = "\n".join(losses([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
+    assert "42 would be worse than guessing, 10.8" in told  # ln 50257 is 10.825
     assert "besiroglu           42" not in told
-    assert "extrapolated" not in "\n".join(lines(list(PUBLISHED.values()), spent(), 50_257))
+    assert "extrapolated" not in "\n".join(losses(list(PUBLISHED.values()), spent(), 50_257))
 
 
 def test_a_batch_that_grows_is_told_by_its_largest(composed):
-    told = "\n".join(recipe({"": composed("batch=growing", "batch.tokens=256", "batch.doublings=1", "steps=20")}))
-    tokens = int(re.search(r"updates of up to 256 tokens = ([\d,]+) tokens", told)[1].replace(",", ""))
+    told = whole(composed("batch=growing", "batch.tokens=256", "batch.doublings=1", "steps=20"))
+    tokens = int(re.search(r"steps of up to 256 tokens = ([\d,]+) tokens", told)[1].replace(",", ""))
     assert tokens < 20 * 256
 
 
@@ -99,23 +102,23 @@ def test_a_batch_that_grows_is_told_by_its_largest(composed):
     ("v100", Precision("fp32", tf32=True), "v100 has no tf32: precision=fp16 or fp32"),
 ])  # fmt: skip
 def test_a_format_that_a_device_does_not_have_has_no_time_there(device, precision, said):
-    assert list(machines.lines(machines.place(device, "1", ""), spent(), precision, "", 1)) == [said]
+    assert list(machines.time_and_room(machines.place(device), spent(), precision, "", 1)) == [said]
 
 
 def test_a_law_of_bytes_speaks_of_bytes_alone():
     own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257, warnings=("of 5 runs",))
     one_to_a_million = spent(10_000, 1_000_000)
-    assert "1.600" in lines([own], one_to_a_million, 257)[1]  # 0.5 + 100/100 + 100/1000
-    assert lines([own], one_to_a_million, 257)[2] == "own: of 5 runs"
+    assert "1.600" in losses([own], one_to_a_million, 257)[2]  # 0.5 + 100/100 + 100/1000
+    assert losses([own], one_to_a_million, 257)[3] == "own: of 5 runs"
     for other in (65, 256, 4096, 50_257):
-        (told,) = lines([own], one_to_a_million, other)
-        assert told.startswith("not foreseen: own is of nats a byte, of a vocabulary of 257, which a vocabulary of ")
+        (told,) = losses([own], one_to_a_million, other)
+        assert told.startswith("not predicted: own is of nats a byte, of a vocabulary of 257, not of a vocabulary of ")
 
 
 def test_a_law_of_one_s_own_subwords_says_nothing_of_another_vocabulary():
     own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, vocab=4096)
-    assert "1.600" in lines([own], spent(10_000, 1_000_000), 4096)[1]
-    assert "not foreseen" in lines([own], spent(10_000, 1_000_000), 50_257)[0]
+    assert "1.600" in losses([own], spent(10_000, 1_000_000), 4096)[2]
+    assert "not predicted" in losses([own], spent(10_000, 1_000_000), 50_257)[0]
 
 
 def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
@@ -124,19 +127,19 @@ def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
 
 
 def test_cost_is_device_hours_times_the_price():
-    told = list(machines.lines(machines.place("h100", "8", "2.5"), spent(), BF16, "no memory", 1))
+    told = list(machines.time_and_room(machines.place("h100", 8, 2.5), spent(), BF16, "no memory", 1))
     assert told[0].startswith("h100: 38% of 989.4 TFLOP/s in bf16")
     assert "12 min on 8, 1.58 device-hours, 3.95 at 2.5 each, without energy" in told[1]
 
 
 def test_a_device_without_bf16_computes_in_fp32_where_it_may_and_says_so_where_not():
     assert machines.form(Precision("auto"), device_named("t4")) == "fp32"
-    (told,) = machines.lines(machines.place("t4", "1", ""), spent(), BF16, "", 1)
+    (told,) = machines.time_and_room(machines.place("t4"), spent(), BF16, "", 1)
     assert told == "t4 has no bf16: precision=fp16 or fp32"
 
 
 def test_a_share_that_was_seen_in_16_bits_is_said_to_be_assumed_elsewhere():
-    told = list(machines.lines(machines.place("a100", "1", ""), spent(), Precision("fp32", tf32=True), "", 1))
+    told = list(machines.time_and_room(machines.place("a100"), spent(), Precision("fp32", tf32=True), "", 1))
     assert "49% of 156 TFLOP/s in tf32" in told[0]
     assert "assumed for tf32" in told[0]
 
@@ -165,9 +168,11 @@ def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_g
 
 
 def test_without_a_device_only_what_fits_nowhere_is_said():
-    nowhere = machines.place("", "1", "")
-    assert not [line for line in machines.lines(nowhere, spent(), BF16, footprint(179), 1) if "at the peak" in line]
-    assert "larger than any" in list(machines.lines(nowhere, spent(), BF16, footprint(181), 1))[-1]
+    nowhere = machines.place()
+    assert not [
+        line for line in machines.time_and_room(nowhere, spent(), BF16, footprint(179), 1) if "at the peak" in line
+    ]
+    assert "larger than any" in list(machines.time_and_room(nowhere, spent(), BF16, footprint(181), 1))[-1]
 
 
 @pytest.mark.parametrize("size", [85e6, 302e6, 1.2e9])
@@ -226,21 +231,21 @@ def test_short_documents_in_long_sequences_are_doubtful():
 
 
 def test_the_plan_of_a_small_run(composed):
-    told = "\n".join(recipe({"": composed("steps=200", "precision=auto")}, hardware="h100", price="2"))
+    told = whole(composed("steps=200", "precision=auto"), hardware="h100", price=2.0)
     for label in ("model", "run", "loss", "memory", "time"):
         assert f"\n{label:11}" in f"\n{told}"
-    assert "200 updates of 256 tokens = 51,200 tokens" in told
+    assert "200 steps of 256 tokens = 51,200 tokens" in told
     assert " epochs of " in told
     assert "a model so small" in told
     assert "counted as on cpu, in bfloat16" in told
 
 
 def test_what_costs_more_than_is_counted_is_said(composed, monkeypatch):
-    monkeypatch.setattr("gptx.plan.recipe.foreseen", lambda *_: "not known")
-    told = "\n".join(recipe({"": composed("memory=recompute")}, devices="2", vocab="257"))
+    monkeypatch.setattr("gptx.plan.recipe.prediction", lambda *_: "not known")
+    told = whole(composed("memory=recompute"), devices=2, vocab="257")
     assert "memory=recompute computes the blocks again: up to a third more than these times" in told
     assert "without the buckets of parallel=ddp" in told
-    told = "\n".join(recipe({"": composed()}, vocab="257"))
+    told = whole(composed(), vocab="257")
     assert "recompute" not in told
     assert "buckets" not in told
 
@@ -253,26 +258,27 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
     cfg.data = {"_target_": "gptx.ingredients.data.corpora.shakespeare", "path": None, "tokenizer": "bytes", "context": 32,
                 "seed": 0, "validation": 0.1, "order": "shuffled"}  # fmt: skip
     with pytest.raises(ConfigError, match="data: it is not here, and a plan fetches nothing; vocab=257 plans without"):
-        recipe({"": cfg})
+        whole(cfg)
     assert not asked
     socket.getaddrinfo("gptx.invalid", 80)  # the network is back
     assert asked
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    ({"devices": "²"}, "devices=²: how many there are, at least 1"),
-    ({"vocab": "²"}, "vocab=²: a number above 0, such as 50257"),
-    ({"vocab": "10000001"}, "vocab=10000001: at most 10,000,000 are planned"),
-    ({"devices": "0"}, "devices=0: how many there are, at least 1"),
-    ({"devices": "3"}, "devices=3: batch.tokens=256 is not a multiple of"),
-    ({"price": "2.5"}, "price=2.5: of which device"),
-    ({"price": "dear", "hardware": "h100"}, "price=dear: what one device costs for an hour"),
-    ({"hardware": "h1000"}, "hardware=h1000: no such device; did you mean 'h100'"),
-    ({"probe": "yes"}, "probe=yes: true measures"),
-    ({"law": "chinchila"}, "law=chinchila: no such law or file"),
-    ({"vocab": "many"}, "vocab=many: a number above 0"),
+    ("devices=²", "devices: '²' is not a valid int"),
+    ("vocab=²", "vocab=²: a number above 0, such as 50257"),
+    ("vocab=10000001", "vocab=10000001: at most 10,000,000 are planned"),
+    ("devices=0", "devices=0: how many there are, at least 1"),
+    ("devices=3", "devices=3: batch.tokens=.* is not a multiple of"),
+    ("price=2.5", "price=2.5: of which device"),
+    ("price=dear hardware=h100", "price: 'dear' is not a valid float"),
+    ("price=-1 hardware=h100", "price=-1.0: the price of one device for an hour"),
+    ("hardware=h1000", "hardware=h1000: no such device; did you mean 'h100'"),
+    ("probe=yes", "probe: 'yes' is not true or false"),
+    ("law=chinchila", "law=chinchila: no such law or file"),
+    ("vocab=many", "vocab=many: a number above 0"),
 ])  # fmt: skip
-def test_a_mistake_is_one_line(composed, words, message):
-    with pytest.raises((ConfigError, ValueError), match=message) as error:
-        recipe({"": composed()}, **{"vocab": "257"} | words)
+def test_a_mistake_is_one_line(words, message):
+    with pytest.raises(SystemExit, match=message) as error:
+        main(["vocab=257"] * ("vocab" not in words) + words.split())
     assert "\n" not in str(error.value)

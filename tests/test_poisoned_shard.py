@@ -39,5 +39,5 @@ def test_a_run_with_a_poisoned_shard_ends_as_the_clean_one_where_the_guard_goes_
     blamed = [table.split("`")[1] for table in page.split("| document |")[1:]]
     assert blamed[-1] == "shard_06.jsonl"  # after the rollback, judged by healthy weights
     assert all(name.startswith("shard_06.jsonl") for name in blamed)  # a batch of nothing else tells its rows apart
-    assert re.search(r"went back from update \d+ to \d+ and on at sequence", page)
+    assert re.search(r"went back from step \d+ to \d+ and on at sequence", page)
     assert not (tmp_path / "guard=none,inject.documents=nothing/postmortem.md").exists()

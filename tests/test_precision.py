@@ -6,11 +6,12 @@ from unittest import mock
 import pytest
 import torch
 
-from gptx.compare.doubts import unlike
 from gptx.compare.outcomes import environment
+from gptx.compare.verdict import unlike
 from gptx.ingredients import precision
 from gptx.job import summary
-from gptx.plan.recipe import recipe
+from gptx.plan.machines import place
+from gptx.plan.recipe import planned
 from gptx.runs.cells import Cell
 
 
@@ -52,7 +53,7 @@ def test_pure_bf16_holds_weights_and_gradients_in_bf16_and_moments_in_fp32(build
 def test_nearest_rounding_loses_small_updates_that_stochastic_rounding_keeps_in_the_mean():
     def moved(rounding):
         p = torch.nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
-        optimizer = precision.updated_in_fp32(
+        optimizer = precision.stepping_in_fp32(
             lambda groups: torch.optim.SGD(groups, lr=1e-4), [{"params": [p]}], rounding
         )
         for _ in range(100):
@@ -68,7 +69,7 @@ def test_a_pure_bf16_update_is_the_fp32_update_rounded():
     torch.manual_seed(0)
     p = torch.nn.Parameter(torch.randn(6, 5).bfloat16())
     expected = torch.nn.Parameter(p.detach().float())
-    ours = precision.updated_in_fp32(lambda groups: torch.optim.AdamW(groups, lr=0.01), [{"params": [p]}], "nearest")
+    ours = precision.stepping_in_fp32(lambda groups: torch.optim.AdamW(groups, lr=0.01), [{"params": [p]}], "nearest")
     theirs = torch.optim.AdamW([expected], lr=0.01)
     for _ in range(4):
         p.grad = torch.randn(6, 5).bfloat16()
@@ -171,11 +172,11 @@ def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_pla
     found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
     run = mock.Mock(config={"schedule": {}}, choices={})
     starts = {name: "\n".join(summary.start(trainer, run, "")) for name, trainer in found.items()}
-    plans = {name: "\n".join(recipe({"": composed(f"precision={name}")}, vocab="257")) for name in found}
+    plans = {name: "\n".join(planned(composed(f"precision={name}"), where=place(), vocab="257")) for name in found}
     for told in (starts, plans):
         assert ("only imitates fp16" in told["fp16"]) == bool(imitated)
         assert "imitates" not in told["fp32"]
-    assert "imitates" not in "\n".join(recipe({"": composed("precision=fp16")}, vocab="257", hardware="h100"))
+    assert "imitates" not in "\n".join(planned(composed("precision=fp16"), where=place("h100"), vocab="257"))
     records = [{"hardware": summary.hardware(trainer)} for trainer in found.values()]
     cells = [Cell(Path(), "", "finished", record, {}) for record in records]
     said = " ".join(unlike(environment(cells)))

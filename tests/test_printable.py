@@ -135,15 +135,10 @@ def test_plotly_gets_no_tag(text):
 
 @pytest.mark.parametrize("text", ["$\\frac$", "$a", "a $b$ c $d", "\\$x$", "a\x1b\udce9b"])
 def test_a_picture_shows_dollars_as_they_are(text, tmp_path):
-    from gptx.show.picture import drawing
+    from gptx.show.plots import drawing
 
-    with drawing():
-        from matplotlib import pyplot
-
-        figure = pyplot.figure()
+    with drawing(tmp_path / "x.svg", 4, 3) as figure:
         figure.suptitle(printable.mathtext(text))
-        figure.savefig(tmp_path / "x.svg")
-        pyplot.close(figure)
     assert safe(text) in (tmp_path / "x.svg").read_text()
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gptx import runs
-from gptx.commands.diff import circumstances
+from gptx.commands.diff import lines
 from gptx.compare import outcomes
 from gptx.config import paths
-from gptx.job import branching
-from gptx.report.one import environment
+from gptx.job import resume
+from gptx.report.one import machine_facts
 from gptx.runs import provenance, schema
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 CLASS = """from helper_{n} import scaled
@@ -113,7 +113,7 @@ def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(libra
         git(clone, "apply", "x.patch")
         made = (clone / f"helper_{n}.py").read_text().replace("***", "me:pass1234")
         assert made == (folder / f"helper_{n}.py").read_text()
-    schema.validated({"code": [{"step": 0, **code}]}, schema.Record, folder)
+    schema.validated({"code": [{"step": 0, **code}]}, schema.RECORD, folder)
 
 
 def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(library):
@@ -124,7 +124,7 @@ def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(lib
     assert provenance.changed_since(record, config) == ""  # this process has loaded the one before
     provenance.digest.cache_clear()
     assert provenance.changed_since(record, config) == f"helper_{n}.py"
-    assert branching.as_asked(folder, record, config) == f", but by other code: helper_{n}.py changed since"
+    assert resume.as_asked(RunFolder(folder), record, config) == f", but by other code: helper_{n}.py changed since"
     for old in ({}, {"git": {}}, {"code": []}):  # of an earlier version
         assert provenance.changed_since(old, config) == ""
         assert provenance.facts(old) == {}
@@ -192,7 +192,7 @@ def test_codes_are_kept_in_the_order_in_which_a_run_went_on_with_them():
     assert provenance.since(both, 5, code(5, "cc"))[1:] == [code(5, "cc")]  # what was made from 5 on is made again
     assert provenance.since(both, 0, code(0, "cc")) == [code(0, "cc")]
     facts = provenance.facts({"code": both})
-    assert facts["code of mine"] == "aa, from update 6 on bb"
+    assert facts["code of mine"] == "aa, from step 6 on bb"
     assert facts["code of gptx.ingredients.decay"] == "dd"
     assert "commit of gptx" not in facts  # it is told as the commit
     old = {"code": [code(5)]}  # of an earlier version, which told no code, and went on with this one
@@ -205,21 +205,21 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
         Cell(Path(name), name, "finished", {"state": "finished", "code": [each], "git": {"sha": "9" * 40}}, {"seed": 0})
         for name, each in (("a", code()), ("b", code(mine="bb", mine_py="bb")), ("c", code(sha="2" * 40)))
     ]
-    told = "\n".join(circumstances(cells[0], cells[1]))
-    assert "other code or packages, which may change anything:" in told
+    told = "\n".join(lines(cells[0], cells[1]))
+    assert "other code or packages, which can change anything:" in told
     assert "code of mine" in told
     assert "mine_py bb" in told
-    assert "commit of lib" in "\n".join(circumstances(cells[0], cells[2]))
-    assert "same code and packages" in circumstances(cells[0], cells[0])
+    assert "commit of lib" in "\n".join(lines(cells[0], cells[2]))
+    assert "same code and packages" in lines(cells[0], cells[0])
     assert outcomes.environment(cells[:2])["code of mine"] == ["aa", "bb"]
     assert "code of mine" not in outcomes.environment([cells[0], cells[2]])
     assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
     old = Cell(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
     assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
-    told = "\n".join(circumstances(old, cells[0]))
+    told = "\n".join(lines(old, cells[0]))
     assert "sources of what was built  not known" in told
     assert "code of" not in told
-    pairs = dict(environment(cells[1].record))
+    pairs = dict(machine_facts(cells[1].record))
     assert (pairs["code of mine"], pairs["uncommitted in lib"]) == ("bb", "mine_py bb")
     assert "uncommitted in gptx" not in pairs
     assert "code of gptx.ingredients.decay" not in pairs
@@ -246,11 +246,11 @@ def test_a_finished_run_of_other_code_is_said_to_be_one_and_so_is_a_resume(comma
     assert again.returncode == 0
     assert "already finished: validation loss" in again.stdout + again.stderr
     assert "but by other code: mylib.py changed since" in again.stdout + again.stderr
-    runs.write(tmp_path / "here", state="preempted")
+    RunFolder(tmp_path / "here").write(state="preempted")
     shutil.rmtree(tmp_path / "here/checkpoints/step_00000006")
     on = command("train", *words, "record_patch=false")
     assert on.returncode == 0, on.stderr
-    assert "warning: the updates before were made by other code: mylib.py changed since" in on.stdout + on.stderr
+    assert "warning: the steps before were made by other code: mylib.py changed since" in on.stdout + on.stderr
     record = json.loads((tmp_path / "here/run.json").read_text())
     assert [each["step"] for each in record["code"]] == [0, 4]
     assert not (tmp_path / "here/code_00000004.patch").exists()

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import BEGIN, END, entries, reason, reference, replaced, table
+from gptx.commands.reference import BEGIN, END, entries, page, reason, reference, replaced, table
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat
@@ -14,6 +14,24 @@ def test_the_table_of_the_readme_is_the_one_that_conf_gives():
     if not readme.exists() or BEGIN not in readme.read_text():
         pytest.skip("no table there")
     assert replaced(readme.read_text()) == readme.read_text(), "python -m gptx reference write=README.md"
+
+
+def test_the_reference_is_the_one_that_conf_gives():
+    file = paths.ROOT / "conf/README.md"
+    assert page() == file.read_text(), "python -m gptx reference write=conf/README.md"
+
+
+def test_every_option_of_every_group_is_in_the_reference_with_what_it_is():
+    rows = {
+        line.split(" | ")[0] + line.split(" | ")[1]: line.split(" | ")[2]
+        for line in page().splitlines()
+        if " | " in line
+    }
+    for file in presets.CONF.glob("*/*.yaml"):
+        if file.parent.name != "hydra":
+            assert rows[f"| `{file.parent.name}``{file.stem}`"].strip(), file
+    assert "| `wandb.entity`" not in page()
+    assert "| `log.wandb.entity`" in page()
 
 
 def test_every_ingredient_of_the_recipe_has_a_line_that_says_why():
@@ -73,7 +91,7 @@ def test_writing_replaces_what_is_between_the_markers_and_nothing_else(tmp_path)
     assert replaced(written) == written
 
 
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+@pytest.mark.parametrize("text", ["my own page", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_a_page_without_its_markers_is_refused(tmp_path, text):
     file = tmp_path / "page.md"
     file.write_text(text)
@@ -82,8 +100,7 @@ def test_a_page_without_its_markers_is_refused(tmp_path, text):
     assert file.read_text() == text
 
 
-def test_a_page_that_is_not_there_is_one_line(command):
-    result = command("reference", "write=missing.md")
+def test_a_folder_that_is_not_there_is_one_line(command):
+    result = command("reference", "write=missing/page.md")
     assert result.returncode == 1
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "missing.md" in result.stderr
+    assert result.stderr == "error: write=missing/page.md: no such folder\n"

@@ -13,7 +13,7 @@ from gptx.config import presets
 from gptx.files import in_one_step
 from gptx.report.__main__ import report
 from gptx.runs import cells
-from gptx.show import curves
+from gptx.show import plots
 from gptx.units.amounts import spell
 
 CHOICES = {group: option for group, option in presets.defaults().items() if isinstance(option, str)} | {"data": "text"}
@@ -113,6 +113,14 @@ def drawn(folder) -> dict:
     return json.loads(re.search(r'id="data">(.*?)</script>', (folder / "report.html").read_text())[1])
 
 
+def figure(folder, title: str) -> dict:
+    """The figure below a heading of the page."""
+    place = r'<h3>([^<]*) <small>(?:(?!</h3>).)*</h3><div class="plot" data-figure="(\d+)"'
+    found = re.findall(place, (folder / "report.html").read_text())
+    (place,) = (int(place) for heading, place in found if heading == title)
+    return drawn(folder)["figures"][place]
+
+
 def test_the_page_is_whole_and_loads_nothing(record):
     folder = record("one", rows(**{"updates/median": 1e-3, "sample/text": "a <script src='http://x'>"}))
     paged(folder)
@@ -144,7 +152,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(record):
     assert f"{last['validation/perplexity']:.2f} validation perplexity" in shown
     assert f"{last['validation/bits_per_byte']:.4f} bits per byte" in shown
     assert f"{sum(row['train/loss'] for row in recorded[-5:]) / 5:.4f} training loss, mean of 5" in shown
-    assert "15.36k tokens, 10.0 a parameter" in shown
+    assert "15.36k tokens, 10.0 per parameter" in shown
     assert "1:02:03" in shown
     assert "peak memory predicted 1.25 GB" in shown
 
@@ -154,22 +162,22 @@ def test_the_best_validation_loss_is_shown_where_it_is_not_the_last(record):
     found[19]["validation/loss"] = 1.5
     folder = record("one", found)
     paged(folder)
-    assert "1.5000 best, after update 20" in text_of(folder)
+    assert "1.5000 best, after step 20" in text_of(folder)
 
 
 def test_a_validation_loss_that_is_not_of_the_end_says_of_which_update_it_is(record):
     folder = record("one", rows(steps=70))
     paged(folder)
     assert "3.1500" not in text_of(folder)
-    assert "2.1500 validation loss, nats a token, after update 60" in text_of(folder)
-    assert "3.0000 bits per byte, after update 60" in text_of(folder)
+    assert "2.1500 validation loss, nats per token, after step 60" in text_of(folder)
+    assert "3.0000 bits per byte, after step 60" in text_of(folder)
 
 
 def test_training_is_drawn_beside_validation_by_the_same_loss(record):
     found = [row | {"train/cross_entropy": row["train/loss"] - 10} for row in rows()]
     folder = record("smoothed", found)
     paged(folder)
-    loss, perplexity = (panel["curves"][0] for panel in drawn(folder)["panels"][:2])
+    loss, perplexity = (panel["data"][0] for panel in drawn(folder)["figures"][:2])
     assert max(loss["y"]) < 0
     assert max(perplexity["y"]) < 1
 
@@ -181,10 +189,9 @@ def test_the_noise_scale_is_drawn_also_where_it_has_no_band_yet(record):
             row |= {"noise_scale/low": 500.0, "noise_scale/high": 2000.0}
     folder = record("noisy", found)
     paged(folder)
-    (panel,) = (panel for panel in drawn(folder)["panels"] if panel["title"] == "Gradient noise scale")
-    line, band = panel["curves"]
-    assert (line["x"], band["x"], line.get("low")) == ([20, 40, 60], [40, 60], None)
-    assert set(band["low"]) == {500.0}
+    (line,) = figure(folder, "Gradient noise scale")["data"]
+    assert (line["x"], line["y"]) == ([20, 40, 60], [900, 900, 900])
+    assert (line["meta"]["low"], line["meta"]["high"]) == ([None, 500, 500], [None, 2000, 2000])
 
 
 def test_of_an_update_made_twice_the_last_line_counts(record):
@@ -202,8 +209,7 @@ def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_
             assert title in text_of(folder)
     assert "train with observe=[validation,updates]" in text_of(without)
     assert "observe=[validation,updates]" not in text_of(having)
-    (ratios,) = (panel for panel in drawn(having)["panels"] if panel["title"] == "Update / weight")
-    assert "AdamW's equilibrium" in [curve["name"] for curve in ratios["curves"]]
+    assert "AdamW's equilibrium" in [curve["name"] for curve in figure(having, "Update / weight")["data"]]
 
 
 def test_what_an_observer_recorded_gets_a_panel_and_what_none_did_gets_none(record):
@@ -245,33 +251,35 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
     folder = swept(record)
     paged(folder)
     page = drawn(folder)
-    curves = [curve for curve in page["panels"][0]["curves"] if curve["key"] == "validation/loss"]
+    curves = [curve for curve in page["figures"][0]["data"] if curve["meta"]["key"] == "validation/loss"]
     assert [curve["name"] for curve in curves] == page["arms"] == ["learning rate 0.001", "learning rate 0.01"]
     recorded = [row["validation/loss"] for row in rows() if "validation/loss" in row]
     for i, curve in enumerate(curves):
         assert curve["x"] == [20, 40, 60]
         assert curve["y"] == pytest.approx([loss + i + 0.1 for loss in recorded], rel=1e-5)
-        assert curve["low"] == pytest.approx([loss + i for loss in recorded], rel=1e-5)
-        assert curve["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
-    assert [point["mean"] for line in page["finals"]["lines"] for point in line["points"]] == pytest.approx(
-        [recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5
-    )
+        assert curve["meta"]["low"] == pytest.approx([loss + i for loss in recorded], rel=1e-5)
+        assert curve["meta"]["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
+    (final,) = figure(folder, "Final validation loss by learning rate")["data"]
+    assert final["y"] == pytest.approx([recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5)
+    assert final["meta"]["high"] == pytest.approx([recorded[-1] + i + 0.2 for i in (0, 1)], rel=1e-5)
+    assert final["meta"]["arms"] == [0, 1]
 
 
 def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
     folder = swept(record, rates=("1e-3",))
     paged(folder)
-    whole = drawn(folder)["panels"][0]["curves"][0]
+    whole = drawn(folder)["figures"][0]["data"][0]
     file = folder / "lr=1e-3,seed=1" / "metrics.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     gone = [re.sub(r'"validation/loss": [\d.]+', '"validation/loss": NaN', line) for line in lines[20:]]
     for rest, told in ((gone, True), ([], False)):
         file.write_text("".join([*lines[:20], *rest]))
         paged(folder)
-        curve = drawn(folder)["panels"][0]["curves"][0]
+        curve = drawn(folder)["figures"][0]["data"][0]
         assert curve["x"] == [20, 40, 60]
-        for key in ("y", "low", "high"):
-            assert curve[key] == [whole[key][0], None, None]
+        assert curve["y"] == [whole["y"][0], None, None]
+        for key in ("low", "high"):
+            assert curve["meta"][key] == [whole["meta"][key][0], None, None]
         assert ("diverged in" in text_of(folder)) == told
 
 
@@ -283,7 +291,7 @@ def test_every_update_is_given_in_tokens_flops_and_minutes(record):
     assert clock["steps"][0] == clock["tokens"][0] == clock["minutes"][0] == 0
     assert clock["tokens"] == [256 * step for step in clock["steps"]]
     assert clock["minutes"][-1] == pytest.approx(seconds / 60, rel=1e-5)
-    assert clock["flops_per_token"] == 6000
+    assert clock["FLOPs"] == [6000 * tokens for tokens in clock["tokens"]]
 
 
 def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(record):
@@ -293,16 +301,33 @@ def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(recor
     assert drawn(folder)["clocks"][0]["minutes"][-1] == pytest.approx(20 * 2 / 60, rel=1e-5)
 
 
-def test_what_two_arms_mean_is_embedded(record):
+def test_what_the_arms_differ_in_is_a_table_of_facts(record):
     folder = swept(record)
-    paged(folder)
-    slow, fast = drawn(folder)["facts"]
-    assert {key for key in slow if slow[key] != fast[key] and "rate" not in key} == set()
-    assert any("0.001" in slow[key] and "0.01" in fast[key] for key in slow)
-    (folder / "lr=1e-3,seed=0" / "run.json").write_text("{")  # seed 1 is the first that both have
-    paged(folder)
-    slow, fast = drawn(folder)["facts"]
-    assert {key for key in slow if slow[key] != fast[key] and "rate" not in key} == set()
+    for spoilt in ("", "{"):
+        if spoilt:
+            (folder / "lr=1e-3,seed=0" / "run.json").write_text(spoilt)  # seed 1 is the first that both have
+        paged(folder)
+        differing = (folder / "report.html").read_text().split("What differs between the arms</h2>")[1]
+        table = differing.split("</table>")[0]
+        heads, cells = re.findall("<th>(.*?)</th>", table), re.findall("<td>(.*?)</td>", table)
+        assert [name for name in heads if "rate" not in name] == ["arm"]
+        assert (cells[0], cells[len(heads)]) == ("learning rate 0.001", "learning rate 0.01")
+        assert "0.001" in cells[1:]
+        assert "0.01" in cells[len(heads) + 1 :]
+
+
+def test_of_values_in_brackets_the_table_of_facts_shows_those_that_differ(record):
+    for width in (16, 32):
+        folder = record(f"sweep/{width}", rows(), f"model.width={width}")
+    paged(folder.parent)
+    shown = re.search("What differs between the arms (.*?) Learning rate and", text_of(folder.parent))[1]
+    assert "width 16" in shown
+    assert "width 32" in shown
+    assert "heads" not in shown
+    for each in ("16", "32"):
+        (folder.parent / each / "config.yaml").write_text((folder / "config.yaml").read_text())
+    paged(folder.parent)
+    assert "Nothing but the seeds." in text_of(folder.parent)
 
 
 def test_a_branch_that_a_rollback_gave_up_is_drawn_dashed_and_its_events_are_marked(record):
@@ -314,15 +339,15 @@ def test_a_branch_that_a_rollback_gave_up_is_drawn_dashed_and_its_events_are_mar
     (folder / "events.jsonl").write_text(
         json.dumps({"step": 30, "event": "rollback", "left": 40, "text": "back"}) + "\n"
     )
-    for place, key in ((folder, None), (other.parent, "train/loss")):
+    for place, key in ((folder, ""), (other.parent, "train/loss")):
         paged(place)
-        curves = [curve for curve in drawn(place)["panels"][0]["curves"] if curve.get("key") == key]
-        (gone,) = (curve for curve in curves if curve["style"] == "abandoned")
-        (marked,) = (curve for curve in curves if curve["style"] == "incidents")
+        curves = [curve for curve in drawn(place)["figures"][0]["data"] if curve["meta"]["key"] == key]
+        (gone,) = (curve for curve in curves if curve["name"].startswith("discarded"))
+        (marked,) = (curve for curve in curves if curve["name"] == "incidents")
         assert gone["x"] == list(range(30, 41))
         assert gone["y"][1:] == [9.0] * 10
         assert marked["x"] == [30]
-        assert marked["texts"] == ["rollback: back"]
+        assert marked["text"] == ["rollback: back"]
         assert "rollback: back" in text_of(place)
 
 
@@ -335,12 +360,19 @@ def test_many_arms_are_drawn_side_by_side_on_one_axis(record):
             (made / "run.json").write_text(json.dumps(written))
     paged(made.parent)
     page = drawn(made.parent)
-    beside = [panel for panel in page["panels"] if panel["group"] == "main"]
-    assert [panel["title"] for panel in beside] == [
-        f"learning rate {rate}" for rate in ("0.001", "0.003", "0.01", "0.03")
+    rates = ("0.001", "0.003", "0.01", "0.03")
+    for rate in rates:
+        panel = figure(made.parent, f"learning rate {rate}")
+        assert panel["layout"]["meta"]["group"] == "main"
+        assert {curve["line"]["color"] for curve in panel["data"]} == {"var(--curve0)", "var(--curve1)"}
+    assert len([panel for panel in page["figures"] if panel["layout"]["meta"]["group"] == "main"]) == len(rates)
+    switches = re.findall(r'data-arms="([^"]*)">(?:<svg.*?</svg>)?([^<]*)<', (made.parent / "report.html").read_text())
+    assert switches[:6] == [
+        ("[0, 1, 2, 3]", "constant"),
+        ("[4, 5, 6, 7]", "cosine"),
+        *((f"[{i}, {i + 4}]", rate) for i, rate in enumerate(rates)),
     ]
-    assert all({curve["look"] for curve in panel["curves"]} == {0, 1} for panel in beside)
-    assert [entry["name"] for entry in page["legend"][1]["entries"]] == ["0.001", "0.003", "0.01", "0.03"]
+    assert len(switches) == 6 + 8  # and single arms
 
 
 def test_the_question_of_the_experiment_comes_before_the_answer(record, tmp_path, monkeypatch):
@@ -445,7 +477,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
     folder = record("one", rows())
     values, pages = json.loads((folder / "run.json").read_text()), []
     states = iter(["running", "running", "finished"])
-    monkeypatch.setattr("gptx.runs.state", lambda _: state)
+    monkeypatch.setattr("gptx.runs.folder.RunFolder.state", property(lambda _: state))
     state = next(states)
 
     def pause(_):
@@ -464,7 +496,7 @@ def test_a_watched_page_is_renewed_until_the_runs_have_ended(record, monkeypatch
 def test_a_sweep_that_was_given_up_is_not_watched_for_ever(record, monkeypatch):
     folder, pauses = swept(record, rates=("1e-3",), seeds=(0,)), []
     (folder / "sweep.jsonl").write_text(json.dumps({"folder": "lr=1e-3,seed=1"}) + "\n")
-    monkeypatch.setattr("gptx.report.__main__.PATIENCE", 3)
+    monkeypatch.setattr("gptx.report.__main__._PATIENCE", 3)
     monkeypatch.setattr("time.sleep", lambda _: pauses.append(1) if len(pauses) < 9 else pytest.fail("still watched"))
     paged(folder, watch=True)
     assert len(pauses) == 3
@@ -485,9 +517,10 @@ def test_a_hundred_runs_of_ten_thousand_updates_make_a_page_in_time(record):
     paged(folder.parent)
     assert time.process_time() - before < 20
     assert (folder.parent / "report.html").stat().st_size < 15e6
-    training = [curve for curve in drawn(folder.parent)["panels"][0]["curves"] if curve["key"] == "train/loss"]
+    curves = (curve for curve in drawn(folder.parent)["figures"][0]["data"])
+    training = [curve["meta"] for curve in curves if curve["meta"]["key"] == "train/loss"]
     assert len(training) == 100
-    assert [curve["arm"] for curve in training if max(curve["high"]) == 77] == [7]
+    assert [meta["arm"] for meta in training if max(meta["high"]) == 77] == [7]
 
 
 @pytest.mark.parametrize(
@@ -507,9 +540,9 @@ def diverged(record):
 def test_the_page_of_a_run_that_diverged_draws_gaps_and_the_best_loss_is_a_number(record):
     folder = diverged(record)
     paged(folder)
-    (training,) = (curve for curve in drawn(folder)["panels"][0]["curves"] if curve["name"] == "training")
+    (training,) = (curve for curve in drawn(folder)["figures"][0]["data"] if curve["name"] == "training")
     assert [x for x, y in zip(training["x"], training["y"], strict=True) if y is None] == list(range(31, 61))
-    assert "2.2500 best, after update 20" in text_of(folder)
+    assert "2.2500 best, after step 20" in text_of(folder)
 
 
 @pytest.mark.slow
@@ -521,21 +554,21 @@ def test_the_picture_of_a_run_that_diverged_is_drawn(record):
 
 def test_smoothing_is_the_mean_of_the_last_finite_values_and_ends_where_a_run_diverges():
     values = numpy.array([1.0, 3.0, math.nan, 5.0, 9.0])
-    assert curves.smoothed(values, 3).tolist() == pytest.approx([1, 2, math.nan, 4, 7], nan_ok=True)
+    assert plots.smoothed(values, 3).tolist() == pytest.approx([1, 2, math.nan, 4, 7], nan_ok=True)
 
 
 def test_a_long_curve_keeps_its_spikes_when_it_is_thinned():
     steps, values = numpy.arange(100_000.0), numpy.ones(100_000)
     values[54_321] = 50.0
-    kept = curves.thinned(steps, values)
-    assert len(kept) <= curves.POINTS + 2
+    kept = plots.thinned(steps, values)
+    assert len(kept) <= plots.POINTS + 2
     assert 54_321 in kept
 
 
 def test_a_stretch_has_the_mean_of_its_values_and_keeps_the_spike_and_the_dip():
     values = numpy.ones(10_000)
     values[5_432], values[77], values[9_999] = 50.0, -3.0, math.nan
-    made, width = curves.stretches(curves.Curve("", numpy.arange(10_000.0), values, smooth=20), 100)
+    made, width = plots.stretches(plots.Curve("", numpy.arange(10_000.0), values, smooth=20), 100)
     assert (len(made.steps), width) == (100, 100)
     assert made.values[54] == pytest.approx(1.49)
     assert (made.high.max(), made.low.min()) == (50, -3)
@@ -544,11 +577,12 @@ def test_a_stretch_has_the_mean_of_its_values_and_keeps_the_spike_and_the_dip():
 
 
 @pytest.mark.parametrize(("text", "options", "message"), [
-    (None, {}, "no update recorded yet"),
-    ("", {}, "no update recorded yet"),
-    ('{"loss": 1}\n', {}, "no update recorded yet"),
+    (None, {}, "no step recorded yet"),
+    ("", {}, "no step recorded yet"),
+    ('{"loss": 1}\n', {}, "no step recorded yet"),
     ('{"step": 1}\n', {"smooth": 0}, "smooth=0 must be at least 1"),
-    ('{"step": 1, "train/loss": 2.5}\n', {"out": "picture.jpg"}, "out=picture.jpg: the name must end in .html, .png, .svg, .md"),
+    ('{"step": 1, "train/loss": 2.5}\n', {"out": "picture.jpg"}, "out=picture.jpg: must be a folder, or a file that ends in .html, .png, .svg or .md"),
+    ('{"step": 1, "train/loss": 2.5}\n', {"out": "r.json"}, "out=r.json: must be a folder, or a file that ends in .html, .png, .svg or .md"),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_refused_in_one_line(record, tmp_path, text, options, message):
     folder = record("one", [])
@@ -570,6 +604,5 @@ def test_the_chart_of_final_results_counts_a_repeated_run_as_the_tables_do(recor
             folder = record(f"sweep/{name}{lr}", rows(**{"validation/loss": loss}), f"optim.lr={lr}", f"seed={seed}")
     report(str(folder.parent), out=str(folder.parent / "report.md"))
     paged(folder.parent)
-    points = drawn(folder.parent)["finals"]["lines"][0]["points"]
-    assert [point["mean"] for point in points] == pytest.approx([2.6, 2.6])
+    assert figure(folder.parent, "Final validation loss by learning rate")["data"][0]["y"] == pytest.approx([2.6, 2.6])
     assert "| 2.60 |" in (folder.parent / "report.md").read_text()

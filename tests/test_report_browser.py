@@ -12,10 +12,8 @@ from gptx.report.__main__ import report
 BROWSER = os.environ.get("GPTX_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 WHY = "no browser: install chromium, or give its path as GPTX_TEST_BROWSER"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason=WHY)]
-TRACES = (
-    "place => document.querySelector(place).data.map(t => ({name: t.name, meta: t.meta, x: t.x, y: t.y, line: t.line}))"
-)
-MAIN = ".plot[data-panel='0']"
+TRACES = "place => document.querySelector(place).data.map(t => ({name: t.name, meta: t.meta.arm, x: t.x, y: t.y, line: t.line}))"
+MAIN = ".plot[data-figure='0']"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +59,7 @@ def sweep(browser, visited, record):  # noqa: F811
     page = visited["sweep"]
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 5000})
-    page.evaluate("change({x: 'updates', key: 'validation/loss', smooth: 20, hidden: [], log: {}})")
+    page.evaluate("change({x: 'steps', key: 'validation/loss', smooth: 20, hidden: [], log: {}})")
     return page
 
 
@@ -108,7 +106,7 @@ def test_a_click_in_the_legend_hides_an_arm_everywhere_and_another_brings_it_bac
     first, *others = sweep.locator(".arm").all_inner_texts()
     assert named(sweep) == sorted([first, *others])
     sweep.locator(".arm").first.click()
-    assert named(sweep) == named(sweep, ".plot[data-panel='1']") == sorted(others)
+    assert named(sweep) == named(sweep, ".plot[data-figure='1']") == sorted(others)
     sweep.locator(".arm").first.click()
     assert named(sweep) == sorted([first, *others])
     sweep.locator(".arm").first.dblclick()
@@ -121,9 +119,9 @@ def test_the_axis_the_metric_the_scale_and_the_smoothing_can_be_chosen(sweep):
     assert curve(sweep)["x"] == pytest.approx([20 * 256, 40 * 256, 60 * 256], rel=1e-3)
     sweep.select_option("[data-set=x]", "FLOPs")
     assert curve(sweep)["x"][-1] == pytest.approx(60 * 256 * 6000, rel=1e-3)
-    sweep.select_option("[data-set=x]", "time")
+    sweep.select_option("[data-set=x]", "minutes")
     assert curve(sweep)["x"][-1] == pytest.approx(sum(256 / (1000 + step) for step in range(1, 61)) / 60, rel=1e-3)
-    sweep.select_option("[data-set=x]", "updates")
+    sweep.select_option("[data-set=x]", "steps")
     sweep.select_option("[data-set=key]", "train/loss")
     losses = [2.05 + 3 / step for step in range(1, 61)]
     sweep.select_option("[data-set=smooth]", "1")
@@ -139,17 +137,8 @@ def test_the_axis_the_metric_the_scale_and_the_smoothing_can_be_chosen(sweep):
     assert sweep.wrong == []
 
 
-def test_two_arms_are_laid_side_by_side_in_meaning(sweep):
-    table = sweep.locator("#diff")
-    told = [row.split("\t") for row in table.inner_text().splitlines()]
-    assert ["peak rate", "0.001", "0.003"] in told
-    sweep.select_option("#diff-b", sweep.locator("#diff-a").input_value())
-    assert table.inner_text() == ""
-    assert sweep.locator("#alike").is_visible()
-
-
-def test_a_branch_given_up_is_drawn_dashed(single):
-    (gone,) = (trace for trace in single.evaluate(TRACES, MAIN) if trace["name"].startswith("given up"))
+def test_a_branch_that_a_rollback_discarded_is_drawn_dashed(single):
+    (gone,) = (trace for trace in single.evaluate(TRACES, MAIN) if trace["name"].startswith("discarded"))
     assert gone["line"]["dash"] not in (None, "solid")
     assert (gone["x"][0], gone["x"][-1]) == (30, 40)
     assert {"training", "validation", "incidents"} <= set(named(single))
@@ -166,7 +155,7 @@ def test_a_reader_in_the_dark_gets_a_dark_page(sweep):
     sweep.emulate_media(color_scheme="dark")
     assert sweep.evaluate(colour) != paper
     sweep.wait_for_function(  # the plots are drawn again a moment later
-        "([place, before]) => document.querySelector(place).data.find(t => t.meta === 0 && t.line.width !== 0)"
+        "([place, before]) => document.querySelector(place).data.find(t => t.meta.arm === 0 && t.line.width !== 0)"
         ".line.color !== before",
         arg=[MAIN, line],
     )
@@ -175,11 +164,11 @@ def test_a_reader_in_the_dark_gets_a_dark_page(sweep):
 def test_an_arm_that_is_hidden_stays_so_when_the_page_is_renewed_with_one_more_before_it(browser, record):  # noqa: F811
     folder = swept(record, rates=("1e-3", "1e-2"), seeds=(0,))
     page = visit(browser, folder)
-    page.evaluate("change({hidden: [0]})")
+    page.evaluate("change({hidden: [page.arms[0]]})")
     record("sweep/new", rows(), "optim.lr=1e-4", "seed=0")
     report(str(folder), out=str(folder / "report.html"))
     page.reload()
     assert page.evaluate("page.arms") == ["learning rate 0.0001", "learning rate 0.001", "learning rate 0.01"]
-    assert page.evaluate("state.hidden") == [1]
+    assert named(page) == ["learning rate 0.0001", "learning rate 0.01"]
     assert page.wrong == []
     page.close()

@@ -10,12 +10,12 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, own_surroundings, sink, stub  # noqa: F401
 
-from gptx import runs
 from gptx.compare.outcomes import compare
 from gptx.compare.verdict import Table, Verdict
 from gptx.ingredients.log.jsonl import Jsonl
-from gptx.report import blocks, workspace
+from gptx.report import wandb
 from gptx.runs import cells
+from gptx.runs.folder import RunFolder
 
 pytest.importorskip("wandb_workspaces")
 VERDICT = Verdict(
@@ -34,7 +34,7 @@ def an_arm(root, schedule, lr, seed=0, *, project="p", mode=None):
     config = {"name": "sweep", "seed": seed, "steps": 20, "optim": {"lr": lr}, "log": {"wandb": {"project": project}}}
     OmegaConf.save(OmegaConf.create(config), run.folder / "config.yaml")
     overrides = [f"schedule={schedule}", f"optim.lr={lr}", f"seed={seed}"]
-    runs.write(run.folder, state="finished", choices=run.choices, overrides=overrides)
+    RunFolder(run.folder).write(state="finished", choices=run.choices, overrides=overrides)
     for each in [Jsonl(), *([sink(mode=mode)] if mode else [])]:
         each.open(run)
         for step in (10, 20):
@@ -54,7 +54,7 @@ def a_sweep(tmp_path, **options):
 
 def publish(root, out, **options):
     found = cells.find([root])
-    return workspace.publish([root], found, compare(found), VERDICT, out, **options)
+    return wandb.publish([root], found, compare(found), VERDICT, out, **options)
 
 
 def parts(spec, kind):
@@ -133,7 +133,8 @@ def test_grouping_is_by_keys_that_the_mirror_sends(stub, tmp_path):  # noqa: F81
     an_arm(tmp_path, "cosine", 0.001, mode="online")
     (page,) = stub.runs.values()
     for factor, value in (("schedule", "cosine"), ("seed", 0)):
-        key = blocks.config_key(factor, cells.find([tmp_path]))
+        found = cells.find([tmp_path])
+        key = wandb.placed(found, compare(found)).config_key(factor)
         first, *rest = key.split(".")
         found = page.config[first]["value"]  # as `recipe.value.schedule` in a report
         for name in rest:
@@ -144,7 +145,7 @@ def test_grouping_is_by_keys_that_the_mirror_sends(stub, tmp_path):  # noqa: F81
 @pytest.mark.slow
 def test_runs_made_offline_are_sent_first_and_then_the_report_of_them(stub, tmp_path, capsys):  # noqa: F811
     root, out = a_sweep(tmp_path, mode="offline"), tmp_path / "out"
-    with pytest.raises(ValueError, match=r"^W&B: none of the 4 runs is in stub/p; --sync sends them; [^\n]*json$"):
+    with pytest.raises(ValueError, match=r"^W&B: none of the 4 runs is in stub/p; sync=true sends them; [^\n]*json$"):
         publish(root, out)
     assert stub.reports == []
 
@@ -180,7 +181,7 @@ def test_a_run_that_w_and_b_does_not_have_is_named(stub, tmp_path):  # noqa: F81
     assert address.startswith(f"W&B: {stub.url}/")
     assert lacking == (
         "2 of 3 runs are not in W&B: optim.lr=0.001,schedule=constant,seed=0, optim.lr=0.001,schedule=warmup,seed=0; "
-        "--sync sends those that have ended"
+        "sync=true sends those that have ended"
     )
 
 
@@ -222,15 +223,15 @@ def test_runs_of_two_projects_are_refused_by_name(tmp_path):
 
 
 def test_rates_stand_on_a_logarithmic_axis_and_depths_do_not():
-    assert blocks.spread(blocks.numbers(["0.0003", "0.001", "0.01"]))
-    assert not blocks.spread(blocks.numbers(["2", "4", "8"]))
-    assert not blocks.spread(blocks.numbers(["0", "1", "100"]))  # log 0
-    assert blocks.numbers(["cosine", "1"]) is None
-    assert blocks.numbers(["1", "nan"]) is None
+    assert wandb.spans_much(["0.0003", "0.001", "0.01"])
+    assert not wandb.spans_much(["2", "4", "8"])
+    assert not wandb.spans_much(["0", "1", "100"])  # log 0
+    assert not wandb.spans_much(["cosine", "1"])
+    assert not wandb.spans_much(["1", "nan"])
 
 
 def test_a_long_list_of_runs_is_cut():
     cell = cells.Cell(None, "a", "finished", {}, {"name": "sweep"})
-    place = blocks.Place("p", "", ["sweep"], {"7": "id"})
-    (line,) = workspace.lacking([replace(cell, name=str(number)) for number in range(8)], place)
+    named = [replace(cell, name=str(number)) for number in range(8)]
+    (line,) = wandb.Builder(named, None, "", "p", ["sweep"], {"7": "id"}).lacking
     assert line.startswith("7 of 8 runs are not in W&B: 0, 1, 2, 3, 4 and 2 more; ")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gptx import runs
 from gptx.commands import rerun
 from gptx.ingredients.log import jsonl
 from gptx.runs import provenance
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 
 OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
 RECORD = {
@@ -44,7 +44,7 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
 
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
-    monkeypatch.setattr(runs, "versions", lambda: {"torch": "2.13.0"})
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0"})
     assert rerun.changed_since(old(versions={"torch": "2.12.0"})) == [
         f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
         "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
@@ -61,10 +61,10 @@ def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monke
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: warmup\n")
     monkeypatch.chdir(tmp_path)
-    runs.write(folder, state="failed", overrides=[])
-    with pytest.raises(ValueError, match="its record says nothing"):
+    RunFolder(folder).write(state="failed", overrides=[])
+    with pytest.raises(ValueError, match="its record does not say how it was made"):
         rerun.rerun("runs/warmup/cell")
-    runs.write(folder, recipe={"steps": 1})
+    RunFolder(folder).write(recipe={"steps": 1})
     with pytest.raises(ValueError, match="is the run itself; choose another name=, or overwrite=true"):
         rerun.rerun("runs/warmup/cell", "name=warmup")
 
@@ -81,7 +81,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     assert "asks for more than a recipe: --config-dir" in refused.stderr
     again = command("rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "identical: the same to the bit in all 6 updates" in again.stdout.splitlines()[-1]
+    assert "identical: the same to the bit in all 6 steps" in again.stdout.splitlines()[-1]
     rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
     assert [row["train/loss"] for row in rows[0]] == [row["train/loss"] for row in rows[1]]
     records = [
@@ -89,7 +89,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     ]
     assert records[0]["recipe"] == records[1]["recipe"]
     other = command("rerun", "runs/two/schedule=own", "seed=1", "trust=true", timeout=200)
-    assert "not identical: apart from the first update on" in other.stdout.splitlines()[-1]
+    assert "not identical: different from the first step on" in other.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -106,5 +106,5 @@ def test_ctrl_c_waits_until_the_run_has_saved(command, tmp_path):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it knows
         said = process.communicate(timeout=100)[0]
     assert process.returncode == 130, said
-    assert runs.state(made[0].parent) == "interrupted"
+    assert RunFolder(made[0].parent).state == "interrupted"
     assert list((made[0].parent / "checkpoints").glob("step_*"))

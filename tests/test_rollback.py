@@ -120,7 +120,7 @@ def test_a_run_killed_after_a_rollback_does_not_repeat_the_trouble(build):
 def test_without_a_checkpoint_from_before_the_run_is_given_up(build):
     trainer, _ = run(build, guard := Alarm(at=2, onset=1))
     guard.lookback = 0  # nothing is saved at the start
-    with pytest.raises(FloatingPointError, match="there is no checkpoint from before update 1"):
+    with pytest.raises(FloatingPointError, match="no checkpoint is from before step 1"):
         trainer.fit()
 
 

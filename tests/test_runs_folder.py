@@ -13,8 +13,7 @@ import yaml
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx import runs
-from gptx.commands import diff, export, forensics, rerun, sample, upload
+from gptx.commands import diff, export, forensics, rerun, sample
 from gptx.commands.status import status as status_of
 from gptx.config import validate
 from gptx.config.compose import composed
@@ -22,14 +21,14 @@ from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.fit import batches, ladder, ranges
 from gptx.ingredients.checkpoints import files
-from gptx.ingredients.log import Run, jsonl, now
+from gptx.ingredients.log import RunInfo, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.job import summary
 from gptx.job.build import trainer_of
+from gptx.report import upload
 from gptx.report.__main__ import report
-from gptx.runs import cells, plain
+from gptx.runs import cells, manifest, plain, provenance
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import status
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run
@@ -73,19 +72,17 @@ def real(corpus, tmp_path_factory) -> Path:
     trainer.data.save_tokenizer(folder / "tokenizer.json")
     trainer.checkpoints.place(folder, recipe=recipe(config), data=trainer.data.identity)
     trainer.sinks[:] = [Jsonl()]
-    trainer.sinks[0].open(Run(folder, "base", "x", 2, 0, config, {}, [], {}, []))
+    trainer.sinks[0].open(RunInfo(folder, "base", "x", 2, 0, config, {}, [], {}, []))
     trainer.fit()
     trainer.record("rollback", text="back", left=2, cursor=9, rate=0.5, sequences=[1, 3], documents=[])
     trainer.sinks[0].close("finished")
-    runs.write(
-        folder, state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
+    RunFolder(folder).write(state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
-        git={"sha": "a" * 40, "dirty": False}, versions=runs.versions(), hardware=summary.hardware(trainer),
-        parameters=summary.parameters(trainer), batch=summary.batch(trainer), budget={"flops": 1}, error="", step=2,
+        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), **summary.facts(trainer), error="", step=2,
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")
-    status.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
+    manifest.note(folder.parent, [{"folder": "base", "overrides": overrides, "command": "", "when": now(), "job": "7"}])
     shutil.copytree(folder, folder.parent.parent / "good/base")
     return folder
 
@@ -107,7 +104,7 @@ def commands(real, tmp_path, monkeypatch):
     """Every command that reads a run folder, by its name."""
     good = str(real.parent.parent / "good/base")
     monkeypatch.setenv("GPTX_SECRET", SECRET)
-    monkeypatch.setattr("gptx.commands.upload.Wandb.page", lambda *_: Page())
+    monkeypatch.setattr("gptx.report.upload.Wandb.page", lambda *_: Page())
     monkeypatch.setattr("gptx.commands.rerun.wait", lambda *_: 1)
     monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {
@@ -120,7 +117,7 @@ def commands(real, tmp_path, monkeypatch):
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status_of(str(run.parent)),
-        "ladder": lambda run: ladder.doubts(found := cells.find([run]), ladder.ladder(found)[0]),
+        "ladder": lambda run: ladder.of_runs(cells.find([run]), "one"),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
     }
@@ -318,8 +315,8 @@ def test_the_values_of_a_config_are_those_that_omegaconf_writes(real, tmp_path):
 
 @pytest.mark.parametrize("folder", ["/etc", "../other", "a/../../b", "", "..", 3, None])
 def test_a_sweep_names_no_folder_outside_of_its_own(tmp_path, folder):
-    status.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
-    assert list(status.cells(tmp_path)) == ["mine"]
+    manifest.note(tmp_path, [{"folder": folder}, {"folder": "a", "job": 3}, {"folder": "mine"}])
+    assert list(manifest.noted(tmp_path)) == ["mine"]
 
 
 def test_rows_that_no_run_writes_are_counted_and_left_out(tmp_path):

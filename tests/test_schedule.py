@@ -60,7 +60,7 @@ def test_inverse_sqrt_halves_when_the_steps_quadruple():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"warmup": 60, "decay": 50}, r"warmup \+ decay=110 updates is longer than the run, 100 updates"),
+    ({"warmup": 60, "decay": 50}, r"warmup \+ decay=110 steps is longer than the run, 100 steps"),
     ({"warmup": 1, "decay": 5, "shape": "cubic"}, "shape=cubic is unknown; linear or sqrt"),
 ])  # fmt: skip
 def test_wsd_refuses_what_does_not_fit(options, message):
@@ -70,7 +70,7 @@ def test_wsd_refuses_what_does_not_fit(options, message):
 
 @pytest.mark.parametrize("schedule", [warmup, cosine, linear, inverse_sqrt])
 def test_a_warmup_longer_than_the_run_is_refused_with_both_lengths(schedule):
-    with pytest.raises(ValueError, match="warmup=300 updates is longer than the run, 200 updates"):
+    with pytest.raises(ValueError, match="warmup=300 steps is longer than the run, 200 steps"):
         schedule(1, warmup=300, total=200)
 
 

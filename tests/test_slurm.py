@@ -171,6 +171,6 @@ def test_jobs_that_slurm_ends_are_saved_put_back_and_continued_bit_identically(s
     for seed, folder in folders.items():
         assert 0 < saved[seed] < steps
         printed = (tmp_path / "runs/cut/.submitit" / f"{jobs[f'seed={seed}']}_0_log.out").read_text()
-        assert f"continues after update {saved[seed]}" in printed
+        assert f"continues after step {saved[seed]}" in printed
         assert losses(folder) == losses(tmp_path / f"runs/whole/seed={seed}")
         assert (folder / "wandb_id").read_text().split()[1] == "1"  # the second segment of the same page

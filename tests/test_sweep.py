@@ -20,19 +20,19 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.commands.status import status as status_of
 from gptx.config import arguments, keys
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.distributed import rank
-from gptx.estimate.memory import prediction
+from gptx.estimate.memory import CHARACTERS, prediction
 from gptx.ingredients.log import typed
-from gptx.sweeps import local, preflight, processes, status
+from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
+from gptx.sweeps import local, pool, preflight, status
 from gptx.sweeps import machine as computer
 from gptx.sweeps.shared import kinship
-from gptx.train import table
 from gptx.units.amounts import clock
 from gptx.units.printable import streams
 
@@ -43,13 +43,13 @@ def cells(tmp_path) -> Path:
     names = {"done": {"state": "finished", "result": {"validation/loss": 1.25}}, "lost": {"state": "running"},
              "bad": {"state": "failed", "error": "the text is too short"}, "put_back": {"state": "preempted"},
              "waiting": None, "never": None}  # fmt: skip
-    status.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
+    manifest.note(tmp_path, [{"folder": name, "overrides": [f"seed={i}"]} for i, name in enumerate(names)])
     for name, record in names.items():
         if record:
             (tmp_path / name).mkdir()
-            runs.write(tmp_path / name, **record)
+            RunFolder(tmp_path / name).write(**record)
     (tmp_path / "put_back/metrics.jsonl").write_text('{"step": 7, "train/loss": 1.0}\n')
-    status.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
+    manifest.note(tmp_path, [{"folder": "waiting", "job": "5_1"}, {"folder": "put_back", "job": "5_0"}])
     return tmp_path
 
 
@@ -64,7 +64,7 @@ def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never
     with FileLock(cells / "lost/.lock"):
         assert states(cells, capsys)["lost"] == "running"
     found = states(cells, capsys)
-    assert found.pop("put_back").startswith("running update 7 of ?, ")
+    assert found.pop("put_back").startswith("running step 7 of ?, ")
     assert found == {
         "done": "finished validation loss 1.2500",
         "lost": "killed",
@@ -73,7 +73,7 @@ def test_status_tells_cells_that_ended_from_those_that_wait_and_those_that_never
         "never": "missing",
     }
     monkeypatch.setattr(status, "queue", dict)
-    assert states(cells, capsys)["put_back"] == "preempted update 7 of ?"
+    assert states(cells, capsys)["put_back"] == "preempted step 7 of ?"
     assert states(cells, capsys)["waiting"] == "missing"
 
 
@@ -90,27 +90,27 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
     assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
     for cell in cells.iterdir():
         if cell.name not in ("sweep.jsonl", "done"):
-            runs.write(cell, state="finished", result={})
+            RunFolder(cell).write(state="finished", result={})
     for name in ("waiting", "never"):
         (cells / name).mkdir()
-        runs.write(cells / name, state="finished", result={})
+        RunFolder(cells / name).write(state="finished", result={})
     arguments.call(status_of, [str(cells)])  # ends without a code
 
 
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
-        preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
-    assert list(status.cells(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
-    assert status.cells(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
+        preflight._note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
+    assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
+    assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
 
 def test_a_line_that_a_kill_cut_costs_neither_the_others_nor_the_next(tmp_path):
-    status.note(tmp_path, [{"folder": "first", "job": "1"}])
+    manifest.note(tmp_path, [{"folder": "first", "job": "1"}])
     with (tmp_path / "sweep.jsonl").open("a") as file:
         file.write('{"folder": "sec')
-    status.note(tmp_path, [{"folder": "third", "job": "3"}])
-    assert status.cells(tmp_path) == {
+    manifest.note(tmp_path, [{"folder": "third", "job": "3"}])
+    assert manifest.noted(tmp_path) == {
         "first": {"folder": "first", "job": "1"},
         "third": {"folder": "third", "job": "3"},
     }
@@ -120,7 +120,7 @@ def branch_and_whole(folder: Path) -> list[status.Work]:
     """The work of a run of 100 updates, and of one that branched off after 900 and made the next 100."""
     for name, first in (("whole", 1), ("branch", 901)):
         (folder / name).mkdir()
-        runs.write(folder / name, state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
+        RunFolder(folder / name).write(state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
         (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [status.work(folder / name) for name in ("whole", "branch")]
@@ -128,7 +128,7 @@ def branch_and_whole(folder: Path) -> list[status.Work]:
 
 def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
     whole, branch = branch_and_whole(tmp_path)
-    assert (whole.updates, branch.updates) == (100, 1000)
+    assert (whole.step, branch.step) == (100, 1000)
     assert (
         (whole.own, whole.tokens, whole.flops) == (branch.own, branch.tokens, branch.flops) == (100, 6400, 6e3 * 6400)
     )
@@ -136,18 +136,18 @@ def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
 
 
 def test_the_time_left_goes_by_the_updates_that_a_branch_made_itself():
-    half = status.Work(updates=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
+    half = status.Work(step=950, own=50, steps=1000, tokens=3200, seconds=100.0, wall=100.0)  # 2 s each
     assert status.total([("running", half)], 1).endswith("about 1:40 left at 1 at a time")
 
 
 def test_the_time_left_is_not_that_of_all_updates_where_cells_end_before_their_last():
-    early = status.Work(updates=100, own=100, steps=1000, tokens=6400, seconds=50.0, wall=50.0)
+    early = status.Work(step=100, own=100, steps=1000, tokens=6400, seconds=50.0, wall=50.0)
     each = [("finished", early), ("finished", early), ("missing", status.Work()), ("missing", status.Work())]
     assert status.total(each, 1).endswith("about 1:40 left at 1 at a time")
 
 
 def test_of_several_signals_only_another_ctrl_c_is_another_request():
-    with processes.requests_to_end() as came:
+    with pool.requests_to_end() as came:
         assert not came()
         for number, counts in ((signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGTERM, False), (signal.SIGINT, True),
                                (signal.SIGINT, True)):  # fmt: skip
@@ -159,55 +159,73 @@ def test_of_several_signals_only_another_ctrl_c_is_another_request():
 def test_what_is_ignored_stays_so_but_not_in_what_is_started_meanwhile():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's script, behind &
     try:
-        with processes.requests_to_end() as came:
+        with pool.requests_to_end() as came:
             signal.raise_signal(signal.SIGINT)
             assert not came()
             with subprocess.Popen(["sleep", "60"]) as process:
-                processes.ask_to_end(process)
+                pool.ask_to_end(process)
                 assert process.wait(10) == -signal.SIGINT
     finally:
         signal.signal(signal.SIGINT, before)
 
 
+def job(folder: Path, code: int, seconds: float = 0.0) -> pool.Job:
+    """A run that was started so long ago and has ended."""
+    made = pool.Job(folder, [], threads=1, started=time.time() - seconds)
+    made.process = mock.Mock(returncode=code)
+    return made
+
+
+def test_the_time_left_of_a_sweep_counts_the_start_of_each_run(tmp_path, capsys):
+    launched = local.Local(parallel=1, tasks_per_node=1, gpus_per_node=None)
+    launched.places, launched.configs = 1, dict.fromkeys(tmp_path / name for name in ("one", "two", "three"))
+    (tmp_path / "one").mkdir()
+    RunFolder(tmp_path / "one").write(state="finished", recipe={"steps": 10}, result={})
+    rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 320.0} for i in range(1, 11)]  # 0.2 s each
+    (tmp_path / "one/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    launched.ended(job(tmp_path / "one", 0, seconds=15))
+    assert capsys.readouterr().out.endswith("about 0:30 left at 1 at a time\n")
+
+
 def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_are_not_read_again(tmp_path, capsys):
     launched = local.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
-    launched.sweep, launched.places, launched.threads = tmp_path, 2, {"bad": 1, "one": 1, "other": 1}
-    for name in launched.threads:
+    names = "bad", "one", "other"
+    launched.places, launched.configs = 2, dict.fromkeys(tmp_path / name for name in names)
+    for name in names:
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", result={"validation/loss": 1.0})
+        RunFolder(tmp_path / name).write(state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
     with mock.patch.object(
         status, "work", side_effect=lambda folder, config: read.append(folder.name) or status.Work()
     ):
         for name in ("one", "other"):
-            launched.ended(tmp_path / name, mock.Mock(returncode=0), time.time())
+            launched.ended(job(tmp_path / name, 0))
     assert capsys.readouterr().out.count("2 of 3 finished") == 2
     assert read.count("one") == 1
 
 
 def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_end_says_so_too(
-    tmp_path, capsys, composed, monkeypatch
+    tmp_path, capsys, composed
 ):
     own, others = (recorded(composed(f"steps={steps}")) for steps in (6, 3))
     launched = local.Local(parallel=2, tasks_per_node=1, gpus_per_node=None)
-    launched.sweep, launched.places, launched.threads = tmp_path, 2, {"own": 1, "taken": 1}
-    monkeypatch.setattr(preflight, "cells", {tmp_path / name: own for name in launched.threads})
+    launched.places, launched.configs = 2, {tmp_path / name: own for name in ("own", "taken")}
     for name, config in (("own", own), ("taken", others)):
         (tmp_path / name).mkdir()
-        runs.write(tmp_path / name, state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
+        RunFolder(tmp_path / name).write(state="finished", recipe=recipe(config), result={"validation/loss": 1.25})
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 3, "train/loss": 1.0}\n')
     for name, code in (("own", 0), ("taken", 1)):
-        launched.ended(tmp_path / name, mock.Mock(returncode=code), time.time())
-    assert table() == 1
+        launched.ended(job(tmp_path / name, code))
+    assert status.table(launched.configs) == 1
     said = capsys.readouterr().out
     assert said.count("1 of 2 finished") == 2
     assert said.count("1.2500") == 2  # of the own one alone
     words = f"{tmp_path / 'taken'}  the run there is another command's: schedule.total was 3, is 6; steps was 3, is 6"
     assert f"FAILED       {words}" in said
     assert f"failed       {words}" in said
-    assert status.work(tmp_path / "taken").updates == 3
-    assert status.work(tmp_path / "taken", own).updates == 0
+    assert status.work(tmp_path / "taken").step == 3
+    assert status.work(tmp_path / "taken", own).step == 0
 
 
 def until(true, seconds: float = 300) -> None:
@@ -243,24 +261,24 @@ def test_torchrun_says_who_a_process_is_then_submitit_and_never_slurm(environmen
 
 def test_a_job_knows_its_own_run_after_a_requeue_and_a_new_job_does_not(tmp_path):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    from gptx.train import requeued
+    from gptx.job.run import _requeued
 
-    runs.write(tmp_path, state="running", job="77")
-    assert not requeued(tmp_path)
+    RunFolder(tmp_path).write(state="running", job="77")
+    assert not _requeued(RunFolder(tmp_path))
     with mock.patch.dict(os.environ, ALONE):
-        assert requeued(tmp_path)
-        runs.write(tmp_path, state="running", job="76")
-        assert not requeued(tmp_path)
+        assert _requeued(RunFolder(tmp_path))
+        RunFolder(tmp_path).write(state="running", job="76")
+        assert not _requeued(RunFolder(tmp_path))
 
 
 def test_the_refusal_of_a_job_that_waited_is_recorded_unless_the_run_is_finished_or_at_work(tmp_path):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    from gptx.train import note_failure
+    from gptx.job.run import note_failure
 
     def noted(state: str) -> str:
-        runs.write(tmp_path, state=state)
-        note_failure(tmp_path, ConfigError("holds another run"))
-        return runs.read(tmp_path)["state"]
+        RunFolder(tmp_path).write(state=state)
+        note_failure(tmp_path, ConfigError("holds another run"), sweep=False)
+        return RunFolder(tmp_path).read()["state"]
 
     assert noted("preempted") == "preempted"  # a person sees the refusal
     with mock.patch.dict(os.environ, ALONE):
@@ -279,8 +297,8 @@ def sweep_of(**launcher):
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SystemExit, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
-        preflight.find_launcher(sweep_of())
+    with pytest.raises(ConfigError, match=r'hydra/launcher=slurm needs the package submitit: pip .* "gptx\[slurm\]"'):
+        preflight._find_launcher(sweep_of())
 
 
 @pytest.mark.parametrize(
@@ -294,14 +312,14 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 )
 def test_limits_that_would_lose_the_run_are_refused_before_anything_is_submitted(limits, message):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    with pytest.raises(SystemExit, match=message):
-        preflight.find_launcher(sweep_of(**limits))
+    with pytest.raises(ConfigError, match=message):
+        preflight._find_launcher(sweep_of(**limits))
 
 
 def test_schedulers_may_send_several_signals_and_a_person_may_press_ctrl_c_twice():
     program = """
 import os, signal
-from gptx.train import stopping
+from gptx.job.signals import _stopping as stopping
 
 class Trainer:
     asked = ""
@@ -323,7 +341,7 @@ with stopping(trainer):
 def test_the_end_of_the_terminal_is_a_request_to_end_unless_it_is_ignored():
     program = """
 import signal
-from gptx.train import stopping
+from gptx.job.signals import _stopping as stopping
 
 class Trainer:
     asked = ""
@@ -362,11 +380,11 @@ def test_a_terminal_that_is_gone_takes_no_command_along(monkeypatch):
      (-1, False, "preempted"), (1, False, "failed"), (-9, False, "failed")],
 )  # fmt: skip
 def test_a_run_that_was_stopped_while_it_started_has_not_failed(tmp_path, code, asked, state):
-    processes.note_end(tmp_path / "run", code, asked=asked)
-    assert runs.state(tmp_path / "run") == state
-    assert bool(runs.read(tmp_path / "run").get("error")) == (state == "failed")
-    processes.note_end(tmp_path / "run", 1)
-    assert runs.state(tmp_path / "run") == state
+    pool.note_end(tmp_path / "run", code, asked=asked)
+    assert RunFolder(tmp_path / "run").state == state
+    assert bool(RunFolder(tmp_path / "run").read().get("error")) == (state == "failed")
+    pool.note_end(tmp_path / "run", 1)
+    assert RunFolder(tmp_path / "run").state == state
 
 
 PIECES = ["a", " ", "'", '"', "\\", ",", "=", "[", "}", "$", "\u957f", "#", "~"]
@@ -411,13 +429,13 @@ def test_what_a_sweep_says_its_arms_share_is_what_they_share(build, composed, ar
     said = kinship([OmegaConf.to_container(composed(*words), resolve=True) for words in ((), (arm,))])
     assert alike == ["weights" not in differs, "batches" not in differs]
     assert ("not initial weights" in said, "not batches" in said) == tuple(not each for each in alike), said
-    assert said.startswith("arms with the same seed share")
+    assert said.startswith("runs with the same seed share")
 
 
 def test_arms_of_different_seeds_share_nothing_to_speak_of(composed):
     configs = [OmegaConf.to_container(composed(f"seed={seed}"), resolve=True) for seed in (0, 1)]
     assert kinship(configs) == ""
-    assert kinship([*configs, configs[0]]) == "arms with the same seed share initial weights and batches"
+    assert kinship([*configs, configs[0]]) == "runs with the same seed share initial weights and batches"
 
 
 @pytest.mark.slow
@@ -450,14 +468,14 @@ def test_a_sweep_that_is_stopped_ends_its_cells_and_the_same_command_goes_on_whe
         until(lambda: all((folder / "metrics.jsonl").exists() for folder in first))
         process.send_signal(signal.SIGTERM)
         assert process.wait(100) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in first] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in first] == ["interrupted"] * 2
     assert len(list((tmp_path / "runs/cut").glob("*/run.json"))) == 2  # no other one was started
-    runs.write(first[1], state="running")  # as after a kill: nobody holds the folder
-    assert runs.state(first[1]) == "killed"
+    RunFolder(first[1]).write(state="running")  # as after a kill: nobody holds the folder
+    assert RunFolder(first[1]).state == "killed"
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=500)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("started ") == 4
-    assert all("continues after update" in (folder / "train.log").read_text() for folder in first)
+    assert all("continues after step" in (folder / "train.log").read_text() for folder in first)
     assert not status_of(str(tmp_path / "runs/cut"))
 
 
@@ -470,13 +488,13 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
     command = [sys.executable, "-m", "gptx.train", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
-        until(lambda: all(status.work(folder).updates for folder in folders))
+        until(lambda: all(status.work(folder).step for folder in folders))
         for number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(200) == 128 + signal.SIGINT
-    assert [runs.state(folder) for folder in folders] == ["interrupted"] * 2
+    assert [RunFolder(folder).state for folder in folders] == ["interrupted"] * 2
     assert all(list((folder / "checkpoints").glob("step_*")) for folder in folders)
 
 
@@ -490,14 +508,14 @@ def test_a_run_that_cannot_be_read_is_replaced_where_that_is_asked_and_refused_w
     assert "overwrite=true starts afresh" in command("train", *words).stderr
     made = command("train", *words, "overwrite=true", timeout=200)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert runs.read(folder)["state"] == "finished"
+    assert RunFolder(folder).read()["state"] == "finished"
 
 
 def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys):
     def cell(name: str, state: str, updates: int, **record) -> None:
         (tmp_path / name).mkdir()
-        runs.write(
-            tmp_path / name, state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
+        RunFolder(tmp_path / name).write(
+            state=state, recipe={"steps": 100}, parameters={"non_embedding": 1000}, result={}, **record
         )
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(1, updates + 1)]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -508,15 +526,15 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     }  # 300 s, 200 of them in updates
     cell("done", "finished", 100, **times)
     cell("half", "preempted", 50)
-    status.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
+    manifest.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
     status_of(str(tmp_path))
     *_, half, never, last = capsys.readouterr().out.splitlines()
-    assert half.endswith("update 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
+    assert half.endswith("step 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
     assert never.startswith("missing")
     rest = (50 + 100) * 2 * 300 / 200  # seconds
-    assert last == ("1 of 3 finished, 150 of 300 updates, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
+    assert last == ("1 of 3 finished, 150 of 300 steps, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip
-    each = [(runs.state(tmp_path / name), status.work(tmp_path / name)) for name in ("done", "half", "never")]
+    each = [(RunFolder(tmp_path / name).state, status.work(tmp_path / name)) for name in ("done", "half", "never")]
     assert status.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -545,8 +563,8 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * prediction(composed(), 257).peak + computer.RESERVE
-    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer.SHARE))
+    needed = 2 * prediction(composed(), 257).peak + computer._RESERVE
+    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer._SHARE))
     assert computer.fit([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
     assert computer.fit([composed()]) == 1
@@ -557,7 +575,7 @@ def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, 
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
     monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
     computer.fit([config, composed()])
-    known = {"bytes": 257, "gpt2": 50_257, "chars": computer.CHARACTERS}
+    known = {"bytes": 257, "gpt2": 50_257, "chars": CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
 
 
@@ -567,5 +585,5 @@ def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, 
 )
 def test_a_second_request_ends_a_run_that_is_busy_outside_of_python_too(tasks, again, sent):
     process = mock.Mock()
-    processes.ask_to_end(process, tasks, again=again)
+    pool.ask_to_end(process, tasks, again=again)
     assert [signal.Signals(call.args[0]).name for call in process.send_signal.call_args_list] == sent

@@ -8,7 +8,7 @@ import torch
 
 from gptx.config import paths
 from gptx.estimate import laws
-from gptx.ingredients.observe.updates import equilibrium
+from gptx.ingredients.observe.norms import equilibrium
 from gptx.ingredients.optim.scratch import AdamW
 from gptx.ingredients.schedule import cosine
 

@@ -6,10 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, dead_server, follow, own_surroundings, sink, stub  # noqa: F401
 
-from gptx import runs
-from gptx.commands import upload
 from gptx.config.arguments import call
 from gptx.ingredients.log.jsonl import Jsonl
+from gptx.report import upload
+from gptx.runs.folder import RunFolder
 
 pytest.importorskip("wandb")
 
@@ -19,7 +19,7 @@ def recorded(folder, steps=range(1, 101), *, state="finished", loss=lambda step:
     run = a_run(folder)
     config = {"name": "sweep", "seed": 0, "steps": 100, "optim": {"lr": 1e-3}, "log": {"wandb": {"project": "p"}}}
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    runs.write(folder, state=state, choices=run.choices, overrides=run.overrides, git=run.git)
+    RunFolder(folder).write(state=state, choices=run.choices, overrides=run.overrides, git=run.git)
     sinks = [Jsonl(), *([mirrored] if mirrored else [])]
     for each in sinks:
         each.open(run)
@@ -96,6 +96,6 @@ def test_a_run_at_work_is_left_to_its_own_mirror(tmp_path):
     from filelock import FileLock
 
     folder = recorded(tmp_path / "run", state="running")
-    with FileLock(folder / ".lock"), pytest.raises(SystemExit, match="is at work and sends its own rows"):
+    with FileLock(folder / ".lock"), pytest.raises(SystemExit, match="is running and sends its own rows"):
         call(upload.upload, [str(folder)])
     assert json.loads((folder / "run.json").read_text())["state"] == "running"

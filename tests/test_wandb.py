@@ -89,7 +89,7 @@ def wait(condition, seconds=20):
 
 
 def later(run):
-    return f"later: python -m gptx upload run={run.folder}"
+    return f"later: python -m gptx upload {run.folder}"
 
 
 def in_a_new_process(program, *args, before=(), **options):
@@ -289,7 +289,7 @@ def test_while_wandb_hangs_for_hours_memory_is_bounded_and_what_is_dropped_is_sa
     assert [row["train/step"] for row in page.rows] == [*range(10, 501, 10), 100_010]
     assert page.rows[-1]["segment"] == 1  # also where the row of the rollback itself was dropped
     assert warnings(caplog) == [
-        f"W&B hangs, and rows are dropped from update 510 on; {later(run)}",
+        f"W&B hangs, and rows are dropped from step 510 on; {later(run)}",
         f"W&B lacks 9951 rows; {later(run)}",
     ]
 
@@ -417,7 +417,7 @@ def test_disabled_it_does_nothing(tmp_path):
 
 
 def test_a_mode_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="mode=of is none of auto, online, offline, disabled"):
+    with pytest.raises(ValueError, match="mode=of: one of auto, online, offline, disabled"):
         sink(mode="of")
 
 
@@ -425,7 +425,7 @@ def test_a_process_of_wandb_that_does_not_end_is_ended(monkeypatch):
     import wandb
 
     process = subprocess.Popen(["sleep", "60"])
-    monkeypatch.setattr(mirror, "service", lambda: process)
+    monkeypatch.setattr(mirror, "_service", lambda: process)
     monkeypatch.setattr(mirror, "PATIENCE", 0.1)
     monkeypatch.setattr(wandb, "teardown", process.wait)
     mirror.reset()

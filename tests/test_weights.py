@@ -99,7 +99,7 @@ def test_a_run_starts_from_the_exported_weights_of_another_with_a_fresh_optimize
     still = ["steps=1", "optim.lr=0", "optim.weight_decay=0"]
     second = command("train", "hydra.run.dir=second", *still, "from=model.safetensors")
     assert second.returncode == 0, second.stderr
-    assert "starts from the weights of model.safetensors alone, at update 0 with a fresh optimizer" in second.stdout
+    assert "starts from the weights of model.safetensors alone, at step 0 with a fresh optimizer" in second.stdout
     begun = load(tmp_path / "second/checkpoints/step_00000001")
     assert all(torch.equal(file[name], begun["model"][name]) for name in file)
     assert {int(moments["step"]) for moments in begun["optimizer"]["state"].values()} == {1}

@@ -9,6 +9,7 @@ number differs; the first ones that do are printed.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LONGEST = 120  # seconds of one command
+LONGEST = 400  # seconds of one command on a busy machine
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = "train/loss", "train/grad_norm", "train/lr", "train/tokens", "validation/loss"
 TINY = (
@@ -43,14 +44,14 @@ class Code:
 
     def start(self, *words: str, program: tuple[str, ...] = ()) -> subprocess.Popen:
         command = [sys.executable, "-m", *program, "gptx.train", *TINY, *words]
-        with (self.runs / "printed.txt").open("a") as printed:
+        with (self.runs / "printed.txt").open("w") as printed:
             return subprocess.Popen(command, cwd=self.runs, env=self.environment, stdout=printed, stderr=printed)
 
     def train(self, *words: str, program: tuple[str, ...] = ()) -> None:
         process = self.start(*words, program=program)
         if process.wait(LONGEST):
             printed = (self.runs / "printed.txt").read_text()
-            raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}\n{printed[-2000:]}")
+            raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}\n{printed[:2000]}")
 
     def stopped_and_resumed(self) -> None:
         """Train 400 steps, stopped by SIGTERM after at least 20."""
@@ -71,15 +72,8 @@ class Code:
 
     def all(self, optimizers: list[str], quick: bool) -> dict[str, list[Row]]:
         """Train every run; its rows by the name of the run."""
-        several = ["--multirun"] * (len(optimizers) > 1)
-        self.train(
-            *several,
-            "hydra/launcher=basic",
-            "name=optim",
-            "schedule=warmup",
-            "schedule.warmup=5",
-            f"optim={','.join(optimizers)}",
-        )
+        words = "name=optim", "schedule=warmup", "schedule.warmup=5", f"optim={','.join(optimizers)}"
+        self.train("--multirun", "hydra/launcher=basic", *words)
         if quick:
             return {"optim": self.rows("optim")}
         self.train("name=rollback", *ROLLBACK)
@@ -93,10 +87,12 @@ def differences(commit: str, optimizers: list[str] | None = None, *, quick: bool
     """Where the working tree records other numbers than `commit`, a line a step; empty if nowhere."""
     optimizers = optimizers or sorted(file.stem for file in (ROOT / "conf" / "optim").glob("*.yaml"))
     with tempfile.TemporaryDirectory() as temporary:
-        old = Path(temporary) / "source"
+        old, new = Path(temporary) / "old", Path(temporary) / "new"
+        for name in ("gptx", "conf", "experiments"):  # copied, so that it may be edited meanwhile
+            shutil.copytree(ROOT / name, new / name)
         subprocess.run(["git", "-C", ROOT, "worktree", "add", "-q", "--detach", old, commit], check=True)
         try:
-            codes = Code(old, Path(temporary) / "before"), Code(ROOT, Path(temporary) / "after")
+            codes = Code(old, Path(temporary) / "before"), Code(new, Path(temporary) / "after")
             with ThreadPoolExecutor(2) as pool:
                 before, after = pool.map(lambda code: code.all(optimizers, quick), codes)
         finally:

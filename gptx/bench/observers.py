@@ -12,7 +12,7 @@ import torch
 
 from gptx.bench.frame import Unsaved, clocked, refuse_below_one, show, trainer
 from gptx.config import paths, presets
-from gptx.units.lengths import updates
+from gptx.units.lengths import in_steps
 
 _NEVER = 10**9  # steps
 _HOOKS: list[tuple[type, str]] = [  # in which observers run
@@ -65,7 +65,7 @@ def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, floa
         times = [turn(made, seconds) for _ in range(turns)]
         shares.append(statistics.median(own / (whole - own) for own, whole in times))
     between, with_report = shares
-    return with_report - between, between, updates(node.get("every", 1), steps=steps, tokens=made.batch.tokens)
+    return with_report - between, between, in_steps(node.get("every", 1), steps=steps, tokens=made.batch.tokens)
 
 
 def built(name: str, model: str, *words: str):
@@ -101,10 +101,3 @@ def turn(made, own: list[float]) -> tuple[float, float]:
     whole: list[float] = []
     clocked(made.fit, whole, time.process_time)()
     return sum(own), whole[0]
-
-
-if __name__ == "__main__":
-    from gptx.bench.observers import bench_observers as command
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -28,13 +28,7 @@ def bench_saves(
     made = trainer(f"model={model}", f"device={device}", f"batch.tokens={context}", "batch.micro=1", "observe=[]",
                    "steps=1000000", "checkpoints.every=1000", "checkpoints.keep=1", "checkpoints.keep_best=false",
                    noise=(50_257, context))  # fmt: skip
-    saves = made.checkpoints
-
-    def step() -> None:
-        made.set_learning_rate()
-        made.accumulate_gradients()
-        made.update("accept")
-
+    saves, step = made.checkpoints, made.step_once
     step()  # the optimizer has its state
     saves(made)  # which looks for the memory that copies will need
     step()
@@ -56,10 +50,3 @@ def bench_saves(
     ratios = [b / w for b, w in zip(behind, waited, strict=True)]
     title = f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {repeats} turns"
     show(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])
-
-
-if __name__ == "__main__":
-    from gptx.bench.saves import bench_saves as command
-    from gptx.config import arguments
-
-    arguments.call(command)

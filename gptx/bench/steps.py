@@ -14,7 +14,6 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptx import runs
 from gptx.bench.frame import Unsaved, clocked, process, refuse_below_one, show, trainer, turns
 from gptx.files import to_json, write_text
 from gptx.ingredients.data.noise import Noise
@@ -22,6 +21,7 @@ from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
 from gptx.ingredients.observe.throughput import measured_peak
+from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
 Loop = Callable[[int], None]  # makes so many steps
@@ -76,7 +76,7 @@ def bench_steps(
     threads: int | None = None,
     file: str | None = None,
 ) -> None:
-    """Measure how fast training steps are, compared with a plain eager fp32 loop over transformers' GPT-2 on the CPU.
+    """Measure the speed of training steps, compared with a plain loop over transformers' GPT-2 (CPU).
 
       python -m gptx bench shape=middle setting=fp32
 
@@ -97,7 +97,7 @@ def bench_steps(
         raise ValueError(f"seconds={seconds} must be above 0")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of both sides, as gptx.train sets it
     torch.set_num_threads(threads or torch.get_num_threads())
-    place = {"processor": runs.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    place = {"processor": provenance.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
     loop = {"seconds": loop_seconds(_HOLLOW), "waits": waits(_HOLLOW)}
     print(f"the loop adds {loop['seconds'] * 1e3:.2f} ms to a step and waits for the device {loop['waits']:g} time(s)")
@@ -220,11 +220,12 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
 
         logging.set_verbosity_error()
-        sizes = {"n_embd": shape.width, "n_layer": shape.depth, "n_head": shape.heads, "n_positions": shape.context}
-        plain = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False}
-        model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=shape.vocab_size, bos_token_id=0, eos_token_id=0, **sizes, **plain)
-        )
+        config = GPT2Config(
+            vocab_size=shape.vocab_size, n_positions=shape.context,
+            n_embd=shape.width, n_layer=shape.depth, n_head=shape.heads,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False, bos_token_id=0, eos_token_id=0,
+        )  # fmt: skip
+        model = GPT2LMHeadModel(config)
     else:
         model = GPT(**{key: value for key, value in asdict(shape).items() if key != "batch"})
     optimizer = torch.optim.AdamW(matrices(model), fused=None if transformers else True)
@@ -266,10 +267,3 @@ def waits(shape: Shape, steps: int = 4) -> float:
     with Watch(), patch.object(torch.Tensor, "tolist", to_list):
         loop(steps)
     return len(taken) / steps
-
-
-if __name__ == "__main__":
-    from gptx.bench.steps import bench_steps as command  # under its own name, by which the processes find it
-    from gptx.config import arguments
-
-    arguments.call(command)

@@ -60,10 +60,3 @@ def _measure(file: str, tokenizer: str, megabytes: int, workers: int, folder: st
     tokenised(repeated(file, megabytes * _MB), tokenizer, workers=workers)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     return megabytes / processor, megabytes / clock, peak_memory() / _MB
-
-
-if __name__ == "__main__":
-    from gptx.bench.tokens import bench_tokens as command
-    from gptx.config import arguments
-
-    arguments.call(command)

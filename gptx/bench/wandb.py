@@ -13,12 +13,12 @@ import torch
 from gptx.bench.frame import clocked, refuse_below_one, show
 from gptx.bench.observers import built
 from gptx.config import paths, presets
-from gptx.ingredients.log import Run
+from gptx.ingredients.log import RunInfo
 from gptx.ingredients.log.wandb import Wandb
 
 
 def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", threads: int | None = None) -> None:
-    """Measure what W&B costs compared with a step, on the CPU and on data=stdlib, if every step sends a row.
+    """Measure what W&B costs compared with a step (CPU, data=stdlib), if every step sends a row.
 
       python -m gptx bench wandb model=nano rows=300 mode=online
 
@@ -38,7 +38,7 @@ def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", 
     every, folder = options["every"], Path(tempfile.mkdtemp())
     trainer, sink = built("validation", model), Wandb(**options | {"mode": mode, "every": 1})
     try:
-        sink.open(Run(folder, "cost", "cost", rows, 0, {}, {}, [], {}, []))
+        sink.open(RunInfo(folder, "cost", "cost", rows, 0, {}, {}, [], {}, []))
         step, handing, sending = measured(trainer, sink, rows)
     finally:
         sink.close("finished")
@@ -72,10 +72,3 @@ def _others() -> float:
     """Processor seconds of all Python threads of this process except the one that asks."""
     others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
     return sum(time.clock_gettime(time.pthread_getcpuclockid(thread.ident)) for thread in others if thread.ident)
-
-
-if __name__ == "__main__":
-    from gptx.bench.wandb import bench_wandb as command
-    from gptx.config import arguments
-
-    arguments.call(command)

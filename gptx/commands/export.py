@@ -13,7 +13,7 @@ def export(
     out: str,
     checkpoint: str = "newest",
     weights: str = "judged",
-    allow_targets: str | None = None,
+    allow_targets: tuple[str, ...] = (),
 ) -> None:
     """Write the weights of a run as safetensors (fp32), with the run's config beside them.
 
@@ -24,14 +24,13 @@ def export(
     Options:
     out: the file, which ends in .safetensors
     """
-    from gptx.commands import sample
     from gptx.ingredients.checkpoints.weights import vocabulary, write
+    from gptx.job.load import load
 
     folder, file = Path(run), Path(out)
     if file.suffix != ".safetensors":
         raise ValueError(f"out={out}: a file that ends in .safetensors")
-    trusted = (allow_targets,) if allow_targets else ()
-    model, encoding = sample.load(folder, checkpoint=checkpoint, weights=weights, device="cpu", allow_targets=trusted)
+    model, encoding = load(folder, checkpoint=checkpoint, weights=weights, device="cpu", allow_targets=allow_targets)
     config = RunFolder(folder).config
     file.parent.mkdir(parents=True, exist_ok=True)
     write(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary(encoding))

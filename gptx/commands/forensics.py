@@ -1,4 +1,4 @@
-"""What was in the batch of an update:  python -m gptx forensics runs/default/base step=120   (help shows more)."""
+"""The batch of a step:  python -m gptx forensics RUN step=120"""
 
 import re
 from collections import Counter
@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from gptx import runs
 from gptx.config import validate
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
 from gptx.ingredients.log import jsonl
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
+from gptx.runs.same import other_text
 
-LONGEST = 13  # tokens of the longest phrase, and
-REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)
-RARE = 1e-5  # a token is rare if it is at most this share of the training text
-PART, PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
-SHOWN = 15
-UNUSED = {"log", "observe"}  # of a config, where nothing is trained
+_LONGEST = 13  # tokens of the longest phrase, and
+_REPEATS = 32  # the repeats of one from which OLMo 2 leaves a sequence out of the loss (arXiv:2501.00656)
+_RARE = 1e-5  # a token is rare if it is at most this share of the training text
+_PART, _PARTS = 1_000_000, 50  # tokens of the training text that are counted for it, and in how many places
+_SHOWN = 15  # documents
+_UNUSED = {name for name, group in GROUPS.items() if group.several}  # parts of a config that are not built here
 
 
 def forensics(
@@ -35,7 +36,7 @@ def forensics(
     weights: str = "newest",
     device: str = "auto",
     data: str | None = None,
-    allow_targets: str | None = None,
+    allow_targets: tuple[str, ...] = (),
 ) -> None:
     """Show what was in the batch of a step: documents, their losses, repeats and rare tokens.
 
@@ -54,42 +55,41 @@ def forensics(
         raise ValueError("say which batch: step=120, or sequences=1200:1264")
     if weights not in ("newest", "none"):
         raise ValueError(f"weights={weights} is unknown; one of newest, none")
-    folder = Path(run)
-    trainer = rebuilt(folder, device, (allow_targets,) if allow_targets else (), data)
-    spans = [span(sequences or "")] if step is None else drawn(folder, step, trainer)
+    folder = RunFolder(Path(run)).begun()
+    trainer = _rebuilt(folder, device, allow_targets, data)
+    spans = [_span(sequences or "")] if step is None else drawn(folder, step, trainer)
     for first, last in spans[:-1]:
-        print(f"update {step} was made {len(spans)} times; before a rollback or a restart of sequences {first}:{last}")
+        print(f"step {step} was made {len(spans)} times; before a rollback or a restart of sequences {first}:{last}")
     first, last = spans[-1]
     losses: list[float] = []
     if weights == "newest" and trainer.checkpoints.restore(trainer):
         losses = trainer.losses_of(first, last - first)
-        print(f"losses are under the weights after update {trainer.step}")
-    for line in told(trainer, first, last, losses):
+        print(f"losses are those of the weights after step {trainer.step}")
+    for line in _report(trainer, first, last, losses):
         print(line)
 
 
-def rebuilt(folder: Path, device: str, allow: tuple[str, ...], data: str | None = None) -> Any:
-    """The trainer of a run, before its first update. Raises ConfigError where its text is no longer what it was."""
-    run = RunFolder(folder).begun()
+def _rebuilt(run: RunFolder, device: str, allow: tuple[str, ...], data: str | None) -> Any:
+    """The trainer of a run, before its first step. Raises ConfigError if its text has changed since."""
     if data is not None:
         if "path" not in run.config.get("data", {}):
-            raise ValueError(f"data={data}: the text of this run is not one of data.path; its config has none")
+            raise ValueError(f"data={data}: the config of this run has no data.path that it could replace")
         run.config["data"]["path"] = data
-    kept = run.literal(*(run.config.keys() - UNUSED))
-    cfg = OmegaConf.create({"record_patch": False, **kept, **dict.fromkeys(UNUSED)})  # which earlier configs lack
+    kept = run.literal(*(run.config.keys() - _UNUSED))
+    cfg = OmegaConf.create({"record_patch": False, **kept, **dict.fromkeys(_UNUSED)})  # old configs lack record_patch
     OmegaConf.update(cfg, "parallel.device", device)
     with run.naming("config.yaml"):
         validate.check(cfg, allow=allow)
         capacity.refuse_too_large(cfg, 1, capacity.this_machine(device))
         trainer = trainer_of(cfg)
-    trainer.network = trainer.model  # for a few sequences nothing is worth compiling
-    trainer.checkpoints.place(folder)
-    if changed := runs.other_text(run.record.get("data", {}), trainer.data.identity):
-        raise ConfigError(f"{folder}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
+    trainer.network = trainer.model  # not compiled: a few sequences are not worth it
+    trainer.checkpoints.place(run.path)
+    if changed := other_text(run.record.get("data", {}), trainer.data.identity):
+        raise ConfigError(f"{run.path}: the text is not the one that it was trained on: {'; '.join(changed[:2])}")
     return trainer
 
 
-def span(sequences: str) -> tuple[int, int]:
+def _span(sequences: str) -> tuple[int, int]:
     """1200:1264 as two numbers."""
     ends = re.fullmatch(r"(\d+):(\d+)", sequences.replace(",", ""))
     if not ends or int(ends[1]) >= int(ends[2]):
@@ -97,84 +97,83 @@ def span(sequences: str) -> tuple[int, int]:
     return int(ends[1]), int(ends[2])
 
 
-def drawn(folder: Path, step: int, trainer) -> list[tuple[int, int]]:
-    """The sequences of an update, each time that it was made; the last is the one that counts."""
-    run = RunFolder(folder)
-    rows = [row for row in run.rows if jsonl.whole(row.get("train/tokens"))]
-    if step not in {row["step"] for row in rows}:
-        made = f"it holds {min(r['step'] for r in rows)} to {max(r['step'] for r in rows)}" if rows else "it holds none"
-        raise ValueError(f"step={step}: no such update in {folder / 'metrics.jsonl'}; {made}")
-    given_up = [event for event in run.events if event["event"] == "rollback" and "sequences" in event]
-    ends = [event["sequences"][1] for event in given_up if event.get("left") == step - 1]  # these left no line
-    ends += [row["train/tokens"] // trainer.data.context for row in rows if row["step"] == step]
+def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
+    """The sequences of a step (first, end), for each time that it was made; the last time is the one that counts."""
+    rows = [(row["step"], row["train/tokens"]) for row in run.rows if jsonl.whole(row.get("train/tokens"))]
+    ends = [tokens // trainer.data.context for made, tokens in rows if made == step]
+    if not ends:
+        made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"
+        raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
+    given_up = [  # times that left no line
+        event["sequences"][1] for event in run.events
+        if event["event"] == "rollback" and event.get("left") == step - 1 and "sequences" in event
+    ]  # fmt: skip
+    ends = given_up + ends
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]
 
 
-def told(trainer, first: int, last: int, losses: list[float]) -> Iterator[str]:
-    """The lines of the report."""
+def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterator[str]:
     data = trainer.data
     documents = data.documents(first, last - first)
     tokens = data(first, last - first).inputs.numpy()  # (B, T)
-    rare = rare_tokens(data)
+    strange = _rare_tokens(data)[tokens].mean(axis=1)  # (B,)
     repeated = np.array([repeats(row) for row in tokens])  # (B, 2)
-    strange = rare[tokens].mean(axis=1)
+    looping = int((repeated[:, 1] >= _REPEATS).sum())
     yield (
         f"sequences {first}:{last} of {data.context} tokens, {len({name for d in documents for name in d})} documents; "
         f"rare tokens {strange.mean():.2%}, in repeats {repeated[:, 0].mean():.1%}"
     )
-    looping = int((repeated[:, 1] >= REPEATS).sum())
     yield (
-        f"{looping} sequences repeat a phrase of at most {LONGEST} tokens {REPEATS} times or more on end"
-        + (": what OLMo 2 leaves out of the loss" if looping else "")
+        f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row"
+        + (": OLMo 2 leaves such ones out of the loss" if looping else "")
     )
-    yield ""
-    yield f"{'loss':>8} {'above':>8} {'share':>7} {'rare':>7} {'repeats':>8}  document"
     blamed = data.blame(first, losses or [0.0] * (last - first))
-    blamed = blamed if losses else sorted(blamed, key=lambda found: -found["share"])
-    for found in blamed[:SHOWN]:
-        rows = [i for i, d in enumerate(documents) if any(is_of(name, found["name"]) for name in d)]
-        loss, above = (f"{found[key]:8.3f}" if losses else f"{'-':>8}" for key in ("loss", "above"))
-        shares = f"{found['share']:7.1%} {strange[rows].mean():7.2%} {repeated[rows, 0].mean():8.1%}"
-        yield f"{loss} {above} {shares}  {found['name']}"
-    if len(blamed) > SHOWN:
-        yield f"{len(blamed) - SHOWN} more"
+    yield from _blamed(blamed, documents, strange, repeated[:, 0], bool(losses))
     worst = int(np.nanargmax(losses)) if losses else int(np.argmax(repeated[:, 0] + strange))
     what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {repeated[worst, 0]:.1%} in repeats"
-    yield ""
-    yield f"the worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"
+    yield f"\nthe worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"
     text = data.encoding.decode(tokens[worst, :100].tolist(), errors="replace")
     yield "    " + "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text)
 
 
-def is_of(document: str, name: str) -> bool:
-    """Whether a document is the one of that name, or a row of the table of that name."""
-    return document == name or document.startswith(f"{name}:")
+def _blamed(blamed: list[dict], documents: list[dict], strange, repeated, losses: bool) -> Iterator[str]:
+    """A table of documents, those with the highest loss first, or with the largest share if there are no losses."""
+    yield f"\n{'loss':>8} {'above':>8} {'share':>7} {'rare':>7} {'repeats':>8}  document"
+    blamed = blamed if losses else sorted(blamed, key=lambda found: -found["share"])
+    for found in blamed[:_SHOWN]:
+        name = found["name"]  # of a document, or of a table whose rows are documents
+        rows = [i for i, d in enumerate(documents) if any(n == name or n.startswith(f"{name}:") for n in d)]
+        loss, above = (f"{found[key]:8.3f}" if losses else f"{'-':>8}" for key in ("loss", "above"))
+        shares = f"{found['share']:7.1%} {strange[rows].mean():7.2%} {repeated[rows].mean():8.1%}"
+        yield f"{loss} {above} {shares}  {name}"
+    if len(blamed) > _SHOWN:
+        yield f"{len(blamed) - _SHOWN} more"
 
 
 def repeats(tokens: NDArray[np.int64]) -> tuple[float, int]:
-    """Share of the tokens of a sequence that lie in an n-gram of LONGEST tokens that occurs in it again, and how often
-    a phrase of at most LONGEST tokens follows itself without a break, at most."""
-    windows = np.lib.stride_tricks.sliding_window_view(tokens, min(LONGEST, len(tokens)))
+    """Share of the tokens of a sequence in n-grams of _LONGEST tokens that occur more than once in it, and how often a
+    phrase of at most _LONGEST tokens repeats in a row, at most."""
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, min(_LONGEST, len(tokens)))
     grams = [tuple(gram) for gram in windows.tolist()]
     counts, within = Counter(grams), np.zeros(len(tokens), dtype=bool)
     for start, gram in enumerate(grams):
         if counts[gram] > 1:
-            within[start : start + LONGEST] = True
+            within[start : start + _LONGEST] = True
     longest = 1
-    for period in range(1, min(LONGEST, len(tokens) - 1) + 1):
+    for period in range(1, min(_LONGEST, len(tokens) - 1) + 1):
         same = np.concatenate([[0], tokens[period:] == tokens[:-period], [0]])
-        ends = np.flatnonzero(np.diff(same))  # of runs of equality, beginnings and ends in turn
+        ends = np.flatnonzero(np.diff(same))  # of stretches of equality, starts and ends alternating
         if len(ends):
             longest = max(longest, 1 + int((ends[1::2] - ends[::2]).max()) // period)
     return float(within.mean()), longest
 
 
-def rare_tokens(data) -> NDArray[np.bool_]:
-    """Which tokens are at most RARE of the training text, (vocabulary,); a long text is counted in parts."""
+def _rare_tokens(data) -> NDArray[np.bool_]:
+    """Mask of the tokens that are at most _RARE of the training text, (vocabulary,); a long text is sampled."""
     counts = np.zeros(data.vocab_size, dtype=np.int64)
     for corpus in getattr(data, "sources", {"": data}).values():
-        every = max(PART, len(corpus.train_tokens) // PARTS)
+        every = max(_PART, len(corpus.train_tokens) // _PARTS)
         for start in range(0, len(corpus.train_tokens), every):
-            counts += np.bincount(corpus.train_tokens[start : start + PART], minlength=data.vocab_size)
-    return counts <= RARE * counts.sum()
+            counts += np.bincount(corpus.train_tokens[start : start + _PART], minlength=data.vocab_size)
+    return counts <= _RARE * counts.sum()

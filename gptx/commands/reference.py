@@ -1,8 +1,8 @@
-"""The recipe as a table (ingredient, value, why, source):  python -m gptx reference   or   write=README.md
+"""Every ingredient, value, reason and source of conf/:  python -m gptx reference
 
-It is generated from conf/, so that it cannot drift. The comments there are read by three rules:
+The comments in conf/ are read by three rules:
 
-- the comment at the top of an option's file says why it is as it is;
+- the comment at the top of an option's file says what the option is;
 - the comment behind `key: value` says why the value is as it is; a key without one has no line in the table;
 - square brackets at the end of a comment hold the source, else the arXiv numbers in it are the source.
 """
@@ -14,16 +14,23 @@ from pathlib import Path
 import yaml
 
 from gptx.config import presets
+from gptx.config.groups import GROUPS
 from gptx.files import write_text
 from gptx.runs import plain
 
 BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
-LEFT_OUT = ("log",)  # where numbers go is no part of a recipe
+_TITLE = "# Reference of all ingredients"
+_INTRODUCTION = """
+Generated from the comments in this folder by `python -m gptx reference write=conf/README.md`; do not edit.
+
+`python -m gptx.train optim=lion` chooses an option, `python -m gptx.train optim.lr=1e-3` sets a value. An option that
+builds on another one also has the values of that one.
+"""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table."""
+    """One line of a table."""
 
     ingredient: str
     value: str
@@ -32,57 +39,91 @@ class Entry:
 
 
 def reference(*, write: str = "") -> None:
-    """Print the reference table of every ingredient: its values, the reason and the source.
+    """Print the reference of every ingredient: options, values, reasons and sources.
 
       python -m gptx reference
       python -m gptx reference write=conf/README.md
 
     Options:
-    write: file to write the table to, between the lines <!-- reference --> and <!-- /reference -->
+    write: file to write it to; in a file with the lines <!-- reference --> and <!-- /reference -->, the table of the
+    default recipe is written between them
     """
+    file, text = Path(write), ""
+    if write and file.exists():
+        text = plain.content(file).decode()
+    elif write and not file.parent.is_dir():
+        raise ValueError(f"write={write}: no such folder")
+    wanted = replaced(text) if text and not text.startswith(_TITLE) else page()
     if not write:
-        print(table())
-        return
-    file = Path(write)
-    text = plain.content(file).decode()  # of a file: a device has no end
-    if (changed := replaced(text)) != text:
-        write_text(file, changed)
-    print(f"{write}: {'written' if changed != text else 'as it should be'}")
+        print(wanted, end="")
+    elif wanted != text:
+        write_text(file, wanted)
+        print(f"{write}: written")
+    else:
+        print(f"{write}: up to date")
+
+
+def page() -> str:
+    """The whole reference in Markdown: a section for each config group, with all its options."""
+    text = (presets.CONF / "train.yaml").read_text()
+    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]
+    for group in GROUPS:
+        rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in own(group, file.stem)]
+        sections += [f"## {group}", f"Default: `{group}={','.join(_chosen(group))}`", _table(rows)]
+    return "\n\n".join(sections) + "\n"
 
 
 def replaced(text: str) -> str:
-    """A text with the table between its markers. Raises ValueError if they are not there, once each and in order."""
+    """A text with the table of the default recipe between its markers. Raises ValueError unless each is there once."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"write: the file needs one line {BEGIN} and, below it, one line {END}")
     return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{table()}\n\n{text[text.index(END) :]}"
 
 
 def table() -> str:
-    """The table of the default recipe, in Markdown."""
+    """The table of the default recipe, in Markdown; without `log`, which is no part of a recipe."""
+    groups = (group for group in presets.defaults() if group != "log")
+    return _table([entry for group in groups for option in _chosen(group) for entry in entries(group, option)])
+
+
+def _chosen(group: str) -> list[str]:
+    """The options of the default recipe."""
+    options = presets.defaults()[group]
+    return options if isinstance(options, list) else [options]
+
+
+def _table(rows: list[Entry]) -> str:
     lines = ["| ingredient | value | why | source |", "|---|---|---|---|"]
-    for group, chosen in presets.defaults().items():
-        for option in [] if group in LEFT_OUT else chosen if isinstance(chosen, list) else [chosen]:
-            for entry in entries(group, option):
-                cells = f"`{entry.ingredient}`", f"`{entry.value}`", entry.why, entry.source
-                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    for row in rows:
+        cells = f"`{row.ingredient}`", f"`{row.value}`", row.why.replace("<", "&lt;"), row.source
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 
 
 def entries(group: str, option: str) -> list[Entry]:
-    """The lines of one option: the option itself, then every value that says why; those it builds on come first."""
+    """The lines of one option: the option itself, then every value with a reason; those of what it builds on first."""
+    first, *mine = own(group, option)
+    values = {entry.ingredient: entry for name in _parents(group, option) for entry in entries(group, name)[1:]}
+    return [first, *(values | {entry.ingredient: entry for entry in mine}).values()]
+
+
+def own(group: str, option: str) -> list[Entry]:
+    """The lines of one option's file: the option itself, then every value with a reason."""
     text = (presets.CONF / group / f"{option}.yaml").read_text()
     top = " ".join(re.match(r"(?:#.*\n)*", text)[0].replace("#", "").split())  # type: ignore[index]
-    built_on = yaml.safe_load(text).get("defaults") or []
-    parents = [name for name in built_on if isinstance(name, str) and name != "_self_"]
-    values = {entry.ingredient: entry for name in parents for entry in entries(group, name)[1:]}
-    values |= {entry.ingredient: entry for entry in keys(group, text)}
-    return [Entry(group, option, *reason(top)), *values.values()]
+    return [Entry(group, option, *reason(top)), *keys(group, text)]
+
+
+def _parents(group: str, option: str) -> list[str]:
+    """The options of the same group that an option builds on."""
+    built_on = yaml.safe_load((presets.CONF / group / f"{option}.yaml").read_text()).get("defaults") or []
+    return [name for name in built_on if isinstance(name, str) and name != "_self_"]
 
 
 def keys(group: str, text: str) -> list[Entry]:
-    """Every `key: value  # comment` of a file, by its dotted key."""
+    """Every `key: value  # comment` of a file, by its dotted key; a comment may go on in the lines below."""
     found, path = [], [(-1, group)]
-    for line in text.splitlines():
+    for line in re.sub(r"\n +# *", " ", text).splitlines():
         if not (parts := re.match(r"( *)([\w.]+): *(\S.*?)? *(?:# *(.*))?$", line)) or parts[2] == "defaults":
             continue
         indent, key, value, comment = len(parts[1]), parts[2], parts[3] or "", parts[4] or ""
@@ -90,7 +131,7 @@ def keys(group: str, text: str) -> list[Entry]:
             path.pop()
         path.append((indent, key))
         if comment and not key.startswith("_"):
-            found.append(Entry(".".join(name for _, name in path), value, *reason(comment)))
+            found.append(Entry(".".join(name for _, name in path if name), value, *reason(comment)))
     return found
 
 

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from gptx.runs import manifest
 from gptx.sweeps import status as sweeps
 
 
@@ -19,7 +20,7 @@ def status(sweep: str, /) -> bool:
     sweep: folder of the sweep
     """
     root = Path(sweep)
-    noted = sweeps.cells(root)
+    noted = manifest.noted(root)
     here = [path.parent.name for path in sorted(root.glob("*/run.json"))]
     folders = list(dict.fromkeys([*noted, *here]))
     if not folders:

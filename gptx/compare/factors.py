@@ -1,85 +1,93 @@
-"""What sets runs apart: the fewest ingredients and values that tell every arm from every other."""
+"""Which keys distinguish the runs of a comparison, what kind of factor each is, and what its levels have in common."""
 
+import math
 import re
 from collections.abc import Iterable
 from functools import cache
+from math import prod
 
-from gptx import runs
 from gptx.config import presets
+from gptx.config.groups import SEEDS, decides
 from gptx.config.keys import flat, key_of, under
-from gptx.runs.cells import Cell
+from gptx.estimate.learning_rate import schedule_of
+from gptx.runs.run import Run
+from gptx.runs.same import meaningless
 
-# What a comparison is never about: where a run is kept and how it is watched, and the seed, which pairs the runs.
-ASIDE = ("name", "overwrite", "allow_targets", "log", "observe", "checkpoints", "experiment", "record_patch", "seed",
-         "data.seed")  # fmt: skip
+LINES = 8  # in one panel of a figure, each with a colour of its own
+SAMPLES = 500  # steps at which the shape of a schedule is looked at
+PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
 
 
-def factors(cells: list[Cell]) -> dict[str, list[str]]:
-    """The keys in which the runs differ, with their levels in order: options of groups first, then what was typed, then
-    whatever else differs and those do not account for. Empty where all are alike but for their seeds."""
-    rows = described(cells)
-    differing = [
-        key for key in dict.fromkeys(key for row in rows for key in row) if len({r.get(key) for r in rows}) > 1
-    ]
-    typed = {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
-    groups = presets.defaults()
-    order = sorted(differing, key=lambda key: (key not in groups, key not in typed, key == "steps"))
-    chosen: list[str] = []
-    for key in order:
-        if not accounted(key, chosen, rows):
+def factors(runs: list[Run]) -> dict[str, list[str]]:
+    """Keys that distinguish the runs, each with its sorted levels: config-group choices first, then keys from the
+    command line, then other keys that these do not determine. Empty where only seeds differ."""
+    rows, typed = _described(runs), _typed(runs)
+    differing, chosen = _differing(rows), list[str]()
+    for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
+        if not _determined(key, chosen, rows):
             chosen.append(key)
     needed = list(chosen)
-    for key in chosen:  # an early one may follow from later ones, as a schedule that one optimizer alone has
+    for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
         rest = [other for other in needed if other != key]
-        follows = key not in typed or any(other in groups and accounted(key, [other], rows) for other in rest)
-        if follows and accounted(key, rest, rows) and all(accounted(other, rest, rows) for other in differing):
-            needed = rest
-    return {key: ordered(dict.fromkeys(row.get(key, "") for row in rows)) for key in needed}
+        if key not in typed or any(_determined(key, [other], rows) for other in filter(is_group, rest)):
+            needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
+    return {key: ordered(differing[key]) for key in needed}
 
 
-def described(cells: list[Cell]) -> list[dict[str, str]]:
-    """Options and values in which runs may differ, without those from which nothing follows."""
-    cells = [cell for cell in cells if cell.config]
-    rows = [described_by(cell) for cell in cells]
-    aside = runs.meaningless([cell.record for cell in cells], {key for row in rows for key in row})
+def described_by(run: Run) -> dict[str, str]:
+    """Options and values of a run that may matter, as text; seeds only pair the runs."""
+    values = {key: spelled(value) for key, value in flat(run.config).items() if not key.endswith(presets.HIDDEN)}
+    found = {**run.record.get("choices", {}), **values}
+    return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
+
+
+def _described(runs: list[Run]) -> list[dict[str, str]]:
+    """What describes each run that has begun, without keys that change nothing."""
+    rows = [described_by(run) for run in runs if run.config]
+    aside = meaningless([run.record for run in runs if run.config], {key for row in rows for key in row})
     return [{key: text for key, text in row.items() if key not in aside} for row in rows]
 
 
-def described_by(cell: Cell) -> dict[str, str]:
-    """Options and values of a run that may matter, as text."""
-    values = {key: spelled(value) for key, value in flat(cell.config).items() if not key.endswith(presets.HIDDEN)}
-    return {key: text for key, text in {**cell.record.get("choices", {}), **values}.items() if not under(key, ASIDE)}
+def _differing(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    """The keys in which the rows differ, with their levels in the order of appearance."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    levels = {key: list(dict.fromkeys(row.get(key, "") for row in rows)) for key in keys}
+    return {key: each for key, each in levels.items() if len(each) > 1}
 
 
-def accounted(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
+def _typed(runs: list[Run]) -> set[str]:
+    """The keys that the command lines of the runs set."""
+    return {key_of(word) for run in runs for word in run.record.get("overrides", [])}
+
+
+def _determined(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
     """True if the values of `by` decide the value of `key` in these runs."""
     seen: dict[tuple, str | None] = {}
     return all(seen.setdefault(tuple(row.get(k) for k in by), row.get(key)) == row.get(key) for row in rows)
 
 
-def confounded(cells: list[Cell], found: Iterable[str]) -> list[str]:
-    """What differs between the arms although it does not follow from the `found` factors, in phrases: what was compared
-    may not be what made the difference."""
-    rows = described(cells)
-    names, typed = tuple(found), {key_of(word) for cell in cells for word in cell.record.get("overrides", [])}
-    levels = {
-        key: list(dict.fromkeys(row.get(key, "not set") for row in rows))
-        for key in dict.fromkeys(k for r in rows for k in r)
-    }
-    differing = {key: values for key, values in levels.items() if len(values) > 1 and key not in names}
-    if rows and equal_tokens(rows):
+def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
+    """What differs between the arms although it does not follow from the `found` factors, as phrases: the cause of a
+    difference may be this instead."""
+    rows, names, typed = _described(runs), tuple(found), _typed(runs)
+    differing = {key: levels for key, levels in _differing(rows).items() if key not in names}
+    if rows and _equal_tokens(rows):
         differing.pop("steps", None)
-    groups = tuple(key for key in (*names, *differing) if key in presets.defaults())  # whose options bring values along
-    found = [
-        f"{key} is {' or '.join(ordered(values))}"
-        for key, values in differing.items()
-        if key in groups or key in typed or not (under(key, groups + names) or derived(key))
+    groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
+
+    def follows(key: str) -> bool:
+        return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
+
+    told = [
+        f"{key} is {' or '.join(level or 'not set' for level in ordered(levels))}"
+        for key, levels in differing.items()
+        if not follows(key)
     ]
-    return found + reordered(cells, names)
+    return told + _reordered(runs, names)
 
 
-def equal_tokens(rows: list[dict[str, str]]) -> bool:
-    """True if all runs are of as many tokens, but for a step of the largest batch: their steps follow from it."""
+def _equal_tokens(rows: list[dict[str, str]]) -> bool:
+    """True if all runs have the same tokens, within one step of the largest batch: their steps follow from that."""
     try:
         sizes = [(int(row["steps"]), int(row["batch.tokens"])) for row in rows]
     except (KeyError, ValueError):
@@ -88,35 +96,126 @@ def equal_tokens(rows: list[dict[str, str]]) -> bool:
     return max(totals) - min(totals) < max(tokens for _, tokens in sizes)
 
 
-def reordered(cells: list[Cell], names: tuple[str, ...]) -> list[str]:
-    """That arms with the same seed see their batches in another order."""
+def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:
+    """A phrase where arms with the same seed see their batches in another order."""
     seen: dict[int, dict[tuple, set[int]]] = {}
-    for cell, described in ((cell, described_by(cell)) for cell in cells):
+    for run in runs:
+        described = described_by(run)
         arm = tuple(described.get(name, "") for name in names)
-        seen.setdefault(cell.seed, {}).setdefault(arm, set()).add(cell.order)
+        seen.setdefault(run.seed, {}).setdefault(arm, set()).add(run.order)
     unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
     orders = ordered({str(order) for arms in unlike for each in arms for order in each})
     return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
 
 
 @cache
-def derived_keys() -> frozenset[str]:
+def _derived() -> frozenset[str]:
     """The keys that presets take from others: ${steps}, or lengths such as 5 %."""
-    found = set()
-    for file in presets.CONF.glob("*/*.yaml"):
-        for name, text in re.findall(r"^(\w+):\s*(\S+)", file.read_text(), re.MULTILINE):
-            if "${" in text or re.fullmatch(r"[\d.]+(%|[kMB]?tok)", text):
-                found.add(f"{file.parent.name}.{name}")
-    return frozenset(found)
+    pattern = re.compile(r"^(\w+):\s*(?:\S*\$\{|[\d.]+(?:%|[kMB]?tok)(?!\S))", re.MULTILINE)
+    files = presets.CONF.glob("*/*.yaml")
+    return frozenset(f"{file.parent.name}.{name}" for file in files for name in pattern.findall(file.read_text()))
 
 
-def derived(key: str) -> bool:
-    """True if a preset takes the value of `key` from other keys."""
-    return key in derived_keys()
+def traits(runs: list[Run], factors: Iterable[str]) -> dict:
+    """For each factor that is a schedule or a value of one: level -> {"warmup": there is one, "cool-down": there is
+    one}. A factor is left out where one of its levels has no such answer, or several."""
+    found = {}
+    for factor in (name for name in factors if name.split(".")[0] == "schedule"):
+        shapes: dict[str, list] = {}
+        for run in runs:
+            shapes.setdefault(described_by(run).get(factor, ""), []).append(_shape(run.config))
+        if all(each[0] and each.count(each[0]) == len(each) for each in shapes.values()):
+            found[factor] = {level: each[0] for level, each in shapes.items()}
+    return found
+
+
+def _shape(config: dict) -> dict[str, bool] | None:
+    """Whether the schedule of a config rises at first and falls at the end; None for a foreign schedule."""
+    factor, steps = schedule_of(config), config.get("steps")
+    if factor is None or not steps:
+        return None
+    rates = {step: factor(step) for step in (1, steps, *range(1, steps, max(1, steps // SAMPLES)))}
+    peak = max(rates.values()) * PEAK
+    return {"warmup": rates[1] < peak, "cool-down": rates[steps] < peak}
+
+
+def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) -> dict[str, str]:
+    """The level of each factor that the others are compared with: as `text` says (factor=level, comma separated, or a
+    level alone), else as `kept`, else the option of conf/train.yaml, else the first level.
+
+    Raises ValueError for a level or factor that no run has, or for an unclear one.
+    """
+    usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
+    found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
+    whole = any(text in levels for levels in factors.values())  # a level may have commas
+    for word in filter(None, [text] if whole else text.split(",")):
+        found |= _named(word, factors)
+    return found
+
+
+def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
+    """The one level that a word of `baseline=` names, by its factor."""
+    name, _, level = word.strip().rpartition("=")
+    meant = {each: _meant(level, levels) for each, levels in factors.items() if name in ("", each)}
+    places = {each: same for each, same in meant.items() if same is not None}
+    if len(places) != 1:
+        known = "; ".join(f"{each}={'|'.join(levels)}" for each, levels in factors.items())
+        wrong = "levels of several factors" if places else "no such level"
+        raise ValueError(f"baseline={word}: {wrong}; there are {known or 'no levels: only the seeds differ'}")
+    return places
+
+
+def _meant(text: str, levels: list[str]) -> str | None:
+    """The level that `text` means: the same word, or the same number."""
+    same = (level for level in levels if numeric([text, level]) and float(text) == float(level))
+    return text if text in levels else next(same, None)
+
+
+def primary(factors: dict[str, list[str]]) -> str:
+    """The factor that is asked about: the first config group, else the first factor that is more than a number (such as
+    a rule), else the first; "" where there is none."""
+    words = [name for name, levels in factors.items() if not numeric(levels)]
+    return next(iter([*filter(is_group, factors), *words, *factors]), "")
+
+
+def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
+    """How a comparison is drawn: the factor of the x-axis, the factors whose levels are lines, and those whose levels
+    are panels. The x-axis is a number, without one the first factor besides the one that is asked about. Every
+    combination of the others is a line; where these are too many for a panel, only the levels of one factor are."""
+    others = [name for name in factors if name != primary(factors)]
+    x = axis(factors) or next(iter(others), primary(factors))
+    rest = {name: levels for name, levels in factors.items() if name != x}
+    lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
+    return x, lines, [name for name in rest if name not in lines]
+
+
+def axis(factors: dict[str, list[str]]) -> str:
+    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
+    last of several; "" where there is none."""
+    numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
+    return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
+
+
+def is_group(name: str) -> bool:
+    """True if a factor chooses among the options of a config group."""
+    return name in presets.defaults()
+
+
+def is_rate(name: str) -> bool:
+    """True if a factor is a learning rate: each arm may be judged at its best one."""
+    return name.endswith(".lr") or name.startswith("parametrization.rates.")
+
+
+def numeric(levels: Iterable[str]) -> bool:
+    """True if all levels are finite numbers."""
+    try:
+        return all(math.isfinite(float(level)) for level in levels)
+    except ValueError:
+        return False
 
 
 def ordered(levels: Iterable[str]) -> list[str]:
-    """Numbers by size; anything else in the order in which it came."""
+    """Numbers sorted; other levels in the order of their appearance."""
     levels = list(levels)
     try:
         return sorted(levels, key=float)
@@ -124,6 +223,6 @@ def ordered(levels: Iterable[str]) -> list[str]:
         return levels
 
 
-def spelled(value) -> str:
+def spelled(value: object) -> str:
     """A value of a config as text."""
     return f"{value:g}" if isinstance(value, float) else presets.spelled(value)

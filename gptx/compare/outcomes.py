@@ -1,60 +1,107 @@
-"""The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and verdicts rest on."""
+"""The outcome of every run of a comparison: what `experiments/NAME/results.json` keeps, and what verdicts rest on."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from statistics import fmean, median_high, stdev
+from typing import Any, TypeVar
 
-from gptx.compare.factors import confounded, described_by, factors
-from gptx.compare.traits import traits
+from gptx.compare import estimates
+from gptx.compare.factors import confounded, described_by, factors, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
 from gptx.runs import metrics, provenance, schema
-from gptx.runs.cells import Cell
 from gptx.runs.plain import read_json
+from gptx.runs.run import Run
 
 METRIC = "validation/loss"
-LARGEST = 100_000_000  # bytes of the results of a comparison: a thousand runs have less than one of these
+Key = TypeVar("Key")
+LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: its level of each factor, and its numbers. None is not known; a `value` of NaN is a diverged run."""
+    """One run: its level of each factor, and its numbers. None is unknown; a `value` of NaN is a diverged run."""
 
     levels: dict[str, str]
     seed: int
     state: str
     value: float | None
-    seconds: float | None = None  # in updates
-    tokens_per_second: float | None = None  # the median of its updates
+    seconds: float | None = None  # in steps
+    tokens_per_second: float | None = None  # the median over its steps
     peak_bytes: int | None = None  # of memory, measured
-    ended_at: int | None = None  # step, where that is before the last one that was asked for
+    ended_at: int | None = None  # step, where that is before the last step that was asked for
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs to compare. `factors` are what sets them apart, each with its levels in order."""
+    """The runs to compare. `factors` are what distinguishes them, each with its levels in order."""
 
     metric: str
     factors: dict[str, list[str]]
     outcomes: list[Outcome]
-    missing: list[str] = field(default_factory=list)  # cells of a sweep that were not begun
-    confounded: list[str] = field(default_factory=list)  # what differs beside the factors
+    missing: list[str] = field(default_factory=list)  # runs of a sweep that have not begun
+    confounded: list[str] = field(default_factory=list)  # what differs besides the factors
     problems: list[str] = field(default_factory=list)  # what could not be read, a phrase each
     traits: dict[str, dict[str, dict[str, bool]]] = field(default_factory=dict)  # factor, level: is there a warmup?
     baseline: dict[str, str] = field(default_factory=dict)  # levels that were asked for as such
     environment: dict = field(default_factory=dict)
     without: list[str] = field(default_factory=list)  # tables that its pages leave out
-    better: str = ""  # higher or lower; "" where that is not known
+    better: str = ""  # higher or lower; "" where that is unknown
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "better", self.better or metrics.ours(self.metric))
 
+    @property
+    def sign(self) -> int:
+        """What a value is multiplied by, so that lower is better."""
+        return -1 if self.better == "higher" else 1
+
+    @property
+    def drawable(self) -> bool:
+        """True if there is a result to draw."""
+        return any(outcome.value is not None and math.isfinite(outcome.value) for outcome in self.outcomes)
+
     def save(self, file: Path) -> None:
-        """Write it as JSON, a line an outcome."""
+        """Write it as JSON, one line an outcome."""
         facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
         lines = ",\n  ".join(to_json(asdict(outcome)) for outcome in self.outcomes)
         file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+
+    levels: dict[str, str]
+    values: dict[int, float | None]
+    states: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> list[float]:
+        return [value for value in self.values.values() if value is not None]
+
+    @cached_property
+    def seeds(self) -> frozenset[int]:
+        """The seeds that have a result."""
+        return frozenset(seed for seed, value in self.values.items() if value is not None)
+
+    @cached_property
+    def diverged(self) -> int:
+        return estimates.diverged(self.values)
+
+    @cached_property
+    def mean(self) -> float | None:
+        """None without a result, and where one seed diverged: the other seeds alone would flatter the arm."""
+        return fmean(self.results) if self.results and not self.diverged else None
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation over at least two seeds."""
+        return stdev(self.results) if len(self.results) > 1 and not self.diverged else None
 
 
 def load(file: Path) -> Comparison:
@@ -63,109 +110,143 @@ def load(file: Path) -> Comparison:
         found: Comparison = schema.validated(read_json(file, most=LARGEST), Comparison, file, strict=False)
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
-                raise ConfigError(f"a run is of no level of {name}")
+                raise ConfigError(f"a run has no level of {name}")
         return replace(found, better=metrics.better(found.metric, found.better))
     except (ConfigError, FileNotFoundError) as error:
         raise ValueError(f"{file}: no results of a comparison ({error})") from None
 
 
-def compare(cells: list[Cell], metric: str = METRIC, better: str = "") -> Comparison:
+def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
     whether "higher" or "lower" is `better` in it."""
-    begun = [cell for cell in cells if cell.config]
+    begun = [run for run in runs if run.config]
+    known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     found = factors(begun)
-    alike = len({cell.seed for cell in begun}) == 1  # then what repeats a run is another order of its batches
-    outcomes = [outcome(cell, found, metric, cell.order if alike else cell.seed) for cell in begun]
-    if not any(each.value is not None for each in outcomes) and not any(len(cell.metrics[metric][1]) for cell in begun):
-        known = dict.fromkeys(key for cell in begun for key in cell.metrics.columns)
+    outcomes = list(_outcomes(begun, found, metric))
+    if metric not in known and all(each.value is None for each in outcomes):
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
     return Comparison(
         metric=metric,
         factors=found,
         outcomes=outcomes,
-        missing=[cell.name for cell in cells if not cell.config and not cell.problem],
+        missing=[run.name for run in runs if not (run.config or run.problem)],
         confounded=confounded(begun, found),
-        problems=list(problems(cells)),
-        traits=traits(begun, found, [outcome.levels for outcome in outcomes]),
+        problems=list(problems(runs)),
+        traits=traits(begun, found),
         environment=environment(begun),
-        better=metrics.better(metric, better, [cell.record.get("better", {}) for cell in begun]),
+        better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]),
     )
 
 
-def outcome(cell: Cell, found: dict[str, list[str]], metric: str, seed: int) -> Outcome:
-    """What became of one run."""
-    described, speeds = described_by(cell), cell.metrics["train/tokens_per_second"][1]
-    measured = cell.record.get("memory", {}).get("measured")
-    return Outcome(
-        levels={name: described.get(name, "") for name in found},
-        seed=seed,
-        state=cell.state,
-        value=cell.result(metric),
-        seconds=cell.seconds,
-        tokens_per_second=float(sorted(speeds)[len(speeds) // 2]) if len(speeds) else None,
-        peak_bytes=measured,
-        ended_at=cell.ended_at,
-    )
-
-
-def problems(cells: list[Cell]) -> Iterator[str]:
-    """What of the cells could not be read."""
-    for cell in cells:
-        if cell.problem:
-            yield f"{cell.name}: {cell.problem}"
-        elif cell.config and cell.metrics.torn > (cell.state == "running"):  # whose last line may be under way
-            yield f"{cell.name}: {cell.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
-
-
-def environment(cells: list[Cell]) -> dict:
-    """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    return (
-        together(
-            {
-                "date": record.get("ended", record.get("started", ""))[:10],
-                "hardware": " ".join(str(v) for k, v in record.get("hardware", {}).items() if k in ("device", "name")),
-                "threads": record.get("hardware", {}).get("threads"),
-                "imitated formats": record.get("hardware", {}).get("imitated"),
-                "commit": record.get("git", {}).get("sha", "")[:12],
-                "uncommitted changes": record.get("git", {}).get("dirty", False),
-                "data": record.get("data", {}).get("digest", "")[:12],
-                "tokenizer": record.get("data", {}).get("tokenizer"),
-                "validation windows": validated(cell),
-                **record.get("versions", {}),
-            }
-            for cell, record in ((cell, cell.record) for cell in cells)
+def _outcomes(runs: list[Run], found: Iterable[str], metric: str) -> Iterator[Outcome]:
+    """The outcome of each run. Where all have one seed, runs are repeated with another order of their batches."""
+    repeated = len({run.seed for run in runs}) == 1
+    for run in runs:
+        described, speeds = described_by(run), run.metrics["train/tokens_per_second"][1]
+        yield Outcome(
+            levels={name: described.get(name, "") for name in found},
+            seed=run.order if repeated else run.seed,
+            state=run.state,
+            value=run.result(metric),
+            seconds=run.seconds,
+            tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
+            peak_bytes=run.record.get("memory", {}).get("measured"),
+            ended_at=run.ended_at,
         )
-        | held_out(cells)
-        | provenance.differing([cell.record for cell in cells])
-    )
+
+
+def problems(runs: list[Run]) -> Iterator[str]:
+    """What could not be read of the runs."""
+    for run in runs:
+        if run.problem:
+            yield f"{run.name}: {run.problem}"
+        elif run.config and run.metrics.torn > (run.state == "running"):  # whose last line may be incomplete
+            yield f"{run.name}: {run.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
+
+
+def environment(runs: list[Run]) -> dict:
+    """Where and with what the runs were made: what they have in common, and lists where they differ."""
+    return together(map(_environment, runs)) | _held_out(runs) | provenance.differing([c.record for c in runs])
+
+
+def _environment(run: Run) -> dict:
+    record, hardware, data = run.record, run.record.get("hardware", {}), run.record.get("data", {})
+    return {
+        "date": record.get("ended", record.get("started", ""))[:10],
+        "hardware": " ".join(str(hardware[key]) for key in hardware if key in ("device", "name")),
+        "threads": hardware.get("threads"),
+        "imitated formats": hardware.get("imitated"),
+        "commit": record.get("git", {}).get("sha", "")[:12],
+        "uncommitted changes": record.get("git", {}).get("dirty", False),
+        "data": data.get("digest", "")[:12],
+        "tokenizer": data.get("tokenizer"),
+        "validation windows": _windows(run),
+        **record.get("versions", {}),
+    }
 
 
 def together(environments: Iterable[dict]) -> dict:
-    """Several environments as one: lists of what differs, without what is not known."""
+    """Several environments as one: lists of what differs, without what is unknown."""
     found: dict[str, list] = {}
-    for each in environments:
-        for key, value in each.items():
-            values = value if isinstance(value, list) else [value]
-            known = found.setdefault(key, [])
-            known += [one for one in values if one not in (None, "", *known)]
+    for key, value in (item for each in environments for item in each.items()):
+        known = found.setdefault(key, [])
+        known += [one for one in (value if isinstance(value, list) else [value]) if one not in (None, "", *known)]
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 
-def held_out(cells: list[Cell]) -> dict[str, list[int]]:
-    """How many tokens of one text are held out, where that is not the same for all: earlier versions held out copies of
-    what they trained on as well."""
-    found: dict[tuple, list[int]] = {}
-    for data in (cell.record["data"] for cell in cells if "validation_tokens" in cell.record.get("data", {})):
-        tokens = found.setdefault((data.get("digest"), data.get("tokenizer")), [])
-        tokens += [data["validation_tokens"]] * (data["validation_tokens"] not in tokens)
-    return next(({"held-out tokens": tokens} for tokens in found.values() if len(tokens) > 1), {})
+def _held_out(runs: list[Run]) -> dict[str, list[int]]:
+    """How many tokens of one text are held out, where the runs differ in it: earlier versions also held out copies of
+    what they trained on."""
+    found: dict[tuple, dict[int, None]] = {}
+    for data in (run.record["data"] for run in runs if "validation_tokens" in run.record.get("data", {})):
+        found.setdefault((data.get("digest"), data.get("tokenizer")), {})[data["validation_tokens"]] = None
+    return next(({"held-out tokens": list(tokens)} for tokens in found.values() if len(tokens) > 1), {})
 
 
-def validated(cell: Cell) -> int | str | None:
-    """The windows of the held-out text that a run's loss is of, `all` where there are no more; None without one."""
-    chosen = (cell.config.get("observe") or {}).get("validation")
+def _windows(run: Run) -> int | str | None:
+    """The number of windows of held-out text that a run's loss is of, "all" for all of them; None without a loss."""
+    chosen = (run.config.get("observe") or {}).get("validation")
     if chosen is None:
         return None
-    tokens, context = cell.record.get("data", {}).get("validation_tokens"), cell.record.get("batch", {}).get("context")
+    tokens, context = run.record.get("data", {}).get("validation_tokens"), run.record.get("batch", {}).get("context")
     there = (tokens - 1) // context if tokens and context else math.inf
     return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
+
+
+def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """The items by a key, in the order of their appearance."""
+    groups: dict[Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def at(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+    """What gives the levels of these factors, of an outcome or an arm."""
+    return lambda one: tuple(one.levels[name] for name in names)
+
+
+def arms(comparison: Comparison) -> list[Arm]:
+    """The arms in the order of their levels, the last factor changing first."""
+    factors = comparison.factors
+    groups = grouped(comparison.outcomes, at(factors))
+    found = [_arm(dict(zip(factors, levels, strict=True)), runs) for levels, runs in groups.items()]
+    return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
+
+
+def _arm(levels: dict[str, str], runs: list[Outcome]) -> Arm:
+    """The arm of these runs; two runs of a seed count as their mean."""
+    values: dict[int, float | None] = {}
+    for seed, several in grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed).items():
+        known = [run.value for run in several if run.value is not None]
+        values[seed] = fmean(known) if known else None
+    return Arm(levels, values, tuple(run.state for run in runs))
+
+
+def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
+    """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
+
+    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
+        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
+
+    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]

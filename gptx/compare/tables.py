@@ -1,138 +1,130 @@
 """The tables behind a verdict."""
 
-from statistics import median
+from collections.abc import Iterator
+from math import prod
 
-from gptx.compare.answers import more
-from gptx.compare.arms import Arm, Round, winner
-from gptx.compare.attribution import Factorial
-from gptx.compare.outcomes import Comparison, Outcome
-from gptx.compare.statistics import Estimate
-from gptx.compare.words import Words, comparisons, label, named, where
+from gptx.compare.effects import Effects, Round
+from gptx.compare.factors import numeric
+from gptx.compare.outcomes import grouped
+from gptx.compare.sentences import comparisons, more, thing
+from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-ROWS = 12  # of the table of speed and memory; more are told of by level of the first factor
-FREE = ("optim.", "parametrization", "schedule", "decay", "inject")  # with any of which an update takes as long
+GRIDS = 4  # at most: of more contexts, the table of arms has it all
 
 
-def attribution(two: Factorial, words: Words) -> Table:
+def _attribution(found: Effects, words: Words) -> Iterator[Table]:
     """Main effects and interaction in each context, and what contributed more there."""
-    made: list[Estimate | None] = []
-    rows = []
-    for effects in two.effects:
-        three = effects.estimates[:3]
-        made += effects.estimates
-        n = max((each.n for each in three if each), default=0)
-        place = where(effects.context) or "here"
-        rows.append((place, *map(words.change, three), str(n), more(two, effects, words)))
-    (first, second), unit = two.names, f" ({words.unit})" if words.unit else ""
+    if not (two := found.factorial):
+        return
+    rows: list[tuple[str, ...]] = []
+    for square in two.squares:
+        shown = [square.differences[name] for name in ("first", "second", "interaction")]
+        n = max((each.n for each in shown if each), default=0)
+        rows.append((where(square.context) or "here", *map(words.change, shown), str(n), more(two, square)))
+    first, second = map(thing, two.things)
     note = (
-        f"What {first} and {second} do to the {words.metric}{unit}, each averaged over the arms without and with the "
-        f"other, seed by seed, with 95 % intervals, each for itself. Interaction: how much more either does with the "
-        f"other than without it. What contributed more is judged after correction. {comparisons(made)}"
+        f"What {first} and {second} do to the {words.metric}{words.per}, each averaged over the arms without and "
+        "with the other, seed by seed, with 95 % intervals, each by itself. Interaction: how much more either does "
+        f"with the other than without it. What contributed more is judged after correction. {comparisons(two.judged)}"
     )
     columns = ("", first, second, "interaction", "n", "contributed more")
-    return Table(f"What {first} and {second} contribute", columns, rows, note.strip())
+    yield Table(f"What {first} and {second} contribute", columns, rows, note.strip())
 
 
-def matrix(found: list[Arm], factor: str, other: str, context: dict[str, str], words: Words) -> Table:
-    """Mean and spread by the levels of two factors, the best of each column marked."""
-    here = {(arm.levels[factor], arm.levels[other]): arm for arm in found if context.items() <= arm.levels.items()}
-    levels, columns = (list(dict.fromkeys(key[i] for key in here)) for i in (0, 1))
-    cells = {key: words.spread(arm) for key, arm in here.items()}
-    for column in columns:
-        there = {
-            row: here[row, column] for row in levels if (row, column) in here and here[row, column].mean is not None
-        }
-        if len(there) > 1 and (best := winner(there, words.better)) is not None:
-            cells[best, column] = f"**{cells[best, column]}**"
-    rows = [(row or "-", *(cells.get((row, column), "") for column in columns)) for row in levels]
-    unit = f", {words.unit}" if words.unit else ""
+def _grids(found: Effects, words: Words) -> Iterator[Table]:
+    """Mean and spread by the levels of the factor that is asked about and of another one, of numbers if there is one,
+    in each context of the rest; the best of each column is marked."""
+    factors, others = found.comparison.factors, found.others
+    across = next(iter([*(name for name in others if numeric(factors[name])), *others]), "")
+    rest = [name for name in others if name != across]
+    if across and prod(len(factors[name]) for name in rest) <= GRIDS:
+        for columns in grouped(found.rounds, lambda around: tuple(around.context[name] for name in rest)).values():
+            yield _grid(found, across, columns, words)
+
+
+def _grid(found: Effects, across: str, columns: list[Round], words: Words) -> Table:
+    context = {name: level for name, level in columns[0].context.items() if name != across}
+    rows = []
+    for level in found.comparison.factors[found.factor]:
+        cells = [_cell(around, level, words) for around in columns]
+        rows += [(level or "-", *cells)] * any(cells)
     return Table(
-        f"{words.metric.capitalize()} by {factor} and {other}" + (f", {where(context)}" if context else ""),
-        (factor, *(named(other, column) for column in columns)),
+        f"{words.metric.capitalize()} by {found.factor} and {across}{f', {where(context)}' if context else ''}",
+        (found.factor, *(named(across, around.context[across]) for around in columns)),
         rows,
-        f"Mean ± sd over seeds{unit}; bold: the {words.best} of its column, in the seeds that arms share.",
+        f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share.",
     )
 
 
-def best(chosen: Round, factor: str, others: list[str], words: Words) -> Table:
+def _cell(around: Round, level: str, words: Words) -> str:
+    text = words.spread(around.arms[level]) if level in around.arms else ""
+    return f"**{text}**" if len(around.ranking) > 1 and around.winner == level else text
+
+
+def _best(found: Effects, words: Words) -> Iterator[Table]:
     """Each level at its best levels of the other factors, the best first."""
-    changes, rows = chosen.differences, []
-    for level in chosen.ranked(words.better):
-        arm = chosen.arms[level]
-        beside = "baseline" if level == chosen.baseline else words.against(changes.get(level), arm)
-        there = (arm.levels[name] for name in others)
-        rows.append((named(factor, level), *there, words.spread(arm), str(len(arm.results)), beside))
+    if not (best := found.best):
+        return
+    rows = []
+    for level in best.ranking:
+        arm = best.arms[level]
+        compared = "baseline" if level == best.baseline else words.change(best.differences.get(level), arm)
+        there = (arm.levels[name] for name in found.others)
+        rows.append((named(found.factor, level), *there, words.spread(arm), str(len(arm.results)), compared))
     note = (
         "Chosen on the seeds that are shown, which flatters every row; the correction counts the choice. "
-        f"{comparisons(changes.values())}"
+        f"{comparisons(best.differences.values())}"
     )
-    columns = (factor, *(f"best {label(name)}" for name in others), "mean ± sd", "n", heading(factor, chosen))
-    return Table(f"Each {factor} at its best {joined(map(label, others))}", columns, rows, note.strip())
+    columns = (found.factor, *(f"best {label(name)}" for name in found.others), "mean ± sd", "n", _heading(found))
+    yield Table(f"Each {found.factor} at its best {joined(map(label, found.others))}", columns, rows, note.strip())
 
 
-def of_arms(rounds: list[Round], factor: str, words: Words) -> Table:
-    """Every arm with mean, spread and n, and its distance from the arm with the baseline's level of `factor`."""
-    factors = [*rounds[0].context, factor]
-    made: list[Estimate | None] = []
-    rows = []
-    for around in rounds:
-        changes, base = around.differences, around.arms.get(around.baseline)
-        made += changes.values()
-        for level, arm in around.arms.items():
-            mean = words.number(arm.mean)
-            if arm.diverged:
-                mean = f"diverged in {arm.diverged} of {count(len(arm.results), 'seed')}"
-            beside = words.against(changes.get(level), arm)
-            if arm is base:
-                beside = "baseline"
-            elif not base or base.mean is None:
-                beside = "baseline diverged" if base and base.diverged else "no baseline"
-            names = (arm.levels[name] or "-" for name in factors)
-            rows.append((*names, mean, words.number(arm.spread), str(len(arm.results)), states(arm.states), beside))
-    level = " at the same level of the other factors" if len(factors) > 1 else ""
+def _arms(found: Effects, words: Words) -> Iterator[Table]:
+    """Every arm with mean, spread and n, and its distance from the arm with the baseline's level of the factor."""
+    factors = [*found.others, found.factor]
+    rows = [(*(arm.levels[name] or "-" for name in factors), *_arm(around, level, words))
+            for around in found.rounds for level, arm in around.arms.items()]  # fmt: skip
+    same = " at the same level of the other factors" if found.others else ""
+    made = comparisons(each for around in found.rounds for each in around.differences.values())
     note = (
-        f"{words.metric.capitalize()}{f', {words.unit}' if words.unit else ''}; n: seeds with a result. Differences "
-        f"are means over pairs of the same seed{level}, intervals Student's t, each for itself. {comparisons(made)}"
+        f"{words.metric.capitalize()}{words.per}; n: seeds with a result. Differences are means over pairs of the same "
+        f"seed{same}, intervals Student's t, each by itself. {made}"
     )
-    columns = (*map(label, factors), "mean", "sd", "n", "runs", heading(factor, rounds[0]))
-    return Table("Arms", columns, rows, note.strip(), len(factors))
+    if rows:
+        columns = (*map(label, factors), "mean", "sd", "n", "runs", _heading(found))
+        yield Table("Arms", columns, rows, note.strip(), len(factors))
 
 
-def cost(comparison: Comparison, found: list[Arm], factor: str) -> Table | None:
-    """Speed, time and memory, by what may change them, or by `factor` where that is much; None where nothing may, or
-    nothing is known."""
-    names = [name for name in comparison.factors if not name.startswith(FREE)]
-    if comparison.factors and not names:
-        return None
-    if len({tuple(arm.levels[name] for name in names) for arm in found}) > ROWS:
-        names = [factor]
-    groups: dict[tuple[str, ...], list[Outcome]] = {}
-    for outcome in comparison.outcomes:
-        key = tuple(outcome.levels[name] or "-" for name in names) or ("all",)
-        groups.setdefault(key, []).append(outcome)
+def _arm(around: Round, level: str, words: Words) -> tuple[str, ...]:
+    arm, base = around.arms[level], around.arms.get(around.baseline)
+    seeds = count(len(arm.results), "seed")
+    mean = f"diverged in {arm.diverged} of {seeds}" if arm.diverged else words.number(arm.mean)
+    states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
+    compared = words.change(around.differences.get(level), arm)
+    if not base or base.mean is None:
+        compared = "baseline diverged" if base and base.diverged else "no baseline"
+    return mean, words.number(arm.spread), str(len(arm.results)), states, "baseline" if arm is base else compared
+
+
+def _costs(found: Effects, words: Words) -> Iterator[Table]:
+    """Speed, time and memory, by what may change them."""
+    names, costs = found.costs
     rows = []
-    for key, outcomes in groups.items():
-        speed = [o.tokens_per_second for o in outcomes if o.state == "finished" and o.tokens_per_second]
-        time = [o.seconds for o in outcomes if o.state == "finished" and o.seconds]
-        peak = [o.peak_bytes / 1e6 for o in outcomes if o.state == "finished" and o.peak_bytes]
-        if speed or time or peak:
-            rows.append((*key, middle(speed), middle(time, ".1f"), middle(peak)))
-    columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in updates", "peak memory, MB")
+    for key, (speed, seconds, peak) in costs.items():
+        numbers = ((speed, ",.0f"), (seconds, ",.1f"), (peak and peak / 1e6, ",.0f"))
+        told = (format(number, form) if number else "-" for number, form in numbers)
+        rows.append((*([level or "-" for level in key] or ["all"]), *told))
+    columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
     note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
-    return Table("Speed and memory", columns, rows, note, max(1, len(names))) if rows else None
+    if rows:
+        yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
 
 
-def middle(values: list[float], form: str = ".0f") -> str:
-    """The median as text; a dash of none."""
-    return f"{median(values):,{form}}" if values else "-"
+def _heading(found: Effects) -> str:
+    return f"compared with {named(found.factor, found.baseline[found.factor])} (95 % interval)"
 
 
-def heading(factor: str, around: Round) -> str:
-    return f"compared with {named(factor, around.baseline)} (95 % interval)"
-
-
-def states(found: tuple[str, ...]) -> str:
-    """3 finished, 1 running."""
-    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
+# By the names with which a page may leave some out, in their order.
+TABLES = {"attribution": _attribution, "levels": _grids, "best": _best, "arms": _arms, "speed": _costs}

@@ -1,25 +1,22 @@
-"""The answer that a comparison gives, in words and tables, with how sure it is."""
+"""The answer of a comparison in words and tables, with how sure it is, and warnings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations
 
 from gptx.compare import tables
-from gptx.compare.answers import Change, alone, crossed, lost, ranking, several, shares, turned
-from gptx.compare.arms import Arm, Round, arms, at_best, is_rate, numeric, primary, rounds
-from gptx.compare.attribution import Factorial, factorial, turn
-from gptx.compare.doubts import different_texts, doubts, ended_early
-from gptx.compare.outcomes import Comparison
-from gptx.compare.statistics import Estimate, holm
-from gptx.compare.words import Words, comparisons
+from gptx.compare.effects import Effects, effects
+from gptx.compare.factors import is_rate
+from gptx.compare.outcomes import Arm, Comparison, Outcome
+from gptx.compare.sentences import answer, said
+from gptx.compare.words import Words, named
 from gptx.compare.words import words as words_for
-from gptx.config import presets
 from gptx.show.table import Table
-from gptx.units.phrases import count, joined, sentence
+from gptx.units.phrases import count, joined
 
-MATRICES = 4  # more than this many are not shown: the table of arms has it all
-SEVERAL = 3  # levels of the first factor, beside one other: of more a headline says which wins how often
-TABLES = ("attribution", "levels", "best", "arms", "speed")  # in their order; a page may leave some out
+TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
+        "imitated formats")  # facts that other warnings tell, or none  # fmt: skip
+LISTED = 6  # of a kind are named at most
 
 
 @dataclass(frozen=True)
@@ -34,162 +31,155 @@ class Verdict:
 
 
 def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
-    """The answer of a comparison. `baseline` names levels as factor=level, comma separated, or a level alone.
-
-    Where it does not say, the option of conf/train.yaml is it, else the first level. Raises ValueError for a level
-    that is none, and for a table to leave out that is none.
-    """
-    if unknown := [name for name in comparison.without if name not in TABLES]:
-        raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(TABLES)}")
-    base = {name: usual(name, levels) for name, levels in comparison.factors.items()}
-    base |= comparison.baseline | chosen(comparison.factors, baseline)
-    found = arms(comparison)
-    words = words_for(comparison, found)
-    warnings = list(doubts(comparison, found, words))
-    if not any(arm.results for arm in found):
-        return Verdict(base, f"No run has a {words.metric} to compare yet.", [], warnings, [])
-    if not base:
-        cost = None if "speed" in comparison.without else tables.cost(comparison, found, "")
-        headline, sentences = qualified(alone(found[0], words), [], comparison, found, words)
-        return Verdict(base, headline, sentences, warnings, [cost] if cost else [])
-    factor = primary(comparison.factors)
-    others = [name for name in base if name != factor]
-    numbers = judged(comparison, found, base, words)
-    headline, sentences = answer(comparison, base, numbers, words)
-    headline, sentences = qualified(headline, sentences, comparison, found, words)
-    shown: dict[str, list[Table | None]] = {
-        "attribution": [tables.attribution(numbers.two, words) if numbers.two else None],
-        "levels": [*matrices(comparison, found, factor, others, words)],
-        "best": [tables.best(numbers.best, factor, others, words) if numbers.best else None],
-        "arms": [tables.of_arms(numbers.rounds, factor, words)],
-        "speed": [tables.cost(comparison, found, factor)],
-    }
-    kept = [table for name in TABLES if name not in comparison.without for table in shown[name] if table]
-    return Verdict(base, headline, sentences, warnings, kept)
+    """The answer of a comparison; `baseline` as in effects(). Raises ValueError for a level that no run has, and for a
+    table to leave out that does not exist."""
+    if unknown := [name for name in comparison.without if name not in tables.TABLES]:
+        raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(tables.TABLES)}")
+    found = effects(comparison, baseline)
+    words = words_for(found)
+    warnings = list(_warnings(found, words))
+    if not any(arm.results for arm in found.arms):
+        return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [])
+    headline, *sentences = _qualified(found, words)
+    shown = [
+        table for name, make in tables.TABLES.items() if name not in comparison.without for table in make(found, words)
+    ]
+    return Verdict(found.baseline, headline, sentences, warnings, shown)
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """What the text reads: arms side by side in each context, the 2 x 2 in them, and each level at its best learning
-    rate. `read` are the comparisons that it may claim something of, which are judged together."""
-
-    rounds: list[Round]
-    two: Factorial | None
-    best: Round | None
-    read: list[Estimate | None]
-
-
-def judged(comparison: Comparison, found: list[Arm], base: dict[str, str], words: Words) -> Numbers:
-    """The numbers of a comparison: of those that the text reads, significant are those that Holm's correction keeps."""
-    factor = primary(comparison.factors)
-    each, two = rounds(found, factor, base), factorial(comparison, found, base)
-    tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
-    best = at_best(found, factor, base, words.better) if tuned else None
-    if two and any(two.estimates):
-        sources: list[Round | Factorial] = [two]
-    else:
-        sources = [] if best and len(comparison.factors[factor]) > 2 else list(each)
-    read = [estimate for source in (*sources, *filter(None, [best])) for estimate in source.estimates]
-    limit = holm(read)
-    return Numbers(
-        [around.judged(limit) for around in each], two and two.judged(limit), best and best.judged(limit), read
-    )
-
-
-def answer(comparison: Comparison, base: dict[str, str], numbers: Numbers, words: Words) -> tuple[str, list[str]]:
-    """The headline, and the sentences that it rests on."""
-    factor, each, two, best = primary(comparison.factors), numbers.rounds, numbers.two, numbers.best
-
-    def turning(level: str) -> str:
-        """What another level than the baseline's does in each context."""
-        return turned(turn(comparison, factor, level, base[factor]), list(changes(each, level)), words)
-
-    at_its_best = ranking(best, factor, words) if best else ""
-    rank = [sentence(f"with each {factor} at its best, {at_its_best}")] if at_its_best else []
-    many = [comparisons(numbers.read)]
-    if two and any(two.estimates):
-        return crossed(two, words), [shares(two, words), *rank, *many]
-    if len(each) == 1:
-        return sentence(ranking(each[0], factor, words)), many
-    levels = [level for level in comparison.factors[factor] if level != base[factor]]
-    if len(levels) == 1 and (not best or any(map(any, (around.estimates for around in each)))):
-        return turning(levels[0]), [*rank, *many]
-    if best:
-        return sentence(at_its_best), many
-    if len(levels) < SEVERAL and len(base) == 2:
-        return " ".join(map(turning, levels)), many
-    return several(each, factor, words), many
-
-
-def qualified(
-    headline: str, sentences: list[str], comparison: Comparison, found: list[Arm], words: Words
-) -> tuple[str, list[str]]:
-    """The same, with what divergence, another text or other differences make of it."""
-    ended = [outcome for outcome in comparison.outcomes if outcome.value is not None]
-    if gone := comparison.factors and lost(found, primary(comparison.factors)):
-        headline = sentence("; ".join(filter(None, [headline.removesuffix("."), gone])))
-    elif (whole := len(comparison.outcomes)) > 1 and not any(arm.diverged for arm in found):
-        of = "" if len(ended) == whole else f" with a result, of {whole},"
-        sentences = [*sentences, f"None of {count(len(ended), 'run')}{of} diverged."]
-    if next(different_texts(comparison.environment, words), ""):
-        apart = "These results cannot be compared: the runs are not of the same text."
-        return apart, [headline, *sentences]
+def _qualified(found: Effects, words: Words) -> list[str]:
+    """Headline and sentences with what divergence, another text or other differences between the arms make of them."""
+    comparison, (headline, *sentences) = found.comparison, answer(found, words)
+    diverged, early = _diverged(found), len(_ended_early(comparison))
+    if diverged.startswith("None"):
+        sentences.append(diverged)
+    elif diverged and found.factor:
+        headline = f"{headline.removesuffix('.')}; {diverged}"
+    if next(_different_texts(comparison.environment, words), ""):
+        return ["These results cannot be compared: the runs are not of the same text.", headline, *sentences]
     but = ["the arms differ in more than that"] if comparison.confounded else []
-    but += [f"{count(len(early), 'run')} ended early"] if (early := ended_early(comparison)) else []
-    if but:
-        headline = f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)."
-    return headline, list(filter(None, sentences))
+    but += [f"{count(early, 'run')} ended early"] if early else []
+    return [f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)." if but else headline, *sentences]
 
 
-def changes(rounds: list[Round], level: str) -> Iterator[Change]:
-    """What a level does compared with the baseline's in each context that has both."""
-    for each in rounds:
-        if found := each.differences.get(level):
-            yield each.context, found
+def _diverged(found: Effects) -> str:
+    """How many runs diverged, and of which levels; "" for a single run that did not."""
+    lost, whole = [arm for arm in found.arms if arm.diverged], len(found.comparison.outcomes)
+    ended = sum(outcome.value is not None for outcome in found.comparison.outcomes)
+    if lost:
+        names = joined(dict.fromkeys(named(found.factor, arm.levels.get(found.factor, "")) for arm in lost))
+        return f"{sum(arm.diverged for arm in lost)} of {count(ended, 'run')} diverged ({names})."
+    of = "" if ended == whole else f" with a result, of {whole},"
+    return f"None of {count(ended, 'run')}{of} diverged." if whole > 1 else ""
 
 
-def matrices(comparison: Comparison, found: list[Arm], factor: str, others: list[str], words: Words) -> Iterator[Table]:
-    """The metric by the first factor and another, one of numbers if there is one, for each combination of the rest."""
-    if not others:
-        return
-    other = next((name for name in others if numeric(comparison.factors[name])), others[0])
-    rest = {name: comparison.factors[name] for name in others if name != other}
-    contexts = [dict(zip(rest, levels, strict=True)) for levels in product(*rest.values())]
-    if len(contexts) <= MATRICES:
-        for context in contexts:
-            if any(context.items() <= arm.levels.items() for arm in found):
-                yield tables.matrix(found, factor, other, context, words)
+def _warnings(found: Effects, words: Words) -> Iterator[str]:
+    """One sentence each, the gravest first."""
+    comparison = found.comparison
+    yield from _different_texts(comparison.environment, words)
+    if comparison.confounded:
+        what = joined(map(said, comparison.factors)) or "their seeds"
+        yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
+               "difference.")  # fmt: skip
+    for arm in filter(lambda arm: arm.diverged, found.arms):
+        seeds = count(len(arm.results), "seed")
+        yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
+    yield from _incomplete(comparison)
+    if early := _ended_early(comparison):
+        told = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
+        yield f"Runs that ended early, and thus have fewer steps: {'; '.join(told)}."
+    yield from _lacking(found.arms)
+    yield from _edges(found)
+    if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
+        yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
+    levels = [(tuple(outcome.levels.values()), outcome.seed) for outcome in comparison.outcomes]
+    if twice := len(levels) - len(set(levels)):
+        yield f"{count(twice, 'run')} of the same arm and seed as another one: they count as one, with their mean."
+    yield from unlike(comparison.environment)
+    yield from comparison.problems
 
 
-def usual(name: str, levels: list[str]) -> str:
-    """The level that the recipe takes unless told otherwise, if it is among them, else the first."""
-    option = presets.spelled(presets.defaults().get(name))
-    return option if option in levels else levels[0]
+def _edges(found: Effects) -> Iterator[str]:
+    """Where the best learning rate is the first or the last that was tried."""
+    for rate, arms in found.edges.items():
+        told = []
+        for arm in arms:
+            rest = {name: level for name, level in arm.levels.items() if not is_rate(name)}
+            told.append(f"{arm.levels[rate]} ({_name(rest)})" if rest else arm.levels[rate])
+        what = joined(_listed(told))
+        yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {what}."
 
 
-def chosen(factors: dict[str, list[str]], text: str) -> dict[str, str]:
-    """The levels that `text` names. Raises ValueError for a level or factor that is none, or for an unclear one."""
-    if not text:
-        return {}
-    found: dict[str, str] = {}
-    known = (
-        "; ".join(f"{name}={'|'.join(levels)}" for name, levels in factors.items()) or "nothing but the seed differs"
-    )
-    whole = [text] if any(text in levels for levels in factors.values()) else text.split(",")
-    for word in whole:
-        name, equals, level = word.strip().rpartition("=")
-        names = [name] if equals else [each for each in factors if level_of(level, factors[each])]
-        places = [(each, same) for each in names if (same := level_of(level, factors.get(each, [])))]
-        if len(places) != 1:
-            raise ValueError(
-                f"baseline={word}: {'levels of several factors' if places else 'no such level'}; there are {known}"
-            )
-        found |= places
-    return found
+def _different_texts(environment: dict, words: Words) -> Iterator[str]:
+    """That losses are not of the same text, or not per the same token."""
+    validation = words.metric.startswith("validation")
+    windows, held = environment.get("validation windows"), environment.get("held-out tokens")
+    if isinstance(windows, list) and validation:
+        yield (f"The runs were validated on {joined(map(str, windows), 'or')} windows of the held-out text: their "
+               "results cannot be compared.")  # fmt: skip
+    if held and validation:
+        yield (f"The runs hold out {joined([f'{tokens:,}' for tokens in held], 'or')} tokens of the same text, since "
+               "earlier versions also held out copies of training text: their results cannot be compared.")  # fmt: skip
+    if isinstance(tokenizers := environment.get("tokenizer"), list) and words.unit.startswith("nats per"):
+        yield (f"The runs have different tokenizers ({joined(tokenizers)}): their losses are per different tokens and "
+               "cannot be compared; metric=validation/bits_per_byte can.")  # fmt: skip
+    if isinstance(digests := environment.get("data"), list):
+        yield f"The runs read different data (digests {joined(digests)}): their results cannot be compared."
 
 
-def level_of(text: str, levels: list[str]) -> str | None:
-    """The level that is meant by `text`: the same word, or the same number."""
-    if text in levels:
-        return text
-    return next((level for level in levels if numeric([text, level]) and float(text) == float(level)), None)
+def _incomplete(comparison: Comparison) -> Iterator[str]:
+    """Runs without a result."""
+    waiting = [outcome for outcome in comparison.outcomes if outcome.value is None]
+    states = [outcome.state for outcome in waiting if outcome.state != "finished"]
+    told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    told += [f"{len(comparison.missing)} not begun"] if comparison.missing else []
+    if told:
+        whole = len(comparison.outcomes) + len(comparison.missing)
+        yield f"Of {count(whole, 'run')}, {joined(told)}: left out."
+    bare = [outcome for outcome in waiting if outcome.state == "finished"]
+    for each in _listed(f"{_name(each.levels)}, seed {each.seed}" for each in bare):
+        yield f"{each}: finished without {comparison.metric} at its end; left out."
+
+
+def _listed(told) -> list[str]:
+    """At most LISTED phrases, and how many more there are."""
+    first, rest = (told := list(told))[:LISTED], told[LISTED:]
+    return [*first, *([f"{len(rest)} more"] if rest else [])]
+
+
+def _ended_early(comparison: Comparison) -> list[Outcome]:
+    """Runs that ended for good before their last step, which is the point of target/step."""
+    runs = [] if comparison.metric.startswith("target/") else comparison.outcomes
+    return [run for run in runs if run.ended_at is not None and run.value is not None]
+
+
+def _lacking(arms: list[Arm]) -> Iterator[str]:
+    """Which arms lack which seeds, and how they are compared then."""
+    there = [arm for arm in arms if arm.results]
+    seeds = sorted(set().union(*(arm.seeds for arm in there)))
+    told = []
+    for arm in there:
+        if gone := [str(seed) for seed in seeds if seed not in arm.seeds]:
+            told.append(f"{_name(arm.levels)} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}")
+    welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
+    unpaired = ", and as unpaired (Welch's t) where they share none" if welch else ""
+    if told:
+        yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."
+
+
+def unlike(environment: dict) -> Iterator[str]:
+    """What runs were made with or on, where that is not the same for all."""
+    differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
+                 if isinstance(values, list) and key not in TOLD]  # fmt: skip
+    if differing:
+        yield f"The runs were not made alike: {'; '.join(_listed(differing))}."
+    if formats := environment.get("imitated formats"):
+        names = joined(formats if isinstance(formats, list) else [formats])
+        yield (f"The processor only imitates {names}, many times slower than fp32: the times of the runs in {names} "
+               "cannot be compared with those of others, nor with a processor that has it.")  # fmt: skip
+    if environment.get("uncommitted changes") not in (None, False):
+        yield "Some runs were made with uncommitted changes, which no commit names."
+
+
+def _name(levels: dict[str, str]) -> str:
+    return ", ".join(named(*level) for level in levels.items()) or "The run"

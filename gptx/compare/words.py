@@ -1,42 +1,37 @@
-"""How numbers, levels and units of a comparison are said."""
+"""How the numbers and levels of a comparison are said."""
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from gptx.compare.arms import Arm, is_group, numeric
-from gptx.compare.outcomes import Comparison
-from gptx.compare.statistics import Estimate, holm
+from gptx.compare.effects import Effects
+from gptx.compare.estimates import Estimate
+from gptx.compare.factors import is_group, numeric
+from gptx.compare.outcomes import Arm
 from gptx.units.phrases import count, joined
 
-NAMES = {"optim.lr": "learning rate", "batch.tokens": "tokens per step", "steps": "steps", "model.context": "context",
-         "model.depth": "layers", "model.width": "width",
-         "parametrization.rates.all": "learning-rate factor"}  # fmt: skip
+NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay": "weight decay", "steps": "steps",
+         "batch.tokens": "tokens per step", "batch.micro": "micro-batch size", "batch.rule": "batch rule",
+         "model.context": "context", "model.depth": "layers", "model.width": "width",
+         "parametrization.rates.all": "learning-rate factor",
+         "parametrization.rates.matrices": "learning-rate factor of matrices"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
-FEW = 3  # combinations of factors that are told one by one; more are counted
+NONE = ("", "none")  # levels of a config group that leave its ingredient out
+FEW = 3  # settings of several factors that are named one by one; more are counted
 
 
 @dataclass(frozen=True)
 class Words:
-    """The metric of a comparison, its unit, whether more of it is better, and how many decimals its values get, and
-    differences at most."""
+    """The metric of a comparison, its unit, and how many decimals its values get, and differences at most."""
 
     metric: str
     unit: str
-    rising: bool
+    best: str  # lowest or highest
     decimals: int
     finest: int
-
-    def better(self, value: float) -> float:
-        """A number that is less for what is better."""
-        return -value if self.rising else value
-
-    @property
-    def best(self) -> str:
-        return "highest" if self.rising else "lowest"
 
     def number(self, value: float | None, *, sign: str = "", decimals: int | None = None) -> str:
         """A value or a difference; a dash for none."""
@@ -45,23 +40,24 @@ class Words:
         text = f"{value:{sign},.{self.decimals if decimals is None else decimals}f}"
         return text.lstrip("+-") if not re.search("[1-9]", text) else text
 
-    def brief(self, value: float) -> str:
-        """A difference in two digits."""
-        return f"{value:,.{self.digits(value)}f}"
-
     def digits(self, size: float) -> int:
         """The decimals that show two digits of a number that is no rounding error."""
         return min(self.finest + 8, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
 
     def ends(self, found: Estimate) -> Iterator[str]:
-        """The mean of an estimate and the ends of its interval, in two digits of half its width within what the values
-        can show, and of the mean where that is told."""
+        """The mean of an estimate, and the ends of its interval: two digits of half the interval's width within what
+        the values can show, and two of the mean where it is significant."""
         single = found.low is None or found.high is None
         decimals = self.decimals if single else min(self.finest, self.digits((found.high - found.low) / 2))  # type: ignore[operator]
-        if single or found.told:
+        if single or found.significant_alone:
             decimals = max(decimals, self.digits(found.mean))
         for value in (found.mean,) if single else (found.mean, found.low, found.high):
             yield self.number(value, sign="+", decimals=decimals)
+
+    @property
+    def per(self) -> str:
+        """The unit behind a metric: ", nats per token"; "" without one."""
+        return f", {self.unit}" if self.unit else ""
 
     def amount(self, text: str) -> str:
         """A number with its unit."""
@@ -71,87 +67,64 @@ class Words:
         """Mean and standard deviation of an arm, or why it has none."""
         if arm.diverged:
             return f"diverged {arm.diverged} of {len(arm.results)}"
-        mean = self.number(arm.mean)
-        return mean if arm.spread is None else f"{mean} ± {self.number(arm.spread)}"
+        return " ± ".join(self.number(each) for each in (arm.mean, arm.spread) if each is not None) or "-"
 
-    def change(self, found: Estimate | None) -> str:
-        """An estimate as a cell of a table, which is judged for itself."""
+    def change(self, found: Estimate | None, arm: Arm | None = None) -> str:
+        """An estimate as a cell of a table, judged alone; with its number of pairs where that is not the arm's n."""
         if found is None:
             return "-"
         text, *span = self.ends(found)
-        aside = [" to ".join(span)] if span and not found.same else []
-        aside += ["single seed"] if not span else ["the same"] if found.same else []
-        aside += ["not significant"] if span and not found.told and not found.same else []
+        aside = ["the same" if found.same else " to ".join(span) or "single seed"]
+        aside += ["not significant"] if span and not found.significant_alone and not found.same else []
         aside += ["unpaired"] if not found.paired else []
-        return f"{text} ({', '.join(aside)})"
+        pairs = f", {found.n} pairs" if arm and span and found.paired and found.n != len(arm.results) else ""
+        return f"{text} ({', '.join(aside)}){pairs}"
 
-    def against(self, found: Estimate | None, arm: Arm) -> str:
-        """A difference as a cell in an arm's row, with its number of pairs where that is not the arm's n."""
-        fewer = found and found.low is not None and found.paired and found.n != len(arm.results)
-        return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
+    def relation(self, found: Estimate, other: str) -> str:
+        """How something is compared with another, "with adamw", and how sure that is."""
+        text, *span = self.ends(found)
+        way = "higher" if found.mean > 0 else "lower"
+        away = f"{self.amount(text.lstrip('+-'))} {way} than {other}" if found.mean else f"the same as {other}"
+        if not span:
+            basis = "in the one seed that both have" if found.paired else "without a common seed"
+            return f"{away} {basis}, which gives no interval"
+        if found.same:
+            return f"{away} in each of {count(found.n, 'seed')}"
+        if not found.significant:
+            return f"not significantly different from that {other} ({self.interval(found)})"
+        near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
+        return f"{away} (95 % interval {near} to {far}, {seeds(found)})"
 
     def interval(self, found: Estimate) -> str:
         """-0.02, 95 % interval -0.03 to -0.01 before correction, 3 seeds."""
         text, *span = self.ends(found)
-        before = " before correction" if found.told and not found.significant else ""
-        seeds = count(found.n, "seed") if found.paired else "no seed in common"
-        return f"{text}, 95 % interval {' to '.join(span)}{before}, {seeds}"
-
-    def relation(self, found: Estimate, other: str) -> str:
-        """Where something is compared with another, after "it is", and how sure that is."""
-        text, *span = self.ends(found)
-        away = f"{self.amount(text.lstrip('+-'))} {'above' if found.mean > 0 else 'below'} {other}"
-        seeds = count(found.n, "seed") if found.paired else "no seed in common"
-        if not span:
-            basis = "in the one seed that both have" if found.paired else "without a seed in common"
-            return f"{away if found.mean else f'the same as {other}'} {basis}, which cannot say what is chance"
-        if found.same:
-            return f"the same as {other} in each of {seeds}"
-        if not found.significant:
-            return f"not significantly different from {other} ({self.interval(found)})"
-        near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
-        return f"{away} (95 % interval {near} to {far}, {seeds})"
+        before = " before correction" if found.significant_alone and not found.significant else ""
+        return f"{text}, 95 % interval {' to '.join(span)}{before}, {seeds(found)}"
 
 
-def comparisons(made: Iterable[Estimate | None]) -> str:
-    """12 comparisons: 5 significant at 95 %, 2 after Holm correction. Empty of fewer than two."""
-    judged = [each for each in made if each and each.p is not None]
-    if len(judged) < 2:
-        return ""
-    limit = holm(judged)
-    kept = sum(each.p <= limit for each in judged)  # type: ignore[operator]
-    alone = sum(each.told for each in judged)
-    return f"{len(judged)} comparisons: {alone} significant at 95 %, {kept} after Holm correction."
-
-
-def words(comparison: Comparison, found: Sequence[Arm]) -> Words:
-    """The words for a comparison, with as many decimals as the spread of its arms deserves."""
-    tokenizer = comparison.environment.get("tokenizer")
+def words(found: Effects) -> Words:
+    """The words for a comparison. Means get two digits of the usual spread over seeds, at most five digits in all;
+    differences, which are known better, up to six digits of a value."""
+    comparison, tokenizer = found.comparison, found.comparison.environment.get("tokenizer")
     token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
-    return Words(
-        comparison.metric.replace("/", " ").replace("_", " "),
-        UNITS.get(comparison.metric.split("/")[-1], "").format(token=token),
-        comparison.better == "higher",
-        *decimals(found),
-    )
-
-
-def decimals(found: Sequence[Arm]) -> tuple[int, int]:
-    """Decimals for means: two digits of the usual spread over seeds, at most five digits; without a spread, five. And
-    for differences, which are known better: six digits of a value."""
-    spreads = [arm.spread for arm in found if arm.spread]
-    values = [abs(value) for arm in found for value in arm.results if value and math.isfinite(value)]
+    unit = UNITS.get(comparison.metric.split("/")[-1], "").format(token=token)
+    said = comparison.metric.replace("/", " ").replace("_", " "), unit, "highest" if comparison.sign < 0 else "lowest"
+    values = [abs(value) for arm in found.arms for value in arm.results if value and math.isfinite(value)]
     if not values:
-        return 4, 6
-    smallest = median(values) / 10**4
+        return Words(*said, 4, 6)
+    smallest, spreads = median(values) / 10**4, [arm.spread for arm in found.arms if arm.spread]
     digit = max(smallest, median(spreads) / 10) if spreads else smallest
-    return max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))
+    return Words(*said, *(max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))))
+
+
+def seeds(found: Estimate) -> str:
+    return count(found.n, "seed") if found.paired else "no seed in common"
 
 
 def named(factor: str, level: str) -> str:
-    """A level of a factor as one would say it: muon, peak rate 0.01, model.qk_norm=true."""
+    """A level of a factor as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true."""
     if is_group(factor):
-        return level or f"no {factor}"
+        return f"no {factor}" if level in NONE else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 
@@ -160,31 +133,19 @@ def label(factor: str) -> str:
     return f"{NAMES[factor]} ({factor})" if factor in NAMES else factor
 
 
-def instead(factor: str, level: str, other: str) -> str:
-    """muon instead of adamw, model.qk_norm=true instead of false."""
-    return f"{named(factor, level)} instead of {(other if factor not in NAMES else '') or named(factor, other)}"
-
-
-def where(levels: dict[str, str], *, again: bool = False) -> str:
-    """Levels as a place: at peak rate 0.01, with model gpt_10m; empty of none. `again` leaves out the factor's name."""
-    name, level = next(iter(levels.items()), ("", ""))
-    if again and len(levels) == 1 and (is_group(name) or numeric([level])):
-        return f"{'with' if is_group(name) else 'at'} {level}"
+def where(levels: dict[str, str]) -> str:
+    """Levels as a place: at learning rate 0.01, with model gpt_10m; "" for none."""
     return " and ".join(
-        f"with {name} {level}" if is_group(name) else f"at {named(name, level)}" for name, level in levels.items()
-    )
+        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in NONE
+        else f"{'at' if numeric([level]) else 'with'} {named(name, level)}"
+        for name, level in levels.items()
+    )  # fmt: skip
 
 
-def places(contexts: list[dict[str, str]], *, again: bool = False) -> str:
-    """Several places: at peak rate 0.003 and 0.01; empty of none. `again` leaves out the factor's name."""
-    contexts = [context for context in contexts if context]
-    if any(len(context) > 1 for context in contexts):
-        return (
-            joined(map(where, contexts))
-            if len(contexts) <= FEW
-            else f"in {len(contexts)}{'' if again else ' combinations of the other factors'}"
-        )
-    if not contexts:
-        return ""
+def places(contexts: Iterable[dict[str, str]]) -> str:
+    """Several places: at learning rate 0.003 and 0.01; "" for none."""
     first, *rest = contexts
-    return joined([where(first, again=again), *(level for context in rest for level in context.values())])
+    if len(first) > 1:
+        few = len(rest) < FEW
+        return joined(map(where, (first, *rest))) if few else f"in {len(rest) + 1} settings"
+    return joined([where(first), *(level for context in rest for level in context.values())])

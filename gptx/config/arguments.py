@@ -11,16 +11,15 @@ import re
 import sys
 import textwrap
 import typing
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gptx.config.errors import ConfigError, nearest
 
-ROOT = Path(__file__).parents[2]
 HELP = {"-h", "--help", "help"}
-KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false"}
-USUAL = {  # meanings of options that several commands have
+_KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false", "tuple[str, ...]": "list"}
+_USUAL = {  # meanings of options that several commands have
     "run": "folder of a run, such as runs/default/base",
     "folders": "folders of runs, or folders that hold some",
     "overrides": "key=value words of gptx.train, and --config-dir FOLDER",
@@ -28,18 +27,8 @@ USUAL = {  # meanings of options that several commands have
     "weights": "judged (those that validation used) or ema (averaged, of a run with observe=ema)",
     "device": "auto, cpu, cuda or mps",
     "threads": "threads that PyTorch computes with; by default all cores",
-    "allow_targets": "package of your own classes that the run's config may name, such as mylib.",
+    "allow_targets": "packages of your own classes that the run's config may name, such as [mylib.]",
 }
-
-
-@dataclass(frozen=True)
-class Option:
-    """A line of a help page."""
-
-    name: str  # in capitals where it is positional
-    kind: str
-    default: str
-    meaning: str
 
 
 def call(function: Callable, words: list[str] | None = None) -> None:
@@ -52,18 +41,32 @@ def call(function: Callable, words: list[str] | None = None) -> None:
     streams()
     words = sys.argv[1:] if words is None else words
     if HELP & {*words}:
-        print(page(Path(inspect.getsourcefile(function) or ""), function.__name__))
+        show(page(Path(inspect.getsourcefile(function) or ""), function.__name__))
         return
     try:
         places, named = parse(function, words)
-        if code := function(*places, **named):
-            raise SystemExit(int(code))
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with _closed_pipe():
+            if code := function(*places, **named):
+                raise SystemExit(int(code))
     except (ConfigError, ValueError, OSError) as error:
         raise SystemExit(f"error: {' '.join(str(error).split())}") from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def show(text: str) -> None:
+    """Print a help page or the list of commands."""
+    with _closed_pipe():
+        print(text, flush=True)
+
+
+@contextmanager
+def _closed_pipe() -> Iterator[None]:
+    """Ends quietly where `| head` has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
@@ -71,41 +74,45 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
 
     Raises ConfigError for an unknown key, a wrong type, a missing value or an old spelling.
     """
-    parameters, hints = inspect.signature(function).parameters, typing.get_type_hints(function)
-    keys = {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    places = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    several = any(p.kind is p.VAR_POSITIONAL for p in places)
+    signature, hints = inspect.signature(function), typing.get_type_hints(function)
+    keys = {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    places = [p for name, p in signature.parameters.items() if name not in keys]
     positional: list = []
     given: dict = {}
     for word in words:
         name, equals, text = word.partition("=")
-        _refuse_old(word, keys, [place.name for place in places])
-        if not word:
-            raise ConfigError("an empty word; quote a variable only where it has a value")
-        if name not in keys and (several or (len(positional) < len(places) and not _keyed(word))):
-            place = places[min(len(positional), len(places) - 1)]
-            positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
-        elif not equals:
-            raise ConfigError(f"{word!r} is not key=value; keys: {', '.join(keys)}")
-        elif name not in keys:
-            raise ConfigError(f"{name}: no such key{nearest(name, keys)}")
-        elif name in given:
-            raise ConfigError(f"{name}: is given twice")
-        else:
+        _refuse(word, keys, places, given)
+        if name in keys and equals:
             given[name] = _value(text, hints[name], name)
-    for place in places[len(positional) :]:
-        if place.kind is not place.VAR_POSITIONAL and place.default is place.empty:
-            raise ConfigError(f"{place.name.upper()}: a value is needed; --help shows an example")
-    for name, parameter in keys.items():
-        if parameter.default is parameter.empty and given.get(name, "") == "":  # "" would be the working folder
-            raise ConfigError(f"{name}: a value is needed; {name}=...")
+        elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
+            place = places.pop(0)
+            places += [place] * (place.kind is place.VAR_POSITIONAL)  # which takes all words that follow
+            positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
+        else:
+            line = f"{name}: no such key{nearest(name, keys)}"
+            raise ConfigError(line if equals else f"{word!r} is not key=value; keys: {', '.join(keys)}")
+    _refuse_missing(signature, positional, given)
     return positional, given
 
 
-def _refuse_old(word: str, keys: dict, places: list[str]) -> None:
-    """Raise ConfigError for `run=FOLDER` and `--flag`, with the spelling of today."""
+def _refuse_missing(signature: inspect.Signature, positional: list, given: dict) -> None:
+    empty = inspect.Parameter.empty  # "" for a needed value would be the working folder
+    kept = {name: value for name, value in given.items() if value != "" or signature.parameters[name].default != empty}
+    try:
+        signature.bind(*positional, **kept)
+    except TypeError as error:  # missing a required argument: 'run'
+        name = str(error).split("'")[1]
+        raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
+
+
+def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict) -> None:
+    """Raise ConfigError for an empty word, a second value, and `run=FOLDER` and `--flag` with the spelling of today."""
     name, equals, text = word.partition("=")
-    if equals and name in places and not os.path.exists(word):
+    if not word:
+        raise ConfigError("an empty word: a value is needed")
+    if name in given:
+        raise ConfigError(f"{name}: is given twice")
+    if equals and name in [place.name for place in places] and not os.path.exists(word):
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
@@ -120,56 +127,45 @@ def _keyed(word: str) -> bool:
 
 def _value(text: str, hint, name: str):
     """A word as a value of a parameter's type."""
-    from gptx.config.values import typed
+    from gptx.config.values import refuse_text, typed
 
     if text in ("null", "none") and type(None) in typing.get_args(hint):
         return None
-    if hint is str and name.isupper():  # the name of a folder may have any sign
+    if hint in (str, str | None):  # without pydantic, which takes a moment
+        if not name.isupper():  # the name of a folder may have any sign
+            refuse_text(text, name)
         return text
+    if typing.get_origin(hint) is tuple:  # [a,b] as in overrides, or a,b
+        return tuple(part.strip() for part in text.strip("[]").split(",") if part.strip())
     return typed({"true": True, "false": False}.get(text, text) if hint is bool else text, hint, name)
 
 
 def page(file: Path, name: str) -> str:
     """The help of the function `name` in `file`: its docstring, and a line for each option."""
-    text = (ast.get_docstring(_definition(_parsed(file), name)) or "").partition("Options:\n")[0]
-    found = options(file, name)
-    widths = [2 + max((len(astuple(option)[i]) for option in found), default=0) for i in range(3)]
+    text, rows = described(file, name)
+    widths = [2 + max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines = []
-    for option in found:
-        *cells, meaning = astuple(option)
-        start = "  " + "".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
-        lines += textwrap.wrap(meaning or "-", 120, initial_indent=start, subsequent_indent=" " * len(start))
-    return "\n".join([text.rstrip(), "", *lines])
+    for row in rows:
+        start = "  " + "".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False))
+        lines += textwrap.wrap(row[3] or "-", 120, initial_indent=start, subsequent_indent=" " * len(start))
+    return "\n".join([text, "", *lines])
 
 
-def options(file: Path, name: str) -> list[Option]:
-    """The parameters of the function `name` in `file`, with their lines below `Options:` in its docstring."""
-    tree = _parsed(file)
-    function = _definition(tree, name)
-    block = (ast.get_docstring(function) or "").partition("Options:\n")[2]
+def described(file: Path, name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """The docstring of the function `name` in `file`, and a row for each parameter: name (in capitals if positional),
+    type, default, and its meaning from the lines below `Options:`."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    text, _, block = (ast.get_docstring(function) or "").partition("Options:\n")
     told = re.findall(r"^(\w+): (.*(?:\n(?!\w+: ).*)*)", block, re.MULTILINE)
-    meanings = USUAL | {key: " ".join(meaning.split()) for key, meaning in told}
-    given, found = function.args, []
-    for place in [*given.posonlyargs, *given.args, *filter(None, [given.vararg])]:
-        found.append(Option(place.arg.upper(), "", "", meanings.get(place.arg, "")))
+    meanings = _USUAL | {key: " ".join(meaning.split()) for key, meaning in told}
+    given = function.args
+    places = [*given.posonlyargs, *given.args, *filter(None, [given.vararg])]
+    rows = [(place.arg.upper(), "", "", meanings.get(place.arg, "")) for place in places]
     for key, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
         hint = ast.unparse(key.annotation).removesuffix(" | None") if key.annotation else ""
-        found.append(Option(key.arg, KINDS.get(hint, hint), _default(default, tree), meanings.get(key.arg, "")))
-    return found
-
-
-def sentence(file: Path, name: str) -> str:
-    """The first line of a function's docstring."""
-    text = ast.get_docstring(_definition(_parsed(file), name)) or ""
-    return text.partition("\n\n")[0].replace("\n", " ").rstrip(".")
-
-
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _definition(tree: ast.Module, name: str) -> ast.FunctionDef:
-    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+        rows.append((key.arg, _KINDS.get(hint, hint), _default(default, tree), meanings.get(key.arg, "")))
+    return text.rstrip(), rows
 
 
 def _default(node: ast.expr | None, tree: ast.Module) -> str:
@@ -178,10 +174,11 @@ def _default(node: ast.expr | None, tree: ast.Module) -> str:
         return "needed"
     if not isinstance(node, ast.Name):
         value = ast.literal_eval(node)
-        return str(value).lower() if isinstance(value, bool) else "none" if value in (None, "") else str(value)
+        return str(value).lower() if isinstance(value, bool) else str(value) if value or value == 0 else "none"
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)
         if isinstance(line, ast.ImportFrom) and node.id in [each.name for each in line.names]:
-            return _default(node, _parsed(Path(ROOT, *str(line.module).split(".")).with_suffix(".py")))
+            file = Path(__file__).parents[2].joinpath(*str(line.module).split(".")).with_suffix(".py")
+            return _default(node, ast.parse(file.read_text(encoding="utf-8")))
     return node.id

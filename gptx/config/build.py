@@ -31,20 +31,21 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
         raise ConfigError(f"{path}._target_: {target!r} is not the dotted name of a class or a function")
     if target in offered(group):
         return find(target, path)
-    trusted = tuple(prefix for prefix in allow if prefix)
+    trusted = tuple(filter(None, allow))
     if target.startswith(trusted):
         found = find(target, path)
         if callable(found) and _home(found).startswith(trusted):
             return found
         target = _home(found)
-    if _library(group) and (known := _of_library(target, path, *_library(group))):
+    library = GROUPS[group].library if group in GROUPS else None
+    if library and (known := _of_library(target, path, *library)):
         return known
     if target.startswith("gptx."):
         hint = nearest(target, offered(group))
         raise ConfigError(f"{path}._target_: {target} is nothing that conf/{group} offers{hint}")
-    library = " or {}{} classes".format(*found) if (found := _library(group)) else ""
+    others = " or {}{} classes".format(*library) if library else ""
     raise ConfigError(
-        f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{library}); if you trust it, "
+        f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{others}); if you trust it, "
         f"add allow_targets=[{target.split('.')[0]}.] to the command line"
     )
 
@@ -54,10 +55,6 @@ def offered(group: str) -> tuple[str, ...]:
     """The names that the files of conf/<group> build from, nested ones too."""
     files = sorted(Path(CONF, group).glob("*.yaml"))
     return tuple(dict.fromkeys(name for file in files for name in _TARGET.findall(file.read_text())))
-
-
-def _library(group: str) -> tuple[str, str] | tuple[()]:
-    return (GROUPS[group].library or ()) if group in GROUPS else ()
 
 
 def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | None:
@@ -100,7 +97,7 @@ def build(node: Any) -> Any:
     values."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
-    from omegaconf import DictConfig, errors
+    from omegaconf import DictConfig, OmegaConf, errors
 
     if isinstance(node, DictConfig) and "_target_" not in node:
         return {str(key): build(node[key]) for key in node}
@@ -112,7 +109,9 @@ def build(node: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | OSError):
-            raise refusal(path, cause) from cause
+            inside = re.search(r"full_key: (\S+)", str(error))
+            path = inside[1] if inside else path
+            raise refusal(path, cause, OmegaConf.select(node._get_root(), path) or ()) from cause
         raise cause from None
     except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None

@@ -40,46 +40,49 @@ def prepared(words: list[str]) -> list[str]:
 
 
 def _refuse_options(options: list[str], overrides: list[str]) -> None:
-    known = [name for action in get_args_parser()._actions for name in action.option_strings]
+    known = tuple(name for action in get_args_parser()._actions for name in action.option_strings)
     for before, word in zip(["", *options], options, strict=False):
-        name, equals, text = word.partition("=")
+        name = word.partition("=")[0]
         if name in REFUSED:
             line = "gptx has one primary config; yours is an experiment or an option in --config-dir"
             raise ConfigError(f"{word}: {line}")
-        short = name[1:2] != "-"  # its value may follow without a space
-        if before in WITH_VALUE or any(each.startswith(name) or (short and name.startswith(each)) for each in known):
-            continue
-        wrong = name.strip("-").replace("-", "_")
-        keys = nodes(OmegaConf.to_container(composed(), resolve=False))
-        meant = re.search("'(.+)'", f"'{wrong}'" if wrong in keys else near(wrong, keys))
-        given = text if equals else next((each for each in overrides if "=" not in each), "...")
-        hint = f"write {meant[1]}={given}" if meant else "values are set by key=value, as in optim.lr=1e-3"
-        raise ConfigError(f"{name}: no such option; {hint}")
+        joined = name[1:2] != "-" and name.startswith(known)  # its value may follow without a space
+        if before not in WITH_VALUE and not joined and not any(each.startswith(name) for each in known):
+            raise ConfigError(f"{name}: no such option; {_as_override(word, overrides)}")
+
+
+def _as_override(option: str, overrides: list[str]) -> str:
+    """How what was typed as an option is written."""
+    name, equals, text = option.strip("-").partition("=")
+    name, keys = name.replace("-", "_"), nodes(OmegaConf.to_container(composed(), resolve=False))
+    meant = re.search("'(.+)'", f"'{name}'" if name in keys else near(name, keys))
+    given = text if equals else next((each for each in overrides if "=" not in each), "...")
+    return f"write {meant[1]}={given}" if meant else "values are set by key=value, as in optim.lr=1e-3"
 
 
 def quoted_origin(word: str) -> str:
-    """from=FOLDER in quotes, where it is one that is there or one checkpoint of a run: names of runs have signs that
-    mean something to Hydra."""
+    """from=FOLDER in quotes if it is there or a checkpoint of a run: names of runs have signs that Hydra reads."""
     name, _, folder = word.partition("=")
     is_origin = Path(folder).exists() or (folder.count("/checkpoints/") == 1 and folder[0] not in "'\"[")
     return f"from={quoted(folder)}" if name == "from" and folder and is_origin else word
 
 
 def refuse_shadowed(words: list[str]) -> None:
-    """Raise ConfigError for a file in a folder of the command line's (--config-dir, hydra.searchpath) that has the name
-    of one of gptx's, which Hydra would compose instead without a word."""
-    given = get_args_parser().parse_known_args(words)[0]
-    folders = [given.config_dir] if given.config_dir else []
+    """Raise ConfigError for a file in --config-dir or hydra.searchpath with the name of one of gptx's or Hydra's."""
+    folder = get_args_parser().parse_known_args(words)[0].config_dir
     paths = [word.partition("=")[2].strip("[]") for word in words if word.startswith("hydra.searchpath=")]
-    folders += [part.strip(" '\"").removeprefix("file://") for path in paths for part in path.split(",")]
-    roots = Path(hydra.__file__).parent / "conf", Path(CONF)
-    own = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.yaml")}
-    own |= {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
-    for folder in map(Path, filter(None, folders)):
-        for name, shipped in sorted(own.items()):
-            if (mine := folder / name).exists() and not mine.samefile(shipped):
+    folders = [part.strip(" '\"").removeprefix("file://") for path in paths for part in path.split(",")]
+    for name, shipped in sorted(_shipped().items()):
+        for mine in (Path(each, name) for each in [folder, *folders] if each):
+            if mine.exists() and not mine.samefile(shipped):
                 line = f"Hydra would take {shipped}, which has the same name, instead of this file"
                 raise ConfigError(f"{mine}: {line}; give it another name")
+
+
+def _shipped() -> dict[str, Path]:
+    roots = Path(hydra.__file__).parent / "conf", Path(CONF)
+    own = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.yaml")}
+    return own | {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
 
 
 def own_configs(words: list[str]) -> list[str]:

@@ -9,20 +9,21 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptx.config import hydra_node, recorded
+from gptx.config import hydra_node
 from gptx.config.errors import ConfigError
 from gptx.config.keys import slug
 from gptx.config.paths import CONF, ROOT
+from gptx.config.recorded import looked_up
 
 LARGEST = 100_000  # values of a file: a config has a hundred
 
@@ -46,12 +47,13 @@ def register() -> None:
     """Make Hydra know the experiments and the names of run folders, and check all that it composes in this process."""
     OmegaConf.register_new_resolver("gptx.slug", _slug, replace=True)
     OmegaConf.register_new_resolver("gptx.whole_slug", functools.partial(_slug, whole=True), replace=True)
-    recorded.register()
+    OmegaConf.register_new_resolver("oc.env", looked_up, replace=True)
     for plugin in (_Experiments, _SearchPath):
         Plugins.instance().register(plugin)
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         ConfigLoaderImpl.load_configuration = _guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
-        FileConfigSource.load_config = _bounded(FileConfigSource.load_config)  # type: ignore[method-assign]
+        of_files = SourcesRegistry.instance().resolve("file")  # which Plugins has imported
+        of_files.load_config = _bounded(of_files.load_config)  # type: ignore[method-assign]
 
 
 def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
@@ -62,15 +64,17 @@ def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
     return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
 
 
-class _Experiments(ConfigSource):
-    """Serves experiments/NAME/experiment.yaml as experiment=NAME, laid over the whole config."""
+class _Experiments(FileConfigSource):
+    """Serves experiments/NAME/experiment.yaml as experiment=NAME."""
 
     @staticmethod
     def scheme() -> str:
         return "experiments"
 
-    def files(self) -> dict[str, Path]:
-        return {f"experiment/{f.parent.name}": f for f in sorted(Path(self.path).glob("*/experiment.yaml"))}
+    @staticmethod
+    def _normalize_file_name(filename: str) -> str:
+        group, _, name = filename.removesuffix(".yaml").partition("/")
+        return f"{name}/experiment.yaml" if group == "experiment" else "none"
 
     def available(self) -> bool:
         return True
@@ -78,17 +82,11 @@ class _Experiments(ConfigSource):
     def is_group(self, config_path: str) -> bool:
         return config_path in ("", "experiment")
 
-    def is_config(self, config_path: str) -> bool:
-        return config_path.removesuffix(".yaml") in self.files()
-
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else ["experiment"]
-        return [] if results_filter == ObjectType.GROUP else [each.removeprefix("experiment/") for each in self.files()]
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        file = self.files()[config_path.removesuffix(".yaml")]
-        return ConfigResult(self.provider, str(file), OmegaConf.load(file), header={"package": "_global_"})
+        files = () if results_filter == ObjectType.GROUP else Path(self.path).glob("*/experiment.yaml")
+        return sorted(file.parent.name for file in files)
 
 
 class _SearchPath(SearchPathPlugin):
@@ -136,7 +134,7 @@ def _bounded(load: Callable) -> Callable:
             raise ConfigError(f"{file}: its aliases make more than {LARGEST:,} values of it")
         found = load(self, config_path)
         if config_path.startswith("experiment/"):
-            found.header.setdefault("package", "_global_")
+            found.header["package"] = found.header.get("package") or "_global_"
         return found
 
     return load_config

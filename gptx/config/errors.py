@@ -18,13 +18,15 @@ def nearest(word: str, options: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(options)}"
 
 
-def refusal(path: str, cause: Exception) -> ConfigError:
-    """The complaint of a library or an ingredient as one line that names the key."""
+def refusal(path: str, cause: Exception, options: Iterable[str] = ()) -> ConfigError:
+    """The complaint of a library or an ingredient as one line that names the key: path.option if it begins with one."""
     text = str(cause).strip() or type(cause).__name__
     if isinstance(cause, OSError) and cause.filename and cause.errno:
         text = f"{cause.filename}: {os.strerror(cause.errno)}"
     line = " ".join(text.split())
-    return ConfigError(line if line.startswith((f"{path}.", f"{path}=")) or not path else f"{path}: {line}")
+    if not path or line.startswith((f"{path}.", f"{path}=")):
+        return ConfigError(line)
+    return ConfigError(f"{path}{'.' if line.partition('=')[0] in options else ': '}{line}")
 
 
 def one_line(error: Exception) -> str:

@@ -79,8 +79,8 @@ _DECIDES |= {f"{row.name}.{key}": words for row in ROWS for keys, words in row.b
 
 
 def decides(key: str, *words: str) -> bool:
-    """True if a dotted key decides one of these, by the row of the longest key above it; an unknown key: the result."""
+    """True if a dotted key decides one of these, by the row of the longest key above it; an unknown one: the result."""
     parts = re.split(r"[./]", key)
     above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    found = next((_DECIDES[name] for name in above if name in _DECIDES), "result").split()
+    found = next((_DECIDES[name] for name in above if name in _DECIDES), "result speed").split()
     return any(word in found for word in words)

@@ -62,13 +62,14 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     _refuse_places(hydra, typed)
 
 
-def _inside(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Keys or places, and values, of a dict or list; nothing of anything else."""
-    yield from node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+def _every(node: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Path, key and value of everything at any depth in a dict or list."""
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield f"{path}.{key}", key, child
+        yield from _every(child, f"{path}.{key}")
 
 
 def _set_by(word: Override) -> list[str]:
-    """The keys that an override sets to values of its own."""
     given = word.value() if not word.is_delete() and not word.is_sweep_override() else None
     return [f"{word.key_or_group}.{key}" for key in flat(given)] if isinstance(given, dict) else [word.key_or_group]
 
@@ -99,7 +100,6 @@ def _refuse_places(hydra: dict, typed: set[str]) -> None:
 
 
 def _refuse_unknown(node: dict, kind: type, path: str) -> None:
-    """Refuse a key that Hydra does not know, in a node that has a fixed set of them."""
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)} | ({"env"} if kind is HydraConf else set())
     for key, child in node.items():
@@ -109,13 +109,13 @@ def _refuse_unknown(node: dict, kind: type, path: str) -> None:
             _refuse_unknown(child, hints[key], f"{path}.{key}")
 
 
-def _refuse_interpolation(node: Any, path: str) -> None:
-    """Refuse a value that only resolving would show."""
-    if isinstance(node, str) and "${" in node and not any(node in each.values() for each in _shipped_launchers()):
-        raise ConfigError(f"{path}={node}: write the value out; Hydra would build what it resolves to")
-    for key, child in _inside(node):
-        if f"{path}.{key}" != "hydra.sweeper.params":  # overrides of jobs, which are checked one by one
-            _refuse_interpolation(child, f"{path}.{key}")
+def _refuse_interpolation(node: dict, path: str) -> None:
+    for where, _, child in _every(node, path):
+        looked_up = (
+            isinstance(child, str) and "${" in child and not where.startswith("hydra.sweeper.params")
+        )  # see below
+        if looked_up and not any(child in each.values() for each in _shipped_launchers()):
+            raise ConfigError(f"{where}={child}: write the value out; Hydra would build what it resolves to")
 
 
 def _refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
@@ -128,14 +128,12 @@ def _refuse_callbacks(callbacks: dict, allow: tuple[str, ...]) -> None:
             permitted(target, path, allow)
 
 
-def _targets(node: Any, path: str) -> list[tuple[str, Any]]:
-    """Every `_target_` at and below a node, with the path of what it builds."""
-    found = [(path, node["_target_"])] if isinstance(node, dict) and "_target_" in node else []
-    return found + [each for key, child in _inside(node) for each in _targets(child, f"{path}.{key}")]
+def _targets(node: dict, path: str) -> list[tuple[str, Any]]:
+    """The path of everything that is built at and below a node, and its `_target_`."""
+    return [(where.removesuffix("._target_"), each) for where, key, each in _every(node, path) if key == "_target_"]
 
 
 def _refuse_plugin(node: dict, path: str, known: tuple[str, ...]) -> None:
-    """Refuse a launcher or sweeper that is not a known one, or that builds something else."""
     for where, target in _targets(node, path):
         if where != path or not str(target).startswith(known):
             raise ConfigError(
@@ -166,7 +164,6 @@ def _refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
 
 
 def _refuse_sweep(sweeper: dict) -> None:
-    """Refuse what a file's sweep would set beyond the recipe, and jobs in batches of none."""
     size, params = sweeper.get("max_batch_size"), sweeper.get("params") or {}
     if size is not None and (type(size) is not int or size < 1):
         raise ConfigError(f"hydra.sweeper.max_batch_size={size!r:.80}: at least 1, or null for all jobs at once")
@@ -178,17 +175,15 @@ def _refuse_sweep(sweeper: dict) -> None:
             raise ConfigError(f"hydra.sweeper.params.{name}: a sweep of a file lists keys of the recipe only")
 
 
-def _refuse_logging(node: Any, path: str) -> None:
+def _refuse_logging(node: dict, path: str) -> None:
     """Refuse a logging section that could build anything but lines on the terminal.
 
     Python's dictConfig calls what `()` and `class` name, imports what `ext://` names, and sets attributes by `.`.
     """
-    for key, child in _inside(node):
-        where = f"{path}.{key}"
-        if key == "class" and child not in HANDLERS:
-            raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(HANDLERS)}")
+    for where, key, child in _every(node, path):
         if key in ("()", ".", "filters"):
             raise ConfigError(f"{where}: not allowed; lines go to the terminal, and gptx writes train.log itself")
-        if isinstance(child, str) and re.match("(ext|cfg)://", child) and child not in STREAMS:
-            raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(STREAMS)}")
-        _refuse_logging(child, where)
+        imported = isinstance(child, str) and re.match("(ext|cfg)://", child)
+        known = HANDLERS if key == "class" else STREAMS if imported else (child,)
+        if child not in known:
+            raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(known)}")

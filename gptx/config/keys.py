@@ -38,15 +38,15 @@ def near(wrong: str, known: Iterable[str]) -> str:
     """The end of a message about a key that is none of the known: the one that is meant; "" if none is near."""
     known = [key for key in known if not re.search(r"(^|\.)_", key)]
     parent, _, last = wrong.rpartition(".")
-    synonym = [SYNONYMS[last.lower()]] if SYNONYMS.get(last.lower()) in known else []
-    alike = sorted((key for key in known if key.rpartition(".")[2] == last), key=lambda key: key.count("."))
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
     close = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, siblings, n=1)]
-    elsewhere = [*alike, *close, *difflib.get_close_matches(wrong, known)]
-    ranked = [*synonym, *(close + alike if parent else elsewhere)]
-    if parent and not ranked:
-        return f"; {parent} has {', '.join(siblings)}"
-    return f"; did you mean '{ranked[0]}'?" if ranked else ""
+    alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
+    synonym = [SYNONYMS[last.lower()]] if SYNONYMS.get(last.lower()) in known else []
+    if parent:
+        found = [*synonym, *close, *alike]
+        return f"; did you mean '{found[0]}'?" if found else f"; {parent} has {', '.join(siblings)}"
+    found = [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def nodes(node: Any, prefix: str = "") -> list[str]:

@@ -3,19 +3,20 @@
 import difflib
 import re
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from gptx.config.build import permitted
 from gptx.config.compose import composed
-from gptx.config.errors import ConfigError, nearest
-from gptx.config.groups import GROUPS
+from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS, Group
 from gptx.config.keys import key_of, near, nodes
 from gptx.config.paths import CONF
 from gptx.config.validate import arguments
@@ -43,30 +44,60 @@ def _line(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
-    if "Config group override must be" in text:  # which names no group
-        try:
-            refuse_choices(words)
-        except ConfigError as choice:
-            return str(choice)
-    if "integer string conversion" in text:
-        long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
-        return f"{long}: a number of more than 4,300 digits"
-    if broken := re.search(r"Error merging override [+~]*([^=]+)=", text):
-        complaint = str(error.__cause__).splitlines()[0]
-        if re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint):
-            return f"{broken[1]}: not an interpolation that can be read ({complaint})"
-    if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
-        return f"{unknown[1]}: {_no_such_key(unknown[1], words)}"
-    if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
-        options = [path.stem for path in Path(CONF, alone[1]).glob("*.yaml")]
-        return f"{alone[1]}=[{alone[2]}]: no such option{nearest(alone[2], options)}"
-    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
-        group, options = missing[2], missing[3].split()
-        option = missing[1].removeprefix(f"{group}/")
-        close = difflib.get_close_matches(option, options, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ";"
-        return f"{group}={option}: no such option{hint} Options: {', '.join(options)}"
+    for pattern, told in MISTAKES.items():
+        if (found := re.search(pattern, text)) and (line := told(found, error, words)):
+            return line
     return " ".join(str(error).split())
+
+
+def _choice(found: re.Match, error: Exception, words: list[str]) -> str:
+    try:  # the message names no group
+        refuse_choices(words)
+    except ConfigError as choice:
+        return str(choice)
+    return ""
+
+
+def _digits(found: re.Match, error: Exception, words: list[str]) -> str:
+    long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
+    return f"{long}: a number of more than 4,300 digits"
+
+
+def _interpolation(found: re.Match, error: Exception, words: list[str]) -> str:
+    complaint = str(error.__cause__).splitlines()[0]
+    broken = re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint)
+    return f"{found[1]}: not an interpolation that can be read ({complaint})" if broken else ""
+
+
+def _key(found: re.Match, error: Exception, words: list[str]) -> str:
+    return f"{found[1]}: {_no_such_key(found[1], words)}"
+
+
+def _one_of_several(found: re.Match, error: Exception, words: list[str]) -> str:
+    options = [file.stem for file in Path(CONF, found[1]).glob("*.yaml")]
+    return f"{found[1]}=[{found[2]}]: {_no_such_option(found[2], options)}"
+
+
+def _option(found: re.Match, error: Exception, words: list[str]) -> str:
+    option = found[1].removeprefix(f"{found[2]}/")
+    return f"{found[2]}={option}: {_no_such_option(option, found[3].split())}"
+
+
+MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
+    "Config group override must be": _choice,
+    "integer string conversion": _digits,
+    r"Error merging override [+~]*([^=]+)=": _interpolation,
+    r"full_key: (\S+)": _key,
+    r"Could not override '([^']+)'": _key,
+    r"Could not load '(\w+)/([^']+)'": _one_of_several,
+    r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)": _option,
+}
+
+
+def _no_such_option(wrong: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, options, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return f"no such option{hint} Options: {', '.join(sorted(options))}"
 
 
 def _no_such_key(wrong: str, words: list[str]) -> str:
@@ -108,19 +139,23 @@ def _offering(group: str, name: str) -> list[str]:
 def refuse_choices(words: Iterable[str]) -> None:
     """Refuse overrides that Hydra takes for a group and that choose none of its options, or one of them twice."""
     for override in OverridesParser.create().parse_overrides(list(words)):
-        group, chosen = override.key_or_group, override.value()
-        if override.is_delete() or override.is_sweep_override() or group not in GROUPS:
-            continue
-        several = GROUPS[group].several
-        names = chosen if isinstance(chosen, list) else [chosen]
-        plain = several or not isinstance(chosen, list)
-        if plain and all(isinstance(name, str) and re.fullmatch(r"[\w-]+", name) for name in names):
-            if twice := next((name for name in names if names.count(name) > 1), ""):
-                raise ConfigError(f"{group}=[{','.join(map(str, names))}]: {twice} is there twice")
-            continue
-        options = sorted(file.stem for file in Path(CONF, group).glob("*.yaml"))
-        meant = [Path(str(name)).stem for name in names]
-        right = next((option for option in options if option in meant), options[0])
-        right = f"{group}=[{right}]" if several else f"{group}={right}"
-        line = f"the name of an option alone is needed, as in {right}; options: {', '.join(options)}"
-        raise ConfigError(f"{override.input_line!r:.120}: {line}")
+        if override.key_or_group in GROUPS and not override.is_delete() and not override.is_sweep_override():
+            _refuse_choice(override, GROUPS[override.key_or_group])
+
+
+def _refuse_choice(override: Override, group: Group) -> None:
+    chosen: Any = override.value()
+    names = chosen if isinstance(chosen, list) else [chosen]
+    plain = all(isinstance(name, str) and re.fullmatch(r"[\w-]+", name) for name in names)
+    if not plain or (isinstance(chosen, list) and not group.several):
+        raise ConfigError(f"{override.input_line!r:.120}: {_as_in(group.name, names)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"{group.name}=[{','.join(names)}]: {twice[0]} is there twice")
+
+
+def _as_in(group: str, names: list) -> str:
+    options = sorted(file.stem for file in Path(CONF, group).glob("*.yaml"))
+    meant = [Path(str(name)).stem for name in names]
+    right = next((option for option in options if option in meant), options[0])
+    right = f"{group}=[{right}]" if GROUPS[group].several else f"{group}={right}"
+    return f"the name of an option alone is needed, as in {right}; options: {', '.join(options)}"

@@ -4,7 +4,14 @@ from typing import Any
 
 from gptx.config.groups import GROUPS
 
-MOVED = {f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS}  # up to version 0.1.0
+_JOINED = {  # modules of gptx.observe
+    "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
+    "parameters": "norms", "samples": "downstream",
+}  # fmt: skip
+MOVED = {  # up to version 0.1.0; the first that fits counts
+    **{f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()},
+    **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},
+}
 
 
 def current(value: Any) -> Any:

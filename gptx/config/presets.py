@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from omegaconf import OmegaConf
 
 from gptx.config import paths
 from gptx.config.keys import flat
@@ -28,20 +29,8 @@ def spelled(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def values(choices: dict[str, str]) -> dict:
-    """The config of those options, as plain values; what is missing is ???, and interpolations stay text."""
-    from omegaconf import OmegaConf
-
-    from gptx.config.compose import composed
-
-    found = composed([f"{group}={option}" for group, option in choices.items()])
-    return OmegaConf.to_container(found, resolve=False)  # type: ignore[return-value]
-
-
 def load(file: Path) -> dict:
     """The values of an option of conf/; interpolations stay text."""
-    from omegaconf import OmegaConf
-
     return OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[return-value]
 
 
@@ -51,8 +40,11 @@ def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
     A length is compared as the number of steps that it means in this run; what interpolates another key is not
     compared, since that key says it.
     """
+    from gptx.config.compose import composed
+
     known = {group: option for group, option in choices.items() if (CONF / group / f"{option}.yaml").exists()}
-    preset, here = flat(values(known)), flat(config)
+    usual_config = composed([f"{group}={option}" for group, option in known.items()])
+    preset, here = flat(OmegaConf.to_container(usual_config, resolve=False)), flat(config)
     found = {}
     for key, given in here.items():
         group, usual = key.split(".")[0], preset.get(key, given)
@@ -66,7 +58,7 @@ def _same(usual: object, given: object, config: dict) -> bool:
     """True if both values mean the same in a run of this flat config, where lengths have become steps."""
     if isinstance(usual, str) and isinstance(given, int):
         try:
-            usual = lengths.updates(usual, steps=config["steps"], tokens=config["batch.tokens"])
+            usual = lengths.in_steps(usual, steps=config["steps"], tokens=config["batch.tokens"])
         except (ValueError, KeyError):
             return False
     return usual == given

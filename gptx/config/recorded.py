@@ -14,7 +14,7 @@ from gptx.units.printable import hidden, hide, without_credentials
 _asked: list[str] = []  # the variables of the environment that configs have looked up, in order
 
 
-def _looked_up(name: str, *default: Any) -> Any:
+def looked_up(name: str, *default: Any) -> Any:
     """What `${oc.env:...}` gives, noted in `_asked`; from then on `masked` hides it in all that this process says.
 
     Numbers, and what the path of the working folder shows, are not hidden.
@@ -25,11 +25,6 @@ def _looked_up(name: str, *default: Any) -> Any:
     if text not in os.getcwd() and not re.fullmatch(r"[-+.\de]*|true|false", text, re.IGNORECASE):
         hide(text, f"${{oc.env:{name}}}")
     return found
-
-
-def register() -> None:
-    """Have every look-up in the environment noted; harmless when repeated."""
-    OmegaConf.register_new_resolver("oc.env", _looked_up, replace=True)
 
 
 def recorded(cfg: DictConfig) -> dict[str, Any]:
@@ -52,7 +47,7 @@ def _value(node: DictConfig | ListConfig, key: Any) -> Any:
     raw = node._get_node(key)._value()  # type: ignore[union-attr]
     if len(_asked) > before and not isinstance(found, int | float | None):
         plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-        return f"{raw} (sha256 {_digest(plain)})"
+        return f"{raw} (sha256 {hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]})"
     if isinstance(found, DictConfig):
         return {str(name): _value(found, name) for name in found}
     if isinstance(found, ListConfig):
@@ -66,6 +61,6 @@ def typed(words: Any) -> list[str]:
     return [without_credentials(str(word)) for word in given]
 
 
-def _digest(plain: Any) -> str:
-    """The first 16 digits of the SHA-256 of a value's JSON."""
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
+def as_yaml(plain: Any) -> str:
+    """Plain values as the text of a YAML file."""
+    return OmegaConf.to_yaml(plain)

@@ -10,8 +10,6 @@ from gptx.config.build import build, find
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.validate import check, value
 
-WHOLE_MATRICES = ("gptx.ingredients.optim.muon.Muon", "torch.optim.Muon", "torch.optim.Adafactor")
-
 
 def job_of(composed: DictConfig) -> DictConfig:
     """A copy of the job's own config, without Hydra's."""
@@ -73,7 +71,6 @@ def _try(group: str, trial: Callable[[], object]) -> None:
 
 
 def _refuse_tokenizer(job: DictConfig) -> None:
-    """Refuse a tokenizer of gptx's data that there is not."""
     from gptx.ingredients.data.tokenizers import known
 
     if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
@@ -81,7 +78,6 @@ def _refuse_tokenizer(job: DictConfig) -> None:
 
 
 def _refuse_origin(origin: Path) -> None:
-    """Refuse a `from` where nothing is to begin from."""
     weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
     if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
         raise ConfigError(
@@ -101,7 +97,6 @@ def refuse_format(job: DictConfig) -> None:
 
 
 def _refuse_transfer(job: DictConfig) -> None:
-    """Refuse muP under an optimizer whose steps do not grow with the width as Adam's do."""
     adam_like = "betas" in job.optim and "momentum" not in job.optim
     if str(job.parametrization._target_).endswith(".mup") and not adam_like:
         raise ConfigError(
@@ -111,7 +106,6 @@ def _refuse_transfer(job: DictConfig) -> None:
 
 
 def _refuse_token_clock(job: DictConfig) -> None:
-    """Refuse a beta2 that would have to follow a growing batch."""
     if job.batch.get("doublings") and (half_life := job.optim.get("beta2_half_life_tokens")):
         raise ConfigError(
             f"optim.beta2_half_life_tokens={half_life}: beta2 is one for the whole run, and "
@@ -120,15 +114,16 @@ def _refuse_token_clock(job: DictConfig) -> None:
 
 
 def _refuse_growth(job: DictConfig) -> None:
-    """Refuse a batch or a context that would still grow when the run ends."""
     for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
         if job.batch.get(doublings) and job.batch[over] > job.steps:
             raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
 def _refuse_rows(job: DictConfig, world: int) -> None:
-    """Refuse an optimizer that needs whole matrices where FSDP shards them by rows."""
-    if world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp" and job.optim._target_ in WHOLE_MATRICES:
+    from gptx.ingredients.optim import trait
+
+    sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
+    if sharded and trait(find(str(job.optim._target_), "optim"), "whole_matrices"):
         raise ConfigError(
             f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
             "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
@@ -136,9 +131,10 @@ def _refuse_rows(job: DictConfig, world: int) -> None:
 
 
 def _refuse_fall(job: DictConfig) -> None:
-    """Refuse a schedule with a cool-down under an optimizer that averages its weights instead."""
+    from gptx.ingredients.optim import trait
+
     optimizer = find(str(job.optim._target_), "optim")
-    if getattr(optimizer, "rate_falls", True):
+    if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]

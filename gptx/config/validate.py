@@ -12,13 +12,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
 from gptx.config.build import permitted
 from gptx.config.errors import ConfigError, nearest
-from gptx.config.groups import GROUPS, VALUES, Group
+from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
 from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed
-from gptx.units.lengths import Length, updates
+from gptx.units.lengths import Length, in_steps
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
+FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 OPTIMIZER = {  # what these words mean in every optimizer: the lowest value, the limit, and both in words
     "lr": (0, GREATEST, "0 or more"),
     "weight_decay": (0, GREATEST, "0 or more"),
@@ -34,40 +35,52 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
     never what was read from a folder.
     """
+    for row in ROWS:
+        if row.name not in cfg and not row.several:
+            raise ConfigError(f"{row.name}: required and not set")
     for key, hint in VALUES.items():
-        if key not in cfg:
-            raise ConfigError(f"{key}: required and not set")
         _convert(cfg, key, key, hint, cfg)
+    _refuse_settings(cfg)
+    known = [row.name for row in ROWS]
+    for key in map(str, cfg):
+        if key not in known:
+            others = [each for each in nodes(OmegaConf.to_container(cfg, resolve=False)) if not under(each, (key,))]
+            raise ConfigError(f"{key}: no such key{near(key, others) or nearest(key, known)}")
+    for group in GROUPS.values():
+        for path, node in _objects(cfg, group):
+            _check_object(node, path, group)
+            walk(node, path, allow, cfg)
+    _refuse_optimizer(cfg.optim)
+
+
+def _refuse_settings(cfg: DictConfig) -> None:
+    """Refuse root values that are of the right type and still make no sense."""
     if cfg.steps < 1:
         raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 step")
     if any(part in ("", ".", "..") or part != part.strip() for part in cfg.name.split("/")):
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
-    for key in map(str, cfg):
-        if key not in GROUPS and key not in VALUES:
-            known = [each for each in nodes(OmegaConf.to_container(cfg, resolve=False)) if not under(each, (key,))]
-            raise ConfigError(f"{key}: no such key{near(key, known) or nearest(key, [*GROUPS, *VALUES])}")
-    for group in GROUPS.values():
-        _check_group(cfg, group, allow)
-    _refuse_optimizer(cfg.optim)
 
 
-def _check_group(cfg: DictConfig, group: Group, allow: Collection[str]) -> None:
-    name, node = group.name, value(cfg, group.name, group.name) if group.name in cfg else None
-    if name not in cfg and not group.several:
-        raise ConfigError(f"{name}: required and not set")
-    if group.several and isinstance(node, DictConfig) and isinstance(node.get("_target_"), str):
-        raise ConfigError(f"{name}._target_: a file of conf/{name} begins with a name of its own, such as `mine:`, and "
-                          "has _target_ and the rest indented below it")  # fmt: skip
-    for path, child in _children(node, name) if group.several and isinstance(node, DictConfig) else [(name, node)]:
-        refuse_text(path.removeprefix("observe."), "a name")
-        if child is None and group.several:
-            continue
-        if not isinstance(child, DictConfig) or "_target_" not in child:
-            what = f"expected an object with a _target_, got {child!r:.80}"
-            raise ConfigError(f"{path}: {what}; choose an option of conf/{name}")
-        walk(child, path, allow, cfg)
-        if group.builds != "function":
-            _refuse_partial(child, path)
+def _objects(cfg: DictConfig, group: Group) -> list[tuple[str, typing.Any]]:
+    """Path and node of everything that a group builds: one object, or any number, by name."""
+    node = value(cfg, group.name, group.name) if group.name in cfg else None
+    if not group.several or not isinstance(node, DictConfig):
+        return [] if node is None and group.several else [(group.name, node)]
+    if isinstance(node.get("_target_"), str):
+        raise ConfigError(
+            f"{group.name}._target_: a file of conf/{group.name} begins with a name of its own, such as `mine:`, and "
+            "has _target_ and the rest indented below it"
+        )
+    return [(path, child) for path, child in _children(node, group.name) if child is not None]
+
+
+def _check_object(node: typing.Any, path: str, group: Group) -> None:
+    refuse_text(path.removeprefix("observe."), "a name")
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        what = f"expected an object with a _target_, got {node!r:.80}"
+        raise ConfigError(f"{path}: {what}; choose an option of conf/{group.name}")
+    if group.builds != "function":
+        _refuse_partial(node, path)
 
 
 def walk(node: typing.Any, path: str, allow: Collection[str], root: DictConfig) -> None:
@@ -79,6 +92,14 @@ def walk(node: typing.Any, path: str, allow: Collection[str], root: DictConfig) 
             walk(child, where, allow, root)
 
 
+def checked(config: dict, groups: Collection[str], allow: Collection[str]) -> DictConfig:
+    """A config that was read from a folder, with these of its groups checked."""
+    cfg = OmegaConf.create(config)
+    for group in groups:
+        walk(cfg[group], group, allow, cfg)
+    return cfg
+
+
 def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictConfig) -> None:
     """Check one object's keys and values against the signature of its target."""
     for key in ("_args_", "_convert_", "_recursive_"):
@@ -86,23 +107,32 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
             raise ConfigError(f"{path}.{key}: gptx builds objects by the names of their arguments; leave it out")
     if type(partial := node.get("_partial_", False)) is not bool:
         raise ConfigError(f"{path}._partial_={partial!r:.80}: true or false")
-    target = value(node, "_target_", f"{path}._target_")
-    function = permitted(target, path, allow)
-    parameters, names = inspect.signature(function).parameters, arguments(function)
+    function = permitted(value(node, "_target_", f"{path}._target_"), path, allow)
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     keys = [str(key) for key in node if key not in HYDRA_KEYS]
-    unknown = [key for key in keys if key not in names]
-    if unknown and not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
-        raise ConfigError(f"{path}.{unknown[0]}: {target} has no '{unknown[0]}'{nearest(unknown[0], names)}")
-    for name in names:
-        later = parameters[name].kind != inspect.Parameter.KEYWORD_ONLY or name in TRAINER_GIVES
-        if name in keys or parameters[name].default is not inspect.Parameter.empty or (partial and later):
-            continue
-        if later and path in GROUPS and GROUPS[path].builds == "function":
-            raise ConfigError(f"{path}: {target} is called with '{name}' later; add _partial_: true to its file")
-        raise ConfigError(f"{path}.{name}: required by {target} and not set")
+    _refuse_unknown(function, keys, node._target_, path)
+    _refuse_lacking(function, keys, node._target_, path, partial=partial)
     for key in keys:
         _convert(node, key, f"{path}.{key}", hints.get(key, typing.Any), root)
+
+
+def _refuse_unknown(function: Callable, keys: list[str], target: str, path: str) -> None:
+    taken, parameters = arguments(function), inspect.signature(function).parameters.values()
+    unknown = [key for key in keys if key not in taken]
+    if unknown and not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        raise ConfigError(f"{path}.{unknown[0]}: {target} has no '{unknown[0]}'{nearest(unknown[0], taken)}")
+
+
+def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str, *, partial: bool) -> None:
+    """Refuse the lack of an argument that the target needs, unless gptx gives it when it calls the partial."""
+    taken = arguments(function)
+    needed = [name for name in taken if name not in keys and taken[name].default is inspect.Parameter.empty]
+    by_gptx = {name for name in needed if taken[name].kind != inspect.Parameter.KEYWORD_ONLY} | TRAINER_GIVES
+    for name in needed:
+        if name in by_gptx and not partial and path in FUNCTIONS:
+            raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
+        if name not in by_gptx or not partial:
+            raise ConfigError(f"{path}.{name}: required by {target} and not set")
 
 
 def arguments(function: Callable) -> dict[str, inspect.Parameter]:
@@ -120,33 +150,44 @@ def _convert(node: DictConfig, key: str, path: str, hint: typing.Any, root: Dict
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
     source = re.fullmatch(r"\$\{(\w[\w.]*)\}", str(node._get_node(key)._value()))  # type: ignore[union-attr]
-    path = source[1] if source else path  # the key that the value is taken from
-    if isinstance(plain, str) and plain.strip().lower() == "none" and type(None) in typing.get_args(hint):
-        raise ConfigError(f"{path}={plain}: write null")
-    length = hint is Length or (hint == Length | None and plain is not None)
-    meant = _counted(plain, path, root) if length else typed(plain, hint, path)
+    meant = _meant(plain, hint, source[1] if source else path, root)  # the key that the value is taken from
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant
 
 
+def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> typing.Any:
+    optional = type(None) in typing.get_args(hint)
+    if isinstance(plain, str) and plain.strip().lower() == "none" and optional:
+        raise ConfigError(f"{path}={plain}: write null")
+    if hint is Length or (hint == Length | None and plain is not None):
+        return _counted(plain, path, root)
+    return typed(plain, hint, path)
+
+
 def _counted(length: typing.Any, path: str, root: DictConfig) -> int:
     """A length in steps. Raises ConfigError if it is none."""
-    if path == "steps" and isinstance(length, str) and length.endswith("%"):
-        raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
     batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
     tokens = batch.get("tokens")
     if isinstance(tokens, float) and tokens.is_integer():  # 2e3
         tokens = int(tokens)
-    if isinstance(length, str) and length.endswith("tok") and batch.get("doublings"):
-        line = "tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
-        raise ConfigError(f"{path}={length}: {line}")
-    if isinstance(length, str) and not (isinstance(tokens, int) and tokens > 0):
-        raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
+    if isinstance(length, str):
+        _refuse_clock(length, path, tokens, batch)
     try:
-        return updates(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
+        return in_steps(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _refuse_clock(length: str, path: str, tokens: typing.Any, batch: typing.Any) -> None:
+    """Refuse a length that is written by a clock which the run does not have."""
+    if path == "steps" and length.endswith("%"):
+        raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
+    if length.endswith("tok") and batch.get("doublings"):
+        line = "tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
+        raise ConfigError(f"{path}={length}: {line}")
+    if not isinstance(tokens, int) or tokens <= 0:
+        raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
 
 
 def _refuse_partial(node: DictConfig, path: str) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from gptx.config.errors import ConfigError
 
 EXACT = 2**53  # up to here every whole number is also a float
-SEEDS = 2**63
-THREADS = 1024
+WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
+    "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),
+    "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
+}
 SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
 CHARACTERS = 4096  # of a text: no path is longer
 SIMPLE = int | float | str | list | dict | None
@@ -17,21 +19,15 @@ SIMPLE = int | float | str | list | dict | None
 
 def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
     """`plain` as a value of type `hint`, a tuple as a list."""
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
     try:
-        try:
-            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-        except PydanticUserError:  # a type that brings its own settings
-            adapter = TypeAdapter(hint)
-        meant = adapter.validate_python(plain)
+        meant = _adapter(hint).validate_python(plain)
     except ValidationError as error:
         inside = "".join(f"[{part}]" for part in error.errors()[0]["loc"] if isinstance(part, int))
-        named = getattr(hint, "__name__", None) if not typing.get_args(hint) else None
-        named = named or str(hint).replace("typing.", "").replace(" | None", " or null")
-        wanted = f"{named}{_as_a_list(plain, hint, path)}"
+        wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     for each, value, where in _pairs(plain, meant, path):
         if isinstance(value, str):
@@ -39,6 +35,21 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             _refuse_number(each, value, where)
     return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, SIMPLE) else plain
+
+
+def _adapter(hint: typing.Any) -> typing.Any:
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type that brings its own settings
+        return TypeAdapter(hint)
+
+
+def _named(hint: typing.Any) -> str:
+    if name := "" if typing.get_args(hint) else getattr(hint, "__name__", ""):
+        return str(name)
+    return str(hint).replace("typing.", "").replace(" | None", " or null")
 
 
 def _pairs(given: typing.Any, meant: typing.Any, path: str) -> Iterator[tuple]:
@@ -75,14 +86,12 @@ def _refuse_number(given: typing.Any, number: float, path: str) -> None:
         return
     if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
         raise ConfigError(f"{path}: {given!r:.80} is not a valid int{_as_a_list(given, int, path)}")
-    said = f"{path}={number}" if abs(number) < 10**30 else f"{path}: a number of {number.bit_length() * 3 // 10} digits"
-    name = path.rpartition(".")[2]
-    if name == "seed" and not 0 <= number < SEEDS:
-        raise ConfigError(f"{said}: a seed is a whole number from 0 to 2^63 - 1")
-    if name == "threads" and not 1 <= number <= THREADS:
-        raise ConfigError(f"{said}: at least 1 and at most {THREADS:,}, or null for PyTorch's choice")
-    if name not in ("seed", "threads") and abs(number) > EXACT:
-        raise ConfigError(f"{said}: whole numbers go to 2^53, {EXACT:,}")
+    least, most, words = WHOLE.get(path.rpartition(".")[2], (-EXACT, EXACT, f"whole numbers go to 2^53, {EXACT:,}"))
+    if not least <= number <= most:
+        digits = number.bit_length() * 3 // 10
+        raise ConfigError(
+            f"{path}={number}: {words}" if digits < 30 else f"{path}: a number of {digits} digits: {words}"
+        )
 
 
 def _as_a_list(text: typing.Any, hint: typing.Any, path: str) -> str:

@@ -1,7 +1,6 @@
-"""Processes that train together notice when one of them is gone, and all leave with one line.
+"""If a rank dies, the others notice and leave with one line, instead of waiting in a collective for ever.
 
-Every process holds a connection to the first. The system closes it when a process ends, however it ends, also where
-the others wait in an exchange that will never come about.
+Every rank holds a connection to rank 0. The system closes it when a process ends, however it ends.
 """
 
 import hashlib
@@ -22,18 +21,18 @@ from selectors import EVENT_READ, DefaultSelector
 from gptx.distributed.rank import world_size
 
 log = logging.getLogger("gptx")
-KILLED = "killed, or its machine is gone"
-LEAVE = 20.0  # seconds after the loss of a process in which the others end in order; then they end at once
-NEWS = 5.0  # seconds in which the loss that made an exchange fail is known
+_KILLED = "killed, or its machine is gone"
+LEAVE = 20.0  # seconds after the loss of a rank in which the others end in order; then they end at once
+_NEWS = 5.0  # seconds in which the loss that made a collective fail is known
 
 
 class PeerLost(OSError):
-    """A process of this run ended, and so must the others: what happened, in one line."""
+    """A rank of this run ended, and so must the others: what happened, in one line."""
 
 
 @contextmanager
 def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
-    """Ends this process when another one of the run ends before it, as `Peers.noticing` does."""
+    """End this process if another rank ends before it, as `Peers.noticing` does."""
     peers = Peers(parallel, told)
     try:
         with peers.noticing():
@@ -47,49 +46,47 @@ def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
 
 
 class Peers:
-    """The connections of this process, and a thread that watches them.
+    """The connections of this rank, and a thread that watches them.
 
-    The first process says what happened; the second if the first was killed. Mistakes of the types `told` are said by
-    the first process also where another one makes them.
+    Rank 0 logs what happened, or rank 1 if rank 0 was killed. Rank 0 prints an error of the types `told` for all ranks.
     """
 
     def __init__(self, parallel, told: tuple[type[Exception], ...]):
         self.rank, self.world, self.told = parallel.rank, parallel.world_size, told
         self.lost, self.said, self.line = threading.Event(), threading.Lock(), ""
         self.speaker = 0
-        self.connections = self.connect(parallel) if self.world > 1 else {}
-        threading.Thread(target=self.watch, daemon=True).start()
+        self.connections = self._connect(parallel) if self.world > 1 else {}
+        threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
-        """Turns an exchange that failed since a process is gone into PeerLost, once the line is said; a mistake that
-        the first process will say into SystemExit."""
+        """If a collective failed because a rank died, log it and raise PeerLost. If rank 0 will print the same error,
+        exit with code 1."""
         try:
             yield
         except PeerLost:
             raise
         except Exception as error:
             if self.connections:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which comes as soon as one process has left
-            news = NEWS if self.connections and isinstance(error, RuntimeError) else 0
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which comes as soon as one rank has left
+            news = _NEWS if self.connections and isinstance(error, RuntimeError) else 0
             if self.lost.wait(news) and not isinstance(error, self.told):
-                self.tell()
+                self._tell()
                 raise PeerLost(self.line) from None
             self.say({"ended": " ".join(str(error).split()) or type(error).__name__})
             if isinstance(error, self.told) and self.rank:
                 raise SystemExit(1) from None
             raise
 
-    def tell(self) -> None:
-        """Say what happened, once."""
+    def _tell(self) -> None:
         if self.rank == self.speaker and self.said.acquire(blocking=False):
             if self.rank == 0:
                 log.error("%s", self.line)
             else:  # whose log is silent
                 print(f"error: {self.line}", file=sys.stderr, flush=True)
 
-    def connect(self, parallel) -> dict[int, socket.socket]:
-        """Connections by rank: the first process has one to each, each of the others one to the first."""
+    def _connect(self, parallel) -> dict[int, socket.socket]:
+        """Connections by rank: rank 0 has one to each, each of the others one to rank 0."""
         if self.rank == 0:
             both = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if both else socket.AF_INET
@@ -119,13 +116,13 @@ class Peers:
         return found
 
     def say(self, message: dict) -> None:
-        """Send a message to every process that this one is connected to; those that are gone miss it."""
+        """Send a message to every rank that this one is connected to; those that are gone miss it."""
         for connection in self.connections.values():
             with suppress(OSError):
                 connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def watch(self) -> None:
-        """Waits for the first bad news; then for the end of the process, which it brings about itself after `LEAVE`."""
+    def _watch(self) -> None:
+        """Wait for the first bad news, then for the end of this process, which is forced after `LEAVE`."""
         with DefaultSelector() as selector:
             for rank, connection in self.connections.items():
                 selector.register(connection, EVENT_READ, (rank, connection.makefile()))
@@ -143,19 +140,19 @@ class Peers:
                 else:
                     self.speaker = 0 if rank else 1 if not message else -1
                     self.line = message.get("line") or (
-                        f"rank {rank} of {self.world} processes ended ({message.get('ended', KILLED)}); the others "
+                        f"rank {rank} of {self.world} processes ended ({message.get('ended', _KILLED)}); the others "
                         "stop; the same command continues from the newest checkpoint"
                     )
         if self.rank == 0:
             self.say({"line": self.line})
         self.lost.set()
         time.sleep(LEAVE)
-        self.tell()
+        self._tell()
         os._exit(1)
 
 
 def first_to_say(line: str) -> bool:
-    """False where another process of this run has said the same already, as far as torchrun knows."""
+    """False if another rank of this run has said the same already, as far as torchrun knows."""
     if world_size() == 1:
         return True
     from torch.distributed import TCPStore
@@ -164,5 +161,5 @@ def first_to_say(line: str) -> bool:
     try:
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         return TCPStore(*place, is_master=False, timeout=timedelta(seconds=5)).add(f"gptx said {name}", 1) == 1
-    except RuntimeError:  # a process that would hold the table is not there yet, or not any more
+    except RuntimeError:  # the process that holds the table is not there yet, or not any more
         return True

@@ -1,26 +1,26 @@
-"""Who this process is among those that train together; the one place that decides, without importing torch.
+"""The rank of this process among those that train together; the one place that decides, without importing torch.
 
-torchrun says it in RANK; else submitit does, where it started more than one task. SLURM's own variables are not asked:
-they are also set in a shell on a node, where one process runs alone.
+torchrun sets RANK; else submitit knows it, if it started more than one task. SLURM's own variables are not read: they
+are also set in a shell on a node, where one process runs alone.
 """
 
 import os
 
 
 def rank() -> int:
-    """Number of this process, 0 for a lone one."""
-    join()
+    """The rank of this process, 0 for a lone one."""
+    _join()
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
     """Number of processes that train together."""
-    join()
+    _join()
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def join() -> None:
-    """Give a task that submitit started among others the variables that torchrun would have given it."""
+def _join() -> None:
+    """Give a task that submitit started the variables that torchrun would have given it."""
     if "RANK" not in os.environ and job():
         from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment
@@ -30,7 +30,7 @@ def join() -> None:
 
 
 def job() -> str:
-    """Id of the submitted job that this process belongs to, the same after a requeue; empty where none was."""
+    """Id of the submitted job that this process belongs to, the same after a requeue; empty without one."""
     if "SUBMITIT_EXECUTOR" not in os.environ:
         return ""
     from submitit import JobEnvironment

@@ -1,7 +1,7 @@
-"""Tensors of which every process holds some rows: to whole ones, to plain values that can be saved, and back.
+"""Sharded tensors, of which every rank holds some rows: to whole tensors, to plain values that can be saved, and back.
 
-A saved shard is a dict of plain values: it loads without running code, and at any number of processes. PyTorch's
-sharded tensors are told by their `full_tensor`, since importing their class takes a second.
+A saved shard is a dict of plain values: it loads without running code, and on any number of ranks. PyTorch's sharded
+tensors are recognised by their `full_tensor`, since importing their class takes a second.
 """
 
 import torch
@@ -11,22 +11,22 @@ ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # the keys of
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """True for a tensor that is spread over the processes."""
+    """True for a tensor that is spread over the ranks."""
     return hasattr(tensor, "full_tensor")
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All rows, in every process, which must all ask together; a tensor that is not spread as it is."""
+    """All rows, on every rank; all ranks must call it together. A tensor that is not sharded as it is."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The rows that this process holds; a tensor that is not spread as it is."""
+    """The rows that this rank holds; a tensor that is not sharded as it is."""
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def like(value: Tensor, held: Tensor) -> Tensor:
-    """The whole `value`, on any device, as this process holds `held`: on its device, and of a shard its own rows.
+    """The whole `value`, on any device, as this rank holds `held`: on its device, and of a shard its own rows.
 
     A value of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor.
     """
@@ -40,14 +40,13 @@ def like(value: Tensor, held: Tensor) -> Tensor:
 
 
 def split(state, rank: int):
-    """What process `rank` has to save of a tree of dicts, lists and tuples: each sharded tensor as its own rows, their
-    offset and the whole shape, and of all else everything if it is rank 0; None where that is nothing."""
-    if isinstance(state, dict):
-        parts = {key: split(value, rank) for key, value in state.items()}
-        return parts if rank == 0 or any(part is not None for part in parts.values()) else None
-    if isinstance(state, list | tuple):
-        items = [split(value, rank) for value in state]
-        return type(state)(items) if rank == 0 or any(item is not None for item in items) else None
+    """The part of a tree of dicts, lists and tuples that `rank` saves: of each sharded tensor its own rows, their
+    offset and the whole shape; of all else everything if it is rank 0. None if that is nothing."""
+    if isinstance(state, dict | list | tuple):
+        parts = [split(value, rank) for value in (state.values() if isinstance(state, dict) else state)]
+        if rank and all(part is None for part in parts):
+            return None
+        return dict(zip(state, parts, strict=True)) if isinstance(state, dict) else type(state)(parts)
     if not is_sharded(state):
         return state if rank == 0 else None
     if not state.placements[0].is_shard(0):
@@ -57,20 +56,20 @@ def split(state, rank: int):
 
 
 def joined(parts: list):
-    """The tree that the parts of all processes, in the order of their ranks, are of; with whole tensors on the CPU."""
+    """The tree of which the parts were saved, in the order of the ranks; with whole tensors on the CPU."""
     first, parts = parts[0], [part for part in parts if part is not None]
     if isinstance(first, dict):
-        return assembled(parts) if ROWS in first else {k: joined([part.get(k) for part in parts]) for k in first}
+        return _assembled(parts) if ROWS in first else {k: joined([part.get(k) for part in parts]) for k in first}
     if isinstance(first, list | tuple):
         return type(first)(joined([part[i] for part in parts]) for i in range(len(first)))
     return first
 
 
-def assembled(parts: list[dict]) -> Tensor:
-    """One tensor from all of its rows. Raises ValueError where some are missing."""
-    filled = torch.empty(parts[0][SHAPE], dtype=parts[0][ROWS].dtype)
-    if sum(len(part[ROWS]) for part in parts) != len(filled):
-        raise ValueError(f"the parts have {sum(len(part[ROWS]) for part in parts)} of {len(filled)} rows of a tensor")
+def _assembled(parts: list[dict]) -> Tensor:
+    """One tensor from all of its rows. Raises ValueError if some are missing."""
+    filled, rows = torch.empty(parts[0][SHAPE], dtype=parts[0][ROWS].dtype), sum(len(part[ROWS]) for part in parts)
+    if rows != len(filled):
+        raise ValueError(f"the parts have {rows} of {len(filled)} rows of a tensor")
     for part in parts:
         filled[part[OFFSET] : part[OFFSET] + len(part[ROWS])] = part[ROWS]
     return filled

@@ -12,12 +12,15 @@ from operator import attrgetter
 from pathlib import Path
 from statistics import quantiles
 
+from gptx.units.amounts import power
+
 Constants = tuple[float, float, float, float, float]
 CHINCHILLA = (1e18, 1.3e22)  # FLOPs of the runs behind the published laws (arXiv:2203.15556, figure 4), about
 CONSTANTS = ("A", "B", "E", "alpha", "beta")  # in the order of a draw
 FLATTEST, STEEPEST = 0.01, 3.0  # exponents that a fit tries; an exponent that the runs do not determine ends there
 RULE = 20.0  # tokens per parameter: approaches 1 and 2 of arXiv:2203.15556 at the budget of Chinchilla
 SUBWORDS = 16_000  # from this size of vocabulary on, tokens are like those of the published laws, which had 32,000
+LARGEST_VOCABULARY = 10**7  # that is planned for; the largest known have about 10^6 tokens
 _WIDEST = (1e8, 1e30)  # FLOPs of the smallest and the largest budget that is planned, about
 
 
@@ -202,3 +205,16 @@ def _minimised(law: Law, *budgets: float, least: float) -> bool:
         return all(least < value < math.inf for flops in budgets for value in law.optimum(flops))
     except (OverflowError, ZeroDivisionError):
         return False
+
+
+def extrapolated(laws: list[Law], flops: float) -> list[str]:
+    """A sentence on laws whose runs took fewer or more FLOPs than a budget; none if there are no such laws."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for law in laws:
+        if law.operations and not law.operations[0] <= flops <= law.operations[1]:
+            found.setdefault(law.operations, []).append(law.name)
+    return [
+        f"extrapolated: {', '.join(names)} {'rests' if len(names) == 1 else 'rest'} on runs of {power(low)} to "
+        f"{power(high)} FLOPs"
+        for (low, high), names in found.items()
+    ]

@@ -1,12 +1,11 @@
 """The memory of a composed recipe, predicted; and the size of its vocabulary."""
 
-from gptx.config.build import build
-from gptx.config.groups import SETTINGS
+from gptx.config.build import build, ingredients
 from gptx.estimate.footprint import Footprint, footprint
+from gptx.estimate.laws import LARGEST_VOCABULARY
 from gptx.units.amounts import whole
 
 CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
-LARGEST_VOCABULARY = 10**7  # the largest known have about 10^6 tokens
 
 
 def predict(cfg, vocab_size: int) -> Footprint:
@@ -16,12 +15,10 @@ def predict(cfg, vocab_size: int) -> Footprint:
 
     place = OneProcess(find(cfg.device))
     place.world_size = world_size()  # its share of the batch
-    without = {*SETTINGS, "data", "compile", "parallel", "checkpoints", "observe", "log"}
-    ingredients = {str(key): build(cfg[key]) for key in cfg if key not in without}
     observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
-    ingredients |= {"parallel": place, "checkpoints": None, "observe": observed}
+    parts = ingredients(cfg, parallel=place, checkpoints=None, observe=observed, log=None, data=None, compile=None)
     copied = cfg.checkpoints.get("every", cfg.steps) < cfg.steps  # training waits for the last save
-    return footprint(ingredients, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
+    return footprint(parts, vocab_size=vocab_size, context=cfg.data.context, copied=copied)
 
 
 def prediction(cfg, vocab_size: int) -> Footprint | str:

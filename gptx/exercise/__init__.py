@@ -1,1 +1,1 @@
-"""The tutorial's code exercises, answered by what gptx has: a number that passes or fails, and a figure each."""
+"""The tutorial's code exercises: each answered by a command, its numbers, and a bound that they must meet."""

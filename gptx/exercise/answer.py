@@ -1,52 +1,105 @@
-"""What an exercise found, and how that is told."""
+"""The answer to an exercise: on the terminal, and as JSON and Markdown in the folder of an experiment."""
 
+import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from gptx.files import to_json, write_text
+from gptx.ingredients.log import now
+from gptx.runs import plain, provenance
+from gptx.show import marked
+from gptx.show.plots import Drawing
+from gptx.show.table import Table, grid
 
 Number = float | int | str | bool
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The numbers that answer an exercise. `tutorial` says where its text claims something else than was measured."""
+    """How an exercise was answered: the numbers, the criterion that they must meet, and the drawings of the figure.
+    `tutorial` says where the tutorial claims something else, `details` are further lines, such as a table."""
 
-    question: str
     method: str
-    measured: dict[str, Number]
+    measured: Mapping[str, Number]
     criterion: str
     passed: bool
-    figure: Path
+    drawings: Sequence[Drawing]
+    title: str = ""
     tutorial: str = ""
-    details: tuple[str, ...] = ()  # lines that are part of the answer, such as a table
-
-    @property
-    def verdict(self) -> str:
-        return "PASSED" if self.passed else "FAILED"
-
-    def told(self, number: int) -> Iterator[str]:
-        """The answer in lines for a terminal."""
-        yield from paragraph(f"exercise {number}", self.question)
-        yield from paragraph("done", self.method)
-        yield from (f"  {line}" for line in self.details)
-        width = max(map(len, self.measured), default=0)
-        yield "measured"
-        yield from (f"  {name:{width}}  {spelled(value)}" for name, value in self.measured.items())
-        yield from paragraph("criterion", self.criterion)
-        yield self.verdict
-        if self.tutorial:
-            yield from paragraph("tutorial", self.tutorial)
-        yield f"{'figure':12}{self.figure}"
+    details: Sequence[str] = ()
 
 
-def paragraph(name: str, text: str) -> list[str]:
-    """A text under its name, in lines of one terminal's width."""
+def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
+    """The answer in lines for a terminal."""
+    yield from _paragraph(f"exercise {number}", question)
+    yield from _paragraph("done", answer.method)
+    yield from (f"  {line}" for line in answer.details)
+    width = max(map(len, answer.measured), default=0)
+    yield "measured"
+    yield from (f"  {name:{width}}  {_spelled(value)}" for name, value in answer.measured.items())
+    yield from _paragraph("criterion", answer.criterion)
+    yield "PASSED" if answer.passed else "FAILED"
+    yield from _paragraph("tutorial", answer.tutorial) if answer.tutorial else ()
+    yield f"{'figure':12}{figure}"
+
+
+def write(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
+    """Write results.json (exercise_NN.json where that is a sweep's) and the marked part of README.md; the files."""
+    facts = {
+        "exercise": number,
+        "question": question,
+        "passed": answer.passed,
+        "criterion": answer.criterion,
+        "method": answer.method,
+        "measured": answer.measured,
+        "tutorial": answer.tutorial,
+        "figure": figure.name,
+        "environment": _environment(),
+    }
+    results = experiment / "results.json"
+    if results.exists() and "exercise" not in (plain.read_json(results) or {}):
+        results = experiment / f"exercise_{number}.json"
+    marked.write(experiment / "README.md", "exercise", page(facts))
+    write_text(results, to_json(facts, indent=1) + "\n")
+    return [results, experiment / "README.md"]
+
+
+def page(facts: dict) -> str:
+    """What results.json says of an answer, in Markdown."""
+    rows: list[tuple[str, ...]] = [(name, _spelled(value)) for name, value in facts["measured"].items()]
+    around = facts["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
+    parts = [
+        f"**{'Passed' if facts['passed'] else 'Failed'}**: {facts['criterion']}.",
+        f"![{facts['question']}]({facts['figure']})",
+        f"Done: {facts['method'].rstrip('.')}.",
+        grid(Table("", ("measured", ""), rows)),
+        f"The tutorial: {facts['tutorial']}" if facts["tutorial"] else "",
+        f"(`python -m gptx exercise {facts['exercise']}`, {around['date']}, {around['processor']}, "
+        f"{around['cores']} CPU cores, {versions}, commit {around['commit'] or 'unknown'})",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _paragraph(name: str, text: str) -> list[str]:
     return textwrap.wrap(f"{name:12}{text}", 110, subsequent_indent=" " * 12, break_long_words=False)
 
 
-def spelled(value: Number) -> str:
-    """A measured value as text."""
+def _spelled(value: Number) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.5g}" if isinstance(value, float) else value
+
+
+def _environment() -> dict:
+    """Where, when and with what the answer was found."""
+    git, versions = provenance.git(), provenance.versions()
+    return {
+        "date": now()[:10],
+        "processor": provenance.processor(),
+        "cores": os.cpu_count(),
+        "versions": {name: versions[name] for name in ("python", "torch", "numpy") if name in versions},
+        "commit": git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else ""),
+    }

@@ -1,32 +1,33 @@
-"""How long runs of several batch sizes and rates took to a target loss."""
+"""How many steps runs of several batch sizes and learning rates took to a target loss."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from annotated_types import Gt
 from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
-from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
+from gptx.fit.page import incomparable, recorded
 from gptx.fit.tradeoff import lowest
-from gptx.runs import plain, schema
 from gptx.runs.cells import Cell, find
 from gptx.units.phrases import joined
 
-KEYS = "batch.tokens", "optim.lr"  # what sets the runs apart, beside the seed and what follows from these
-LARGEST = 100_000_000  # bytes of a fit.json
+KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
 Positive = Annotated[float, Gt(0)]
-ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its updates to the target, between two validations along a line; None where it did not get there."""
+    """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
+    it did not get there."""
 
     batch: Annotated[int, Gt(0)]
     rate: Positive
@@ -52,127 +53,112 @@ class Recorded(TypedDict):
     target: float
     runs: list[Run]
     noise_scale: list[Noise]
+    waiting: NotRequired[list[str]]
     environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The seeds of one batch size and rate."""
+    """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
 
-    runs: tuple[Run, ...]
-
-    @property
-    def rate(self) -> float:
-        return self.runs[0].rate
+    rate: float
+    seeds: list[float | None]
 
     @property
     def measured(self) -> list[float]:
-        """The updates of each seed that reached the target."""
-        return [run.updates for run in self.runs if run.updates is not None]
+        return [steps for steps in self.seeds if steps is not None]
 
     @property
-    def updates(self) -> float:
+    def steps(self) -> float:
         """The mean over seeds; infinite where one of them did not reach the target."""
-        return sum(self.measured) / len(self.runs) if len(self.measured) == len(self.runs) else math.inf
-
-    @property
-    def reached(self) -> bool:
-        return math.isfinite(self.updates)
+        return sum(self.measured) / len(self.seeds) if None not in self.seeds else math.inf
 
 
-@dataclass(frozen=True)
 class Size:
-    """The arms of one batch size, in the order of their rates."""
+    """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
+    (infinite where no learning rate brought every seed to the target)."""
 
-    batch: int
-    arms: tuple[Arm, ...]
-
-    @property
-    def best(self) -> Arm:
-        return min(self.arms, key=lambda arm: arm.updates)
-
-    @property
-    def reached(self) -> bool:
-        """True if every seed of one of the rates reached the target."""
-        return self.best.reached
-
-    @property
-    def updates(self) -> float:
-        return self.best.updates
-
-    @property
-    def tokens(self) -> float:
-        return self.updates * self.batch
-
-    @property
-    def near(self) -> tuple[Arm, ...]:
-        """The best arm and its neighbours; fewer than three where it is at an edge of the grid, or beside an arm that
-        did not reach the target."""
-        at = self.arms.index(self.best)
-        return tuple(arm for arm in self.arms[max(0, at - 1) : at + 2] if arm.reached)
+    def __init__(self, batch: int, arms: list[Arm]):
+        self.batch, self.arms = batch, arms
+        self.best = min(arms, key=lambda arm: arm.steps)
+        self.steps = self.best.steps
+        self.tokens = self.steps * batch
+        self.lowest, self.highest = self.best is arms[0], self.best is arms[-1]
 
     @property
     def edge(self) -> bool:
-        """True if the best rate is the lowest or highest that was tried: a better one may lie beyond."""
-        return self.best in (self.arms[0], self.arms[-1])
+        """True if the best learning rate is the lowest or highest that was tried: a better one may lie beyond."""
+        return self.lowest or self.highest
 
     @property
     def rate(self) -> float:
-        """The best rate, between those that were tried where its neighbours say so."""
-        near = self.near
-        return lowest([arm.rate for arm in near], [arm.updates for arm in near]) if len(near) == 3 else self.best.rate
+        """The best learning rate, by a parabola through the best arm and its neighbours if all reached the target."""
+        place = self.arms.index(self.best)
+        near = [arm for arm in self.arms[max(0, place - 1) : place + 2] if math.isfinite(arm.steps)]
+        return lowest([arm.rate for arm in near], [arm.steps for arm in near]) if len(near) == 3 else self.best.rate
 
     def at(self, rate: float) -> float | None:
-        """Updates at a rate, along a line in logs between two that were tried; None outside of those, and infinite
-        beside one that did not reach the target."""
-        logs = [math.log(arm.rate) for arm in self.arms]
-        place = math.log(rate)
-        if not logs[0] - 1e-9 <= place <= logs[-1] + 1e-9:
+        """Steps at a learning rate, along a line in logs between two that were tried; None outside of those, infinite
+        next to one that did not reach the target."""
+        away = [math.log(arm.rate) - math.log(rate) for arm in self.arms]
+        for arm, distance in zip(self.arms, away, strict=True):
+            if abs(distance) < 1e-9:
+                return arm.steps
+        if away[0] > 0 or away[-1] < 0:
             return None
-        for arm, there in zip(self.arms, logs, strict=True):
-            if abs(place - there) < 1e-9:
-                return arm.updates
-        above = next(i for i, there in enumerate(logs) if there > place)
-        part = (place - logs[above - 1]) / (logs[above] - logs[above - 1])
-        return self.arms[above - 1].updates ** (1 - part) * self.arms[above].updates ** part
+        above = next(i for i, distance in enumerate(away) if distance > 0)
+        part = away[above - 1] / (away[above - 1] - away[above])
+        return self.arms[above - 1].steps ** (1 - part) * self.arms[above].steps ** part
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs to one target loss, by batch size in ascending order, and the noise scales that some of them measured."""
+    """Runs to one target loss, and the noise scales that some of them measured. `waiting` are the names of runs that
+    have not ended and are left out, `cells` those whose folders were given."""
 
     target: float
-    sizes: tuple[Size, ...]
-    noise: tuple[Noise, ...]
-    waiting: tuple[str, ...]  # names of runs that are not at their end, and are left out
-    cells: tuple[Cell, ...]  # those of the runs whose folders were given
+    runs: list[Run]
+    noise: list[Noise]
+    waiting: list[str]
+    cells: list[Cell]
     environment: dict
 
-    @property
-    def runs(self) -> list[Run]:
-        return [run for size in self.sizes for arm in size.arms for run in arm.runs]
+    @cached_property
+    def sizes(self) -> list[Size]:
+        """The batch sizes in ascending order."""
+        ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
+        sizes: list[Size] = []
+        for batch, runs in groupby(ordered, attrgetter("batch")):
+            arms = [Arm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
+            sizes.append(Size(batch, arms))
+        return sizes
 
     @property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.runs})
 
     def of(self, seed: int) -> "Sweep":
-        """The runs of one seed alone."""
-        return replace(self, sizes=grouped(run for run in self.runs if run.seed == seed))
+        return replace(self, runs=[run for run in self.runs if run.seed == seed])
 
     @property
     def rates(self) -> list[float]:
-        """All that came to their end at one of the batch sizes."""
-        return sorted({arm.rate for size in self.sizes for arm in size.arms})
+        return sorted({run.rate for run in self.runs})
 
-    def unfinished(self, size: Size) -> bool:
-        """True if other batch sizes tried rates beyond its best one, on a side where it tried none."""
-        lowest, highest = size.best is size.arms[0], size.best is size.arms[-1]
-        return (lowest and size.best.rate > self.rates[0]) or (highest and size.best.rate < self.rates[-1])
+    @property
+    def reached(self) -> list[Size]:
+        """The batch sizes that reached the target."""
+        return [size for size in self.sizes if math.isfinite(size.steps)]
+
+    @property
+    def known(self) -> list[Size]:
+        """Those of `reached` whose best learning rate is no end of their own rates that lies inside of all rates."""
+        rates = self.rates
+        return [size for size in self.reached if not (size.lowest and size.best.rate > rates[0])
+                and not (size.highest and size.best.rate < rates[-1])]  # fmt: skip
 
     @property
     def step(self) -> float:
-        """The largest factor between neighbouring rates of the grid."""
+        """The largest factor between neighbouring learning rates of a batch size."""
         pairs = [(low.rate, high.rate) for size in self.sizes for low, high in zip(size.arms, size.arms[1:])]  # noqa: B905
         return max((high / low for low, high in pairs), default=1.0)
 
@@ -183,79 +169,46 @@ def read(places: Sequence[Path]) -> Sweep:
 
     Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
     """
-    files = [place for place in places if place.suffix == ".json"]
-    folders = [place for place in places if place not in files]
-    aimed = [cell for cell in find(folders) if target(cell) is not None] if folders else []
-    earlier = [recorded(file) for file in files]
+    earlier = [recorded(place, Recorded, "critical_batch") for place in places if place.suffix == ".json"]
+    folders = [place for place in places if place.suffix != ".json"]
+    aimed = [cell for cell in find(folders) if _target(cell) is not None] if folders else []
     if not aimed and not earlier:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    targets = sorted({*map(target, aimed), *(each.target for each in earlier)})  # type: ignore[type-var]
+    targets = sorted({*map(_target, aimed), *(each["target"] for each in earlier)})
     if len(targets) > 1:
-        raise ValueError(f"observe.target.loss is {joined([f'{each:g}' for each in targets], 'or')}: updates to "
-                         "different losses do not compare; give runs to one of them")  # fmt: skip
+        choice = joined([f"{each:g}" for each in targets], "or")
+        raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
     other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
-        raise ValueError(
-            f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs that are alike in it"
-        )
-    around = together([environment(aimed), *(each.environment for each in earlier)])
-    for key, what in ALIKE.items():
-        if isinstance(around.get(key), list):
-            raise ValueError(f"{what} is {joined(map(str, around[key]), 'or')}: losses on different texts do not "
-                             "compare; give runs of one")  # fmt: skip
+        raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
+    around = together([environment(aimed), *(each["environment"] for each in earlier)])
+    for told in incomparable(around):
+        raise ValueError(f"{told}; give runs of one")
     ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
     found: dict[tuple, Run] = {}
-    for each in (*map(run, ended), *(one for fit in earlier for one in fit.runs)):
-        found.setdefault((each.batch, each.rate, each.seed), each)
-    return Sweep(
-        target=targets[0],  # type: ignore[arg-type]
-        sizes=grouped(each for _, each in sorted(found.items())),
-        noise=(*(scale for cell in ended if (scale := noise(cell))), *(one for fit in earlier for one in fit.noise)),
-        waiting=tuple(cell.name for cell in aimed if cell not in ended),
-        cells=tuple(ended),
-        environment=around,
-    )
+    for run in (*map(_run, ended), *(run for fit in earlier for run in fit["runs"])):
+        found.setdefault((run.batch, run.rate, run.seed), run)
+    noise = [scale for cell in ended if (scale := _noise(cell))]
+    noise += [scale for fit in earlier for scale in fit["noise_scale"]]
+    waiting = [cell.name for cell in aimed if cell not in ended]
+    waiting += [name for fit in earlier for name in fit.get("waiting", ()) if not folders]
+    return Sweep(targets[0], [run for _, run in sorted(found.items())], noise, waiting, ended, around)
 
 
-def recorded(file: Path) -> Sweep:
-    """The runs that the fit.json of an earlier fit has. Raises ValueError for another file."""
-    try:
-        facts = schema.validated(plain.read_json(file, most=LARGEST), Recorded, file, strict=False)
-    except FileNotFoundError as error:
-        raise ValueError(f"{file}: {error.strerror}") from None
-    except ConfigError as error:
-        raise ValueError(f"{file}: no fit.json of python -m gptx fit critical_batch ({error})") from None
-    runs = sorted(facts["runs"], key=lambda each: (each.batch, each.rate, each.seed))
-    return Sweep(facts["target"], grouped(runs), tuple(facts["noise_scale"]), (), (), facts["environment"])
-
-
-def grouped(runs: Iterable[Run]) -> tuple[Size, ...]:
-    """The batch sizes of runs that come in the order of size, rate and seed."""
-    by_arm: dict[int, dict[float, list[Run]]] = {}
-    for each in runs:
-        by_arm.setdefault(each.batch, {}).setdefault(each.rate, []).append(each)
-    return tuple(Size(at, tuple(Arm(tuple(seeds)) for seeds in arms.values())) for at, arms in by_arm.items())
-
-
-def target(cell: Cell) -> float | None:
-    """The loss that a run was to reach; None of one that was not trained so."""
+def _target(cell: Cell) -> Any:
+    """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
 
 
-def batch(cell: Cell) -> int:
-    return cell.config["batch"]["tokens"]
+def _place(cell: Cell) -> tuple[int, float, int]:
+    return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def rate(cell: Cell) -> float:
-    return cell.config["optim"]["lr"]
+def _run(cell: Cell) -> Run:
+    return Run(*_place(cell), cell.metrics.last("target/step") or None)
 
 
-def run(cell: Cell) -> Run:
-    return Run(batch(cell), rate(cell), cell.seed, cell.metrics.last("target/step") or None)
-
-
-def noise(cell: Cell) -> Noise | None:
-    """What a run measured last; None of one that did not measure it."""
+def _noise(cell: Cell) -> Noise | None:
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
-    return Noise(batch(cell), rate(cell), cell.seed, *ends) if all(end is not None for end in ends) else None  # type: ignore[arg-type]
+    return None if None in ends else Noise(*_place(cell), *ends)  # type: ignore[arg-type]

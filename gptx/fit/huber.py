@@ -5,10 +5,11 @@ minimised from many starts. N and D are divided by their geometric means: otherw
 
 L-BFGS-B and not scipy.optimize.least_squares(loss="huber"), which finds the same constants, but takes four times as
 long for the bootstrap and ends elsewhere in samples that leave a constant open: intervals move in their third digit.
+
+Runs are an array of three rows: parameters, tokens and losses.
 """
 
 import sys
-from dataclasses import dataclass
 from itertools import product
 
 import numpy
@@ -26,77 +27,66 @@ NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
 LEAST = 7  # runs: two more than constants, so that the residuals say how well they fit
 
 
-@dataclass(frozen=True)
-class Points:
-    """Finished runs: parameters, tokens and loss of each."""
-
-    N: ndarray
-    D: ndarray
-    loss: ndarray
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        return float(numpy.log(self.N).mean()), float(numpy.log(self.D).mean())
-
-    @property
-    def logs(self) -> tuple[ndarray, ndarray, ndarray]:
-        """Centred logarithms of parameters and tokens, and the logarithm of the loss."""
-        n, d = self.centre
-        return numpy.log(self.N) - n, numpy.log(self.D) - d, numpy.log(self.loss)
-
-    def check(self) -> None:
-        """Raise ValueError where the runs cannot determine five constants."""
-        runs = len(self.loss)
-        if runs < LEAST:
-            raise ValueError(f"{runs} runs for five constants: at least {LEAST} are needed")
-        for values, what in ((self.N, "parameters"), (self.D, "tokens")):
-            if (different := len(set(values))) < 3:
-                raise ValueError(f"{count(different, 'number')} of {what} in {runs} runs: at least 3 are needed")
-        if abs(numpy.corrcoef(numpy.log(self.N), numpy.log(self.D))[0, 1]) > 0.999:
-            raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be told "
-                             "apart; train a size for several lengths")  # fmt: skip
+def check(runs: ndarray) -> None:
+    """Raise ValueError where the runs cannot determine five constants."""
+    number = runs.shape[1]
+    if number < LEAST:
+        raise ValueError(f"{number} runs for five constants: at least {LEAST} are needed")
+    for values, what in zip(runs, ("parameters", "tokens"), strict=False):
+        if (different := len(set(values))) < 3:
+            raise ValueError(f"{count(different, 'number')} of {what} in {number} runs: at least 3 are needed")
+    if abs(numpy.corrcoef(numpy.log(runs[:2]))[0, 1]) > 0.999:
+        raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be told apart; "
+                         "train a size for several lengths")  # fmt: skip
 
 
-def fit(points: Points) -> tuple[Constants, float]:
+def fit(runs: ndarray) -> tuple[Constants, float]:
     """The constants of least loss, in the order of gptx.estimate.laws.CONSTANTS, and that loss."""
-    n, d, target = points.logs
+    logs, _ = centred(runs)
     grid = numpy.array(list(product(SHARES, SHARES, SHARES, EXPONENTS, EXPONENTS)))
-    grid[:, :3] = numpy.log(grid[:, :3]) + target.mean()
-    first = numpy.argsort([huber(start, n, d, target)[0] for start in grid])[:STARTS]
-    return min((_minimised(grid[each], points) for each in first), key=lambda found: found[1])
+    grid[:, :3] = numpy.log(grid[:, :3]) + logs[2].mean()
+    first = numpy.argsort([huber(start, *logs)[0] for start in grid])[:STARTS]
+    return min((_minimised(grid[each], runs) for each in first), key=lambda found: found[1])
 
 
-def bootstrap(points: Points, found: Constants, draws: int, seed: int = 0) -> tuple[Constants, ...]:
+def bootstrap(runs: ndarray, found: Constants, draws: int, seed: int = 0) -> tuple[Constants, ...]:
     """The constants of `draws` samples of the runs with repetition, each minimised from those of all runs."""
     from tqdm import tqdm
 
+    A, B, E, alpha, beta = found
     random = numpy.random.default_rng(seed)
-    runs, drawn = len(points.loss), []
+    drawn: list[Constants] = []
     with tqdm(total=draws, desc="samples of the runs", disable=None, leave=False, file=bare(sys.stderr)) as bar:
         while len(drawn) < draws:
-            chosen = random.integers(runs, size=runs)
-            sample = Points(points.N[chosen], points.D[chosen], points.loss[chosen])
-            if len(set(sample.N)) >= 3 and len(set(sample.D)) >= 3:
-                A, B, E, alpha, beta = found
-                n, d = sample.centre
+            sample = runs[:, random.integers(runs.shape[1], size=runs.shape[1])]
+            if min(len(set(sample[0])), len(set(sample[1]))) >= 3:
+                n, d = centred(sample)[1]
                 start = numpy.array([numpy.log(A) - alpha * n, numpy.log(B) - beta * d, numpy.log(E), alpha, beta])
                 drawn.append(_minimised(start, sample)[0])
                 bar.update()
     return tuple(drawn)
 
 
-def _minimised(start: ndarray, points: Points) -> tuple[Constants, float]:
+def centred(runs: ndarray) -> tuple[ndarray, ndarray]:
+    """The logarithms of the runs, those of N and D less their means, and these means."""
+    logs = numpy.log(runs, order="C")  # another order of the sums leads to other ends of a flat valley
+    means = numpy.array([row.mean() for row in logs[:2]])
+    logs[:2] -= means[:, None]
+    return logs, means
+
+
+def _minimised(start: ndarray, runs: ndarray) -> tuple[Constants, float]:
     """The constants of the nearest minimum, and its loss."""
     from scipy.optimize import minimize
 
-    logs = points.logs
+    logs, (n, d) = centred(runs)
     middle = float(logs[2].mean())
     bounds = [(middle - NOTHING, middle + 1)] * 3 + [(FLATTEST, STEEPEST)] * 2
     options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000, "maxfun": 5000}
-    found = minimize(huber, start, logs, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    (a, b, e, alpha, beta), (n, d) = map(float, found.x), points.centre
-    scales = numpy.exp([a + alpha * n, b + beta * d, e])
-    return (*map(float, scales), alpha, beta), float(found.fun)  # type: ignore[return-value]
+    found = minimize(huber, start, tuple(logs), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    a, b, e, alpha, beta = map(float, found.x)
+    A, B, E = (float(numpy.exp(value)) for value in (a + alpha * n, b + beta * d, e))
+    return (A, B, E, alpha, beta), float(found.fun)
 
 
 def huber(values: ndarray, n: ndarray, d: ndarray, target: ndarray) -> tuple[float, ndarray]:

@@ -1,20 +1,19 @@
 """A ladder of finished runs, as a scaling law sees it: parameters, tokens and final loss."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy
 from typing_extensions import TypedDict
 
-from gptx import runs
+from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.huber import Points
-from gptx.fit.page import recorded
+from gptx.fit.page import incomparable, recorded
 from gptx.runs.cells import Cell
 from gptx.units.phrases import joined
 
@@ -25,6 +24,8 @@ NEEDED = {
     "batch": {"context"},
     "data": {"digest", "vocab_size", "train_tokens"},
 }  # of run.json
+BUDGETS = 4  # of isoFLOP curves
+LEAST = 3  # sizes on a parabola
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,10 @@ class Ladder:
         return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
 
 
-class _Runs(TypedDict):
-    runs: list[Rung]
+class Recorded(TypedDict):
+    """What a fit.json has of the runs."""
 
-
-class _Recorded(TypedDict):
-    total: _Runs
-    about: About
-    warnings: list[str]
-    environment: dict[str, Any]
-
-
-def of_fit(file: Path) -> Ladder:
-    """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    found = recorded(file, _Recorded, "scaling")
-    return Ladder(_sorted(found["total"]["runs"]), found["about"], found["warnings"], found["environment"])
+    ladder: Ladder
 
 
 def of_runs(cells: Sequence[Cell], name: str) -> Ladder:
@@ -116,12 +106,14 @@ def of_runs(cells: Sequence[Cell], name: str) -> Ladder:
         else:
             found.append(_rung(cell, int(tokens), loss))
             used.append(cell)
+    found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
-    return Ladder(_sorted(found), _about(used, name, around), [*warnings(used, found), *left_out], around)
+    return Ladder(found, _about(used, name, around), [*warnings(used, found), *left_out], around)
 
 
-def _sorted(rungs: list[Rung]) -> list[Rung]:
-    return sorted(rungs, key=lambda each: (each.total, each.tokens))
+def of_fit(file: Path) -> Ladder:
+    """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
+    return recorded(file, Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Cell, tokens: int, loss: float) -> Rung:
@@ -139,35 +131,27 @@ def _about(cells: Sequence[Cell], name: str, around: dict) -> About:
     tokenizer = around.get("tokenizer", "")
     if isinstance(tokenizer, list):
         raise ValueError(f"the runs have different tokenizers, {joined(tokenizer)}: their losses differ in units")
-    units = f"nats a {TOKENS.get(tokenizer, 'subword token')}"
-    if not cells:
-        return About(name, units)
-    recipe = ""
+    units, recipe = f"nats a {TOKENS.get(tokenizer, 'subword token')}", ""
     for group in ("data", "experiment"):
         chosen = {str(cell.record.get("choices", {}).get(group)) for cell in cells}
         recipe = f"{group}={chosen.pop()}" if len(chosen) == 1 and chosen != {"None"} else recipe
-    data, batch = cells[0].record["data"], cells[0].record["batch"]
-    text = min(cell.record["data"]["train_tokens"] for cell in cells)
-    return About(name, units, recipe, batch["context"], data["vocab_size"], text)
+    if not cells:
+        return About(name, units)
+    data, text = cells[0].record["data"], min(cell.record["data"]["train_tokens"] for cell in cells)
+    return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
 def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
-    records = [cell.record for cell in cells]
-    recipes = [record.get("recipe", {}) for record in records]
-    keys = [key for key in dict.fromkeys(key for each in recipes for key in each) if not under(key, MAY_DIFFER)]
-    aside = runs.meaningless(records, keys)
-    differing = [key for key in keys if key not in aside and len({str(each.get(key)) for each in recipes}) > 1]
+    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], MAY_DIFFER)]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
-    if len({record["data"]["digest"] for record in records}) > 1:
-        said.append("The runs read different data: their losses are not comparable.")
-    if isinstance(windows := environment(list(cells)).get("validation windows"), list):
-        choice = joined(map(str, windows), "or")
-        said.append(f"The losses are of {choice} windows of the held-out text and are not comparable.")
-    if len(contexts := sorted({record["batch"]["context"] for record in records})) > 1:
-        choice = joined(map(str, contexts), "or")
-        said.append(f"The losses are of sequences of {choice} tokens: longer sequences are easier to predict.")
-    text = min((record["data"]["train_tokens"] for record in records), default=0)
+    said += [f"{told}." for told in incomparable(environment(list(cells)))]
+    contexts = sorted({cell.record["batch"]["context"] for cell in cells})
+    if len(contexts) > 1:
+        said.append(
+            f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
+        )
+    text = min((cell.record["data"]["train_tokens"] for cell in cells), default=0)
     longest = max((rung.tokens for rung in found), default=0)
     if longest > text:
         said.append(
@@ -176,6 +160,40 @@ def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
     return said
 
 
-def points(found: Sequence[Rung], count: str) -> Points:
-    """N, D and loss of runs as arrays."""
-    return Points(*numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in found], float).T)
+@dataclass(frozen=True)
+class Minimum:
+    """Losses of some sizes at one budget, and the size at the lowest point of the parabola through them; None where
+    that lies outside of the sizes."""
+
+    budget: float
+    sizes: list[int]
+    losses: list[float]
+    best: float | None
+
+
+def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
+    """IsoFLOP curves (arXiv:2203.15556, section 3.2): some budgets, evenly spaced, at which at least LEAST sizes have a
+    loss. Losses are interpolated between two lengths of a size, in logarithms of both, and never extrapolated."""
+    sizes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for rung in found:
+        sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
+    budgets = [rung.budget(count) for rung in found]
+    read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
+    full = [each for each in read if len(each.sizes) >= LEAST]
+    step = max(1, -(-len(full) // BUDGETS))
+    return full[step // 2 :: step]
+
+
+def _minimum(flops: float, sizes: dict[int, dict[int, list[float]]]) -> Minimum:
+    known, losses, best = [], [], None
+    for size, lengths in sorted(sizes.items()):
+        tokens, here = flops / 6 / size, sorted(lengths)
+        if here[0] <= tokens <= here[-1]:
+            along = [float(numpy.mean(lengths[length])) for length in here]
+            known.append(size)
+            losses.append(float(numpy.exp(numpy.interp(numpy.log(tokens), numpy.log(here), along))))
+    if len(known) >= LEAST:
+        bend, slope, _ = numpy.polyfit(numpy.log(known), losses, 2)
+        place = float(numpy.exp(-slope / 2 / bend)) if bend > 0 else 0.0
+        best = place if known[0] <= place <= known[-1] else None
+    return Minimum(flops, known, losses, best)

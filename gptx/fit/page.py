@@ -7,17 +7,20 @@ from typing import Any
 
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
-from gptx.report import readme as marked
+from gptx.report import readme as results
 from gptx.runs import plain, schema
 from gptx.runs.cells import Cell
+from gptx.show import marked
+from gptx.show.plots import INK, dress, logarithmic
 from gptx.show.table import Table, markdown, terminal
 from gptx.units.amounts import spell
+from gptx.units.phrases import joined
 from gptx.units.printable import md
 
-KIND = "fit"  # of the marked part of a README
 PICTURE, NUMBERS = "fit.png", "fit.json"
 KINDS = (".png", ".svg")
 LARGEST = 100_000_000  # bytes of a fit.json
+ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
 
 
@@ -32,8 +35,8 @@ class Fitted:
     facts: dict
     figure: Callable[[Path], object]
     caption: str
+    environment: dict
     warnings: list[str] = field(default_factory=list)
-    environment: dict = field(default_factory=dict)
     beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
 
@@ -43,21 +46,14 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     if not folders:
         raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
-        marked.parts(Path(readme) / "README.md", KIND)
-    target = Path(out or (readme if Path(folders[0]).is_file() and readme else folders[0]))
+        marked.parts(Path(readme) / "README.md", "fit")
+    first = Path(folders[0])
+    target = Path(out or (readme if first.is_file() else "") or first)
     if not out and target.is_file():
         raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
     if out and target.suffix and target.suffix not in kinds and not target.is_dir():
         raise ValueError(f"out={out}: the name must end in {', '.join(kinds)}, or be a folder")
     return target
-
-
-def earlier(folders: tuple[str, ...]) -> Path | None:
-    """The fit.json of an earlier fit, which stands for its runs, if it is what was named."""
-    files = [folder for folder in folders if folder.endswith(".json")]
-    if files and len(folders) > 1:
-        raise ValueError(f"{files[0]}: the file of an earlier fit stands alone; name it, or folders of runs")
-    return Path(files[0]) if files else None
 
 
 def recorded(file: Path, form: Any, subject: str) -> Any:
@@ -70,38 +66,40 @@ def recorded(file: Path, form: Any, subject: str) -> Any:
         raise ValueError(f"{file}: no fit.json of python -m gptx fit {subject} ({error})") from None
 
 
+def incomparable(environment: dict) -> list[str]:
+    """Why the losses of runs cannot be compared, a phrase each."""
+    found = {what: environment[key] for key, what in ALIKE.items() if isinstance(environment.get(key), list)}
+    choices = {what: joined(map(str, values), "or") for what, values in found.items()}
+    return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
+
+
 def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
-        marked.refuse_other(cells, Path(readme))
+        results.refuse_other(cells, Path(readme))
     for shown in fitted.tables:
         print("\n".join([*terminal(shown), ""]))
-    print("\n".join(f"- {sentence}" for sentence in fitted.sentences))
-    print("\n".join([*(f"warning: {warning}" for warning in fitted.warnings), fitted.headline]))
-    written = [file for place in dict.fromkeys([target, *map(Path, [readme] * bool(readme))])
-               for file in _files(fitted, place)]  # fmt: skip
+    notes = [f"- {sentence}" for sentence in fitted.sentences] + [f"warning: {each}" for each in fitted.warnings]
+    print("\n".join([*notes, fitted.headline]))
+    written = _files(fitted, target)
     if readme:
         page = Path(readme) / "README.md"
-        before, _, after = marked.parts(page, KIND)
-        write_text(page, before + _markdown(fitted) + after)
-        written.append(page)
+        written += [*(_files(fitted, Path(readme)) if target != Path(readme) else ()), page]
+        marked.write(page, "fit", _markdown(fitted))
     print(f"{'written':12}{', '.join(map(str, written))}")
 
 
 def _files(fitted: Fitted, target: Path) -> list[Path]:
-    """Write the figure, fit.json and the files beside them into a folder, or the figure alone."""
-    alone = bool(target.suffix) and not target.is_dir()
-    folder = target.parent if alone else target
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = to_json(fitted.facts | {"environment": fitted.environment}, indent=1) + "\n"
-    in_one_step(target if alone else folder / PICTURE, fitted.figure)
-    if alone:
+    if target.suffix and not target.is_dir():  # a figure that `asked` let pass
+        fitted.figure(target)
         return [target]
-    write_text(folder / NUMBERS, facts)
+    target.mkdir(parents=True, exist_ok=True)
+    fitted.figure(target / PICTURE)
+    write_text(target / NUMBERS, to_json(fitted.facts | {"environment": fitted.environment}, indent=1) + "\n")
     for name, fill in fitted.beside.items():
-        in_one_step(folder / name, fill)
-    return [folder / name for name in (PICTURE, NUMBERS, *fitted.beside)]
+        in_one_step(target / name, fill)
+    return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
 
 
 def _markdown(fitted: Fitted) -> str:
@@ -112,9 +110,16 @@ def _markdown(fitted: Fitted) -> str:
         "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
         f"![{md(fitted.caption)}]({PICTURE})",
         *map(markdown, fitted.tables),
-        f"({md(marked.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
+        f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
     ]
-    return "\n" + "\n\n".join(filter(None, parts)) + "\n\n"
+    return "\n\n".join(filter(None, parts))
+
+
+def framed(axis: Any, title: str, across: str, up: str, which: str = "xy", subs: Sequence[float] = ()) -> None:
+    """Finish a drawing: `which` of the matplotlib axes logarithmic, with title, labels and legend."""
+    logarithmic(axis, which, subs)
+    dress(axis, title, across, up)
+    axis.legend(fontsize=8, frameon=False, labelcolor=INK)
 
 
 def short(value: float) -> str:
@@ -127,6 +132,6 @@ def between(span: Span | None, form: str = "") -> str:
     return " to ".join(f"{end:{form}}" if form else short(end) for end in span) if span else "-"
 
 
-def off(ratio: float, sign: str = "+", digits: int = 1) -> str:
+def off(ratio: float, sign: str = "+") -> str:
     """How far a ratio is from one: +1.2 %."""
-    return f"{100 * (ratio - 1):{sign}.{digits}f} %"
+    return f"{100 * (ratio - 1):{sign}.1f} %"

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy
 
 from gptx.estimate.laws import CONSTANTS, Law
 from gptx.fit import huber
-from gptx.fit.ladder import COUNTS, Ladder, Rung, points
+from gptx.fit.ladder import COUNTS, Ladder, Rung
 from gptx.fit.page import Span
-
-Quantity = Callable[[Law], float]
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,6 @@ class Prediction:
     @property
     def inside(self) -> bool:
         return self.run[0] <= self.rung.loss <= self.run[1]
-
-    @property
-    def error(self) -> float:
-        """Measured over predicted."""
-        return self.rung.loss / self.expected
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Reading:
         return [rung.budget(self.count) for rung in self.rungs]
 
     @property
-    def fitted(self) -> list[float]:
+    def by_law(self) -> list[float]:
         """The loss of each run by the law."""
         return [rung.loss / float(numpy.exp(left)) for rung, left in zip(self.rungs, self.residuals, strict=True)]
 
@@ -64,26 +58,22 @@ class NoLaw(ValueError):
 def read(ladder: Ladder, count: str, draws: int) -> Reading:
     """Fit all runs but those held out. Raises ValueError where they cannot determine a law, NoLaw where they follow
     none."""
-    kept = [rung for rung in ladder.rungs if not rung.held_out]
-    held = [rung for rung in ladder.rungs if rung.held_out]
+    kept, held = ([rung for rung in ladder.rungs if rung.held_out is out] for out in (False, True))
     if not kept:
         raise ValueError(f"{len(held)} finished runs, {len(held)} of them held out: a law needs several sizes, each "
                          "trained on several numbers of tokens")  # fmt: skip
-    seen = points(kept, count)
-    seen.check()
-    best, _ = huber.fit(seen)
+    runs = numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in kept], float).T
+    huber.check(runs)
+    best, _ = huber.fit(runs)
     spent = [rung.budget(count) for rung in kept]
-    law = Law(
-        **asdict(ladder.about),
-        **dict(zip(CONSTANTS, best, strict=True)),
-        source=f"{len(kept)} runs of {ladder.about.name}; N: {COUNTS[count]}",
-        draws=huber.bootstrap(seen, best, draws),
-        operations=(min(spent), max(spent)),
-    )
+    known: dict[str, Any] = asdict(ladder.about) | dict(zip(CONSTANTS, best, strict=True))
+    source = f"{len(kept)} runs of {ladder.about.name}; N: {COUNTS[count]}"
+    drawn = huber.bootstrap(runs, best, draws)
+    law = Law(**known, source=source, draws=drawn, operations=(min(spent), max(spent)))
     if law.undetermined:
         raise NoLaw(f"these {len(kept)} runs do not follow the law, and no best size is known: {law.undetermined}, as "
                     f"where the loss does not fall with parameters or with tokens (N: {COUNTS[count]})")  # fmt: skip
-    residuals = numpy.log(seen.loss) - numpy.log(law.loss(seen.N, seen.D))  # type: ignore[arg-type]
+    residuals = numpy.log(runs[2]) - numpy.log(law.loss(*runs[:2]))
     return Reading(count, law, kept, residuals, [predict(law, rung, count, residuals) for rung in held])
 
 
@@ -97,24 +87,10 @@ def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> Predi
     return Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
 
 
-def interval(law: Law, quantity: Quantity) -> Span:
+def interval(law: Law, quantity: Callable[[Law], float]) -> Span:
     return law.interval(quantity) or (0.0, 0.0)
 
 
-def at(size: float, tokens: float) -> Quantity:
-    """The loss of a size after so many tokens."""
+def at(size: float, tokens: float) -> Callable[[Law], float]:
+    """The loss of a size after some tokens, as a function of the law."""
     return lambda law: law.loss(size, tokens)
-
-
-def best_size(flops: float) -> Quantity:
-    return lambda law: law.parameters(flops)
-
-
-def best_ratio(flops: float) -> Quantity:
-    """Tokens per parameter at the best size of a budget."""
-    return lambda law: law.optimum(flops)[1] / law.optimum(flops)[0]
-
-
-def exponent(place: int) -> Quantity:
-    """How the best N (0) or D (1) grows with the budget."""
-    return lambda law: law.exponents[place]

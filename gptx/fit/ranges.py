@@ -1,4 +1,4 @@
-"""Range tests: what a run's loss says of a rate that rose until it broke."""
+"""Range tests: the loss of a run over a learning rate that rose until the loss broke."""
 
 import bisect
 import math
@@ -8,61 +8,69 @@ from pathlib import Path
 
 import numpy
 from numpy import ndarray
+from typing_extensions import TypedDict
 
+from gptx.fit.page import recorded
 from gptx.runs.cells import Cell, find
 from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
 SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
-RISING = 10.0  # times that the rate must rise for a run to be a range test
-FEWEST = 30  # updates before the break
+RISING = 10.0  # factor by which the rate must rise for a run to be a range test
+FEWEST = 30  # steps before the break
 FLAT = 0.02  # of the lowest loss
 EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
-STEEP = 0.8  # of the fastest fall: a curve that falls so fast at its edge may fall faster before it
+STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
+CURVES = ("rates", "losses", "smooth")
 
 
 @dataclass(frozen=True)
 class Range:
-    """One run: its losses over the rate up to the break, and the rates that are read off them."""
+    """One run: its losses and smoothed losses over the rate up to the break, and the rates that are read off them."""
 
     name: str
     seed: int
     rates: ndarray
     losses: ndarray
     smooth: ndarray
-    broken: float  # where the run gave up: a part of the fall was lost again, or the loss was no number
-
-    @property
-    def lowest(self) -> float:
-        """Where the smoothed loss is lowest."""
-        return float(self.rates[self.smooth.argmin()])
-
-    @property
-    def flat(self) -> tuple[float, float]:
-        """The first and last rate whose smoothed loss is within FLAT of the lowest: how little says where that is."""
-        inside = numpy.flatnonzero(self.smooth <= (1 + FLAT) * self.smooth.min())
-        return float(self.rates[inside[0]]), float(self.rates[inside[-1]])
+    broken: float  # where the run gave up: it lost a part of the fall again, or the loss became NaN
+    lowest: float  # of the smoothed losses
+    flat: tuple[float, float]  # the first and last rate whose smoothed loss is within FLAT of the lowest
+    steepest: float | None
+    valley: float  # half way through the longest fall (fastai's valley)
 
     @property
     def proposed(self) -> float:
         return SHARE * self.lowest
 
-    @property
-    def steepest(self) -> float | None:
-        """Where the smoothed loss falls fastest a decade (fastai's steep); None if it falls about as fast at the edge
-        of the curve, so that the test should begin lower."""
-        places = numpy.log10(self.rates)
-        between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(self.smooth) / numpy.diff(places)
-        inside = numpy.flatnonzero((between >= places[0] + EDGE) & (between <= places[-1] - EDGE))
-        if not len(inside):
-            return None
-        at = inside[falls[inside].argmax()]
-        return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
 
-    @property
-    def valley(self) -> float:
-        """Half way through the longest fall (fastai's valley)."""
-        return float(self.rates[half_way_down(self.smooth)])
+class _Row(TypedDict):
+    name: str
+    seed: int
+    rates: str
+    losses: str
+    smooth: str
+    broken: float
+    lowest: float
+    flat: tuple[float, float]
+    steepest: float | None
+    valley: float
+
+
+class Recorded(TypedDict):
+    """What a fit.json has of the runs."""
+
+    runs: list[_Row]
+    of_the_mean_curve: float
+    environment: dict
+
+
+def of_fit(file: Path) -> tuple[list[Range], float, dict]:
+    """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
+    file."""
+    found = recorded(file, Recorded, "lr_range")
+    runs = [Range(**row | {key: numpy.array(row[key].split(), float) for key in CURVES}) for row in found["runs"]]
+    return runs, found["of_the_mean_curve"], found["environment"]
 
 
 def ended(folders: Sequence[Path]) -> list[Cell]:
@@ -76,32 +84,51 @@ def ended(folders: Sequence[Path]) -> list[Cell]:
 
 
 def ranged(cell: Cell) -> Range:
-    """The range test of a run. Raises ValueError if it is none, did not come to a break, or came to it too soon."""
+    """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
     rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= RISING * rates[0]
     if len(rates) != len(losses) or not rises:
         moved = f"goes from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "is not recorded"
-        raise ValueError(f"{cell.name}: no range test, since its rate {moved} and does not rise at every update; range "
-                         "tests are the runs of python -m gptx.train --multirun experiment=lr_range")  # fmt: skip
+        raise ValueError(f"{cell.name}: no range test: its learning rate {moved} and does not rise at every step; "
+                         "range tests are the runs of python -m gptx.train --multirun experiment=lr_range")  # fmt: skip
     finite = numpy.isfinite(losses)
     end = len(losses) if finite.all() else int(finite.argmin())
     broken = cell.metrics.last("lr_range/broken") if end == len(losses) else float(rates[end])
     if broken is None:
-        raise ValueError(f"{cell.name}: the loss did not break up to a rate of {rates[-1]:.3g}; raise the last rate: "
-                         f"optim.lr={10 * rates[-1]:.3g}")  # fmt: skip
+        cure = f"raise the last rate: optim.lr={10 * rates[-1]:.3g}"
+        raise ValueError(f"{cell.name}: the loss did not break up to a learning rate of {rates[-1]:.3g}; {cure}")
     if end < FEWEST:
         why = "broke" if finite.all() else "is NaN"
-        raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'update')}, at a rate of {broken:.3g}, and "
-                         f"a curve needs {FEWEST}; lower schedule.floor, or make more updates (steps)")  # fmt: skip
+        raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
+                         f"{FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
     smooth = smoothed(rates[:end], losses[:end])
     if not smooth.argmin():
         raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
-    return Range(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
+    return reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
+
+
+def reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
+    """A range test with the rates that are read off its curve."""
+    inside = numpy.flatnonzero(smooth <= (1 + FLAT) * smooth.min())
+    flat = float(rates[inside[0]]), float(rates[inside[-1]])
+    lowest, valley = float(rates[smooth.argmin()]), float(rates[half_way_down(smooth)])
+    return Range(name, seed, rates, losses, smooth, broken, lowest, flat, steepest(rates, smooth), valley)
+
+
+def steepest(rates: ndarray, smooth: ndarray) -> float | None:
+    """Where the loss falls fastest per decade (fastai's steep); None if it falls about as fast at the edge of the
+    curve: the test should begin lower."""
+    places = numpy.log10(rates)
+    between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(smooth) / numpy.diff(places)
+    inside = numpy.flatnonzero((between >= places[0] + EDGE) & (between <= places[-1] - EDGE))
+    if not len(inside):
+        return None
+    at = inside[falls[inside].argmax()]
+    return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
 
 
 def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
-    """The loss by a line through each point's neighbours on both sides, with weights of a normal curve in log rate: it
-    does not lag behind, and at an end it is no mean of one side (local linear regression)."""
+    """The loss by local linear regression over log rate with normal weights: neither lags nor is biased at an end."""
     places = numpy.log10(rates)
     away = places - places[:, None]  # (points, neighbours)
     weights = numpy.exp(-0.5 * (away / SMOOTH) ** 2)
@@ -111,8 +138,7 @@ def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
 
 
 def half_way_down(values: Sequence[float] | ndarray) -> int:
-    """The place half a fall before its end, for the longest fall: the most values each of which is below the one before
-    it that belongs to the fall, others between them left out."""
+    """The place half a fall before its end, for the longest fall: the longest falling subsequence of the values."""
     ends: list[float] = []  # of falls of each length the highest last value, negated so that they ascend
     longest, last = 0, 0
     for place, value in enumerate(values):
@@ -123,13 +149,12 @@ def half_way_down(values: Sequence[float] | ndarray) -> int:
     return last - longest + longest // 2
 
 
-def together(found: Sequence[Range]) -> Range:
-    """The mean over runs of their smoothed losses, at the rates that all of them came to, as one run."""
+def together(found: Sequence[Range]) -> float:
+    """What the mean over runs of their smoothed losses proposes, at the rates that all of them came to."""
     low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
     rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]
     curves = [numpy.interp(numpy.log(rates), numpy.log(each.rates), each.smooth) for each in found]
-    mean = numpy.mean(curves, axis=0)
-    return Range("mean curve", -1, rates, mean, mean, middle([each.broken for each in found]))
+    return SHARE * float(rates[numpy.mean(curves, axis=0).argmin()])
 
 
 def middle(rates: Sequence[float]) -> float:

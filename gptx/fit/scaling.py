@@ -1,7 +1,7 @@
 """A scaling law of one's own runs, tested on a larger run:  python -m gptx fit scaling runs/scaling"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy
 
 from gptx.estimate.laws import CONSTANTS, RULE
-from gptx.fit import isoflop, page, scaling_views
-from gptx.fit.ladder import COUNTS, Ladder, of_fit, of_runs
+from gptx.fit import page, scaling_views
+from gptx.fit.ladder import COUNTS, Ladder, minima, of_fit, of_runs
 from gptx.fit.page import between, off, short
-from gptx.fit.prediction import NoLaw, Reading, best_ratio, exponent, interval, read
+from gptx.fit.prediction import NoLaw, Reading, interval, read
 from gptx.runs import cells as run_folders
 from gptx.units.phrases import joined
 
@@ -23,17 +23,17 @@ PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once 
 def scaling(
     *folders: str, holdout: str = "", count: str = "total", draws: int = 200, out: str = "", readme: str = ""
 ) -> None:
-    """Fit E + A / N^alpha + B / D^beta to the validation losses of finished runs, and predict those held out.
+    """Fit a scaling law to the losses of finished runs, and predict the runs held out.
 
       python -m gptx fit scaling runs/scaling
       python -m gptx fit scaling runs/scaling holdout=gpt_1600k readme=experiments/scaling
 
-    FOLDERS are runs or folders of runs; the fit.json of an earlier fit stands for its runs. Written are fit.png,
-    fit.json, and law.json, which `python -m gptx plan ... law=FILE` reads and which counts every parameter.
+    The law is E + A / N^alpha + B / D^beta. FOLDERS are runs or folders of runs; the fit.json of an earlier fit stands
+    for its runs. Written are fit.png, fit.json, and law.json, which `python -m gptx plan ... law=FILE` reads and which
+    counts every parameter.
 
     Options:
-    holdout: sizes or runs that are not fitted but predicted, such as gpt_1600k; if empty those of the largest budget;
-      none fits all
+    holdout: sizes or runs to predict and not to fit, such as gpt_1600k; none, or empty for those of the largest budget
     count: what N is, total or non_embedding
     draws: bootstrap samples of the runs for the intervals, at least 100
     out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
@@ -44,11 +44,13 @@ def scaling(
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
-    before = page.earlier(folders)
-    cells = [] if before else run_folders.find([Path(folder) for folder in folders])
-    ladder = of_fit(before) if before else of_runs(cells, Path(folders[0]).resolve().name)
-    if holdout or not before:
-        ladder = ladder.holding_out(holdout, count)
+    first, cells = Path(folders[0]), []
+    if len(folders) == 1 and first.suffix == ".json":
+        ladder = of_fit(first)
+        ladder = ladder.holding_out(holdout, count) if holdout else ladder
+    else:
+        cells = run_folders.find([Path(folder) for folder in folders])
+        ladder = of_runs(cells, first.resolve().name).holding_out(holdout, count)
     try:
         readings = [read(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]
     except NoLaw as error:
@@ -66,27 +68,36 @@ def _cleared(target: Path) -> str:
 
 def fitted(readings: list[Reading], ladder: Ladder) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
-    first = readings[0]
+    first, other = readings
     general = next(reading for reading in readings if reading.count == "total")
-    curves = isoflop.minima(first.rungs, first.count)
-    against = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
+    curves = minima(first.rungs, first.count)
+    warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
+    sentences = [*_sentences(first)]
+    inner = [each for each in curves if each.best]
+    if inner:
+        best = short(first.law.parameters(inner[-1].budget))
+        sentences.append(f"Read off the losses alone, a budget of {inner[-1].budget:.2g} FLOPs is best spent on "
+                         f"{short(inner[-1].best or 0)} parameters; the law says {best}.")  # fmt: skip
+    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
+    sentences.append(f"With N as {COUNTS[other.count]} instead of {COUNTS[first.count]}, the same runs give "
+                     f"{_grows(other)}{held} (Kaplan's count and Chinchilla's, arXiv:2406.12907).")  # fmt: skip
     return page.Fitted(
         headline=headline(first),
-        sentences=list(sentences(*readings, curves)),
+        sentences=sentences,
         tables=[table for table in scaling_views.tables(readings, curves) if table.rows],
         facts={each.count: facts(each) for each in readings}
-        | {"isoflop": [vars(curve) for curve in curves], "about": vars(ladder.about), "warnings": ladder.warnings},
+        | {"isoflop": [vars(curve) for curve in curves], "ladder": asdict(ladder)},
         figure=partial(scaling_views.figure, first),
         caption="loss over tokens by size, with the law of the fitted runs, and the held-out runs",
-        warnings=against[first.count],
+        warnings=warnings[first.count],
         environment=ladder.environment,
-        beside={LAW: replace(general.law, warnings=tuple(against["total"])).save},
+        beside={LAW: replace(general.law, warnings=tuple(warnings["total"])).save},
     )
 
 
 def headline(reading: Reading) -> str:
     """The prediction and the outcome."""
-    law, held, runs = reading.law, reading.predictions, len(reading.rungs)
+    held, runs = reading.predictions, len(reading.rungs)
     if not held:
         return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
     if len(held) > 1:
@@ -95,43 +106,33 @@ def headline(reading: Reading) -> str:
     (one,) = held
     times = one.rung.budget(reading.count) / max(reading.budgets)
     return (
-        f"The law predicts {one.expected:.3f} {law.units} (95 % interval {between(one.run, '.3f')}) for {one.rung.size} "
-        f"after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget fitted; measured: "
-        f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.error)}."
+        f"Predicted for {one.rung.size} after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget "
+        f"fitted: {one.expected:.3f} {reading.law.units} (95 % interval {between(one.run, '.3f')}); measured: "
+        f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.rung.loss / one.expected)}."
     )
 
 
-def sentences(reading: Reading, other: Reading, curves: Sequence[isoflop.Minimum]) -> Iterator[str]:
-    """How well the law fits, what the largest budget is best spent on, and what the other count of N says."""
-    law, found = reading.law, reading.rungs
-    worst, lengths = int(numpy.argmax(abs(reading.residuals))), [rung.tokens for rung in found]
-    half = off(1 + float(numpy.median(abs(reading.residuals))), sign="")
+def _grows(reading: Reading) -> str:
+    low_high = reading.law.interval(lambda law: law.exponents[0])
+    return f"C^{reading.law.exponents[0]:.2f} ({between(low_high, '.2f')})"
+
+
+def _sentences(reading: Reading) -> Iterator[str]:
+    """How well the law fits, and what the largest budget is best spent on."""
+    law, flops, worst = reading.law, max(reading.budgets), int(numpy.argmax(abs(reading.residuals)))
+    lengths, far = [rung.tokens for rung in reading.rungs], reading.rungs[worst]
+    half, most = (float(numpy.median(abs(reading.residuals))), float(numpy.exp(reading.residuals[worst])))
     yield (
-        f"Fitted: {len(found)} runs, {len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to "
+        f"Fitted: {len(lengths)} runs, {len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to "
         f"{short(max(reading.sizes))} parameters, {short(min(lengths))} to {short(max(lengths))} tokens. Half of the "
-        f"runs lie within {half} of the law; the farthest is {found[worst].size} after {short(found[worst].tokens)} "
-        f"tokens, {off(float(numpy.exp(reading.residuals[worst])))}."
+        f"runs lie within {off(1 + half, sign='')} of the law; the farthest is {far.size} after {short(far.tokens)} "
+        f"tokens, {off(most)}."
     )
-    flops = max(reading.budgets)
-    size, tokens = law.optimum(flops)
+    _, size, _, tokens, ratio, ratios, _ = scaling_views.split(law, flops, reading.sizes)
     yield (
-        f"By the law the best size grows with the FLOPs as C^{law.exponents[0]:.2f} "
-        f"({between(law.interval(exponent(0)), '.2f')}). The largest budget fitted, {flops:.2g} FLOPs, is best spent on "
-        f"{short(size)} parameters and {short(tokens)} tokens: {short(tokens / size)} tokens per parameter "
-        f"({between(law.interval(best_ratio(flops)))}). The rule of {RULE:.0f} was found with far larger models on "
-        "subword tokens."
-    )
-    inner = [each for each in curves if each.best]
-    if inner:
-        yield (
-            f"Read off the losses alone, a budget of {inner[-1].budget:.2g} FLOPs is best spent on {inner[-1].told} "
-            f"parameters; the law says {short(law.parameters(inner[-1].budget))}."
-        )
-    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
-    yield (
-        f"With N as {COUNTS[other.count]} instead of {COUNTS[reading.count]}, the same runs give "
-        f"C^{other.law.exponents[0]:.2f} ({between(other.law.interval(exponent(0)), '.2f')}){held} (Kaplan's count "
-        "compared with Chinchilla's, arXiv:2406.12907)."
+        f"By the law the best size grows with the FLOPs as {_grows(reading)}. The largest budget fitted, {flops:.2g} "
+        f"FLOPs, is best spent on {size.rstrip('*')} parameters and {tokens} tokens: {ratio} tokens per parameter "
+        f"({ratios}). The rule of {RULE:.0f} was found with far larger models on subword tokens."
     )
 
 
@@ -151,15 +152,12 @@ def patterned(reading: Reading) -> Iterator[str]:
 
 def undetermined(reading: Reading) -> Iterator[str]:
     """The warnings that the runs leave a constant open."""
-    law = reading.law
-    floor = interval(law, attrgetter("E"))
+    floor = interval(reading.law, attrgetter("E"))
     if floor[0] < 0.05 * min(rung.loss for rung in reading.rungs):
-        yield (
-            f"The runs do not determine E, the irreducible loss ({between(floor)}): all are far above it, and the law "
-            "says little about much longer or larger runs."
-        )
+        yield (f"The runs do not determine E, the irreducible loss ({between(floor)}): all are far above it, and the "
+               "law says little about much longer or larger runs.")  # fmt: skip
     for name in CONSTANTS[3:]:
-        low, high = interval(law, attrgetter(name))
+        low, high = interval(reading.law, attrgetter(name))
         if high > 3 * low:
             yield f"The runs hardly determine {name}: {between((low, high))}."
 
@@ -167,7 +165,7 @@ def undetermined(reading: Reading) -> Iterator[str]:
 def facts(reading: Reading) -> dict:
     """Every point and number for fit.json, without the draws, which law.json has."""
     law = reading.law
-    runs = [vars(rung) | {"law": loss} for rung, loss in zip(reading.rungs, reading.fitted, strict=True)]
+    runs = [vars(rung) | {"law": loss} for rung, loss in zip(reading.rungs, reading.by_law, strict=True)]
     runs += [
         vars(each.rung) | {"law": each.expected, "law_95": each.law, "run_95": each.run, "inside": each.inside}
         for each in reading.predictions
@@ -176,7 +174,7 @@ def facts(reading: Reading) -> dict:
         "constants": {name: getattr(law, name) for name in CONSTANTS},
         "intervals_95": {name: law.interval(attrgetter(name)) for name in CONSTANTS},
         "exponents": law.exponents,
-        "exponent_of_N_95": law.interval(exponent(0)),
+        "exponent_of_N_95": law.interval(lambda law: law.exponents[0]),
         "units": law.units,
         "runs": runs,
     }

@@ -1,140 +1,128 @@
 """The tables and the figure of a scaling law."""
 
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from gptx.estimate.laws import CONSTANTS
-from gptx.fit.isoflop import Minimum
-from gptx.fit.ladder import COUNTS
-from gptx.fit.page import between, off, short
-from gptx.fit.prediction import Prediction, Reading, at, best_ratio, best_size, exponent, interval
+from gptx.estimate.laws import CONSTANTS, Law
+from gptx.fit.ladder import COUNTS, Minimum
+from gptx.fit.page import between, framed, off, short
+from gptx.fit.prediction import Reading, at, interval
+from gptx.show.plots import AXES, COLOURS, MARKERS, save
 from gptx.show.table import Table
 from gptx.units.printable import mathtext
 
 Row = tuple[str, ...]
+GROWTH = ("N grows as C^", "D grows as C^")
+SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
 
 
 def tables(readings: Sequence[Reading], curves: Sequence[Minimum]) -> Iterator[Table]:
     """What was predicted, the constants by both counts of N, the best split of budgets with and without the law, and
     every run."""
     first, law = readings[0], readings[0].law
-    yield Table(
-        "Held out",
-        ("run", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside"),
-        [_predicted(each) for each in first.predictions],
-        f"Loss in {law.units}. The interval of a run includes the scatter of the fitted runs around the law; `inside` "
-        "refers to it.",
-    )
-    values = {name: attrgetter(name) for name in CONSTANTS} | {
-        f"{n} grows as C^": exponent("ND".index(n)) for n in "ND"
-    }
-    constants: list[Row] = [
-        (name, *(text for each in readings for text in (short(of(each.law)), between(each.law.interval(of)))))
-        for name, of in values.items()
-    ]
+    rows: list[Row] = [
+        (each.rung.name, f"{each.expected:.4f}", between(each.law, ".3f"), between(each.run, ".3f"),
+         f"{each.rung.loss:.4f}", off(each.rung.loss / each.expected), "yes" if each.inside else "no")
+        for each in first.predictions
+    ]  # fmt: skip
+    note = f"Loss in {law.units}. The interval of a run, which inside refers to, includes the runs' scatter."
+    yield Table("Held out", ("run", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside"), rows, note)
     heads = [head for each in readings for head in (f"N: {COUNTS[each.count]}", "95 %")]
+    rows = [(name, *(cell for each in readings for cell in _value(each.law, name))) for name in (*CONSTANTS, *GROWTH)]
     note = f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs."
-    yield Table("Constants", ("", *heads), constants, note)
+    yield Table("Constants", ("", *heads), rows, note)
     budgets = [*map(float, numpy.geomspace(min(first.budgets), max(first.budgets), 3))]
     budgets += [each.rung.budget(first.count) for each in first.predictions[:1]]
-    splits = [_split(first, flops) for flops in budgets]
-    yield Table(
-        "The best split of a budget, by the law",
-        ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss"),
-        splits,
-        "*: smaller or larger than any size trained." if any(row[1].endswith("*") for row in splits) else "",
-    )
-    minima: list[Row] = [
-        (f"{each.budget:.2g}", ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(each.sizes, each.losses, strict=True)),
-         each.told, short(law.parameters(each.budget)))
-        for each in curves
-    ]  # fmt: skip
+    rows = [split(law, flops, first.sizes) for flops in budgets]
+    columns: Row = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
+    note = "*: smaller or larger than any size trained." if any(row[1].endswith("*") for row in rows) else ""
+    yield Table("The best split of a budget, by the law", columns, rows, note)
     columns = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
-    yield Table("IsoFLOP: the same budget spent on several sizes", columns, minima)
-    runs: list[Row] = [
-        (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{fitted:.4f}", off(rung.loss / fitted))
-        for rung, size, fitted in zip(first.rungs, first.sizes, first.fitted, strict=True)
+    yield Table("IsoFLOP: the same budget spent on several sizes", columns, [_isoflop(each, law) for each in curves])
+    rows = [
+        (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
+        for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
     ]
-    yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), runs)
+    yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
 
 
-def _predicted(each: Prediction) -> Row:
-    spans = between(each.law, ".3f"), between(each.run, ".3f")
-    told = "yes" if each.inside else "no"
-    return each.rung.name, f"{each.expected:.4f}", *spans, f"{each.rung.loss:.4f}", off(each.error), told
+def _value(law: Law, name: str) -> Row:
+    def of(law: Law) -> float:
+        return law.exponents[GROWTH.index(name)] if name in GROWTH else getattr(law, name)
+
+    return short(of(law)), between(law.interval(of))
 
 
-def _split(reading: Reading, flops: float) -> Row:
-    law = reading.law
+def split(law: Law, flops: float, sizes: Sequence[int]) -> Row:
+    """A budget, its best size (* where it is outside of `sizes`), tokens and their ratio with intervals, and loss."""
     size, tokens = law.optimum(flops)
-    trained = min(reading.sizes) <= size <= max(reading.sizes)
-    sizes, ratios = between(law.interval(best_size(flops))), between(law.interval(best_ratio(flops)))
-    name = f"{short(size)}{'' if trained else '*'}"
-    return f"{flops:.2g}", name, sizes, short(tokens), short(tokens / size), ratios, f"{law.loss(size, tokens):.3f}"
+    star = "" if min(sizes) <= size <= max(sizes) else "*"
+    best = f"{short(size)}{star}", between(law.interval(lambda each: each.parameters(flops)))
+    ratio = short(tokens / size), between(law.interval(lambda each: each.optimum(flops)[1] / each.optimum(flops)[0]))
+    return f"{flops:.2g}", *best, short(tokens), *ratio, f"{law.loss(size, tokens):.3f}"
+
+
+def _isoflop(curve: Minimum, law: Law) -> Row:
+    losses = ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(curve.sizes, curve.losses, strict=True))
+    lowest = curve.sizes[int(numpy.argmin(curve.losses))]
+    side = {curve.sizes[0]: "below", curve.sizes[-1]: "above"}.get(lowest, "about")
+    best = short(curve.best) if curve.best else f"{side} {short(lowest)}"
+    return f"{curve.budget:.2g}", losses, best, short(law.parameters(curve.budget))
 
 
 def figure(reading: Reading, file: Path) -> None:
     """Draw into a .png or .svg file; for .html, the chart of budgets of gptx.plan."""
     if file.suffix == ".html":
-        from gptx.plan.chart import chart
+        from gptx.plan.chart_files import chart
 
         every = [*reading.rungs, *(each.rung for each in reading.predictions)]
         runs = [(rung.name, rung.parameters(reading.count), rung.tokens, rung.loss) for rung in every]
         chart(file, [reading.law], runs=runs)
-        return
-    from gptx.show import figures
-
-    figures.save(file, "", lambda axis: _over_tokens(axis, reading), lambda axis: _compared(axis, reading))
+    else:
+        save(file, "", lambda axis: _over_tokens(axis, reading), lambda axis: _compared(axis, reading))
 
 
 def _over_tokens(axis: Any, reading: Reading) -> None:
     """Each size's runs and its curve by the law; each held-out run with the intervals of law and run."""
-    from gptx.show.picture import COLOURS, MARKERS
-
     held, *colours = COLOURS[1], COLOURS[0], *COLOURS[2:]
     law, ends = reading.law, [rung.tokens for rung in reading.rungs]
+    along = numpy.geomspace(min(ends), max(ends), 50)
     for place, size in enumerate(dict.fromkeys(reading.sizes)):
         here = [rung for rung in reading.rungs if rung.parameters(reading.count) == size]
-        look = {"color": colours[place % len(colours)], "marker": MARKERS[place % len(MARKERS)], "linestyle": ""}
-        name = mathtext(f"{here[0].size}, {short(size)}")
-        axis.plot([r.tokens for r in here], [r.loss for r in here], markersize=5, label=name, **look)
-        along = numpy.geomspace(min(ends), max(ends), 50)
-        axis.plot(along, law.loss(size, along), color=look["color"], linewidth=1.1)
+        colour, name = colours[place % len(colours)], mathtext(f"{here[0].size}, {short(size)}")
+        points = [rung.tokens for rung in here], [rung.loss for rung in here]
+        axis.plot(*points, MARKERS[place % len(MARKERS)], markersize=5, color=colour, label=name)
+        axis.plot(along, [law.loss(size, tokens) for tokens in along], color=colour, linewidth=1.1)
     for each in reading.predictions:
-        size, tokens = each.rung.parameters(reading.count), each.rung.tokens
-        along = numpy.geomspace(min(ends), max(tokens, *ends), 50)
-        low, high = zip(*(interval(law, at(size, there)) for there in along), strict=True)
+        size = each.rung.parameters(reading.count)
+        along = numpy.geomspace(min(ends), max(each.rung.tokens, *ends), 50)
+        low, high = zip(*(interval(law, at(size, tokens)) for tokens in along), strict=True)
         axis.fill_between(along, low, high, color=held, alpha=0.15, linewidth=0)
-        axis.plot(along, law.loss(size, along), color=held, linewidth=1.1, linestyle="--")
-    _held_out(axis, reading, held, across=False)
-    framed(axis, "loss over tokens, by size", "tokens", f"validation loss, {law.units}")
+        axis.plot(along, [law.loss(size, tokens) for tokens in along], "--", color=held, linewidth=1.1)
+    _held_out(axis, reading, across=False)
+    framed(axis, "loss over tokens, by size", "tokens", f"validation loss, {law.units}", subs=SUBS)
 
 
 def _compared(axis: Any, reading: Reading) -> None:
     """Measured loss over that of the law: the better the law, the nearer all runs are to the diagonal."""
-    from gptx.show.picture import AXES, COLOURS
-
     measured = [rung.loss for rung in reading.rungs]
-    every = [*reading.fitted, *measured]
-    every += [value for each in reading.predictions for value in (each.expected, each.rung.loss, *each.run)]
-    axis.plot([min(every), max(every)], [min(every), max(every)], color=AXES, linewidth=1, linestyle=":")
-    axis.plot(reading.fitted, measured, "o", markersize=5, color=COLOURS[0], label="fitted")
-    _held_out(axis, reading, COLOURS[1], across=True)
-    framed(axis, "measured compared with the law", "by the law", "measured")
+    every = [*reading.by_law, *measured]
+    every += [loss for each in reading.predictions for loss in (each.expected, each.rung.loss, *each.run)]
+    axis.plot([min(every), max(every)], [min(every), max(every)], ":", color=AXES, linewidth=1)
+    axis.plot(reading.by_law, measured, "o", markersize=5, color=COLOURS[0], label="fitted")
+    _held_out(axis, reading, across=True)
+    framed(axis, "measured compared with the law", "by the law", "measured", subs=SUBS)
 
 
-def _held_out(axis: Any, reading: Reading, colour: str, *, across: bool) -> None:
-    """Stars for the held-out runs, each with the 95 % interval of a run: across, or up at its tokens."""
-    if not reading.predictions:
-        return
-    found = reading.predictions
-    expected, measured = [each.expected for each in found], [each.rung.loss for each in found]
-    spans = numpy.abs([[each.expected - each.run[0], each.run[1] - each.expected] for each in found]).T
-    tokens = [each.rung.tokens for each in found]
-    bars = {"x": expected, "y": measured, "xerr": spans} if across else {"x": tokens, "y": expected, "yerr": spans}
-    axis.errorbar(**bars, linestyle="", color=colour, capsize=4, linewidth=1.4, label="held out, predicted (95 %)")
-    axis.plot(expected if across else tokens, measured, "*", markersize=12, color=colour, label="held out, measured")
+def _held_out(axis: Any, reading: Reading, *, across: bool) -> None:
+    """A star for each held-out run, and the 95 % interval of a run: across, or upwards at its tokens."""
+    for place, each in enumerate(reading.predictions):
+        span = numpy.abs([[each.expected - each.run[0]], [each.run[1] - each.expected]])
+        x, y = (each.expected, each.rung.loss) if across else (each.rung.tokens, each.expected)
+        names = ("_", "_") if place else ("held out, predicted (95 %)", "held out, measured")
+        look = {"xerr" if across else "yerr": span, "color": COLOURS[1], "capsize": 4, "label": names[0]}
+        axis.errorbar(x, y, **look)
+        axis.plot(x, each.rung.loss, "*", markersize=12, color=COLOURS[1], label=names[1])

@@ -1,4 +1,4 @@
-"""Updates against tokens to the same loss, over batch sizes: the law of arXiv:1812.06162 fitted to measurements."""
+"""Steps against tokens to the same loss, over batch sizes: the law of arXiv:1812.06162, fitted to measurements."""
 
 import math
 from collections.abc import Sequence
@@ -7,96 +7,89 @@ from dataclasses import dataclass
 import numpy
 from numpy import ndarray
 
-from gptx.compare.statistics import quantile
+from gptx.compare.estimates import quantile
 
-FEWEST = 4  # batch sizes that are fitted: the law has two constants, and what is left over says how well it holds
-REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is looked for
-RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the rate
-PLACES = 2_000  # candidates for it, in equal factors: about 1 % apart, and refined once more around the best
+FEWEST = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
+REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
+RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the learning rate
+PLACES = 2_000  # candidates, in equal factors: about 1 % apart, and refined once more around the best
 
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """S = Smin (1 + Bcrit / B) updates and E = Emin (1 + B / Bcrit) tokens at B tokens an update, so that
+    """S = Smin (1 + Bcrit / B) steps and E = Emin (1 + B / Bcrit) tokens at B tokens per step, so that
     (S / Smin - 1)(E / Emin - 1) = 1 and Emin = Smin Bcrit (arXiv:1812.06162, section 2.3 and appendix)."""
 
-    fewest_updates: float  # Smin, of endless batches
-    critical: float  # Bcrit, in tokens: twice the fewest updates and twice the fewest tokens
-    low: float = math.nan  # 95 % interval of it: 0 and inf where the measurements leave that end open
+    fewest_steps: float  # Smin, of endless batches
+    critical: float  # Bcrit, in tokens: twice the fewest steps and twice the fewest tokens
+    low: float = math.nan  # 95 % interval of Bcrit: 0 and inf where the measurements leave that end open
     high: float = math.nan
-    misfit: float = 0.0  # standard deviation of log updates about the law
+    misfit: float = 0.0  # standard deviation of log steps around the law
 
     @property
     def fewest_tokens(self) -> float:
         """Emin, of the smallest batches."""
-        return self.fewest_updates * self.critical
+        return self.fewest_steps * self.critical
 
-    def updates(self, batch: ndarray | float) -> ndarray | float:
-        return self.fewest_updates * (1 + self.critical / batch)
-
-    def overhead(self, share: float) -> float:
-        """The batch size that needs so much more than the fewest tokens; 0.2 is the threshold of arXiv:2410.21676."""
-        return share * self.critical
+    def steps(self, batch: float) -> float:
+        return self.fewest_steps * (1 + self.critical / batch)
 
 
-def fit(batches: Sequence[float], updates: Sequence[float]) -> Tradeoff:
-    """The law of least squares in log updates (in log tokens, which differ by the batch size, it is the same one).
+def fit(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
+    """The law of least squares in log steps (and in log tokens, which differ by the batch size only).
 
-    The interval of Bcrit holds what raises the squares by no more than the two-sided 5 % point of Student's t at n - 2
-    degrees of freedom: noise is what the law leaves over, be it chance or that the law does not hold.
+    The interval of Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2
+    degrees of freedom: noise is what the law leaves over, whether by chance or because the law does not hold.
     Raises ValueError for fewer than FEWEST batch sizes, and where no batch size near them is critical.
     """
-    sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(updates, float))
-    if len(set(batches)) < FEWEST:
-        raise ValueError(f"{len(set(batches))} batch sizes reached the target; the two constants of the trade-off need "
-                         f"at least {FEWEST}, since what is left over says how well it holds")  # fmt: skip
+    sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
+    if (different := len(set(batches))) < FEWEST:
+        raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST}")
     candidates = numpy.geomspace(sizes.min() / REACH, sizes.max() * REACH, PLACES)
-    _, squares = profile(candidates, sizes, measured)
+    _, squares = _profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
-    if best in (0, PLACES - 1):
-        told = ("do not fall with the batch size: even the smallest is far above a critical one; add smaller ones"
-                if best == 0 else "fall in proportion to the batch size: even the largest is far below a critical one; "
-                "add larger ones")  # fmt: skip
-        raise ValueError(f"the updates to the target {told}")
+    if best == 0:
+        raise ValueError("the steps to the target do not fall with the batch size: even the smallest is far above a "
+                         "critical one; add smaller ones")  # fmt: skip
+    if best == PLACES - 1:
+        raise ValueError("the steps to the target fall in proportion to the batch size: even the largest is far below "
+                         "a critical one; add larger ones")  # fmt: skip
     finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
-    offsets, around = profile(finer, sizes, measured)
+    offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
-    limit = around[least] * (1 + quantile(free + 1) ** 2 / free)
+    limit = around[least] * (1 + quantile(free) ** 2 / free)
     inside = numpy.append(numpy.flatnonzero(squares <= limit), best)
-    low, high = candidates[max(0, inside.min() - 1)], candidates[min(PLACES - 1, inside.max() + 1)]
+    first, last = inside.min(), inside.max()
     return Tradeoff(
-        fewest_updates=math.exp(offsets[least]),
+        fewest_steps=math.exp(offsets[least]),
         critical=float(finer[least]),
-        low=float(low) if inside.min() > 0 else 0.0,
-        high=float(high) if inside.max() < PLACES - 1 else math.inf,
+        low=float(candidates[first - 1]) if first > 0 else 0.0,
+        high=float(candidates[last + 1]) if last < PLACES - 1 else math.inf,
         misfit=math.sqrt(around[least] / free),
     )
 
 
-def profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[ndarray, ndarray]:
-    """The log of the best Smin for each critical batch size, and the squares that it leaves over."""
+def _profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[ndarray, ndarray]:
+    """The log of the best Smin for each critical batch size, and the sum of squares that it leaves."""
     shape = numpy.log1p(candidates[:, None] / sizes)  # (candidates, sizes)
     offsets = (measured - shape).mean(1)
     return offsets, ((measured - shape - offsets[:, None]) ** 2).sum(1)
 
 
-def left_out(batches: Sequence[float], updates: Sequence[float]) -> list[float | None]:
+def left_out(batches: Sequence[float], steps: Sequence[float]) -> list[float | None]:
     """Bcrit without each batch size in turn, None where there is none; empty where too few would be left to fit."""
-    if len(batches) <= FEWEST:
-        return []
     found: list[float | None] = []
-    for gone in range(len(batches)):
-        kept = [i for i in range(len(batches)) if i != gone]
+    for gone in range(len(batches)) if len(batches) > FEWEST else ():
         try:
-            found.append(fit([batches[i] for i in kept], [updates[i] for i in kept]).critical)
+            found.append(fit(*([*values[:gone], *values[gone + 1 :]] for values in (batches, steps))).critical)
         except ValueError:
             found.append(None)
     return found
 
 
 def above_fewest(batches: Sequence[float], tokens: Sequence[float], share: float) -> float | None:
-    """The batch size, from the one of the fewest tokens on, where so much more is needed, along a line in log batch
-    between two measurements; None where the largest still needs less. No law is assumed."""
+    """The batch size, from that of the fewest tokens on, which needs `share` more tokens, by a line in log batch
+    between two measurements; None where the largest needs less. No law is assumed."""
     order = sorted(zip(batches, tokens, strict=True))
     start = min(range(len(order)), key=lambda i: order[i][1])
     limit = math.log((1 + share) * order[start][1])
@@ -115,8 +108,8 @@ def lowest(rates: Sequence[float], values: Sequence[float]) -> float:
 
 
 def exponent(batches: Sequence[float], rates: Sequence[float], step: float) -> tuple[float, float]:
-    """Slope of log rate over log batch, and two standard deviations of it that come of knowing each rate only to a grid
-    whose neighbours are a factor `step` apart: an error as likely anywhere within half a step."""
+    """Slope of log rate over log batch, and two standard deviations of it from knowing each rate only to a grid whose
+    neighbours are a factor `step` apart: an error that is uniform within half a step."""
     x, y = numpy.log(batches), numpy.log(rates)
     spread = ((x - x.mean()) ** 2).sum()
     return float(((x - x.mean()) * y).sum() / spread), 2 * math.log(step) / math.sqrt(12 * spread)

@@ -1,60 +1,52 @@
-"""Batch arithmetic: tokens per update are the recipe; the micro-batch and the number of processes are not."""
+"""Batch arithmetic: tokens per step are part of the recipe; the micro-batch and the number of processes are not."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Le
 
 from gptx.units.lengths import Length
+from gptx.units.options import Count, check
 
-LARGEST = 10**12  # tokens of an update: more than most texts have
-DOUBLINGS = 40  # of LARGEST no token would be left
 FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
+Doublings = Annotated[int, Le(40)]  # more would leave no token
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` per update over all processes, read in micro-batches of `micro` sequences per process.
+    """`tokens` per step over all processes, read in micro-batches of `micro` sequences per process.
 
-    `auto` is the largest micro-batch that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the rate with
-    tokens / tuned_at. Updates begin with tokens / 2^doublings and sequences of context / 2^context_doublings, which
-    double at even distances over the first `growth` and `lengthening` updates. All are functions of the update.
-    """
+    `auto` is the largest micro-batch that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the learning
+    rate with tokens / tuned_at. The first steps have tokens / 2^doublings and sequences of context / 2^
+    context_doublings, which double at even distances over `growth` and `lengthening` steps. All depends on the step."""
 
-    tokens: int
+    tokens: Annotated[int, Le(10**12)]  # more than most texts have
     micro: int | Literal["auto"] = "auto"
     rule: Literal["unscaled", "linear", "sqrt"] = "unscaled"
-    tuned_at: int | None = None
-    doublings: int = 0
+    tuned_at: Count | None = None
+    doublings: Doublings = 0
     growth: Length = 0  # type: ignore[assignment]
-    context_doublings: int = 0
+    context_doublings: Doublings = 0
     lengthening: Length = 0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.tokens > LARGEST:
-            raise ValueError(f"batch.tokens={self.tokens}: at most {LARGEST:,}, since an update must end")
-        if self.tuned_at is not None and self.tuned_at < 1:
-            raise ValueError(f"batch.tuned_at={self.tuned_at}: tokens of an update, at least 1, or null")
-        for name, length in (("doublings", "growth"), ("context_doublings", "lengthening")):
-            count, over = getattr(self, name), getattr(self, length)
-            if count > DOUBLINGS:
-                raise ValueError(f"batch.{name}={count}: at most {DOUBLINGS}; no update has 2^{DOUBLINGS} tokens")
-            if count < 0 or (count and not over):
-                raise ValueError(
-                    f"batch.{name}={count} over batch.{length}={over} updates: neither may be below 0, and doublings "
-                    "need updates to happen in"
-                )
+        check(self)
+        for name, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
+            count, steps = getattr(self, name), getattr(self, over)
+            if count < 0 or (count and not steps):
+                raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: neither may be below 0, and "
+                                 "doublings need steps to happen in")  # fmt: skip
         if self.rule != "unscaled" and not self.tuned_at:
-            raise ValueError(
-                f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per update at "
-                "which optim.lr was tuned"
-            )
+            raise ValueError(f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per "
+                             "step at which optim.lr was tuned")  # fmt: skip
 
     def tokens_at(self, step: int) -> int:
-        """Tokens of update `step`, counted from 1."""
+        """Tokens of step `step`, counted from 1."""
         return self.tokens >> to_come(step, self.doublings, self.growth)
 
     def context_at(self, step: int, context: int) -> int:
-        """Tokens of a sequence in update `step`: windows are read whole, and cut. Raises ValueError if none can be."""
+        """Tokens of a sequence in step `step`: windows are read whole, and cut. Raises ValueError if none can be."""
         if context % (1 << self.context_doublings):
             raise ValueError(
                 f"batch.context_doublings={self.context_doublings}: model.context={context} cannot be halved so often"
@@ -62,35 +54,33 @@ class Batch:
         return context >> to_come(step, self.context_doublings, self.lengthening)
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate in update `step`: linear is SGD's rule (arXiv:1706.02677), sqrt is Adam's
+        """Factor of the learning rate in step `step`: linear is SGD's rule (arXiv:1706.02677), sqrt is Adam's
         (arXiv:2205.10287)."""
         larger = self.tokens_at(step) / (self.tuned_at or self.tokens)
         return {"unscaled": 1.0, "linear": larger, "sqrt": math.sqrt(larger)}[self.rule]
 
     def split(self, context: int, world_size: int, step: int | None = None) -> tuple[int, int]:
-        """Sequences per micro-batch, and micro-batches per process, of update `step`; without one, of a full update.
+        """Sequences per micro-batch, and micro-batches per process, of step `step`; without one, of a full step.
 
-        Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide.
-        """
+        Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide."""
         micro = self.largest(context, world_size) if self.micro == "auto" else self.micro
         for name, size in (("batch.micro", micro), ("model.context", context)):
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
-        divisor = 1 if self.micro == "auto" else micro  # an open one takes whatever divides
-        share = divisor * context * world_size
+        row, divisor = context * world_size, 1 if self.micro == "auto" else micro  # an open one takes whatever divides
+        share = divisor * row
         if self.tokens < 1 or self.tokens % share:
             below = max(self.tokens, 0) // share * share
             nearest = f"{below} or {below + share}" if below else f"{share}"
             raise ValueError(
                 f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
                 f"{divisor} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
-                + self.other_micro(divisor, context * world_size)
+                + self.other_micro(divisor, row)
             )
-        row = context * world_size
         if self.tokens % (row << self.doublings):
             raise ValueError(
-                f"batch.doublings={self.doublings}: the first updates would have {self.tokens >> self.doublings} "
-                f"tokens, not a multiple of model.context x processes = {context} x {world_size} = {row}"
+                f"batch.doublings={self.doublings}: the first steps would have {self.tokens >> self.doublings} tokens, "
+                f"not a multiple of model.context x processes = {context} x {world_size} = {row}"
             )
         rows = (self.tokens if step is None else self.tokens_at(step)) // row
         micro = math.gcd(micro, rows)
@@ -116,9 +106,6 @@ class Batch:
 
 
 def to_come(step: int, doublings: int, length: int) -> int:
-    """How many of `doublings`, at even distances over the first `length` updates, are still to come at update `step`.
-
-    >>> [to_come(step, doublings=2, length=4) for step in (1, 2, 3, 4, 5)]
-    [2, 2, 1, 1, 0]
-    """
+    """How many of `doublings`, at even distances over the first `length` steps, are still to come at step `step`: of 2
+    over 4 steps 2, 2, 1, 1, 0."""
     return max(0, doublings - doublings * (step - 1) // length) if length else 0

@@ -10,18 +10,19 @@ from gptx.distributed.shards import whole
 
 def global_norm(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
     """Scales all gradients by one factor so that their joint L2 norm is at most `max_norm`; PyTorch's own."""
-    refuse_negative(max_norm)
+    _refuse(max_norm)
     parameters = list(parameters)
-    norm = joint_norm(parameters)
+    norm = none(parameters)
     torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
 
 
 def scratch(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
     """Does what `global_norm` does, written out."""
-    refuse_negative(max_norm)
+    _refuse(max_norm)
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.sqrt(whole(torch.stack([at_least_fp32(grad).square().sum() for grad in grads]).sum()))
+    squares = [grad.to(torch.promote_types(grad.dtype, torch.float32)).square().sum() for grad in grads]
+    norm = torch.sqrt(whole(torch.stack(squares).sum()))
     factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
     for grad in grads:
         grad.mul_(factor)
@@ -29,18 +30,7 @@ def scratch(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
 
 
 def none(parameters: Iterable[Tensor]) -> Tensor:
-    """Leaves the gradients as they are."""
-    return joint_norm(parameters)
-
-
-def refuse_negative(max_norm: float) -> None:
-    """Raises ValueError for a norm that no gradient can have, or only none."""
-    if not max_norm > 0:
-        raise ValueError(f"clip.max_norm={max_norm}: above 0; clip=none does not clip")
-
-
-def joint_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """L2 norm of all gradients together, in fp32 also where they are bf16: 8 bits are too few to judge by."""
+    """Leaves the gradients as they are. The norm is in fp32 also where they are bf16: 8 bits are too few."""
     grads = [p.grad for p in parameters if p.grad is not None]
     if not grads:
         return torch.zeros(())
@@ -48,6 +38,6 @@ def joint_norm(parameters: Iterable[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(whole(torch.stack(torch._foreach_norm(grads, 2, precise))))
 
 
-def at_least_fp32(value: Tensor) -> Tensor:
-    """The value in fp32, or as it is where that is finer."""
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+def _refuse(max_norm: float) -> None:
+    if not max_norm > 0:
+        raise ValueError(f"clip.max_norm={max_norm}: above 0; clip=none does not clip")

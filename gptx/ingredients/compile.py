@@ -6,24 +6,19 @@ from typing import Literal
 import torch
 from torch import nn
 
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # torch.compile's
+
 
 def eager(model: nn.Module) -> nn.Module:
     """Runs operation by operation."""
     return model
 
 
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # torch.compile's
-
-
 def compiled(model: nn.Module, *, mode: Mode = "default") -> nn.Module:
-    """Fuses operations with torch.compile, whose first step waits for the compiler.
-
-    Raises ValueError where parameters are on the CPU and no C++ compiler is found.
-    """
+    """Fuses operations with torch.compile, whose first step waits for the compiler. Raises ValueError without a C++
+    compiler on the CPU."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise ValueError(
-            "compile=compiled needs a C++ compiler (g++ or clang++) on the CPU; install one, or compile=eager"
-        )
+        raise ValueError("compile=compiled needs g++ or clang++ on the CPU; install one, or compile=eager")
     torch._dynamo.reset()  # else it silently stops compiling at the ninth model of one process
     return torch.compile(model, mode=mode)  # type: ignore[return-value]

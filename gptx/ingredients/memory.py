@@ -5,20 +5,18 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from gptx.units.options import Count, ranged
+
 
 def store(model: nn.Module) -> nn.Module:
     """Keeps every activation for the backward pass."""
     return model
 
 
-def recompute(model: nn.Module, *, every: int = 1) -> nn.Module:
+@ranged("memory")
+def recompute(model: nn.Module, *, every: Count = 1) -> nn.Module:
     """Keeps of the first block and each `every`-th after it the input only, and runs those blocks again in the backward
-    pass (arXiv:1604.06174).
-
-    Raises ValueError for a model without blocks.
-    """
-    if every < 1:
-        raise ValueError(f"memory.every={every}: at least 1, every block")
+    pass (arXiv:1604.06174). Raises ValueError for a model without blocks."""
     if not hasattr(model, "blocks"):
         raise ValueError(f"memory=recompute: {type(model).__name__} has no `blocks` to compute again; memory=store")
     for block in list(model.blocks)[::every]:  # type: ignore[arg-type]

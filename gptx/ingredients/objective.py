@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from gptx.units.options import Count, Probability, check
 
 
 @dataclass(frozen=True)
@@ -17,31 +21,23 @@ class NextToken:
     `z_loss` times the mean of log^2 Z is added, Z being the softmax's denominator: it keeps logits from drifting
     (PaLM, arXiv:2204.02311, section 5). `label_smoothing` is the share of the target spread over the vocabulary.
     With `chunk`, the logits of that many positions are held at a time and computed again in the backward pass; the
-    network must take `then`, as the GPT of the group `model` does. A loss that is more than the cross-entropy carries
-    that as its attribute `cross_entropy`: what the run logs beside it. Raises ValueError for values without a meaning.
+    network must take `then`, as the GPT of the group `model` does. A loss that is more than the cross-entropy has that
+    as its attribute `cross_entropy`, which the run logs too.
 
-    PyTorch 2.13's `F.linear_cross_entropy` is not used: it knows no log Z, no soft-cap and no autocast, and was
-    slower than these chunks where both were tried, on a CPU with 50,304 tokens.
-    """
+    PyTorch 2.13's `F.linear_cross_entropy` knows no log Z, soft-cap or autocast and was slower (CPU, 50,304 tokens)."""
 
-    z_loss: float = 0.0
-    label_smoothing: float = 0.0
-    chunk: int | None = None
+    z_loss: Annotated[float, Ge(0)] = 0.0
+    label_smoothing: Probability = 0.0
+    chunk: Count | None = None
 
     def __post_init__(self):
-        if not self.z_loss >= 0:
-            raise ValueError(f"objective.z_loss={self.z_loss}: at least 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"objective.label_smoothing={self.label_smoothing}: at least 0 and below 1")
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"objective.chunk={self.chunk}: at least 1 position, or null for all at once")
+        check(self)
 
     def __call__(self, network: nn.Module, batch) -> Tensor:
         if self.chunk is not None:
-            found = network(batch.inputs, then=partial(in_chunks, batch.targets, self.loss, self.chunk))
+            found = network(batch.inputs, then=partial(_in_chunks, batch.targets, self.loss, self.chunk))
         else:
-            logits = network(batch.inputs)  # (B, T, V)
-            found = self.loss(logits.flatten(0, 1), batch.targets.flatten(), "mean")
+            found = self.loss(network(batch.inputs).flatten(0, 1), batch.targets.flatten(), "mean")
         if found.ndim == 0:
             return found
         loss, entropy = found
@@ -49,8 +45,8 @@ class NextToken:
         return loss
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
-        """Mean or sum over the positions, and beside it (2,) that of the cross-entropy where the loss is more than
-        that; logits (N, V), targets (N,)."""
+        """Mean or sum over the positions, logits (N, V) and targets (N,); where the loss is more than the cross-entropy
+        (2,): the loss and the cross-entropy."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction=reduction)
         if not self.z_loss and not self.label_smoothing:
@@ -66,8 +62,8 @@ class NextToken:
 next_token = NextToken()
 
 
-def in_chunks(targets: Tensor, loss: Callable, chunk: int, hidden: Tensor, head: Callable) -> Tensor:
-    """The mean loss of hidden states (B, T, C) by slices of `chunk` positions, whose logits are forgotten at once."""
+def _in_chunks(targets: Tensor, loss: Callable, chunk: int, hidden: Tensor, head: Callable) -> Tensor:
+    """The mean loss of hidden states (B, T, C), by slices of `chunk` positions whose logits are freed at once."""
 
     def total(hidden: Tensor, targets: Tensor) -> Tensor:
         return loss(head(hidden), targets, "sum")

@@ -1,4 +1,4 @@
-"""Where this process computes, and how several of them agree."""
+"""Where this process computes, and how several of them agree. `OneProcess` says what a way to do it must have."""
 
 import atexit
 import os
@@ -25,10 +25,10 @@ class OneProcess:
 
     def part(self, state: dict) -> dict | None:
         """What this process has to save of the trainer's state; None if others save all of it."""
-        return state
+        return state if self.rank == 0 else None
 
     def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-        """A whole state of the trainer's, with what this process holds in place of the model's and optimizer's."""
+        """The trainer's whole state, with the model's and optimizer's replaced by what this process holds of them."""
         return state
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -36,7 +36,7 @@ class OneProcess:
         return model
 
     def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
-        """Context of one micro-batch; only the `last` of an update exchanges gradients."""
+        """Context of one micro-batch; only the `last` of a step exchanges gradients."""
         return nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
@@ -48,22 +48,14 @@ class OneProcess:
         return [value]
 
 
-class Replicas:
+class Replicas(OneProcess):
     """The same model in every process; gradients are averaged in the last micro-batch's backward pass."""
-
-    writers = 1
 
     def __init__(self, device: torch.device):
         if not dist.is_initialized():  # once per process: creating it again for the next job is a race
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(dist.destroy_process_group)
         self.device, self.rank, self.world_size = device, dist.get_rank(), dist.get_world_size()
-
-    def part(self, state: dict) -> dict | None:
-        return state if self.rank == 0 else None
-
-    def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-        return state
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
@@ -83,11 +75,8 @@ class Replicas:
 
 class Sharded(Replicas):
     """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
-    it computes (FSDP2; arXiv:2304.11277).
-
-    `reshard` frees them between a block's forward and backward pass. Gradients are exchanged in the last micro-batch's
-    backward pass alone; until then each process keeps whole ones.
-    """
+    it computes (FSDP2; arXiv:2304.11277), with `reshard` not between its forward and backward pass either. Gradients
+    are exchanged in the last micro-batch's backward pass; until then each process keeps whole ones."""
 
     def __init__(self, device: torch.device, *, reshard: bool):
         super().__init__(device)
@@ -98,12 +87,10 @@ class Sharded(Replicas):
 
     def placed(self, state: dict, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
         weights = {name: like(state["model"][name], held) for name, held in model.state_dict().items()}
-        numbered = enumerate(p for group in optimizer.param_groups for p in group["params"])
-        kept = state["optimizer"]["state"]
+        held = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
         moments = {
-            i: {name: like(value, p) if isinstance(value, Tensor) else value for name, value in kept[i].items()}
-            for i, p in numbered
-            if i in kept
+            i: {name: like(value, held[i]) if isinstance(value, Tensor) else value for name, value in kept.items()}
+            for i, kept in state["optimizer"]["state"].items()
         }
         return state | {"model": weights, "optimizer": state["optimizer"] | {"state": moments}}
 
@@ -121,7 +108,7 @@ class Sharded(Replicas):
             for module in (*model.blocks, model):  # type: ignore[misc]
                 module.set_force_sum_reduction_for_comms(True)
         if not self.reshard:
-            model.register_forward_hook(free_after_evaluation)
+            model.register_forward_hook(_free_after_evaluation)
         return model
 
     def sync(self, network: nn.Module, last: bool) -> AbstractContextManager:
@@ -131,11 +118,9 @@ class Sharded(Replicas):
 
 
 def refuse_unshardable(model: nn.Module) -> None:
-    """Raises ValueError for what would not compute the same in shards."""
     if hasattr(model, "_orig_mod"):
-        raise ValueError(
-            "parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager or parallel=ddp"
-        )
+        raise ValueError("parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager "
+                         "or parallel=ddp")  # fmt: skip
     if not hasattr(model, "blocks"):
         raise ValueError(f"parallel=fsdp: {type(model).__name__} has no `blocks` to shard one by one; use parallel=ddp")
     if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
@@ -145,52 +130,42 @@ def refuse_unshardable(model: nn.Module) -> None:
             raise ValueError(f"parallel=fsdp shards weights in fp32, {name} is {parameter.dtype}; use precision=bf16")
 
 
-def free_after_evaluation(model: nn.Module, inputs, output) -> None:
-    """Frees whole weights that no backward pass will: they would outlive a change of the shards."""
+def _free_after_evaluation(model: nn.Module, inputs, output) -> None:
+    """Frees whole weights after a forward pass without a backward pass: they would outlive a change of the shards."""
     if not torch.is_grad_enabled():
         for module in model.modules():
             if hasattr(module, "reshard"):
                 module.reshard()  # type: ignore[operator]
 
 
-def ddp(*, device: str = "auto") -> OneProcess | Replicas:
-    """Data parallelism over the processes that torchrun started; one process alone needs none.
-
-    `device` is auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps. Raises ValueError where it is not there.
-    """
+def ddp(*, device: str = "auto") -> OneProcess:
+    """Data parallelism over the processes that torchrun started. `device` is auto (cuda, else mps, else cpu), cpu,
+    cuda, cuda:1, mps. Raises ValueError where it is not there."""
     place = find(device)
     return OneProcess(place) if world_size() == 1 else Replicas(place)
 
 
-def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess | Sharded:
-    """Weights, gradients and moments sharded over the processes that torchrun started; one alone holds them whole.
-
-    `device` is as in `ddp`. Raises ValueError where it is not there.
-    """
+def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess:
+    """Weights, gradients and moments sharded over the processes that torchrun started; `device` as in `ddp`."""
     place = find(device)
     return OneProcess(place) if world_size() == 1 else Sharded(place, reshard=reshard)
 
 
 def find(device: str) -> torch.device:
     """The torch device of that name; several processes on one machine take one GPU each."""
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if here[name])
-    kind, _, index = device.partition(":")
-    if not here.get(kind, False) or (index and not index.isdigit()):
-        raise ValueError(
-            f"device={device} is not there; this machine has {', '.join(k for k, yes in here.items() if yes)}"
-        )
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = [name for name in there if there[name]]
+    kind, _, index = (here[0] if device == "auto" else device).partition(":")
+    if kind not in here or (index and not index.isdigit()):
+        raise ValueError(f"device={device} is not there; this machine has {', '.join(reversed(here))}")
     if index and world_size() > 1:
         raise ValueError(
             f"device={device}: {world_size()} processes would share one GPU; device={kind} gives each its own"
         )
     if kind != "cuda":
         return torch.device(kind)
-    number = int(index or os.environ.get("LOCAL_RANK", "0"))
-    if number >= torch.cuda.device_count():
-        raise ValueError(
-            f"device=cuda:{number} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)"
-        )
+    number, count = int(index or os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        raise ValueError(f"device=cuda:{number} is not there; this machine has {count} CUDA device(s)")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

@@ -14,10 +14,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 class Precision:
     """`compute` is the type of the large operations of the forward and backward pass: fp32, bf16, fp16, fp8 or auto.
 
-    auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, beside bf16.
-    `tf32` lets fp32 products run in TensorFloat-32. With `weights` in bf16 there is no fp32 copy of them: each update
-    is computed in fp32 and its result rounded, to the nearest or stochastically.
-    """
+    auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, with bf16 elsewhere.
+    `tf32` lets fp32 products run in TensorFloat-32. With `weights` in bf16 there is no fp32 copy of them: each step
+    is computed in fp32 and its result rounded, to the nearest or stochastically."""
 
     compute: str
     tf32: bool = False
@@ -32,16 +31,16 @@ class Precision:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
         if self.weights == "bf16" and self.compute != "bf16":
             raise ValueError(f"precision.weights=bf16 computes in bf16 too, not in precision.compute={self.compute}")
+        capability = torch.cuda.get_device_capability() if device.type == "cuda" else (0, 0)
         if self.compute == "auto":
-            return torch.bfloat16 if device.type == "cuda" and has_bf16() else torch.float32
-        if self.compute == "bf16" and device.type == "cuda" and not has_bf16():
-            raise ValueError(
-                "precision=bf16: this GPU has no bfloat16 (it needs compute capability 8.0); use fp16 or fp32"
-            )
-        if self.tf32 and not (device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
-            raise ValueError(f"precision=tf32 needs an NVIDIA GPU of compute capability 8.0; on {device.type} use fp32")
-        if self.compute == "fp8" and not (device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 9)):
-            raise ValueError(f"precision=fp8 needs an NVIDIA GPU of compute capability 8.9; on {device.type} use bf16")
+            return torch.bfloat16 if capability >= (8, 0) else torch.float32
+        if self.compute == "bf16" and device.type == "cuda" and capability < (8, 0):
+            raise ValueError("precision=bf16: this GPU lacks bfloat16 (compute capability 8.0); use fp16 or fp32")
+        tf32, fp8 = self.tf32, self.compute == "fp8"
+        for form, asked, least, instead in (("tf32", tf32, (8, 0), "fp32"), ("fp8", fp8, (8, 9), "bf16")):
+            if asked and capability < least:
+                needed = f"precision={form} needs an NVIDIA GPU of compute capability {least[0]}.{least[1]}"
+                raise ValueError(f"{needed}; on {device.type} use {instead}")
         return DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
@@ -64,28 +63,23 @@ class Precision:
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimizer of these parameter groups."""
-        return optim(groups) if self.weights == "fp32" else updated_in_fp32(optim, groups, self.rounding)
+        return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
-        """Loss scaler: at work in fp16, whose smallest gradients would else become zero; elsewhere it does nothing."""
+        """Loss scaler: only active in fp16, whose smallest gradients would otherwise become zero."""
         return torch.amp.GradScaler(device.type, enabled=self.on(device) == torch.float16)
 
 
 def imitated(dtype: torch.dtype, device: torch.device) -> str:
-    """bf16 or fp16 where PyTorch has no products in it for this processor and only imitates them, else empty.
+    """bf16 or fp16 where PyTorch has no products in it for this processor and only emulates them, else empty.
 
     Then oneDNN, which computes the products of fp32, refuses the format: bf16 without AVX-512 or AVX-NE-CONVERT, fp16
-    without AVX-512 FP16. A processor with AVX-512 but without its BF16 part is not told: 1.4 times slower than fp32.
+    without AVX-512 FP16. A processor with AVX-512 but without its BF16 part is not reported: it takes 1.4x fp32's time.
     """
     name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "")
     if not name or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""
     return "" if getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() else name
-
-
-def has_bf16() -> bool:
-    """True where the GPU computes in bfloat16 and does not imitate it."""
-    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def with_fp8_products(model: nn.Module) -> nn.Module:
@@ -101,28 +95,24 @@ def with_fp8_products(model: nn.Module) -> nn.Module:
     return convert_to_float8_training(model, module_filter_fn=fits)
 
 
-def updated_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
-    """An optimizer over fp32 stand-ins of the parameters, which exist during an update only.
-
-    The noise of a stochastic rounding is a function of the number of the update, so that processes agree and a
-    resumed run repeats it. Raises ValueError for an optimizer that is judged by other weights than it trains.
-    """
-    pairs = [[(p, nn.Parameter(p.detach().float())) for p in group["params"]] for group in groups]
-    optimizer = optim([group | {"params": [q for _, q in pair]} for group, pair in zip(groups, pairs, strict=True)])
-    if hasattr(optimizer, "judged"):
+def stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:
+    """An optimizer over fp32 stand-ins of the parameters, which exist during a step only. The noise of a stochastic
+    rounding depends on the number of the step, so processes agree and a resumed run repeats it."""
+    stand_ins = {p: nn.Parameter(p.detach().float()) for group in groups for p in group["params"]}
+    optimizer = optim([group | {"params": [stand_ins[p] for p in group["params"]]} for group in groups])
+    if getattr(optimizer, "judged", None):
         raise ValueError(f"precision=bf16_pure keeps no average of the weights, which {type(optimizer).__name__} needs")
     optimizer.param_groups[0].setdefault("rounded", 0)
-    every = [both for pair in pairs for both in pair]
 
     def fill(optimizer, *_) -> None:
-        for p, stand_in in every:
+        for p, stand_in in stand_ins.items():
             stand_in.data = p.detach().float()
             stand_in.grad = None if p.grad is None else p.grad.float()
 
     @torch.no_grad()
     def empty(optimizer, *_) -> None:
         optimizer.param_groups[0]["rounded"] += 1
-        for i, (p, stand_in) in enumerate(every):
+        for i, (p, stand_in) in enumerate(stand_ins.items()):
             noise = torch.Generator(p.device).manual_seed(optimizer.param_groups[0]["rounded"] << 20 | i)
             p.copy_(stand_in if rounding == "nearest" else stochastically_rounded(stand_in, noise))
             stand_in.data, stand_in.grad = stand_in.new_empty(0), None
@@ -133,7 +123,7 @@ def updated_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Opt
 
 
 def stochastically_rounded(value: Tensor, noise: torch.Generator) -> Tensor:
-    """fp32 values as one of their two neighbours in bf16, up as often as they lie above: right in the mean."""
+    """fp32 values as one of their two neighbours in bf16, up as often as they lie above: unbiased in the mean."""
     bits = value.view(torch.int32)
     lower = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=noise)
     rounded = ((bits + lower) & -(1 << 16)).view(torch.float32)

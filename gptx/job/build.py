@@ -1,19 +1,21 @@
 """The Trainer of a checked config, the same on every process."""
 
-from typing import Any
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Any
 
 from gptx.config.build import ingredients
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.keys import differences, flat
 from gptx.config.recorded import recorded
-from gptx.trainer import Trainer
+
+if TYPE_CHECKING:
+    from gptx.trainer import Trainer
 
 
-def trainer_of(cfg: DictConfig) -> Trainer:
+def trainer_of(cfg: Any) -> "Trainer":
     """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
     processes would train different things."""
+    from gptx.trainer import Trainer
+
     arguments = ingredients(cfg)
     agree(cfg, arguments["parallel"], arguments["data"])
     try:
@@ -24,7 +26,7 @@ def trainer_of(cfg: DictConfig) -> Trainer:
         raise refusal("", error) from error
 
 
-def agree(cfg: DictConfig, parallel: Any, data: Any) -> None:
+def agree(cfg: Any, parallel: Any, data: Any) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
     own = flat({**recorded(cfg), "data found": data.identity})
     first, *others = parallel.gather(own)
@@ -36,7 +38,7 @@ def agree(cfg: DictConfig, parallel: Any, data: Any) -> None:
             )
 
 
-def attach(trainer: Trainer) -> None:
+def attach(trainer: "Trainer") -> None:
     """Let the observers attach to a trainer that is to run. Raises ConfigError if one cannot."""
     try:
         trainer.attach()

@@ -1,126 +1,133 @@
-"""What a run says when it starts and when it ends, in lines for people."""
+"""What a run prints at its start and at its end, and what its record says of it."""
 
 import textwrap
+from collections.abc import Iterator
 
 import torch
 
-from gptx import runs
 from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
+from gptx.estimate.meter import Meter, total
 from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.text import beginning, decode
-from gptx.ingredients.log import typed
+from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
+from gptx.runs import provenance
+from gptx.runs.metrics import validation_words
 from gptx.trainer import stream
-from gptx.units.amounts import amount, clock, power
+from gptx.units.amounts import amount, clock, memory, power
+from gptx.units.phrases import count, joined
 from gptx.units.printable import printable
 
 
-def hardware(trainer) -> dict:
-    """Where the run computes."""
-    device = trainer.parallel.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else runs.processor()
+def facts(trainer) -> dict[str, dict]:
+    """Device, size and batch of the run, as run.json has them."""
+    device, (parameters, body) = trainer.parallel.device, counts(trainer.model)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor()
+    processes = trainer.parallel.world_size
     return {
-        "device": str(device),
-        "name": name,
-        "threads": torch.get_num_threads(),
-        "processes": trainer.parallel.world_size,
-        "imitated": imitated(trainer.precision.on(device), device),
-    }
-
-
-def parameters(trainer) -> dict[str, int]:
-    """Parameter counts, with and without embeddings; of GPT without the rows that pad its vocabulary."""
-    total, body = counts(trainer.model)
-    return {"total": total, "non_embedding": body}
+        "hardware": {"device": str(device), "name": name, "threads": torch.get_num_threads(), "processes": processes,
+                     "imitated": imitated(trainer.precision.on(device), device)},
+        "parameters": {"total": parameters, "non_embedding": body},
+        "batch": {"tokens": trainer.batch.tokens, "micro": trainer.micro_batch, "context": trainer.data.context,
+                  "accumulation": trainer.accumulation, "processes": processes},
+        "budget": budget(trainer).record(),
+    }  # fmt: skip
 
 
 def budget(trainer) -> Effort:
-    """What the whole run amounts to."""
+    """The effort of the whole run."""
     return effort(trainer.model, trainer.batch, trainer.steps)
 
 
-def batch(trainer) -> dict[str, int]:
-    """How the tokens of an update are cut into sequences and spread."""
-    return {
-        "tokens": trainer.batch.tokens,
-        "micro": trainer.micro_batch,
-        "context": trainer.data.context,
-        "accumulation": trainer.accumulation,
-        "processes": trainer.parallel.world_size,
-    }
-
-
-def start(trainer, run, predicted: Footprint | str) -> list[str]:
-    """The ingredients as they came out, what they will need of operations and memory, and what is doubtful."""
-    spent = budget(trainer)
-    total, body, tokens = spent.parameters, spent.body, spent.tokens
-    data, cut, place = trainer.data, batch(trainer), hardware(trainer)
-    train_tokens = data.identity["train_tokens"]
-    doubtful = list(budget_warnings(spent, warmup=run.config["schedule"].get("warmup"), train_tokens=train_tokens))
-    doubtful += imitation(place["imitated"])
-    padding = sum(p.numel() for p in trainer.model.parameters()) - total
+def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
+    """What is trained, on what and for how long, in seven lines."""
+    spent, known, data = budget(trainer), facts(trainer), trainer.data.identity
+    cut, place = known["batch"], known["hardware"]
+    held_out = f", {amount(data['validation_tokens'])} validation tokens" if data.get("validation_tokens") else ""
+    remarks = "".join(f"; {remark}" for remark in getattr(trainer.data, "remarks", []))
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
+    auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
+    chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
+    goes_on = f"; continues after step {trainer.step}" if run.start else ""
+    size = total(predicted, trainer.parallel.device)
+    needed = predicted if size is None else f"{memory(size)} of memory"
     return [
-        f"run        {run.folder}",
-        f"data       {data}",
-        *[f"data       {remark}" for remark in getattr(data, "remarks", [])],
-        f"model      {run.choices.get('model')}: {amount(total)} parameters, {amount(body)} without embeddings"
-        + (f" ({amount(padding)} more pad the vocabulary)" if padding else ""),
-        f"optimizer  {type(trainer.optimizer).__name__}: {groups(trainer.optimizer)}",
-        f"batch      {cut['tokens']:,} tokens an update = {cut['micro']} sequences x {cut['context']} context x "
-        f"{cut['accumulation']} accumulation x {cut['processes']} process{'es' if cut['processes'] > 1 else ''}"
-        + warmups(trainer),
-        f"length     {trainer.steps:,} updates, {amount(tokens)} tokens = {tokens / train_tokens:.2f} epochs",
-        f"budget     {power(spent.flops)} FLOPs ({amount(spent.flops_per_token)} a token, 6N is {amount(6 * total)}), "
-        f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
-        f"machine    {place['device']} ({place['name']}, {place['threads']} threads), {dtype}, "
-        f"{run.choices.get('compile')}",
-        f"memory     {predicted}",
-        *[f"warning    {'; '.join(doubtful)}"] * bool(doubtful),
+        f"model      {run.choices.get('model')}: {amount(spent.parameters)} parameters, {amount(spent.body)} without "
+        f"embeddings; optimizer {type(trainer.optimizer).__name__}",
+        f"data       {data.get('name', type(trainer.data).__name__)}: {amount(data['train_tokens'])} training tokens"
+        f"{held_out}{remarks}",
+        f"batch      {cut['tokens']:,} tokens per step = {count(cut['micro'], 'sequence')} of {cut['context']} tokens x"
+        f" {cut['accumulation']} accumulation x {cut['processes']} process{'es' * (cut['processes'] > 1)}"
+        f"{_warmups(trainer)}",
+        f"length     {trainer.steps:,} steps = {amount(spent.tokens)} tokens = "
+        f"{spent.tokens / data['train_tokens']:.3g} epochs{goes_on}",
+        f"device     {place['device']} ({place['name']}, {count(place['threads'], 'thread')}), {dtype}"
+        + (f"; chosen by {chosen}" if chosen else ""),
+        f"needs      {needed}; the time left (eta) is shown with the steps",
+        f"kept in    {shown(run.folder)}",
     ]
 
 
-def warmups(trainer) -> str:
-    """How batch, sequences and rate begin, where they are not those of the whole run."""
+def details(trainer, predicted: Footprint | str) -> list[str]:
+    """What only the log file has of the start."""
+    spent = budget(trainer)
+    padding = f"{amount(spent.padding)} parameters only pad the vocabulary" if spent.padding else "no padding"
+    groups = "; ".join(
+        f"{group.get('name', 'group')} {amount(sum(p.numel() for p in group['params']))} in "
+        f"{len(group['params'])} tensors (weight decay {group.get('weight_decay', 0):g})"
+        for group in trainer.optimizer.param_groups
+    )
+    return [
+        f"data       {trainer.data}",
+        f"model      {padding}",
+        f"optimizer  {type(trainer.optimizer).__name__}: {groups}",
+        f"budget     {power(spent.flops)} FLOPs ({amount(spent.flops_per_token)} per token, 6N is "
+        f"{amount(6 * spent.parameters)}), {spent.tokens_per_parameter:.3g} tokens per parameter = "
+        f"{spent.chinchilla_multiple:.3g} x Chinchilla's 20",
+        f"memory     {predicted}",
+    ]
+
+
+def warnings(trainer, run: RunInfo) -> Iterator[str]:
+    """What should be changed about the recipe, a line each."""
+    warmup, train_tokens = run.config["schedule"].get("warmup"), trainer.data.identity["train_tokens"]
+    yield from budget_warnings(budget(trainer), warmup=warmup, train_tokens=train_tokens)
+    device = trainer.parallel.device
+    yield from imitation(imitated(trainer.precision.on(device), device))
+
+
+def _warmups(trainer) -> str:
+    """How batch, sequences and learning rate begin, if not as in the rest of the run."""
     recipe, context = trainer.batch, trainer.data.context
+    rate = f"learning rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)"
     told = {
         f"tokens grow from {recipe.tokens_at(1):,}": recipe.tokens_at(1) < recipe.tokens,
         f"sequences lengthen from {recipe.context_at(1, context)}": recipe.context_at(1, context) < context,
-        f"rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)": recipe.rule
-        != "unscaled",
+        rate: recipe.rule != "unscaled",
     }
-    return "".join(f"; {words}" for words, so in told.items() if so)
+    return "".join(f"; {words}" for words, true in told.items() if true)
 
 
-def groups(optimizer) -> str:
-    """The parameter groups in short."""
-    return "; ".join(
-        f"{group.get('name', 'group')} {amount(sum(p.numel() for p in group['params']))} in "
-        f"{len(group['params'])} tensors (weight decay {group.get('weight_decay', 0):g})"
-        for group in optimizer.param_groups
-    )
-
-
-def end(trainer, folder, result: str, seconds: float, memory: str) -> list[str]:
-    """The result, memory, a sample of text, and where to look further."""
-    trouble = (folder / "postmortem.md").exists()
+def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
+    """Result, time, peak memory, a sample of text, and the next commands."""
+    expected = total(predicted, meter.device)
+    peak = f"{memory(meter.peak)} (predicted {memory(expected)})" if expected is not None else memory(meter.peak)
+    trouble = [f"something went wrong on the way: see {folder}/postmortem.md"]
     return [
-        f"finished in {clock(seconds)}: {result}",
-        f"memory at the peak: {memory}",
+        f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {peak}",
+        *trouble * (folder / "postmortem.md").exists(),
         "",
         *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
         "",
-        f"look further in {folder}:",
-        *["  postmortem.md: something went wrong on the way"] * trouble,
-        f"  {typed('sample', str(folder), 'temperature=0.8')}",
+        f'  {typed("sample", str(folder))} prompt="the "',
         f"  {typed('report', str(folder))}",
     ]
 
 
 def sample(trainer, length: int = 300) -> str:
-    """Text that the model writes unprompted; drawn from a generator of its own."""
+    """Text that the model writes unprompted, drawn from a generator of its own."""
     encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(stream(trainer.seed, "sample"))
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])
     with trainer.evaluation():

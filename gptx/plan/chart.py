@@ -1,20 +1,20 @@
-"""Loss against compute and against size, as laws have it: what a chart of them shows, as plain data, and the chart."""
+"""Loss over compute and over size, as scaling laws have it: all that a chart of them shows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
-from gptx.estimate.laws import CHINCHILLA, Law
-from gptx.files import in_one_step, write_text
+from gptx.estimate.laws import CHINCHILLA, RULE, Law
 from gptx.plan.split import by_rule
+from gptx.units.amounts import amount, power
 
-POINTS = 65  # of a line
-AWAY = 15  # a budget is drawn for models so many times smaller and larger than its best one
-ASIDE = 0.3  # of a power of ten: a budget nearer to the user's than this is not drawn beside it
+_POINTS = 65  # of a line
+_AWAY = 15  # a budget is drawn for models up to this many times smaller and larger than its best one
+_ASIDE = 0.3  # of a power of ten: a budget nearer to the user's is not drawn
+Ends = tuple[float, float]
 
 
 class Place(NamedTuple):
@@ -31,95 +31,47 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
-    """Places that are joined. `low` and `high` are a band of the loss, empty where the law has no draws; what is
-    `beyond` lies outside of the runs that the law was fitted to."""
+class Series:
+    """Places that are drawn alike.
 
-    places: tuple[Place, ...]
-    beyond: bool = False
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    Its role is size, budget or asked (the user's budget) for lines of one size or budget, touch, minimum or optimum for
+    their best places, spread for the 95 % interval of a best size, best (the lowest loss of every budget), rule, known
+    (models of others), runs, stem (from a run to its predicted loss), or now (the user's FLOPs).
+    """
 
-
-@dataclass(frozen=True)
-class Size:
-    """A size over what is spent on it, and the place where no other does better with as much; None off the chart."""
-
-    line: Line
-    touch: Place | None
-    topped: bool  # it comes in at the ceiling, not at the side
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A budget over what size it is spent on, its best place, and where the draws put the best size (95 %)."""
-
-    line: Line
-    minimum: Place
-    spread: tuple[float, float] | None
-    asked: bool  # it is the user's own
+    role: str
+    places: Sequence[Place]
+    beyond: bool = False  # outside of the runs that the law was fitted to
+    depth: float = 1.0  # of its colour: pale for the smallest size or budget
+    name: str = ""  # in the legend
+    labels: Sequence[str] = ()  # of the first places
+    low: Sequence[float] = ()  # of a band of the loss
+    high: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Chart:
-    """All that is drawn of a law. Operations from `span[0]` to `span[1]`, losses from `floor` to `ceiling`.
-
-    `best` is the lowest loss of every budget: over operations it is the envelope of `sizes`, over parameters the line
-    through the minima of `budgets`. `known` stand at the loss that the law expects, `runs` at the one measured.
-    """
+    """All that is drawn of a law, over FLOPs and over parameters, with the ends of both axes and of the losses."""
 
     law: Law
-    span: tuple[float, float]
-    fitted: tuple[float, float] | None  # operations of the runs that the law was fitted to
-    floor: float
-    ceiling: float
-    sizes: tuple[Size, ...]
-    budgets: tuple[Budget, ...]
-    best: tuple[Line, ...]
-    rule: Line
-    known: tuple[Place, ...]
-    runs: tuple[Place, ...]
+    fitted: Ends | None  # FLOPs of the runs that the law was fitted to
+    flops: Ends
+    parameters: Ends
+    losses: Ends
+    asked: Place | None  # the best place of the user's budget
+    spread: Ends | None  # the 95 % interval of its size
+    known: tuple[Place, ...]  # models of others, at the loss that the law predicts
+    runs: tuple[Place, ...]  # at the loss that was measured
+    over: dict[str, list[Series]]  # flops and parameters
+
+    def of(self, across: str, role: str) -> list[Series]:
+        """The series of a role."""
+        return [each for each in self.over[across] if each.role == role]
 
     @property
-    def breadth(self) -> tuple[float, float]:
-        """Parameters from the fewest to the most that are drawn, with some room."""
-        sizes = [place.parameters for budget in self.budgets for place in budget.line.places]
-        sizes += [place.parameters for place in (*self.known, *self.runs)]
-        return min(sizes) / 1.2, max(sizes) * 1.2
-
-    @property
-    def asked(self) -> Budget | None:
-        """The user's own budget."""
-        return next((budget for budget in self.budgets if budget.asked), None)
-
-
-def chart(
-    target: Path,
-    laws: Sequence[Law],
-    *,
-    flops: float | None = None,
-    known: Iterable[tuple[str, float, float]] = (),
-    runs: Iterable[tuple[str, float, float, float]] = (),
-) -> None:
-    """Write the chart of laws: a page that needs nothing beside itself (.html), or a picture (.png, .svg).
-
-    `flops` is the user's budget; `known` are names, parameters and tokens of models, `runs` also have the loss that
-    was measured. Raises ValueError for another suffix, and for a run without a loss.
-    """
-    if target.suffix not in (".html", ".png", ".svg"):
-        raise ValueError(f"out={target}: a chart is written as .html, .png or .svg")
-    known, runs = list(known), list(runs)
-    charts = [content(law, flops=flops, known=known, runs=runs) for law in laws]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".html":
-        from gptx.plan import chart_page
-
-        page = chart_page.whole(charts)
-        write_text(target, page)
-    else:
-        from gptx.plan import chart_picture
-
-        in_one_step(target, lambda part: chart_picture.picture(charts, part))
+    def beyond(self) -> list[Ends]:
+        """The FLOPs that lie outside of the runs of the fit."""
+        return [part for part in _parts(*self.flops, self.fitted) if _outside(*part, self.fitted)]
 
 
 def content(
@@ -128,110 +80,127 @@ def content(
     flops: float | None = None,
     known: Iterable[tuple[str, float, float]] = (),
     runs: Iterable[tuple[str, float, float, float]] = (),
-    fitted: tuple[float, float] | None = None,
 ) -> Chart:
-    """What a chart of a law shows. `fitted` are the least and most operations of the runs that it was fitted to: where
-    not given, the law's own, or those of `runs`."""
+    """The chart of a law, which was fitted to its own FLOPs or, if those are not known, to those of `runs`. Raises
+    ValueError for a run without a loss."""
     models = tuple(at(law, parameters, tokens, name) for name, parameters, tokens in known)
     measured = tuple(Place(parameters, tokens, loss, name) for name, parameters, tokens, loss in runs)
     for run in measured:
         if not all(0 < value < math.inf for value in run[:3]):
             raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {run[:3]}")
-    if fitted is None:
-        fitted = law.operations or ends([run.flops for run in measured])
-    low, high = wide(ends([*(fitted or ()), *([flops] if flops else []), *(p.flops for p in (*models, *measured))]))
-    worst, lowest = least(law, low), least(law, high)
+    ends = [run.flops for run in measured]
+    fitted = law.operations or ((min(ends), max(ends)) if ends else None)
+    low, high = _wide([*(fitted or ()), *([flops] if flops else []), *(place.flops for place in (*models, *measured))])
+    worst, lowest = law.lowest(low), law.lowest(high)
     losses = [place.loss for place in (*models, *measured)]
     ceiling = max(worst * (worst / lowest) ** 0.12, *(1.01 * loss for loss in losses), 0)
     floor = min(lowest / (worst / lowest) ** 0.08, *(0.99 * loss for loss in losses), math.inf)
-    sizes = [size(law, n, low, high, ceiling) for n in rounds(law.parameters(low), law.parameters(high), most=7)]
-    amounts = [each for each in rounds(low, high) if not flops or abs(math.log10(each / flops)) > ASIDE]
-    budgets = [budget(law, amount, ceiling, fitted) for amount in amounts]
-    budgets += [budget(law, flops, ceiling, fitted, asked=True)] if flops else []
+    asked = at(law, *law.optimum(flops)) if flops else None
+    amounts = [each for each in rounds(low, high) if not flops or abs(math.log10(each / flops)) > _ASIDE]
+    budgets = list(_budgets(law, amounts, flops, ceiling, fitted))
+    best = [_best(law, *part, fitted, first=i == 0) for i, part in enumerate(_parts(low, high, fitted))]
+    rule = [ruled(law, amount) for amount in _steps(low, high)]
+    marked = list(_marked(law, models, measured, asked))
+    now = [Series("now", [asked._replace(loss=end) for end in (floor, ceiling)])] if asked else []
+    sizes = [place.parameters for each in (*budgets, *marked) for place in each.places]
     return Chart(
-        law, (low, high), fitted, floor, ceiling,
-        sizes=tuple(found for found in sizes if found),
-        budgets=tuple(sorted(budgets, key=lambda found: found.minimum.flops)),
-        best=tuple(best(law, *part, fitted) for part in parts(low, high, fitted)),
-        rule=Line(tuple(ruled(law, amount) for amount in steps(low, high))),
-        known=models, runs=measured,
+        law, fitted, (low, high), (min(sizes) / 1.2, max(sizes) * 1.2), (floor, ceiling), asked,
+        law.interval(lambda drawn: drawn.parameters(flops)) if flops else None, models, measured,
+        {"flops": [*now, *_sizes(law, low, high, ceiling), *best, *marked],
+         "parameters": [*budgets, *(Series("best", each.places, each.beyond, name=each.name) for each in best),
+                        Series("rule", rule, name=f"{RULE:g} tokens per parameter"), *marked]},
     )  # fmt: skip
 
 
 def at(law: Law, parameters: float, tokens: float, name: str = "") -> Place:
-    """A training with the loss that a law expects of it."""
+    """A training with the loss that a law predicts."""
     return Place(parameters, tokens, law.loss(parameters, tokens), name)
 
 
 def ruled(law: Law, flops: float) -> Place:
-    """A budget as the rule spends it, with the loss that a law expects of that."""
+    """A budget spent by the rule, with the loss that a law predicts."""
     rule = by_rule(flops=flops)
     return at(law, rule.parameters, rule.tokens)
 
 
-def size(law: Law, parameters: float, low: float, high: float, ceiling: float) -> Size | None:
-    """A size from where its loss comes below the ceiling; None where it does not."""
-    below = law.tokens_to(parameters, ceiling) or math.inf
-    first, last = max(low / 6 / parameters, below), high / 6 / parameters
-    if first >= last:
-        return None
-    tokens = law.flops_for(parameters) / 6 / parameters
-    touch = at(law, parameters, tokens) if first <= tokens <= last else None
-    return Size(Line(tuple(at(law, parameters, each) for each in steps(first, last))), touch, topped=first == below)
+def _sizes(law: Law, low: float, high: float, ceiling: float) -> Iterator[Series]:
+    """Sizes over FLOPs, from where their loss comes below the ceiling, each with the place where it is the best."""
+    found = rounds(law.parameters(low), law.parameters(high), most=7)
+    for i, parameters in enumerate(found):
+        below, tokens = law.tokens_to(parameters, ceiling) or math.inf, law.flops_for(parameters) / 6 / parameters
+        first, last, depth = max(low / 6 / parameters, below), high / 6 / parameters, _depth(i, len(found))
+        if first < last:
+            places = [at(law, parameters, each) for each in _steps(first, last)]
+            yield Series("size", places, depth=depth, labels=[amount(parameters)])
+            if first <= tokens <= last:
+                yield Series("touch", [at(law, parameters, tokens)], depth=depth)
 
 
-def budget(
-    law: Law, flops: float, ceiling: float, fitted: tuple[float, float] | None, *, asked: bool = False
-) -> Budget:
-    """A budget over the sizes near its best one, as far as their losses are below the ceiling."""
-    minimum = at(law, *law.optimum(flops))
-    sizes = steps(minimum.parameters / AWAY, minimum.parameters * AWAY)
-    places = [at(law, n, flops / 6 / n) for n in sizes]
-    line = Line(tuple(place for place in places if place.loss <= ceiling), beyond(flops, flops, fitted))
-    return Budget(line, minimum, law.interval(lambda drawn: drawn.parameters(flops)), asked)
+def _budgets(
+    law: Law, amounts: list[float], mine: float | None, ceiling: float, fitted: Ends | None
+) -> Iterator[Series]:
+    """Budgets over the sizes near their best ones, each with its minimum and the interval of the best size."""
+    for i, flops in enumerate([*amounts, *([mine] if mine else [])]):
+        own, depth, least = flops == mine, _depth(i, len(amounts)), at(law, *law.optimum(flops))
+        sizes = _steps(least.parameters * _AWAY, least.parameters / _AWAY)
+        places = [place for n in sizes if (place := at(law, n, flops / 6 / n)).loss <= ceiling]
+        beyond = _outside(flops, flops, fitted)
+        yield Series("asked" if own else "budget", places, beyond, 1.0 if own else depth, labels=[power(flops)])
+        if spread := law.interval(partial(Law.parameters, flops=flops)):
+            yield Series("spread", [least._replace(parameters=end) for end in spread])
+        if not own:
+            yield Series("minimum", [least], depth=depth)
 
 
-def best(law: Law, low: float, high: float, fitted: tuple[float, float] | None) -> Line:
-    """The lowest loss of budgets, with the band of it that 95 % of the draws lie in."""
-    amounts = steps(low, high)
-    places = tuple(at(law, *law.optimum(amount)) for amount in amounts)
-    bands = [law.interval(partial(least, flops=amount)) for amount in amounts]
-    lows, highs = zip(*(band for band in bands if band), strict=True) if all(bands) else ((), ())
-    return Line(places, beyond(low, high, fitted), lows, highs)
+def _best(law: Law, low: float, high: float, fitted: Ends | None, *, first: bool) -> Series:
+    """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
+    amounts = _steps(low, high)
+    bands = [band for amount in amounts if (band := law.interval(partial(Law.lowest, flops=amount)))]
+    lows, highs = zip(*bands, strict=True) if bands else ((), ())
+    places, name = [at(law, *law.optimum(amount)) for amount in amounts], "lowest loss of each budget" * first
+    return Series("best", places, _outside(low, high, fitted), name=name, low=lows, high=highs)
 
 
-def least(law: Law, flops: float) -> float:
-    """The lowest loss of a budget."""
-    return law.loss(*law.optimum(flops))
+def _marked(law: Law, models: Sequence[Place], runs: Sequence[Place], asked: Place | None) -> Iterator[Series]:
+    """Models by number, runs at their measured loss, joined with the predicted one, and the user's budget."""
+    if models:
+        yield Series("known", models, name="models of others", labels=[str(i + 1) for i in range(len(models))])
+    for run in runs:
+        yield Series("stem", [run, at(law, run.parameters, run.tokens)])
+    if runs:
+        yield Series("runs", runs, name="your runs")
+    if asked:
+        best = f"{amount(asked.parameters)} parameters on {amount(asked.tokens)} tokens"
+        yield Series("optimum", [asked], name=f"{power(asked.flops)} FLOPs: {best}")
 
 
-def parts(low: float, high: float, fitted: tuple[float, float] | None) -> list[tuple[float, float]]:
-    """The operations that are drawn, cut where the runs begin and end that the law was fitted to."""
+def _depth(place: int, count: int) -> float:
+    return 0.35 + 0.65 * min(1.0, place / max(1, count - 1))
+
+
+def _parts(low: float, high: float, fitted: Ends | None) -> list[Ends]:
+    """The FLOPs that are drawn, cut where the runs of the fit begin and end."""
     return list(pairwise([low, *(end for end in fitted or () if low < end < high), high]))
 
 
-def beyond(low: float, high: float, fitted: tuple[float, float] | None) -> bool:
+def _outside(low: float, high: float, fitted: Ends | None) -> bool:
     return fitted is not None and not (fitted[0] <= low and high <= fitted[1])
 
 
-def steps(low: float, high: float) -> list[float]:
+def _steps(low: float, high: float) -> list[float]:
     """Numbers from low to high whose neighbours have the same ratio."""
-    return [low * (high / low) ** (i / (POINTS - 1)) for i in range(POINTS)]
+    return [low * (high / low) ** (i / (_POINTS - 1)) for i in range(_POINTS)]
 
 
-def ends(values: Sequence[float]) -> tuple[float, float] | None:
-    return (min(values), max(values)) if values else None
-
-
-def wide(found: tuple[float, float] | None) -> tuple[float, float]:
-    """Some room on both sides, and at least three powers of ten."""
-    low, high = found or CHINCHILLA
+def _wide(found: list[float]) -> Ends:
+    """The ends of numbers with some room on both sides, and at least three powers of ten."""
+    low, high = (min(found), max(found)) if found else CHINCHILLA
     room = max(2.0, math.sqrt(1e3 * low / high))
     return low / room, high * room
 
 
 def rounds(low: float, high: float, most: int = 8) -> list[float]:
-    """Round numbers between two, as dense as at most so many of them can be.
+    """Round numbers between two, at most so many and as dense as that allows.
 
     >>> [f"{number:g}" for number in rounds(5e17, 4e22)]
     ['1e+18', '1e+19', '1e+20', '1e+21', '1e+22']

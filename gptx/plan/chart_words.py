@@ -1,81 +1,61 @@
-"""What a chart of a law says in words: numbers, the reading on top, the notes below, and where names stand."""
+"""What a chart of a law says in words: the reading on top, the notes below, and tables."""
 
-import math
 from collections.abc import Sequence
 
 from gptx.estimate.laws import PUBLISHED, RULE
 from gptx.plan.chart import Chart, Place, at, ruled
+from gptx.plan.split import MODELS
+from gptx.show.table import Table
 from gptx.units.amounts import amount, power
-from gptx.units.printable import plotly
-
-FLOPS = "operations of the training, C = 6 N D"
-PARAMETERS = "parameters, N"
-GAP = 0.042  # of the height of a chart, between names
-LETTER = 0.0125  # of its width
 
 
 def ratio(place: Place) -> str:
-    """Tokens a parameter in three digits."""
+    """Tokens per parameter in three digits."""
     return f"{float(f'{place.tokens / place.parameters:.3g}'):,g}"
 
 
-def hover(place: Place, loss: str = "loss") -> str:
-    """All about a place, in the lines of a label of plotly's."""
-    lines = [
-        f"{amount(place.parameters)} parameters",
-        f"{amount(place.tokens)} tokens, {ratio(place)} a parameter",
-        f"{power(place.flops)} operations",
-        f"{loss} {place.loss:.3f}",
-    ]
-    return "<br>".join([f"<b>{plotly(place.name)}</b>"] * bool(place.name) + lines)
-
-
 def reading(chart: Chart) -> str:
-    """What the law says of the user's budget, beside the rule; without one, of the ends of what it was fitted to."""
-    law, budget = chart.law, chart.asked
-    if budget is None:
-        first, last = (at(law, *law.optimum(end)) for end in chart.fitted or chart.span)
-        return (
-            f"{law.name}'s law puts {spend(first)} at {power(first.flops)} operations and {spend(last)} at "
-            f"{power(last.flops)}."
-        )
-    rule, best = ruled(law, budget.minimum.flops), budget.minimum
-    spread = f"; 95 % of its draws: {' to '.join(map(amount, budget.spread))}" if budget.spread else ""
+    """What the law says of the user's budget, compared with the rule; without one, of the ends of its runs."""
+    law, best = chart.law, chart.asked
+    if best is None:
+        first, last = (at(law, *law.optimum(end)) for end in chart.fitted or chart.flops)
+        ends = f"{_spend(first)} at {power(first.flops)} FLOPs and {_spend(last)} at {power(last.flops)}"
+        return f"{law.name}'s law puts {ends}."
+    rule = ruled(law, best.flops)
+    spread = f"; 95 % of its draws: {' to '.join(map(amount, chart.spread))}" if chart.spread else ""
     more = f"{max(0.0, rule.loss - best.loss):.3f}"
+    far = ""
+    if chart.fitted and not chart.fitted[0] <= best.flops <= chart.fitted[1]:
+        low, high = chart.fitted
+        times = f"{amount(best.flops / high)} times" if best.flops > high else f"1/{amount(low / best.flops)} of"
+        far = (
+            f" That is {times} the {'largest' if best.flops > high else 'smallest'} run that it was fitted to: a guess."
+        )
     return (
-        f"At {power(best.flops)} operations {law.name}'s law puts {spend(best)[:-1]}{spread}), for a loss of "
+        f"At {power(best.flops)} FLOPs {law.name}'s law puts {_spend(best)[:-1]}{spread}), for a loss of "
         f"{best.loss:.3f} {law.units}; the rule of {RULE:g} puts {amount(rule.parameters)} parameters on "
-        f"{amount(rule.tokens)} tokens, for {'as much' if more == '0.000' else f'{more} more'} by that law.{far(chart)}"
+        f"{amount(rule.tokens)} tokens, for {'as much' if more == '0.000' else f'{more} more'} by that law.{far}"
     )
 
 
-def spend(place: Place) -> str:
-    """262M parameters on 6.36B tokens (24.2 a parameter)."""
-    return f"{amount(place.parameters)} parameters on {amount(place.tokens)} tokens ({ratio(place)} a parameter)"
-
-
-def far(chart: Chart) -> str:
-    """How far the user's budget lies outside of what the law was fitted to; "" where it does not."""
-    if not chart.asked or not chart.fitted or chart.fitted[0] <= chart.asked.minimum.flops <= chart.fitted[1]:
-        return ""
-    flops, (low, high) = chart.asked.minimum.flops, chart.fitted
-    times = f"{amount(flops / high)} times the most" if flops > high else f"1/{amount(low / flops)} of the least"
-    return f" That is {times} that it was fitted to: a guess."
+def _spend(place: Place) -> str:
+    """262M parameters on 6.36B tokens (24.2 per parameter)."""
+    return f"{amount(place.parameters)} parameters on {amount(place.tokens)} tokens ({ratio(place)} per parameter)"
 
 
 def notes(chart: Chart) -> list[str]:
-    """What a reader has to know before trusting the chart."""
+    """What a reader must know before trusting the chart."""
     law = chart.law
-    found = [f"Losses are {law.units}, of the text and the tokenizer that the law was fitted to: those of another text "
-             "or tokenizer lie on another scale."]  # fmt: skip
+    found = [f"Losses are {law.units}, of the text and the tokenizer that the law was fitted to; losses on another "
+             "text or tokenizer cannot be compared."]  # fmt: skip
     if chart.fitted:
         low, high = map(power, chart.fitted)
-        found.append(f"Fitted to runs of {low} to {high} operations; beyond them, shaded and dashed, it is extended.")
+        found.append(f"Fitted to runs of {low} to {high} FLOPs; beyond them, shaded and dashed, it is extrapolated.")
     if chart.known:
-        found.append("Rings are models of others at the loss that the law expects of them, not at a measured one.")
+        found.append("Rings are models of others at the loss that the law predicts, not at a measured one.")
     if chart.runs:
-        foreign = ": these only agree where text and tokenizer are those of the law" * (law in PUBLISHED.values())
-        found.append(f"Squares are runs at their measured loss, joined with the one that the law expects{foreign}.")
+        foreign = ": these only agree if text and tokenizer are those of the law" * (law in PUBLISHED.values())
+        found.append(f"Squares are runs at their measured loss, joined with the loss that the law predicts{foreign}.")
     if law.draws:
         found.append(f"Bands and bars hold 95 % of {len(law.draws)} draws of a bootstrap over the runs.")
     if law.source:
@@ -83,81 +63,45 @@ def notes(chart: Chart) -> list[str]:
     return found
 
 
-def column(chart: Chart) -> list[tuple[Place, int | None, float]]:
-    """What is named to the right of loss over compute: models, and the ends of sizes that do not come in at the top.
-
-    Each as the place, by name, which of the sizes it is (None for a model), and how high its name stands (0 to 1).
-    """
-    found: list[tuple[Place, int | None]] = [(place, None) for place in chart.known]
-    for rung, size in enumerate(chart.sizes):
-        if not size.topped:
-            last = size.line.places[-1]
-            found.append((last._replace(name=amount(last.parameters)), rung))
-    heights = apart([height(place.loss, chart.floor, chart.ceiling) for place, _ in found], GAP)
-    return [(place, rung, up) for (place, rung), up in zip(found, heights, strict=True)]
-
-
-def signs(chart: Chart) -> list[tuple[Place, int]]:
-    """Where the line through the minima is named and where the rule's, and on which side: left (-1) or right (1).
-    It is half way between two budgets, where there is room."""
-    amounts = [budget.minimum.flops for budget in chart.budgets]
-    flops = math.sqrt(amounts[1] * amounts[2]) if len(amounts) > 2 else math.sqrt(chart.span[0] * chart.span[1])
-    best, rule = at(chart.law, *chart.law.optimum(flops), "best size"), ruled(chart.law, flops)
-    right = 1 if best.parameters > rule.parameters else -1
-    return [(best, right), (rule._replace(name=f"{RULE:g} a parameter"), -right)]
-
-
-def beside(chart: Chart, place: Place) -> int:
-    """Where over parameters the name of a model stands: left of one that is smaller than best for its operations (-1),
-    right of one that is larger (1), below one that is about best (0)."""
-    times = place.parameters / chart.law.parameters(place.flops)
-    return 0 if 1 / 1.2 < times < 1.2 else 1 if times > 1 else -1
+def budgets(charts: Sequence[Chart]) -> Table:
+    """What the user's budget is best spent on by each law, and by the rule."""
+    columns = (
+        "law",
+        "parameters",
+        "95 % of draws",
+        "tokens",
+        "tokens per parameter",
+        "loss",
+        f"loss by the rule of {RULE:g}",
+    )
+    rows: list[tuple[str, ...]] = []
+    for chart in charts:
+        if chart.asked:
+            least, rule = chart.asked, ruled(chart.law, chart.asked.flops)
+            size, *rest = _spent(least)
+            spread = " to ".join(map(amount, chart.spread or ()))
+            rows.append((chart.law.name, size, spread, *rest, f"{least.loss:.3f}", f"{rule.loss:.3f}", chart.law.units))
+    size, *rest = _spent(rule)
+    rows.append((f"rule of {RULE:g}", size, "", *rest, "", "", ""))
+    full = [i for i in range(len(rows[0])) if any(row[i] for row in rows)]  # no column of draws if no law has any
+    return Table("", tuple((*columns, "of")[i] for i in full), [tuple(row[i] for i in full) for row in rows])
 
 
-def legible(chart: Chart) -> list[tuple[Place, int]]:
-    """The known models that have room for their names over parameters, each with its side as by `beside`: a name that
-    would run into another, or into another model, is left to the table and to what is pointed at."""
-    low, high = chart.breadth
-
-    def middle(place: Place) -> tuple[float, float]:
-        return math.log(place.parameters / low) / math.log(high / low), height(place.loss, chart.floor, chart.ceiling)
-
-    rings = [(*middle(place), 0.02) for place in chart.known]
-    taken, found = [(x + side * (0.02 + len(place.name) * LETTER / 2), y, len(place.name) * LETTER)
-                    for place, side in signs(chart) for x, y in [middle(place)]], []  # fmt: skip
-    for place in chart.known:
-        (x, y), side, wide = middle(place), beside(chart, place), len(place.name) * LETTER
-        box = (x + side * (0.02 + wide / 2), y - GAP * (side == 0), wide)
-        others = [ring for ring in rings if ring[:2] != (x, y)]
-        if all(
-            abs(box[1] - other[1]) > GAP or abs(box[0] - other[0]) > (wide + other[2]) / 2
-            for other in [*taken, *others]
-        ):
-            taken.append(box)
-            found.append((place, side))
-    return found
+def models(chart: Chart) -> Table:
+    """Models, by their number on the chart, and runs, compared with what the law predicts and would spend FLOPs on."""
+    sources = {model.name: model.source for model in MODELS}
+    rows = []
+    for number, place in enumerate((*chart.known, *chart.runs), start=1):
+        known, best = number <= len(chart.known), chart.law.optimum(place.flops)
+        losses = "-" if known else f"{place.loss:.3f}", f"{chart.law.loss(place.parameters, place.tokens):.3f}"
+        best_so = f"{amount(best[0])} on {amount(best[1])}", f"{chart.law.lowest(place.flops):.3f}"
+        name = f"{number}  {place.name}" if known else place.name
+        rows.append((name, *_spent(place), power(place.flops), *losses, *best_so, sources.get(place.name, "")))
+    columns = ("", "parameters", "tokens", "tokens per parameter", "FLOPs", "loss measured", "predicted",
+               "best with as many FLOPs", "loss of that", "source")  # fmt: skip
+    width = len(columns) if chart.known else -1
+    return Table("", columns[:width], [row[:width] for row in rows], f"Predicted and best by {chart.law.name}'s law.")
 
 
-def height(loss: float, floor: float, ceiling: float) -> float:
-    """Where a loss stands between two on a logarithmic axis: 0 at the floor, 1 at the ceiling."""
-    return math.log(loss / floor) / math.log(ceiling / floor)
-
-
-def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights for labels of things at these heights: in the same order, at least a gap apart, none below 0, as near as
-    that allows.
-
-    >>> [round(found, 3) for found in apart([0.5, 0.1, 0.51], gap=0.1)]
-    [0.455, 0.1, 0.555]
-    """
-    groups: list[list[int]] = []  # of neighbours that stand a gap apart around their mean
-
-    def lowest(group: list[int]) -> float:
-        return max(0.0, sum(heights[i] for i in group) / len(group) - gap * (len(group) - 1) / 2)
-
-    for i in sorted(range(len(heights)), key=lambda i: heights[i]):
-        groups.append([i])
-        while len(groups) > 1 and lowest(groups[-1]) < lowest(groups[-2]) + gap * len(groups[-2]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    placed = {i: lowest(group) + gap * rank for group in groups for rank, i in enumerate(group)}
-    return [placed[i] for i in range(len(heights))]
+def _spent(place: Place) -> tuple[str, str, str]:
+    return amount(place.parameters), amount(place.tokens), ratio(place)

@@ -1,42 +1,41 @@
-"""Which parameters are decayed."""
+"""Which parameters have weight decay."""
 
 import inspect
+from collections.abc import Iterator
 
 from gptx.config.build import build, find
-from gptx.plan.expectations import LARGEST_VOCABULARY
-from gptx.plan.question import whole
+from gptx.estimate.memory import vocabulary
+from gptx.plan.arms import show
+from gptx.show.table import Table, terminal
 
 
-def decay(arms: dict, *, vocab: str = "") -> list[str]:
-    """Every parameter by name under its group, with shape and count (exercise 12 of the tutorial)."""
-    return [line for name, cfg in arms.items() for line in ([f"{name}:"] if name else []) + groups(cfg, vocab)]
+def decay(*overrides: str, vocab: str = "") -> None:
+    """List every parameter under its group, with its shape, count and weight decay.
+
+      python -m gptx plan decay model=gpt2_124m decay=no_embeddings vocab=50257
+
+    Options:
+    vocab: size of the vocabulary; by default the data's
+    """
+    show(overrides, lambda cfg: groups(cfg, vocab))
 
 
-def groups(cfg, vocab: str) -> list[str]:
-    """The lines of one composition."""
+def groups(cfg, vocab: str = "") -> Iterator[str]:
+    """The lines of one recipe."""
     import torch
 
     with torch.device("meta"):
         model = build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}
     default = cfg.optim.get("weight_decay", library_default(cfg.optim._target_, "weight_decay"))
-    lines = []
     for group in build(cfg.decay)(model):
-        size = sum(p.numel() for p in group["params"])
-        strength = group.get("weight_decay", default)
-        lines.append(f"{group['name']}: {size:,} in {len(group['params'])} tensors, weight decay {strength:g}")
-        lines += [f"  {names[id(p)]:40} {'x'.join(map(str, p.shape)):>14} {p.numel():>14,}" for p in group["params"]]
-    return lines
-
-
-def vocabulary(cfg, vocab: str) -> int:
-    """The size of the vocabulary that was given, or else of the data's. Raises ValueError for no size."""
-    if not vocab:
-        return build(cfg.data).vocab_size
-    return whole("vocab", {"vocab": vocab}, LARGEST_VOCABULARY)
+        size, strength = sum(p.numel() for p in group["params"]), group.get("weight_decay", default)
+        title = f"{group['name']}: {size:,} in {len(group['params'])} tensors, weight decay {strength:g}"
+        rows = [(names[id(p)], "x".join(map(str, p.shape)), f"{p.numel():,}") for p in group["params"]]
+        yield from terminal(Table(title, ("", "shape", "parameters"), rows))
 
 
 def library_default(target: str, name: str) -> float:
-    """The value that a class gives an argument that the config leaves out; 0 if it has no such argument."""
+    """The default of an argument of a class, for a key that the config leaves out; 0 if there is none."""
     parameter = inspect.signature(find(target, "optim")).parameters.get(name)
     return 0.0 if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default

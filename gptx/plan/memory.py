@@ -1,33 +1,40 @@
-"""Bytes of a composition, before it runs."""
+"""Memory of a recipe, before it runs."""
 
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.memory import predict
-from gptx.plan.decay import vocabulary
+from gptx.estimate.memory import predict, vocabulary
+from gptx.plan.arms import show
+from gptx.show.table import Table, terminal
 
 
-def memory(arms: dict, *, vocab: str = "") -> list[str]:
-    """Weights, gradients, what the optimizer keeps, activations and peak of every arm, in bytes and GB."""
-    lines = []
-    for name, cfg in arms.items():
-        lines += [f"{name}:"] * bool(name) + table(predict(cfg, vocabulary(cfg, vocab)))
-    return lines
+def memory(*overrides: str, vocab: str = "") -> None:
+    """Predict the bytes of weights, gradients, moments and activations, and the peak of a step.
+
+      python -m gptx plan memory model=gpt2_124m vocab=50257
+      python -m gptx plan memory model=gpt2_124m memory=store,recompute vocab=50257
+
+    Two steps and a validation pass run on tensors without data, so that every allocation is counted.
+
+    Options:
+    vocab: size of the vocabulary; by default the data's
+    """
+    show(overrides, lambda cfg: footprint_table(predict(cfg, vocabulary(cfg, vocab))))
 
 
-def table(found: Footprint) -> list[str]:
-    """A footprint in lines."""
-    each = f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each"
+def footprint_table(found: Footprint) -> list[str]:
+    """A footprint as lines of a table."""
     rows = [
-        ("weights", found.weights, each),
+        (
+            "weights",
+            found.weights,
+            f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each",
+        ),
         ("gradients", found.gradients, ""),
         ("moments", found.moments, ", ".join(found.state) or "none"),
         ("weights, gradients, moments", found.weights + found.gradients + found.moments, ""),
         ("activations", found.activations, "kept for the backward pass of a micro-batch"),
-        ("peak of an update", found.update, "eager, with what is needed for a moment"),
+        ("peak of a step", found.step, "eager, with temporaries"),
         ("peak of a validation pass", found.validation, "with weights and moments" if found.validation else "none"),
-        (
-            "copy of the state",
-            found.copy,
-            "in the host's memory, for saves" if found.copy else "none: saved at the end",
-        ),
+        ("copy of the state", found.copy, "in main memory, for saves" if found.copy else "none: saved at the end"),
     ]
-    return [f"  {name:28}{size:>20,} B{size / 1e9:>10.3f} GB  {note}".rstrip() for name, size, note in rows]
+    cells = [(name, note, f"{size:,}", f"{size / 1e9:.3f}") for name, size, note in rows]
+    return terminal(Table("", ("part", "", "bytes", "GB"), cells, names=2))

@@ -1,101 +1,124 @@
-"""The whole plan of a composition: its size, what it costs and should reach, and what is doubtful about it."""
+"""The whole plan of a recipe: its size, its predicted loss, memory, time and cost, and warnings."""
 
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.laws import PUBLISHED, Law, chosen
-from gptx.estimate.memory import foreseen
-from gptx.estimate.warnings import doubts, imitation, packing, proportion
-from gptx.ingredients.data.tokenizers import vocabulary_size
-from gptx.plan import expectations, machines
-from gptx.plan.decay import vocabulary
+from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, chosen, extrapolated
+from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary
+from gptx.estimate.warnings import budget_warnings, critical_batch, imitation, packing, proportion
+from gptx.plan import machines
+from gptx.plan.arms import show
 from gptx.plan.machines import Place
-from gptx.plan.memory import table
+from gptx.plan.memory import footprint_table
+from gptx.plan.split import by_rule
+from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, power
 
 Part = tuple[str, list[str]]  # a label, and its lines
 
 
 def recipe(
-    arms: dict,
-    *,
+    *overrides: str,
     hardware: str = "",
-    devices: str = "1",
-    price: str = "",
-    probe: str = "",
+    devices: int = 1,
+    price: float | None = None,
+    probe: bool = False,
     law: str = "",
     vocab: str = "",
-) -> list[str]:
-    """What every arm is, costs and should reach: on `hardware`, in time and money, or measured here by a probe.
+) -> None:
+    """Show what a recipe costs and may reach: FLOPs, loss, memory, time, price and warnings.
 
-    `vocab` stands for the data's vocabulary, so that the data is not asked. Raises ConfigError or ValueError.
+      python -m gptx plan recipe model=gpt2_124m vocab=50257 steps=2.5Btok hardware=h100 devices=8 price=2.5
+      python -m gptx plan recipe probe=true
+
+    A first word of `recipe` may be left out.
+
+    Options:
+    hardware: device to run on, such as h100; by default the time on several is shown
+    devices: how many of them
+    price: price of one device for an hour
+    probe: true measures the speed of this machine for some seconds
+    law: the scaling law that predicts the loss: a published one or a fit's law.json; by default all published ones
+    vocab: size of the vocabulary; by default the data's
     """
-    place = machines.place(hardware, devices, price)
+    show(overrides, partial(planned, where=machines.place(hardware, devices, price), probe=probe, law=law, vocab=vocab))
+
+
+def planned(cfg, *, where: Place, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
+    """The plan of one config in lines. Raises ConfigError or ValueError."""
     laws = [chosen(law)] if law else list(PUBLISHED.values())
-    if probe not in ("", "true", "false"):
-        raise ConfigError(f"probe={probe}: true measures the speed of this machine for some seconds, false does not")
-    lines = []
-    for name, cfg in arms.items():
-        lines += [f"{name}:"] * bool(name)
-        for label, told in plan(cfg, place, laws, vocab, measured=probe == "true"):
-            lines += [f"{label:11}{told[0]}", *(f"{'':11}{line}" for line in told[1:])]
-    return lines
+    for label, lines in _parts(cfg, where, laws, vocab, measured=probe):
+        indents = [f"{label:11}", *[" " * 11] * len(lines)]
+        yield from (f"{indent}{line.removeprefix('  ')}" for indent, line in zip(indents, lines, strict=False))
 
 
-def plan(cfg, place: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
-    """The parts of the plan of one composition that have something to say."""
-    text = None if vocab else asked(cfg)
+def _parts(cfg, where: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
+    """The parts of the plan that have something to say."""
+    text = None if vocab else local_data(cfg)
     vocab_size = vocabulary(cfg, vocab) if text is None else text.vocab_size
-    share = on_one(cfg, place)
-    spent = spending(cfg, vocab_size)
+    share, spent = _on_one(cfg, where), _spending(cfg, vocab_size)
     train_tokens = None if text is None else text.identity["train_tokens"]
-    yield "model", sizes(spent)
-    yield "run", length(spent, train_tokens)
-    yield "loss", expectations.lines(laws, spent, vocab_size)
-    found = foreseen(share, vocab_size)
-    shards = place.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
-    buckets = ["without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes a parameter"]
-    told = footprint(share, found) if isinstance(found, Footprint) else [found]
-    yield "memory", told + buckets * (place.devices > 1 and shards == 1)
-    times = list(machines.lines(place, spent, build(cfg.precision), found, shards))
+    yield "model", _sizes(spent)
+    yield "run", _length(spent, train_tokens)
+    yield "loss", losses(laws, spent, vocab_size)
+    found = prediction(share, vocab_size)
+    shards = where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
+    lines = _footprint(share, found) if isinstance(found, Footprint) else [found]
+    if where.devices > 1 and shards == 1:
+        lines.append("without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter")
+    yield "memory", lines
+    times = list(machines.time_and_room(where, spent, build(cfg.precision), found, shards))
     if str(cfg.memory._target_).endswith(".recompute"):
         times.append("memory=recompute computes the blocks again: up to a third more than these times")
     yield "time", times
     if measured:
-        yield "here", here(cfg, vocab)
-    doubtful = list(doubts(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens))
-    for judge in [law for law in laws if expectations.speaks(law, vocab_size)][-1:]:  # the refit, of the published ones
-        doubtful += proportion(spent, judge)
+        from gptx.plan.probe import probe
+
+        yield "here", [str(probe(cfg, vocab=vocab))]
+    if warnings := list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:])):
+        yield "warning", warnings
+
+
+def _warnings(cfg, where: Place, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
+    """All warnings; `text` is the data, None if it is not asked."""
+    train_tokens = None if text is None else text.identity["train_tokens"]
+    yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
+    for judge in judges:
+        yield from proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
-        doubtful += packing(cfg.data.context, train_tokens / text.identity["train_documents"])
-    if place.device is None:
-        doubtful += imitation(here_imitated(cfg))
-    if doubtful:
-        yield "warning", doubtful
+        yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
+    if where.device is None:
+        from gptx.ingredients.parallel import find
+        from gptx.ingredients.precision import imitated
+
+        device = find(cfg.device)
+        yield from imitation(imitated(build(cfg.precision).on(device), device))
 
 
-def asked(cfg) -> Any:
-    """The data, if it is here. Raises ConfigError where it would have to be fetched."""
+def local_data(cfg) -> Any:
+    """The data, if it is here. Raises ConfigError if it would have to be fetched."""
     try:
-        with without_network():
+        with _without_network():
             return build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
-        size = vocabulary_size(str(cfg.data.get("tokenizer"))) or 50_257
+        size = likely_vocabulary(cfg, otherwise=50_257)
         raise ConfigError(
             f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it, of this vocabulary"
         ) from None
 
 
 @contextmanager
-def without_network() -> Iterator[None]:
+def _without_network() -> Iterator[None]:
     """Every attempt to reach another machine fails at once, whichever library makes it."""
 
     def refuse(*_, **__):
@@ -109,73 +132,93 @@ def without_network() -> Iterator[None]:
         socket.getaddrinfo = usual
 
 
-def on_one(cfg, place: Place):
-    """The config of one device's share of every update, in the number format that it would have there.
-
-    Raises ConfigError for a batch that does not divide.
-    """
+def _on_one(cfg, where: Place):
+    """The config of one device's share of every step, in its number format. Raises ConfigError if a batch does not
+    divide."""
     try:
-        build(cfg.batch).split(cfg.data.context, place.devices)
+        build(cfg.batch).split(cfg.data.context, where.devices)
     except ValueError as error:
-        raise ConfigError(f"devices={place.devices}: {error}") from None
+        raise ConfigError(f"devices={where.devices}: {error}") from None
     share = cfg.copy()
-    share.batch.tokens //= place.devices
-    if place.device and share.precision.compute == "auto":
-        share.precision.compute = machines.form(build(cfg.precision), place.device)
+    share.batch.tokens //= where.devices
+    if where.device and share.precision.compute == "auto":
+        share.precision.compute = machines.form(build(cfg.precision), where.device)
     return share
 
 
-def spending(cfg, vocab_size: int) -> Effort:
-    """What the run of a config amounts to; its model is built without data."""
+def _spending(cfg, vocab_size: int) -> Effort:
+    """The effort of a config; its model is built without data."""
     import torch
 
     with torch.device("meta"):
         return effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
 
 
-def here_imitated(cfg) -> str:
-    """The number format of a config, if its device here only imitates it."""
-    from gptx.ingredients.parallel import find
-    from gptx.ingredients.precision import imitated
-
-    device = find(cfg.device)
-    return imitated(build(cfg.precision).on(device), device)
-
-
-def footprint(cfg, found: Footprint) -> list[str]:
+def _footprint(cfg, found: Footprint) -> list[str]:
     """Bytes by part, and of which device and number format they are."""
     from gptx.ingredients.parallel import find
 
     device = find(cfg.device)
     dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
-    return [*(line.strip() for line in table(found)), f"counted as on {device}, in {dtype}"]
+    return [*footprint_table(found), f"counted as on {device}, in {dtype}"]
 
 
-def sizes(spent: Effort) -> list[str]:
-    """Parameters and operations a token, by both counts."""
+def _sizes(spent: Effort) -> list[str]:
+    """Parameters and FLOPs per token, by both counts."""
+    padding = f", and {spent.padding:,} that pad the vocabulary" if spent.padding else ""
     return [
-        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head",
-        f"{amount(spent.flops_per_token)} FLOPs a token, attention counted where the model does; 6N is "
+        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head{padding}",
+        f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does; 6N is "
         f"{amount(6 * spent.parameters)} with all parameters, {amount(6 * spent.body)} without embeddings and head",
     ]
 
 
-def length(spent: Effort, train_tokens: int | None) -> list[str]:
-    """Tokens and operations of the whole run, and how often it reads the text."""
-    grows = spent.tokens != spent.updates * spent.tokens_per_update
-    told = [
-        f"{spent.updates:,} updates of {'up to ' * grows}{spent.tokens_per_update:,} tokens = {spent.tokens:,} tokens, "
+def _length(spent: Effort, train_tokens: int | None) -> list[str]:
+    """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
+    grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch(spent.tokens)
+    lines = [
+        f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
-        f"{spent.tokens_per_parameter:.3g} tokens a parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
+        f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
+        f"{spent.tokens_per_step / critical:.2g} x the critical batch of so many tokens, about {critical:,.0f}",
     ]
     if train_tokens is None:
-        return [*told, "epochs: not known, since vocab= stands for the data"]
+        return [*lines, "epochs: not known, since vocab= stands for the data"]
     epochs = spent.tokens / train_tokens
-    return [*told, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
+    return [*lines, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
 
 
-def here(cfg, vocab: str) -> list[str]:
-    """The time on this machine, measured."""
-    from gptx.plan.probe import probe
+def losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
+    """The loss of the run by each law, and the best size for as many FLOPs; or why the laws cannot say."""
+    fitting = [law for law in laws if law.speaks(vocab_size)]
+    if not fitting:
+        whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
+        own = f", of a vocabulary of {laws[0].vocab:,}" if laws[0].vocab else ""
+        return [
+            f"not predicted: {whose} of {laws[0].units}{own}, not of a vocabulary of {vocab_size:,}; "
+            "experiment=scaling fits a law to runs of yours, for law=FILE"
+        ]
+    flops, guess = 6 * spent.parameters * spent.tokens, math.log(vocab_size)
+    rows, below = [], []
+    for law in fitting:
+        loss = law.loss(spent.parameters, spent.tokens)
+        band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
+        spread = f" ({band[0]:.3f} to {band[1]:.3f})" if band else ""
+        if loss < guess:
+            rows.append((law.name, f"{loss:.3f}{spread}", *_best(*law.optimum(flops)), f"{law.lowest(flops):.3f}"))
+        else:
+            rows.append((law.name, "-", "", "", "", ""))
+            below.append(
+                f"{law.name}: {loss:.3g} would be worse than guessing, {guess:.3f}: the run is too short for it"
+            )
+        below += [f"{law.name}: {warning}" for warning in law.warnings]
+    if vocab_size >= SUBWORDS:
+        rule = by_rule(flops=flops)
+        rows.append((f"rule of {RULE:g}", "", *_best(rule.parameters, rule.tokens), ""))
+    title = f"{fitting[0].units}, and the best size for as many FLOPs (6ND = {power(flops)})"
+    columns = "law", "loss", "best parameters", "tokens", "per parameter", "its loss"
+    return [*terminal(Table(title, columns, rows)), *below, *extrapolated(fitting, flops)]
 
-    return [str(probe(cfg, vocab=vocab))]
+
+def _best(size: float, tokens: float) -> tuple[str, str, str]:
+    return amount(size), amount(tokens), f"{tokens / size:.1f}"

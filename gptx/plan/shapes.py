@@ -1,14 +1,27 @@
-"""From a number of parameters to a model: the preset nearest to it, and a shape that has it."""
+"""From a number of parameters to a model and the command that trains it."""
 
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from gptx.config import paths
+from gptx.estimate.laws import SUBWORDS
+from gptx.estimate.warnings import critical_batch
 from gptx.ingredients.model.size import Size, size
+from gptx.units.amounts import amount
 
-BROAD = 2560  # width from which heads have 128 dimensions
+_BROAD = 2560  # width from which heads have 128 dimensions
+# Peak learning rates of Adam by parameters: the default's, tuned for nano, then GPT-3's (arXiv:2005.14165, table 2.1).
+_RATES = ((0.84e6, 3e-3), (125e6, 6e-4), (350e6, 3e-4), (760e6, 2.5e-4), (1.3e9, 2e-4), (2.7e9, 1.6e-4),
+          (6.7e9, 1.2e-4), (13e9, 1e-4), (175e9, 0.6e-4))  # fmt: skip
+_BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step below so many parameters, same table
+_STEPS = 2000  # at least, if the batch can be smaller
+_SAMPLES = {"sample-10BT": 10e9, "sample-100BT": 100e9, "sample-350BT": 350e9, "default": 1.3e12}  # of FineWeb-Edu
+_LIBRARY = 12e6  # bytes of data=stdlib, about
+SHAKESPEARE = 66, 1e6  # vocabulary of data=shakespeare, and its characters to train on
+_LEAST = 10_000_000  # tokens to fetch at least: the thousandth that is held out must have some windows
 
 
 @dataclass(frozen=True)
@@ -25,48 +38,40 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
     """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes.
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
-    (arXiv:2005.14165, table 2.1); below a width of 256 it has about four blocks, smaller steps and smaller heads, as
-    the small presets have.
+    (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
 
     >>> found = shape(124_439_808, vocab_size=50257, context=1024)
     >>> found.width, found.depth, found.heads
     (768, 12, 12)
     """
-    ideal = (64 * parameters / 12) ** (1 / 3)  # width, where all parameters are in blocks: 12 width^2 (width / 64)
-    widths = [*range(16, 112, 16), *range(128, 256, 32), *range(256, min(BROAD, max(257, int(3 * ideal))), 64)]
-    widths += range(BROAD, max(BROAD, int(3 * ideal)), 128)
+
+    def awkwardness(found: Shape) -> float:
+        """A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual."""
+        miss = abs(math.log(found.size.parameters / parameters))
+        return 10 * miss + abs(math.log(found.depth / _blocks(found.width)))
+
+    ideal = (64 * parameters / 12) ** (1 / 3)  # width, if all parameters are in blocks: 12 width^2 (width / 64)
+    widths = [*range(16, 112, 16), *range(128, 256, 32), *range(256, min(_BROAD, max(257, int(3 * ideal))), 64)]
+    widths += range(_BROAD, max(_BROAD, int(3 * ideal)), 128)
     shapes = []
     for width in widths:
-        rest = parameters - width * (vocab_size + context)
-        near = max(1, int(rest / (12 * width**2)))
-        shapes += [of(width, depth, vocab_size, context) for depth in {near, near + 1, blocks(width)}]
-    return min(shapes, key=lambda found: awkwardness(found, parameters))
+        each = 128 if width >= _BROAD else 64 if width >= 256 else 32 if width >= 96 and width % 32 == 0 else 16
+        near = max(1, int((parameters - width * (vocab_size + context)) / (12 * width**2)))
+        for depth in {near, near + 1, _blocks(width)}:
+            sizes = {"width": width, "depth": depth, "heads": width // each}
+            shapes.append(Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
+    return min(shapes, key=awkwardness)
 
 
-def of(width: int, depth: int, vocab_size: int, context: int) -> Shape:
-    """That width and depth, with heads of the usual size."""
-    each = 128 if width >= BROAD else 64 if width >= 256 else 32 if width >= 96 and width % 32 == 0 else 16
-    heads = width // each
-    return Shape(
-        width, depth, heads, size(vocab_size=vocab_size, context=context, width=width, depth=depth, heads=heads)
-    )
-
-
-def blocks(width: int) -> int:
+def _blocks(width: int) -> int:
     """The usual depth: the width over an aspect of 64 up to a width of 1,536, of 128 from 4,096 on."""
     aspect = 64 * (min(max(width, 1536), 4096) / 1536) ** (math.log(2) / math.log(4096 / 1536))
     return max(4, round(width / aspect))
 
 
-def awkwardness(found: Shape, parameters: float) -> float:
-    """A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual."""
-    miss = abs(math.log(found.size.parameters / parameters))
-    return 10 * miss + abs(math.log(found.depth / blocks(found.width)))
-
-
 @cache
 def preset(name: str) -> dict:
-    """The values of conf/model/NAME.yaml, those that it builds on included."""
+    """The values of conf/model/NAME.yaml with those of its defaults."""
     import yaml
 
     own = yaml.safe_load(Path(paths.CONF, "model", f"{name}.yaml").read_text())
@@ -76,9 +81,53 @@ def preset(name: str) -> dict:
     return values
 
 
-def nearest(parameters: float, vocab_size: int) -> tuple[str, Size]:
-    """The preset whose count is most like `parameters`, with a vocabulary of that size."""
+def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
+    """The preset whose count is nearest to `parameters`, with a vocabulary of that size."""
     names = sorted(file.stem for file in Path(paths.CONF, "model").glob("*.yaml"))
     sizes = {name: size(**preset(name), vocab_size=vocab_size) for name in names}
     name = min(names, key=lambda name: abs(math.log(sizes[name].parameters / parameters)))
     return name, sizes[name]
+
+
+def command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
+    """The command that trains a shape on so many tokens; by the `recipe` of a law's runs, if it has one."""
+    shaped = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
+    if recipe:
+        return f"python -m gptx.train {recipe} {shaped} steps={amount(tokens)}tok"
+    batch = tokens_per_step(found.size.parameters, tokens, context)
+    words = ["python -m gptx.train model=gpt2_124m", shaped, *[f"model.context={context}"] * (context != 1024)]
+    words += [text(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
+    return " ".join([*words, f"optim.lr={peak_rate(found.size.parameters):.1e}".replace("e-0", "e-")])
+
+
+def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
+    """The batch of GPT-3's model of that size, or smaller so that there are _STEPS and that it is below the critical
+    batch; a power of two of whole sequences."""
+    usual = next(batch for below, batch in _BATCHES if parameters < below)
+    sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch(tokens)) / context)
+    return context * 2 ** int(math.log2(sequences))
+
+
+def text(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
+    """The overrides of a text with that vocabulary and so many tokens, if there are as many; its name and its training
+    tokens, None if those are not known."""
+    if vocab_size < 257:
+        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE[1])
+    if vocab_size == 257 and tokens <= _LIBRARY:
+        return "data=stdlib", ("data=stdlib", _LIBRARY)
+    first, *_, last = _SAMPLES
+    sample = next((name for name, there in _SAMPLES.items() if tokens <= there), last)
+    config = "" if sample == first else f" data.config={sample}"
+    tokenizer = {50257: "", 257: " data.tokenizer=bytes"}.get(vocab_size, f" data.tokenizer=bpe:{vocab_size}")
+    known = ("FineWeb-Edu", _SAMPLES[last]) if vocab_size >= SUBWORDS else None
+    return f"data=fineweb_edu{config}{tokenizer} data.tokens={amount(max(tokens, _LEAST))}", known
+
+
+def peak_rate(parameters: float) -> float:
+    """A first guess at Adam's peak learning rate: _RATES, joined by straight lines in logarithms."""
+    if parameters <= _RATES[0][0]:
+        return _RATES[0][1]
+    for (low, above), (high, below) in pairwise(_RATES):
+        if parameters <= high:
+            return above * (below / above) ** (math.log(parameters / low) / math.log(high / low))
+    return _RATES[-1][1]

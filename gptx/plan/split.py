@@ -1,20 +1,19 @@
-"""How operations are split between parameters and tokens: by the rule of thumb, by a law, and for who will serve it."""
+"""How FLOPs are split between parameters and tokens: by the rule of thumb, by a law, by others, and for serving."""
 
 import math
 from dataclasses import dataclass
 
 from gptx.estimate.laws import RULE, Law
 
-GIVEN, BY_RULE = "as given", f"{RULE:g} tokens a parameter"
-
 
 @dataclass(frozen=True)
 class Split:
-    """Parameters and tokens, and who says so; `law` is None for the rule and for what was given."""
+    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it."""
 
-    by: str
+    name: str
     parameters: float
     tokens: float
+    source: str = ""
     law: Law | None = None
 
     @property
@@ -23,56 +22,77 @@ class Split:
 
     @property
     def ratio(self) -> float:
+        """Tokens per parameter."""
         return self.tokens / self.parameters
 
 
-def by_rule(*, flops: float | None = None, parameters: float | None = None, tokens: float | None = None) -> Split:
-    """RULE tokens a parameter, for the one quantity that is given."""
+MODELS = (
+    Split("llm.c GPT-2 124M", 124.4e6, 19_560 * 524_288, "github.com/karpathy/llm.c, on FineWeb"),
+    Split("nanoGPT GPT-2 124M", 124.4e6, 600_000 * 491_520, "github.com/karpathy/nanoGPT, on OpenWebText"),
+    Split("GPT-3 125M", 125e6, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 1.3B", 1.3e9, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 6.7B", 6.7e9, 300e9, "arXiv:2005.14165"),
+    Split("GPT-3 175B", 175e9, 300e9, "arXiv:2005.14165"),
+    Split("Gopher 280B", 280e9, 300e9, "arXiv:2112.11446"),
+    Split("Chinchilla 70B", 70e9, 1.4e12, "arXiv:2203.15556"),
+    Split("PaLM 540B", 540e9, 780e9, "arXiv:2204.02311"),
+    Split("TinyLlama 1.1B", 1.1e9, 3e12, "arXiv:2401.02385"),
+    Split("Llama 1 7B", 6.7e9, 1.0e12, "arXiv:2302.13971"),
+    Split("Llama 1 65B", 65.2e9, 1.4e12, "arXiv:2302.13971"),
+    Split("Llama 2 70B", 70e9, 2.0e12, "arXiv:2307.09288"),
+    Split("Llama 3 8B", 8.0e9, 15e12, "arXiv:2407.21783"),
+    Split("Llama 3 405B", 405e9, 15.6e12, "arXiv:2407.21783"),
+)
+
+
+def nearest_model(flops: float) -> Split:
+    """The published model with the most similar number of FLOPs."""
+    return min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
+
+
+def by_rule(*, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
+    """RULE tokens per parameter, for the one quantity that is given."""
     if parameters is None:
-        parameters = math.sqrt(flops / 6 / RULE) if flops else (tokens or 0) / RULE
-    return Split(BY_RULE, parameters, RULE * parameters)
+        parameters = math.sqrt(flops / 6 / RULE) if tokens is None else tokens / RULE
+    return Split(f"{RULE:g} tokens per parameter", parameters, RULE * parameters)
 
 
-def by_law(
-    law: Law, *, flops: float | None = None, parameters: float | None = None, tokens: float | None = None
-) -> Split:
-    """The best split of so many operations, or of the budget for which so many parameters or tokens are best."""
+def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
+    """The best split of so many FLOPs, or of the budget for which so many parameters or tokens are best."""
     if tokens is not None:
         flops = 6 * (tokens * law.parameters(6)) ** (1 / law.exponents[1])
     elif parameters is not None:
         flops = law.flops_for(parameters)
-    size, length = law.optimum(flops or 0)
-    return Split(law.name, size, length, law)
+    return Split(law.name, *law.optimum(flops), law=law)
 
 
 def agreement(law: Law, ratio: float = RULE) -> float | None:
-    """Operations of the budget at which a law asks for so many tokens a parameter; None if that is nowhere near."""
+    """FLOPs of the budget at which a law asks for `ratio` tokens per parameter; None if that is nowhere near."""
     growth = law.exponents[1] - law.exponents[0]
     logarithm = math.log(ratio * law.parameters(6) ** 2) / growth if growth else math.inf
     return 6 * math.exp(logarithm) if 0 < logarithm < 100 else None
 
 
 def above_the_best(split: Split, judge: Law) -> float:
-    """Nats that the best split of the same operations would gain, as the judge has it."""
-    return max(0.0, judge.loss(split.parameters, split.tokens) - judge.loss(*judge.optimum(split.flops)))
+    """Nats that the best split of the same FLOPs would gain by the law `judge`."""
+    return max(0.0, judge.loss(split.parameters, split.tokens) - judge.lowest(split.flops))
 
 
 def cheapest(law: Law, loss: float, served: float) -> Split:
-    """Of all sizes that reach a loss, the one whose training and serving take the fewest operations together.
+    """Of all sizes that reach a loss, the one whose training and serving take the fewest FLOPs together.
 
     A token costs 6 N to train on and 2 N to serve (arXiv:2401.00448). With nothing served it is the best split.
     """
-    low = math.log(law.A / (loss - law.E)) / law.alpha  # of the size that needs tokens without end
+
+    def total(log_size: float) -> float:
+        size = math.exp(log_size)
+        tokens = law.tokens_to(size, loss)
+        return math.inf if tokens is None else 6 * size * tokens + 2 * size * served
+
+    low = math.log(law.A / (loss - law.E)) / law.alpha  # the size that needs infinitely many tokens
     high = low + 20
     for _ in range(200):
         a, b = low + (high - low) / 3, high - (high - low) / 3
-        low, high = (low, b) if total(law, loss, served, a) < total(law, loss, served, b) else (a, high)
+        low, high = (low, b) if total(a) < total(b) else (a, high)
     size = math.exp(high)
-    return Split("training and serving", size, law.tokens_to(size, loss) or math.inf, law)
-
-
-def total(law: Law, loss: float, served: float, log_size: float) -> float:
-    """Operations to train a size to a loss and to serve it."""
-    size = math.exp(log_size)
-    tokens = law.tokens_to(size, loss)
-    return math.inf if tokens is None else 6 * size * tokens + 2 * size * served
+    return Split("training and serving", size, law.tokens_to(size, loss) or math.inf, law=law)

@@ -1,4 +1,4 @@
-"""The runs of a report as arms: alike but for their seeds, one line with a band."""
+"""What a report is made of: runs, the arms that they belong to (alike but for their seeds), and the verdict."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,35 +8,34 @@ import numpy
 from numpy import ndarray
 
 from gptx.compare import words
-from gptx.compare.arms import axis
-from gptx.compare.factors import described_by
+from gptx.compare.factors import axis, described_by
+from gptx.compare.outcomes import Comparison
+from gptx.compare.verdict import Verdict
 from gptx.runs.cells import Cell
+from gptx.show.page import six_digits
 
-FEW = 6  # arms that one panel shows without confusion
+_FEW = 6  # arms that one panel shows without confusion
+_AXES = ("steps", "tokens", "FLOPs", "minutes")  # what curves may be drawn over
 
 
 @dataclass(frozen=True)
-class Arm:
-    """Runs at the same levels of the factors. `place` is among the arms; `look` among those of one panel."""
+class ArmRuns:
+    """Runs at the same levels of the factors. `place` is among all arms; `look` among those of one panel."""
 
     levels: dict[str, str]
     cells: list[Cell]
     place: int = 0
     look: int = 0
 
-    @property
-    def name(self) -> str:
-        return self.named()
-
     def named(self, without: str = "") -> str:
-        """Its levels in words, but for that of one factor, which stands elsewhere."""
+        """Its levels in words, but for that of the factor `without`."""
         told = [words.named(*each) for each in self.levels.items() if each[0] != without]
         return ", ".join(told) or self.cells[0].name
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Updates, mean, lowest and highest of a metric; NaN where a run has no finite number.
+        """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number.
 
-        So no mean goes on over the runs that are left when one diverges, or is not as far yet.
+        So no mean goes on over the remaining runs when one diverges, or is not as far yet.
         """
         columns = [cell.metrics[key] for cell in self.cells]
         if len(columns) == 1:
@@ -50,42 +49,64 @@ class Arm:
         return steps, values.mean(0), values.min(0), values.max(0)
 
     @cached_property
-    def clock(self) -> dict:
-        """What the updates of the longest run are in tokens and minutes, at some of them, and FLOPs a token."""
+    def clock(self) -> dict[str, list]:
+        """Each of _AXES at some steps of the longest run; empty where it is not known."""
         cell = max(self.cells, key=lambda cell: cell.metrics.steps)
         steps, tokens = cell.metrics["train/tokens"]
-        if not len(steps):
-            return {"steps": [], "tokens": [], "minutes": [], "flops_per_token": None}
         kept = numpy.unique(numpy.linspace(0, len(steps) - 1, 64).astype(int))
-        minutes = [0.0, *(numpy.cumsum(cell.spent)[kept] / 60)] if len(cell.spent) else []
-        return {
-            "steps": [0, *steps[kept]],
-            "tokens": [0, *tokens[kept]],
-            "minutes": minutes,
-            "flops_per_token": cell.flops_per_token,
-        }
+        flops = tokens * cell.flops_per_token if cell.flops_per_token else ()
+        columns = zip(_AXES, (steps, tokens, flops, numpy.cumsum(cell.spent) / 60), strict=True)
+        return {name: six_digits([0, *values[kept]]) if len(values) else [] for name, values in columns}
 
 
-def arms(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[Arm]:
+@dataclass(frozen=True)
+class Report:
+    """What is known of some runs: each, as arms, compared, and the answer. Curves of training are means of `smooth`."""
+
+    name: str
+    cells: list[Cell]
+    arms: list[ArmRuns]
+    comparison: Comparison
+    answer: Verdict
+    smooth: int
+
+    @property
+    def standing(self) -> str:
+        """How many runs are in which state."""
+        states = [cell.state for cell in self.cells]
+        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        return f"{len(states)} runs" + (f", {', '.join(counts)}" if len(counts) > 1 else f", all {states[0]}")
+
+    @property
+    def axes(self) -> list[str]:
+        """What curves can be drawn over: what every arm that has begun knows."""
+        clocks = [arm.clock for arm in self.arms if arm.clock["steps"]]
+        return [name for name in _AXES if name == "steps" or (clocks and all(clock[name] for clock in clocks))]
+
+    def data(self, figures: list[dict], renew: float, **more) -> dict:
+        """What the page's script needs: figures, arms and their clocks, and after how many seconds it loads again."""
+        arms, clocks = [arm.named() for arm in self.arms], [arm.clock for arm in self.arms]
+        return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
+
+
+def arms_of(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
     together: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         described = described_by(cell)
         together.setdefault(tuple(described.get(name, "") for name in factors), []).append(cell)
-    order = [{level: i for i, level in enumerate(levels)} for levels in factors.values()]
-    keys = sorted(together, key=lambda key: [place[level] for place, level in zip(order, key, strict=True)])
-    side = across(factors, len(keys))
+    found: list[ArmRuns] = []
     looks: dict[tuple[str, ...], int] = {}
-    found = []
-    for place, key in enumerate(keys):
+    side, order = across(factors, len(together)), list(factors.values())
+    for key in sorted(
+        together, key=lambda key: [levels.index(level) for levels, level in zip(order, key, strict=True)]
+    ):
         levels = dict(zip(factors, key, strict=True))
         look = looks.setdefault(tuple(level for name, level in levels.items() if name != side), len(looks))
-        found.append(Arm(levels, together[key], place, look))
+        found.append(ArmRuns(levels, together[key], len(found), look))
     return found
 
 
 def across(factors: dict[str, list[str]], count: int) -> str:
     """The factor whose levels are drawn side by side, where one panel would hold too many arms; "" for none."""
-    if len(factors) < 2 or count <= FEW:
-        return ""
-    return axis(factors) or list(factors)[-1]
+    return "" if len(factors) < 2 or count <= _FEW else axis(factors) or list(factors)[-1]

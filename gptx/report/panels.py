@@ -1,30 +1,32 @@
-"""Which signals a report shows: the vital signs of one run, or those of all arms on the same axes."""
+"""Which signals a report shows: those of one run, or those of all arms in the same panels."""
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy
 
 from gptx.compare import words
-from gptx.report.arms import Arm, across
+from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs import metrics
 from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
-from gptx.show.curves import Curve, Panel, smoothed
+from gptx.show.plots import Curve, Panel, smoothed
 
-SIGNALS = {
-    "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True),
-    "clip/share": ("Clip pressure", "share of updates clipped", False),
-    "updates/median": ("Update / weight", "median ratio of the norms", True),
-    "noise_scale/tokens": ("Gradient noise scale", "tokens", True),
-    "throughput/mfu": ("Model FLOPs utilisation", "of the peak", False),
-    "train/tokens_per_second": ("Speed", "tokens per second", False),
+_SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
+    "train/lr": ("Learning rate", "of the first parameter group", False, False),
+    "train/grad_norm": ("Gradient norm", "before clipping, mean of the seeds", True, True),
+    "clip/share": ("Clip pressure", "share of steps clipped", False, False),
+    "updates/median": ("Update / weight", "median ratio of the norms", True, False),
+    "noise_scale/tokens": ("Gradient noise scale", "tokens", True, False),
+    "throughput/mfu": ("Model FLOPs utilisation", "of the peak", False, False),
+    "train/tokens_per_second": ("Speed", "tokens per second", False, True),
 }
 
 
 def of_run(cell: Cell, smooth: int) -> list[Panel]:
-    """The vital signs of one run: the five of the dashboard, then those of the observers that it had."""
+    """The signals of one run: the five of the dashboard, then those of its observers."""
     found = cell.metrics
     key = "train/cross_entropy" if "train/cross_entropy" in found.columns else "train/loss"  # as validation's is
     steps, loss = found[key]
@@ -36,8 +38,7 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
         Panel("Loss", "nats per token", (
             Curve("training", steps, loss, smooth=smooth),
             Curve("validation", *found["validation/loss"], "dots", 1),
-            *abandoned(found, key),
-            *incidents(cell, found),
+            *_abandoned(found, key), *_incidents(cell),
         )),
         Panel("Perplexity", "equally likely tokens", (
             Curve("training", steps, perplexity),
@@ -45,29 +46,29 @@ def of_run(cell: Cell, smooth: int) -> list[Panel]:
         ), log=True),
         Panel("Gradient norm", "before clipping", (
             Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
-            *abandoned(found, "train/grad_norm"),
+            *_abandoned(found, "train/grad_norm"),
         ), log=True),
-        Panel("Learning rate", "of the first group", (
-            Curve("", *found["train/lr"]), *abandoned(found, "train/lr"),
+        Panel("Learning rate", "of the first parameter group", (
+            Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"),
         )),
-        ratios(found),
-        *extras(found, smooth),
+        _ratios(found),
+        *_activations(found),
+        *signal_panels([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),
     ]  # fmt: skip
 
 
-def abandoned(found: Metrics, key: str, colour: int = 0, arm: int = 0, alternative: bool = False) -> Iterator[Curve]:
-    """The branches of a signal that a rollback gave up."""
+def _abandoned(found: Metrics, key: str, colour: int = 0, arm: int = 0, alternative: bool = False) -> Iterator[Curve]:
+    """The branches of a signal that a rollback discarded."""
     for branch in found.abandoned:
         steps, values = branch.get(key, metrics.EMPTY)
         if len(steps):
-            name = f"given up: updates {steps[0]:,.0f} to {steps[-1]:,.0f}"
+            name = f"discarded: steps {steps[0]:,.0f} to {steps[-1]:,.0f}"
             yield Curve(name, steps, values, "abandoned", colour, key=key if alternative else "", arm=arm)
 
 
-def incidents(cell: Cell, found: Metrics, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
-    """What happened to a run beside its updates, as marks on its training loss."""
-    steps, loss = found["train/loss"]
-    events = happened(cell)
+def _incidents(cell: Cell, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
+    """The events of a run as marks on its training loss."""
+    (steps, loss), events = cell.metrics["train/loss"], RunFolder(cell.folder).events
     if not events or not len(steps):
         return []
     at = numpy.array([event["step"] for event in events], float)
@@ -77,16 +78,11 @@ def incidents(cell: Cell, found: Metrics, colour: int = 7, arm: int = 0, key: st
     return [Curve("incidents", at, heights, "incidents", colour, key=key, arm=arm, texts=texts)]
 
 
-def happened(cell: Cell) -> list[dict]:
-    """The events of a run."""
-    return RunFolder(cell.folder).events
-
-
-def ratios(found: Metrics) -> Panel:
-    """Size of the update over size of the weights, per matrix, beside AdamW's equilibrium and the rule of 1e-3."""
-    names = families(found, r"updates/(?!median$|equilibrium$).+")
+def _ratios(found: Metrics) -> Panel:
+    """Size of the update over size of the weights, per matrix, with AdamW's equilibrium and the rule of 1e-3."""
+    names = [key for key in found.columns if re.fullmatch(r"updates/(?!median$|equilibrium$).+", key)]
     curves = [Curve("" if i else "each matrix", *found[key], "faint") for i, key in enumerate(names)]
-    steps = found["updates/median"][0] if not names else found[names[0]][0]
+    steps = found[names[0] if names else "updates/median"][0]
     if len(found["updates/median"][0]):
         curves.append(Curve("median", *found["updates/median"]))
     if len(found["updates/equilibrium"][0]):
@@ -97,76 +93,61 @@ def ratios(found: Metrics) -> Panel:
                  hint="not recorded; train with observe=[validation,updates]")  # fmt: skip
 
 
-def extras(found: Metrics, smooth: int) -> Iterator[Panel]:
-    """A panel for each further family of numbers that the run recorded."""
-    if families(found, "clip/share"):
-        yield Panel("Clip pressure", "share of updates clipped", (Curve("", *found["clip/share"]),))
-    if families(found, "noise_scale/tokens"):
-        steps, tokens = found["noise_scale/tokens"]
-        (banded, low), high = found["noise_scale/low"], found["noise_scale/high"][1]
-        middle = tokens[numpy.isin(steps, banded)]  # the first measurements have no band
-        whole = len(low) == len(high) == len(middle)
-        band = [Curve("", banded, middle, low=low, high=high)] if whole else []
-        yield Panel("Gradient noise scale", "tokens", (Curve("estimate", steps, tokens), *band), log=True)
-    if blocks := families(found, r"activations/.+/rms"):
-        curves = tuple(
-            Curve(key.split("/")[1] if i in (0, len(blocks) - 1) else "", *found[key],
-                  alpha=0.3 + 0.7 * (i + 1) / len(blocks))
-            for i, key in enumerate(blocks)
-        )  # fmt: skip
-        yield Panel("Activations", "root mean square, by block", curves, log=True)
-    if families(found, "throughput/mfu"):
-        yield Panel("Model FLOPs utilisation", "of the peak", (Curve("", *found["throughput/mfu"]),))
-    yield Panel("Speed", "tokens per second", (Curve("", *found["train/tokens_per_second"], smooth=smooth),))
+def _activations(found: Metrics) -> Iterator[Panel]:
+    blocks = [key for key in found.columns if re.fullmatch(r"activations/.+/rms", key)]
+    curves = []
+    for i, key in enumerate(blocks):
+        name = key.split("/")[1] if i in (0, len(blocks) - 1) else ""
+        curves.append(Curve(name, *found[key], alpha=0.3 + 0.7 * (i + 1) / len(blocks)))
+    if blocks:
+        yield Panel("Activations", "root mean square, by block", tuple(curves), log=True)
 
 
-def families(found: Metrics, pattern: str) -> list[str]:
-    """The keys that were recorded and match, in the order of their first appearance."""
-    return [key for key in found.columns if re.fullmatch(pattern, key)]
+def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str] = ()) -> Iterator[Panel]:
+    """The other signals that any arm recorded, with a curve for each arm."""
+    for key, (title, unit, log, noisy) in _SIGNALS.items():
+        curves = []
+        for arm in arms:
+            look: dict[str, Any] = {"colour": arm.look, "arm": arm.place, "smooth": smooth * noisy}
+            if (key, len(arms)) == ("noise_scale/tokens", 1):
+                look |= _noise(arm.cells[0].metrics)
+            curves.append(Curve(arm.named() if len(arms) > 1 else "", *arm.merged(key)[:2], **look))
+        panel = Panel(title, unit, tuple(curves), log)
+        if key not in leave_out and not panel.empty:
+            yield panel
 
 
-def main(arms: Sequence[Arm], factors: dict[str, list[str]], keys: Sequence[str], smooth: int) -> list[Panel]:
+def _noise(found: Metrics) -> dict[str, list[float]]:
+    """The band around a run's gradient noise scale, which the first measurements lack."""
+    ends = {end: dict(zip(*found[f"noise_scale/{end}"], strict=True)) for end in ("low", "high")}
+    return {
+        end: [known.get(step, numpy.nan) for step in found["noise_scale/tokens"][0]]
+        for end, known in ends.items()
+        if known
+    }
+
+
+def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
-    side = across(factors, len(arms))
+    factors = report.comparison.factors
+    side = across(factors, len(report.arms))
     panels = []
     for level in factors[side] if side else [""]:
-        here = [arm for arm in arms if not side or arm.levels[side] == level]
+        here = [arm for arm in report.arms if not side or arm.levels[side] == level]
         title = words.named(side, level) if side else ""
-        curves = tuple(curve for key in keys for curve in lines(here, key, smooth, side))
+        curves = tuple(curve for key in keys for arm in here for curve in _of_arm(arm, key, smooth, side))
         panels.append(Panel(title, "", curves, group="main"))
     return panels
 
 
-def lines(arms: Sequence[Arm], key: str, smooth: int, side: str) -> Iterator[Curve]:
-    """A line for each arm, the mean of its seeds in a band from lowest to highest; branches given up; incidents."""
+def _of_arm(arm: ArmRuns, key: str, smooth: int, side: str) -> Iterator[Curve]:
+    """The mean of an arm's seeds in a band from lowest to highest, branches that were discarded, and incidents."""
     training = key.startswith("train/")
-    for arm in arms:
-        steps, mean, low, high = arm.merged(key)
-        spread = {"low": low, "high": high} if len(arm.cells) > 1 else {"low": None, "high": None}
-        yield Curve(arm.named(side), steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
-                    smooth=smooth if training else 0, low=spread["low"], high=spread["high"])  # fmt: skip
-        for cell in arm.cells:
-            yield from abandoned(cell.metrics, key, arm.look, arm.place, alternative=True)
-            if key == "train/loss":
-                yield from incidents(cell, cell.metrics, arm.look, arm.place, key)
-
-
-def schedules(arms: Sequence[Arm]) -> Panel:
-    """The learning rate that each arm followed."""
-    curves = [Curve(arm.name, *arm.merged("train/lr")[:2], colour=arm.look, arm=arm.place) for arm in arms]
-    return Panel("Learning rate", "of the first group, as followed", tuple(curves))
-
-
-def signs(arms: Sequence[Arm], smooth: int) -> list[Panel]:
-    """The vital signs that any arm recorded."""
-    found = []
-    for key, (title, unit, log) in SIGNALS.items():
-        every = key.startswith("train/")
-        curves = tuple(
-            Curve(arm.name, *arm.merged(key)[:2], colour=arm.look, arm=arm.place, smooth=smooth if every else 0)
-            for arm in arms
-        )
-        panel = Panel(title, unit, curves, log)
-        if not panel.empty:
-            found.append(panel)
-    return found
+    steps, mean, *ends = arm.merged(key)
+    low, high = ends if len(arm.cells) > 1 else (None, None)
+    yield Curve(arm.named(side), steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
+                smooth=smooth if training else 0, low=low, high=high)  # fmt: skip
+    for cell in arm.cells:
+        yield from _abandoned(cell.metrics, key, arm.look, arm.place, alternative=True)
+        if key == "train/loss":
+            yield from _incidents(cell, arm.look, arm.place, key)

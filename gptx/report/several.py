@@ -1,225 +1,216 @@
-"""The page of several runs: the question and its answer in words, the curves, and what the answer rests on."""
+"""The report of several runs: the question and its answer in words, the curves, and what the answer rests on."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from statistics import median
+from statistics import median_high
 
 import numpy
 
-from gptx.compare.meaning import meaning
-from gptx.compare.outcomes import Comparison
-from gptx.compare.verdict import Table, Verdict
+from gptx.compare import words
+from gptx.compare.factors import axis
+from gptx.compare.meaning import listed, meaning, spelled
+from gptx.compare.outcomes import arms as results_of
 from gptx.config import paths
-from gptx.report import charts, panels
-from gptx.report.arms import Arm
+from gptx.report import panels, readme
+from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
 from gptx.show import page
-from gptx.show.curves import Panel
+from gptx.show.plots import Curve, Panel
+from gptx.show.table import Table, markdown, section
 from gptx.units.phrases import count
-from gptx.units.printable import html
+from gptx.units.printable import html, md, plotly
 
-LEGEND = (
-    "A line is the mean of an arm's seeds, the band behind it reaches from the lowest to the highest of them; of "
-    "training, from the lowest to the highest update of any. It goes as far as every seed that has begun, and ends "
-    "where one diverges. A branch that a rollback gave up is dashed and ends in a "
-    "cross. Click an arm to hide it, twice to see it alone."
+_LEGEND = (
+    "A line is the mean of an arm's seeds, in a band from the lowest to the highest of them; of training, from the "
+    "lowest to the highest step of any. It goes as far as every seed that has begun, and ends where one diverges. A "
+    "branch that a rollback discarded is dashed and ends in a cross. Click an arm to hide it, twice to see it alone."
 )
-TOLD = 200  # incidents that are told of a comparison
+_BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel together, and of one curve
+_INCIDENTS = 200  # that are listed
 
 
-def of_runs(
-    name: str,
-    cells: Sequence[Cell],
-    arms: Sequence[Arm],
-    comparison: Comparison,
-    answer: Verdict,
-    smooth: int,
-    renew: float,
-) -> str:
-    """The page of a comparison."""
-    begun = [cell for cell in cells if cell.config or cell.metrics.columns]
-    keys = list(dict.fromkeys((comparison.metric, "validation/loss", "train/loss")))
-    keys = [key for key in keys if any(key in cell.metrics.columns for arm in arms for cell in arm.cells)]
-    curves = panels.main(arms, comparison.factors, keys, smooth)
-    signs = [panels.schedules(arms), *panels.signs(arms, smooth)]
-    finals = charts.finals(arms, comparison, lambda cell: cell.result(comparison.metric))
-    rows = charts.legend(arms, comparison.factors)
+def report_title(report: Report) -> str:
+    return f"{report.name}: {report.standing}"
+
+
+def report_panels(report: Report) -> list[Panel]:
+    """The panels of the comparison's picture."""
+    signals = panels.signal_panels(report.arms, report.smooth)
+    return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
+
+
+def report_summary(report: Report) -> str:
+    """The comparison in Markdown: the answer, its tables, and the picture next to it."""
+    name, answer, question = md(report.name), report.answer, _asked(report.cells)
     parts = [
-        f'<p class="eyebrow">{html(name)} · {html(standing(cells))}</p>',
-        *asked(question(cells)),
+        f"# {name}",
+        f"**Question.** {md(question)}" if question else "",
+        f"**Verdict.** {md(answer.headline)}",
+        "\n".join(f"- {md(sentence)}" for sentence in answer.sentences),
+        "\n>\n".join(f"> Warning: {md(warning)}" for warning in answer.warnings),
+        f"![{name}](report.png)",
+        *map(markdown, answer.tables),
+        f"({report.standing}; {md(readme.made(report.comparison.environment))}; the whole report is report.html)",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def report_page(report: Report, renew: float = 0) -> str:
+    """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
+    figures: list[dict] = []
+    comparison, answer = report.comparison, report.answer
+    known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
+    keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
+    points = max(_FEWEST, min(_MOST, _BUDGET // len(report.arms)))
+    curves = [page.add_panel(figures, panel, points) for panel in panels.arm_panels(report, keys, report.smooth)]
+    signals = [page.add_panel(figures, panel, points) for panel in panels.signal_panels(report.arms, report.smooth)]
+    chart, told = finals(report, figures), "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
+    metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
+    parts = [
+        f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',
+        f'<p class="question">{html(_asked(report.cells))}</p>',
         f'<h1 class="answer">{html(answer.headline)}</h1>',
-        *([page.warned(answer.warnings)] if answer.warnings else []),
-        *reasons(answer, final(finals, comparison) if finals else ""),
+        page.warned(answer.warnings),
+        f'<div class="reasons">{chart}<div>{told}</div></div>',
         "<h2>Curves of all arms</h2>",
-        page.controls(
-            page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys]),
-            page.axes(arms), page.smoothing(smooth), page.logarithm("main"),
-        ),
-        legend(rows, arms),
-        page.grid(curves, kind="panels main" if len(curves) > 1 else "panels single"),
-        f'<p class="note">{LEGEND}</p>',
-        *(["<h2>The numbers</h2>", *map(page.table, answer.tables)] if answer.tables else []),
-        "<h2>What differs between two arms</h2>",
-        differences(arms),
-        "<h2>Schedule followed and vital signs</h2>",
-        page.grid(signs, len(curves)),
-        f"<h2>Incidents</h2>{page.pairs(incidents(cells))}",
+        page.controls(report.axes, report.smooth, metrics, page.log_switch("main")),
+        *_switches(report),
+        f'<div class="{"panels" if len(curves) > 1 else "single"}">{"".join(curves)}</div>',
+        f'<p class="note">{_LEGEND}</p>',
+        *(["<h2>The numbers</h2>", *map(section, answer.tables)] if answer.tables else []),
+        "<h2>What differs between the arms</h2>",
+        section(_differences(report.arms)),
+        "<h2>Learning rate and other signals</h2>",
+        f'<div class="panels">{"".join(signals)}</div>',
+        f"<h2>Incidents</h2>{page.pairs(_incidents(report.cells))}",
         "<h2>Speed, memory and runs</h2>",
-        *([page.table(costs(arms))] if needs_costs(comparison, answer) else []),
-        page.folded(count(len(begun), "run"), page.table(runs(begun, comparison))),
-        f"<h2>Environment</h2>{page.pairs(environment(comparison.environment))}",
+        section(_listing(report)),
+        f"<h2>Environment</h2>{page.pairs(comparison.environment.items())}",
     ]  # fmt: skip
-    facts = [meaning(cell) for cell in representatives(arms)]
-    data = charts.data([*curves, *signs], arms, smooth, keys=keys, legend=rows, facts=facts, finals=finals, renew=renew)
-    return page.whole(name, parts, " ".join(dict.fromkeys(str(cell.folder.parent) for cell in cells)), data)
+    source = " ".join(dict.fromkeys(str(cell.folder.parent) for cell in report.cells))
+    return page.whole(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
 
 
-def representatives(arms: Sequence[Arm]) -> list[Cell]:
-    """A run of each arm, of the same seed where all have one in common, so that only what arms differ in differs."""
-    common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
-    return [min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed)) for arm in arms]
-
-
-def question(cells: Sequence[Cell]) -> str:
+def _asked(cells: Sequence[Cell]) -> str:
     """The question of the experiment that the runs are of, as its README puts it; "" without one."""
     names = {cell.record.get("choices", {}).get("experiment") for cell in cells if cell.record}
     file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
     if len(names) != 1 or not file.exists():
         return ""
-    found = re.search(r"\*\*Question\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", file.read_text(encoding="utf-8"), re.DOTALL)
-    return " ".join(found[1].split()).replace("`", "") if found else ""
+    return readme.question(file.read_text(encoding="utf-8")).replace("`", "")
 
 
-def asked(text: str) -> list[str]:
-    return [f'<p class="question">{html(text)}</p>'] if text else []
-
-
-def standing(cells: Sequence[Cell]) -> str:
-    """How many runs are in which state."""
-    states = [cell.state for cell in cells]
-    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    return f"{len(cells)} runs" + (f", {', '.join(counts)}" if len(counts) > 1 else f", all {states[0]}")
-
-
-def reasons(answer: Verdict, chart: str) -> list[str]:
-    """What the answer rests on: the chart of final results, and beside it the sentences."""
-    told = "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
-    return [f'<div class="reasons">{chart}<div>{told}</div></div>'] if chart or told else []
-
-
-def final(finals: dict, comparison: Comparison) -> str:
-    """The place of the chart of final results."""
-    title = f"Final {comparison.metric.replace('/', ' ')} by {finals['title']}"
-    return (
-        f"<figure><h3>{html(title)} <small>mean of the seeds; bars from the lowest to the highest</small>"
-        f'{page.logarithm("finals")}</h3><div class="plot" data-finals="true"></div></figure>'
-    )
-
-
-def legend(rows: list[dict], arms: Sequence[Arm]) -> str:
-    """Switches for arms: what looks alike together, and the levels that are drawn side by side."""
-    lines = []
-    for row in rows:
-        buttons = "".join(switch(entry) for entry in row["entries"])
-        lines.append(f'<div class="legend">{html(row["title"])} {buttons}</div>')
-    if len(rows) > 1:
-        each = "".join(switch({"name": arm.name, "look": arm.look, "arms": [arm.place]}) for arm in arms)
-        lines.append(f'<details><summary>single arms</summary><div class="legend">{each}</div></details>')
-    return "".join(lines)
-
-
-def switch(entry: dict) -> str:
-    inside = key(entry.get("look")) + html(entry["name"])
-    return f'<button class="arm" aria-pressed="true" data-arms="{entry["arms"]}">{inside}</button>'
-
-
-def key(look: int | None) -> str:
-    """A stroke in the colour and dashes of an arm."""
-    if look is None:
+def finals(report: Report, figures: list[dict]) -> str:
+    """Draw the final results over the factor that is a number: means of the seeds, in a band from the lowest to the
+    highest. Returns the HTML of the figure's place; "" without such a factor or a result."""
+    factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
+    lines = _results(report, factor, metric) if factor else {}
+    levels = sorted({level for line in lines.values() for level, *_ in line})
+    if not levels:
         return ""
-    dashes = ("", "6 3", "2 2", "8 3 2 3", "12 4", "4 2 1 2 1 2")[look % 6]
-    return (
-        f'<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" '
-        f'stroke="var(--curve{look % 8})" stroke-width="2.5" stroke-dasharray="{dashes}"/></svg>'
+    name, curves = words.NAMES.get(factor, factor), []
+    for look, (line_name, line) in enumerate(lines.items()):
+        x, y, low, high, places, texts = zip(*line, strict=True) if line else [()] * 6
+        curves.append(Curve(line_name, x, y, "dots", look, low=low, high=high, arms=places, texts=texts))
+    kind = "log" if levels[0] > 0 and levels[-1] > 8 * levels[0] else "linear"
+    along = {"title": {"text": plotly(name)}, "rangemode": "normal", "type": kind}
+    if len(levels) <= 10:
+        along |= {"tickvals": levels, "ticktext": list(map("{:g}".format, levels))}
+    panel = Panel(f"Final {metric} by {name}", "mean of the seeds, from the lowest to the highest", tuple(curves))
+    return page.add_panel(figures, panel, len(levels), legend=len(curves) > 1, xaxis=along)
+
+
+def _results(report: Report, factor: str, metric: str) -> dict[str, list[tuple]]:
+    """Lines by name: level, mean, lowest and highest result, place and text of each arm in which no seed diverged."""
+    results = {tuple(each.levels.values()): each for each in results_of(report.comparison)}
+    lines: dict[str, list[tuple]] = {}
+    for arm in report.arms:
+        line = lines.setdefault(arm.named(factor) if len(arm.levels) > 1 else metric, [])
+        found = results.get(tuple(arm.levels.values()))
+        if found and found.mean is not None:
+            values = found.results
+            told = f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, values))}"
+            line.append((float(arm.levels[factor]), found.mean, min(values), max(values), arm.place, told))
+    return lines
+
+
+def _switches(report: Report) -> Iterator[str]:
+    """Rows of HTML that hide arms: those that look alike, the levels that are drawn side by side, and single arms."""
+    arms, side = report.arms, across(report.comparison.factors, len(report.arms))
+    looks: dict[int, list[ArmRuns]] = {}
+    for arm in arms:
+        looks.setdefault(arm.look, []).append(arm)
+    yield _row("", [(found[0].named(side), look, found) for look, found in looks.items()])
+    if side:
+        levels = {
+            level: [arm for arm in arms if arm.levels[side] == level] for level in report.comparison.factors[side]
+        }
+        yield _row(words.NAMES.get(side, side), [(level, None, found) for level, found in levels.items()])
+        single = _row("", [(arm.named(), arm.look, [arm]) for arm in arms])
+        yield f"<details><report_summary>single arms</summary>{single}</details>"
+
+
+def _row(name: str, buttons: list[tuple[str, int | None, list[ArmRuns]]]) -> str:
+    inside = "".join(
+        f'<button class="arm" aria-pressed="true" data-arms="{[arm.place for arm in arms]}">'
+        f"{page.stroke(look) if look is not None else ''}{html(text)}</button>"
+        for text, look, arms in buttons
     )
+    return f'<div class="legend">{html(name)} {inside}</div>'
 
 
-def differences(arms: Sequence[Arm]) -> str:
-    """Two menus, and the table that page.js fills."""
-    menus = []
-    other = next((arm.place for arm in arms if arm.look != arms[0].look), len(arms) - 1)
-    for side, chosen in (("a", 0), ("b", other)):
-        options = "".join(page.option(str(arm.place), arm.name, arm.place == chosen) for arm in arms)
-        menus.append(f'<select id="diff-{side}" aria-label="arm {side}">{options}</select>')
-    return (
-        f'<div class="card"><table class="diff"><thead><tr><th></th><th>{menus[0]}</th><th>{menus[1]}</th></tr></thead>'
-        '<tbody id="diff"></tbody></table><p id="alike" class="note" hidden>Nothing but the seeds.</p></div>'
-    )
+def _differences(arms: Sequence[ArmRuns]) -> Table:
+    """The facts in which arms differ, of runs of the same seed where all have one in common."""
+    common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
+    facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
+    columns = {name: _apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
+    columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
+    rows = list(zip((arm.named() for arm in arms), *columns.values(), strict=True))
+    return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
 
 
-def incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def _apart(texts: list[str]) -> list[str]:
+    """Texts without the values in brackets that all have, as in adamw (betas 0.9, 0.95; eps 1e-08); a dash of none."""
+    split = [listed(text) for text in texts]
+    shared = set.intersection(*(set(values) for _, values in split))
+    return [spelled(option, [each for each in values if each not in shared]) or "-" for option, values in split]
+
+
+def _incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
         if cell.state not in ("finished", "running", "missing"):
-            found.append(
-                (cell.name, f"{cell.state}: {cell.record.get('error') or cell.problem or 'no reason recorded'}")
-            )
-        for event in panels.happened(cell):
-            found.append((cell.name, f"update {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
-    if len(found) > TOLD:
-        found = [*found[:TOLD], ("...", f"{len(found) - TOLD} more, in events.jsonl of the runs")]
+            reason = cell.record.get("error") or cell.problem or "no reason recorded"
+            found.append((cell.name, f"{cell.state}: {reason}"))
+        for event in RunFolder(cell.folder).events:
+            found.append((cell.name, f"step {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
+    if len(found) > _INCIDENTS:
+        found = [*found[:_INCIDENTS], ("...", f"{len(found) - _INCIDENTS} more, in events.jsonl of the runs")]
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
 
 
-def needs_costs(comparison: Comparison, answer: Verdict) -> bool:
-    """True where no table of the answer says what the arms cost, and it is not left out."""
-    return "speed" not in comparison.without and all(each.title != costs([]).title for each in answer.tables)
+def _listing(report: Report) -> Table:
+    """Every run that has begun, with its state and numbers."""
+    metric, rising = report.comparison.metric, report.comparison.better == "higher"
+    begun = [cell for cell in report.cells if cell.config or cell.metrics.columns]
+    rows = [(cell.name, cell.state, f"{cell.metrics.steps:,}", *_numbers(cell, metric, rising)) for cell in begun]
+    head = ("run", "state", "steps", metric.replace("/", " "), "highest" if rising else "lowest", "tokens/s",
+            "minutes", "peak memory, GB")  # fmt: skip
+    return Table(count(len(rows), "run"), head, rows, names=2)
 
 
-def costs(arms: Sequence[Arm]) -> Table:
-    """Speed, time and memory of every arm."""
-    rows: list[tuple[str, ...]] = []
-    for arm in arms:
-        speeds = [float(median(made)) for cell in arm.cells if len(made := cell.metrics["train/tokens_per_second"][1])]
-        times = [cell.seconds / 60 for cell in arm.cells if cell.seconds]
-        peaks = [size / 1e6 for cell in arm.cells if (size := cell.record.get("memory", {}).get("measured"))]
-        told = ((speeds, ",.0f"), (times, ".1f"), (peaks, ",.0f"))
-        rows.append((arm.name, *(format(median(each), form) if each else "-" for each, form in told)))
-    note = "Medians over seeds; times and speeds compare only where each had as much of the machine."
-    return Table("Speed and memory", ("arm", "tokens/s", "minutes in updates", "peak memory, MB"), rows, note)
-
-
-def runs(cells: Sequence[Cell], comparison: Comparison) -> Table:
-    """Every run, with its state and numbers."""
-    rows: list[tuple[str, ...]] = []
-    metric, rising = comparison.metric, comparison.better == "higher"
-    extreme, most = ("highest", numpy.max) if rising else ("lowest", numpy.min)
-    for cell in cells:
-        result, best = cell.result(metric), cell.metrics[metric][1]
-        best = best[numpy.isfinite(best)]
-        speeds = sorted(cell.metrics["train/tokens_per_second"][1])
-        seconds, memory = cell.seconds, cell.record.get("memory", {}).get("measured")
-        rows.append((
-            cell.name, cell.state, f"{cell.metrics.steps:,}",
-            "" if result is None else f"{result:.4f}", f"{most(best):.4f}" if len(best) else "",
-            f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "", f"{seconds / 60:.1f}" if seconds else "",
-            f"{memory / 1e9:.3f}" if memory else "",
-        ))  # fmt: skip
-    head = ("run", "state", "updates", metric.replace("/", " "), extreme, "tokens/s", "minutes", "peak memory, GB")
-    return Table("", head, rows, names=2)
-
-
-def environment(found: dict) -> list[tuple[str, str]]:
-    """Where and with what the runs were made."""
-    told = {
-        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
+def _numbers(cell: Cell, metric: str, rising: bool) -> Iterator[str]:
+    """Last and best value of the metric, speed, minutes and memory of a run, as text."""
+    values, speeds = cell.metrics[metric][1], cell.metrics["train/tokens_per_second"][1]
+    values, memory = values[numpy.isfinite(values)], cell.record.get("memory", {}).get("measured")
+    numbers = {
+        ".4f": (cell.result(metric), (values.max() if rising else values.min()) if len(values) else None),
+        ",.0f": (median_high(speeds) if len(speeds) else None,),
+        ".1f": (cell.seconds / 60 if cell.seconds else None,),
+        ".3f": (memory / 1e9 if memory else None,),
     }
-    return [(name, text) for name, text in told.items() if text not in ("", "None")]
-
-
-def picture(arms: Sequence[Arm], comparison: Comparison, smooth: int) -> list[Panel]:
-    """The panels of the comparison's picture."""
-    key = comparison.metric
-    return [*panels.main(arms, comparison.factors, [key], 0), panels.schedules(arms), *panels.signs(arms, smooth)[:1]]
+    for form, found in numbers.items():
+        yield from ("" if value is None else format(value, form) for value in found)

@@ -1,7 +1,8 @@
-"""One run folder, read: every file is checked before a command sees what it says.
+"""RunFolder: one run folder on the disk, owned, written and read.
 
-A file of somebody else, of another version or of a bad disk is refused in one line that names the file and the field.
-Nothing in a folder runs and nothing in it is looked up: interpolations are text.
+Every file is checked before a command sees what it holds. A file of somebody else, of another version or of a bad disk
+is refused in one line that names the file and the field. Nothing in a folder is executed or looked up: interpolations
+are text.
 """
 
 import contextlib
@@ -10,36 +11,141 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptx import runs
+from gptx import files
 from gptx.config.errors import ConfigError
 from gptx.config.keys import flat
 from gptx.config.moved import current
-from gptx.ingredients.log import jsonl
+from gptx.ingredients.log import jsonl, shown
 from gptx.runs import metrics, plain, schema
 from gptx.runs.metrics import Metrics
 
-OF_HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str}  # wherever they stand
-TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
+KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
+_BEGINNINGS = (".lock", "train.log", "config.yaml", "overrides.yaml", "tokenizer.json")  # of a run without run.json
+_OF_HYDRA = {"_target_": str, "_partial_": bool, "_recursive_": bool, "_convert_": str}  # wherever they stand
+_TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
 
 
 class RunFolder:
-    """What the run in `path` says of itself; each file is read once, when it is first asked for.
+    """The run in the folder `path`. Its files are read once, when first asked for; a missing file is empty.
 
-    Raises ConfigError for a file that is not what it should be. What is not there is empty.
+    Raises ConfigError for a file that is not what it should be.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
+    def __str__(self) -> str:
+        return str(shown(self.path))
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[None]:
+        """Hold the folder for this process alone; remove it if no run begins. Raises ConfigError if it is held."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = files.lock(self.path / ".lock")
+        except files.Held as held:
+            raise ConfigError(f"{self} is in use by {held}; wait for it, or choose another name=") from None
+        with lock:
+            mine = files.identity(self.path)
+            try:
+                yield
+            finally:
+                if files.identity(self.path) == mine and not self.holds_run:
+                    for name in _BEGINNINGS:
+                        (self.path / name).unlink(missing_ok=True)
+                    self.remove_empty()
+
+    def remove_empty(self) -> None:
+        """Remove the folder if it is empty, and those above that this empties, up to the working folder."""
+        here = Path.cwd()
+        for empty in (self.path, *self.path.parents):
+            if empty == here or not empty.is_relative_to(here):
+                return
+            try:
+                empty.rmdir()
+            except FileNotFoundError:  # another process of the run was quicker
+                continue
+            except OSError:  # not empty
+                return
+
+    @property
+    def holds_run(self) -> bool:
+        """True if there is a record of a run."""
+        return (self.path / "run.json").exists()
+
+    @property
+    def state(self) -> str:
+        """The recorded state; killed where it says running and no process holds the folder, missing without a run."""
+        recorded = (self.read() or {}).get("state", "missing")
+        if recorded != "running":
+            return recorded
+        try:
+            with files.lock(self.path / ".lock"):
+                return "killed"
+        except (files.Held, OSError):  # or nobody can tell, as in a folder that another user owns
+            return recorded
+
+    def read(self) -> dict[str, Any] | None:
+        """run.json as it is now; None if there is none."""
+        file = self.path / "run.json"
+        try:
+            record = plain.read_json(file)
+        except FileNotFoundError:
+            return None
+        schema.validated(record, schema.RECORD, file)
+        return current(record)
+
+    def write(self, **values: Any) -> None:
+        """Add to run.json, in one step: a crash leaves the old record or the new one."""
+        files.write_text(self.path / "run.json", files.to_json((self.read() or {}) | values, indent=1))
+
+    def clear(self) -> list[Path]:
+        """Remove the run, but not the lock that its owner holds nor other runs below it. Return the symbolic links that
+        were removed; what they point to is left."""
+        entries = [entry for entry in self.path.iterdir() if entry.name not in KEPT and not _holds_runs(entry)]
+        links = [entry for entry in entries if entry.is_symlink()]
+        for entry in sorted(entries, key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
+            files.delete(entry)
+        return links
+
+    def refuse_links(self, *, overwrite: bool = False) -> None:
+        """Raise ConfigError for a symbolic link in the folder, unless `overwrite` removes it. Only checkpoints may be
+        one, to a folder on another disk."""
+        links = sorted(entry for entry in self.path.iterdir() if entry.is_symlink()) if self.path.is_dir() else []
+        for link in (link for link in links if not overwrite or link.name in KEPT):
+            if link.name != "checkpoints":
+                raise ConfigError(f"{shown(link)} is a symbolic link, and nothing is written through one; remove it")
+            if not link.is_dir():
+                raise ConfigError(f"{shown(link)} is a symbolic link to {link.readlink()}, which is no folder; make "
+                                  "that folder, or remove the link")  # fmt: skip
+
+    def refuse_strangers(self) -> None:
+        """Raise ConfigError if the folder holds something and no run: `hydra.run.dir` may name any folder, and
+        overwrite=true empties it."""
+        known = (*KEPT, *_BEGINNINGS, "checkpoints", "wandb", "wandb_id")
+        for entry in sorted(self.path.iterdir()) if self.path.is_dir() and not self.holds_run else ():
+            if entry.name not in known and not entry.name.startswith(".part.") and not _holds_runs(entry):
+                raise ConfigError(f"{self} holds {entry.name}, which is no run's; a run needs a folder of its own")
+
     @cached_property
     def record(self) -> dict[str, Any]:
-        """run.json."""
-        return runs.read(self.path) or {}
+        """run.json as it was when first asked for."""
+        return self.read() or {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml: lengths are updates, groups are nested, interpolations are text."""
-        return settings(self.path / "config.yaml")
+        """config.yaml: lengths are steps, groups are nested, interpolations are text."""
+        file = self.path / "config.yaml"
+        try:
+            config: dict[str, Any] = plain.read_yaml(file)
+        except FileNotFoundError:
+            return {}
+        schema.validated(config, schema.CONFIG, file)
+        for key, value in flat(config).items():
+            kind = _OF_HYDRA.get(key.rpartition(".")[2], object)
+            if not isinstance(value, kind):
+                raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")
+        return current(config)
 
     @cached_property
     def overrides(self) -> list[str]:
@@ -50,34 +156,22 @@ class RunFolder:
         except FileNotFoundError:
             return []
 
-    @property
-    def state(self) -> str:
-        """The recorded state; killed where it says running and no process holds the folder, missing without a run."""
-        return runs.state(self.path)
-
     @cached_property
     def metrics(self) -> Metrics:
         """metrics.jsonl by column, with the branches that a rollback gave up."""
-        with self.readable():
+        with self._readable():
             return metrics.read(self.path)
-
-    def check(self) -> None:
-        """Raise ConfigError for a file that is not what it should be, metrics and events but for single lines."""
-        self.record, self.config, self.overrides  # noqa: B018
-        with self.readable():
-            for name in ("metrics.jsonl", "events.jsonl"):
-                jsonl.opened(self.path / name).close()
 
     @cached_property
     def rows(self) -> list[dict]:
         """The rows of metrics.jsonl as they were written."""
-        with self.readable():
+        with self._readable():
             return jsonl.rows(self.path / "metrics.jsonl")[0]
 
     @cached_property
     def events(self) -> list[dict]:
         """The rows of events.jsonl that are events."""
-        with self.readable():
+        with self._readable():
             return jsonl.events(self.path / "events.jsonl")[0]
 
     @cached_property
@@ -86,21 +180,20 @@ class RunFolder:
         from gptx.ingredients.data.tokenizers import load_encoding
 
         file = self.path / "tokenizer.json"
-        with self.readable(), self.naming(file.name):
-            plain.content(file, TOKENIZER)
+        with self._readable(), self.naming(file.name):
+            plain.content(file, _TOKENIZER)
             encoding = load_encoding(file)
         recorded = self.record.get("data", {}).get("vocab_size", encoding.n_vocab)
         if recorded != encoding.n_vocab:
             raise ConfigError(f"{file}: {encoding.n_vocab:,} tokens, and the run was trained with {recorded:,}")
         return encoding
 
-    @contextlib.contextmanager
-    def readable(self) -> Iterator[None]:
-        """Makes a ConfigError of what the disk says."""
-        try:
-            yield
-        except OSError as error:
-            raise ConfigError(f"{error.filename or self.path} cannot be read ({error.strerror or error})") from None
+    def check(self) -> None:
+        """Raise ConfigError for a file that is not what it should be; single lines of metrics and events may be."""
+        self.record, self.config, self.overrides  # noqa: B018
+        with self._readable():
+            for name in ("metrics.jsonl", "events.jsonl"):
+                jsonl.opened(self.path / name).close()
 
     def begun(self) -> "RunFolder":
         """This folder. Raises ValueError if no run began in it."""
@@ -110,15 +203,23 @@ class RunFolder:
         return self
 
     def known(self, key: str, kind: Any = Any) -> Any:
-        """What run.json says of a dotted key. Raises ConfigError if it says nothing."""
-        return found(self.record, key, kind, self.path / "run.json")
+        """The value of a dotted key in run.json. Raises ConfigError if there is none."""
+        return self._found(self.record, key, kind, "run.json")
 
     def chosen(self, key: str, kind: Any = Any) -> Any:
-        """What config.yaml says of a dotted key. Raises ConfigError if it says nothing."""
-        return found(self.config, key, kind, self.path / "config.yaml")
+        """The value of a dotted key in config.yaml. Raises ConfigError if there is none."""
+        return self._found(self.config, key, kind, "config.yaml")
+
+    def _found(self, node: Any, key: str, kind: Any, name: str) -> Any:
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                raise ConfigError(f"{self.path / name}: {key} is missing")
+            node = node[part]
+        schema.validated({key: node}, schema.one(key, kind), self.path / name)
+        return node
 
     def literal(self, *names: str) -> dict[str, Any]:
-        """The parts of the config that are to be built, or all of it, as values that mean what they say.
+        """The named parts of the config, or all of it, as values without look-ups, ready to be built.
 
         Raises ConfigError for an interpolation: resolving it would look up what a stranger asks for.
         """
@@ -126,41 +227,27 @@ class RunFolder:
         for key, value in flat(config).items():
             texts = [key, *(value if isinstance(value, list) else [value])]
             if any("${" in str(text) for text in texts):
-                raise ConfigError(
-                    f"{self.path / 'config.yaml'}: {key}: {plain.brief(value)} is not resolved, since it was read from "
-                    "a folder; write its value there"
-                )
+                raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {plain.brief(value)} is not resolved, since it "
+                                  "was read from a folder; write its value there")  # fmt: skip
         return config
 
     @contextlib.contextmanager
     def naming(self, file: str) -> Iterator[None]:
-        """Names the file in what a check of its content has to say."""
+        """Name the file in the error of a check of its content."""
         try:
             yield
         except (ConfigError, ValueError) as error:
             line = " ".join(str(error).split())
             raise ConfigError(line if str(self.path) in line else f"{self.path / file}: {line}") from None
 
-
-def settings(file: Path) -> dict[str, Any]:
-    """The config that a run wrote; empty if it is not there."""
-    try:
-        config: dict[str, Any] = plain.read_yaml(file)
-    except FileNotFoundError:
-        return {}
-    schema.validated(config, schema.Config, file)
-    for key, value in flat(config).items():
-        kind = OF_HYDRA.get(key.rpartition(".")[2], object)
-        if not isinstance(value, kind):
-            raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")
-    return current(config)
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(f"{error.filename or self.path} cannot be read ({error.strerror or error})") from None
 
 
-def found(node: Any, key: str, kind: Any, file: Path) -> Any:
-    """The value of a dotted key, of a type."""
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            raise ConfigError(f"{file}: {key} is missing")
-        node = node[part]
-    schema.validated({key: node}, schema.one(key, kind), file)
-    return node
+def _holds_runs(entry: Path) -> bool:
+    """True for a folder of other runs, such as runs/a/b where runs/a is one too."""
+    return entry.is_dir() and not entry.is_symlink() and any(entry.rglob("run.json"))

@@ -20,6 +20,9 @@ WAYS = {  # which way the metrics of gptx go; an observer of one's own says it i
     "higher": r"train/tokens_per_second|throughput/(tokens_per_second|mfu)|downstream/(next_word_accuracy|parses)",
 }
 
+_SHOWN = {"validation/loss": "validation loss", "validation/perplexity": "perplexity",
+          "validation/bits_per_byte": "bits/byte"}  # fmt: skip
+
 
 def ours(metric: str) -> str:
     """Which way a metric of gptx goes; empty of another."""
@@ -48,6 +51,11 @@ def declared(observers: Iterable) -> dict[str, str]:
         if way not in WAYS:
             raise ConfigError(f"better of {key} is {way}: must be higher or lower")
     return told
+
+
+def validation_words(result: Mapping[str, float]) -> str:
+    """The validation numbers of a result, in words."""
+    return ", ".join(f"{words} {result[key]:.4f}" for key, words in _SHOWN.items() if key in result) or "no validation"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""JSON and YAML files as plain values: nothing in a file runs, and a strange file costs neither memory nor time.
+"""JSON and YAML files as plain values: nothing in a file is executed, and its size and depth are bounded.
 
 Every error is one line that names the file.
 """
@@ -18,9 +18,9 @@ from gptx.config.errors import ConfigError
 from gptx.files import from_json
 
 LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
-DEEPEST = 30  # levels: a config has five
-DIGITS = 300  # of an integer that a float can still hold
-FLOAT = re.compile(  # as OmegaConf has it, which writes configs: 1e-3 is a number
+_DEEPEST = 30  # levels: a config has five
+_DIGITS = 300  # of an integer that a float can still hold
+_FLOAT = re.compile(  # as OmegaConf has it, which writes configs: 1e-3 is a number
     r"""^(?:[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
     |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
@@ -32,32 +32,35 @@ FLOAT = re.compile(  # as OmegaConf has it, which writes configs: 1e-3 is a numb
 
 
 def read_json(file: Path, *, most: int = LARGEST) -> Any:
-    """What a JSON file holds. Raises FileNotFoundError where there is none, ConfigError for any other trouble."""
-    return parsed(file, most, lambda text: from_json(text, object_pairs_hook=unique, parse_int=integer))
+    """What a JSON file holds. Raises FileNotFoundError if there is none, ConfigError for any other problem."""
+    return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique, parse_int=_integer))
 
 
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds, if it is plain values: no tags and no aliases. Raises as `read_json` does."""
-    return parsed(file, LARGEST, lambda text: yaml.load(text, Loader=loader()))
+    return _parsed(file, LARGEST, lambda text: yaml.load(text, Loader=_loader()))
 
 
-def parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
-    """What `parse` makes of a file's text."""
+def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
     try:
         value = parse(content(file, most).decode())
-        refuse_strange(value)
+        _refuse_strange(value)
         return value
     except RecursionError:
-        raise ConfigError(f"{file} cannot be read (nested more than {DEEPEST} levels deep)") from None
+        problem = f"nested more than {_DEEPEST} levels deep"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        problem = f"{error.problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(error)
     except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read ({said(error)})") from None
+        problem = str(error)
+    raise ConfigError(f"{file} cannot be read ({' '.join(problem.split())})")
 
 
 def content(file: Path, most: int = LARGEST) -> bytes:
-    """The bytes of a regular file. Raises FileNotFoundError where there is none, ConfigError where it is no such file,
-    or a larger one than `most`."""
+    """The bytes of a regular file. Raises FileNotFoundError if there is none, ConfigError if it is no regular file or
+    larger than `most`."""
     try:
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a pipe would be waited for
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a pipe would block
             about = os.fstat(opened.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise ConfigError(f"{file} cannot be read (it is no file)")
@@ -70,30 +73,22 @@ def content(file: Path, most: int = LARGEST) -> bytes:
         raise ConfigError(f"{file} cannot be read ({error.strerror or error})") from None
 
 
-def said(error: Exception) -> str:
-    """What a parser has to say, in short."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        mark = error.problem_mark
-        return f"{error.problem}, line {mark.line + 1}, column {mark.column + 1}"
-    return " ".join(str(error).split())
-
-
-def refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
+def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
     """Raise ValueError, with the place, unless all is text, numbers that a float can hold, lists, and dicts by text."""
-    if depth > DEEPEST:
+    if depth > _DEEPEST:
         raise RecursionError
     if isinstance(value, dict):
         for key, child in value.items():
             if not isinstance(key, str):
                 raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
             name = key if key.isprintable() else brief(key)
-            refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
+            _refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for number, child in enumerate(value):
-            refuse_strange(child, f"{where}[{number}]", depth + 1)
-    elif type(value) is int and value.bit_length() > DIGITS * math.log2(10):
-        raise ValueError(f"{where}: an integer of more than {DIGITS} digits")
-    elif not (value is None or isinstance(value, str | bool | int | float)):
+            _refuse_strange(child, f"{where}[{number}]", depth + 1)
+    elif type(value) is int and value.bit_length() > _DIGITS * math.log2(10):
+        raise ValueError(f"{where}: an integer of more than {_DIGITS} digits")
+    elif not isinstance(value, str | bool | int | float | None):
         raise ValueError(f"{where}: {brief(value)} is neither text nor number")
 
 
@@ -103,15 +98,13 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def integer(text: str) -> int:
-    """A whole number of JSON."""
-    if len(text) > DIGITS:
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
         raise ValueError(f"an integer of {len(text):,} digits")
     return int(text)
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict:
-    """The pairs of an object of JSON as a dict; raises ValueError where a key comes twice."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -120,7 +113,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict:
 
 
 @functools.cache
-def loader() -> type[yaml.SafeLoader]:
+def _loader() -> type[yaml.SafeLoader]:
     """PyYAML's safe loader with the numbers of OmegaConf, without tags and aliases, and with every key once."""
 
     class Plain(yaml.SafeLoader):
@@ -136,13 +129,12 @@ def loader() -> type[yaml.SafeLoader]:
             seen: set[str] = set()
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {brief(key.value)} comes twice", problem_mark=key.start_mark
-                    )
+                    told = f"the key {brief(key.value)} comes twice"
+                    raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
                 seen.add(str(key.value))
             return super().construct_mapping(node, deep=deep)
 
-    Plain.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+    Plain.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
     Plain.yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in known if tag != "tag:yaml.org,2002:timestamp"]
         for first, known in Plain.yaml_implicit_resolvers.items()

@@ -1,7 +1,6 @@
-"""What the files of a run folder may say: the keys that gptx reads, with their types.
+"""What the files of a run folder may hold: the keys that gptx reads, with their types.
 
-Every key may be missing and others may be there, since a folder outlives the version that wrote it; what is there is of
-its type.
+Every key may be missing, and other keys may be there, since a folder outlives the version that wrote it.
 """
 
 import functools
@@ -13,203 +12,76 @@ from annotated_types import Ge, Le, Predicate
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.runs.plain import brief
 
-Count = Annotated[int, Ge(0), Le(2**63 - 1)]
-Number = float  # or int
 
-
-def is_moment(text: str) -> bool:
-    """True of a date and time as a record has them."""
+def _is_moment(text: str) -> bool:
     try:
         return bool(datetime.fromisoformat(text).tzinfo)
     except ValueError:
         return False
 
 
-Moment = Annotated[str, Predicate(is_moment)]
+Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+Few = Annotated[int, Ge(1), Le(2**31)]
+Moment = Annotated[str, Predicate(_is_moment)]
+Digests = dict[str, str]
 
 
-class Data(TypedDict, total=False):
-    """The identity of a text."""
-
-    name: str
-    digest: str
-    tokenizer: str
-    vocab_size: Count
-    train_tokens: Count
-    validation_tokens: Count
-    train_documents: Count
-    validation_documents: Count
-
-
-class Git(TypedDict, total=False):
-    sha: str
-    dirty: bool
+def _typed(kinds: dict[str, Any]) -> Any:
+    """A dict type from rows of dotted keys, several in one text, and their type; `?` after a key allows null."""
+    inner: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
+    for keys, kind in kinds.items():
+        for key in keys.split():
+            name, _, rest = key.partition(".")
+            if rest:
+                inner.setdefault(name, {})[rest] = kind
+            else:
+                found[name] = kind
+    found |= {name: _typed(rows) for name, rows in inner.items()}
+    optional = {name.rstrip("?"): kind | None if name.endswith("?") else kind for name, kind in found.items()}
+    return TypedDict("Keys", optional, total=False)  # type: ignore[operator]
 
 
-class Repository(TypedDict, total=False):
-    sha: str
-    changed: dict[str, str]  # digests by file
+_REPOSITORY = _typed({"sha": str, "changed": Digests})
+_CODE = _typed({"step": Count, "sources": Digests, "repositories": dict[str, _REPOSITORY]})  # type: ignore[valid-type]
 
+RECORD = _typed({  # run.json
+    "state": Literal["running", "finished", "failed", "preempted", "interrupted", "killed"],
+    "started ended": Moment,
+    "job error reason data.name data.digest data.tokenizer git.sha hardware.device hardware.name": str,
+    "diverged git.dirty": bool,
+    "step recipe.steps data.vocab_size data.train_tokens data.validation_tokens": Count,
+    "data.train_documents data.validation_documents parameters.total parameters.non_embedding": Count,
+    "batch.tokens batch.micro batch.context batch.accumulation batch.processes": Count,
+    "hardware.threads hardware.processes": Few,
+    "result.validation/loss result.validation/perplexity result.validation/bits_per_byte": float,
+    "budget": dict[str, float],
+    "memory": dict[str, Count | None],
+    "choices versions": dict[str, str],
+    "overrides options": list[str],
+    "better": dict[str, Literal["higher", "lower"]],  # of metrics of one's own
+    "code": list[_CODE],  # type: ignore[valid-type]
+})  # fmt: skip
 
-class Code(TypedDict, total=False):
-    """The code with which a run went on after update `step`."""
+CONFIG = _typed({  # config.yaml
+    " ".join(f"{row.name}._target_" for row in GROUPS.values() if not row.several): str,
+    "name device": str,
+    "from? log?.wandb?.entity?": str,
+    "seed": int,
+    "steps batch.tokens threads? observe?.validation?.windows?": Count,
+    "deterministic": bool,
+    "allow_targets": list[str],
+    "clip.max_norm? observe?.target?.loss log?.wandb?.init_timeout log?.wandb?.finish_timeout": float,
+    "parametrization.rates": dict[str, float],
+    "observe?.validation?._target_ observe?.target?._target_ log?.wandb?._target_ log?.wandb?.project": str,
+    "log?.wandb?.mode": Literal["auto", "online", "offline", "disabled"],
+    "log?.wandb?.every": Annotated[int, Ge(1)],
+})  # fmt: skip
 
-    step: Count
-    sources: dict[str, str]  # digests by module
-    repositories: dict[str, Repository]
-
-
-class Hardware(TypedDict, total=False):
-    device: str
-    name: str
-    threads: Annotated[int, Ge(1), Le(2**31)]
-    processes: Annotated[int, Ge(1), Le(2**31)]
-
-
-class Parameters(TypedDict, total=False):
-    total: Count
-    non_embedding: Count
-
-
-class Cut(TypedDict, total=False):
-    """How the tokens of an update are cut."""
-
-    tokens: Count
-    micro: Count
-    context: Count
-    accumulation: Count
-    processes: Count
-
-
-class Recipe(TypedDict, total=False):
-    """The config of what is computed, with dotted keys."""
-
-    steps: Count
-
-
-Result = TypedDict(
-    "Result",
-    {"validation/loss": Number, "validation/perplexity": Number, "validation/bits_per_byte": Number},
-    total=False,
-)  # the last of every metric
-
-
-class Record(TypedDict, total=False):
-    """run.json."""
-
-    state: Literal["running", "finished", "failed", "preempted", "interrupted", "killed"]
-    started: Moment
-    ended: Moment
-    recipe: Recipe
-    data: Data
-    choices: dict[str, str]
-    overrides: list[str]
-    options: list[str]
-    job: str
-    git: Git
-    code: list[Code]
-    versions: dict[str, str]
-    hardware: Hardware
-    parameters: Parameters
-    batch: Cut
-    better: dict[str, Literal["higher", "lower"]]  # of metrics of one's own
-    budget: dict[str, Number]
-    error: str
-    reason: str
-    diverged: bool
-    step: Count
-    result: Result
-    memory: dict[str, Count | None]
-
-
-class Ingredient(TypedDict, total=False):
-    """What is built."""
-
-    _target_: str
-
-
-class Batch(Ingredient, total=False):
-    tokens: Count
-
-
-class Clip(Ingredient, total=False):
-    max_norm: Number | None
-
-
-class Parametrization(Ingredient, total=False):
-    rates: dict[str, Number]
-
-
-class Validation(Ingredient, total=False):
-    windows: Count | None
-
-
-class Target(Ingredient, total=False):
-    loss: Number
-
-
-class Observe(TypedDict, total=False):
-    validation: Validation | None
-    target: Target | None
-
-
-class Wandb(Ingredient, total=False):
-    project: str
-    entity: str | None
-    mode: Literal["auto", "online", "offline", "disabled"]
-    every: Annotated[int, Ge(1)]
-    init_timeout: Number
-    finish_timeout: Number
-
-
-class Log(TypedDict, total=False):
-    wandb: Wandb | None
-
-
-Config = TypedDict(
-    "Config",
-    {
-        "name": str,
-        "seed": int,
-        "steps": Count,
-        "device": str,
-        "threads": Count | None,
-        "deterministic": bool,
-        "allow_targets": list[str],
-        "from": str | None,
-        "model": Ingredient,
-        "parametrization": Parametrization,
-        "data": Ingredient,
-        "objective": Ingredient,
-        "optim": Ingredient,
-        "decay": Ingredient,
-        "schedule": Ingredient,
-        "clip": Clip,
-        "batch": Batch,
-        "precision": Ingredient,
-        "memory": Ingredient,
-        "compile": Ingredient,
-        "parallel": Ingredient,
-        "guard": Ingredient,
-        "checkpoints": Ingredient,
-        "inject": Ingredient,
-        "observe": Observe | None,
-        "log": Log | None,
-    },
-    total=False,
-)  # config.yaml
-
-
-class Noted(TypedDict, total=False):
-    """A line of sweep.jsonl."""
-
-    folder: str
-    overrides: list[str]
-    command: str
-    when: str
-    job: str
+NOTED = _typed({"folder command when job": str, "overrides": list[str]})  # a line of sweep.jsonl
 
 
 class Saved(TypedDict):
@@ -222,31 +94,30 @@ class Saved(TypedDict):
 
 
 def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
-    """`value` as the type `kind`; with other keys too where it is a dict. Raises ConfigError that names the file, the
-    field, what is there and what would be right."""
+    """`value` as the type `kind`, a dict with all its other keys. Raises ConfigError with the file, the field, what is
+    there and what would be right."""
     from pydantic import ValidationError
 
     try:
-        return adapter(kind).validate_python(value, strict=strict)
+        return _adapter(kind).validate_python(value, strict=strict)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
     field = ""
     for part in problem["loc"]:
         name = part if str(part).isprintable() else brief(part)
         field += f"[{part}]" if isinstance(part, int) else f".{name}"
-    right = problem["msg"].removeprefix("Input should be ")
+    field = field.lstrip(".")
     if problem["type"] == "missing":
-        raise ConfigError(f"{file}: {field.lstrip('.')} is missing")
-    if problem["type"] == "literal_error":
-        right = f"one of {problem['ctx']['expected']}".replace("'", "").replace(" or ", ", ")
-    if problem["type"] == "predicate_failed":
-        right = "a date and time such as 2026-11-30T12:00:00+00:00"
-    raise ConfigError(f"{file}: {field.lstrip('.') or 'all of it'}: {brief(problem['input'])} is not {right}")
+        raise ConfigError(f"{file}: {field} is missing")
+    right = {
+        "literal_error": "one of " + problem.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", "),
+        "predicate_failed": "a date and time such as 2026-11-30T12:00:00+00:00",
+    }.get(problem["type"], problem["msg"].removeprefix("Input should be "))
+    raise ConfigError(f"{file}: {field or 'all of it'}: {brief(problem['input'])} is not {right}")
 
 
 @functools.cache
-def adapter(kind: Any) -> Any:
-    """What validates a type."""
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -254,5 +125,5 @@ def adapter(kind: Any) -> Any:
 
 @functools.cache
 def one(key: str, kind: Any) -> Any:
-    """A dict with that key."""
+    """The type of a dict that has that key."""
     return TypedDict("One", {key: kind})  # type: ignore[operator]

@@ -1,217 +1,109 @@
 "use strict";
-// Draws the panels of #data with Plotly. What is shown is in `state`; every control changes it and draws again.
+// Draws the figures of #data, which Python made with Plotly, as the controls of the page say. What `meta` says of a
+// trace: `arm`, its place in page.arms, or `arms`, that of each point; `key`, the choice in the menu with which it is shown;
+// `low` and `high`, a band; `width`, how many steps a point stands for if it may be smoothed; `raw`, if those stay visible.
 
-const DASHES = ["solid", "6px,3px", "2px,2px", "8px,3px,2px,3px", "12px,4px", "4px,2px,1px,2px,1px,2px"];
-const MARKERS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
-const UNITS = { updates: "update", tokens: "tokens", FLOPs: "FLOPs", time: "minutes in updates" };
-const state = { x: "updates", key: (page.keys || [""])[0], smooth: page.smooth, log: {}, hidden: [] };
+const COARSE = matchMedia("(pointer: coarse)").matches;
+const CONFIG = {
+  displaylogo: false, responsive: true, doubleClick: "reset+autosize", displayModeBar: COARSE ? false : "hover",
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], toImageButtonOptions: { format: "svg" },
+};
+const find = (selector) => [...document.querySelectorAll(selector)];
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const source = document.getElementById("data").textContent;
+const read = () => JSON.parse(source.replace(/var\((--\w+)\)/g, (_, name) => css(name)));  // colours, light or dark
+
+let page = read();
+const state = { x: "steps", key: page.key, smooth: page.smooth, log: {}, hidden: [] };  // hidden: names of arms
 const drawn = new Set();
+const hides = (arm) => state.hidden.includes(page.arms?.[arm]);
 
-// Updates as tokens, FLOPs or time, by the clock of the arm: straight lines between the points that were noted.
-function across(curve) {
-  const clock = page.clocks[curve.arm];
-  if (state.x === "updates") return curve.x;
-  const to = state.x === "time" ? clock.minutes : clock.tokens;
-  const scale = state.x === "FLOPs" ? clock.flops_per_token : 1;
-  if (!to.length || !scale) return curve.x.map(() => null);
-  return curve.x.map((step) => {
-    let i = 1;
-    while (i < clock.steps.length - 1 && clock.steps[i] < step) i++;
-    const share = (step - clock.steps[i - 1]) / (clock.steps[i] - clock.steps[i - 1]);
-    return scale * (to[i - 1] + share * (to[i] - to[i - 1]));
+// Steps as tokens, FLOPs or minutes, by the clock of the arm: straight lines between the points that it has.
+function across({ x, meta }) {
+  const { steps, [state.x]: to } = page.clocks?.[meta?.arm] || {};
+  return state.x === "steps" || !to || meta.arms?.length ? x : x.map((step) => {
+    const i = Math.min(Math.max(steps.findLastIndex((at) => at < step), 0), steps.length - 2);
+    return to[i] + (to[i + 1] - to[i]) * (step - steps[i]) / (steps[i + 1] - steps[i]);
   });
 }
 
-// The mean of the last values, as many as make up `window` updates; none where the value itself is none.
+// The mean of the last `window` values that are there; none where the value itself is none.
 function smoothed(values, window) {
   return values.map((value, i) => {
-    if (value === null) return null;
-    const last = values.slice(Math.max(0, i - window + 1), i + 1).filter((value) => value !== null);
-    return last.length ? last.reduce((a, b) => a + b, 0) / last.length : null;
+    const last = values.slice(Math.max(0, i - window + 1), i + 1).filter((each) => each !== null);
+    return value === null ? null : last.reduce((a, b) => a + b) / last.length;
   });
 }
 
-const shows = (curve) => (!curve.key || curve.key === state.key) && !state.hidden.includes(curve.arm);
-
-function traces(panel) {
-  const curves = panel.curves.filter(shows);
-  const crowded = curves.filter((curve) => curve.low).length > 6;
-  return curves.flatMap((curve) => {
-    const ink = colour(curve.look), x = across(curve), found = [];
-    const base = { x, name: curve.name, legendgroup: curve.name, mode: "lines", showlegend: false, meta: curve.arm };
-    const window = curve.width ? Math.max(1, Math.round(state.smooth / curve.width)) : 1;
-    if (curve.low && !crowded) {
-      const edge = { ...base, hoverinfo: "skip", line: { width: 0, color: ink } };
-      found.push({ ...edge, y: curve.low }, { ...edge, y: curve.high, fill: "tonexty", fillcolor: pale(ink, 0.16) });
-    } else if (window > 1 && !page.legend) {
-      found.push({ ...base, y: curve.y, hoverinfo: "skip", line: { width: 1, color: pale(ink, 0.3) } });
-    }
-    const line = { color: ink, width: 2, dash: DASHES[curve.look % DASHES.length] };
-    const looks = {
-      line: { line },
-      dots: { line, mode: "lines+markers", marker: { symbol: MARKERS[curve.look % MARKERS.length], size: 7 } },
-      faint: { line: { color: pale(ink, 0.35), width: 1 } },
-      dashed: { line: { color: ink, width: 1.5, dash: "7px,4px" } },
-      abandoned: { line: { color: ink, width: 1.5, dash: "3px,3px" }, mode: "lines+markers",
-        marker: { symbol: "x-thin", size: curve.x.map((_, i) => (i === curve.x.length - 1 ? 9 : 0)), line: { width: 2, color: ink } } },
-      incidents: { mode: "markers", text: curve.texts, marker: { symbol: "x-thin", size: 9, line: { width: 2, color: ink } },
-        hovertemplate: "%{text}<extra></extra>" },
-    };
-    const named = curve.name && !page.legend;
-    found.push({ ...base, y: window > 1 ? smoothed(curve.y, window) : curve.y, opacity: curve.alpha || 1,
-      showlegend: Boolean(named), ...looks[curve.style] });
-    return found;
+// What a figure shows now, with a band or the raw values behind a line.
+function traces(figure) {
+  const shown = figure.data.filter(({ meta }) => (!meta?.key || meta.key === state.key) && !hides(meta?.arm));
+  const crowded = shown.filter(({ meta }) => meta?.low).length > 6;
+  return shown.flatMap((trace) => {
+    const { low, high, width, raw, arms = [] } = trace.meta || {}, x = across(trace), back = [];
+    const window = width ? Math.max(1, Math.round(state.smooth / width)) : 1;
+    const behind = { ...trace, x, mode: "lines", hoverinfo: "skip", hovertemplate: null, showlegend: false };
+    const edge = { ...behind, line: { width: 0 }, fillcolor: `${trace.line?.color}29` };
+    if (low && !crowded) back.push({ ...edge, y: low }, { ...edge, y: high, fill: "tonexty" });
+    else if (raw && window > 1) back.push({ ...behind, line: { ...trace.line, width: 1 }, opacity: 0.3 });
+    return [...back, { ...trace, x, y: smoothed(trace.y, window).map((value, i) => (hides(arms[i]) ? null : value)) }];
   });
 }
 
-function layout(logarithmic, title, lowest) {
-  return {
-    ...frame(), uirevision: `${state.x}${state.key}${logarithmic}`,
-    xaxis: { ...axis(), title: heading(title), rangemode: "tozero" },
-    yaxis: { ...axis(), type: logarithmic ? "log" : "linear", dtick: undefined, exponentformat: logarithmic ? "power" : "SI", range: lowest },
-  };
-}
-
-// Whether an axis is logarithmic: as asked, else where the panel wants it and the values span enough.
-function logarithmic(panel) {
-  if (panel.group in state.log) return state.log[panel.group];
-  const values = panel.curves.flatMap((curve) => curve.y).filter((value) => value > 0);
-  return panel.log && values.reduce((a, b) => Math.max(a, b), 0) > 15 * values.reduce((a, b) => Math.min(a, b), Infinity);
-}
-
-// Panels of a group have the same axis: from the lowest to the highest value that any of them shows.
-function limits(panel, log) {
-  if (panel.group !== "main" || page.panels.filter((other) => other.group === "main").length < 2) return undefined;
-  let low = Infinity, high = -Infinity;
-  for (const trace of page.panels.filter((other) => other.group === "main").flatMap(traces)) {
-    for (const value of trace.y) {
-      if (value === null || (log && value <= 0)) continue;
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-  }
-  if (low > high) return undefined;
-  if (log) [low, high] = [Math.log10(low), Math.log10(high)];
+// Figures of a group have the same axis: from the lowest to the highest value that any of them shows.
+function limits(group, log) {
+  const together = page.figures.filter((figure) => figure.layout.meta?.group === group);
+  const values = together.flatMap(traces).flatMap((trace) => trace.y).filter((y) => y !== null && (!log || y > 0));
+  if (together.length < 2 || !values.length) return undefined;
+  const [low, high] = [Math.min, Math.max].map((end) => values.reduce((a, b) => end(a, b))).map(log ? Math.log10 : Number);
   const room = 0.04 * (high - low || 1);
   return [low - room, high + room];
 }
 
 function draw(place) {
-  if (place.dataset.finals) return drawFinals(place);
-  const panel = page.panels[place.dataset.panel], log = logarithmic(panel);
-  press(panel.group, log);
-  Plotly.react(place, traces(panel), layout(log, UNITS[state.x], limits(panel, log)), CONFIG);
-}
-
-// The button of a logarithmic axis as the axis is.
-function press(group, log) {
-  document.querySelector(`.log[data-group="${group}"]`)?.setAttribute("aria-pressed", log);
-}
-
-function drawFinals(place) {
-  const found = page.finals, all = [], log = Boolean(state.log.finals);
-  for (const line of found.lines) {
-    const points = line.points.filter((point) => !state.hidden.includes(point.arm)), ink = colour(line.look);
-    const whole = points.filter((point) => point.mean !== null);
-    const off = (ends) => whole.map((point) => ends(...point.values) - point.mean).map(Math.abs);
-    all.push({
-      x: whole.map((point) => point.x), y: whole.map((point) => point.mean), name: line.name, mode: "lines+markers",
-      line: { color: ink, width: 2.5, dash: DASHES[line.look % DASHES.length] }, marker: { symbol: MARKERS[line.look % MARKERS.length], size: 9 },
-      error_y: { type: "data", symmetric: false, array: off(Math.max), arrayminus: off(Math.min), color: ink, thickness: 1.5, width: 5 },
-      text: whole.map((point) => `${point.values.length} of ${point.runs} runs: ${point.values.join(", ")}`),
-      hovertemplate: "%{x}: %{y}<br>%{text}<extra>%{fullData.name}</extra>",
-    });
-  }
-  const xs = found.lines.flatMap((line) => line.points.map((point) => point.x)), positive = xs.every((x) => x > 0);
-  const shape = layout(log, found.title, undefined);
-  const levels = [...new Set(xs)].sort((a, b) => a - b);
-  shape.xaxis = { ...shape.xaxis, rangemode: "normal", type: positive && Math.max(...xs) > 8 * Math.min(...xs) ? "log" : "linear",
-    ...(levels.length <= 10 && { tickvals: levels, ticktext: levels.map(String) }) };
-  shape.uirevision = `finals${log}`;
-  press("finals", log);
-  Plotly.react(place, all, shape, CONFIG);
-}
-
-const redraw = () => drawn.forEach(draw);
-
-function remember() {
-  const named = { ...state, hidden: state.hidden.map((arm) => page.arms[arm]) };  // a renewed page may have more arms
-  try { sessionStorage.setItem(location.pathname, JSON.stringify(named)); } catch { /* a browser may refuse */ }
+  const figure = page.figures[place.dataset.figure], { xaxis, yaxis, meta, ...layout } = figure.layout;
+  const log = state.log[meta?.group] ?? yaxis.type === "log";
+  find(`.log[data-group="${meta?.group}"]`).forEach((button) => button.setAttribute("aria-pressed", log));
+  Plotly.react(place, traces(figure), {
+    ...layout, dragmode: COARSE ? false : "zoom", uirevision: `${state.x}${state.key}${log}`,
+    xaxis: { title: { text: state.x }, ...xaxis },
+    yaxis: { range: limits(meta?.group, log), exponentformat: log ? "power" : "SI", ...yaxis, type: log ? "log" : "linear" },
+  }, CONFIG);
 }
 
 function change(values) {
   Object.assign(state, values);
-  remember();
+  try { sessionStorage.setItem(location.pathname, JSON.stringify(state)); } catch { /* a browser may refuse */ }
   show();
-  redraw();
+  drawn.forEach(draw);
 }
 
-// The controls as the state has them.
+// The controls, and the parts of the page that go with a choice, as the state has them.
 function show() {
-  for (const control of find("[data-set]")) control.value = state[control.dataset.set];
-  for (const button of find(".arm")) {
-    const arms = JSON.parse(button.dataset.arms);
-    button.setAttribute("aria-pressed", arms.some((arm) => !state.hidden.includes(arm)));
-  }
+  find("[data-set]").forEach((menu) => { menu.value = state[menu.dataset.set]; });
+  find("[data-key]").forEach((part) => { part.hidden = part.dataset.key !== state.key; });
+  find(".arm").forEach((button) => button.setAttribute("aria-pressed", !JSON.parse(button.dataset.arms).every(hides)));
 }
 
-// A click hides or shows; a double click leaves that one alone, or brings back all.
+// A click hides or shows the arms of a button; a double click shows them alone, or brings back all.
 function toggle(button, alone) {
-  const arms = JSON.parse(button.dataset.arms), rest = page.arms.map((_, i) => i).filter((arm) => !arms.includes(arm));
-  const hidden = state.hidden;
-  if (alone) return change({ hidden: rest.every((arm) => hidden.includes(arm)) ? [] : rest });
-  const away = arms.every((arm) => hidden.includes(arm));
-  change({ hidden: away ? hidden.filter((arm) => !arms.includes(arm)) : [...new Set([...hidden, ...arms])] });
+  const names = JSON.parse(button.dataset.arms).map((arm) => page.arms[arm]), others = page.arms.filter((name) => !names.includes(name));
+  const away = (list) => list.every((name) => state.hidden.includes(name));
+  if (alone) change({ hidden: away(others) ? [] : others });
+  else change({ hidden: away(names) ? state.hidden.filter((name) => !names.includes(name)) : [...state.hidden, ...names] });
 }
 
-// Listed values in brackets, as in adamw (betas 0.9, 0.95; eps 1e-08), without those that both have.
-function apart(one, other) {
-  const parts = (text) => { const found = /^(.*?) \((.*)\)$/s.exec(text); return found ? [found[1], found[2].split("; ")] : [text, []]; };
-  const [[name, mine], [, theirs]] = [parts(one), parts(other)];
-  const left = mine.filter((value) => !theirs.includes(value));
-  return left.length ? `${name} (${left.join("; ")})` : name;
-}
-
-function compare() {
-  const [a, b] = ["a", "b"].map((side) => page.facts[document.getElementById(`diff-${side}`).value]);
-  const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((key) => a[key] !== b[key]);
-  const table = document.getElementById("diff");
-  table.replaceChildren(...keys.map((key) => {
-    const row = document.createElement("tr");
-    const cells = [["th", key], ["td", apart(a[key] || "", b[key] || "") || "-"], ["td", apart(b[key] || "", a[key] || "") || "-"]];
-    row.append(...cells.map(([tag, text]) => Object.assign(document.createElement(tag), { textContent: text })));
-    return row;
-  }));
-  document.getElementById("alike").hidden = keys.length > 0;
-}
-
-function start() {
-  try { Object.assign(state, JSON.parse(sessionStorage.getItem(location.pathname)) || {}); } catch { /* as above */ }
-  state.hidden = state.hidden.map((name) => page.arms.indexOf(name)).filter((arm) => arm >= 0);
-  for (const control of find("[data-set]")) {
-    const number = control.dataset.set === "smooth";
-    control.addEventListener("change", () => change({ [control.dataset.set]: number ? Number(control.value) : control.value }));
-  }
-  for (const button of find(".arm")) {
-    button.addEventListener("click", () => toggle(button, false));
-    button.addEventListener("dblclick", () => toggle(button, true));
-  }
-  for (const button of find(".log")) {
-    button.addEventListener("click", () => change({ log: { ...state.log, [button.dataset.group]: button.getAttribute("aria-pressed") !== "true" } }));
-  }
-  for (const menu of find("#diff-a, #diff-b")) menu.addEventListener("change", compare);
-  if (page.facts) compare();
-  show();
-  const seen = new IntersectionObserver((entries) => {
-    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-      seen.unobserve(target);
-      drawn.add(target);
-      draw(target);
-    }
-  }, { rootMargin: "600px" });
-  find(".plot").forEach((place) => seen.observe(place));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  if (page.renew) setTimeout(() => location.reload(), 1000 * page.renew);
-}
-
-start();
+try { Object.assign(state, JSON.parse(sessionStorage.getItem(location.pathname))); } catch { /* as above */ }
+find("[data-set]").forEach((menu) => menu.addEventListener("change", () => change({ [menu.dataset.set]: menu.value })));
+find(".arm").forEach((button) => ["click", "dblclick"].forEach((kind) => button.addEventListener(kind, () => toggle(button, kind === "dblclick"))));
+find(".log").forEach((button) => button.addEventListener("click", () =>
+  change({ log: { ...state.log, [button.dataset.group]: button.getAttribute("aria-pressed") !== "true" } })));
+show();
+const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+  seen.unobserve(target);
+  drawn.add(target);
+  draw(target);
+}), { rootMargin: "600px" });
+find(".plot").forEach((place) => seen.observe(place));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { page = read(); drawn.forEach(draw); });
+if (page.renew) setTimeout(() => location.reload(), 1000 * page.renew);

@@ -1,39 +1,66 @@
-"""A report as one HTML page that needs nothing beside itself: style, script, plotly and data are in it."""
+"""One HTML page that needs no other file: style, plotly's script, figures, and page.js, which draws them.
+
+The figures are Plotly's, made in Python. Their colours are names such as var(--curve0), for page.js to draw them light
+or dark; what it does with the `meta` of a trace is said there.
+"""
 
 import importlib.util
-import re
+import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from gptx.compare.verdict import Table
+import numpy
+
 from gptx.ingredients.log import now
-from gptx.report.arms import Arm
-from gptx.show.curves import Panel
+from gptx.show.plots import AXES, COLOURS, DASHES, GRID, INK, Curve, Panel, stretches, thinned
+from gptx.show.table import Table, section
 from gptx.units.phrases import count
-from gptx.units.printable import html
+from gptx.units.printable import html, plotly, throughout
 
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # updates that a line may be the mean of
+_HERE = Path(__file__).parent
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_NAMES = ("ink", "muted", "line", *(f"curve{i}" for i in range(len(COLOURS))))
+_LIGHT = (INK, AXES, GRID, *COLOURS)
+_DARK = ("#e7eaee", "#98a2b0", "#2a313a",
+        "#6ea2f5", "#f08a55", "#4cc38f", "#a794f0", "#e77fb0", "#d5a53a", "#45bcc8", "#f07470")  # fmt: skip
+_DASHED = ["solid", *(",".join(f"{1.3 * gap:.3g}px" for gap in gaps) for _, gaps in DASHES[1:])]
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")  # as MARKERS
+_WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # steps that a line may be the mean of
+_AXIS = {"gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--muted)", "automargin": True,
+        "exponentformat": "SI", "title": {"font": {"size": 11, "color": "var(--muted)"}, "standoff": 6}}  # fmt: skip
+_LOOK: dict[str, Any] = {
+    "margin": {"l": 46, "r": 8, "t": 6, "b": 38}, "hovermode": "closest", "hoverlabel": {"namelength": -1},
+    "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"color": "var(--ink)", "size": 12, "family": "system-ui, sans-serif"},
+    "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "var(--muted)", "activecolor": "var(--ink)"},
+    "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
+    "xaxis": _AXIS | {"rangemode": "tozero"}, "yaxis": _AXIS,
+}  # fmt: skip
 
 
-def whole(name: str, parts: Iterable[str], source: str, data: str, *, command="report", script=HERE / "page.js") -> str:
-    """The parts in a page with its style, the script that draws and the data that it draws."""
-    made = f"Made of <code>{html(source)}</code> by <code>python -m gptx.{command}</code>, {now()[:10]}."
+def whole(name: str, parts: Iterable[str], source: str, data: dict, command="report", script=_HERE / "page.js") -> str:
+    """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    style += f"{_palette(_LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}\n"
+    told = json.dumps(throughout(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{html(name)}</title>"
-        f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style></head><body><main>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{html(name)}</title><style>{style}</style></head><body><main>\n"
         "<noscript><p class='warning'>The plots need JavaScript; a .png has them without.</p></noscript>"
         + "\n".join(parts)
-        + f"\n<footer>{made}</footer></main>\n"
-        f'<script type="application/json" id="data">{data}</script>\n'
+        + f"\n<footer>Made of <code>{html(source)}</code> by <code>python -m gptx {command}</code>, {now()[:10]}."
+        f'</footer></main>\n<script type="application/json" id="data">{told}</script>\n'
         f"<script>{library()}</script>\n"
-        + "".join(f"<script>{file.read_text(encoding='utf-8')}</script>\n" for file in (HERE / "look.js", script))
-        + "</body></html>\n"
+        f"<script>{script.read_text(encoding='utf-8')}</script>\n</body></html>\n"
     )
+
+
+def _palette(colours: Iterable[str]) -> str:
+    return f":root {{ {' '.join(f'--{name}: {colour};' for name, colour in zip(_NAMES, colours, strict=True))} }}"
 
 
 def library() -> str:
@@ -44,89 +71,112 @@ def library() -> str:
     return (Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
-def heading(text: str, state: str) -> str:
-    pill = f' <span class="state {html(state)}">{html(state)}</span>' if state else ""
-    return f"<h1>{html(text)}{pill}</h1>"
+def figured(traces: Sequence[Any], group: str = "", **layout) -> dict:
+    """A Plotly figure as JSON, in the look of all pages. Figures of a `group` share their y-axis and its scale."""
+    import plotly.graph_objects as go
+
+    layout = {"yaxis": {"type": "linear"}, "meta": {"group": group}, "template": {"layout": _LOOK}} | layout
+    return go.Figure(traces, layout).to_plotly_json()
 
 
-def warned(told: Iterable[str]) -> str:
-    return '<div class="warning">' + "".join(f"<p>{html(text)}</p>" for text in told) + "</div>"
+def add_figure(figures: list[dict], figure: dict, title: str, note: str = "", *, scale: bool = True) -> str:
+    """Add a figure to those of the page. Returns the HTML of its place, with a switch of its scale."""
+    inside = f'<div class="plot" data-figure="{len(figures)}"></div>'
+    figures.append(figure)
+    return _figure(title, note, log_switch(figure["layout"]["meta"]["group"], "log") if scale else "", inside)
 
 
-def tiles(numbers: list[tuple[str, str]]) -> str:
-    cells = [f'<div class="tile"><b>{html(value)}</b><span>{html(name)}</span></div>' for value, name in numbers]
-    return f'<div class="tiles">{"".join(cells)}</div>'
+def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False, **layout) -> str:
+    """Add a panel, of at most `points` points a curve, to the figures of the page; with `legend` it names its curves.
+    Returns the HTML of its place; of an empty panel, how its signal is recorded."""
+    if shown.empty:
+        missing = f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
+        return _figure(shown.title, shown.unit, "", missing)
+    traces = [_trace(curve, points, legend) for curve in shown.curves if len(curve.steps)]
+    layout |= {"yaxis": {"type": "log" if shown.logarithmic else "linear"}}
+    figure = figured(traces, shown.group or f"figure{len(figures)}", **layout)
+    return add_figure(figures, figure, shown.title, shown.unit, scale=not shown.group)
 
 
-def grid(panels: Sequence[Panel], first: int = 0, kind: str = "panels") -> str:
-    """Places for panels, the first of which is the page's `first`; one without curves says how to record them."""
-    return f'<div class="{kind}">{"".join(figure(panel, first + i) for i, panel in enumerate(panels))}</div>'
+def _figure(title: str, note: str, button: str, inside: str) -> str:
+    return f"<figure><h3>{html(title)} <small>{html(note)}</small>{button}</h3>{inside}</figure>"
 
 
-def figure(panel: Panel, place: int) -> str:
-    group = panel.group or f"p{place}"
-    scale = f'<button class="log" data-group="{group}" aria-pressed="false">log</button>' if not panel.group else ""
-    inside = f'<div class="plot" data-panel="{place}"></div>'
-    if panel.empty:
-        inside, scale = f'<div class="missing"><div>{html(panel.hint or "nothing recorded")}</div></div>', ""
-    return f"<figure><h3>{html(panel.title)} <small>{html(panel.unit)}</small>{scale}</h3>{inside}</figure>"
+def _trace(curve: Curve, points: int, legend: bool):
+    """Smoothed curves as means of stretches; of all others the lowest and highest points."""
+    import plotly.graph_objects as go
+
+    width = 0.0
+    if curve.smooth:
+        curve, width = stretches(curve, points)
+    steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
+    kept = numpy.arange(len(steps)) if width or curve.texts else thinned(steps, values, points)
+    colour, dash = f"var(--curve{curve.colour % len(COLOURS)})", _DASHED[curve.colour % len(_DASHED)]
+    cross = {"symbol": "x-thin", "size": 9, "line": {"width": 2, "color": colour}}
+    looks: dict[str, dict[str, Any]] = {
+        "line": {"line": {"width": 2, "dash": dash}, "opacity": curve.alpha},
+        "dots": {"line": {"width": 2, "dash": dash}, "mode": "lines+markers",
+                 "marker": {"symbol": _SYMBOLS[curve.colour % len(_SYMBOLS)], "size": 7}},
+        "faint": {"line": {"width": 1}, "opacity": 0.35},
+        "dashed": {"line": {"width": 1.5, "dash": "7px,4px"}},
+        "abandoned": {"line": {"width": 1.5, "dash": "3px,3px"}, "mode": "lines+markers",
+                      "marker": cross | {"size": [0] * (len(kept) - 1) + [9]}},
+        "incidents": {"mode": "markers", "marker": cross},
+    }  # fmt: skip
+    texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
+    ends = {"low": curve.low, "high": curve.high}
+    meta = {
+        "arm": curve.arm,
+        "arms": curve.arms,
+        "key": curve.key,
+        "width": round(width, 3),
+        "raw": bool(legend and width),
+    }
+    meta |= {name: six_digits(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
+    trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
+                       x=six_digits(steps[kept]), y=six_digits(values[kept]), line={"color": colour})  # fmt: skip
+    return trace.update(looks[curve.style]).update(texts if curve.texts else {})
 
 
-def controls(*parts: str) -> str:
-    return f'<div class="controls">{"".join(parts)}</div>'
+def six_digits(values: Iterable[float]) -> list[float | None]:
+    """Numbers to six digits, which is more than a screen shows; None for what is no finite number."""
+    found = (float(f"{value:.6g}") if math.isfinite(value) else None for value in map(float, values))
+    return [int(value) if value is not None and value.is_integer() else value for value in found]
+
+
+def stroke(look: int) -> str:
+    """A stroke in the colour and dashes of the `look`-th line."""
+    colour, dash = f"var(--curve{look % len(COLOURS)})", _DASHED[look % len(_DASHED)].removeprefix("solid")
+    line = f'<line x1="0" y1="4" x2="26" y2="4" stroke-width="2.5" stroke="{colour}" stroke-dasharray="{dash}"/>'
+    return f'<svg width="26" height="8" aria-hidden="true">{line}</svg>'
+
+
+def warned(warnings: Iterable[str]) -> str:
+    told = "".join(f"<p>{html(text)}</p>" for text in warnings)
+    return f'<div class="warning">{told}</div>' if told else ""
+
+
+def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
+    """The choice of what curves are drawn over, and of how many steps a line of training is the mean of."""
+    over = menu("over", "x", [(name, name) for name in axes])
+    windows = [(str(window), count(window, "step")) for window in sorted({*_WINDOWS, smooth})]
+    mean = menu("training as the mean of", "smooth", windows, str(smooth))
+    return f'<div class="controls">{"".join((over, mean, *more))}</div>'
 
 
 def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
     """A menu that sets one of the page's choices."""
-    inside = "".join(option(value, name, value == chosen) for value, name in options)
-    return f'<label>{html(label)} <select data-set="{key}">{inside}</select></label>'
+    picked = {chosen: " selected"}
+    told = (f'<option value="{html(value)}"{picked.get(value, "")}>{html(name)}</option>' for value, name in options)
+    return f'<label>{html(label)} <select data-set="{key}">{"".join(told)}</select></label>'
 
 
-def option(value: str, name: str, chosen: bool) -> str:
-    return f'<option value="{html(value)}"{" selected" * chosen}>{html(name)}</option>'
+def log_switch(group: str, text: str = "log scale") -> str:
+    """The switch of a group of figures to a logarithmic axis and back."""
+    return f'<button class="log" data-group="{group}" aria-pressed="false">{text}</button>'
 
 
-def axes(arms: Sequence[Arm]) -> str:
-    """The choice of what lines are drawn over: what every arm can tell."""
-    clocks = [arm.clock for arm in arms if arm.clock["steps"]]
-    known = {"updates": True, "tokens": bool(clocks),
-             "FLOPs": bool(clocks) and all(clock["flops_per_token"] for clock in clocks),
-             "time": bool(clocks) and all(len(clock["minutes"]) for clock in clocks)}  # fmt: skip
-    return menu("over", "x", [(name, name) for name, told in known.items() if told], "updates")
-
-
-def smoothing(smooth: int) -> str:
-    """The choice of how many updates a line of training is the mean of."""
-    options = [(str(window), count(window, "update")) for window in sorted({*WINDOWS, smooth})]
-    return menu("training as the mean of", "smooth", options, str(smooth))
-
-
-def logarithm(group: str) -> str:
-    return f'<button class="log" data-group="{group}" aria-pressed="false">log scale</button>'
-
-
-def pairs(found: list[tuple[str, str]]) -> str:
-    lines = "".join(f'<tr><th>{html(name)}</th><td class="wide">{html(text)}</td></tr>' for name, text in found)
-    return f'<div class="card"><table>{lines}</table></div>'
-
-
-def table(found: Table) -> str:
-    """A table with its title and note; columns of numbers stand to the right, **text** is strong."""
-    numbers = [i >= max(1, found.names) for i in range(len(found.columns))]
-    head = "".join(entry("th", name, right) for name, right in zip(found.columns, numbers, strict=True))
-    rows = ["".join(entry("td", text, right) for text, right in zip(row, numbers, strict=True)) for row in found.rows]
-    note = f'<p class="note">{html(found.note)}</p>' if found.note else ""
-    title = f"<h3>{html(found.title[:1].upper() + found.title[1:])}</h3>" if found.title else ""
-    inside = f"<thead><tr>{head}</tr></thead>{''.join(f'<tr>{row}</tr>' for row in rows)}"
-    return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
-
-
-def entry(tag: str, text: str, right: bool) -> str:
-    strong = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html(text))
-    kind = ' class="number"' * right
-    return f"<{tag}{kind}>{strong}</{tag}>"
-
-
-def folded(summary: str, inside: str) -> str:
-    """What is shown when asked for."""
-    return f"<details><summary>{html(summary)}</summary>{inside}</details>"
+def pairs(found: Iterable[tuple[str, Any]]) -> str:
+    """Names, and what is known of each, as a table; lists with commas."""
+    told = ((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in found)
+    return section(Table("", (), [each for each in told if each[1] not in ("", "None")], names=2))

@@ -26,9 +26,9 @@ DASHES: tuple[Any, ...] = ("-", *((0, gaps) for gaps in _GAPS))
 MARKERS = ("o", "s", "D", "^", "X", "P", "*", "v")
 INK, AXES, GRID = "#1c2024", "#6b7280", "#e5e7eb"
 POINTS = 1200  # of a curve that are drawn at most
-LEGEND = 12  # more curves than this have no legend
+_LEGEND = 12  # more curves than this have no legend
 
-Values = ndarray | Sequence[float]
+_Values = ndarray | Sequence[float]
 Drawing = Callable[[Any], None]  # draws on matplotlib axes
 
 
@@ -37,16 +37,17 @@ class Curve:
     """One line of a panel; `style` is line, faint, dots, dashed, abandoned (discarded by a rollback) or incidents."""
 
     name: str
-    steps: Values
-    values: Values
+    steps: _Values
+    values: _Values
     style: str = "line"
     colour: int = 0
     alpha: float = 1.0
-    low: Values | None = None  # of a band around the line
-    high: Values | None = None
+    low: _Values | None = None  # of a band around the line
+    high: _Values | None = None
     smooth: int = 0  # drawn as the mean of this many values, with the values themselves behind it
     key: str = ""  # the metric, where a panel can show one of several
     arm: int = 0  # place of its arm on the page
+    arms: Sequence[int] = ()  # of each point, where they differ
     texts: Sequence[str] = ()  # of each point
 
 
@@ -203,7 +204,7 @@ def draw(axis, panel: Panel) -> None:
     if panel.logarithmic:
         logarithmic(axis, "y")
     dress(axis)
-    if 0 < sum(bool(curve.name) for curve in panel.curves) <= LEGEND:
+    if 0 < sum(bool(curve.name) for curve in panel.curves) <= _LEGEND:
         legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
         legend.set_in_layout(False)
 

@@ -1,9 +1,11 @@
-"""One table for every place: the terminal, Markdown, and with gptx.show.page a page."""
+"""One table for every place: the terminal, Markdown and HTML."""
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gptx.units.phrases import capital
 from gptx.units.printable import html, md
 
 
@@ -14,17 +16,17 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
     names: int = 1
 
 
-ROWS = 8  # a longer table of arms is folded
+_ROWS = 8  # a longer table of arms is folded
 
 
 def markdown(shown: Table) -> str:
     """A table of GitHub's Markdown with its title and note; folded if it is long."""
-    if len(shown.rows) > ROWS:
+    if len(shown.rows) > _ROWS:
         return f"<details><summary>{html(shown.title)}</summary>\n\n{grid(shown)}\n\n</details>"
     return f"### {md(shown.title)}\n\n{grid(shown)}"
 
@@ -52,3 +54,18 @@ def terminal(shown: Table) -> list[str]:
         places = (f"{cell:{'<' if i < shown.names else '>'}{widths[i]}}" for i, cell in enumerate(row))
         lines.append(f"  {'  '.join(places)}".rstrip())
     return lines + textwrap.wrap(shown.note, 116, initial_indent="  ", subsequent_indent="  ")
+
+
+def section(shown: Table) -> str:
+    """A table as HTML with its title and note; columns of numbers stand to the right."""
+
+    def line(tag: str, row: tuple[str, ...]) -> str:
+        cells = (re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html(cell)) for cell in row)
+        right = (' class="number"' * (i >= max(1, shown.names)) for i in range(len(row)))
+        return f"<tr>{''.join(f'<{tag}{kind}>{cell}</{tag}>' for kind, cell in zip(right, cells, strict=True))}</tr>"
+
+    title = f"<h3>{html(capital(shown.title))}</h3>" if shown.title else ""
+    note = f'<p class="note">{html(shown.note)}</p>' if shown.note else ""
+    head = f"<thead>{line('th', shown.columns)}</thead>" if shown.columns else ""
+    inside = head + "".join(line("td", row) for row in shown.rows)
+    return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'

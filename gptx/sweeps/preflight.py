@@ -1,5 +1,6 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
+import atexit
 import sys
 import traceback
 from collections.abc import Iterator
@@ -22,17 +23,18 @@ from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
-from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed
-from gptx.runs import refuse_links, state
+from gptx.runs.folder import RunFolder
+from gptx.runs.manifest import note
+from gptx.sweeps import status
 from gptx.sweeps.shared import kinship
-from gptx.sweeps.status import note
-
-cells: dict[Path, dict] = {}  # folder and config of each run of the sweep that this process started; none of a lone run
 
 
 class Preflight(Callback):
     """Hydra callback; a refusal is a SystemExit, because Hydra turns an exception in a callback into a warning."""
+
+    def __init__(self) -> None:
+        self.runs: dict[Path, dict] = {}  # folder and config of each run of the sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _or_end():
@@ -54,7 +56,15 @@ class Preflight(Callback):
             if any(key_of(word) == "hydra.run.dir" for word in config.hydra.overrides.hydra):
                 raise ConfigError("hydra.run.dir is of a single run; a sweep goes to hydra.sweep.dir")
             if config.hydra.sweeper._target_.endswith("BasicSweeper"):  # another one chooses its jobs as it goes
-                _examine_sweep(config)
+                self.runs = _examine_sweep(config)
+                if config.hydra.launcher.get("wait", True):  # else the jobs end long after this process
+                    atexit.register(status.table, self.runs)  # also after Ctrl-C, or an error that ends the sweep
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if self.runs and config.hydra.launcher.get("wait", True):
+            atexit.unregister(status.table)
+            if status.table(self.runs):
+                raise SystemExit(1)
 
 
 @contextmanager
@@ -73,12 +83,14 @@ def _or_end() -> Iterator[None]:
 
 def begun(job: DictConfig, folder: Path) -> bool:
     """True if the run in the folder is finished or goes on from checkpoints of its own."""
-    return not job.overwrite and bool(saved(folder / "checkpoints") or state(folder) == "finished")
+    from gptx.ingredients.checkpoints.files import saved  # which imports torch
+
+    return not job.overwrite and bool(saved(folder / "checkpoints") or RunFolder(folder).state == "finished")
 
 
-def _examine_sweep(config: DictConfig) -> None:
-    """Examine every job of a sweep and record what it consists of; SystemExit with a table of the jobs that cannot
-    run."""
+def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
+    """Examine every job of a sweep and record what it consists of; return the config of each run by its folder.
+    SystemExit with a table of the jobs that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
@@ -101,16 +113,16 @@ def _examine_sweep(config: DictConfig) -> None:
         found = "\n".join(problems)
         raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
     if rank() == 0:
-        _note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
+        note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
         print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
         if said := kinship(list(recipes.values())):
             print(said, file=sys.stderr)
-    cells.update(recipes)
+    return recipes
 
 
 def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
-    refuse_links(folder, overwrite=job.overwrite)
+    RunFolder(folder).refuse_links(overwrite=job.overwrite)
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
@@ -144,8 +156,12 @@ def _find_launcher(config: DictConfig) -> None:
         count = launcher.get(name, 1)
         if (count is not None or name not in optional) and (type(count) is not int or not 1 <= count <= 10**6):
             raise ConfigError(f"hydra.launcher.{name}={count!r:.80} must be a whole number from 1 to 10^6")
-    if "timeout_min" not in launcher:
-        return
+    if "timeout_min" in launcher:
+        _refuse_limits(launcher)
+
+
+def _refuse_limits(launcher: DictConfig) -> None:
+    """Refuse a time limit in which a run cannot save, or after which it would not be put back into the queue."""
     limit = f"hydra.launcher.timeout_min={launcher.timeout_min}"
     if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
         delay = f"the {launcher.signal_delay_s} s in which the run saves (hydra.launcher.signal_delay_s)"
@@ -155,7 +171,7 @@ def _find_launcher(config: DictConfig) -> None:
         raise ConfigError(f"{limit}: {line}; raise one of them")
 
 
-def _note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
+def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Record what the sweep consists of, for `python -m gptx status`."""
     about = {"command": typed("train", *sys.argv[1:]), "when": now()}
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there

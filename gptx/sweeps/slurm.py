@@ -1,4 +1,4 @@
-"""Hands the cells of a sweep to SLURM, through submitit: what Hydra calls a launcher."""
+"""Submits the runs of a sweep to SLURM, through submitit: a launcher of Hydra's."""
 
 import os
 import signal
@@ -12,17 +12,18 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 
 from gptx.config.errors import ConfigError, one_line
 from gptx.ingredients.log import typed
-from gptx.sweeps import preflight, status
+from gptx.runs import manifest
+from gptx.sweeps import status
 from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
 
 
 class Failed(Exception):
-    """A cell failed, and said why in its log and its record."""
+    """A run failed; its log and its record say why."""
 
 
-class Cell(BaseSubmititLauncher):
-    """One cell as it is submitted: composed anew from the files whenever it starts, and failed where its run fails.
+class Submitted(BaseSubmititLauncher):
+    """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails.
 
     `environment` is set before PyTorch is loaded.
     """
@@ -45,57 +46,56 @@ class Cell(BaseSubmititLauncher):
 
 
 class Slurm(Submission):
-    """Submits the cells as one array and returns; with `wait` once they have ended."""
+    """Submits the runs as one job array and returns; with `wait`, when they have ended."""
 
     __module__ = "hydra_plugins.gptx"
 
     def __init__(
         self, *, wait: bool, submitit_folder: str, max_num_timeout: int, parallel: int | None = None, **limits
     ):
-        """`parallel` is what an experiment asks of hydra/launcher=local; here it is array_parallelism."""
+        """`parallel` is of hydra/launcher=local, as experiments set it; here array_parallelism is used."""
         self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
 
     def queue(self) -> dict[str, str]:
-        """The jobs that SLURM has. Raises ConfigError if it does not say: a cell could be submitted twice."""
+        """The jobs that SLURM has. Raises ConfigError if it does not answer: a run could be submitted twice."""
         try:
             return status.queue()
         except ValueError as error:
             raise ConfigError(f"{error}; hydra/launcher=local runs the sweep on this machine") from None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        if not self.wait:
-            preflight.cells.clear()  # they end when this process is long gone
         todo = self.todo(job_overrides, initial_job_idx)
         jobs = self.submit(todo) if todo else []
-        status.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
+        manifest.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
         for (name, _), job in zip(todo, jobs, strict=True):
             print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
-        print(f"logs         {self.folder}\nhow it goes  {typed('status', str(self.sweep))}")
-        if self.wait:
-            for job in jobs:
-                job.wait()
+        print(f"logs         {self.folder}\nprogress     {typed('status', str(self.sweep))}")
+        if not self.wait:
+            print(f"compare      {typed('report', str(self.sweep))}")
+        for job in jobs if self.wait else []:
+            job.wait()
         return []
 
     def submit(self, todo: list[tuple[str, tuple]]) -> list[submitit.Job]:
-        """The jobs, accepted by SLURM. Raises ConfigError with what it said if it was not."""
+        """The submitted jobs. Raises ConfigError with SLURM's message if it refused them."""
         shared = submitit.AutoExecutor._typed_parameters()
         limits = {name if name in shared else f"slurm_{name}": value for name, value in self.limits.items()}
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)}
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
             executor.update_parameters(**limits)
-            return executor.map_array(self.cell(threads), *zip(*(job for _, job in todo), strict=True))
+            return executor.map_array(self.run_of(threads), *zip(*(job for _, job in todo), strict=True))
         except (RuntimeError, AssertionError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
 
-    def cell(self, environment: dict[str, str]) -> Cell:
-        """What submitit has to call with the arguments of a job."""
-        cell = Cell(environment)
-        cell.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return cell
+    def run_of(self, environment: dict[str, str]) -> Submitted:
+        """What submitit calls with the arguments of a job."""
+        run = Submitted(environment)
+        run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return run
 
 
 def register() -> None:
-    """Make Hydra know the launcher: it finds it by name, and takes it from hydra_plugins alone."""
+    """Make Hydra know the launcher: it is found by its name, in hydra_plugins only."""
     sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
     Plugins.instance().register(Slurm)

@@ -5,6 +5,8 @@ import re
 
 from gptx.units.lengths import SCALE
 
+_UNITS = [(unit, scale) for unit, scale in reversed(SCALE.items()) if unit]  # the largest first
+
 
 def amount(number: float) -> str:
     """Three digits and a unit, as every length and number of tokens may have: 7.31B.
@@ -13,10 +15,8 @@ def amount(number: float) -> str:
     ('7.31B', '1M', '1.33T', '250000T', '0.349')
     """
     rounded = float(f"{number:.3g}")
-    for unit, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if rounded >= scale:
-            return f"{rounded / scale:.10g}{unit}"
-    return f"{rounded:.10g}"
+    unit, scale = next((each for each in _UNITS if rounded >= each[1]), ("", 1))
+    return f"{rounded / scale:.10g}{unit}"
 
 
 def power(number: float) -> str:
@@ -34,10 +34,8 @@ def memory(size: float) -> str:
     >>> memory(7e9 * 16), memory(2.8e12), memory(12_000), memory(999_700_000)
     ('112 GB', '2.8 TB', '12 kB', '1 GB')
     """
-    rounded = float(f"{size:.3g}")
-    units = ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)
-    unit, scale = next(((unit, scale) for unit, scale in units if rounded >= scale), ("B", 1))
-    return f"{rounded / scale:.10g} {unit}"
+    digits, unit = re.fullmatch(r"([\d.]+)(\D?)", amount(size)).groups()  # type: ignore[union-attr]
+    return f"{digits} {'G' if unit == 'B' else unit}B"
 
 
 def clock(seconds: float) -> str:
@@ -58,9 +56,8 @@ def spell(value: float) -> str:
     if value == 0 or 1e-2 <= abs(value) < 1e4:
         return f"{value:.6g}"
     if abs(value) >= 1e4:
-        for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:.4g}{unit}"
+        unit, scale = next(each for each in _UNITS if abs(value) >= each[1])
+        return f"{value / scale:.4g}{unit}"
     digits, power = f"{value:.3e}".split("e")
     return f"{float(digits):g}e{int(power)}"
 

@@ -1,23 +1,23 @@
-"""Lengths of time: a number of updates, written as steps, as a share of the run, or in tokens."""
+"""Lengths of time: a number of steps, written as such, as a share of the run, or in tokens."""
 
 import re
 from typing import NewType
 
-Length = NewType("Length", int)  # annotates an argument that takes updates; the config may say 500, 2% or 10Mtok
+Length = NewType("Length", int)  # annotates an argument in steps; the config may say 500, 2% or 10Mtok
 
-FORMS = "a number of updates (500), a share of the run (2%) or tokens (10Mtok)"
-MOST = 2**53  # updates; up to here every whole number is also a float
+FORMS = "a number of steps (500), a share of the run (2%) or tokens (10Mtok)"
+_MOST = 2**53  # steps; up to here every whole number is also a float
 SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
-def updates(length: int | str, *, steps: int, tokens: int) -> int:
-    """Number of updates in `length`, for a run of `steps` updates of `tokens` tokens each.
+def in_steps(length: int | str, *, steps: int, tokens: int) -> int:
+    """Number of steps in `length`, for a run of `steps` steps of `tokens` tokens each.
 
-    Shares and tokens are rounded to the nearest, and what is not nothing is at least one update.
+    Shares and tokens are rounded to the nearest step, but never down to zero.
 
-    >>> updates(500, steps=10_000, tokens=4096), updates("2%", steps=10_000, tokens=4096)
+    >>> in_steps(500, steps=10_000, tokens=4096), in_steps("2%", steps=10_000, tokens=4096)
     (500, 200)
-    >>> updates("10Mtok", steps=10_000, tokens=4096)
+    >>> in_steps("10Mtok", steps=10_000, tokens=4096)
     2441
 
     Raises ValueError for anything else, a bare fraction such as 0.02 included: it could mean two things.
@@ -26,12 +26,12 @@ def updates(length: int | str, *, steps: int, tokens: int) -> int:
         count: float = length
     elif isinstance(length, str) and (share := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", length)):
         if float(share[1]) > 100:
-            raise ValueError(f"{length:.80}: a share of the run is at most 100%; a longer one is written in updates")
+            raise ValueError(f"{length:.80}: a share of the run is at most 100%; a longer one is written in steps")
         count = float(share[1]) / 100 * steps
     elif isinstance(length, str) and (amount := re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMBT]?)tok", length)):
         count = float(amount[1]) * SCALE[amount[2]] / tokens
     else:
         raise ValueError(f"{length!r:.200} is not a length; write {FORMS}")
-    if not 0 <= count <= MOST:
-        raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 updates'}; write {FORMS}")
+    if not 0 <= count <= _MOST:
+        raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 steps'}; write {FORMS}")
     return max(1, round(count)) if count else 0

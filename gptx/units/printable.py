@@ -1,6 +1,6 @@
-"""Text from outside (names, samples, levels, errors) made fit for where it is shown, and without credentials.
+"""Text from outside (names, samples, levels, errors), escaped for the place where it is shown, without credentials.
 
-A terminal, a page, Plotly, Markdown and matplotlib each take some signs as orders. There is one function for each.
+A terminal, a page, Plotly, Markdown and matplotlib each interpret some characters. There is one function for each.
 """
 
 import codecs
@@ -20,24 +20,22 @@ SECRET = re.compile(
     r"([?&][\w.-]*(?:token|key|sig|signature|password|passwd|secret|credential)\\*=)[^\s&#'\"<>]+", re.I
 )
 VARIABLE = re.compile(r"(hydra\.job\.env_set[\w.]*=)('[^']*'|\{[^}]*\}|\S+)")
-SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
-SHORT = 6  # a hidden value of fewer characters would be found everywhere
+_SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
+_SHORT = 6  # a hidden value of fewer characters would be found everywhere
 
 hidden: dict[str, str] = {}  # values that are never shown, each with what is shown instead
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for every sign that a reader would not see, but a terminal or an eye would follow.
-
-    Line ends and tabs stay, and so does ordinary text of any script.
-    """
+    """The text with U+FFFD for every character that is invisible or changes how others are shown. Line ends and tabs
+    stay, and so does ordinary text of any script."""
     return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def without_credentials(text: str) -> str:
-    """The text with *** for credentials in URLs and for variables that Hydra gives a job; alike in every process.
+    """The text with *** for credentials in URLs and for variables that Hydra gives a job; the same in every process.
 
-    The overrides of a sweep are as Hydra escapes them: \\: for a colon, and with two backslashes in JSON.
+    In overrides of a sweep Hydra escapes a colon as \\:, and JSON doubles the backslash.
     """
     if ":/" in text:  # of a path the address has one slash left
         text = LOGIN.sub(r"\1***@", text)
@@ -54,8 +52,8 @@ def masked(text: str) -> str:
 
 
 def hide(value: str, written: str) -> None:
-    """Have `masked` show `written` instead of a value from now on, in this process."""
-    if len(value) >= SHORT:
+    """From now on `masked` shows `written` instead of a value, in this process."""
+    if len(value) >= _SHORT:
         hidden[value] = written
 
 
@@ -65,7 +63,7 @@ def safe(text: object) -> str:
 
 
 def throughout(value: Any) -> Any:
-    """A value of lists and dicts with every text in it safe."""
+    """A value of lists and dicts in which every text is safe."""
     if isinstance(value, dict):
         return {throughout(key): throughout(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -102,7 +100,7 @@ def mathtext(text: object) -> str:
 
 
 class Stream:
-    """A stream of text on which only what is safe is written; `bare` is the stream below."""
+    """A text stream to which only safe text is written; `bare` is the stream below."""
 
     def __init__(self, bare: Any, lasting: bool):
         self.bare, self.expected = bare, (OSError,) if lasting else ()
@@ -124,25 +122,23 @@ class Stream:
 
 
 def streams(*, lasting: bool = False) -> None:
-    """From now on stdout and stderr of this process are safe, and show what their encoding lacks as `spelled` does.
-
-    Every command begins with it. Where the work is `lasting`, a terminal that went away ends nothing.
-    """
+    """Make stdout and stderr of this process safe; every command begins with it. With `lasting`, a terminal that goes
+    away ends nothing."""
     for name in ("stdout", "stderr"):
         stream = bare(getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - for the life of this process
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=SPELLED)
+            stream.reconfigure(errors=_SPELLED)
         setattr(sys, name, Stream(stream, lasting))
 
 
-def spelled(error: UnicodeError) -> tuple[str, int]:
-    """What an encoding lacks in signs that it has: \\xe9, \\u4e2d, ? for U+FFFD and +- for the sign of a spread."""
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Characters that an encoding lacks, in ASCII: \\xe9, \\u4e2d, ? for U+FFFD and +- for the sign of a spread."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate({0xFFFD: "?", 0xB1: "+-"})
     return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
-codecs.register_error(SPELLED, spelled)
+codecs.register_error(_SPELLED, _spelled)
 
 
 def bare(stream: Any) -> Any:

@@ -1,25 +1,26 @@
-"""What is done with an update whose loss or gradient looks wrong. A guard judges; the trainer acts.
+"""Guards: what is done with a step whose loss or gradient looks wrong. A guard judges, the trainer acts."""
 
-A guard is called before every update with its number, the loss and the gradient norm before clipping, and answers
-"accept", "skip" (the weights stay), "rollback" (to the last checkpoint from before update `onset`, and past the
-batches that came since) or "stop" (the run is given up with `diagnosis`).
-"""
+from gptx.units.options import Configured
 
 
-class Guard:
-    """Accepts everything; what a guard must have."""
+class Guard(Configured):
+    """What every guard must have; this one accepts everything.
 
-    lookback = 0  # updates after which trouble may still be noticed: a checkpoint at least that old is kept
-    onset = 0  # the update at which the present trouble began
-    diagnosis = ""  # of the present trouble, in words
+    Its annotated attributes are the options of its YAML, and `remembered` names what checkpoints keep."""
+
+    lookback = 0  # steps after which trouble may still be noticed: a checkpoint at least that old is kept
+    onset = 0  # the step at which the present trouble began
+    diagnosis = ""  # the present trouble in words
 
     def __call__(self, step: int, loss: float, grad_norm: float, *, overflow: bool = False) -> str:
-        """The verdict on update `step`. With `overflow` an fp16 gradient was too large for the loss scale, which is
-        lowered for it: no fault of the run's."""
+        """The verdict on step `step` before it is made, from its loss and its gradient norm before clipping: "accept",
+        "skip" (the weights stay), "rollback" (to the last checkpoint from before `onset`, and past the batches since)
+        or "stop" (the run ends with `diagnosis`). With `overflow` an fp16 gradient was too large for the loss scale,
+        which is lowered for it: no fault of the run."""
         return "accept"
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at update `step`."""
+        """Factor of the learning rate at step `step`."""
         return 1.0
 
     def news(self) -> list[tuple[str, dict]]:
@@ -27,12 +28,5 @@ class Guard:
         return []
 
     def rolled_back(self, step: int) -> int:
-        """Told that the run is back after update `step`; the number of batches to skip beyond those already drawn."""
+        """Called once the run is back after step `step`; the number of batches to skip beyond those already drawn."""
         return 0
-
-    def state_dict(self) -> dict:
-        """All that the next verdict depends on; plain values only."""
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take up what `state_dict` gave."""

@@ -2,55 +2,58 @@
 
 import math
 from bisect import bisect_left, insort
+from collections import deque
 from typing import NamedTuple
 
+from gptx.units.options import Configured, Count, Positive
+
 NORMAL = 1.349  # quartile distance of a normal distribution of standard deviation 1
+TINY = 1e-30  # stands for a gradient norm of 0, which has no logarithm
 
 
 class Reading(NamedTuple):
-    """How far an update is from what came before it, in robust standard deviations; 0 while too little came before."""
+    """How far a step is from what came before it, in robust standard deviations; 0 while too little came before."""
 
     z: float  # of the loss; negative where it is below
     norm_z: float  # of the gradient norm's logarithm
 
 
-class Detector:
+class Detector(Configured):
     """Judges each loss by the `window` accepted ones before it, once their trend is taken off.
 
     The trend is the median of the last `trend` losses. The spread has a floor, in nats, and is widened while there are
-    few losses; below `history` of them all is usual. A slow rise shows in the median of the last `smooth` losses,
-    against the lowest such median of the last `memory` updates. An update costs some microseconds, whatever the window.
-    """
+    few losses; the first `history` losses are not judged. A slow rise shows in the median of the last `smooth` losses,
+    against the lowest such median of the last `memory` steps. A step costs some microseconds, whatever the window."""
 
-    def __init__(self, *, window: int, trend: int, smooth: int, memory: int, history: int, floor: float):
-        for key, count in {"window": window, "trend": trend, "smooth": smooth, "history": history}.items():
-            if count < 1:
-                raise ValueError(f"guard.detector.{key}={count}: at least 1 loss")
-        if not floor > 0:
-            raise ValueError(f"guard.detector.floor={floor}: nats, above 0")
-        if memory < max(window, trend, smooth):
-            raise ValueError(
-                f"guard.detector.memory={memory}: at least window, trend and smooth, which are parts of it"
-            )
-        self.window, self.trend, self.smooth, self.memory = window, trend, smooth, memory
-        self.history, self.floor = history, floor
+    window: Count
+    trend: Count
+    smooth: Count
+    memory: int
+    history: Count
+    floor: Positive
+    remembered = ("records",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory < max(self.window, self.trend, self.smooth):
+            raise ValueError(f"memory={self.memory}: at least window, trend and smooth, which are parts of it")
         self.clear()
 
     def clear(self) -> None:
         """Forget all that came before."""
-        self.records: list[list[float]] = []  # update, loss, log norm, loss without trend, smooth loss, how many before
+        self.records: list[list[float]] = []  # step, loss, log norm, loss without trend, smooth loss, how many before
         self.recent, self.slow = Window(self.trend), Window(self.smooth)
         self.residuals, self.norms = Window(self.window), Window(self.window)
-        self.valleys: list[list[float]] = []  # update and smooth loss, where none later is lower; the first is lowest
+        self.valleys: list[list[float]] = []  # step and smooth loss, where none later is lower; the first is lowest
 
     def __call__(self, loss: float, grad_norm: float) -> Reading:
-        """How unusual the update is."""
+        """How unusual the step is."""
         if len(self.records) < self.history:
             return Reading(0.0, 0.0)
         residual, falling = loss - self.level(), min(0.0, self.residuals.quantile(0.5))
         if residual < 0:  # below the level, as losses that fall are
             residual = min(0.0, residual - falling)
-        norm = logarithm(grad_norm) - self.norms.quantile(0.5)
+        norm = math.log(max(grad_norm, TINY)) - self.norms.quantile(0.5)
         return Reading(residual / self.sigma(), norm / max(self.norms.spread(), 0.05) * self.confidence())
 
     def level(self) -> float:
@@ -58,22 +61,21 @@ class Detector:
         return self.recent.quantile(0.5) if self.records else math.nan
 
     def sigma(self) -> float:
-        """Standard deviation of a loss around the trend, in nats, by the quartiles."""
+        """Standard deviation of a loss around the trend, in nats."""
         return max(self.residuals.spread(), self.floor) / self.confidence()
 
     def confidence(self) -> float:
-        """Below 1 where few losses tell the spread."""
+        """Below 1 where the spread is known from few losses."""
         return 1 / (1 + self.history / len(self.records))
 
     def learn(self, step: int, loss: float, grad_norm: float) -> None:
-        """Count an update among the usual ones."""
-        residual = loss - self.level() if self.records else 0.0
+        """Count a step among the usual ones."""
+        residual, count = (loss - self.level(), self.records[-1][5] + 1) if self.records else (0.0, 0)
         self.slow.add(loss)
-        count = self.records[-1][5] + 1 if self.records else 0
-        self.take([step, loss, logarithm(grad_norm), residual, self.slow.quantile(0.5), count])
+        self.take([step, loss, math.log(max(grad_norm, TINY)), residual, self.slow.quantile(0.5), count])
 
     def take(self, record: list[float]) -> None:
-        """Add a record to all windows but the one it holds the median of."""
+        """Add a record to all windows but `slow`, whose median it has."""
         step, loss, norm, residual, smooth, count = record
         self.records.append(record)
         if len(self.records) > self.memory:
@@ -93,25 +95,20 @@ class Detector:
         return (self.records[-1][4] - self.valleys[0][1]) / self.sigma() if self.valleys else 0.0
 
     def rose_at(self) -> int:
-        """A safe guess of the update before which the rise had not begun: a window before the smooth loss was last
-        within half a standard deviation of its lowest."""
+        """A step from before the rise: a window before the smooth loss was last within half a standard deviation of its
+        lowest."""
         low = self.valleys[0][1] + 0.5 * self.sigma()
         return next(int(r[0]) for r in reversed(self.records) if r[4] <= low) - self.smooth
 
-    def flat(self, updates: int) -> bool:
-        """Whether the smooth loss has not fallen, by one standard deviation, over at least that many updates."""
-        return len(self.records) >= updates and self.records[-1][4] > self.records[-updates][4] - self.sigma()
+    def flat(self, steps: int) -> bool:
+        """True if the smooth loss has not fallen, by one standard deviation, over at least `steps` steps."""
+        return len(self.records) >= steps and self.records[-1][4] > self.records[-steps][4] - self.sigma()
 
     def forget_after(self, step: int) -> None:
-        """Forget the updates after `step`."""
+        """Forget the steps after `step`."""
         self.load_state_dict({"records": [record for record in self.records if record[0] <= step]})
 
-    def state_dict(self) -> dict:
-        """Plain values."""
-        return {"records": [list(record) for record in self.records]}
-
     def load_state_dict(self, state: dict) -> None:
-        """Take up what `state_dict` gave: the windows are made of it again."""
         self.clear()
         for record in state["records"]:
             self.slow.add(record[1])
@@ -122,19 +119,17 @@ class Window:
     """The last `size` values, kept in order of size too, so that a quantile is looked up and not computed."""
 
     def __init__(self, size: int):
-        self.size = size
-        self.values: list[float] = []
-        self.ordered: list[float] = []
+        self.size, self.values, self.ordered = size, deque[float](), list[float]()
 
     def add(self, value: float) -> None:
-        """Add one, and let go of the oldest where there are more than `size`."""
+        """Add a value, and drop the oldest where there are more than `size`."""
         self.values.append(value)
         insort(self.ordered, value)
         if len(self.values) > self.size:
-            del self.ordered[bisect_left(self.ordered, self.values.pop(0))]
+            del self.ordered[bisect_left(self.ordered, self.values.popleft())]
 
     def quantile(self, share: float) -> float:
-        """The value below which that share of them lies, between two values by interpolation."""
+        """The value below which that share of them lies, interpolated."""
         place = share * (len(self.ordered) - 1)
         below = int(place)
         if below == place:
@@ -144,8 +139,3 @@ class Window:
     def spread(self) -> float:
         """Standard deviation of a normal distribution with these quartiles."""
         return (self.quantile(0.75) - self.quantile(0.25)) / NORMAL
-
-
-def logarithm(norm: float) -> float:
-    """Logarithm of a gradient norm; of one that is 0 that of a very small one."""
-    return math.log(max(norm, 1e-30))

@@ -1,76 +1,57 @@
 """What is done about trouble that does not pass by itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gptx.units.lengths import Length
+from gptx.units.options import Configured, Natural, Share, Steps
 
 
-class Advice:
-    """Nothing: the diagnosis is told, and the run goes on."""
+class Advice(Configured):
+    """Nothing: the diagnosis is reported, and the run goes on."""
 
-    lookback = 0
-    done: Sequence[
-        list[float]
-    ] = ()  # rollbacks: the update gone back to, the rate's factor, the clock, batches skipped
+    lookback = Length(0)
+    done: list[list[float]] = field(init=False, default_factory=list)  # rollbacks: step, lr factor, clock, batches
 
     def __call__(self) -> str:
-        """The verdict on the update at which the trouble is diagnosed; "" leaves it as it is."""
+        """The verdict on the step at which the trouble is diagnosed; "" leaves it as it is."""
         return ""
 
     def before(self, onset: int, step: int) -> int:
-        """The update before which all was sound, if the trouble showed from `onset` on and is diagnosed at `step`."""
+        """The step before which all was sound, if the trouble showed from `onset` on and is diagnosed at `step`."""
         return onset
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at update `step`."""
+        """Factor of the learning rate at step `step`."""
         return 1.0
 
     def rolled_back(self, step: int, clock: int) -> int:
-        """Told of a rollback to after update `step`; the number of batches to skip beyond those already drawn."""
+        """Called after a rollback to after step `step`; the number of batches to skip beyond those already drawn."""
         return 0
 
-    def state_dict(self) -> dict:
-        """Plain values."""
-        return {}
 
-    def load_state_dict(self, state: dict) -> None:
-        """Take up what `state_dict` gave."""
-
-
-@dataclass
 class Rollback(Advice):
-    """Back to before the trouble, past its batches, at a lower rate for a while: the recipe of PaLM (arXiv:2204.02311,
-    section 5.1) and OPT (arXiv:2205.01068); at most `rollbacks` times, then the run is given up.
+    """Back to before the trouble, past its batches, at a lower learning rate for a while: the recipe of PaLM
+    (arXiv:2204.02311, section 5.1) and OPT (arXiv:2205.01068); at most `rollbacks` times, then the run is given up.
 
-    The rate is multiplied by `lowered` for `cooldown` updates and then rises back over as many; where it is still low,
-    it is lowered further. `skip` batches beyond those drawn are left out, twice as many each time within `memory`.
+    The learning rate is multiplied by `lowered` for `cooldown` steps and then rises back over as many; where it is
+    still low, it is lowered further. `skip` batches beyond those drawn are skipped, doubled each time within `memory`.
     """
 
-    rollbacks: int
-    lowered: float
+    rollbacks: Natural
+    lowered: Share
     cooldown: Length
-    skip: int
-    memory: int
-    margin: int
-    lookback: Length
-    done: list[list[float]] = field(init=False, default_factory=list)
-
-    def __post_init__(self):
-        if not 0 < self.lowered <= 1:
-            raise ValueError(f"guard.treatment.lowered={self.lowered}: a factor of the rate, above 0 and at most 1")
-        for key in ("rollbacks", "skip", "margin", "memory"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"guard.treatment.{key}={getattr(self, key)}: at least 0")
-        if self.lookback < 1:
-            raise ValueError(f"guard.treatment.lookback={self.lookback}: at least 1 update")
+    skip: Natural
+    memory: Natural
+    margin: Natural
+    lookback: Steps = field()  # has no default, unlike that of `Advice`
+    remembered = ("done",)
 
     def __call__(self) -> str:
         return "rollback" if len(self.done) < self.rollbacks else "stop"
 
     def before(self, onset: int, step: int) -> int:
-        """Some updates before the first sign, as what spoils the weights shows only later; but no further than
-        checkpoints reach, nor before what the last rollback went back to, which was sound."""
+        """Rollback target: `margin` steps before the first symptom, since what spoils the weights shows later; no
+        earlier than the oldest checkpoint or the previous rollback's target, which was sound."""
         return max(1, onset - self.margin, step - self.lookback + 1, *(int(one[0]) + 1 for one in self.done[-1:]))
 
     def rate(self, step: int) -> float:
@@ -85,9 +66,3 @@ class Rollback(Advice):
         skipped = 2 * recent[-1] if recent else self.skip
         self.done.append([step, self.lowered * self.rate(step + 1), clock, skipped])
         return int(skipped)
-
-    def state_dict(self) -> dict:
-        return {"done": [list(one) for one in self.done]}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.done = [list(one) for one in state["done"]]

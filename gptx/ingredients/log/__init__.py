@@ -1,33 +1,45 @@
-"""Where the numbers of a run go. A sink is called with (step, scalars) after every update, by rank 0 alone.
-
-What happens to a run beside its updates (a spike, a diagnosis, a rollback) comes as `event(step, kind, facts)`,
-where `facts["text"]` says it in one line and the rest is plain values.
-
-The command calls `open(run)` before the first update and `close(outcome)` in a `finally`, where `outcome` is one of
-"finished", "failed", "interrupted" and "preempted". Values are floats, or text such as a sample.
-"""
+"""Sinks: where the numbers of a run go. `Sink` says what one can offer, `RunInfo` what it may know about the run."""
 
 import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gptx.units.options import Configured
+
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What a sink may know about the run that it records."""
 
     folder: Path
     name: str  # what differs from the other runs of the group: schedule=cosine,seed=0
     group: str  # the sweep
-    steps: int  # updates in all
-    start: int  # updates already made when it was resumed
+    steps: int  # of the whole run
+    start: int  # steps already made when it was resumed
     config: dict  # resolved, plain values
     choices: dict[str, str]  # the recipe: config group -> option
     overrides: list[str]
     git: dict  # sha, dirty
     tags: list[str]
-    budget: dict[str, float] = field(default_factory=dict)  # tokens and operations of the whole run
+    budget: dict[str, float] = field(default_factory=dict)  # tokens and FLOPs of the whole run
+
+
+class Sink(Configured):
+    """Records a run, on rank 0 alone. Its annotated attributes are the options of its YAML."""
+
+    def open(self, run: RunInfo) -> None:
+        """Called before the first step."""
+
+    def __call__(self, step: int, scalars: dict) -> None:
+        """Called after every step with all its numbers; some values are text, such as a sample."""
+
+    def event(self, step: int, kind: str, facts: dict) -> None:
+        """Called for what happens beside the steps: a spike, a diagnosis, a rollback. `facts["text"]` says it in one
+        line, the rest is plain values."""
+
+    def close(self, outcome: str) -> None:
+        """Called at the end, also if `open` failed; `outcome` is finished, failed, interrupted or preempted."""
 
 
 def shown(folder: Path) -> Path:
@@ -37,7 +49,7 @@ def shown(folder: Path) -> Path:
 
 
 def typed(command: str, *words: str) -> str:
-    """A command of gptx as one types it in a shell, whatever signs its words have: names of folders have many."""
+    """A command of gptx as one types it in a shell, quoted where needed."""
     return shlex.join(["python", "-m", *(["gptx.train"] if command == "train" else ["gptx", command]), *words])
 
 

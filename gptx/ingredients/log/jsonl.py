@@ -1,7 +1,7 @@
-"""`metrics.jsonl`, the true record of a run: one line an update, which every reader of the run folder can rely on.
+"""`metrics.jsonl`, the record of a run: one line per step, which every reader of the run folder can rely on.
 
-`events.jsonl` beside it has what happened otherwise: spikes, diagnoses, rollbacks. Of a number that is not finite a
-line has null, and `"nonfinite": {"train/loss": "nan"}` says which it was.
+`events.jsonl` has what happened beside the steps: spikes, diagnoses, rollbacks. A number that is not finite is null,
+and `"nonfinite": {"train/loss": "nan"}` in the same line says which it was.
 """
 
 import contextlib
@@ -11,26 +11,29 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable
+from dataclasses import field
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from annotated_types import Ge, Le, Len, Predicate
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from gptx.files import descriptor, from_json, to_json
-from gptx.ingredients.log import Run, now
+from gptx.ingredients.log import RunInfo, Sink, now
 
 messages = logging.getLogger(__name__)
 LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
+MOST = 2**53
 
 
-class Jsonl:
-    """Appends one line per call, written at once, so that SIGKILL loses nothing (a power cut may: nothing is fsynced).
+class Jsonl(Sink):
+    """Appends one line per call, written at once: SIGKILL loses nothing, a power cut may. A line that cannot be
+    written, as on a full disk, is left out whole; one error says so, and training goes on."""
 
-    A line that cannot be written, as on a full disk, is left out whole. That is said once, and training goes on.
-    """
+    files: tuple["Lines", ...] = field(init=False, default=())  # not open
 
-    files: tuple["Lines", ...] = ()  # not open
-
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Open the files and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
         self.metrics, self.events = self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
 
@@ -38,11 +41,9 @@ class Jsonl:
         self.metrics.add({"step": step, **scalars})
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        """Append to `events.jsonl`."""
         self.events.add({"step": step, "event": kind, "time": now(), **facts})
 
     def close(self, outcome: str) -> None:
-        """Close the files, if they were opened."""
         for file in self.files:
             os.close(file.handle)
         self.files = ()
@@ -58,7 +59,7 @@ class Lines:
         os.ftruncate(self.handle, self.end)
 
     def add(self, row: dict) -> None:
-        """Add one line; where that fails, say so once."""
+        """Add one line; log an error the first time that this fails."""
         line = to_json(row).encode() + b"\n"
         try:
             if os.write(self.handle, line) < len(line):
@@ -73,7 +74,7 @@ class Lines:
 
 
 def read(path: Path) -> list[dict]:
-    """Rows by step. Of a step done twice, as after a resume, the last line counts."""
+    """Rows by step. If a step was made twice, as after a resume, its last line counts."""
     return by_step(rows(path)[0])
 
 
@@ -84,11 +85,8 @@ def by_step(found: list[dict]) -> list[dict]:
 
 
 def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
-    """The rows of a file, in its order, and how many of its lines are none: cut by a kill, or of something else, as of
-    a step before the `first`.
-
-    Nothing where there is no file. Raises OSError where it cannot be read.
-    """
+    """The rows of a file, in its order, and the number of other lines: cut by a kill, of something else, or of a step
+    before `first`. No rows where there is no file; raises OSError where it cannot be read."""
     with opened(file) as source:
         lines = source.read().splitlines()
     found: list = []
@@ -96,11 +94,22 @@ def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
         found = from_json(b"[%b]" % b",".join(lines))  # at once, which takes half the time
     if len(found) != len(lines):
         found = [row_of(line) for line in lines]
-    kept = [row for row in found if type(row) is dict and whole(row.get("step")) and row["step"] >= first]
-    kept = [row for row in kept if tokens(row.get("train/tokens", 0))]
+    kept = [row for row in found if _is_row(row, first)]
     if any(LONG.search(line) for line in lines):
-        kept = [row for row in kept if all(map(number, (v for v in row.values() if type(v) is int)))]
+        kept = [row for row in kept if all(v.bit_length() < 1024 for v in row.values() if type(v) is int)]
     return kept, len(lines) - len(kept)
+
+
+def whole(value: object) -> bool:
+    """True of a count of steps or sequences."""
+    return type(value) is int and 0 <= value <= MOST
+
+
+def _is_row(row: Any, first: int) -> bool:
+    if type(row) is not dict or not whole(row.get("step")) or row["step"] < first:
+        return False
+    tokens = row.get("train/tokens", 0)
+    return type(tokens) in (int, float) and 0 <= tokens < 2**63
 
 
 def opened(file: Path) -> BinaryIO:
@@ -124,46 +133,31 @@ def row_of(line: bytes) -> object:
     return None
 
 
-def events(file: Path) -> tuple[list[dict], int]:
-    """The events of a file, in its order, and how many of its lines are none."""
-    found, torn = rows(file, first=0)
-    kept = [row for row in found if all(right(row[name]) for name, right in FACTS.items() if name in row)]
-    return [{"event": "", "text": "", "time": ""} | row for row in kept], torn + len(found) - len(kept)
-
-
-def whole(value: object) -> bool:
-    """True of a count of updates or sequences."""
-    return type(value) is int and 0 <= value <= 2**53
-
-
-def tokens(value: object) -> bool:
-    """True of a number of tokens."""
-    return type(value) in (int, float) and 0 <= value < 2**63  # type: ignore[operator]
-
-
-def number(value: object) -> bool:
-    """True of a number that a float can hold."""
-    return type(value) is float or (type(value) is int and value.bit_length() < 1024)
-
-
-def text(value: object) -> bool:
-    return type(value) is str
-
-
-def span(value: object) -> bool:
-    """True of the first sequence and the one after the last."""
-    return type(value) is list and len(value) == 2 and all(map(whole, value)) and value[0] < value[1]
-
-
-def blamed(value: object) -> bool:
-    """True of documents with what speaks against them."""
-    rights = {"name": text, "loss": number, "above": number, "sequences": whole, "share": number}
-    return type(value) is list and all(
-        type(row) is dict and all(right(row.get(name)) for name, right in rights.items()) for row in value
-    )
-
-
-FACTS: dict[str, Callable[[object], bool]] = {  # what events hold that commands read
-    "event": text, "text": text, "time": text, "left": whole, "cursor": whole, "rate": number, "dropped": whole,
-    "onset": whole, "verdict": text, "cause": text, "response": text, "sequences": span, "documents": blamed,
+_Count = Annotated[int, Ge(0), Le(MOST)]
+_Span = Annotated[list[_Count], Len(2, 2), Predicate(lambda span: span[0] < span[1])]  # first, and one after the last
+_DOCUMENT = {"name": str, "loss": float, "above": float, "sequences": _Count, "share": float}
+_EVENT = {  # what commands read of an event, which may have more
+    "event": str, "text": str, "time": str, "left": _Count, "cursor": _Count, "rate": float, "dropped": _Count,
+    "onset": _Count, "verdict": str, "cause": str, "response": str, "sequences": _Span,
 }  # fmt: skip
+
+
+def events(file: Path) -> tuple[list[dict], int]:
+    """The events of a file, in its order, and the number of other lines."""
+    found, torn = rows(file, first=0)
+    kept = [{"event": "", "text": "", "time": ""} | row for row in found if _is_event(row)]
+    return kept, torn + len(found) - len(kept)
+
+
+def _is_event(row: dict) -> bool:
+    with contextlib.suppress(ValueError):
+        return _schema().validate_python(row, strict=True) is not None
+    return False
+
+
+@cache
+def _schema():
+    from pydantic import TypeAdapter
+
+    document = TypedDict("document", _DOCUMENT)
+    return TypeAdapter(TypedDict("event", _EVENT | {"documents": list[document]}, total=False))

@@ -5,7 +5,6 @@ All of wandb, its import included, happens in one daemon thread fed by a queue. 
 """
 
 import atexit
-import contextlib
 import logging
 import os
 import queue
@@ -17,53 +16,53 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from gptx.files import flush, opened, write_text
-from gptx.ingredients.log import Run, shown, typed
+from gptx.ingredients.log import RunInfo, Sink, shown, typed
+from gptx.units.options import Count
 from gptx.units.printable import throughout
 
 messages = logging.getLogger(__name__)
-MODES = ("auto", "online", "offline", "disabled")
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
-PATIENCE = 10.0  # seconds for wandb's own process to end, where what it holds is given up
-DAY = 86_400  # seconds
-BACKLOG = 10_000  # rows that wait at most: 100,000 updates at every=10, some 10 MB
+PATIENCE = 10.0  # seconds for wandb's own process to end; then what it holds is given up
+BACKLOG = 10_000  # rows that wait at most: 100,000 steps at every=10, some 10 MB
+Seconds = Annotated[float, Ge(0), Le(86_400)]
 
 
-class Wandb:
+class Wandb(Sink):
     """Sends every row whose step `every` divides, and every row that holds more than `train/...`.
 
     A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a resume
     and a rollback, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts
-    and rollbacks. Where wandb hangs for so long that `BACKLOG` rows wait, further ones are dropped. Whatever goes wrong
-    is said in one line. The button that stops a run on its page acts like Ctrl-C.
-    """
+    and rollbacks. If wandb hangs until `BACKLOG` rows wait, further ones are dropped. Each failure is one line. The
+    button that stops a run on its page acts like Ctrl-C."""
 
-    ended: threading.Event | None = None  # says that the thread is done; None where there is none
+    project: str
+    entity: str | None
+    mode: Literal["auto", "online", "offline", "disabled"]
+    every: Count
+    init_timeout: Seconds
+    finish_timeout: Seconds
+    ended: threading.Event | None = field(init=False, default=None)  # set once the thread is done; None without one
     rollbacks = dropped = 0
 
-    def __init__(
-        self, *, project: str, entity: str | None, mode: str, every: int, init_timeout: float, finish_timeout: float
-    ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode={mode} is none of {', '.join(MODES)}")
-        if every < 1:
-            raise ValueError(f"log.wandb.every={every}: at least 1 update")
-        if not project.strip():
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.project.strip():
             raise ValueError("log.wandb.project: a name is needed")
-        for name, seconds in {"init_timeout": init_timeout, "finish_timeout": finish_timeout}.items():
-            if not 0 <= seconds <= DAY:
-                raise ValueError(f"log.wandb.{name}={seconds}: seconds, from 0 to {DAY:,}")
-        self.project, self.entity, self.mode, self.every = project, entity, mode, every
-        self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
 
-    def open(self, run: Run) -> None:
+    def open(self, run: RunInfo) -> None:
         """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
             self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
-            self.rollbacks, self.dropped, self.later = 0, 0, upload(run.folder)
+            self.rollbacks, self.dropped = 0, 0
+            self.later = f"later: {typed('upload', str(shown(run.folder)))}"  # the command that sends what is lacking
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
             atexit.register(self.settle, self.ended)
 
@@ -74,7 +73,7 @@ class Wandb:
             self.rows.put(throughout({"train/step": step, **scalars, "segment": self.rollbacks}))
             return
         if not self.dropped:
-            messages.warning("W&B hangs, and rows are dropped from update %d on; %s", step, self.later)
+            messages.warning("W&B hangs, and rows are dropped from step %d on; %s", step, self.later)
         self.dropped += 1
 
     def due(self, step: int, scalars: dict) -> bool:
@@ -102,8 +101,8 @@ class Wandb:
             messages.warning("W&B lacks %d rows; %s", self.dropped, self.later)
 
     def settle(self, ended: threading.Event) -> None:
-        """Have the thread end, at the end of the run and once more at that of Python, which would abort if it ended
-        while the thread is inside C++: wandb's own process is ended as often as the thread starts one."""
+        """Have the thread end, at the end of the run and once more at Python's exit, which aborts if the thread is
+        inside C++ then. It kills wandb's own process, for which thread and exit wait, until no new one is started."""
         deadline = time.monotonic() + 0.2 * self.finish_timeout
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more Ctrl-C must not shorten this too
         while not ended.is_set() and time.monotonic() < deadline:
@@ -111,43 +110,48 @@ class Wandb:
             ended.wait(0.1)
         signal.signal(signal.SIGINT, heard)
 
-    def mirror(self, run: Run, ended: threading.Event) -> None:
+    def mirror(self, run: RunInfo, ended: threading.Event) -> None:
         """Follow the run from the import of wandb to the last row; the body of the thread."""
-        page, notes = None, run.folder / "wandb_id"
+        page: Any = None
         try:
-            id, segment = next_segment(notes)
+            id, segment = next_segment(run.folder / "wandb_id")
             page = self.start(run, id)
             url = None if page.offline else page.url
             if url:
                 messages.info("W&B: %s", url)
-            first = segment
-            for row in iter(self.rows.get, None):
-                while segment < first + row["segment"]:
-                    id, segment = next_segment(notes)
-                page.log({**row, "segment": segment})
-                if "event/kind" in row:
-                    page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
-            if self.outcome in ("interrupted", "preempted"):
-                page.mark_preempting()
-            page.finish(exit_code=EXIT_CODES[self.outcome])
-            if page.offline and (failure := unwritten(Path(page.settings.sync_dir))):
+            self.send(page, run, segment)
+            if page.offline and (failure := _unwritten(Path(page.settings.sync_dir))):
                 messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
-            elif url or page.offline:  # else it is disabled
-                messages.info("W&B: %s", url or sync(run.folder))
+            elif page.offline:
+                messages.info("W&B: wandb sync %s/wandb/offline-run-*", shlex.quote(str(shown(run.folder))))
+            elif url:  # else it is disabled
+                messages.info("W&B: %s", url)
         except TimeoutError:
             messages.warning("W&B: not all was sent in time; %s", self.later)
             reset()
         except Exception as error:
             messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
-            if page is not None:
-                with contextlib.suppress(Exception):
-                    page.finish(exit_code=1)
+            with suppress(Exception):
+                page.finish(exit_code=1)
             reset()
         finally:
             ended.set()
 
-    def start(self, run: Run, id: str) -> Any:
-        """The page of the run: online where that works, else offline, else (by WANDB_MODE) a page that does nothing."""
+    def send(self, page: Any, run: RunInfo, segment: int) -> None:
+        """Send the rows as they come, and how the run ended."""
+        first = segment
+        for row in iter(self.rows.get, None):
+            while segment < first + row["segment"]:
+                _, segment = next_segment(run.folder / "wandb_id")
+            page.log({**row, "segment": segment})
+            if "event/kind" in row:
+                page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
+        if self.outcome in ("interrupted", "preempted"):
+            page.mark_preempting()
+        page.finish(exit_code=EXIT_CODES[self.outcome])
+
+    def start(self, run: RunInfo, id: str) -> Any:
+        """The page of the run: online where that works, else offline; by WANDB_MODE one that does nothing."""
         wandb = imported()
         mode = wandb.setup(wandb.Settings(silent=True)).settings.mode if self.mode == "auto" else self.mode
         if mode == "online":
@@ -160,15 +164,16 @@ class Wandb:
                 mode = "offline"
         return self.page(run, id, mode)
 
-    def page(self, run: Run, id: str, mode: Any) -> Any:
-        """The run's page, made or continued. Raises what wandb does without a key or a server, and ValueError for a
-        folder that wandb cannot name."""
+    def page(self, run: RunInfo, id: str, mode: Any) -> Any:
+        """The run's page, made or continued. Raises what wandb does, and ValueError for a folder it cannot name."""
         folder = str(run.folder.absolute())
         if folder.encode(errors="ignore").decode() != folder:
             raise ValueError("it takes no folder with a name that is not UTF-8")
         wandb = imported()
         sys.argv[1:] = throughout(sys.argv[1:])  # wandb keeps the command line
-        name, group, tags, config = throughout([run.name, run.group, run.tags, page_config(run)])
+        more = {"recipe": run.choices, "overrides": run.overrides, "git": run.git, "budget": run.budget}
+        config = run.config | more  # nested, since W&B neither filters by nor draws names with dots
+        name, group, tags, config = throughout([run.name, run.group, run.tags, config])
         # Silent before all else: only then does wandb raise where it would ask for a key.
         wandb.setup(wandb.Settings(silent=True))
         page = wandb.init(
@@ -210,25 +215,7 @@ def next_segment(path: Path) -> tuple[str, int]:
     return id, segment
 
 
-def page_config(run: Run) -> dict:
-    """The run's config and its budget, and under `recipe` the option of each ingredient, since W&B groups by
-    recipe.schedule and not by the values of a subtree. Nested, as names with dots can neither be filtered by nor drawn
-    there."""
-    more = {"recipe": run.choices, "overrides": run.overrides, "git": run.git, "budget": run.budget}
-    return {**run.config, **more}
-
-
-def sync(folder: Path) -> str:
-    """The command that sends what was kept offline, with what wandb noted of the machine."""
-    return f"wandb sync {shlex.quote(str(shown(folder)))}/wandb/offline-run-*"
-
-
-def upload(folder: Path) -> str:
-    """The command that sends what the page lacks of the run's own record."""
-    return f"later: {typed('upload', str(shown(folder)))}"
-
-
-def unwritten(folder: Path) -> str:
+def _unwritten(folder: Path) -> str:
     """Why wandb could not write all of its files in `folder`, which it says in its log alone; empty if it could."""
     try:
         with opened(folder / "probe", "wb") as file:
@@ -248,14 +235,11 @@ def first_line(error: Exception) -> str:
 
 
 def reset() -> None:
-    """Forget all of wandb's state, so that the next attempt starts afresh.
-
-    Its own process is waited for, but not for ever: now and then it goes on trying to reach a server that is gone.
-    """
-    patience = threading.Timer(PATIENCE, end, [service()])
+    """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
+    patience = threading.Timer(PATIENCE, _kill, [_service()])
     patience.daemon = True
     patience.start()
-    with contextlib.suppress(Exception, SystemExit):
+    with suppress(Exception, SystemExit):
         import wandb
 
         wandb.teardown()
@@ -263,19 +247,18 @@ def reset() -> None:
 
 
 def end_service() -> None:
-    """End wandb's own process. It ends all waiting for it, in the thread and at Python's exit."""
-    end(service())
+    """Kill wandb's own process, which ends all waiting for it."""
+    _kill(_service())
 
 
-def service() -> subprocess.Popen | None:
+def _service() -> subprocess.Popen | None:
     """Wandb's own process; None where it is not there yet, or wandb has changed within."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
-    with contextlib.suppress(AttributeError):
+    with suppress(AttributeError):
         return setup._singleton._connection._proc._process
     return None
 
 
-def end(process: subprocess.Popen | None) -> None:
-    """Kill a process, if there is one."""
+def _kill(process: subprocess.Popen | None) -> None:
     if process:
         process.kill()

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import torch
+from annotated_types import Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptx.ingredients.model.attention import EPS, Attention, rotations, within
 from gptx.ingredients.model.mlp import MLP, SwiGLU, gelu, relu2
+from gptx.units.options import Count, Positive, Probability, ranged
 
 Head = Callable[[Tensor], Tensor]  # hidden states (..., C) to logits (..., V)
 
@@ -17,10 +20,8 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
     "rmsnorm": lambda width, bias: nn.RMSNorm(width, eps=EPS),  # arXiv:1910.07467; has no bias
 }
 MLPS: dict[str, Callable[..., nn.Module]] = {
-    "gelu": partial(MLP, bend=gelu),
-    "relu2": partial(MLP, bend=relu2),
-    "swiglu": SwiGLU,
-}
+    "gelu": partial(MLP, bend=gelu), "relu2": partial(MLP, bend=relu2), "swiglu": SwiGLU,
+}  # fmt: skip
 # Standard deviation of what adds to the residual stream, by depth: less, so that depth does not widen the stream
 # (GPT-2), or nothing, so that every block begins as the identity (modded-nanogpt).
 INITS: dict[str, Callable[[int], float]] = {
@@ -28,7 +29,9 @@ INITS: dict[str, Callable[[int], float]] = {
     "zero_out": lambda depth: 0.0,
 }
 
-DEEPEST = 10_000  # blocks, which take seconds to build a thousand; the deepest known have 1,000 (arXiv:2203.00555)
+Depth = Annotated[
+    Count, Le(10_000)
+]  # a thousand take seconds to build; the deepest known have 1,000 (arXiv:2203.00555)
 
 
 class GPT(nn.Module):
@@ -41,48 +44,22 @@ class GPT(nn.Module):
 
     Embedding and head have `vocab_size` rounded up to `vocab_multiple` rows, a shape that GPUs multiply faster; the
     rows beyond the vocabulary are zero and stay zero. Raises ValueError for sizes that do not divide, for unknown
-    words, and for more than `context` tokens.
-    """
+    words, and for more than `context` tokens."""
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        context: int,
-        width: int,
-        depth: int,
-        heads: int,
-        kv_heads: int | None = None,
-        positions: str = "learned",
-        norm: str = "layernorm",
-        mlp: str = "gelu",
-        qk_norm: bool = False,
-        softcap: float | None = None,
-        tied: bool = True,
-        init: str = "gpt2",
-        mask: str = "cross",
-        bias: bool = True,
-        dropout: float = 0.0,
-        vocab_multiple: int = 64,
-    ):
+    @ranged("model")
+    def __init__(self, *, vocab_size: int, context: Count, width: Count, depth: Depth, heads: int,
+                 kv_heads: int | None = None, positions: str = "learned", norm: str = "layernorm", mlp: str = "gelu",
+                 qk_norm: bool = False, softcap: Positive | None = None, tied: bool = True, init: str = "gpt2",
+                 mask: str = "cross", bias: bool = True, dropout: Probability = 0.0,
+                 vocab_multiple: Count = 64):  # fmt: skip
         super().__init__()
-        sizes = {"context": context, "width": width, "depth": depth, "vocab_multiple": vocab_multiple}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"model.{name}={size}: at least 1")
-        if depth > DEEPEST:
-            raise ValueError(f"model.depth={depth}: at most {DEEPEST:,}")
-        refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, NORMS), mlp=(mlp, MLPS),
-                       init=(init, INITS), mask=(mask, ("cross", "document")))  # fmt: skip
-        refuse_uneven("heads", heads, "width", width)
+        _refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, NORMS), mlp=(mlp, MLPS),
+                        init=(init, INITS), mask=(mask, ("cross", "document")))  # fmt: skip
+        _refuse_uneven("heads", heads, "width", width)
         kv_heads = heads if kv_heads is None else kv_heads
-        refuse_uneven("kv_heads", kv_heads, "heads", heads)
+        _refuse_uneven("kv_heads", kv_heads, "heads", heads)
         if positions == "rope" and width // heads % 2:
             raise ValueError(f"model.positions=rope turns pairs; {width}/{heads} = {width // heads} dimensions are odd")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout={dropout}: a probability, at least 0 and below 1")
-        if softcap is not None and not softcap > 0:
-            raise ValueError(f"model.softcap={softcap}: above 0, or null for none")
 
         self.vocab_size, self.context, self.width, self.mask = vocab_size, context, width, mask
         self.head_size, self.softcap = width // heads, softcap
@@ -119,18 +96,14 @@ class GPT(nn.Module):
             nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02)
 
     def forward(self, tokens: Tensor, then: Callable[[Tensor, Head], Tensor] | None = None) -> Tensor:
-        """Logits; or, for who must not hold them all, what `then` makes of the hidden states (B, T, C) and the head."""
+        """Logits; or, to hold only some at a time, what `then` makes of the hidden states (B, T, C) and the head."""
         length = tokens.shape[1]
         if length > self.context:
             raise ValueError(f"model.context={self.context}: the model has no position for {length} tokens")
         positions, mask = self.places(tokens)
         x = self.token(tokens)  # (B, T, C)
-        rotation = None
-        if self.position is not None:
-            x = x + self.position(positions)
-        else:
-            rotation = rotations(positions, self.head_size)
-        x = self.dropout(x)
+        rotation = rotations(positions, self.head_size) if self.position is None else None
+        x = self.dropout(x if self.position is None else x + self.position(positions))
         for block in self.blocks:
             x = block(x, rotation, mask)
         x = self.norm(x)
@@ -157,8 +130,8 @@ class GPT(nn.Module):
         return self.softcap * torch.tanh(logits / self.softcap)
 
     def flops_per_token(self) -> int:
-        """Operations of forward and backward pass: 6 for each weight of a matrix, the head once, and attention's
-        12 L d T, whose whole T x T square counts (nanoGPT's convention; arXiv:2204.02311, appendix B)."""
+        """FLOPs of forward and backward pass: 6 for each weight of a matrix, the head once, and attention's 12 L d T,
+        whose whole T x T square counts (nanoGPT's convention; arXiv:2204.02311, appendix B)."""
         matrices = sum(p.numel() for p in self.blocks.parameters() if p.ndim == 2) + self.token.weight.numel()
         return 6 * matrices + 12 * len(self.blocks) * self.width * self.context
 
@@ -182,18 +155,16 @@ def parameter_counts(model: GPT) -> tuple[int, int]:
     return body + rows * model.width, body
 
 
-def refuse_unknown(**choices) -> None:
-    """Raises ValueError, with the words that there are, for an option that is none of them."""
+def _refuse_unknown(**choices) -> None:
     for name, (word, known) in choices.items():
         if word not in known:
             raise ValueError(f"model.{name}={word} is unknown; one of {', '.join(known)}")
 
 
-def refuse_uneven(part: str, count: int, whole: str, size: int) -> None:
-    """Raises ValueError, with the nearest counts that do, if `count` does not divide `size`."""
-    if count >= 1 and size % count == 0:
-        return
+def _refuse_uneven(part: str, count: int, whole: str, size: int) -> None:
     divisors = [n for n in range(1, size + 1) if size % n == 0]
-    below, above = [n for n in divisors if n < count][-1:], [n for n in divisors if n > count][:1]
-    nearest = " or ".join(map(str, below + above))
-    raise ValueError(f"model.{part}={count} does not divide model.{whole}={size}; the nearest that do: {nearest}")
+    if count not in divisors:
+        nearest = " or ".join(
+            map(str, [n for n in divisors if n < count][-1:] + [n for n in divisors if n > count][:1])
+        )
+        raise ValueError(f"model.{part}={count} does not divide model.{whole}={size}; the nearest that do: {nearest}")

@@ -12,23 +12,9 @@ class Size:
     flops: int  # a token's forward and backward pass
 
 
-def size(
-    *,
-    vocab_size: int,
-    context: int,
-    width: int,
-    depth: int,
-    heads: int,
-    kv_heads: int | None = None,
-    positions: str = "learned",
-    norm: str = "layernorm",
-    mlp: str = "gelu",
-    qk_norm: bool = False,
-    tied: bool = True,
-    bias: bool = True,
-    vocab_multiple: int = 64,
-    **without_weights,
-) -> Size:
+def size(*, vocab_size: int, context: int, width: int, depth: int, heads: int, kv_heads: int | None = None,
+         positions: str = "learned", norm: str = "layernorm", mlp: str = "gelu", qk_norm: bool = False,
+         tied: bool = True, bias: bool = True, vocab_multiple: int = 64, **without_weights) -> Size:  # fmt: skip
     """The size of the model of those values; the others of a preset hold no weights and change nothing.
 
     >>> size(vocab_size=50257, context=1024, width=768, depth=12, heads=12)

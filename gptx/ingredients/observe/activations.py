@@ -1,33 +1,30 @@
 """What flows through the model."""
 
+from contextlib import ExitStack
 from functools import partial
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Le
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gptx.ingredients.observe.observer import Observer
-from gptx.units.lengths import Length
+from gptx.ingredients.observe import Observer
+from gptx.units.options import Count
 
-WINDOWS = 1000
-DEAD = 0.01  # of the layer's root mean square: what never exceeds it adds nothing to the sum of the others
+DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it adds nothing to the sum of the others
 
 
 class Activations(Observer):
-    """Mean, root mean square and kurtosis (3 if normal) of what each block puts out, over the first validation
-    `windows`; the share of its MLP's hidden units that are dead; and its largest attention logit.
+    """Mean, root mean square and kurtosis (3 if normal) of each block's output over the first validation `windows`, the
+    share of dead hidden units in its MLP, and its largest attention logit.
 
     A unit is dead if it stays below 1 % of the layer's root mean square at every token: zero, or in the flat tail of
-    GELU. A logit is a score as the softmax takes it, among those that the mask allows; FlexAttention shows none. An
-    extra forward pass of the model itself measures it all, so that training runs as it is, compiled or recomputed.
-    """
+    GELU. A logit is a score as the softmax takes it, among those that the mask allows; FlexAttention shows none. All
+    is measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
 
-    def __init__(self, *, every: Length, windows: int):
-        super().__init__(every=every)
-        if not 1 <= windows <= WINDOWS:
-            raise ValueError(f"windows={windows} must be at least 1, and at most {WINDOWS:,} in one pass")
-        self.windows = windows
+    windows: Annotated[Count, Le(1000)]  # in one forward pass
 
     def attach(self, trainer) -> None:
         if not isinstance(getattr(trainer.model, "blocks", None), nn.ModuleList):
@@ -37,22 +34,19 @@ class Activations(Observer):
     def __call__(self, trainer) -> dict[str, float]:
         device, found = trainer.parallel.device, dict[str, Tensor]()
         inputs = trainer.data.validation(0, min(self.windows, trainer.data.validation_windows)).to(device).inputs
-        logits, handles = AttentionLogits(found), list[torch.utils.hooks.RemovableHandle]()
-        for number, block in enumerate(trainer.model.blocks):
-            name, inside = f"blocks.{number}", dict(block.named_modules())
-            handles.append(block.register_forward_hook(partial(note_output, found, f"activations/{name}")))
-            if "mlp.down" in inside:
-                note = partial(note_hidden, found, f"activations/{name}")
-                handles.append(inside["mlp.down"].register_forward_pre_hook(note))
-            if "attention" in inside:
-                handles.append(inside["attention"].register_forward_pre_hook(partial(logits.enter, name)))
-                handles.append(inside["attention"].register_forward_hook(logits.leave))
-        try:
+        logits = AttentionLogits(found)
+        with ExitStack() as hooks:
+            for number, block in enumerate(trainer.model.blocks):
+                name, inside = f"blocks.{number}", dict(block.named_modules())
+                output, hidden = (partial(note, found, f"activations/{name}") for note in (note_output, note_hidden))
+                hooks.enter_context(block.register_forward_hook(output))
+                if down := inside.get("mlp.down"):
+                    hooks.enter_context(down.register_forward_pre_hook(hidden))
+                if attention := inside.get("attention"):
+                    hooks.enter_context(attention.register_forward_pre_hook(partial(logits.enter, name)))
+                    hooks.enter_context(attention.register_forward_hook(logits.leave))
             with trainer.evaluation(), trainer.precision.autocast(device), logits:
                 trainer.model(inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
         return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
 
 
@@ -71,7 +65,7 @@ def note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: 
 
 
 class AttentionLogits(TorchFunctionMode):
-    """Looks at what PyTorch's own functions for attention are given, whichever way a model calls them."""
+    """Reads what PyTorch's own attention functions are given, whichever of them a model calls."""
 
     def __init__(self, found: dict[str, Tensor]):
         super().__init__()
@@ -99,16 +93,14 @@ class AttentionLogits(TorchFunctionMode):
 def largest_logit(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
                   is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Tensor:  # fmt: skip
     """Largest score, mask included, that `scaled_dot_product_attention` gives to its softmax for these arguments."""
-    (*_, T, D), S, largest = query.shape, key.shape[-2], []
+    (*_, T, D), S = query.shape, key.shape[-2]
     key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)  # grouped heads
-    allowed = torch.ones(T, S, dtype=torch.bool, device=query.device)
+    bias = torch.zeros(T, S, device=query.device)
     if is_causal:
-        allowed = allowed.tril()
-    bias = torch.zeros((), device=query.device).where(allowed, -torch.inf)
+        bias = bias.masked_fill(torch.ones(T, S, dtype=torch.bool, device=query.device).triu(1), -torch.inf)
     if attn_mask is not None:
-        bias = torch.zeros_like(bias).where(attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else attn_mask
-    rows = bias.expand(*query.shape[:-1], S)
-    with torch.autocast(query.device.type, enabled=False):
-        for q, k, barred in zip(query.float(), key.float(), rows, strict=True):  # one sequence at a time: T x T each
-            largest.append((q @ k.mT * (D**-0.5 if scale is None else scale) + barred).amax())
-    return torch.stack(largest).amax()
+        bias = bias.where(attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else attn_mask
+    rows, scale = bias.expand(*query.shape[:-1], S), D**-0.5 if scale is None else scale
+    with torch.autocast(query.device.type, enabled=False):  # one sequence at a time: its scores are T x T
+        each = zip(query.float(), key.float(), rows, strict=True)
+        return torch.stack([(q @ k.mT * scale + barred).amax() for q, k, barred in each]).amax()

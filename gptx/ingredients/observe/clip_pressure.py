@@ -1,40 +1,36 @@
-"""Whether gradient clipping is an insurance, or sets the size of the updates."""
+"""Whether gradient clipping acts rarely, or sets the size of the steps."""
 
 import torch
+from torch import Tensor
 
-from gptx.ingredients.observe.gradients import norms
-from gptx.ingredients.observe.observer import Observer
+from gptx.ingredients.observe import Observer
+from gptx.ingredients.observe.norms import norms
 from gptx.units.lengths import Length
 
-MOST, OFTEN = 0.5, 0.01  # shares of updates: see `verdict`
+MOST, OFTEN = 0.5, 0.01  # shares of steps: see `verdict`
 TOLERANCE = 1e-4  # relative: two ways to add up the same norm differ by less
 
 
 class ClipPressure(Observer):
-    """Share of the updates since the last report whose gradients were clipped, and the mean factor of all of them.
+    """Share of the steps since the last report whose gradients were clipped, and the mean factor over all of them.
 
-    The norm after clipping is measured at the optimizer's step, so that any way of clipping is seen as it acts; an
-    update that is skipped does not count. The last update adds a verdict on all updates after the warmup.
-    """
+    The norm after clipping is measured at the optimizer's step, so any way of clipping is seen as it acts; a skipped
+    step does not count. After the last step comes a verdict on all steps after the warmup."""
 
-    def __init__(self, *, every: Length):
-        super().__init__(every=Length(1))  # every norm before clipping is needed
-        if every < 1:
-            raise ValueError(f"every={every} must be at least 1 update")
-        self.period = every
-        self.pairs: list[
-            tuple[float, torch.Tensor, bool]
-        ] = []  # norm before and after, and whether the rate still rises
-        self.clipped, self.seen = 0, 0  # updates after the warmup
-        self.after: torch.Tensor | None = None
+    clipped = seen = 0  # steps after the warmup
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pairs: list[tuple[float, Tensor, bool]] = []  # norms before and after; does the learning rate still rise?
+        self.after: Tensor | None = None
+        self.period, self.every = self.every, Length(1)  # every norm before clipping is needed
 
     def attach(self, trainer) -> None:
-        def measure(optimizer, *_):
-            self.after = norms(
-                [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-            ).norm()
+        def measure() -> None:
+            parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+            self.after = norms([p.grad for p in parameters if p.grad is not None]).norm()
 
-        trainer.optimizer.register_step_pre_hook(measure)
+        self.around_step(trainer, before=measure)
 
     def __call__(self, trainer) -> dict:
         if self.after is not None:
@@ -43,10 +39,11 @@ class ClipPressure(Observer):
             self.after = None
         if trainer.step % self.period and not trainer.finished:
             return {}
-        found = {}
+        found: dict = {}
         if self.pairs:
             before, after, rising = zip(*self.pairs, strict=True)
-            factors = [scale(b, a) for b, a in zip(before, torch.stack(after).tolist(), strict=True)]
+            pairs = zip(before, torch.stack(after).tolist(), strict=True)
+            factors = [a / b if a < b * (1 - TOLERANCE) else 1.0 for b, a in pairs]
             clipped = [factor < 1 for factor in factors]
             found = {"clip/share": sum(clipped) / len(clipped), "clip/scale": sum(factors) / len(factors)}
             self.clipped += sum(c for c, r in zip(clipped, rising, strict=True) if not r)
@@ -63,32 +60,19 @@ class ClipPressure(Observer):
         self.clipped, self.seen, self.after = state["clipped"], state["seen"], None
 
 
-def scale(before: float, after: float) -> float:
-    """The factor that clipping applied; 1 where it applied none.
-
-    >>> scale(4.0, 1.0), scale(0.5, 0.5), scale(0.0, 0.0)
-    (0.25, 1.0, 1.0)
-    """
-    return after / before if after < before * (1 - TOLERANCE) else 1.0
-
-
 def verdict(clipped: int, seen: int) -> str:
-    """What the share of clipped updates after the warmup means.
+    """What the share of clipped steps after the warmup means.
 
-    llm.c's 124M run, clipped at 1, clips 2 of 18,860 updates after its warmup (and 25 to 89 % during it), and nanochat
-    deleted clipping since it never acted: rare is normal. Where most updates are clipped, the bound and not the
-    schedule sets their size, of which Adam, blind to the gradient's scale, keeps only the weight beside the others.
+    Rare is normal: llm.c's 124M run, clipped at 1, clips 2 of 18,860 steps after its warmup (and 25 to 89 % during it),
+    and nanochat removed clipping since it never acted. Where most steps are clipped, the bound sets their size and not
+    the schedule; Adam ignores the gradient's scale, so of the bound only the weight of one step among others is left.
     """
     if not seen:
-        return "no update came after the warmup, during which clipping is usual"
-    share = clipped / seen
+        return "no step came after the warmup, during which clipping is usual"
+    share, seen_in = clipped / seen, f"of {seen} steps after the warmup"
     if share > MOST:
-        return (
-            f"clips most updates: {share:.0%} of {seen} after the warmup; the bound is no insurance any more, it "
-            "weighs the updates: a larger bound, a larger batch or a lower rate would let the schedule do so"
-        )
+        return (f"clips most steps: {share:.0%} {seen_in}; clipping now sets the step size: raise max_norm, enlarge "
+                "the batch or lower the learning rate")  # fmt: skip
     if share > OFTEN:
-        return f"clips often: {share:.1%} of {seen} updates after the warmup; a long, tuned run is nearer to 0.01 %"
-    if clipped:
-        return f"clips rarely: {clipped} of {seen} updates after the warmup, as an insurance should"
-    return f"clips nothing: none of {seen} updates after the warmup was changed"
+        return f"clips often: {share:.1%} {seen_in}; in a long, tuned run it is about 0.01 %"
+    return f"clips rarely: {clipped} {seen_in}, as it should" if clipped else f"clips nothing: none {seen_in}"

@@ -2,26 +2,31 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy
 import torch
 from torch import Tensor, nn
 
-from gptx.ingredients.observe.observer import Observer
-from gptx.units.lengths import Length
+from gptx.ingredients.observe import Observer
 
 
 class Custom(Observer):
-    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says of numbers whether
-    higher or lower is better.
+    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go.
 
-    The model is as it is to be judged, without dropout and gradients; the encoding is tiktoken's. Random numbers that
-    the function draws are not missed by the training. Raises ValueError where it returns anything else.
-    """
+    The function gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form.
+    It may draw random numbers: training does not notice. It is also called once before the first step, with the result
+    thrown away. Raises ValueError, then already, where it returns something else."""
 
-    def __init__(self, *, every: Length, function: Callable, better: dict[str, str] | None = None):
-        super().__init__(every=every)
-        self.function, self.better = function, better or {}
+    function: Callable
+    better: dict[str, str] | None = None  # type: ignore[assignment, misc]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.better = self.better or {}
+
+    def attach(self, trainer) -> None:
+        self(trainer)
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict:
@@ -31,9 +36,10 @@ class Custom(Observer):
             found = self.function(trainer.model, trainer.data.encoding)
         random.setstate(python)
         numpy.random.set_state(plain)
-        if not (isinstance(found, dict) and all(isinstance(name, str) for name in found)):
-            raise ValueError(f"observe=custom: its function must return a dict of numbers or text, not {found!r:.80}")
-        return {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
+        if isinstance(found, dict) and all(isinstance(name, str) for name in found):
+            with suppress(TypeError, ValueError, RuntimeError):  # float(): no number, or a tensor of several
+                return {name: each if isinstance(each, str) else float(each) for name, each in found.items()}
+        raise ValueError(f"observe=custom: its function must return a dict of numbers or text, not {found!r:.80}")
 
 
 def first_token(model: nn.Module, encoding) -> dict[str, float | Tensor]:

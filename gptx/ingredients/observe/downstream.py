@@ -1,47 +1,67 @@
-"""Numbers beyond the loss that need no download."""
+"""What the model writes, and numbers beyond the loss that need no download."""
 
 import ast
 import re
 import warnings
+from typing import Annotated
 
 import numpy
 import torch
+from annotated_types import Le
 from torch import Tensor
 
 from gptx.ingredients.data.text import beginning, decode
-from gptx.ingredients.model.generate import refuse
-from gptx.ingredients.observe.observer import Observer
-from gptx.ingredients.observe.validation import shares
-from gptx.units.lengths import Length
+from gptx.ingredients.model.generate import generate, refuse
+from gptx.ingredients.observe import Observer
+from gptx.ingredients.observe.validation import passes
+from gptx.units.options import Count, Positive
+from gptx.units.printable import masked
 
-FILES = 1000  # of Parses
-FORWARD_TOKENS = 4096  # per forward pass
+
+class Samples(Observer):
+    """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
+    differs from sample to sample. An end of text ends it early."""
+
+    prompt: str
+    length: int
+    temperature: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.temperature, None, None, [0], self.length)
+
+    def attach(self, trainer) -> None:
+        documents = trainer.data.identity["train_documents"]
+        self.tokens = beginning(trainer.data.encoding, self.prompt, documents=documents)
+
+    def __call__(self, trainer) -> dict[str, str]:
+        generator = torch.Generator().manual_seed(self.seed)
+        with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
+            drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
+                             generator=generator)  # fmt: skip
+            try:
+                return {"sample/text": masked(self.prompt) + "".join(decode(trainer.data.encoding, drawn))}
+            except ValueError as diverged:
+                return {"sample/text": f"no sample: {diverged}"}
 
 
 class NextWord(Observer):
     """Share of the words in the first validation `windows` that the model would have written itself.
 
-    A word is a longest run of bytes that are no ASCII white space, between two that are; it counts as written if each
-    token that holds a part of it is the model's likeliest one, given the true text before. Words that a window cuts
-    do not count. Comparable between tokenizers.
-    """
+    A word is a run of bytes between ASCII white space; it counts as written if each token with a part of it is the
+    model's likeliest one, given the true text before. Words that a window cuts do not count. Comparable between
+    tokenizers."""
 
-    def __init__(self, *, every: Length, windows: int):
-        super().__init__(every=every)
-        if windows < 1:
-            raise ValueError(f"windows={windows} must be at least 1")
-        self.windows = windows
+    windows: Count
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
-        device = trainer.parallel.device
-        rows = max(1, FORWARD_TOKENS // trainer.data.context)
-        windows, counts = min(self.windows, trainer.data.validation_windows), torch.zeros(2, device=device)
+        device, counts = trainer.parallel.device, torch.zeros(2, device=trainer.parallel.device)
         with trainer.evaluation(), trainer.precision.autocast(device):
-            for first, count, counted in shares(windows, rows, trainer.parallel):
-                batch = trainer.data.validation(first, count)
-                guesses = trainer.model(batch.inputs.to(device)).argmax(-1).cpu()
-                for targets, hits in zip(batch.targets.tolist(), (guesses == batch.targets).tolist(), strict=True):
+            for batch, counted in passes(trainer, self.windows):
+                right = trainer.model(batch.inputs).argmax(-1) == batch.targets
+                for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
                     counts += counted * torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
@@ -67,19 +87,17 @@ def words(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
 class Parses(Observer):
     """Share of `files` written by the model that Python's own parser accepts; for data that is Python.
 
-    A file begins as a document does and is drawn at `temperature`, always with the same random numbers. It ends at an
-    end of text; one that reached `length` tokens without is cut before its last top-level line. A file without a
-    statement is not accepted.
-    """
+    A file begins as a document does and is drawn with the same random numbers every time. It ends at an end of text;
+    one that reached `length` tokens is cut before its last top-level line. Without a statement it does not count."""
 
-    def __init__(self, *, every: Length, files: int, length: int, temperature: float, seed: int):
-        super().__init__(every=every)
-        refuse(temperature, None, None, [0], length)
-        if not 1 <= files <= FILES:
-            raise ValueError(f"files={files} must be at least 1, and at most {FILES:,}, since they are written at once")
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} must be above 0: all files would be the same")
-        self.files, self.length, self.temperature, self.seed = files, length, temperature, seed
+    files: Annotated[Count, Le(1000)]  # written at once
+    length: int
+    temperature: Positive  # 0 would make all files the same
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         self.start = beginning(trainer.data.encoding, "", documents=trainer.data.identity["train_documents"])

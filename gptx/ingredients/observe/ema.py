@@ -4,26 +4,26 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gptx.distributed.shards import like
-from gptx.ingredients.observe.observer import Observer
+from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.validation import Validation
-from gptx.units.lengths import Length
+from gptx.units.options import Count, Steps
 
 
 class EMA(Observer):
-    """Exponential moving average of the weights after each update, validated as the weights themselves are.
+    """Exponential moving average of the weights after each step, validated as the weights themselves are.
 
-    An update's share halves every `half_life` updates. The shares of the updates so far add up to one (the bias
-    correction of Adam's moments), so that the weights before the first do not count. The average is kept on the device
-    in fp32, since a small share of a bf16 weight would round to nothing, saved
-    with every checkpoint, and sampled with `python -m gptx sample weights=ema`.
-    """
+    A step's share halves every `half_life` steps. The shares of all steps add up to one (the bias correction of Adam's
+    moments), so the initial weights do not count. The average is kept on the device in fp32, since a small share of a
+    bf16 weight would round to nothing; every checkpoint has it, and `python -m gptx sample RUN weights=ema` uses it."""
 
-    def __init__(self, *, every: Length, half_life: Length, windows: int | None = None):
-        super().__init__(every=every)
-        if half_life < 1:
-            raise ValueError(f"half_life={half_life} must be at least 1 update")
-        self.decay = 0.5 ** (1 / half_life)
-        self.validation = Validation(every=every, windows=windows)
+    half_life: Steps
+    windows: Count | None = None
+    remembered = ("weights", "updates")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.decay = 0.5 ** (1 / self.half_life)
+        self.validation = Validation(every=self.every, windows=self.windows)
         self.weights, self.updates, self.parameters = list[torch.Tensor](), 0, list[torch.Tensor]()
 
     def attach(self, trainer) -> None:
@@ -32,7 +32,7 @@ class EMA(Observer):
             self.weights = [p.detach().float().clone() for p in parameters]
         self.place()
 
-        def average(*_):
+        def average(*_) -> None:
             self.updates += 1
             share = (1 - self.decay) / (1 - self.decay**self.updates)
             get_ema_multi_avg_fn(1 - share)(self.weights, [p.detach().float() for p in parameters], self.updates)
@@ -47,10 +47,7 @@ class EMA(Observer):
         """Hold the average as the weights are held: on their device, and of a shard its rows."""
         self.weights = [like(w, p) for w, p in zip(self.weights, self.parameters, strict=True)]
 
-    def state_dict(self) -> dict:
-        return {"weights": self.weights, "updates": self.updates}
-
     def load_state_dict(self, state: dict) -> None:
-        self.weights, self.updates = state["weights"], state["updates"]
+        super().load_state_dict(state)
         if self.parameters:  # a rollback comes after `attach`
             self.place()

@@ -1,56 +1,51 @@
 """How large a batch is still worth its tokens."""
 
 import math
-from collections import deque
+from dataclasses import field
 
 import numpy
 import torch
 from torch import Tensor
 
-from gptx.ingredients.observe.observer import Observer
-from gptx.units.lengths import Length
+from gptx.ingredients.observe import Observer
+from gptx.units.options import Count
 
 FEWEST = 10  # measurements that a band needs
 
 
 class NoiseScale(Observer):
-    """Gradient noise scale tr(S) / |G|^2 in tokens, with a band that holds it in 90 of 100 cases (88 to 92, simulated,
-    of 10 to 50 measurements that do not depend on each other); of fewer than 10 measurements there is no band.
+    """Gradient noise scale tr(S) / |G|^2 in tokens, with a 90 % band (88 to 92 % of the bands from 10 to 50 independent
+    measurements hold it, in simulations); below 10 measurements there is no band.
 
-    From the squared norms of the gradient of one micro-batch of each process and of the whole update, unbiased for
+    From the squared norms of the gradient of one micro-batch of each process and of the whole step, unbiased for
     |G|^2 and tr(S) each (arXiv:1812.06162, appendix A.1). Both are averaged over the last `window` measurements before
-    the division. Far below it a larger batch saves updates one for one, far above it saves none. It is infinite where
-    noise hides the gradient.
+    the division. With a batch far below it, doubling the batch nearly halves the steps; far above it, nothing is saved.
+    It is infinite where noise hides the gradient.
 
-    Raises ValueError where an update has one micro-batch in all, and nothing to compare, and where the gradient of one
-    micro-batch is never seen, since the processes hold shards.
-    """
+    Raises ValueError where a step has one micro-batch in all, and where the processes hold shards."""
 
-    def __init__(self, *, every: Length, window: int):
-        super().__init__(every=every)
-        if window < 1:
-            raise ValueError(f"window={window} must be at least 1 measurement")
-        self.pairs: deque[tuple[float, float]] = deque(maxlen=window)  # |G|^2 and tr(S), of each measurement
-        self.norms, self.update = dict[Tensor, Tensor](), (-1, 0)  # of the first micro-batch, and whose it is
+    window: Count
+    pairs: list[tuple[float, float]] = field(init=False, default_factory=list)  # |G|^2 and tr(S), of each measurement
+    norms: dict[Tensor, Tensor] = field(init=False, default_factory=dict)  # of the first micro-batch of `of`
+    of = -1, 0  # step and micro-batch
+    remembered = ("pairs",)
 
     def attach(self, trainer) -> None:
         if trainer.accumulation * trainer.parallel.world_size == 1:
             raise ValueError(
-                f"observe=noise_scale compares micro-batches with the whole update, which has only one of "
+                f"observe=noise_scale compares micro-batches with the whole step, which has only one of "
                 f"{trainer.micro_batch} sequences; set batch.micro={max(1, trainer.micro_batch // 2)} or smaller"
             )
         if trainer.parallel.writers > 1:
-            raise ValueError(
-                "observe=noise_scale compares the gradient of one micro-batch with the whole update's, and under "
-                "parallel=fsdp only the latter is seen; use parallel=ddp"
-            )
+            raise ValueError("observe=noise_scale needs the gradient of one micro-batch, and parallel=fsdp only has "
+                             "that of the whole step; use parallel=ddp")  # fmt: skip
 
         def note(parameter: Tensor) -> None:
             if not self.due(trainer):
                 return
-            update = trainer.step, trainer.micro_batch  # made anew with another one where memory did not suffice
-            if self.update != update:  # the first micro-batch of an update
-                self.norms, self.update = {}, update
+            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
+            if self.of != present:  # the first micro-batch of a step
+                self.norms, self.of = {}, present
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
@@ -67,7 +62,7 @@ class NoiseScale(Observer):
             tokens = trainer.micro_batch * trainer.data.context
             pair = separated(one, trainer.latest["train/grad_norm"] ** 2, tokens, tokens * accumulation * world)
             if all(map(math.isfinite, pair)):
-                self.pairs.append(pair)
+                self.pairs = [*self.pairs, pair][-self.window :]
             self.norms = {}
         if not self.pairs:
             return {}
@@ -76,18 +71,13 @@ class NoiseScale(Observer):
             return {"noise_scale/tokens": ratio(*pairs.mean(0).tolist())}
         return dict(zip(("noise_scale/tokens", "noise_scale/low", "noise_scale/high"), band(pairs), strict=True))
 
-    def state_dict(self) -> dict:
-        return {"pairs": list(self.pairs)}
-
     def load_state_dict(self, state: dict) -> None:
-        self.pairs.clear()
-        self.pairs.extend(map(tuple, state["pairs"]))
-        self.norms, self.update = {}, (-1, 0)  # of an update that a rollback gave up
+        super().load_state_dict(state)
+        self.norms, self.of = {}, (-1, 0)  # of a step that a rollback gave up
 
 
 def separated(one: float, whole: float, tokens: int, total: int) -> tuple[float, float]:
-    """Squared norm of the true gradient and trace of the covariance a token has, from the squared norms of gradients
-    over `tokens` and `total` tokens.
+    """|G|^2 and tr(S) of a token, from the squared norms of gradients over `tokens` and `total` tokens.
 
     >>> separated(one=1 + 8 / 2, whole=1 + 8 / 4, tokens=2, total=4)
     (1.0, 8.0)

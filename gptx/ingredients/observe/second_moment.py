@@ -4,31 +4,24 @@ import torch
 from torch import Tensor
 
 from gptx.distributed.shards import whole
-from gptx.ingredients.observe.observer import Observer
-from gptx.units.lengths import Length
+from gptx.ingredients.observe import Observer
+from gptx.units.options import Steps
 
-SAMPLE = 2**15  # coordinates looked at: every n-th, always the same
+SAMPLE = 2**15  # coordinates that are read: every n-th, always the same
 FIRST, SECOND, COUNT = ("exp_avg", "m"), ("exp_avg_sq", "v"), ("step", "t", "k")  # PyTorch's names, and others'
 REFUSAL = "observe=second_moment: {} keeps no second moment; it is Adam's (optim=adamw)"
 
 
 class SecondMoment(Observer):
-    """Bias-corrected second moment v of Adam in each of the first `until` updates, over a sample of coordinates.
+    """Bias-corrected second moment v of Adam in each of the first `until` steps, over a sample of coordinates.
 
-    `change` is the median of |v / v before this update - 1|: about 1/t at first, and settled once it stays near 1 - b2.
-    `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): how far the update goes
-    in units of the rate. It is 1 at the first update and falls as gradients disagree; were v far too small, it would
-    show here. `median` is that of v. Coordinates that never had a gradient do not count.
-    Schedule-Free keeps no m, and so shows no step.
+    `change` is the median of |v / v before this step - 1|: about 1/t at first, and settled once it stays near 1 - b2.
+    `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): the size of the step in
+    units of the learning rate. It is 1 at the first step and falls as gradients disagree; a v that is far too small
+    would show here. `median` is that of v. Coordinates that never had a gradient do not count. Schedule-Free keeps no
+    m, and so has no `step`. Raises ValueError for an optimizer without a second moment."""
 
-    Raises ValueError for an optimizer without a second moment.
-    """
-
-    def __init__(self, *, every: Length, until: Length):
-        super().__init__(every=every)
-        if until < 1:
-            raise ValueError(f"until={until} must be at least 1 update")
-        self.until = until
+    until: Steps
 
     def due(self, trainer) -> bool:
         return trainer.step < self.until and super().due(trainer)
@@ -41,17 +34,14 @@ class SecondMoment(Observer):
         self.stride = max(1, sum(p.numel() for group in self.groups for p in group["params"]) // SAMPLE)
         before = list[Tensor]()
 
-        def keep(*_):
-            if self.due(trainer):
-                before.extend(v for _, v, _ in self.moments(optimizer))
+        def keep() -> None:
+            before.extend(v for _, v, _ in self.moments(optimizer))
 
-        def compare(*_):
-            if self.due(trainer):
-                self.compare(before, self.moments(optimizer))
-                before.clear()
+        def compare() -> None:
+            self.compare(before, self.moments(optimizer))
+            before.clear()
 
-        optimizer.register_step_pre_hook(keep)
-        optimizer.register_step_post_hook(compare)
+        self.around_step(trainer, before=keep, after=compare)
 
     def moments(self, optimizer) -> list[tuple]:
         """First (if there is one) and second moment of each parameter's sample, bias-corrected, and Adam's epsilon."""
@@ -75,7 +65,7 @@ class SecondMoment(Observer):
         if all(first is not None for first, *_ in after):
             step = torch.cat([m.abs() / (v.sqrt() + eps) for m, v, eps in after])[seen]
             self.found |= {"step": step.square().mean().sqrt(), "largest_step": step.max()}
-        if len(before) == len(after):  # not at the first update
+        if len(before) == len(after):  # not at the first step
             old = torch.cat(before)
             self.found["change"] = (v / old - 1).abs()[seen & (old > 0)].median()
 

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from gptx.ingredients.observe.observer import Observer
+from gptx.ingredients.observe import Observer
 from gptx.units.hardware import peak_memory, recognised
 from gptx.units.lengths import Length
 
@@ -15,18 +15,15 @@ PROBE_SECONDS = 0.15
 
 
 class Throughput(Observer):
-    """Tokens per second of the wall clock since the last report, with everything between included, and MFU.
+    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU.
 
-    MFU (arXiv:2204.02311, appendix B) is the operations that the model needs over those that the devices could do; the
-    peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the clock
-    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own.
-    """
+    MFU (arXiv:2204.02311, appendix B) is the FLOPs that the model needs over those that the devices could do; the
+    peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the time
+    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own."""
 
-    def __init__(self, *, every: Length):
-        super().__init__(every=Length(1))  # to add up every update's wait
-        if every < 1:
-            raise ValueError(f"every={every} must be at least 1 update")
-        self.period = every
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.period, self.every = self.every, Length(1)  # to add up every step's wait
 
     def attach(self, trainer) -> None:
         device = trainer.parallel.device
@@ -37,14 +34,14 @@ class Throughput(Observer):
         self.peak = known or measured_peak(device, dtype)
         if trainer.parallel.rank == 0:
             source = (
-                f"the data sheet's of {name}" if known else "measured by a matrix product, since no data sheet is known"
+                f"from the data sheet of {name}" if known else "measured by a matrix product: no data sheet is known"
             )
-            log.info("MFU is of %.4g TFLOP/s a process, %s", self.peak / 1e12, source)
+            log.info("the peak for MFU is %.4g TFLOP/s a process, %s", self.peak / 1e12, source)
         flops = getattr(trainer.model, "flops_per_token", None)
         self.flops = flops() if flops else 6 * sum(p.numel() for p in trainer.model.parameters())
-        self.begin(trainer)
+        self.begin()
 
-    def begin(self, trainer) -> None:
+    def begin(self) -> None:
         self.started, self.tokens, self.waited = time.perf_counter(), 0, 0.0
 
     def __call__(self, trainer) -> dict[str, float]:
@@ -53,10 +50,9 @@ class Throughput(Observer):
             return {}
         seconds, parallel = time.perf_counter() - self.started, trainer.parallel
         speed = self.tokens / seconds
-        shares, peaks, memory = zip(
-            *parallel.gather((self.waited / seconds, self.peak, peak_bytes(parallel.device))), strict=True
-        )
-        self.begin(trainer)
+        own = self.waited / seconds, self.peak, peak_bytes(parallel.device)
+        shares, peaks, memory = zip(*parallel.gather(own), strict=True)
+        self.begin()
         return {
             "throughput/tokens_per_second": speed,
             "throughput/mfu": self.flops * speed / sum(peaks),
@@ -67,7 +63,7 @@ class Throughput(Observer):
 
 
 def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
-    """Dense peak of the GPU of that name for products in `dtype`, in operations a second; None where it is unknown.
+    """Dense peak of the GPU of that name for products in `dtype`, in FLOP/s; None where it is unknown.
 
     >>> data_sheet("NVIDIA A100-SXM4-80GB", torch.bfloat16, tf32=False)
     312000000000000.0
@@ -86,20 +82,20 @@ def computed_in(trainer) -> torch.dtype:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of the quickest of a few square products, larger and larger while time allows."""
+    """FLOP/s of the fastest of a few square products, larger and larger while time allows."""
     best, began = 0.0, wall(device)
     for size in (128, 128, 256, 512, 512, 1024, 1024, 1024, 4096, 4096):
-        operations, square = 2 * size**3, torch.ones(size, size, dtype=dtype, device=device)
+        flops, square = 2 * size**3, torch.ones(size, size, dtype=dtype, device=device)
         started = wall(device)
-        if best and started - began + operations / best > PROBE_SECONDS:
+        if best and started - began + flops / best > PROBE_SECONDS:
             break
         square @ square
-        best = max(best, operations / (wall(device) - started))
+        best = max(best, flops / (wall(device) - started))
     return best
 
 
 def wall(device: torch.device) -> float:
-    """The clock, once the device has done all that it was given."""
+    """The time in seconds, once the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

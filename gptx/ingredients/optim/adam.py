@@ -3,40 +3,16 @@
 import torch
 
 
-def adam(
-    params,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    fused: bool,
-    beta2_half_life_tokens: float | None = None,
-    tokens: int | None = None,
-) -> torch.optim.Optimizer:
+def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool,
+         fused: bool, beta2_half_life_tokens: float | None = None, tokens: int | None = None):  # fmt: skip
     """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101).
 
-    With `beta2_half_life_tokens`, beta2 follows from it and from the `tokens` of an update.
-    """
-    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-    betas = remembered(betas, beta2_half_life_tokens, tokens)
+    With `beta2_half_life_tokens` the memory of the second moment halves every so many tokens, for steps of `tokens`
+    each: 0.5 ** (tokens / half-life) is beta2. Raises ValueError unless both are positive."""
+    half_life, kind = beta2_half_life_tokens, torch.optim.AdamW if decoupled else torch.optim.Adam
+    if half_life is not None and (half_life <= 0 or not tokens):
+        raise ValueError(f"optim.beta2_half_life_tokens={half_life}: a number of tokens above 0, and optim."
+                         f"tokens={tokens} the tokens of a step (${{batch.tokens}})")  # fmt: skip
+    if half_life is not None and tokens:
+        betas = betas[0], 0.5 ** (tokens / half_life)
     return kind(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
-
-
-def remembered(betas: tuple[float, float], half_life: float | None, tokens: int | None) -> tuple[float, float]:
-    """Betas with a beta2 whose memory halves every `half_life` tokens, for updates of `tokens` tokens each.
-
-    >>> remembered((0.9, 0.95), half_life=4096, tokens=2048)
-    (0.9, 0.7071067811865476)
-
-    Raises ValueError for a half-life that is not positive, or without `tokens`.
-    """
-    if half_life is None:
-        return betas
-    if half_life <= 0 or not tokens:
-        raise ValueError(
-            f"optim.beta2_half_life_tokens={half_life}: a number of tokens above 0, and optim.tokens={tokens} "
-            "those of an update (${batch.tokens})"
-        )
-    return betas[0], 0.5 ** (tokens / half_life)

@@ -8,8 +8,8 @@ class Lion(torch.optim.Optimizer):
 
     def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
         if not (lr >= 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
-            raise ValueError(f"lr={lr}, betas={list(betas)}, weight_decay={weight_decay}: rate and decay are 0 or "
-                             "more, betas from 0 to below 1")  # fmt: skip
+            raise ValueError(f"lr={lr}, betas={list(betas)}, weight_decay={weight_decay}: learning rate and decay "
+                             "are 0 or more, betas from 0 to below 1")  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -2,46 +2,45 @@
 
 import torch
 
+from gptx.ingredients.optim import Optimizer
 
-class Muon(torch.optim.Optimizer):
+
+class Muon(Optimizer):
     """Moves hidden matrices by an orthogonalised momentum (github.com/KellerJordan/Muon; PyTorch's own class), and
     embeddings, head and vectors by AdamW.
 
     Parameter groups named `matrices` are Muon's. The step of a matrix is scaled to the size that AdamW's would have
-    (0.2 sqrt(max(rows, columns)), arXiv:2502.16982), so that one rate and one decay serve both. Raises ValueError
-    where there is no such group.
-    """
+    (0.2 sqrt(max(rows, columns)), arXiv:2502.16982), so that one learning rate and one decay serve both. Raises
+    ValueError where there is no such group."""
+
+    whole_matrices = True
 
     def __init__(self, params, *, lr: float, weight_decay: float = 0.1, momentum: float = 0.95, nesterov: bool = True,
                  betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8):  # fmt: skip
         if not 0 <= momentum < 1:
             raise ValueError(f"optim.momentum={momentum}: from 0 to below 1")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        hidden = [group for group in self.param_groups if group.get("name") == "matrices"]
+        hidden, others = self.divided()
         if not any(group["params"] for group in hidden):
-            raise ValueError(
-                "optim=muon: there is nothing to apply it to, since no parameter group is named `matrices` "
-                "(decay=matrices and its like name them); optim=adamw takes every parameter"
-            )
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
-                             adjust_lr_fn="match_rms_adamw"),
-        ]  # fmt: skip
-        if others := [group for group in self.param_groups if group.get("name") != "matrices"]:
-            self.parts.append(
-                torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
-            )
+            raise ValueError("optim=muon: there is nothing to apply it to, since no parameter group is named "
+                             "`matrices` (as by decay=matrices); optim=adamw takes every parameter")  # fmt: skip
+        muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
+                                adjust_lr_fn="match_rms_adamw")  # fmt: skip
+        self.parts: list[torch.optim.Optimizer] = [muon]
+        if others:
+            adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+            self.parts.append(adamw)
         self.share()
+
+    def divided(self) -> tuple[list[dict], list[dict]]:
+        """The groups of hidden matrices, and all others."""
+        hidden = [group for group in self.param_groups if group.get("name") == "matrices"]
+        return hidden, [group for group in self.param_groups if group.get("name") != "matrices"]
 
     def share(self) -> None:
         """Let the parts work on this optimizer's own groups and state."""
-        for part in self.parts:
-            part.state = self.state
-            part.param_groups = [
-                group
-                for group in self.param_groups
-                if (group.get("name") == "matrices") == isinstance(part, torch.optim.Muon)
-            ]
+        for part, groups in zip(self.parts, self.divided(), strict=False):
+            part.state, part.param_groups = self.state, groups
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]

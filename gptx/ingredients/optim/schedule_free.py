@@ -9,8 +9,7 @@ class ScheduleFree(schedulefree.AdamWScheduleFree):
     """The package's AdamW (arXiv:2405.15682), always in its training state; `judged` gives the averaged weights.
 
     The gradient is taken at y, between the plain iterate z and the average x that is validated, sampled and shipped.
-    The rate may rise, by a warmup, but not fall: `gptx.sweeps.preflight` refuses a schedule that does.
-    """
+    The learning rate may rise, by a warmup, but not fall."""
 
     rate_falls = False
 
@@ -23,7 +22,7 @@ class ScheduleFree(schedulefree.AdamWScheduleFree):
 
     @torch.no_grad()
     def judged(self, parameters) -> list[Tensor]:
-        """x of every parameter, in order; a parameter that was never updated as it is."""
+        """x of every parameter, in order; a parameter that has no state yet as it is."""
         beta1 = {p: group["betas"][0] for group in self.param_groups for p in group["params"]}
         return [
             p.lerp(self.state[p]["z"], 1 - 1 / beta1[p]) if "z" in self.state.get(p, {}) else p.clone()

@@ -6,7 +6,7 @@ import torch
 class AdamW(torch.optim.Optimizer):
     """Adam with decoupled weight decay (arXiv:1711.05101, algorithm 2), equal to PyTorch's to rounding.
 
-    One scalar with a constant gradient of 0.1 moves by one learning rate an update, and a little for the decay:
+    One scalar with a constant gradient of 0.1 moves by one learning rate a step, and a little for the decay:
 
     >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = AdamW([theta], lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1)
@@ -36,7 +36,7 @@ class AdamW(torch.optim.Optimizer):
                     self.move(p, p.grad, self.state[p], group)
 
     def move(self, p: torch.Tensor, g: torch.Tensor, state: dict, group: dict) -> None:
-        """One parameter's update, in the letters of the paper."""
+        """One parameter's step, in the letters of the paper."""
         if not state:
             state |= {"t": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
         (beta1, beta2), lr = group["betas"], group["lr"]

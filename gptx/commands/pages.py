@@ -1,0 +1,34 @@
+"""Write the pages of experiments again:  python -m gptx pages experiments/*"""
+
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+from gptx.config import arguments
+from gptx.report.readme import rewrite, rewrite_index
+from gptx.show import marked
+
+FITS = ("scaling", "critical_batch", "lr_range")
+KEPT = ("count=", "draws=", "grid=")  # options of a fit that its fit.json does not say
+
+
+def pages(*folders: str) -> None:
+    """Write the generated parts of experiments' pages again, and the index of all pages.
+
+      python -m gptx pages experiments/*
+
+    FOLDERS are experiments' folders, such as experiments/warmup. A page is written from results.json or fit.json; one
+    without them only gets its row in the index.
+    """
+    for folder in map(Path, folders):
+        if rewrite(folder):
+            print(f"{folder / 'README.md'}: written from results.json")
+        words = shlex.split(marked.command(folder / "README.md", "fit"))
+        subject = next((name for name in FITS if name in words), "")
+        if subject and (folder / "fit.json").exists():
+            fit = getattr(import_module(f"gptx.fit.{subject}"), subject)
+            options = [word for word in words if word.startswith(KEPT)]
+            arguments.call(fit, [str(folder / "fit.json"), *options, f"readme={folder}"])
+    for parent in dict.fromkeys(Path(folder).parent for folder in folders):
+        if rewrite_index(parent):
+            print(f"{parent / 'README.md'}: written from the pages")

@@ -1,0 +1,144 @@
+"""How sure a difference of means over a few seeds is.
+
+Runs of one seed share initial weights and batches. Differences are therefore taken seed by seed, with Student's t
+interval over the seeds; a seed without a result in one of the arms is left out. Arms that share no seed are compared as
+independent samples (Welch's t). An arm with a diverged run has no mean and no difference: None. A single seed gives a
+difference without an interval.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, variance
+
+CONFIDENCE = 0.95
+Values = Mapping[int, float | None]  # a result by seed: NaN diverged, None has no result
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` seeds with its 95 % interval and two-sided p-value, which a single seed does not give."""
+
+    mean: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    paired: bool = True  # False between arms that share no seed
+    limit: float = 1 - CONFIDENCE  # the largest significant p-value: smaller among several comparisons
+
+    @property
+    def significant_alone(self) -> bool:
+        """True if the interval excludes zero: significant before any correction."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def significant(self) -> bool:
+        """True if it is significant among all comparisons that are judged together."""
+        return self.p is not None and self.p <= self.limit
+
+    @property
+    def stated(self) -> bool:
+        """True if the text may say its direction: it is significant, or of a single seed, which the text then says."""
+        return self.significant or (self.p is None and self.mean != 0)
+
+    @property
+    def same(self) -> bool:
+        """True if no seed shows any difference."""
+        return self.low == self.high == 0
+
+    @property
+    def kind(self) -> str:
+        """What the text may say: higher, lower, same or unsure."""
+        if self.stated:
+            return "higher" if self.mean > 0 else "lower"
+        return "same" if self.same or self.p is None else "unsure"
+
+    def __neg__(self) -> "Estimate":
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, mean=-self.mean, low=low, high=high)
+
+
+def estimate(samples: Sequence[float]) -> Estimate | None:
+    """The mean of samples, one a seed; None of no samples, or where one is not finite."""
+    n = len(samples)
+    if not n or not all(map(math.isfinite, samples)):
+        return None
+    mean = fmean(samples)
+    return _student(mean, sum((sample - mean) ** 2 for sample in samples) / max(1, n - 1) / n, n - 1, n)
+
+
+def _student(mean: float, squared: float, degrees: float, n: int, *, paired: bool = True) -> Estimate:
+    """The estimate of a mean, by the square of its standard error and that square's degrees of freedom."""
+    from scipy.special import stdtr
+
+    if n == 1:
+        return Estimate(mean, 1, paired=paired)
+    if not squared:
+        return Estimate(mean, n, mean, mean, float(not mean), paired)
+    error = math.sqrt(squared)
+    half, p = quantile(degrees) * error, float(2 * stdtr(degrees, -abs(mean) / error))
+    return Estimate(mean, n, mean - half, mean + half, p, paired)
+
+
+def quantile(degrees: float) -> float:
+    """Half the width of a 95 % interval in standard errors, by Student's t: 4.30 for two degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def difference(values: Values, baseline: Values) -> Estimate | None:
+    """How far `values` lie above `baseline` over the seeds that both have, else unpaired; None where either diverged
+    or has no result."""
+    if diverged(values) or diverged(baseline):
+        return None
+    a, b = ({seed: value for seed, value in each.items() if value is not None} for each in (values, baseline))
+    if pairs := [a[seed] - b[seed] for seed in a if seed in b]:
+        return estimate(pairs)
+    return _unpaired(list(a.values()), list(b.values())) if a and b else None
+
+
+def _unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """The mean of `a` less that of `b`, with Welch's interval."""
+    parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
+    squared = sum(part for part, _ in parts)
+    degrees = squared**2 / sum(part**2 / free for part, free in parts) if squared else math.nan
+    return _student(fmean(a) - fmean(b), squared, degrees, min(len(a), len(b)), paired=False)
+
+
+# What two things do in a 2 x 2, by whether each is there (1) or not (0). A main effect is the average over the other's
+# absence and presence; the interaction is how much more either does with the other than without.
+CONTRASTS = {
+    "first": {(1, 0): 0.5, (1, 1): 0.5, (0, 0): -0.5, (0, 1): -0.5},
+    "second": {(0, 1): 0.5, (1, 1): 0.5, (0, 0): -0.5, (1, 0): -0.5},
+    "interaction": {(1, 1): 1.0, (0, 0): 1.0, (1, 0): -1.0, (0, 1): -1.0},
+    "lead": {(1, 0): 1.0, (0, 1): -1.0},  # of the first over the second
+    "first alone": {(1, 0): 1.0, (0, 0): -1.0},
+    "first with second": {(1, 1): 1.0, (0, 1): -1.0},
+}
+
+
+def contrast(arms: Mapping[tuple, Values], weights: Mapping[tuple, float]) -> Estimate | None:
+    """The weighted sum of some arms over the seeds that all have; None where one diverged or no seed is common."""
+    if any(map(diverged, arms.values())):
+        return None
+    seeds = [seed for seed in next(iter(arms.values())) if all(v.get(seed) is not None for v in arms.values())]
+    return estimate([sum(w * arms[place][seed] for place, w in weights.items()) for seed in seeds])  # type: ignore[misc, operator]
+
+
+def diverged(values: Values) -> int:
+    """The number of seeds whose run diverged."""
+    return sum(value is not None and not math.isfinite(value) for value in values.values())
+
+
+def holm(estimates: Iterable[Estimate | None]) -> float:
+    """The largest significant p-value after Holm's correction, below zero where none is: at most one family of twenty
+    without any true effect shows one."""
+    p = sorted(each.p for each in estimates if each and each.p is not None)
+    limit = -1.0
+    for i, value in enumerate(p):
+        if value * (len(p) - i) > 1 - CONFIDENCE:
+            break
+        limit = value
+    return limit

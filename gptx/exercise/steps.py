@@ -1,0 +1,210 @@
+"""Exercises 11, 12, 13 and 16, about a single step: schedules, decay groups, clipping, accumulation."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from gptx.exercise.answer import Answer, Number
+from gptx.exercise.training import composed
+from gptx.show.plots import Curve, Panel, bars, lines
+
+SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
+PRINTED = 50_000, 2000, 1.51e-4  # by the tutorial: step, warmup, learning rate
+EARLY = 5000  # steps in which the three differ most
+VOCABULARY = 257  # of bytes, so that no data is read
+DRAWS, MAX_NORM = 300, 1.0
+SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small Transformer
+SIXTEEN = "model.context=64", "batch.tokens=1024", "clip=none", "precision=fp32", "threads=1", "log=[]"  # sequences
+ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a sum of thousands
+
+
+def schedules(folder: Path, *overrides: str) -> Answer:
+    """Warmup and cosine decay over 100,000 steps for warmups of 500, 2,000 and 5,000: what does the warmup change?"""
+    from gptx.plan.schedule import curve
+    from gptx.plan.schedule import rates as shown
+
+    arms = composed(*SCHEDULES, *overrides)
+    measured: dict[str, Number] = {}
+    curves, passed, tutorial = [], True, ""
+    for place, cfg in enumerate(arms.values()):
+        at, steps, warmup = curve(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
+        rates = [at(step) for step in range(steps + 1)]
+        peak, name = max(rates), f"warmup {warmup:,}"
+        jump = max(abs(after - before) for before, after in pairwise(rates)) / peak
+        steepest = max(1 / max(warmup, 1), 4 / steps)  # of the cosine: pi / 2 over what the warmup leaves
+        passed &= rates.index(peak) == warmup and jump <= steepest * (1 + 1e-9) and rates[-1] <= 1e-9 * peak
+        measured[f"{name}: peak reached at step"] = rates.index(peak)
+        measured[f"{name}: largest change between steps, of the peak"] = jump
+        measured[f"{name}: learning rate at the end, of the peak"] = rates[-1] / peak
+        measured[f"{name}: mean learning rate of the run, of the peak"] = sum(rates[1:]) / steps / peak
+        early = sum(rates[1 : EARLY + 1]) / EARLY / peak
+        measured[f"{name}: mean learning rate of the first {EARLY:,} steps, of the peak"] = early
+        curves.append(Curve(name, range(1, steps + 1), rates[1:], colour=place))
+        if warmup == PRINTED[1] and steps == 100_000:
+            tutorial = (
+                f"prints {PRINTED[2]:.2e} for step {PRINTED[0]:,} of warmup {PRINTED[1]:,}; the formula gives "
+                f"{rates[PRINTED[0]]:.2e}. Its step 0, at learning rate 0, is not made here: steps are counted from 1."
+            )
+    return Answer(
+        "composed by gptx.plan schedule; nothing is trained. A longer warmup keeps more of the first steps small and "
+        "shifts the cosine a little later; the mean learning rate of the run stays: both parts average a half",
+        measured,
+        "each peaks at the end of its warmup, changes no faster than warmup or cosine allow (continuous), ends at 0",
+        passed,
+        [lines(Panel("Learning rate", "by step", tuple(curves)))],
+        tutorial=tutorial,
+        details=shown(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%"),
+    )
+
+
+def decay_groups(folder: Path, *overrides: str) -> Answer:
+    """Which parameters of a small Transformer are decayed, and which are not?"""
+    import torch
+
+    from gptx.config.build import build
+    from gptx.plan.decay import groups as parameter_groups
+
+    arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
+    measured: dict[str, Number] = {}
+    drawings, passed = [], True
+    for cfg in arms.values():
+        with torch.device("meta"):
+            model = build(cfg.model)(vocab_size=VOCABULARY)
+        groups, option = build(cfg.decay)(model), f"decay={cfg.decay._target_.rsplit('.')[-1]}"
+        every = {id(p): p for p in model.parameters()}
+        grouped = [id(p) for group in groups for p in group["params"]]
+        decayed = {id(p) for group in groups if group.get("weight_decay", 1) for p in group["params"]}
+        linear = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Linear)}
+        linear -= {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+        vectors = {key for key, p in every.items() if p.ndim < 2}
+        passed &= sorted(grouped) == sorted(every) and not decayed & vectors and linear <= decayed
+        for word, keys in (("decayed", decayed), ("not decayed", every.keys() - decayed)):
+            measured[f"{option}: tensors {word}"] = len(keys)
+            measured[f"{option}: parameters {word}"] = sum(every[key].numel() for key in keys)
+        sizes = {
+            f"{group['name']},\n{'decayed' if group.get('weight_decay', 1) else 'not decayed'}": sum(
+                p.numel() for p in group["params"]
+            )
+            for group in groups
+        }
+        drawings.append(bars(option, sizes, "{:,.0f}"))
+    return Answer(
+        f"gptx.plan decay with a vocabulary of {VOCABULARY}: every parameter by name under its group (the first shown)",
+        measured,
+        "each parameter is in exactly one group; no gain or bias is decayed; every matrix of a linear layer is",
+        passed,
+        drawings,
+        "Parameters in each group",
+        "its text excludes embeddings from decay and its code (two dimensions or more) decays them: "
+        "decay=no_embeddings is the text, decay=matrices the code. A head that is tied to the embedding goes with it.",
+        list(parameter_groups(next(iter(arms.values())), str(VOCABULARY))),
+    )
+
+
+def clipping(folder: Path, *overrides: str) -> Answer:
+    """Does clipping by the global norm, written from scratch, do what PyTorch's clip_grad_norm_ does?"""
+    import torch
+
+    from gptx.ingredients import clip
+
+    if overrides:
+        raise ValueError(f"exercise 13 trains nothing: {overrides[0]} has no place")
+    generator = torch.Generator().manual_seed(0)
+    gradient, norm, bent, before, after = 0.0, 0.0, 0.0, [], []
+    for draw in range(DRAWS):
+        values = [torch.randn(shape, generator=generator) for shape in SHAPES]
+        size = torch.cat([value.flatten() for value in values]).norm()
+        values = [value / size * 10 ** (8 * draw / (DRAWS - 1) - 4) for value in values]
+        own, theirs = ([_parameter(value) for value in values] for _ in range(2))
+        returned = clip.scratch(own, max_norm=MAX_NORM)
+        expected = torch.nn.utils.clip_grad_norm_(theirs, MAX_NORM)
+        mine, reference, raw = _flat(p.grad for p in own), _flat(p.grad for p in theirs), _flat(values)
+        gradient = max(gradient, float((mine - reference).abs().max() / reference.abs().max()))
+        norm = max(norm, float((returned - expected).abs() / expected))
+        bent = max(bent, float((mine / mine.norm() - raw / raw.norm()).norm()))
+        before.append(float(returned))
+        after.append(float(mine.norm()))
+    clipped = sum(norm > MAX_NORM for norm in before)
+    limit = Curve(f"max_norm {MAX_NORM:g}", [0, DRAWS], [MAX_NORM] * 2, "dashed", 2)
+    curves = Curve("before", range(DRAWS), before), Curve("after", range(DRAWS), after, colour=1), limit
+    return Answer(
+        f"{DRAWS} random gradients in {len(SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {MAX_NORM:g} by "
+        "gptx.ingredients.clip.scratch (clip=scratch) and by torch.nn.utils.clip_grad_norm_",
+        {
+            "gradients clipped": clipped,
+            "gradients left alone": DRAWS - clipped,
+            "largest relative difference of a gradient": gradient,
+            "largest relative difference of the norm returned": norm,
+            "largest change of direction": bent,
+            "largest norm after clipping": max(after),
+        },
+        "gradients and norms agree to 1e-6, of their size; no norm is above max_norm (1e-6); directions stay (1e-6)",
+        gradient <= 1e-6 and norm <= 1e-6 and bent <= 1e-6 and max(after) <= MAX_NORM * (1 + 1e-6),
+        [lines(Panel("Norm of all gradients", "sorted draws", curves, log=True), "random gradient")],
+    )
+
+
+def accumulation(folder: Path, *overrides: str) -> Answer:
+    """Do four micro-batches of 4 sequences give the gradient of one batch of 16?"""
+    import torch
+
+    recipe = *SIXTEEN, *overrides
+    (one,) = composed(*recipe, "batch.micro=1").values()
+    whole, parts = composed(*recipe, "batch.micro=16,4").values()
+    (first,) = composed(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
+    torch.set_num_threads(whole.threads or torch.get_num_threads())
+    reference, accumulated = _gradients(whole), _gradients(parts)
+    coarse = [_gradients(arm) for arm in composed(*recipe, "precision=bf16", "batch.micro=16,4").values()]
+    apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
+    others = accumulated, _gradients(first), _gradients(first, times=4)
+    same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)
+    in_bf16 = _distance(*(gradients.values() for gradients in coarse))
+    worst = dict(sorted(apart.items(), key=lambda item: -item[1])[:12])
+    return Answer(
+        "the trainer's accumulate_gradients with batch.micro=4 and batch.micro=16 at equal batch.tokens: the same "
+        "weights and sequences; norm of the difference over the norm",
+        {
+            "sequences in one batch": whole.batch.tokens // whole.data.context,
+            "relative difference of all gradients": same,
+            "relative difference of the worst tensor": max(apart.values()),
+            "relative difference of all gradients in bf16": in_bf16,
+            "control, the first micro-batch alone": part,
+            "control, without the division by 4": sum_of_four,
+        },
+        f"all gradients together differ by at most {ROUNDING:g} (rounding in fp32), and both controls by more than 0.1",
+        same <= ROUNDING and min(part, sum_of_four) > 0.1,
+        [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
+        "4 micro-batches of 4 compared with one batch of 16",
+        f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32.',
+    )
+
+
+def _gradients(cfg, times: int = 1) -> dict:
+    """The gradient of every parameter after the micro-batches of the first `times` steps, none of which is made."""
+    from gptx.job.build import trainer_of
+
+    trainer = trainer_of(cfg)
+    trainer.set_learning_rate()
+    for _ in range(times):
+        trainer.accumulate_gradients()
+    return {name: p.grad for name, p in trainer.model.named_parameters()}
+
+
+def _distance(one: Iterable, other: Iterable) -> float:
+    """Norm of the difference of two gradients over the norm of the first."""
+    first, second = _flat(one), _flat(other)
+    return float((first - second).norm() / first.norm())
+
+
+def _flat(tensors: Iterable):
+    import torch
+
+    return torch.cat([tensor.flatten().double() for tensor in tensors])
+
+
+def _parameter(gradient):
+    import torch
+
+    made = torch.nn.Parameter(torch.zeros_like(gradient))
+    made.grad = gradient.clone()
+    return made

@@ -1,0 +1,240 @@
+"""Exercises 18, 19 and 20, about whole runs: the dashboard, resuming, everything together."""
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy
+
+from gptx.exercise.answer import Answer, Number
+from gptx.exercise.training import composed, record, stopped, train
+from gptx.files import write_text
+from gptx.runs import metrics
+from gptx.runs.folder import RunFolder
+from gptx.show.plots import Curve, Drawing, Panel, lines
+
+SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
+WITHOUT = {  # what a checkpoint can lack, as the state that stands in its place
+    "moments": lambda state: {"optimizer": state["optimizer"] | {"state": {}}},
+    "random states": lambda state: {"rng": []},
+    "position": lambda state: {"cursor": 0},
+}
+PRETRAINING = "experiment=gpt_10m", "observe=[validation,updates,samples]"
+SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.width=128", "model.depth=4",
+         "model.heads=4", "model.dropout=0", "batch.tokens=2048", "batch.micro=16", "precision=fp32", "steps=400",
+         "observe.validation.windows=160", "threads=1")  # fmt: skip
+WORDS = r"[A-Za-z]{4,}"
+COHERENT = {
+    True: 0.8,
+    False: 1 / 3,
+}  # of the words of a sample, in full and shortened: a small model spells half
+
+
+def dashboard(folder: Path, *overrides: str) -> Answer:
+    """Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"""
+    run = train(folder / "run", "experiment=dashboard", *overrides)
+    found = metrics.read(run)
+    measured, whole = _signals(found)
+    apart = float(numpy.abs(numpy.exp(found["train/loss"][1]) / found["train/perplexity"][1] - 1).max())
+    medians, balance = found["updates/median"][1], found["updates/equilibrium"][1][-10:]
+    measured["perplexity compared with exp(loss), largest relative difference"] = apart
+    measured["steps made"] = found.steps
+    tutorial = ""
+    if len(medians):
+        measured["update/weight ratio, median of the last ten reports"] = float(numpy.median(medians[-10:]))
+        tutorial = (
+            f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in this '
+            "run, with the learning rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1))."
+        )
+    if len(balance):
+        measured["AdamW's equilibrium of that ratio, likewise"] = float(numpy.median(balance))
+    return Answer(
+        "gptx.train experiment=dashboard (observe=[validation,updates,...]), drawn by the report; all that was "
+        f"recorded is on the page of python -m gptx report {run}",
+        measured,
+        "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
+        whole and apart < 1e-6,
+        _five(run),
+        f"The five signals of {run}",
+        tutorial,
+    )
+
+
+def _signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
+    """How often each of the five was recorded and its last value; True if all are finite and cover the whole run."""
+    measured: dict[str, Number] = {}
+    whole = True
+    for key in SIGNALS:
+        steps, values = found[key]
+        whole &= len(values) > 0 and bool(numpy.isfinite(values).all()) and steps[-1] >= 0.9 * found.steps
+        whole &= key.startswith("updates/") or len(values) == found.steps
+        measured[f"{key}: values"] = len(values)
+        measured[f"{key}: last"] = float(values[-1]) if len(values) else "none"
+    return measured, bool(whole)
+
+
+def _five(run: Path) -> list[Drawing]:
+    """The five signals of a run, as the report draws them."""
+    from gptx.report.panels import of_run
+    from gptx.runs.cells import find
+
+    return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
+
+
+def resuming(folder: Path, *overrides: str) -> Answer:
+    """Is a run that was stopped and resumed the same, bit for bit, as one that was not?"""
+    recipe = "experiment=resume", *overrides
+    whole, cut = train(folder / "whole", *recipe), folder / "cut"
+    steps = record(whole)["step"]
+    step = stopped(cut, *recipe, after=steps // 3)
+    resumed = {"resumed": cut}
+    for name in WITHOUT:
+        control = resumed[f"without {name}"] = folder / f"without_{name.replace(' ', '_')}"
+        shutil.copytree(cut, control, symlinks=True)
+        _maim(control, name)
+    for run in resumed.values():
+        train(run, *recipe)
+    expected, state = metrics.read(whole)["train/loss"][1], _final(whole)
+    apart = {name: abs(metrics.read(run)["train/loss"][1] - expected) for name, run in resumed.items()}
+    same = {name: equal(state, _final(run)) for name, run in resumed.items()}
+    curves = tuple(
+        Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
+        for place, (name, difference) in enumerate(apart.items())
+    )
+    return Answer(
+        f"gptx.train experiment=resume once through; once stopped by SIGTERM after step {step} and started again by "
+        "the same command; and resumed from checkpoints with something taken out",
+        {
+            "steps": steps,
+            "stopped after step": step,
+            "resumed: losses that differ": int((apart["resumed"] > 0).sum()),
+            "resumed: weights, optimizer, counters and random states equal to the bit": same["resumed"],
+        }
+        | {f"control, {name}: largest difference of a loss": float(apart[name].max()) for name in [*apart][1:]},
+        "every loss and the whole final state are equal to the bit, and each control ends in another state",
+        same["resumed"] and not apart["resumed"].any() and sum(same.values()) == 1,
+        [lines(Panel("Difference of the training loss from the uninterrupted run", "nats", curves, log=True))],
+        f"Stopped after step {step} and resumed",
+        "its checkpoint has weights, optimizer and PyTorch's random state; without the position in the data, which is "
+        "one of the controls, it would not resume exactly either.",
+    )
+
+
+def _maim(run: Path, name: str) -> None:
+    """Take something out of the newest checkpoint of a run, and write it as if that were all."""
+    from gptx.ingredients.checkpoints import files, load
+
+    checkpoint = files.saved(run / "checkpoints")[-1]
+    state = load(checkpoint)
+    files.prepare(checkpoint)
+    files.put(checkpoint, state | WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
+
+
+def _final(run: Path) -> dict:
+    """What the last checkpoint of a run holds that training goes on from."""
+    from gptx.ingredients.checkpoints import files, load
+
+    state = load(files.saved(run / "checkpoints")[-1])
+    return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}
+
+
+def equal(one, other) -> bool:
+    """True if two states are the same, every tensor to the bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
+    """Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."""
+    recipe = *PRETRAINING, *(() if full else SHORT), *overrides
+    run = Path("runs/exercise_20_full") if full else folder / "run"
+    (cfg,) = composed(*recipe).values()
+    if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
+        stopped(run, *recipe, after=cfg.steps // 3)
+    train(run, *recipe)
+    resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))
+    text, known, told = _sample(run), _vocabulary(cfg), record(run)
+    found = re.findall(WORDS, text)
+    shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
+    share, control = (sum(word in known for word in words) / max(1, len(found)) for words in (found, shuffled))
+    signals, whole = _signals(metrics.read(run))
+    size = (
+        "the whole recipe" if full else "SHORTENED to a few minutes: a smaller model on other text, as full=true is not"
+    )
+    return Answer(
+        f"gptx.train experiment=gpt_10m, {size}; stopped by SIGTERM on the way and continued by the same command, then "
+        "python -m gptx sample with its defaults",
+        {
+            "parameters": told["parameters"]["total"],
+            "steps": told["step"],
+            "resumed after step": resumed or "never",
+            "validation loss": told["result"].get("validation/loss", float("nan")),
+            "words of four letters or more in the sample": len(found),
+            "share of them that the training text has": share,
+            "control: the same words with their letters shuffled": control,
+            **{name: value for name, value in signals.items() if name.endswith("values")},
+            "post-mortem": str(_postmortem(run, resumed)),
+        },
+        f"it was resumed, all five signals are whole, and {COHERENT[full]:.0%} of the sample's words (four letters or "
+        "more) are words of the training text",
+        bool(resumed) and whole and share >= COHERENT[full],
+        _five(run),
+        f"The five signals of {run}",
+        details=("the sample:", *text.splitlines()),
+    )
+
+
+def _sample(run: Path) -> str:
+    """What the trained model writes unprompted. Raises ValueError where it cannot."""
+    words = ["-m", "gptx", "sample", str(run), "length=1500"]
+    print(f"$ python {' '.join(words)}", flush=True)
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"gptx sample: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _vocabulary(cfg, sequences: int = 20_000) -> set[str]:
+    """The words of that many sequences of the training text."""
+    from gptx.config.build import build
+
+    data = build(cfg.data)
+    return set(re.findall(WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
+
+
+def _postmortem(run: Path, resumed: str) -> Path:
+    """Write down what went wrong on the way, even if it was nothing; the file."""
+    from gptx.ingredients.log.postmortem import incident
+
+    folder = RunFolder(run)
+    found, told = folder.metrics, folder.record
+    steps, norms = found["train/grad_norm"]
+    limit = folder.config.get("clip", {}).get("max_norm")
+    clipped = f"; {(norms > limit).mean():.1%} of the steps were clipped at {limit:g}" if limit else ""
+    trouble = Counter(event["event"] for event in folder.events if incident(event))
+    rise = max((after - before for before, after in pairwise(found["train/loss"][1])), default=0.0)
+    lines = [
+        f"# Post-mortem of {run}\n",
+        f"{told['state']} after {told['step']:,} steps, validation loss {told['result'].get('validation/loss')}.\n",
+        f"- instabilities: {', '.join(f'{count} {kind}' for kind, count in trouble.items()) or 'none was noticed'}",
+        f"- largest gradient norm: {norms.max():.3g} at step {steps[norms.argmax()]:.0f}, median "
+        f"{sorted(norms)[len(norms) // 2]:.3g}{clipped}",
+        f"- largest rise of the training loss from one step to the next: {rise:.3f}",
+        f"- stopped and continued after step: {resumed or 'never'}",
+    ]
+    if (run / "postmortem.md").exists():
+        lines.append("- the whole story, with the offending documents: [postmortem.md](postmortem.md)")
+    write_text(run / "exercise_20.md", "\n".join(lines) + "\n")
+    return run / "exercise_20.md"

@@ -1,0 +1,256 @@
+"""Where a run begins: at its newest checkpoint, or where another run stands (from=CHECKPOINT); and whether the run in a
+folder is the one that a command asks for.
+
+A checkpoint fits a new recipe if its weights, its optimizer's state and its text do; all else may change and is said.
+"""
+
+import re
+import shlex
+from functools import partial, reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+from gptx.config import recorded
+from gptx.config.build import build
+from gptx.config.errors import ConfigError
+from gptx.config.groups import decides
+from gptx.config.keys import differences, flat, recipe, under
+from gptx.config.moved import current
+from gptx.config.validate import OPTIMIZER
+from gptx.ingredients.log import shown
+from gptx.runs import provenance, same
+from gptx.runs.folder import RunFolder
+
+ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
+ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
+LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
+
+
+def restore(trainer) -> bool:
+    """Continue from the newest whole checkpoint of the run; False if it has none yet. Raises ConfigError if none is
+    whole, or its state is incomplete."""
+    try:
+        return trainer.checkpoints.restore(trainer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def branch(trainer, origin: Path, config: dict) -> str:
+    """Load the state of another run's checkpoint, or weights alone; return one line about what the new recipe changes.
+
+    Raises ConfigError if the state does not fit: another model, text or optimizer, or no step left to make.
+    """
+    try:
+        if origin.suffix == ".safetensors":
+            return _take_weights(trainer, origin, config)
+        state, record = _read(origin, trainer.steps)
+    except ValueError as error:
+        raise ConfigError(f"from={origin}: {error}") from None
+    found = same.other_recipe(record, config) + same.other_text(record["data"], trainer.data.identity)
+    if refused := [line for line in found if not _fits(line, trainer)]:
+        raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
+    clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
+    aside = ("from",) if clock is not None else ("from", "optim.tokens")
+    keys = [key for line in found if (key := line.split()[0]) not in aside]
+    before = state.get("latest", {}).get("train/lr")
+    try:
+        _take_state(trainer, state, keys, record["recipe"], origin)
+    except ValueError as error:
+        raise ConfigError(f"from={error}") from None
+    line = f"branches off {shown(origin.resolve())} after step {trainer.step}; what changes: "
+    return line + (", ".join(keys) or "nothing") + _jump(before, trainer.set_learning_rate())
+
+
+def _read(origin: Path, steps: int) -> tuple[dict, dict]:
+    """The state of a checkpoint to begin from, and a record with its recipe and data. Raises ValueError."""
+    from gptx.ingredients.checkpoints import load, refuse_without_optimizer
+
+    state = load(origin)
+    refuse_without_optimizer(state, origin)
+    if "recipe" in state:
+        record = {**state, "recipe": current(state["recipe"])}
+    else:  # earlier versions leave it in the folder of the run
+        record = RunFolder(origin.parent.parent).read() or {}
+    if state["step"] >= steps:
+        raise ValueError(f"it stands after step {state['step']}; steps={steps} must be more")
+    if "recipe" not in record or "data" not in record:
+        raise ValueError("neither it nor a run.json two folders above says what was trained")
+    return state, record
+
+
+def _fits(line: str, trainer) -> bool:
+    """True if a state can be loaded although a key of its recipe changes as the line says."""
+    from gptx.ingredients.optim import trait
+
+    key = line.split()[0]
+    if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
+        return False  # the average that it judges is found from them
+    if key == "model.context":  # more positions than were learned do not fit
+        lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
+        return lengths is not None and (ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
+    of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
+    return of_order or not decides(key, "state")
+
+
+def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
+    """Load a state of another recipe, in which these keys differ. Raises ValueError if it does not fit.
+
+    The optimizer keeps the values of its new recipe, a new seed draws anew, and the text goes on at the same token.
+    """
+    from gptx.ingredients.checkpoints import take
+
+    own = [{word: group[word] for word in OPTIMIZER if word in group} for group in trainer.optimizer.param_groups]
+    context = recipe.get("data.context", trainer.data.context)
+    try:
+        _cut_positions(trainer, state, origin)
+        state |= {"cursor": state["cursor"] * context // trainer.data.context}
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{origin}: its state is not one of this recipe ({error})") from None
+    scaler = state.get("scaler") or trainer.scaler.state_dict()  # there was none before a branch in fp16
+    state |= {"ended": "", "latest": {}, "scaler": scaler, "guard": trainer.guard.state_dict()}
+    state |= {"rng": []} if "seed" in keys else {}
+    take(trainer, state, origin)
+    for group, values in zip(trainer.optimizer.param_groups, own, strict=True):
+        group |= values
+
+
+def _cut_positions(trainer, state: dict, origin: Path) -> None:
+    """Cut the learned positions of a longer context out of a state: weights, moments, averages. Raises ValueError
+    if the optimizer does not hold them."""
+    own, there = (weights.get(ROWS) for weights in (trainer.model.state_dict(), state["model"]))
+    if own is None or there is None or len(there) <= len(own):
+        return
+    weight = trainer.model.get_parameter(ROWS)
+    cut = partial(_cut, before=len(there), rows=len(own))
+    moments = state["optimizer"]["state"]
+    number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
+    if number is None:
+        raise ValueError(f"{origin}: learned positions are not cut under precision.weights=bf16")
+    state["model"][ROWS] = cut(there)
+    moments[number] = {name: cut(value) for name, value in moments.get(number, {}).items()}
+    number = _place(weight, list(trainer.model.parameters()))
+    for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
+        if tensors:  # an average, in the order of the model's parameters
+            tensors[number] = cut(tensors[number])
+
+
+def _cut(value: Any, *, before: int, rows: int) -> Any:
+    return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
+
+
+def _place(parameter, parameters: list) -> int | None:
+    return next((number for number, p in enumerate(parameters) if p is parameter), None)
+
+
+def _take_weights(trainer, file: Path, config: dict) -> str:
+    """Begin with the weights of a safetensors file and nothing else of the run they are from; return one line about it.
+
+    Raises ValueError if they are another model's, or of another vocabulary.
+    """
+    from gptx.ingredients.checkpoints import weights
+
+    facts = weights.facts(file)
+    if "config" in facts:
+        found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
+        if refused := [line for line in found if not _fits(line, trainer)]:
+            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
+    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+        raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
+    weights.read(file, trainer.model, cut=ROWS)
+    return f"starts from the weights of {shown(file.resolve())} alone, at step 0 with a fresh optimizer"
+
+
+def _jump(before: float | None, now: float | None) -> str:
+    """The end of a line about a learning rate that changes by more than a tenth; else empty."""
+    if not isinstance(before, float) or now is None or abs(now - before) <= 0.1 * max(before, now):
+        return ""
+    return f"; the learning rate goes from {before:.3g} to {now:.3g} at once"
+
+
+def record_of(folder: RunFolder) -> dict | None:
+    """The record of the run in the folder, if it holds one. Raises ConfigError, with the way on, if it is damaged."""
+    try:
+        return folder.read()
+    except ConfigError as error:
+        raise ConfigError(f"{error}; overwrite=true starts afresh, or choose another name=") from None
+
+
+def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
+    """Raise ConfigError, with the keys that differ, if the folder holds a run of something else, or one that an
+    observer ended and that would end elsewhere now."""
+    config = recorded.recorded(cfg)
+    if found := same.other_recipe(record, config):
+        _refuse(folder, found, _way_on(folder, record, config))
+    if same.moved_text(record, config):  # the text is read, to see whether it is the same
+        refuse_other_text(folder, record, build(cfg.data).identity, cfg, config)
+    ended, steps = record.get("reason", ""), record["recipe"].get("steps", 0)
+    if record.get("state") == "finished" and record.get("step", steps) < steps:
+        old, new = (each.get("observe") or {} for each in (folder.config, config))
+        names = [name] if (name := ended.partition(":")[0]) in old else list(old)
+        found = differences(*(flat({"observe": {n: each.get(n) for n in names}}) for each in (old, new)))
+        _refuse(folder, found, _way_on(folder, record, config), f"a run that ended after step {record['step']}")
+
+
+def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
+    """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
+    earlier version did, which had no separator, if that gives the same text."""
+    found = same.other_text(record["data"], identity)
+    way, whole = "", cfg.copy() if found and cfg else None
+    new = [k for k in recipe(config or {}) if k.endswith(".separator") and k not in record["recipe"]]
+    if whole is not None and new:
+        for key in new:
+            *path, last = key.split(".")
+            reduce(getitem, path, whole)[last] = None
+        if not same.other_text(record["data"], build(whole.data).identity):
+            way = f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
+    _refuse(folder, found, way)
+
+
+def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:
+    if found:
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        raise ConfigError(
+            f"{folder} holds {what}: {'; '.join(found[:3])}{more}; "
+            f"choose another name=, or overwrite=true to delete it{way}"
+        )
+
+
+def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
+    """The words that continue a run with more steps from its end; empty if the recipe differs otherwise."""
+    from gptx.estimate.learning_rate import learning_rate
+    from gptx.ingredients.checkpoints.files import number, saved
+
+    there = saved(folder.path / "checkpoints")
+    keys = [line.split()[0] for line in same.other_recipe(record, config)]
+    if not there or number(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
+        return ""
+    step = number(there[-1])
+    words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]
+    old, new = learning_rate(folder.config), learning_rate(config)
+    return f"; to go on from there: {shlex.join(words)}{_jump(old and old(step), new and new(step + 1))}"
+
+
+def shorter(folder: RunFolder, config: dict) -> str:
+    """A line about a finished run of the same recipe with fewer steps in a folder next to this one, and how to go on
+    from its end; empty if there is none."""
+    for other in (RunFolder(file.parent) for file in sorted(folder.path.parent.glob("*/run.json"))):
+        try:
+            record = {} if other.path == folder.path else other.record
+            fits = record.get("state") == "finished" and "recipe" in record
+            way = _way_on(other, record, config) if fits else ""
+        except (ConfigError, OSError):
+            continue
+        if way:
+            return f"{other} made {record['recipe']['steps']:,} of these steps; this is a new run{way}"
+    return ""
+
+
+def as_asked(folder: RunFolder, record: dict, config: dict) -> str:
+    """How a finished run differs from what the command would make now: by other code, or by what is observed; empty if
+    it does not."""
+    if changed := provenance.changed_since(record, config):
+        return f", but by other code: {changed} changed since"
+    old, new = (flat({"observe": each.get("observe") or {}}) for each in (folder.config, config))
+    asked = sorted({".".join(key.split(".")[:2]) for key in new if key != "observe" and old.get(key) != new[key]})
+    return f", but without what {', '.join(asked)} asks now" if asked and folder.config else ""

@@ -1,0 +1,74 @@
+"""Signals to a run: the step under way is finished, the state is saved, and the scheduler's own handler may requeue."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from gptx.distributed.rank import rank
+from gptx.runs.folder import RunFolder
+
+log = logging.getLogger("gptx")
+_URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several signals the first of these counts
+
+
+def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
+    """Train until done or stopped by a signal. Return the scheduler's requeue handler if the job must be requeued.
+
+    A scheduler with handlers of its own at work, as submitit has, decides about the end. Its SIGTERM may come long
+    before the process is killed, or without that: the state is saved and training goes on. At its SIGUSR2 the job is
+    requeued, but only once everything is saved and closed.
+    """
+    while True:
+        with _stopping(trainer) as before:
+            trainer.fit()
+        if not trainer.stopped:
+            return None
+        asked, trainer.asked = trainer.asked, ""
+        trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=_URGENCY.index)
+        handler = before[signal.Signals[trainer.stopped]]
+        if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
+            return None
+        if trainer.stopped == "SIGUSR2":
+            return handler
+        log.info("SIGTERM: saved after step %d; training goes on until the job is ended", trainer.step)
+        if rank() == 0:
+            folder.write(state="preempted", step=trainer.step)
+        trainer.stopped = ""
+
+
+def requeue(handler: Callable) -> None:
+    """Have rank 0 put the job back into the queue, which ends the job; the other ranks wait for that."""
+    if rank() == 0:
+        handler(signal.SIGUSR2, None)
+    time.sleep(60)
+    raise SystemExit
+
+
+@contextmanager
+def _stopping(trainer) -> Iterator[dict]:
+    """Let a signal end the run after the step under way; yield the handlers that were there before.
+
+    After the first signal, Ctrl-C ends the process at once; others are only noted, since a scheduler sends several.
+    The end of the terminal is ignored if this process was started so, as by nohup.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.Signals[name] for name in _URGENCY)}
+
+    def ask(number: int, frame) -> None:
+        name = signal.Signals(number).name
+        trainer.stop(min(name, trainer.asked or name, key=_URGENCY.index))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if name == "SIGINT" and rank() == 0:
+            with suppress(OSError):  # a terminal that is gone
+                os.write(2, b"\nSIGINT: this step is finished and saved; Ctrl-C again leaves at once\n")
+
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler != signal.SIG_IGN:
+            signal.signal(number, ask)
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""Run: one run as its folder tells of it, whatever became of it; `find` collects the runs below some folders."""
+
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy
+from numpy import ndarray
+
+from gptx.config.errors import ConfigError
+from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
+from gptx.runs.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: finished, under way, failed, or listed by a sweep and not begun (then without record)."""
+
+    folder: Path
+    name: str  # below what all folders have in common
+    state: str
+    record: dict  # run.json
+    config: dict  # config.yaml, resolved, nested
+    problem: str = ""  # why it, or a part of it, cannot be read
+
+    @classmethod
+    def of(cls, folder: Path, common: Path | None = None) -> "Run":
+        """The run in `folder`; `unreadable`, with its problem, if a file is not what it should be."""
+        name = os.path.relpath(folder, common or folder)
+        name, run = folder.name if name == "." else name, RunFolder(folder)
+        try:
+            run.check()
+            return cls(folder, name, run.state, run.record, run.config)
+        except (ConfigError, OSError) as error:
+            return cls(folder, name, "unreadable", {}, {}, f"{error}; left out.")
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What it recorded, read when first asked for; empty if that cannot be read."""
+        try:
+            return RunFolder(self.folder).metrics
+        except ConfigError:
+            return Metrics()
+
+    @property
+    def seed(self) -> int:
+        return self.config.get("seed", 0)
+
+    @property
+    def order(self) -> int:
+        """The seed of the order of its batches."""
+        seed = (self.config.get("data") or {}).get("seed")
+        return self.seed if seed is None else seed
+
+    @property
+    def flops_per_token(self) -> float | None:
+        """6 N, with N the parameters without embeddings: FLOPs of one token of training; None if N is not known."""
+        body = self.record.get("parameters", {}).get("non_embedding")
+        return 6.0 * body if body else None
+
+    @cached_property
+    def spent(self) -> ndarray:
+        """Seconds of each step: tokens over tokens per second; empty if they are not known.
+
+        The first step of a run that branched off another counts the tokens of all before it; its own are their mean.
+        """
+        (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
+        if not len(speed) or len(speed) != len(tokens):
+            return numpy.empty(0)
+        made = numpy.diff(tokens, prepend=tokens[0] - tokens[0] / steps[0])
+        return numpy.divide(made, speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time spent in training steps, without validation and saves."""
+        return float(self.spent.sum()) if len(self.spent) else None
+
+    @property
+    def ended_at(self) -> int | None:
+        """The step at which a finished run ended, if before the last one of its config."""
+        step, steps = self.record.get("step"), self.config.get("steps")
+        return step if self.state == "finished" and step and steps and step < steps else None
+
+    def result(self, key: str) -> float | None:
+        """The value of a metric at the end; NaN if the run diverged (the loss is no number, or a guard ended it), None
+        if it is not recorded or more is to come."""
+        last = self.metrics.last(key)
+        lost = self.record.get("diverged") or not math.isfinite(last if last is not None else 0.0)
+        if self.state == "failed" and lost:
+            return math.nan
+        return self.metrics.end(key) if self.state == "finished" else None
+
+
+def find(folders: list[Path]) -> list[Run]:
+    """The runs in `folders`: each is one itself, or has them one or two levels below; with those that a sweep there
+    lists and that have not begun. In the order of the sweeps, then by name. A folder without runs becomes an unreadable
+    run. Raises ValueError if there is no run at all, or no such folder."""
+    found = {root: _below(root) for root in folders}
+    there = list(dict.fromkeys(itertools.chain(*found.values())))
+    if not there:
+        raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
+    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
+    empty = [root for root, here in found.items() if not here]
+    return [
+        *(Run.of(folder, common) for folder in there),
+        *(Run(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in empty),
+    ]
+
+
+def _below(root: Path) -> list[Path]:
+    """The run folders at or below `root`."""
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
+    if (root / "run.json").exists():
+        return [root]
+    listed = [root / name for name in manifest.noted(root)]
+    there = [file.parent for pattern in ("*/run.json", "*/*/run.json") for file in sorted(root.glob(pattern))]
+    return list(dict.fromkeys([*listed, *there]))

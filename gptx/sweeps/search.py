@@ -1,0 +1,235 @@
+"""A search for good values of a recipe, by Optuna:  python -m gptx study name=lr optim.lr=log:1e-4..1e-1"""
+
+import importlib.util
+import math
+import shlex
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gptx import files
+from gptx.compare.outcomes import METRIC
+from gptx.config.keys import NAME_BYTES, quoted, slug
+from gptx.ingredients.log import now, typed
+from gptx.runs import manifest, metrics
+from gptx.runs.folder import RunFolder
+from gptx.sweeps import machine, pool
+from gptx.sweeps.space import at_end, corners, parse, spelled
+from gptx.units.hardware import cores
+from gptx.units.printable import streams, without_credentials
+
+STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
+
+
+def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
+          metric: str = METRIC, better: str = "") -> int:  # fmt: skip
+    """Search for the best values of a recipe: trials that learn from each other (Optuna's TPE).
+
+      python -m gptx study name=lr trials=20 optim.lr=log:1e-4..1e-1 schedule.warmup=choice:0,5% steps=200
+
+    Each trial is a run in runs/NAME, which `python -m gptx report` reads like any other. The same command again
+    continues the trials that were stopped and makes those that are missing; a failed one is replaced by another.
+
+    Options:
+    words: what to search (log:1e-4..1e-1, float:0..0.3, int:2..8, choice:0,5%) and fixed overrides of gptx.train
+    name: name of the study; its runs are in runs/NAME
+    trials: trials in all
+    parallel: trials at a time; by default one per core or per GPU
+    prune: stop a trial that is worse than the median of earlier ones at the same step
+    metric: the metric to optimise
+    better: higher or lower, for a metric of your own
+    """
+    streams(lasting=True)
+    if trials < 1 or (parallel is not None and parallel < 1):
+        raise ValueError(f"trials={trials} and parallel={parallel} must be at least 1")
+    way = metrics.better(metric, better)
+    if importlib.util.find_spec("optuna") is None:
+        raise ValueError('python -m gptx study needs the package optuna: pip install -c constraints.txt "gptx[study]"')
+    space, fixed = parse(list(words))
+    at = fixed.index("--config-dir") if "--config-dir" in fixed else len(fixed)
+    options, overrides = fixed[at : at + 2], fixed[:at] + fixed[at + 2 :]
+    threads, at_once = checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
+    folder = Path("runs", name)
+    with alone(folder):
+        asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
+        found = opened(folder, asked, space, prune)
+        left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
+        print(
+            f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
+        )
+        search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, threads)
+        stopped = search.run(max(0, left), at_once)
+        print("\n".join(summary(found, space, folder, metric)))
+    return 130 if stopped else int(search.failed > 0)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of the study in `folder`. Raises ValueError if another process makes its trials."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = files.lock(folder / "study.lock")
+    except files.Held as held:
+        raise ValueError(f"{folder}: {held} makes the trials of this study; choose another name=") from None
+    with lock:
+        yield
+
+
+def checked(space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
+    """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
+    from gptx.estimate.capacity import examined
+
+    configs: list = []
+    ends = {key: corners(distribution) for key, distribution in space.items()}
+    for i in range(max(map(len, ends.values()))):
+        words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
+        configs += examined([*options, *words], here=True).values()
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
+
+
+def opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
+    """The study in the folder, new or continued. Raises ValueError if it searches something else."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    files.refuse_link(folder / "study.log")
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    way = optuna.study.StudyDirection["MAXIMIZE" if "better=higher" in words else "MINIMIZE"]
+    found = optuna.create_study(storage=storage, study_name="study", direction=way, load_if_exists=True)
+    before = found.user_attrs.get("words")
+    if before not in (None, sorted(words)):
+        raise ValueError(f"{folder} holds another study: {shlex.join(before)}; choose another name=")
+    found.set_user_attr("words", sorted(words))
+    # another seed at each start: else the first start's draws would come again
+    found.sampler = optuna.samplers.TPESampler(seed=len(found.trials), n_startup_trials=max(5, 2 * len(space)))
+    found.pruner = optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner()
+    return found
+
+
+@dataclass
+class Trial(pool.Job):
+    """A trial of Optuna's that is trained as a run."""
+
+    trial: Any = None
+    reported: set[int] = field(default_factory=set)  # steps
+    pruned: bool = False
+
+
+@dataclass
+class Search:
+    """Trains trials, several at a time, and reports what they recorded to Optuna."""
+
+    study: Any
+    space: dict[str, Any]
+    words: list[str]  # overrides that all trials have
+    folder: Path
+    metric: str
+    threads: int
+    failed: int = 0  # trials that have no result
+
+    def run(self, count: int, at_once: int) -> bool:
+        """Make `count` trials, first those that were begun and have not ended; True if stopped."""
+        import optuna
+
+        begun = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
+        trials = (
+            self.prepared(optuna.trial.Trial(self.study, begun[i]._trial_id) if i < len(begun) else
+                          self.study.ask(self.space))
+            for i in range(count)
+        )  # fmt: skip
+        processes = pool.Pool(at_once, look=1.0)
+        processes.run(trials, ended=self.tell, watch=self.look, message=STOPPED)
+        return processes.stopped
+
+    def prepared(self, trial) -> Trial:
+        """A trial with a folder of its own, noted in sweep.jsonl."""
+        chosen = [f"{key}={spelled(trial.params[key])}" for key in self.space]
+        prefix, keys = f"{trial.number:03d},", tuple(self.space)
+        folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
+        words = [*self.words, *chosen]
+        if not (folder / "run.json").exists():
+            about = {"command": typed("study", *sys.argv[1:]), "when": now()}
+            manifest.note(self.folder, [{"folder": folder.name, "overrides": words, **about}])
+        known = set(self.study.trials[trial.number].intermediate_values)
+        return Trial(folder, words, self.threads, trial=trial, reported=known)
+
+    def look(self, each: Trial) -> None:
+        """Report what a trial recorded since the last look; end it if the median of others was better at that step."""
+        for step, value in zip(*metrics.read(each.folder)[self.metric], strict=True):
+            if int(step) not in each.reported and math.isfinite(value):
+                each.reported.add(int(step))
+                each.trial.report(float(value), int(step))
+        if not each.pruned and each.trial.should_prune() and each.process.poll() is None:
+            each.pruned = each.asked = True
+            pool.ask_to_end(each.process)
+
+    def tell(self, each: Trial) -> None:
+        """Tell Optuna and the terminal how a trial ended.
+
+        A trial that was stopped, or that another process holds (as after a kill of its study), goes on later.
+        """
+        from optuna.trial import TrialState
+
+        pool.note_end(each.folder, each.process.returncode, asked=each.asked)
+        self.look(each)
+        label, details, value = self._outcome(each)
+        if label == "finished":
+            self.study.tell(each.trial, value)
+            details = f"{self.metric} {value:.4f}"
+        elif label in ("pruned", "diverged"):
+            self.study.tell(each.trial, state=TrialState.PRUNED)
+        elif label == "FAILED":
+            self.study.tell(each.trial, state=TrialState.FAIL)
+        self.failed += label in ("FAILED", "running")
+        print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
+
+    def _outcome(self, each: Trial) -> tuple[str, str, float | None]:
+        """Label, details and result of a trial whose process has ended."""
+        run, made = RunFolder(each.folder), metrics.read(each.folder)
+        record, state = run.read() or {}, run.state
+        finished = state == "finished"
+        value = made.end(self.metric) if finished else made.last(self.metric)
+        finite = None if value is None else math.isfinite(value)
+        taken = finished and each.process.returncode != 0  # by another command
+        why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
+        outcomes = (  # the first one that is true
+            (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
+            (finished and finite, state, ""),
+            (state == "running", state, "in another process; the same command goes on with it afterwards"),
+            (each.pruned, "pruned", ""),
+            (record.get("diverged") or finite is False, "diverged", ""),
+            (each.asked, state, ""),
+            (True, "FAILED", why),
+        )
+        return next((label, details, value) for true, label, details in outcomes if true)
+
+
+def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
+    """How the trials ended, the best one and how to repeat it, and which keys mattered."""
+    import optuna
+
+    ended = Counter(trial.state.name.lower() for trial in found.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
+    if not ended["complete"]:
+        return [f"no trial is complete: {counts or 'none was made'}"]
+    best = found.best_trial
+    values = {key: f"{key}={spelled(best.params[key])}" for key in space}
+    where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
+    lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {', '.join(values.values())}",
+             f"compare      {typed('report', str(folder))}",
+             f"again        {typed('rerun', str(where))}"]  # fmt: skip
+    if ends := [values[key] for key in space if at_end(space[key], best.params[key])]:
+        lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
+    if len(space) > 1 and ended["complete"] >= 10:
+        shares = optuna.importance.get_param_importances(found)
+        told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+        lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
+    return lines
