@@ -85,7 +85,7 @@ def forked(module: str, words: list[str], folder: Path) -> str:
         code = 1
         out = os.open(folder / "out.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1), os.dup2(out, 2)
-        sys.stdout, sys.stderr = (open(descriptor, "w", closefd=False) for descriptor in (1, 2))
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         try:
             os.chdir(folder)
             sys.path.insert(0, str(folder))
@@ -115,8 +115,7 @@ def parsed(words: list[str]) -> None:
 def tried(line: str, here: bool, folder: Path) -> str:
     """Run a command, or compose or parse one that is for elsewhere; "" where nothing is wrong."""
     words = shlex.split(line, comments=True)
-    words = words[1:] if words[0] == "gptx" else words[2:]
-    module, *rest = words if words[0] != line.split()[0] else words
+    module, *rest = words if words[0] == "gptx" else words[2:]
     if module == "gptx.train" or rest[:1] == ["train"]:
         rest = [word for word in rest if word != "train"]
         return forked("gptx.train", shrunk(rest) if here else [*rest, "--cfg", "job"], folder)
