@@ -81,9 +81,7 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         what = joined(map(said, comparison.factors)) or "their seeds"
         yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
                "difference.")  # fmt: skip
-    for arm in (arm for arm in found.arms if arm.diverged):
-        seeds = count(len(arm.results), "seed")
-        yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
+    yield from _lost(found.arms)
     yield from _incomplete(comparison)
     if early := _ended_early(comparison):
         told = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
@@ -125,6 +123,14 @@ def _different_texts(environment: dict, words: Words) -> Iterator[str]:
                "cannot be compared; metric=validation/bits_per_byte can.")  # fmt: skip
     if isinstance(digests := environment.get("data"), list):
         yield f"The runs read different data (digests {joined(digests)}): their results cannot be compared."
+
+
+def _lost(arms: list[Arm]) -> Iterator[str]:
+    """Arms with a diverged run."""
+    for arm in arms:
+        if arm.diverged:
+            seeds = count(len(arm.results), "seed")
+            yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
 
 
 def _incomplete(comparison: Comparison) -> Iterator[str]:
