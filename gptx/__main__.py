@@ -31,12 +31,12 @@ GROUPS = {  # title -> command -> module:function
     },
     "plan before a run": {
         "plan": "gptx.plan.__main__:plan",
-        "plan budget": "gptx.plan.budget:budget",
-        "plan recipe": "gptx.plan.recipe:recipe",
-        "plan schedule": "gptx.plan.schedule:schedule",
-        "plan decay": "gptx.plan.decay:decay",
-        "plan memory": "gptx.plan.memory:memory",
-        "plan coordinates": "gptx.plan.coordinates:coordinates",
+        "plan budget": "gptx.plan.budget:plan_budget",
+        "plan recipe": "gptx.plan.recipe:plan_recipe",
+        "plan schedule": "gptx.plan.schedule:plan_schedule",
+        "plan decay": "gptx.plan.decay:plan_decay",
+        "plan memory": "gptx.plan.memory:plan_memory",
+        "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
     },
     "fit to finished runs": {
         "fit scaling": "gptx.fit.scaling:scaling",

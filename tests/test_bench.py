@@ -13,7 +13,7 @@ from gptx.ingredients import objective
 from gptx.ingredients.data.noise import Noise
 from gptx.ingredients.model.gpt import GPT
 
-TINY = steps.Shape(depth=2, width=16, heads=2, context=8, batch=2, vocab_size=65)
+TINY = steps.Workload(depth=2, width=16, heads=2, context=8, batch=2, vocab_size=65)
 
 
 def test_flops_of_a_step_are_those_that_pytorch_counts():
@@ -32,7 +32,7 @@ def test_flops_of_the_large_shape_are_palms():
     weights = (
         124_439_808 - 1024 * 768 - 12 * (13 * 768) - 2 * 768
     )  # no positions, biases, gains: nothing multiplies by them
-    assert steps.SHAPES["large"].flops == 1024 * (6 * weights + 12 * 12 * 12 * 64 * 1024)
+    assert steps.WORKLOADS["large"].flops == 1024 * (6 * weights + 12 * 12 * 12 * 64 * 1024)
 
 
 def test_a_ratio_compares_the_two_sides_of_a_turn():

@@ -1,11 +1,11 @@
 """The tokenising benchmark measures what it says."""
 
-from gptx.bench.tokens import bench_tokens, repeated
+from gptx.bench.tokens import bench_tokens, repeated_text
 
 
 def test_text_is_repeated_until_it_has_the_bytes(tmp_path):
     (tmp_path / "x.txt").write_text("0123456789" * 100)
-    source = repeated(str(tmp_path / "x.txt"), 10_500)
+    source = repeated_text(str(tmp_path / "x.txt"), 10_500)
     documents = [(split, "".join(pieces)) for stream in source.streams() for split, _, pieces in stream]
     assert [split for split, _ in documents] == ["train"] * 10 + ["validation"]
     assert {text for _, text in documents} == {"0123456789" * 100}

@@ -14,7 +14,7 @@ from gptx.config.rules import examine
 from gptx.estimate import capacity
 from gptx.ingredients.data.rows import jsonl
 from gptx.ingredients.model import generate
-from gptx.plan.recipe import recipe
+from gptx.plan.recipe import plan_recipe
 from gptx.units import lengths
 
 SMALL = ["model.width=16", "model.depth=1", "model.heads=2", "model.context=16", "batch.tokens=64", "log=[jsonl]",
@@ -120,7 +120,7 @@ def test_every_strange_value_of_every_ingredient_is_refused_in_one_line_or_built
         (["model.vocab_multiple=10000000000"], "model.vocab_multiple=10000000000: "),
         (["model.context=1000000000", "batch.tokens=1000000000"], "model.context=1000000000: "),
         (["model.depth=1000000000"], "model.depth=1000000000: "),
-        (["model.depth=20000"], "model.depth=20000: at most 10,000"),
+        (["model.depth=20000"], "model.depth=20000: at least 1, at most 10,000"),
         (["batch.tokens=4611686018427387904"], "batch.tokens=4611686018427387904: "),
         (["batch.tokens=64e14"], "batch.tokens=6400000000000000: at most 1,000,000,000,000"),
         (["batch.tokens=640.5"], "batch.tokens: 640.5 is not a valid int"),
@@ -237,13 +237,13 @@ def test_a_users_own_model_is_counted_as_it_is_built(corpus, tmp_path, monkeypat
                                   "batch.tokens=4611686018427387904", "seed=0-3", "model=[nano]"])  # fmt: skip
 def test_a_plan_refuses_them_too(word):
     with pytest.raises(SystemExit, match="error: ") as caught:
-        arguments.call(recipe, ["vocab=257", word])
+        arguments.call(plan_recipe, ["vocab=257", word])
     assert word.split("=")[0] in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_plan_is_for_larger_machines_too(capsys):
-    arguments.call(recipe, ["vocab=257", "model.width=30000", "model.heads=30"])
+    arguments.call(plan_recipe, ["vocab=257", "model.width=30000", "model.heads=30"])
     assert "larger than any listed hardware" in capsys.readouterr().out
 
 

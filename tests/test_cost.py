@@ -15,7 +15,7 @@ def test_a_report_and_the_steps_between_are_told_apart(monkeypatch, capsys):
     # seconds of its own and of the whole update; the first of a series warms up, the median of the others counts
     quiet, loud = [(9, 10), (0.1, 2.1), (0.1, 2.1), (0.5, 9.5)], [(9, 10), (2.1, 4.1), (2.1, 4.1), (8.0, 9.0)]
     times = iter([*quiet, *loud])
-    monkeypatch.setattr(observers, "turn", lambda *_: next(times))
+    monkeypatch.setattr(observers, "timed_step", lambda *_: next(times))
     report, between, every = observers.measured("validation", "nano", turns=3, steps=1000)
     assert (report, between, every) == (pytest.approx(2.0 / 2), pytest.approx(0.1 / 2), 200)
     monkeypatch.setattr(observers, "measured", lambda *_: (report, between, every))
@@ -30,7 +30,7 @@ def test_the_clock_runs_in_hooks_and_reports_and_nowhere_else(build, monkeypatch
     own = observers.watched(trainer, "updates")
     trainer.checkpoints = Unsaved("one step")
     hooks = 3  # of the two observers at the step, one tick each
-    assert [observers.turn(trainer, own)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
+    assert [observers.timed_step(trainer, own)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
     assert "updates/median" in trainer.latest
 
 

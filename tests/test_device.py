@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gptx.estimate.memory import predict
-from gptx.estimate.meter import Meter, total
+from gptx.estimate.memory import predict_memory
+from gptx.estimate.meter import Meter, predicted_peak
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.slow
@@ -101,8 +101,8 @@ def test_the_predicted_memory_is_close_to_the_measured(composed, build):
     }
     words = [*shapes[DEVICE], f"device={DEVICE}", "steps=4", "checkpoints.every=1"]
     trainer = build(*words)
-    predicted = predict(composed(*words), trainer.data.vocab_size)
+    predicted = predict_memory(composed(*words), trainer.data.vocab_size)
     meter = Meter(trainer.parallel.device)
     with meter.over(trainer.model, trainer.optimizer):
         trainer.fit()
-    assert total(predicted, meter.device) == pytest.approx(meter.peak, rel=0.05 if DEVICE == "cuda" else 0.1)
+    assert predicted_peak(predicted, meter.device) == pytest.approx(meter.peak, rel=0.05 if DEVICE == "cuda" else 0.1)

@@ -14,13 +14,13 @@ from scipy.special import huber as scipy_huber
 from scipy.special import logsumexp
 
 from gptx.commands.pages import pages
-from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, chosen
+from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, law_named
 from gptx.fit import huber
 from gptx.fit.ladder import About, Ladder, Rung, minima, warnings
 from gptx.fit.prediction import NoLaw, Reading, predict, read
 from gptx.fit.scaling import fitted, patterned, scaling, undetermined
 from gptx.fit.scaling_views import figure
-from gptx.runs.cells import find
+from gptx.runs.run import find
 
 REFIT = PUBLISHED["besiroglu"]
 KNOWN = Law("known", A=30.0, B=300.0, E=0.5, alpha=0.4, beta=0.45)
@@ -285,7 +285,7 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
     assert {"fit.png", "fit.json", "law.json"} <= {file.name for file in page.iterdir()}
     facts = json.loads((page / "fit.json").read_text())
     assert len(facts["total"]["runs"]) == 17
-    law = chosen(str(page / "law.json"))
+    law = law_named(str(page / "law.json"))
     assert max(off([getattr(law, name) for name in CONSTANTS], KNOWN).values()) < 1e-2
     assert (law.units, law.vocab, len(law.draws)) == ("nats a byte", 257, 100)
     assert law.text == 10**8

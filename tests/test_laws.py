@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptx.estimate import laws
-from gptx.estimate.laws import PUBLISHED, Law, chosen
+from gptx.estimate.laws import PUBLISHED, Law, law_named
 
 PLAIN = Law("plain", A=100.0, B=1000.0, E=1.0, alpha=0.5, beta=0.5)
 
@@ -53,16 +53,16 @@ def test_a_saved_law_is_chosen_by_its_file(tmp_path):
     law = Law("own", 1.5, 2.5, 0.5, 0.3, 0.4, units="nats a byte", vocab=257, draws=((1.0, 2.0, 0.5, 0.3, 0.4),),
               text=1000, warnings=("too few runs",))  # fmt: skip
     law.save(tmp_path / "law.json")
-    assert chosen(str(tmp_path / "law.json")) == law
+    assert law_named(str(tmp_path / "law.json")) == law
 
 
 def test_the_law_of_experiments_is_of_bytes_and_passes():
-    law = chosen(str(Path(__file__).parents[1] / "experiments/scaling/law.json"))
+    law = law_named(str(Path(__file__).parents[1] / "experiments/scaling/law.json"))
     assert (law.units, law.vocab) == ("nats a byte", 257)
 
 
 def test_a_published_law_is_chosen_by_its_name():
-    assert chosen("besiroglu").B == 2085.43
+    assert law_named("besiroglu").B == 2085.43
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_file_without_a_law_is_refused_in_one_line(tmp_path, facts, told):
     PLAIN.save(file)
     file.write_text(facts if isinstance(facts, str) else json.dumps(json.loads(file.read_text()) | facts))
     with pytest.raises(ValueError, match=re.escape(told)) as refused:
-        chosen(str(file))
+        law_named(str(file))
     assert "\n" not in str(refused.value)
 
 
@@ -110,10 +110,10 @@ def test_a_law_whose_runs_follow_none_is_refused(tmp_path, alpha, drawn):
     file, draws = tmp_path / "law.json", ((400.0, 400.0, 1.7, drawn, 0.3), (400.0, 400.0, 1.7, alpha, 0.3)) * 20
     laws.Law("old", A=400.0, B=400.0, E=1.7, alpha=alpha, beta=0.3, draws=draws).save(file)
     with pytest.raises(ValueError, match=r"holds no law \(its runs follow none: alpha reaches an end"):
-        laws.chosen(str(file))
+        laws.law_named(str(file))
 
 
 def test_an_unknown_law_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match="besiroglu") as refused:
-        chosen("besirolu")
+        law_named("besirolu")
     assert all(name in str(refused.value) for name in laws.PUBLISHED)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptx.estimate.meter import Meter, total
+from gptx.estimate.meter import Meter, predicted_peak
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def test_a_measured_run_leaves_no_thread_behind_also_where_it_fails(measured):
 def test_a_run_that_cannot_be_predicted_is_measured_all_the_same(measured):
     meter = measured(lambda: None)
     assert meter.compared_with("cannot be predicted").startswith("cannot be predicted, measured 3")
-    assert total("cannot be predicted", meter.device) is None
+    assert predicted_peak("cannot be predicted", meter.device) is None

@@ -5,19 +5,21 @@ import os
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
 
-from gptx.__main__ import run, split
+from gptx import __main__
 from gptx.estimate import footprint
-from gptx.estimate.memory import predict, prediction
+from gptx.estimate.memory import predict_memory, prediction
 from gptx.plan.schedule import oddities
 
 
 def main(words: list[str]) -> None:
     """Run python -m gptx plan with these words."""
-    run(*split(["plan", *words]))
+    with mock.patch.object(sys, "argv", ["gptx", "plan", *words]):
+        __main__.main()
 
 
 SHAKESPEARE = ["optim.lr=3e-4", "schedule.floor=0"]
@@ -106,7 +108,7 @@ def test_seven_billion_parameters_need_112_gb_of_which_84_are_weights_and_moment
     cfg = composed(
         "model.width=4096", "model.depth=34", "model.heads=32", "model.context=32", "batch.tokens=32", "batch.micro=1"
     )
-    found = predict(cfg, vocab_size=32_000)
+    found = predict_memory(cfg, vocab_size=32_000)
     n = 34 * (12 * 4096**2 + 13 * 4096) + 32_000 * 4096 + 32 * 4096 + 2 * 4096
     assert found.parameters == n
     assert 6.9e9 < n < 7.1e9
@@ -126,7 +128,7 @@ def test_moments_are_those_that_the_optimizer_really_keeps(composed, build, opti
     real = sum(
         t.numel() * 4 for s in trainer.optimizer.state.values() for t in s.values() if torch.is_tensor(t) and t.ndim
     )
-    found = predict(composed(f"optim={optim}"), trainer.data.vocab_size)
+    found = predict_memory(composed(f"optim={optim}"), trainer.data.vocab_size)
     assert found.moments == real == moments * found.weights
 
 
@@ -146,12 +148,14 @@ def test_activations_are_the_tensors_that_autograd_saves(composed, build):
         loss = trainer.objective(trainer.network, batch)
     real = sum(size for _, size in saved.values())
     assert loss.isfinite()
-    assert predict(composed("model.dropout=0.1"), trainer.data.vocab_size).activations == pytest.approx(real, rel=0.02)
+    assert predict_memory(composed("model.dropout=0.1"), trainer.data.vocab_size).activations == pytest.approx(
+        real, rel=0.02
+    )
 
 
 def test_activations_follow_micro_batch_precision_and_recompute(composed):
     def kept(*words):
-        return predict(composed("model.depth=6", *words), 257).activations
+        return predict_memory(composed("model.depth=6", *words), 257).activations
 
     plain = kept()
     assert kept("batch.micro=8") == pytest.approx(2 * plain, rel=0.05)
@@ -162,7 +166,7 @@ def test_activations_follow_micro_batch_precision_and_recompute(composed):
 def test_a_prediction_leaves_the_random_streams_alone(composed, build):
     build()
     before = torch.get_rng_state()
-    predict(composed("model.dropout=0.5"), 257)
+    predict_memory(composed("model.dropout=0.5"), 257)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -197,18 +201,18 @@ def test_a_run_prints_the_predicted_memory_and_the_measured_and_logs_its_budget(
 def test_validation_is_counted_where_its_logits_are_the_most(composed):
     """4,096 tokens at a time by 20,032 logits in fp32, and as much again for their logarithms of probabilities."""
     cfg = composed("model.depth=1", "observe.validation.windows=256")
-    found = predict(cfg, 20_000)
+    found = predict_memory(cfg, 20_000)
     logits = 4096 * 20_032 * 4
     assert found.peak == found.validation > 4 * found.step
     assert 2 * logits < found.validation - found.weights - found.moments < 3.1 * logits  # and those of the pass before
     cfg.observe = None
-    assert predict(cfg, 20_000).validation == 0
+    assert predict_memory(cfg, 20_000).validation == 0
 
 
 def test_a_save_beside_training_copies_weights_and_moments_and_the_last_one_nothing(composed):
-    found = predict(composed("checkpoints.every=2"), 257)
+    found = predict_memory(composed("checkpoints.every=2"), 257)
     assert found.copy == pytest.approx(found.weights + found.moments, abs=10_000)  # and the random states
-    assert predict(composed("checkpoints.every=6"), 257).copy == 0
+    assert predict_memory(composed("checkpoints.every=6"), 257).copy == 0
 
 
 SHAPES = {

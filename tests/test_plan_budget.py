@@ -17,8 +17,8 @@ from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import shapes
-from gptx.plan.question import read
-from gptx.plan.split import MODELS, above_the_best, agreement, by_law, by_rule, cheapest, nearest_model
+from gptx.plan.question import read_question
+from gptx.plan.split import MODELS, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
 from gptx.units.lengths import SCALE
 
 ROUNDED, TEX, REFIT = (PUBLISHED[name] for name in ("hoffmann_rounded", "hoffmann_tex", "besiroglu"))
@@ -69,10 +69,10 @@ def test_the_exponents_are_the_published_ones():
 
 
 def test_each_law_asks_for_twenty_tokens_a_parameter_at_one_budget_only():
-    assert [f"{agreement(law):.1e}" for law in (ROUNDED, TEX, REFIT)] == ["7.6e+16", "2.3e+18", "2.1e+22"]
+    assert [f"{agrees_at(law):.1e}" for law in (ROUNDED, TEX, REFIT)] == ["7.6e+16", "2.3e+18", "2.1e+22"]
     for law in (ROUNDED, TEX, REFIT):
-        assert by_law(law, flops=agreement(law)).ratio == pytest.approx(20)
-    assert agreement(Law("parallel", A=400, B=2000, E=1.7, alpha=0.3, beta=0.3)) is None
+        assert by_law(law, flops=agrees_at(law)).ratio == pytest.approx(20)
+    assert agrees_at(Law("parallel", A=400, B=2000, E=1.7, alpha=0.3, beta=0.3)) is None
 
 
 def test_a_model_of_124_million_has_as_many_tokens_as_each_law_asks_for():
@@ -182,11 +182,11 @@ def test_a_law_that_cannot_answer_is_refused_in_one_line(tmp_path, words, facts,
 
 
 def test_the_vocabulary_of_a_plan_is_its_laws_and_published_laws_stand_beside_one_of_subwords(tmp_path):
-    asked = read(flops="1e19", law=own(tmp_path)[4:])
+    asked = read_question(flops="1e19", law=own(tmp_path)[4:])
     assert (asked.vocab, len(asked.laws)) == (257, 1)
     units = REFIT.units
-    assert len(read(flops="1e19", law=own(tmp_path, vocab=4096, units=units)[4:]).laws) == 1
-    assert len(read(flops="1e19", law=own(tmp_path, vocab=50257, units=units)[4:]).laws) == 4
+    assert len(read_question(flops="1e19", law=own(tmp_path, vocab=4096, units=units)[4:]).laws) == 1
+    assert len(read_question(flops="1e19", law=own(tmp_path, vocab=50257, units=units)[4:]).laws) == 4
 
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)
@@ -396,7 +396,7 @@ def test_a_chart_that_cannot_be_written_leaves_the_old_one_and_is_named(plan, tm
 
 
 def test_units_are_read_and_the_usual_vocabulary_is_gpt2s():
-    asked = read(tokens="2.5B", served="1T")
+    asked = read_question(tokens="2.5B", served="1T")
     assert (asked.tokens, asked.served, asked.vocab, asked.context, asked.judge) == (2.5e9, 1e12, 50257, 1024, REFIT)
 
 
@@ -426,7 +426,7 @@ def test_overrides_without_a_subject_are_planned_whole(plan, monkeypatch):
     def recipe(*overrides: str, vocab: str = "", hardware: str = ""):
         print(f"{overrides} with {vocab} on {hardware}")
 
-    monkeypatch.setitem(sys.modules, "gptx.plan.recipe", SimpleNamespace(recipe=recipe))
+    monkeypatch.setitem(sys.modules, "gptx.plan.recipe", SimpleNamespace(plan_recipe=recipe))
     assert plan("seed=0,1", "vocab=257", "hardware=h100") == "('seed=0,1',) with 257 on h100\n"
     with pytest.raises(SystemExit, match=r"hardwar: no such key; did you mean 'hardware'\?"):
         main(["model=nano", "hardwar=h100"])

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.plan.chart import content
+from gptx.plan.chart import chart_of
 from gptx.plan.chart_files import chart
-from gptx.plan.chart_words import models, notes, reading
+from gptx.plan.chart_words import chart_reading, models, notes
 
 KNOWN = [("GPT-3 175B", 175e9, 300e9), ("Chinchilla 70B", 70e9, 1.4e12), ("Llama 1 7B", 7e9, 1e12), ("Llama 3 8B", 8e9, 15e12)]  # fmt: skip
 OWN = Law("own", A=40.0, B=60.0, E=0.9, alpha=0.3, beta=0.32, units="nats a byte")
@@ -48,7 +48,7 @@ def light(monkeypatch):
 
 @pytest.mark.parametrize("law", [*PUBLISHED.values(), OWN], ids=lambda law: law.name)
 def test_the_envelope_is_the_least_loss_of_all_sizes(law):
-    found = content(law, flops=1e19)
+    found = chart_of(law, flops=1e19)
     for place in [place for line in found.of("flops", "best") for place in line.places][::24]:
         size, loss = least(law, place.flops)
         assert place.loss == pytest.approx(loss, abs=2e-5)
@@ -57,7 +57,7 @@ def test_the_envelope_is_the_least_loss_of_all_sizes(law):
 
 @pytest.mark.parametrize("law", PUBLISHED.values(), ids=lambda law: law.name)
 def test_a_size_lies_above_the_envelope_and_touches_it_once(law):
-    found = content(law, known=KNOWN)
+    found = chart_of(law, known=KNOWN)
     touched = {each.places[0].parameters: each.places[0] for each in found.of("flops", "touch")}
     for size in found.of("flops", "size"):
         above = [place.loss - law.lowest(place.flops) for place in size.places]
@@ -71,7 +71,7 @@ def test_a_size_lies_above_the_envelope_and_touches_it_once(law):
 
 def test_a_budget_is_spent_whole_at_every_size_and_its_mark_is_the_lowest():
     law = PUBLISHED["besiroglu"]
-    found = content(law, flops=3.3e19)
+    found = chart_of(law, flops=3.3e19)
     minima = [each.places[0] for role in ("minimum", "optimum") for each in found.of("parameters", role)]
     budgets = [each for role in ("budget", "asked") for each in found.of("parameters", role)]
     for budget, minimum in zip(budgets, minima, strict=True):
@@ -88,11 +88,11 @@ def test_a_budget_is_spent_whole_at_every_size_and_its_mark_is_the_lowest():
      ("besiroglu", 1e22, "9.05B parameters on 184B tokens (20.4 per")],
 )  # fmt: skip
 def test_the_reading_says_what_the_budget_buys(name, flops, told):
-    assert told in reading(content(PUBLISHED[name], flops=flops))
+    assert told in chart_reading(chart_of(PUBLISHED[name], flops=flops))
 
 
 def test_known_models_stand_at_their_operations_and_the_expected_loss():
-    found = {place.name: place for place in content(PUBLISHED["besiroglu"], known=KNOWN).known}
+    found = {place.name: place for place in chart_of(PUBLISHED["besiroglu"], known=KNOWN).known}
     assert found["GPT-3 175B"].flops == pytest.approx(3.15e23)
     assert found["Llama 3 8B"].flops == pytest.approx(7.2e23)
     assert found["Chinchilla 70B"].loss == pytest.approx(1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658)
@@ -100,24 +100,24 @@ def test_known_models_stand_at_their_operations_and_the_expected_loss():
 
 def test_every_place_of_the_rules_line_has_20_tokens_a_parameter_and_is_no_better_than_the_best():
     law = PUBLISHED["hoffmann_rounded"]
-    for place in content(law).of("parameters", "rule")[0].places:
+    for place in chart_of(law).of("parameters", "rule")[0].places:
         assert place.tokens / place.parameters == pytest.approx(20)
         assert place.loss >= law.loss(*law.optimum(place.flops))
 
 
 def test_what_lies_beyond_the_runs_of_the_fit_is_marked_and_said():
-    found = content(PUBLISHED["besiroglu"], flops=1e24)
+    found = chart_of(PUBLISHED["besiroglu"], flops=1e24)
     inside = [line for line in found.of("flops", "best") if not line.beyond]
     ends = [place.flops for line in inside for place in (line.places[0], line.places[-1])]
     assert ends == pytest.approx([1e18, 1.3e22])
     assert {budget.beyond for budget in found.of("parameters", "budget") if budget.places[0].flops > 2e22} == {True}
-    assert "76.9 times the largest run that it was fitted to: a guess" in reading(found)
-    assert "a guess" not in reading(content(PUBLISHED["besiroglu"], flops=1e20))
+    assert "76.9 times the largest run that it was fitted to: a guess" in chart_reading(found)
+    assert "a guess" not in chart_reading(chart_of(PUBLISHED["besiroglu"], flops=1e20))
 
 
 def test_runs_stand_at_their_measured_loss_and_say_how_far_their_law_was_fitted():
     runs = trained()
-    found = content(OWN, runs=runs)
+    found = chart_of(OWN, runs=runs)
     assert [(place.name, place.parameters, place.tokens, place.loss) for place in found.runs] == runs
     assert found.fitted == pytest.approx((6e11, 6 * 9e5 * 1.6e7))
     assert all(found.losses[0] < place.loss < found.losses[1] for place in found.runs)
@@ -126,16 +126,16 @@ def test_runs_stand_at_their_measured_loss_and_say_how_far_their_law_was_fitted(
 
 def test_the_band_holds_the_envelopes_of_95_percent_of_the_draws():
     law = drawn(OWN)
-    (line, *_) = content(law, runs=trained()).of("flops", "best")
+    (line, *_) = chart_of(law, runs=trained()).of("flops", "best")
     envelopes = [least(replace(law, **dict(zip(("A", "B", "E", "alpha", "beta"), draw, strict=True))), line.places[0].flops)[1]
                  for draw in law.draws]  # fmt: skip
     inside = [line.low[0] - 1e-4 <= loss <= line.high[0] + 1e-4 for loss in envelopes]
     assert sum(inside) / len(inside) == pytest.approx(0.95, abs=0.03)
-    assert content(OWN, runs=trained()).of("flops", "best")[0].low == ()
+    assert chart_of(OWN, runs=trained()).of("flops", "best")[0].low == ()
 
 
 def test_models_have_the_numbers_of_the_table_and_runs_their_measured_loss():
-    found = content(OWN, known=KNOWN, runs=trained(1))
+    found = chart_of(OWN, known=KNOWN, runs=trained(1))
     shown = models(found)
     assert [row[0] for row in shown.rows] == [*(f"{i}  {name}" for i, (name, *_) in enumerate(KNOWN, start=1)), "run 0"]
     (ring,) = found.of("flops", "known")

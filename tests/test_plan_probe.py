@@ -9,31 +9,44 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gptx.plan.probe import Probe, probe
+from gptx.plan.probe import STEP, Probe, probe
 
-WHOLE = Probe(step=0.1, quickest=0.09, slowest=0.2, made=50, start=2.0, validation=0.2, save=0.05, last_save=0.3,
-              steps=100.0, validations=5, saves=10, left_out=("starting Python",))  # fmt: skip
+PARTS = {
+    STEP: (0.1, 100.0),
+    "to build and begin": (2.0, 1),
+    "a validation pass": (0.2, 5),
+    "a save": (0.05, 9),
+    "the last save": (0.3, 1),
+}
+WHOLE = Probe(PARTS, "median of 50, 90 ms to 200 ms", ("starting Python",))
 
 
 def test_a_run_is_its_steps_validations_and_saves_the_last_of_which_is_waited_for():
     assert WHOLE.run_seconds() == pytest.approx(2 + 100 * 0.1 + 5 * 0.2 + 9 * 0.05 + 0.3)
-    assert str(WHOLE).startswith("0:14 on this machine, measured: 100 ms a step (median of 50, 90 ms to 200 ms)")
-    assert str(replace(WHOLE, steps=99_000.0)).startswith("2:45:04 on")
+    assert str(WHOLE).startswith(
+        "0:14 on this machine, measured: 100 ms a step (median of 50, 90 ms to 200 ms) x 100, 2 s to build and begin, "
+    )
+    assert "50 ms a save x 9, 300 ms the last save; not in it: starting Python" in str(WHOLE)
+    assert str(replace(WHOLE, parts=PARTS | {STEP: (0.1, 99_000.0)})).startswith("2:45:04 on")
+
+
+def counts(found: Probe) -> list[float]:
+    return [count for _, count in found.parts.values()]
 
 
 def test_as_many_validations_and_saves_are_counted_as_the_run_makes(composed):
     found = probe(composed("steps=11", "observe.validation.every=5", "checkpoints.every=4"), seconds=0.01)
-    assert (found.steps, found.validations, found.saves) == (11, 3, 3)  # both also after the last update
-    assert min(found.step, found.validation, found.save, found.last_save) > 0
-    assert found.quickest <= found.step <= found.slowest
+    assert list(found.parts) == list(PARTS)
+    assert counts(found) == [11, 1, 3, 2, 1]  # validation and saves also after the last step
+    assert min(seconds for seconds, _ in found.parts.values()) > 0
 
 
 def test_a_growing_batch_takes_as_many_full_steps_as_it_has_tokens(composed):
     grown = composed("batch=growing", "batch.tokens=256", "batch.growth=9", "steps=12")
     grown.observe = None
     found = probe(grown, seconds=0.01)
-    assert found.steps == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
-    assert (found.validation, found.validations) == (0, 0)
+    assert found.parts[STEP][1] == 3 * (1 / 8 + 1 / 4 + 1 / 2) + 3
+    assert "a validation pass" not in found.parts
 
 
 def test_a_probe_leaves_nothing_behind(composed, tmp_path, monkeypatch):
@@ -51,10 +64,10 @@ def test_a_probe_leaves_nothing_behind(composed, tmp_path, monkeypatch):
 def test_a_vocabulary_can_stand_for_the_data(composed):
     cfg = composed()
     cfg.data.path = "nowhere"
-    assert probe(cfg, seconds=0.01, vocab="300").made >= 1
+    assert probe(cfg, seconds=0.01, vocab="300").parts[STEP][0] > 0
     cfg.observe.validation.windows = None
     found = probe(cfg, seconds=0.01, vocab="300")
-    assert (found.validation, found.validations) == (0, 0)
+    assert "a validation pass" not in found.parts
     assert "validation, on all of a text whose length vocab= does not tell" in found.left_out
 
 

@@ -12,13 +12,13 @@ from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.memory import predict
-from gptx.estimate.warnings import budget_warnings, critical_batch, packing, proportion
+from gptx.estimate.memory import predict_memory
+from gptx.estimate.warnings import budget_warnings, critical_batch_size, packing, proportion
 from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision
 from gptx.plan import machines
-from gptx.plan.recipe import losses, planned
+from gptx.plan.recipe import planned, predicted_losses
 from gptx.units.hardware import device_named
 
 BF16 = Precision("bf16")
@@ -26,7 +26,7 @@ BF16 = Precision("bf16")
 
 def whole(cfg, hardware: str = "", devices: int = 1, price: float | None = None, **more) -> str:
     """The plan of a config."""
-    return "\n".join(planned(cfg, where=machines.place(hardware, devices, price), **more))
+    return "\n".join(planned(cfg, where=machines.hardware_of(hardware, devices, price), **more))
 
 
 def spent(parameters=124_439_808, tokens=2_500_000_000, steps=5000, flops=854_654_976) -> Effort:
@@ -62,7 +62,7 @@ def test_a_batch_that_grows_spends_fewer_tokens():
 def test_seven_billion_parameters_take_84_gb_of_weights_and_moments_and_112_with_gradients(composed):
     cfg = composed("model.width=4096", "model.depth=34", "model.heads=32", "model.context=32", "batch.tokens=32",
                    "batch.micro=1")  # fmt: skip
-    found = predict(cfg, vocab_size=37_376)
+    found = predict_memory(cfg, vocab_size=37_376)
     assert f"{found.parameters / 1e9:.2f}" == "7.00"
     assert f"{(found.weights + found.moments) / 1e9:.3g}" == "84"
     assert f"{(found.weights + found.moments + found.gradients) / 1e9:.3g}" == "112"
@@ -70,25 +70,25 @@ def test_seven_billion_parameters_take_84_gb_of_weights_and_moments_and_112_with
 
 def test_laws_predict_chinchilla_s_own_loss():
     """1.69 + 0.083 + 0.163, as equation 10 of arXiv:2203.15556 has it for 70B parameters and 1.4T tokens."""
-    told = losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
+    told = predicted_losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
     assert "1.937" in told[2]
     assert "20.0" in told[3]
 
 
 def test_published_laws_say_nothing_of_bytes():
-    (told,) = losses(list(PUBLISHED.values()), spent(), 257)
+    (told,) = predicted_losses(list(PUBLISHED.values()), spent(), 257)
     assert "nats a subword token" in told
     assert "experiment=scaling" in told
     assert "besiroglu" not in told
 
 
 def test_what_a_law_says_far_from_its_runs_is_called_extrapolated_and_worse_than_guessing_not_said():
-    told = "\n".join(losses(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
+    told = "\n".join(predicted_losses(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
     assert "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 FLOPs" in told
-    told = "\n".join(losses([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
+    told = "\n".join(predicted_losses([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
     assert "42 would be worse than guessing, 10.8" in told  # ln 50257 is 10.825
     assert "besiroglu           42" not in told
-    assert "extrapolated" not in "\n".join(losses(list(PUBLISHED.values()), spent(), 50_257))
+    assert "extrapolated" not in "\n".join(predicted_losses(list(PUBLISHED.values()), spent(), 50_257))
 
 
 def test_a_batch_that_grows_is_told_by_its_largest(composed):
@@ -102,23 +102,23 @@ def test_a_batch_that_grows_is_told_by_its_largest(composed):
     ("v100", Precision("fp32", tf32=True), "v100 has no tf32: precision=fp16 or fp32"),
 ])  # fmt: skip
 def test_a_format_that_a_device_does_not_have_has_no_time_there(device, precision, said):
-    assert list(machines.time_and_room(machines.place(device), spent(), precision, "", 1)) == [said]
+    assert list(machines.time_and_room(machines.hardware_of(device), spent(), precision, "", 1)) == [said]
 
 
 def test_a_law_of_bytes_speaks_of_bytes_alone():
     own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, units="nats a byte", vocab=257, warnings=("of 5 runs",))
     one_to_a_million = spent(10_000, 1_000_000)
-    assert "1.600" in losses([own], one_to_a_million, 257)[2]  # 0.5 + 100/100 + 100/1000
-    assert losses([own], one_to_a_million, 257)[3] == "own: of 5 runs"
+    assert "1.600" in predicted_losses([own], one_to_a_million, 257)[2]  # 0.5 + 100/100 + 100/1000
+    assert predicted_losses([own], one_to_a_million, 257)[3] == "own: of 5 runs"
     for other in (65, 256, 4096, 50_257):
-        (told,) = losses([own], one_to_a_million, other)
+        (told,) = predicted_losses([own], one_to_a_million, other)
         assert told.startswith("not predicted: own is of nats a byte, of a vocabulary of 257, not of a vocabulary of ")
 
 
 def test_a_law_of_one_s_own_subwords_says_nothing_of_another_vocabulary():
     own = Law("own", A=100, B=100, E=0.5, alpha=0.5, beta=0.5, vocab=4096)
-    assert "1.600" in losses([own], spent(10_000, 1_000_000), 4096)[2]
-    assert "not predicted" in losses([own], spent(10_000, 1_000_000), 50_257)[0]
+    assert "1.600" in predicted_losses([own], spent(10_000, 1_000_000), 4096)[2]
+    assert "not predicted" in predicted_losses([own], spent(10_000, 1_000_000), 50_257)[0]
 
 
 def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
@@ -127,19 +127,19 @@ def test_time_on_a_device_is_that_of_the_speed_that_was_reported_there():
 
 
 def test_cost_is_device_hours_times_the_price():
-    told = list(machines.time_and_room(machines.place("h100", 8, 2.5), spent(), BF16, "no memory", 1))
+    told = list(machines.time_and_room(machines.hardware_of("h100", 8, 2.5), spent(), BF16, "no memory", 1))
     assert told[0].startswith("h100: 38% of 989.4 TFLOP/s in bf16")
     assert "12 min on 8, 1.58 device-hours, 3.95 at 2.5 each, without energy" in told[1]
 
 
 def test_a_device_without_bf16_computes_in_fp32_where_it_may_and_says_so_where_not():
     assert machines.form(Precision("auto"), device_named("t4")) == "fp32"
-    (told,) = machines.time_and_room(machines.place("t4"), spent(), BF16, "", 1)
+    (told,) = machines.time_and_room(machines.hardware_of("t4"), spent(), BF16, "", 1)
     assert told == "t4 has no bf16: precision=fp16 or fp32"
 
 
 def test_a_share_that_was_seen_in_16_bits_is_said_to_be_assumed_elsewhere():
-    told = list(machines.time_and_room(machines.place("a100"), spent(), Precision("fp32", tf32=True), "", 1))
+    told = list(machines.time_and_room(machines.hardware_of("a100"), spent(), Precision("fp32", tf32=True), "", 1))
     assert "49% of 156 TFLOP/s in tf32" in told[0]
     assert "assumed for tf32" in told[0]
 
@@ -156,7 +156,7 @@ def footprint(gigabytes: float) -> Footprint:
     (100, 4, "70 GB at the peak, with 1/4 of weights, gradients and moments: fits on h100"),
 ])  # fmt: skip
 def test_room_is_judged_by_the_data_sheet(gigabytes, shards, said):
-    assert said in machines.room(footprint(gigabytes), device_named("h100"), shards=shards)
+    assert said in machines.room_on(footprint(gigabytes), device_named("h100"), shards=shards)
 
 
 def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_gradients_are():
@@ -168,7 +168,7 @@ def test_where_validation_sets_the_peak_weights_and_moments_are_sharded_and_no_g
 
 
 def test_without_a_device_only_what_fits_nowhere_is_said():
-    nowhere = machines.place()
+    nowhere = machines.hardware_of()
     assert not [
         line for line in machines.time_and_room(nowhere, spent(), BF16, footprint(179), 1) if "at the peak" in line
     ]
@@ -177,7 +177,7 @@ def test_without_a_device_only_what_fits_nowhere_is_said():
 
 @pytest.mark.parametrize("size", [85e6, 302e6, 1.2e9])
 def test_the_critical_batch_is_that_of_its_paper_at_20_tokens_a_parameter(size):
-    assert critical_batch(20 * size) == pytest.approx(512 * 93.20 * (size / 1e6) ** 0.47, rel=0.01)
+    assert critical_batch_size(20 * size) == pytest.approx(512 * 93.20 * (size / 1e6) ** 0.47, rel=0.01)
 
 
 @pytest.mark.parametrize(("effort", "more", "said"), [

@@ -133,7 +133,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def chosen(word: str) -> Law:
+def law_named(word: str) -> Law:
     """The law that `word` names: one of PUBLISHED, or a file that a fit wrote. Raises ValueError for another word."""
     if word in PUBLISHED:
         return PUBLISHED[word]

@@ -13,13 +13,13 @@ _FITTED = 85e6, 1.2e9  # parameters of the models that the critical batch was fi
 _FAR = 4.0  # times more or less than usual
 
 
-def critical_batch(tokens: float) -> float:
+def critical_batch_size(tokens: float) -> float:
     """Tokens per step above which larger batches no longer save as many steps, in a run of so many tokens.
 
     22.91 D^0.47 sequences of 512, D in millions of tokens, cost 20 % more tokens than small batches; fitted to 85M-1.2B
     parameters on C4, and hardly dependent on the size (arXiv:2410.21676).
 
-    >>> round(critical_batch(2.5e9), -3)
+    >>> round(critical_batch_size(2.5e9), -3)
     464000.0
     """
     return 512 * 22.91 * (tokens / 1e6) ** 0.47
@@ -30,7 +30,7 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
 
     A `warmup` that is no number of steps is left alone: a schedule of the user's may mean something else by it.
     """
-    batch, critical = effort.tokens_per_step, critical_batch(effort.tokens)
+    batch, critical = effort.tokens_per_step, critical_batch_size(effort.tokens)
     if batch > critical:
         far = "" if _FITTED[0] <= effort.parameters <= _FITTED[1] else ", an extrapolation from 85M-1.2B parameters"
         yield (

@@ -52,7 +52,7 @@ def _swept(folder: Path, *overrides: str) -> tuple[list, list, list[str]]:
     """The runs, the warmup, seed and loss of those that ended, and the two lengths of warmup. A run that diverges ends
     the sweep with an error, but is an answer too."""
     from gptx.compare.outcomes import compare
-    from gptx.runs.cells import find
+    from gptx.runs.run import find
 
     failure = None
     try:
@@ -126,12 +126,12 @@ def precisions(folder: Path, *overrides: str) -> Answer:
 
 def recompute(folder: Path, *overrides: str) -> Answer:
     """A deep model with and without gradient checkpointing: peak memory, and is the overhead about 33 %?"""
-    from gptx.estimate.memory import predict
+    from gptx.estimate.memory import predict_memory
 
     recipe = "experiment=recompute", *overrides
     runs = {way: record(train(folder / way, *recipe, f"memory={way}", environment=GIVING_BACK)) for way in WAYS}
     arms = dict(zip(WAYS, composed(*recipe, "memory=store,recompute").values(), strict=True))
-    kept = {way: predict(cfg, 257).activations / 1e6 for way, cfg in arms.items()}
+    kept = {way: predict_memory(cfg, 257).activations / 1e6 for way, cfg in arms.items()}
     memory = {way: run["memory"]["measured"] / 1e6 for way, run in runs.items()}
     times = turns(arms, WAY_TURNS)
     slower = ratio(times["recompute"], times["store"])

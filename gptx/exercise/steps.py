@@ -22,7 +22,7 @@ ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a
 def schedules(folder: Path, *overrides: str) -> Answer:
     """Warmup and cosine decay over 100,000 steps for warmups of 500, 2,000 and 5,000: what does the warmup change?"""
     from gptx.plan.schedule import curve
-    from gptx.plan.schedule import rates as shown
+    from gptx.plan.schedule import rate_table as shown
 
     arms = composed(*SCHEDULES, *overrides)
     measured: dict[str, Number] = {}
@@ -63,7 +63,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     import torch
 
     from gptx.config.build import build
-    from gptx.plan.decay import groups as parameter_groups
+    from gptx.plan.decay import parameter_groups
 
     arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}

@@ -78,7 +78,7 @@ def _signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
 def _five(run: Path) -> list[Drawing]:
     """The five signals of a run, as the report draws them."""
     from gptx.report.panels import of_run
-    from gptx.runs.cells import find
+    from gptx.runs.run import find
 
     return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
 

@@ -17,7 +17,7 @@ from gptx.compare.outcomes import environment, together
 from gptx.config.groups import decides
 from gptx.fit.page import incomparable, recorded
 from gptx.fit.tradeoff import lowest
-from gptx.runs.cells import Cell, find
+from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
 KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
@@ -25,7 +25,7 @@ Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
-class Run:
+class Attempt:
     """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
     it did not get there."""
 
@@ -51,7 +51,7 @@ class Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     target: float
-    runs: list[Run]
+    runs: list[Attempt]
     noise_scale: list[Noise]
     waiting: NotRequired[list[str]]
     environment: dict[str, Any]
@@ -117,10 +117,10 @@ class Sweep:
     have not ended and are left out, `cells` those that have."""
 
     target: float
-    runs: list[Run]
+    runs: list[Attempt]
     noise: list[Noise]
     waiting: list[str]
-    cells: list[Cell]
+    cells: list[Run]
     environment: dict
 
     @cached_property
@@ -208,24 +208,24 @@ def _trained(folders: list[Path]) -> list[Sweep]:
     return [Sweep(target, [*map(_run, ended)], noise, waiting, ended, around) for target in targets]
 
 
-def ended_by_itself(cell: Cell) -> bool:
+def ended_by_itself(cell: Run) -> bool:
     """True if a run came to its end, or diverged."""
     return cell.state == "finished" or bool(cell.record.get("diverged"))
 
 
-def _target(cell: Cell) -> Any:
+def _target(cell: Run) -> Any:
     """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
 
 
-def _place(cell: Cell) -> tuple[int, float, int]:
+def _place(cell: Run) -> tuple[int, float, int]:
     return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def _run(cell: Cell) -> Run:
-    return Run(*_place(cell), cell.metrics.last("target/step") or None)
+def _run(cell: Run) -> Attempt:
+    return Attempt(*_place(cell), cell.metrics.last("target/step") or None)
 
 
-def _noise(cell: Cell) -> Noise | None:
+def _noise(cell: Run) -> Noise | None:
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
     return None if None in ends else Noise(*_place(cell), *ends)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
 from gptx.runs import plain, schema
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
 from gptx.show.table import Table, terminal
@@ -72,7 +72,7 @@ def incomparable(environment: dict) -> list[str]:
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 
 
-def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
+def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:

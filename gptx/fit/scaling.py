@@ -13,7 +13,7 @@ from gptx.fit import page, scaling_views
 from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_fit, of_runs
 from gptx.fit.page import between, off, short
 from gptx.fit.prediction import NoLaw, Reading, interval, read
-from gptx.runs import cells as run_folders
+from gptx.runs.run import find
 from gptx.units.phrases import joined
 
 LAW = "law.json"
@@ -49,7 +49,7 @@ def scaling(
         ladder = of_fit(first)
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
-        cells = run_folders.find([Path(folder) for folder in folders])
+        cells = find([Path(folder) for folder in folders])
         ladder = of_runs(cells, first.resolve().name).holding_out(holdout, count)
     try:
         readings = [read(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]

@@ -195,16 +195,18 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
     """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
     earlier version did, which had no separator, if that gives the same text."""
-    found = same.other_text(record["data"], identity)
-    way, whole = "", cfg.copy() if found and cfg else None
-    new = [k for k in recipe(config or {}) if k.endswith(".separator") and k not in record["recipe"]]
-    if whole is not None and new:
-        for key in new:
-            *path, last = key.split(".")
-            reduce(getitem, path, whole)[last] = None
-        if not same.other_text(record["data"], build(whole.data).identity):
-            way = f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
-    _refuse(folder, found, way)
+    if found := same.other_text(record["data"], identity):
+        _refuse(folder, found, _undivided(record, cfg.copy(), config) if config else "")
+
+
+def _undivided(record: dict, cfg, config: dict) -> str:
+    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    for key in new:
+        *path, last = key.split(".")
+        reduce(getitem, path, cfg)[last] = None
+    if not new or same.other_text(record["data"], build(cfg.data).identity):
+        return ""
+    return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
 
 
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:

@@ -206,7 +206,7 @@ class Job:
             log.info("%s", line)
 
     def _record_end(self, sinks: list, outcome: str) -> None:
-        from gptx.estimate.meter import total
+        from gptx.estimate.meter import predicted_peak
 
         trainer, meter = self.trainer, self.meter
         for sink in sinks:
@@ -215,7 +215,8 @@ class Job:
             except Exception as error:  # the run has ended; a sink that cannot be closed changes nothing about that
                 log.warning("log=%s: %s", type(sink).__name__.lower(), one_line(error))
         if rank() == 0 and trainer.checkpoints.placed():
-            memory = {"predicted": total(self.predicted, meter.device), "measured": meter.peak, "held": meter.held}
+            peak = predicted_peak(self.predicted, meter.device)
+            memory = {"predicted": peak, "measured": meter.peak, "held": meter.held}
             self.folder.write(state=outcome, ended=now(), step=trainer.step, reason=trainer.ended,
                               result=trainer.latest, memory=memory)  # fmt: skip
         trainer.checkpoints.wait()  # if the run failed, a save may still be under way

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
 from gptx.estimate.warnings import repeated
 from gptx.plan import shapes
-from gptx.plan.question import REFIT, Question, read, refuse_splits
-from gptx.plan.split import MODELS, Split, above_the_best, agreement, by_law, by_rule, cheapest, nearest_model
+from gptx.plan.question import REFIT, Question, read_question, refuse_splits
+from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory, power
 
 
-def budget(
+def plan_budget(
     *,
     flops: str | None = None,
     params: str | None = None,
@@ -44,7 +44,7 @@ def budget(
     out: draws loss over compute and over size: .html by every law, .png or .svg by the judge
     """
     quantities = {"flops": flops, "params": params, "tokens": tokens, "served": served}
-    asked = read(law=law, vocab=vocab, context=context, out=out, **quantities)
+    asked = read_question(law=law, vocab=vocab, context=context, out=out, **quantities)
     try:
         print("\n".join(_answer(asked)))
     except ArithmeticError:  # a law of extreme constants
@@ -137,7 +137,7 @@ def _remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
             "less"
         )
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in asked.laws)
-    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in asked.laws)
+    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agrees_at(law)) else "none" for law in asked.laws)
     here = ", ".join(amount(law.optimum(flops)[1] / law.optimum(flops)[0]) for law in asked.laws)
     yield (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens per "
@@ -218,17 +218,18 @@ def _to_run(best: Split, asked: Question, flops: float | None) -> Iterator[str]:
     yield from _reread(tokens, asked)
     peak = "with a peak learning rate between nano's and those of GPT-3's table 2.1"
     yield f"  to run it {f'as the runs of {judge.name}' if judge.recipe else peak}:"
-    line = shapes.command(found, tokens, vocab_size=asked.vocab, context=asked.context, recipe=judge.recipe)
+    line = shapes.training_command(found, tokens, vocab_size=asked.vocab, context=asked.context, recipe=judge.recipe)
     yield from ["", f"  {line}"]
 
 
 def _reread(tokens: float, asked: Question) -> Iterator[str]:
     """How often the text is read, if more than once. It is the text of the judge's runs, or that of the command."""
-    whose, there = shapes.text(asked.vocab, tokens)[1] or ("", 0.0)
+    whose, there = shapes.text_for(asked.vocab, tokens)[1] or ("", 0.0)
     if asked.judge.recipe:
         whose, there = f"the text of {asked.judge.name}", asked.judge.text
-    elif asked.vocab < 257 and asked.vocab != shapes.SHAKESPEARE[0]:
-        yield f"  data=shakespeare has a vocabulary of {shapes.SHAKESPEARE[0]}: the model that is trained differs by it"
+    elif asked.vocab < 257 and asked.vocab != shapes.SHAKESPEARE_TEXT[0]:
+        own = shapes.SHAKESPEARE_TEXT[0]
+        yield f"  data=shakespeare has a vocabulary of {own}: the model that is trained differs by it"
     if there and tokens > there:
         often = tokens / there
         yield f"  {whose} has {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}"

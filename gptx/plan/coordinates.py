@@ -8,11 +8,11 @@ from omegaconf import DictConfig, open_dict
 
 from gptx.config.errors import ConfigError
 from gptx.job.build import trainer_of
-from gptx.plan.arms import show
+from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 
 
-def coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: int = 4) -> None:
+def plan_coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: int = 4) -> None:
     """Train a few steps at several widths and show how far they move hidden states and logits.
 
       python -m gptx plan coordinates widths=64,128,256 updates=4
@@ -31,7 +31,7 @@ def coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: i
         raise ConfigError(f"widths={widths}: at least two different widths, such as 64,128,256")
     if not 1 <= updates <= 9999:
         raise ConfigError(f"updates={updates}: a number of steps, from 1 to 9,999")
-    show(overrides, partial(_changes, sizes=sizes, steps=updates))
+    print_arms(overrides, partial(_changes, sizes=sizes, steps=updates))
 
 
 def _changes(cfg: DictConfig, sizes: list[int], steps: int) -> list[str]:

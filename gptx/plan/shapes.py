@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gptx.config import paths
 from gptx.estimate.laws import SUBWORDS
-from gptx.estimate.warnings import critical_batch
+from gptx.estimate.warnings import critical_batch_size
 from gptx.ingredients.model.size import Size, size
 from gptx.units.amounts import amount
 
@@ -20,7 +20,7 @@ _BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step be
 _STEPS = 2000  # at least, if the batch can be smaller
 _SAMPLES = {"sample-10BT": 10e9, "sample-100BT": 100e9, "sample-350BT": 350e9, "default": 1.3e12}  # of FineWeb-Edu
 _LIBRARY = 12e6  # bytes of data=stdlib, about
-SHAKESPEARE = 66, 1e6  # vocabulary of data=shakespeare, and its characters to train on
+SHAKESPEARE_TEXT = 66, 1e6  # vocabulary of data=shakespeare, and its characters to train on
 _LEAST = 10_000_000  # tokens to fetch at least: the thousandth that is held out must have some windows
 
 
@@ -89,14 +89,14 @@ def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
     return name, sizes[name]
 
 
-def command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
+def training_command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
     """The command that trains a shape on so many tokens; by the `recipe` of a law's runs, if it has one."""
     shaped = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
     if recipe:
         return f"python -m gptx.train {recipe} {shaped} steps={amount(tokens)}tok"
     batch = tokens_per_step(found.size.parameters, tokens, context)
     words = ["python -m gptx.train model=gpt2_124m", shaped, *[f"model.context={context}"] * (context != 1024)]
-    words += [text(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
+    words += [text_for(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
     return " ".join([*words, f"optim.lr={peak_rate(found.size.parameters):.1e}".replace("e-0", "e-")])
 
 
@@ -104,15 +104,15 @@ def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
     """The batch of GPT-3's model of that size, or smaller so that there are _STEPS and that it is below the critical
     batch; a power of two of whole sequences."""
     usual = next(batch for below, batch in _BATCHES if parameters < below)
-    sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch(tokens)) / context)
+    sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch_size(tokens)) / context)
     return context * 2 ** int(math.log2(sequences))
 
 
-def text(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
+def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
     """The overrides of a text with that vocabulary and so many tokens, if there are as many; its name and its training
     tokens, None if those are not known."""
     if vocab_size < 257:
-        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE[1])
+        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])
     if vocab_size == 257 and tokens <= _LIBRARY:
         return "data=stdlib", ("data=stdlib", _LIBRARY)
     first, *_, last = _SAMPLES

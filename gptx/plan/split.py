@@ -66,7 +66,7 @@ def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tok
     return Split(law.name, *law.optimum(flops), law=law)
 
 
-def agreement(law: Law, ratio: float = RULE) -> float | None:
+def agrees_at(law: Law, ratio: float = RULE) -> float | None:
     """FLOPs of the budget at which a law asks for `ratio` tokens per parameter; None if that is nowhere near."""
     growth = law.exponents[1] - law.exponents[0]
     logarithm = math.log(ratio * law.parameters(6) ** 2) / growth if growth else math.inf

@@ -14,7 +14,7 @@ from gptx.files import write_text
 from gptx.report import one, several
 from gptx.report import readme as results
 from gptx.report.arms import Report, arms_of
-from gptx.runs import cells
+from gptx.runs.run import find
 from gptx.show import marked
 from gptx.show.plots import lines, save
 from gptx.units.phrases import capital, joined
@@ -109,7 +109,7 @@ def _gathered(
     places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
 ) -> Report:
     """The runs in some folders, compared. Raises _NoStep where no run has recorded anything."""
-    found = cells.find(places)
+    found = find(places)
     if readme:  # a mistake is said before anything is drawn
         marked.parts(Path(readme) / "README.md", results.KIND)
         results.refuse_other(found, Path(readme))
