@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gptx.bench.frame import Unsaved, clocked, in_turns, print_table, process, refuse_below_one, trainer
 from gptx.files import to_json, write_text
-from gptx.ingredients.data.noise import Noise
+from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
@@ -218,7 +218,7 @@ def _trainer_loop(shape: Workload, setting: str) -> _Loop:
 def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
     """An eager fp32 loop with nothing around it: over GPT2LMHeadModel of transformers with PyTorch's default AdamW, or
     over what the Trainer's step computes. Matrices are decayed, vectors are not."""
-    batch = Noise(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
+    batch = RandomTokens(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
     model: torch.nn.Module
     if transformers:
         from transformers import GPT2Config, GPT2LMHeadModel, logging

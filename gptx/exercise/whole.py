@@ -124,19 +124,19 @@ def resuming(folder: Path, *overrides: str) -> Answer:
 
 def _maim(run: Path, name: str) -> None:
     """Take something out of the newest checkpoint of a run, and write it as if that were all."""
-    from gptx.ingredients.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, read_state
 
     checkpoint = files.saved(run / "checkpoints")[-1]
-    state = load(checkpoint)
+    state = read_state(checkpoint)
     files.prepare(checkpoint)
     files.put(checkpoint, state | WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
 
 
 def _final(run: Path) -> dict:
     """What the last checkpoint of a run holds that training goes on from."""
-    from gptx.ingredients.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, read_state
 
-    state = load(files.saved(run / "checkpoints")[-1])
+    state = read_state(files.saved(run / "checkpoints")[-1])
     return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}
 
 

@@ -64,9 +64,9 @@ def branch(trainer, origin: Path, config: dict) -> str:
 
 def _read(origin: Path, steps: int) -> tuple[dict, dict]:
     """The state of a checkpoint to begin from, and a record with its recipe and data. Raises ValueError."""
-    from gptx.ingredients.checkpoints import load, refuse_without_optimizer
+    from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer
 
-    state = load(origin)
+    state = read_state(origin)
     refuse_without_optimizer(state, origin)
     if "recipe" in state:
         record = {**state, "recipe": current(state["recipe"])}
@@ -150,14 +150,14 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
     """
     from gptx.ingredients.checkpoints import weights
 
-    facts = weights.facts(file)
+    facts = weights.noted(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not _fits(line, trainer)]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
-    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+    if facts.get("vocabulary") not in (None, weights.vocabulary_digest(trainer.data.encoding)):
         raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
-    weights.read(file, trainer.model, cut=ROWS)
+    weights.load_weights(file, trainer.model, cut=ROWS)
     return f"starts from the weights of {shown(file.resolve())} alone, at step 0 with a fresh optimizer"
 
 
@@ -221,13 +221,13 @@ def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "ano
 def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
     """The words that continue a run with more steps from its end; empty if the recipe differs otherwise."""
     from gptx.estimate.learning_rate import learning_rate
-    from gptx.ingredients.checkpoints.files import number, saved
+    from gptx.ingredients.checkpoints.files import saved, step_of
 
     there = saved(folder.path / "checkpoints")
     keys = [line.split()[0] for line in same.other_recipe(record, config)]
-    if not there or number(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
+    if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
         return ""
-    step = number(there[-1])
+    step = step_of(there[-1])
     words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]
     old, new = learning_rate(folder.config), learning_rate(config)
     return f"; to go on from there: {shlex.join(words)}{_jump(old and old(step), new and new(step + 1))}"

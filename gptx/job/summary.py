@@ -9,7 +9,7 @@ from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.meter import Meter, predicted_peak
 from gptx.estimate.warnings import budget_warnings, imitation
-from gptx.ingredients.data.text import beginning, decode
+from gptx.ingredients.data.tokenizers import beginning, decode
 from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
