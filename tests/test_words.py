@@ -11,7 +11,7 @@ from gptx.config import paths
 REPLACED = {  # a pattern, as CONTRIBUTING names it in the left column
     r"fore(see|saw|seen|tell|told)\w*": "foresee, foretell",
     r"doubt\w*": "doubt",
-    r"told": "told",
+    r"told(?!\")": "told",
     r"beside": "beside",
     r"anew": "anew",
     r"lest|hence|whence|thereof|whereby|wherein": "lest, hence, whence, thereof",

@@ -24,7 +24,7 @@ from gptx.ingredients.observe.throughput import measured_peak
 from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
-_Loop = Callable[[int], None]  # makes so many steps
+_Loop = Callable[[int], None]  # makes this many steps
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Workload:
         return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
 
 
-# small and middle are nanoGPT's models for Shakespeare by characters, hence the vocabulary of 65
+# small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
 WORKLOADS = {
     "small": Workload(depth=4, width=128, heads=4, context=64, batch=12, vocab_size=65),
     "middle": Workload(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
@@ -166,7 +166,7 @@ def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pa
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
 
         def turn(*counts: int) -> tuple[float, ...]:
-            """Seconds of a step of each side, over so many steps."""
+            """Seconds of a step of each side, over this many steps."""
             return tuple(
                 side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)
             )
@@ -193,7 +193,7 @@ def _begin(shape: Workload, name: str, threads: int) -> None:
 
 
 def _seconds(steps: int) -> float:
-    """The time of so many steps of this process's loop."""
+    """The time of this many steps of this process's loop."""
     times: list[float] = []
     clocked(_loops[0], times)(steps)
     return times[0]

@@ -40,7 +40,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
-        raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it anew")
+        raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it again")
     for warning in changed_since(old):
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])

@@ -105,7 +105,7 @@ def _no_such_key(wrong: str, words: list[str]) -> str:
     """What is the matter with a key that the config has not, and what is probably meant; `wrong` is its known part."""
     try:
         cfg = composed(_others(words, wrong), hydra=True)
-    except Exception:  # another word of the command is wrong as well; it will be told next time
+    except Exception:  # another word of the command is wrong as well; the next start reports it
         return "no such key"
     plain: dict[str, Any] = OmegaConf.to_container(job_of(cfg), resolve=False)  # type: ignore[assignment]
     (group, _, name), (parent, _, last) = wrong.partition("."), wrong.rpartition(".")
@@ -137,7 +137,7 @@ def _taken(cfg: DictConfig, path: str) -> list[str]:
     try:
         target = OmegaConf.select(cfg, f"{path}._target_") if path else None
         given = arguments(permitted(target, path, cfg.allow_targets)) if target else {}
-    except ConfigError:  # which is told once the key is right
+    except ConfigError:  # which is reported once the key is right
         return []
     return [name for name, parameter in given.items() if parameter.default is not parameter.empty]
 

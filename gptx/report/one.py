@@ -152,7 +152,7 @@ def _row(name: str, option: str, values: dict, changed: dict) -> str:
 
 
 def machine_facts(record: dict) -> Iterator[tuple[str, str]]:
-    """Machine, versions, commit, and the sources beside gptx's own rooms, which the commit names."""
+    """Machine, versions, commit, and the sources outside gptx's own rooms, which the commit names."""
     place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
     yield "device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"
     yield "batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")
