@@ -46,7 +46,7 @@ check: $(VENV)/tested  ## format, lint, types and the quick tests
 bench: $(VENV)/tested  ## tokens/s and memory against a plain loop and the machine's ceiling
 	$(BIN)/python -m gptx bench $(ARGS)
 
-gpu: $(VENV)/tested  ## what needs a GPU: the checks of tests/test_device.py, then speed and MFU of GPT-2 124M
-	$(BIN)/python -m pytest -m slow tests/test_device.py
+gpu: $(VENV)/tested  ## what needs a GPU: the checks of tests/job/test_device.py, then speed and MFU of GPT-2 124M
+	$(BIN)/python -m pytest -m slow tests/job/test_device.py
 	$(BIN)/python -m gptx.train --multirun experiment=gpu_speed $(ARGS)
 	$(BIN)/python -m gptx report runs/gpu_speed

@@ -16,7 +16,7 @@ from gptx.ingredients.data import cache as token_cache
 from gptx.ingredients.data.cache import FORMAT, tokenised
 from gptx.ingredients.data.sources import Source, held_out, text_at, text_files
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PREPARE = """
 import sys, time
 from gptx.ingredients.data import cache

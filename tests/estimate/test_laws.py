@@ -57,7 +57,7 @@ def test_a_saved_law_is_chosen_by_its_file(tmp_path):
 
 
 def test_the_law_of_experiments_is_of_bytes_and_passes():
-    law = law_named(str(Path(__file__).parents[1] / "experiments/scaling/law.json"))
+    law = law_named(str(Path(__file__).parents[2] / "experiments/scaling/law.json"))
     assert (law.units, law.vocab) == ("nats a byte", 257)
 
 

@@ -95,7 +95,7 @@ def later(run):
 def in_a_new_process(program, *args, before=(), **options):
     """Runs `program` after the imports and names of this file."""
     here = os.path.dirname(__file__)
-    prelude = f"import sys; sys.path.insert(0, {here!r}); import os, pathlib, test_wandb as t\n"
+    prelude = f"import sys; sys.path[:0] = [{here!r}, {os.path.dirname(here)!r}]; import os, pathlib, test_wandb as t\n"
     return subprocess.run([*before, sys.executable, "-c", prelude + program, *args], check=True, **options)
 
 

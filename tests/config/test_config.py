@@ -65,7 +65,7 @@ def observing(name):
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o not in ELSEWHERE and o.split("=")[1] not in BIG])
 def test_every_option_makes_three_updates(build, option):
     if option == "compile=compiled":
-        pytest.skip("tests/test_checkpoints.py compiles")
+        pytest.skip("tests/ingredients/test_checkpoints.py compiles")
     if option.startswith("model="):
         trainer = build(option, "model.context=32")
     elif option.startswith("observe="):
