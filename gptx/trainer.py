@@ -165,7 +165,7 @@ class Trainer:
     def rollback(self) -> None:
         """Go back to the last checkpoint from before the trouble, and on past the batches that brought it.
 
-        The guard remembers what happened, the cursor stays ahead of the step, and the checkpoint is saved anew with
+        The guard remembers what happened, the cursor stays ahead of the step, and the checkpoint is saved again with
         both, so that a crash from here on does not repeat the trouble. Raises FloatingPointError without a checkpoint.
         """
         cursor, left, memory = self.cursor, self.step, self.guard.state_dict()

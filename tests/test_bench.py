@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gptx.bench import steps
 from gptx.ingredients import objective
-from gptx.ingredients.data.noise import Noise
+from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.model.gpt import GPT
 
 TINY = steps.Workload(depth=2, width=16, heads=2, context=8, batch=2, vocab_size=65)
@@ -19,7 +19,7 @@ TINY = steps.Workload(depth=2, width=16, heads=2, context=8, batch=2, vocab_size
 def test_flops_of_a_step_are_those_that_pytorch_counts():
     shape = dataclasses.replace(TINY, vocab_size=64)  # no padding to multiply
     model = GPT(**{key: value for key, value in dataclasses.asdict(shape).items() if key != "batch"})
-    batch = Noise(vocab_size=64, context=8)(0, 2)
+    batch = RandomTokens(vocab_size=64, context=8)(0, 2)
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
@@ -51,7 +51,7 @@ def test_a_ratio_compares_the_two_sides_of_a_turn():
 
 
 def test_noise_gives_the_next_token_as_target():
-    batch = Noise(vocab_size=65, context=8)(1023, 3)  # beyond the last row it begins again
+    batch = RandomTokens(vocab_size=65, context=8)(1023, 3)  # beyond the last row it begins again
     assert batch.inputs.shape == batch.targets.shape == (3, 8)
     assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
 

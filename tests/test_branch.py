@@ -17,7 +17,7 @@ from gptx.config.command_line import quoted_origin
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
 from gptx.config.rules import examine
-from gptx.ingredients.checkpoints import load
+from gptx.ingredients.checkpoints import read_state
 from gptx.job import resume
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
@@ -109,7 +109,7 @@ def begun(composed, tmp_path):
         told = resume.branch(trainer, origin, OmegaConf.to_container(cfg, resolve=True))
         trainer.checkpoints.place(tmp_path / "branch")
         trainer.sinks.clear()
-        return trainer, told, load(origin), own
+        return trainer, told, read_state(origin), own
 
     return make
 

@@ -12,7 +12,6 @@ import torch
 
 from gptx.files import Gone, lock
 from gptx.ingredients.checkpoints import files
-from gptx.ingredients.checkpoints.kept import best_of
 
 RECIPES = {
     "dropout": ["model.dropout=0.2"],
@@ -107,7 +106,7 @@ def test_a_run_that_goes_on_without_validation_has_no_loss_of_an_earlier_update(
     fit(second)
     assert second.latest["train/tokens"] == second.cursor * 32
     assert not [key for key in second.latest if key.startswith("validation/")]
-    losses = files.losses(second.checkpoints.folder)
+    losses = files.saved_losses(second.checkpoints.folder)
     assert [step for step, loss in losses.items() if math.isfinite(loss)] == [4]
 
 
@@ -139,9 +138,9 @@ def test_a_checkpoint_of_an_earlier_version_is_rated_by_what_it_says(tmp_path):
         (tmp_path / f"step_{step:08d}/about.json").write_text(json.dumps({"step": step, "validation/loss": loss}))
     (tmp_path / "step_00000012").mkdir()
     (tmp_path / "step_00000012/about.json").write_text('{"step": 12, "validation/loss": NaN}')
-    losses = files.losses(tmp_path)
+    losses = files.saved_losses(tmp_path)
     assert math.isnan(losses.pop(12))
-    assert (losses, best_of(losses)) == ({4: 3.0, 6: 2.5, 9: 2.5}, [6])
+    assert (losses, files.best_of(losses)) == ({4: 3.0, 6: 2.5, 9: 2.5}, [6])
 
 
 def test_the_newest_are_kept_and_the_last_update_is_always_saved(build):
@@ -193,7 +192,7 @@ def test_a_save_that_fails_warns_and_the_run_goes_on(build, monkeypatch, caplog)
     monkeypatch.setattr(torch, "save", full)
     trainer.fit()
     assert trainer.step == 6
-    assert "cannot save a checkpoint after update 4" in caplog.text
+    assert "cannot save a checkpoint after step 4" in caplog.text
     assert "No space left" in caplog.text
     assert [folder.name for folder in trainer.checkpoints.saved()] == ["step_00000002", "step_00000006"]
     assert not list(trainer.checkpoints.folder.glob("*.part"))
@@ -202,7 +201,7 @@ def test_a_save_that_fails_warns_and_the_run_goes_on(build, monkeypatch, caplog)
 def test_a_run_whose_last_update_cannot_be_saved_does_not_call_itself_finished(build, monkeypatch):
     trainer = build("steps=2", "checkpoints.every=100")
     monkeypatch.setattr(files.Digest, "write", refuse)
-    with pytest.raises(OSError, match=r"cannot save a checkpoint after update 2 in .*: No space left on device"):
+    with pytest.raises(OSError, match=r"cannot save a checkpoint after step 2 in .*: No space left on device"):
         trainer.fit()
 
 
@@ -251,7 +250,7 @@ def test_a_checkpoint_cannot_run_code(build, tmp_path):
         torch.save({"step": Evil()}, digest)
     (folder / "state.sha256").write_text(digest.sha.hexdigest())
     with pytest.raises(Exception, match=r"[Ww]eights"):
-        files.load(folder)
+        files.read_state(folder)
 
 
 class Evil:

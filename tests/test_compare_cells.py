@@ -11,7 +11,7 @@ from gptx.compare import factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict
 from gptx.config.errors import ConfigError
-from gptx.runs import cells
+from gptx.runs.run import find
 
 SCHEDULES = {
     "constant": {"_target_": "gptx.ingredients.schedule.constant"},
@@ -51,7 +51,7 @@ def test_what_was_swept_is_what_sets_runs_apart_and_seeds_and_names_are_not(keep
             for lr in (1e-2, 3e-4):
                 keep(f"sweep/{schedule},{lr},{seed}", schedule=schedule, lr=lr, seed=seed, overrides=[f"schedule={schedule}", f"optim.lr={lr}"])  # fmt: skip
     root = keep("sweep/later", seed=2, lr=1e-2).parent
-    found = factors.factors(cells.find([root]))
+    found = factors.factors(find([root]))
     assert list(found) == ["schedule", "optim.lr"]
     assert set(found["schedule"]) == set(SCHEDULES)
     assert found["optim.lr"] == ["0.0003", "0.01"]
@@ -59,7 +59,7 @@ def test_what_was_swept_is_what_sets_runs_apart_and_seeds_and_names_are_not(keep
 
 def test_a_schedule_is_known_by_whether_it_rises_and_falls(keep):
     folders = [keep(f"s/{name}", schedule=name, overrides=[f"schedule={name}"]) for name in SCHEDULES]
-    found = compare(cells.find([folders[0].parent]))
+    found = compare(find([folders[0].parent]))
     assert found.traits["schedule"] == {
         "constant": {"warmup": False, "cool-down": False},
         "warmup": {"warmup": True, "cool-down": False},
@@ -73,16 +73,16 @@ def test_a_schedule_of_another_library_or_of_two_shapes_has_no_traits(keep):
     other = {"schedule": {"_target_": "mylib.ramp"}}
     keep("o/a", schedule="constant", config=other, overrides=["schedule=constant"])
     root = keep("o/b", schedule="warmup", overrides=["schedule=warmup"]).parent
-    assert compare(cells.find([root])).traits == {}
+    assert compare(find([root])).traits == {}
     longer = {"schedule": SCHEDULES["warmup"] | {"warmup": 0}}
     keep("p/a", schedule="warmup", overrides=["schedule=warmup"])
     keep("p/b", schedule="warmup", overrides=["schedule=warmup"], config=longer)
     root = keep("p/c", schedule="constant", overrides=["schedule=constant"]).parent
-    assert "schedule" not in compare(cells.find([root])).traits
+    assert "schedule" not in compare(find([root])).traits
 
 
 def test_the_outcome_of_a_run_is_its_last_value_its_time_and_its_memory(keep):
-    found = compare(cells.find([keep("a", losses=[3.0, 2.5, 2.25])]))
+    found = compare(find([keep("a", losses=[3.0, 2.5, 2.25])]))
     (only,) = found.outcomes
     assert (only.value, only.seconds, only.tokens_per_second, only.peak_bytes) == (2.25, 6.0, 50.0, 10**6)
     assert found.environment == {"data": "d" * 12, "tokenizer": "bytes", "torch": "2.13", "uncommitted changes": False}
@@ -96,7 +96,7 @@ def test_the_outcome_of_a_run_is_its_last_value_its_time_and_its_memory(keep):
     ({}, [3.0, math.inf], math.inf),
 ])  # fmt: skip
 def test_a_run_that_diverged_is_told_from_one_that_did_not_end(keep, record, losses, value):
-    found = cells.find([keep("a", losses=losses, **record)])[0].result("validation/loss")
+    found = find([keep("a", losses=losses, **record)])[0].result("validation/loss")
     assert found is value or found == value or (math.isnan(found) and math.isnan(value))
 
 
@@ -104,7 +104,7 @@ def test_a_finished_run_that_was_not_validated_at_its_end_has_no_result(keep):
     folder = keep("a", losses=[3.0, 2.5])
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "train/loss": 2.0, "train/tokens": 300, "train/tokens_per_second": 50.0}\n')
-    (found,) = cells.find([folder])
+    (found,) = find([folder])
     assert (found.result("validation/loss"), found.result("train/loss")) == (None, 2.0)
     assert compare([found]).outcomes[0].value is None
     assert "finished without validation/loss at its end; left out" in " ".join(verdict(compare([found])).warnings)
@@ -114,13 +114,13 @@ def test_cells_of_a_sweep_that_did_not_begin_are_missing(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
     keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"])
     (root / "sweep.jsonl").write_text('{"folder": "a"}\n{"folder": "b"}\n{"folder": "c"}\n')
-    assert compare(cells.find([root])).missing == ["c"]
+    assert compare(find([root])).missing == ["c"]
 
 
 def test_a_folder_without_runs_beside_one_with_runs_is_a_problem_in_one_line(keep, tmp_path):
     run = keep("s/a")
     (tmp_path / "pictures").mkdir()
-    found = compare(cells.find([run.parent, tmp_path / "pictures"]))
+    found = compare(find([run.parent, tmp_path / "pictures"]))
     assert [outcome.value for outcome in found.outcomes] == [2.0]
     assert found.problems == [f"{tmp_path / 'pictures'}: no run there; left out."]
 
@@ -129,7 +129,7 @@ def test_a_folder_without_runs_beside_one_with_runs_is_a_problem_in_one_line(kee
 def test_no_run_at_all_is_refused_in_one_line(tmp_path, name, words):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=words) as error:
-        cells.find([tmp_path / name])
+        find([tmp_path / name])
     assert "\n" not in str(error.value)
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_rest_compared(keep, file, wo
     root = keep("s/a", overrides=["optim.lr=1e-3"]).parent
     broken = keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"])
     (broken / file).write_text("{ no: [such, thing")
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert [outcome.value for outcome in found.outcomes] == [2.0]
     assert len(found.problems) == 1
     assert found.problems[0].startswith("b: ")
@@ -151,7 +151,7 @@ def test_a_line_that_was_cut_is_told_and_left_out(keep):
     folder = keep("a", losses=[3.0, 2.5])
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "validation/lo')
-    found = compare(cells.find([folder]))
+    found = compare(find([folder]))
     assert found.outcomes[0].value == 2.5
     assert found.problems == ["a: 1 of the lines of metrics.jsonl cannot be read; left out."]
 
@@ -160,13 +160,13 @@ def test_a_metric_that_no_run_has_is_refused_with_those_there_are(keep):
     with pytest.raises(
         ValueError, match="no run has the metric validation/bits; recorded: validation/loss, train/tokens"
     ):
-        compare(cells.find([keep("a")]), "validation/bits")
+        compare(find([keep("a")]), "validation/bits")
 
 
 def test_an_arm_without_the_metric_is_named_and_the_rest_compared(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
     keep("s/b", lr=1e-2, losses=[], overrides=["optim.lr=1e-2"])
-    found = verdict(compare(cells.find([root])))
+    found = verdict(compare(find([root])))
     assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in found.warnings
     assert "only learning rate 0.001 has a validation loss" in found.headline.lower()
 
@@ -174,7 +174,7 @@ def test_an_arm_without_the_metric_is_named_and_the_rest_compared(keep):
 def test_a_value_that_differs_beside_the_swept_one_is_named(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"], config={"clip": {"max_norm": 1.0}}).parent
     keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"], config={"clip": {"max_norm": 2.0}})
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert found.factors == {"optim.lr": ["0.001", "0.01"]}
     assert found.confounded == ["clip.max_norm is 1 or 2"]
 
@@ -183,10 +183,10 @@ def test_runs_that_hold_out_another_part_of_one_text_are_not_to_be_compared(keep
     text = {"digest": "d" * 64, "tokenizer": "bytes"}
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"], data=text | {"validation_tokens": 9_000}).parent
     keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2"], data=text | {"validation_tokens": 8_000})
-    found = verdict(compare(cells.find([root])))
+    found = verdict(compare(find([root])))
     assert found.headline == "These results cannot be compared: the runs are not of the same text."
     assert any("hold out 9,000 or 8,000 tokens" in warning for warning in found.warnings)
-    assert "8,000 tokens held out" in "\n".join(lines(*cells.find([root])))
+    assert "8,000 tokens held out" in "\n".join(lines(*find([root])))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -197,10 +197,10 @@ def test_a_key_of_another_version_that_does_not_change_the_text_is_no_factor(kee
     data = {"digest": ("d" if same else "e") * 64, "tokenizer": "bytes"}
     keep("s/b", lr=1e-2, overrides=["optim.lr=1e-2", "data.path=there.txt"], data=data,
          config={"data": now, "record_patch": True})  # fmt: skip
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert list(found.factors) == (["optim.lr"] if same else ["data.path"])
     assert not same or not found.confounded
-    keys = "\n".join(lines(*cells.find([root])))
+    keys = "\n".join(lines(*find([root])))
     assert ("data.separator" in keys, "data.path" in keys, "optim.lr" in keys) == (not same, not same, True)
 
 
@@ -212,7 +212,7 @@ def test_an_ingredient_that_changes_beside_the_swept_one_is_named(keep):
 
     root = arm("s/a", "adamw", "matrices", 0.1).parent
     arm("s/b", "lion", "everything", 0.0)
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert found.factors == {"optim": ["adamw", "lion"]}
     assert found.confounded == ["decay is matrices or everything", "optim.weight_decay is 0 or 0.1"]
 
@@ -224,7 +224,7 @@ def test_a_length_that_was_typed_beside_the_swept_rate_is_named(keep):
 
     root = arm("s/a", 1e-3, 5).parent
     arm("s/b", 1e-2, 50)
-    assert compare(cells.find([root])).confounded == ["schedule.warmup is 5 or 50"]
+    assert compare(find([root])).confounded == ["schedule.warmup is 5 or 50"]
 
 
 @pytest.mark.parametrize(("steps", "told"), [((2000, 500, 31), []), ((2000, 500, 40), ["steps is 40 or 500 or 2000"])])
@@ -232,7 +232,7 @@ def test_steps_that_follow_from_equal_tokens_are_no_confounder_and_others_are(ke
     for tokens, length in zip((192, 768, 12288), steps, strict=True):
         batch = {"steps": length, "batch": {"tokens": tokens}}
         folder = keep(f"s/{tokens}", config=batch, overrides=[f"steps={length}", f"batch.tokens={tokens}"])
-    found = compare(cells.find([folder.parent]))
+    found = compare(find([folder.parent]))
     assert found.factors == {"batch.tokens": ["192", "768", "12288"]}
     assert found.confounded == told
 
@@ -242,13 +242,13 @@ def test_another_order_of_the_batches_is_a_confounder(keep, orders, told):
     for lr, order in zip((1e-3, 1e-2), orders, strict=True):
         data = {"data": {"seed": order}}
         folder = keep(f"s/{lr}", lr=lr, config=data, overrides=[f"optim.lr={lr}", f"data.seed={order}"])
-    assert compare(cells.find([folder.parent])).confounded == told
+    assert compare(find([folder.parent])).confounded == told
 
 
 def test_a_finished_run_of_fewer_steps_than_asked_for_says_where_it_ended(keep):
     root = keep("s/a", lr=1e-3, step=3, overrides=["optim.lr=1e-3"], config={"steps": 3}).parent
     keep("s/b", lr=1e-2, step=3, overrides=["optim.lr=1e-2"], config={"steps": 5})
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert [outcome.ended_at for outcome in found.outcomes] == [None, 3]
     assert verdict(found).headline.endswith("ended early (see the warnings).")
 
@@ -259,7 +259,7 @@ def test_a_loss_that_was_measured_before_the_end_is_no_result(keep):
     stale = keep("s/b", lr=1e-2, step=9, overrides=["optim.lr=1e-2"])
     with (stale / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9, "train/loss": 1.0}\n')
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert [outcome.value for outcome in found.outcomes] == [2.0, None]
     assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in verdict(found).warnings  # fmt: skip
 
@@ -278,7 +278,7 @@ def test_a_schedule_that_one_optimizer_alone_was_given_is_no_factor_but_named(ke
         for lr in (1e-3, 1e-2):
             root = keep(f"own/{optim},{lr}", schedule=schedule, lr=lr, choices={"optim": optim, "schedule": schedule},
                         overrides=[f"optim={optim}", f"schedule={schedule}", f"optim.lr={lr}"]).parent  # fmt: skip
-    found = compare(cells.find([root]))
+    found = compare(find([root]))
     assert list(found.factors) == ["optim", "optim.lr"]
     assert found.confounded == ["schedule is cosine or warmup"]
 
@@ -287,7 +287,7 @@ def test_which_way_a_metric_of_one_s_own_goes_is_what_its_observer_recorded_or_w
     for rate in (1e-3, 1e-2):
         root = keep(f"own/{rate}", lr=rate, better={"mine/accuracy": "higher"}).parent
         (root / str(rate) / "metrics.jsonl").write_text(json.dumps({"step": 1, "mine/accuracy": rate, "mine/odd": 1}))
-    found = cells.find([root])
+    found = find([root])
     assert compare(found, "mine/accuracy").better == "higher"
     assert compare(found, "mine/accuracy", "lower").better == "lower"
     with pytest.raises(
@@ -298,7 +298,7 @@ def test_which_way_a_metric_of_one_s_own_goes_is_what_its_observer_recorded_or_w
         compare(found, "mine/odd", "up")
     apart = keep("own/other", lr=3e-2, better={"mine/accuracy": "lower"}, losses=()).parent
     with pytest.raises(ConfigError, match="runs disagree whether higher or lower is better"):
-        compare(cells.find([apart]), "mine/accuracy")
+        compare(find([apart]), "mine/accuracy")
 
 
 @pytest.mark.parametrize("kept", ["higher", ""])
@@ -339,7 +339,7 @@ def test_runs_of_one_seed_that_differ_in_the_order_of_their_batches_are_paired_b
         for order in (1, 2, 3):
             folder = keep(f"s/{optim}{order}", losses=(2.0 + order + shift + 0.001 * order * (not shift),), config={"data": {"seed": order}},
                           choices={"optim": optim, "schedule": "cosine"})  # fmt: skip
-    found = compare(cells.find([folder.parent]))
+    found = compare(find([folder.parent]))
     assert {each.seed for each in found.outcomes} == {1, 2, 3}
     assert not found.confounded
     assert "0.1020 nats per byte lower than with adamw (95 % interval" in verdict(found).headline

@@ -18,7 +18,7 @@ from gptx.config import paths
 from gptx.report import readme
 from gptx.report.arms import ArmRuns, Report
 from gptx.report.several import finals
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show import marked
 
 EXPERIMENTS = [file.parent for file in sorted((Path(paths.CONF).parent / "experiments").glob("*/results.json"))
@@ -166,7 +166,7 @@ WIDTHS, RATE, FACTOR = ["32", "64"], ["0.001", "0.01"], ["0.333", "1"]
 def test_the_learning_rate_is_the_x_axis_before_any_other_number_in_the_figure_and_on_the_page(factors, across):
     cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
     found = Comparison("validation/loss", factors, [Outcome(levels, 0, "finished", 2.0) for levels in cells])
-    arms = [ArmRuns(levels, [Cell(Path(), "", "finished", {}, {})]) for levels in cells]
+    arms = [ArmRuns(levels, [Run(Path(), "", "finished", {}, {})]) for levels in cells]
     finals(Report("", [], arms, found, verdict(found), 1), figures := [])
     final = figures[0] if figures else None
     assert (axes(factors)[0] if across else axis(factors)) == across

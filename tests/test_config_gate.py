@@ -24,7 +24,8 @@ from gptx.config import compose, presets, validate
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError
 from gptx.job.load import load
-from gptx.runs.cells import Cell
+from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 
 GROUPS = sorted(presets.defaults())
 NESTED = {"observe": "observe.custom.function", "guard": "guard.detector", "data": "data.sources.text"}
@@ -188,9 +189,9 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
         if group in ("model", "decay", "parametrization"):
             with pytest.raises(ConfigError, match=rf"{group}"):
                 load(folder)
-        with pytest.raises(ConfigError, match=None if group in forensics.UNUSED else group):
-            forensics.rebuilt(folder, "cpu", ())
-        cell = Cell(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
+        with pytest.raises(ConfigError, match=None if group in forensics._UNUSED else group):
+            forensics._rebuilt(RunFolder(folder).begun(), "cpu", ())
+        cell = Run(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
         assert (
             "learning rate at step 1" not in meaning.recipe(cell) or group != "schedule"
         )  # which would have called it

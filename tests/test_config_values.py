@@ -120,7 +120,7 @@ def test_every_strange_value_of_every_ingredient_is_refused_in_one_line_or_built
         (["model.vocab_multiple=10000000000"], "model.vocab_multiple=10000000000: "),
         (["model.context=1000000000", "batch.tokens=1000000000"], "model.context=1000000000: "),
         (["model.depth=1000000000"], "model.depth=1000000000: "),
-        (["model.depth=20000"], "model.depth=20000: at most 10,000"),
+        (["model.depth=20000"], "model.depth=20000: at least 1, at most 10,000"),
         (["batch.tokens=4611686018427387904"], "batch.tokens=4611686018427387904: "),
         (["batch.tokens=64e14"], "batch.tokens=6400000000000000: at most 1,000,000,000,000"),
         (["batch.tokens=640.5"], "batch.tokens: 640.5 is not a valid int"),

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from gptx.ingredients.data import cache as token_cache
-from gptx.ingredients.data.cache import TOKENS, tokenised
-from gptx.ingredients.data.sources import TextFiles, held_out, text_at
+from gptx.ingredients.data.cache import FORMAT, tokenised
+from gptx.ingredients.data.sources import Source, held_out, text_at, text_files
 
 ROOT = Path(__file__).parents[1]
 PREPARE = """
 import sys, time
 from gptx.ingredients.data import cache
-from gptx.ingredients.data.sources import held_out, text_at
+from gptx.ingredients.data.sources import held_out, text_at, text_files
 
 def slow(encoding, quick=cache.encoder):
     def encode(text):
@@ -31,7 +31,7 @@ def slow(encoding, quick=cache.encoder):
 
 cache.encoder = slow
 files, left_out = text_at(sys.argv[1])
-print(cache.tokenised(held_out("text", sys.argv[1], files, share=0.1, left_out=left_out), "bytes").name)
+print(cache.tokenised(text_files("text", sys.argv[1], *held_out("", files, share=0.1), left_out), "bytes").name)
 """
 
 
@@ -39,7 +39,7 @@ print(cache.tokenised(held_out("text", sys.argv[1], files, share=0.1, left_out=l
 def folder(tmp_path, monkeypatch) -> Path:
     """The folder of the finished caches."""
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / TOKENS
+    return tmp_path / "cache" / FORMAT
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def text(tmp_path) -> Path:
     return tmp_path / "text.txt"
 
 
-def source(path: Path) -> TextFiles:
+def source(path: Path) -> Source:
     files, left_out = text_at(str(path))
-    return held_out("text", str(path), files, share=0.1, left_out=left_out)
+    return text_files("text", str(path), *held_out("", files, share=0.1), left_out)
 
 
 def process(text: Path, *, seconds: float = 0, prefix: str = "") -> subprocess.Popen:
@@ -103,7 +103,7 @@ def test_another_text_or_tokenizer_or_share_has_its_own_cache(text, folder):
     text.write_text(text.read_text().replace("dog", "cat"))
     folders.add(tokenised(source(text), "bytes"))
     files, _ = text_at(str(text))
-    folders.add(tokenised(held_out("text", "", files, share=0.2, left_out=[]), "bytes"))
+    folders.add(tokenised(text_files("text", "", *held_out("", files, share=0.2)), "bytes"))
     assert len(folders) == len(finished(folder)) == 4
 
 

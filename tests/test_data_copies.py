@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptx.ingredients.data.copies import contents
 from gptx.ingredients.data.corpora import text
-from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.corpus import Windows
+from gptx.ingredients.data.documents import contents
 from gptx.ingredients.data.mixture import Mixture
 from gptx.ingredients.data.sources import TextFile, held_out
 from gptx.runs.same import other_text
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def corpus(path, **changed) -> Corpus:
+def corpus(path, **changed) -> Windows:
     options = {"validation_path": None, "column": None, "tokenizer": "bytes", "context": 16, "seed": 0,
                "validation": 0.1, "order": "shuffled", "separator": "<|endoftext|>"}  # fmt: skip
     return text(path=str(path), **options | changed)
@@ -61,22 +61,22 @@ def test_copies_stay_together_and_nothing_else_changes_the_split():
         drawn = [(chance.randrange(kinds), number) for number in range(chance.randrange(1, 60))]
         files = [TextFile(f"{n}.txt", Path(), str(kind), 2 + kind % 97, 2 + kind % 97, (0, 0)) for kind, n in drawn]
         share = chance.choice([0.05, 0.1, 0.5])
-        source = held_out("", "", files, share=share, left_out=[])
-        train, held = ({part.file.sha256 for part in parts} for parts in (source.train, source.validation))
-        names, before = {part.file.name for part in source.validation}, by_name_alone(files, share)
+        train_parts, held_parts = held_out("", files, share=share)
+        train, held = ({part.file.sha256 for part in parts} for parts in (train_parts, held_parts))
+        names, before = {part.file.name for part in held_parts}, by_name_alone(files, share)
         apart = {file.sha256 for file in files if file.name in before} & {
             file.sha256 for file in files if file.name not in before
         }
-        if any(part.stop < part.file.characters for part in source.train):  # each gives its end
+        if any(part.stop < part.file.characters for part in train_parts):  # each gives its end
             assert apart or not before
             continue
         total = sum(file.bytes for file in files)
-        alone = sum(part.file.bytes for part in source.validation if part.file.sha256 not in train)
+        alone = sum(part.file.bytes for part in held_parts if part.file.sha256 not in train)
         assert alone >= share * total / 2  # what is left of it without copies of what is trained on
         assert not train & held or names == before  # which the corpus leaves out
         assert apart or names == before
-        assert len(source.train) + len(source.validation) == len(files)
-        assert sum(part.file.bytes for part in source.validation) <= share * total
+        assert len(train_parts) + len(held_parts) == len(files)
+        assert sum(part.file.bytes for part in held_parts) <= share * total
         parted += bool(apart) and not train & held
         kept += bool(train & held)
     assert parted > 50

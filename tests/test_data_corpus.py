@@ -14,7 +14,7 @@ import torch
 from gptx.ingredients.data import corpora, sources
 from gptx.ingredients.data.cache import token_type
 from gptx.ingredients.data.corpora import shakespeare, stdlib, text
-from gptx.ingredients.data.corpus import Corpus, batch, mapped
+from gptx.ingredients.data.corpus import Windows, batch, mapped
 from gptx.runs.same import other_text
 
 ALPHABET = "".join(
@@ -37,7 +37,7 @@ def folder(tmp_path) -> Path:
 
 def corpus(
     path, *, tokenizer="chars", context=16, seed=0, validation=0.1, validation_path=None, column=None, order="shuffled"
-) -> Corpus:
+) -> Windows:
     return text(
         path=str(path),
         validation_path=validation_path,
@@ -332,9 +332,9 @@ def test_tiny_shakespeare_is_nanogpts():
 def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch, cache):
     copy = tmp_path / "copy.txt"
     copy.write_text("To be, or not to be: that is the question.\n" * 50)
-    monkeypatch.setattr(corpora, "SHAKESPEARE", copy.as_uri())
+    monkeypatch.setattr(corpora, "ADDRESS", copy.as_uri())
     options = {"path": None, "tokenizer": "chars", "context": 16, "seed": 0, "validation": 0.1, "order": "shuffled"}
-    with pytest.raises(ConnectionError, match="something else than tiny Shakespeare"):
+    with pytest.raises(ConnectionError, match="something other than tiny Shakespeare"):
         shakespeare(**options)
     monkeypatch.setattr(corpora, "SHAKESPEARE_SHA256", sources.text_file(copy).sha256)
     first = shakespeare(**options)

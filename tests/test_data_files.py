@@ -13,7 +13,7 @@ import pytest
 
 from gptx.ingredients.data import sources
 from gptx.ingredients.data.corpora import text
-from gptx.ingredients.data.files import found, walk
+from gptx.ingredients.data.files import files_below, found
 from gptx.ingredients.data.sources import text_at
 
 PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
@@ -66,7 +66,7 @@ def test_folders_and_files_behind_links_are_read_once(tmp_path):
     (outside / "back").symlink_to("../inside")
     (outside / "deep" / "all").symlink_to(tmp_path)
     assert names(inside) == ["more/deep/x.txt", "real/x.txt"]
-    assert len({path.resolve() for path in walk(inside)}) == 2
+    assert len({path.resolve() for path in files_below(inside)}) == 2
     assert names(inside / "more") == ["back/real/x.txt", "deep/x.txt"]
 
 
@@ -122,8 +122,8 @@ def test_a_byte_order_mark_is_no_text(tmp_path, monkeypatch):
         (tmp_path / "a.txt").write_text("\ufefftext with \ufeff one inside", encoding="utf-8")
         (file,), _ = text_at(str(tmp_path / "a.txt"))
         assert "".join(file.whole.pieces()) == "text with \ufeff one inside"
-    held = sources.held_out("text", "", [file], share=0.5, left_out=[])
-    assert "".join(held.train[0].pieces()) + "".join(held.validation[0].pieces()) == "text with \ufeff one inside"
+    held = sources.held_out("", [file], share=0.5)
+    assert "".join(held[0][0].pieces()) + "".join(held[1][0].pieces()) == "text with \ufeff one inside"
     (tmp_path / "b.txt").write_text("\ufeff", encoding="utf-8")
     with pytest.raises(ValueError, match=r"b\.txt is empty"):
         text_at(str(tmp_path / "b.txt"))

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from gptx.ingredients.data.corpora import text
-from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.corpus import Windows
 
 SUFFIXES = (".jsonl", ".JSONL", ".ndjson", ".json", ".jsonl.gz", ".json.bz2", ".jsonl.zst", ".parquet", ".PARQUET",
             ".arrow", ".stream.arrow")  # fmt: skip
@@ -38,13 +38,13 @@ def write(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def corpus(path, *, column=None, validation_path=None, validation=0.2, tokenizer="bytes") -> Corpus:
+def corpus(path, *, column=None, validation_path=None, validation=0.2, tokenizer="bytes") -> Windows:
     return text(path=str(path), validation_path=validation_path and str(validation_path), column=column, seed=0,
                 tokenizer=tokenizer, context=8, validation=validation, order="shuffled",
                 separator="<|endoftext|>")  # fmt: skip
 
 
-def documents(data: Corpus, split: str) -> list[str]:
+def documents(data: Windows, split: str) -> list[str]:
     tokens = data.train_tokens if split == "train" else data.validation_tokens
     return data.encoding.decode(tokens.tolist()).split("<|endoftext|>")[:-1]
 
@@ -232,7 +232,7 @@ BAD = {
     "later.jsonl": (b'{"text": "x"}\n[1]\n', r"later\.jsonl line 2 is list, not an object"),
     "latin.jsonl": ('{"text": "é"}\n'.encode("latin-1"), r"latin\.jsonl line 1 is not JSON"),
     "text.arrow": (b"text", r"text\.arrow is not a whole Arrow file"),
-    "plain.jsonl.gz": (b'{"text": "x"}\n', r"plain\.jsonl\.gz cannot be read \(Not a gzipped file"),
+    "plain.jsonl.gz": (b'{"text": "x"}\n', r"plain\.jsonl\.gz cannot be read: Not a gzipped file"),
     "cut.jsonl.gz": (gzip.compress(b'{"text": "x"}\n' * 999)[:-9], r"cut\.jsonl\.gz cannot be read"),
     "text.parquet": (b"text", r"text\.parquet is not a whole Parquet file"),
     "one.jsonl": (b'{"text": "a long row of text"}\n', r"has 0 tokens, fewer than one window .* hold out another share$"),

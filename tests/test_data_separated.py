@@ -8,7 +8,7 @@ import pytest
 
 from gptx.ingredients.data import sources
 from gptx.ingredients.data.corpora import text
-from gptx.ingredients.data.corpus import Corpus
+from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.separated import between
 from gptx.runs.same import moved_text, other_recipe, other_text
 
@@ -21,13 +21,13 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-def corpus(path, **changed) -> Corpus:
+def corpus(path, **changed) -> Windows:
     options = {"validation_path": None, "column": None, "tokenizer": "bytes", "context": 8, "seed": 0,
                "validation": 0.1, "order": "shuffled", "separator": END}  # fmt: skip
     return text(path=str(path), **options | changed)
 
 
-def documents(data: Corpus, split: str) -> list[str]:
+def documents(data: Windows, split: str) -> list[str]:
     tokens = data.train_tokens if split == "train" else data.validation_tokens
     borders = np.flatnonzero(tokens == data.vocab_size - 1)
     return [data.encoding.decode(part[part != data.vocab_size - 1].tolist()) for part in np.split(tokens, borders)[:-1]]

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from gptx.commands.diff import lines
 from gptx.compare.agreement import agreement, single_run
 from gptx.compare.meaning import differences, meaning
-from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 
 CONFIG = {
     "steps": 1000, "seed": 3, "from": None, "threads": 2, "device": "auto", "name": "x",
@@ -33,10 +33,10 @@ RECORD = {
 }  # fmt: skip
 
 
-def run(**config) -> Cell:
+def run(**config) -> Run:
     """A finished run, with other values of some ingredients."""
     merged = OmegaConf.to_container(OmegaConf.merge(CONFIG, config))
-    return Cell(Path("nowhere"), "run", "finished", RECORD, merged)  # type: ignore[arg-type]
+    return Run(Path("nowhere"), "run", "finished", RECORD, merged)  # type: ignore[arg-type]
 
 
 def test_a_recipe_means_tokens_and_epochs_by_arithmetic():
@@ -84,8 +84,8 @@ def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
 
 
 def test_a_cell_that_did_not_begin_means_nothing_and_one_that_failed_early_what_its_config_says():
-    assert meaning(Cell(Path("nowhere"), "run", "missing", {}, {})) == {}
-    early = meaning(Cell(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
+    assert meaning(Run(Path("nowhere"), "run", "missing", {}, {})) == {}
+    early = meaning(Run(Path("nowhere"), "run", "failed", {"state": "failed"}, CONFIG))
     assert early["steps"] == "1,000"
     assert "epochs" not in early
 
@@ -108,7 +108,7 @@ def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_spe
     assert agreement(one, Metrics()) == "no step was recorded by both"
 
 
-def beside(a: Cell, b: Cell, left: Metrics, right: Metrics) -> str:
+def beside(a: Run, b: Run, left: Metrics, right: Metrics) -> str:
     a.__dict__["metrics"], b.__dict__["metrics"] = left, right
     return "\n".join(lines(a, b))
 

@@ -38,7 +38,7 @@ GONE = "2147483646"  # a number that no process has
 WRITERS = {
     "text.md": lambda file: files.write_text(file, "x" * 1000),
     "law.json": lambda file: files.in_one_step(file, PUBLISHED["besiroglu"].save),
-    "model.safetensors": lambda file: weights.write(file, torch.nn.Linear(9, 99), config={}),
+    "model.safetensors": lambda file: weights.save_weights(file, torch.nn.Linear(9, 99), config={}),
     "rates.png": lambda file: draw_curves({"one": (float, 9)}, file),
     "rates.svg": lambda file: draw_curves({"one": (float, 9)}, file),
     "chart.html": lambda file: chart(file, [PUBLISHED["besiroglu"]]),

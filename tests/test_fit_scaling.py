@@ -20,7 +20,7 @@ from gptx.fit.ladder import About, Ladder, Rung, minima, warnings
 from gptx.fit.prediction import NoLaw, Reading, predict, read
 from gptx.fit.scaling import fitted, patterned, scaling, undetermined
 from gptx.fit.scaling_views import figure
-from gptx.runs.cells import find
+from gptx.runs.run import find
 
 REFIT = PUBLISHED["besiroglu"]
 KNOWN = Law("known", A=30.0, B=300.0, E=0.5, alpha=0.4, beta=0.45)

@@ -12,7 +12,7 @@ from gptx.ingredients import precision
 from gptx.job import summary
 from gptx.plan.machines import hardware_of
 from gptx.plan.recipe import planned
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 
 
 def test_stochastic_rounding_is_right_in_the_mean_and_takes_a_neighbour():
@@ -180,7 +180,7 @@ def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_pla
         assert "imitates" not in told["fp32"]
     assert "imitates" not in "\n".join(planned(composed("precision=fp16"), where=hardware_of("h100"), vocab="257"))
     records = [{"hardware": summary.hardware(trainer)} for trainer in found.values()]
-    cells = [Cell(Path(), "", "finished", record, {}) for record in records]
+    cells = [Run(Path(), "", "finished", record, {}) for record in records]
     said = " ".join(unlike(environment(cells)))
     assert ("only imitates fp16" in said) == bool(imitated)
     assert "not made alike" not in said

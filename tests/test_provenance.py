@@ -15,8 +15,8 @@ from gptx.config import paths
 from gptx.job import resume
 from gptx.report.one import machine_facts
 from gptx.runs import provenance, schema
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 CLASS = """from helper_{n} import scaled
@@ -202,7 +202,7 @@ def test_codes_are_kept_in_the_order_in_which_a_run_went_on_with_them():
 
 def test_diff_and_report_say_in_what_code_two_runs_differ():
     cells = [
-        Cell(Path(name), name, "finished", {"state": "finished", "code": [each], "git": {"sha": "9" * 40}}, {"seed": 0})
+        Run(Path(name), name, "finished", {"state": "finished", "code": [each], "git": {"sha": "9" * 40}}, {"seed": 0})
         for name, each in (("a", code()), ("b", code(mine="bb", mine_py="bb")), ("c", code(sha="2" * 40)))
     ]
     told = "\n".join(lines(cells[0], cells[1]))
@@ -214,7 +214,7 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
     assert outcomes.environment(cells[:2])["code of mine"] == ["aa", "bb"]
     assert "code of mine" not in outcomes.environment([cells[0], cells[2]])
     assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
-    old = Cell(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
+    old = Run(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
     assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
     told = "\n".join(lines(old, cells[0]))
     assert "sources of what was built  not known" in told

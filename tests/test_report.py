@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from gptx.config import presets
 from gptx.files import in_one_step
 from gptx.report.__main__ import report
-from gptx.runs import cells
+from gptx.runs.run import Run
 from gptx.show import plots
 from gptx.units.amounts import spell
 
@@ -296,7 +296,7 @@ def test_every_update_is_given_in_tokens_flops_and_minutes(record):
 
 def test_a_run_that_branched_off_another_spent_the_time_of_its_own_updates(record):
     folder = record("one", [row | {"train/tokens_per_second": 128.0} for row in rows()[40:]])  # of 256 tokens: 2 s
-    assert cells.cell(folder, folder).seconds == pytest.approx(20 * 2)
+    assert Run.of(folder, folder).seconds == pytest.approx(20 * 2)
     paged(folder)
     assert drawn(folder)["clocks"][0]["minutes"][-1] == pytest.approx(20 * 2 / 60, rel=1e-5)
 

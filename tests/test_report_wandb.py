@@ -14,8 +14,8 @@ from gptx.compare.outcomes import compare
 from gptx.compare.verdict import Table, Verdict
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import wandb
-from gptx.runs import cells
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run, find
 
 pytest.importorskip("wandb_workspaces")
 VERDICT = Verdict(
@@ -53,7 +53,7 @@ def a_sweep(tmp_path, **options):
 
 
 def publish(root, out, **options):
-    found = cells.find([root])
+    found = find([root])
     return wandb.publish([root], found, compare(found), VERDICT, out, **options)
 
 
@@ -133,7 +133,7 @@ def test_grouping_is_by_keys_that_the_mirror_sends(stub, tmp_path):  # noqa: F81
     an_arm(tmp_path, "cosine", 0.001, mode="online")
     (page,) = stub.runs.values()
     for factor, value in (("schedule", "cosine"), ("seed", 0)):
-        found = cells.find([tmp_path])
+        found = find([tmp_path])
         key = wandb.placed(found, compare(found)).config_key(factor)
         first, *rest = key.split(".")
         found = page.config[first]["value"]  # as `recipe.value.schedule` in a report
@@ -231,7 +231,7 @@ def test_rates_stand_on_a_logarithmic_axis_and_depths_do_not():
 
 
 def test_a_long_list_of_runs_is_cut():
-    cell = cells.Cell(None, "a", "finished", {}, {"name": "sweep"})
+    cell = Run(None, "a", "finished", {}, {"name": "sweep"})
     named = [replace(cell, name=str(number)) for number in range(8)]
     (line,) = wandb.Builder(named, None, "", "p", ["sweep"], {"7": "id"}).lacking
     assert line.startswith("7 of 8 runs are not in W&B: 0, 1, 2, 3, 4 and 2 more; ")

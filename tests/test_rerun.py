@@ -13,8 +13,8 @@ import pytest
 from gptx.commands import rerun
 from gptx.ingredients.log import jsonl
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 
 OVERRIDES = ["schedule=constant", "optim.lr=0.0003", "seed=0", "experiment=warmup", "name=warmup", "overwrite=true"]
 RECORD = {
@@ -25,8 +25,8 @@ RECORD = {
 }
 
 
-def old(folder: Path = Path("runs/warmup/optim.lr=0.0003,schedule=constant,seed=0"), **record) -> Cell:
-    return Cell(folder, "run", "finished", RECORD | record, {"name": "warmup"})
+def old(folder: Path = Path("runs/warmup/optim.lr=0.0003,schedule=constant,seed=0"), **record) -> Run:
+    return Run(folder, "run", "finished", RECORD | record, {"name": "warmup"})
 
 
 def test_a_cell_of_a_sweep_becomes_a_run_of_the_same_name_in_another_group():

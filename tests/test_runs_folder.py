@@ -27,8 +27,9 @@ from gptx.job import summary
 from gptx.job.build import trainer_of
 from gptx.report import upload
 from gptx.report.__main__ import report
-from gptx.runs import cells, manifest, plain, provenance
+from gptx.runs import manifest, plain, provenance
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import find
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run
@@ -117,7 +118,7 @@ def commands(real, tmp_path, monkeypatch):
         "diff": lambda run: diff.diff(str(run), good),
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status_of(str(run.parent)),
-        "ladder": lambda run: ladder.of_runs(cells.find([run]), "one"),
+        "ladder": lambda run: ladder.of_runs(find([run]), "one"),
         "batches": lambda run: batches.read([run]),
         "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
     }
@@ -253,7 +254,7 @@ def test_any_value_of_any_file_may_be_anything(commands, damage, capsys, real):
     ("run.json", b'{"step": 1' + b"0" * 400 + b"}", r"run.json cannot be read \(an integer of 401 digits\)"),
     ("config.yaml", b"a: !!python/object/apply:os.system [id]", r"config.yaml cannot be read \(the tag .*, line 1"),
     ("config.yaml", BOMB.encode(), r"config.yaml cannot be read \(an alias or its anchor, line 1"),
-    ("config.yaml", b"seed: 1\nseed: 2\n", r"config.yaml cannot be read \(the key 'seed' comes twice, line 2"),
+    ("config.yaml", b"seed: 1\nseed: 2\n", r"config.yaml cannot be read \(found duplicate key seed, line 2"),
     ("config.yaml", b"model: [nano]", r"config.yaml: model: a list is not a valid dictionary"),
     ("config.yaml", b"", r"config.yaml: all of it: None is not"),
 ])  # fmt: skip
@@ -265,7 +266,7 @@ def test_the_line_names_file_and_field_and_a_comparison_goes_on_without_the_run(
         with pytest.raises((ConfigError, ValueError), match=words):
             commands[name](folder)
     shutil.copytree(real, folder.parent / "other")
-    found = cells.find([folder.parent])
+    found = find([folder.parent])
     assert {cell.name: cell.state for cell in found} == {"base": "unreadable", "other": "finished"}
     assert re.search(words, next(cell.problem for cell in found if cell.problem))
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from gptx.distributed.shards import OFFSET, ROWS, SHAPE
-from gptx.ingredients.checkpoints import Checkpoints, chosen, files
-from gptx.ingredients.checkpoints.kept import kept
+from gptx.ingredients.checkpoints import Checkpoints, chosen_state, files
+from gptx.ingredients.checkpoints.files import kept
 from gptx.ingredients.checkpoints.shadow import Shadow
 from gptx.ingredients.parallel import OneProcess
 
@@ -56,8 +56,8 @@ class Run:
 @pytest.fixture
 def held(monkeypatch):
     """Holds every write to the disk until `held.set()`."""
-    gate, real = threading.Event(), files.write
-    monkeypatch.setattr(files, "write", lambda *words: (gate.wait(60), real(*words))[1])
+    gate, real = threading.Event(), files.write_state
+    monkeypatch.setattr(files, "write_state", lambda *words: (gate.wait(60), real(*words))[1])
     yield gate
     gate.set()
 
@@ -122,7 +122,7 @@ def test_one_write_at_a_time_and_a_disk_that_is_too_slow_is_named_once(tmp_path,
 
 def test_a_failure_of_another_kind_ends_the_run_at_the_next_update(tmp_path, monkeypatch):
     run = Run(tmp_path)
-    monkeypatch.setattr(files, "write", lambda *words: 1 / 0)
+    monkeypatch.setattr(files, "write_state", lambda *words: 1 / 0)
     run.save(2, wait=False)
     while writers():
         time.sleep(0.01)
@@ -140,11 +140,11 @@ def test_a_full_disk_is_told_by_an_update_soon_after_and_leaves_the_checkpoints_
         run.save(4, wait=False)
         while writers():
             time.sleep(0.01)
-        with pytest.raises(OSError, match=r"cannot save a checkpoint after update 6 in .*: File too large"):
+        with pytest.raises(OSError, match=r"cannot save a checkpoint after step 6 in .*: File too large"):
             run.save(6)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert caplog.text.count("cannot save a checkpoint after update 4") == 1
+    assert caplog.text.count("cannot save a checkpoint after step 4") == 1
     assert "File too large; those saved before stay" in caplog.text
     assert run.names() == ["step_00000002"]
     run.save(8)
@@ -161,7 +161,7 @@ def test_a_folder_that_is_gone_is_made_again_or_named(tmp_path, caplog):
     (tmp_path / "run").write_text("a file is in the way")
     run.save(6, wait=False)
     run.checkpoints.wait()
-    assert "cannot save a checkpoint after update 6" in caplog.text
+    assert "cannot save a checkpoint after step 6" in caplog.text
 
 
 def test_a_link_among_the_checkpoints_is_removed_as_a_link_and_never_written_through(tmp_path):
@@ -287,10 +287,10 @@ def test_the_best_is_not_deleted_while_it_is_the_best(tmp_path):
         run.save(step, loss=loss)
     assert run.names() == ["best", "step_00000004", "step_00000010"]
     assert os.readlink(tmp_path / "checkpoints/best") == "step_00000004"
-    assert chosen(tmp_path, "best")["step"] == files.load(tmp_path / "checkpoints/best")["step"] == 4
-    assert chosen(tmp_path, "newest")["step"] == chosen(tmp_path, "step_00000010")["step"] == 10
+    assert chosen_state(tmp_path, "best")["step"] == files.read_state(tmp_path / "checkpoints/best")["step"] == 4
+    assert chosen_state(tmp_path, "newest")["step"] == chosen_state(tmp_path, "step_00000010")["step"] == 10
     with pytest.raises(ValueError, match=r"checkpoint=bset: not in .*; there: newest, step_00000004, step_00000010"):
-        chosen(tmp_path, "bset")
+        chosen_state(tmp_path, "bset")
     run.save(12, loss=0.5)
     assert run.names() == ["best", "step_00000012"]
     run.save(14, loss=0.7)
@@ -374,27 +374,27 @@ def test_each_process_writes_its_part_and_one_process_reads_them_all(together, t
 
     (folder / "state_1of2.pt").unlink()
     with pytest.raises(ValueError, match=r"not a whole checkpoint: .*state_1of2.pt"):
-        files.load(folder)
+        files.read_state(folder)
 
 
 def test_a_part_that_cannot_be_written_fails_the_save_at_once_in_every_process(together, tmp_path, monkeypatch):
     together(lambda run: run.save(2))
-    real = files.write
+    real = files.write_state
 
     def full(part, file):
         if "1of2" in file.name:
             raise OSError(28, "No space left on device")
         return real(part, file)
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(files, "write_state", full)
     first, second = together(lambda run: run.save(4))
-    assert "after update 4" in str(first)
+    assert "after step 4" in str(first)
     assert "No space left on device" in str(second)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step*")] == ["step_00000002"]
 
 
 def test_a_save_fails_at_once_too_where_a_process_writes_into_what_another_removes(together, tmp_path, monkeypatch):
-    real = files.write
+    real = files.write_state
     halfway, given_up = threading.Event(), threading.Event()
 
     def full(part, file):
@@ -409,19 +409,19 @@ def test_a_save_fails_at_once_too_where_a_process_writes_into_what_another_remov
         given_up.set()  # what the first process wrote meanwhile keeps the folder from going
         raise OSError(39, "Directory not empty")
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(files, "write_state", full)
     monkeypatch.setattr(os, "rmdir", filled)
     first, second = together(lambda run: run.save(4))
-    assert "after update 4 in" in str(first)
+    assert "after step 4 in" in str(first)
     assert "another process could not write its part" in str(first)
     assert "No space left on device" in str(second)
     assert not list((tmp_path / "checkpoints").glob("step*[0-9]"))
 
 
 def test_a_process_that_is_too_late_is_named(together, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE", 0.3)
-    real = files.write
-    monkeypatch.setattr(files, "write", lambda part, file: (time.sleep("1of2" in file.name), real(part, file))[1])
+    monkeypatch.setattr(files, "WAITING", 0.3)
+    real = files.write_state
+    monkeypatch.setattr(files, "write_state", lambda part, file: (time.sleep("1of2" in file.name), real(part, file))[1])
     first, second = together(lambda run: run.save(4))
     assert "state_1of2.pt was not written within 0 s" in str(first)
     assert isinstance(second, OSError)

@@ -113,7 +113,7 @@ def test_every_process_makes_as_many_validation_passes_and_each_window_counts_on
 
 
 def test_a_save_that_waits_for_a_process_which_is_gone_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE", 30)
+    monkeypatch.setattr(files, "WAITING", 30)
     final = tmp_path / "step_00000001"
     files.prepare(final)
     with ThreadPoolExecutor() as pool:

@@ -140,7 +140,7 @@ def shared_memory() -> set[str]:
 
 def outcome(run: Path) -> dict:
     """All that the end of a run must agree on, by name: its last checkpoint and its record, but for speeds."""
-    state = checkpoints.load(sorted(run.glob("checkpoints/step_*[0-9]"))[-1])
+    state = checkpoints.read_state(sorted(run.glob("checkpoints/step_*[0-9]"))[-1])
     del state["latest"]  # holds tokens/s
     found = dict(leaves(state))
     for row in jsonl.read(run / "metrics.jsonl"):

@@ -267,6 +267,6 @@ def test_trials_are_ordinary_runs(command, tmp_path, corpus):
     best = min(results, key=results.get)
     assert f"best         validation/loss {results[best]:.4f}" in made.stdout
     assert f"python -m gptx rerun runs/lr/{best.name}" in made.stdout
-    assert command("status", "runs/lr").stdout.splitlines()[-1].startswith("3 of 3 finished, 18 of 18")
+    assert command("status", "runs/lr").stdout.splitlines()[-2].startswith("3 of 3 finished, 18 of 18")
     refused = command("study", *words[:-1], "optim.lrr=log:1e-4..1e-2")
     assert refused.stderr == "error: optim.lrr: no such key; did you mean 'optim.lr'?\n"

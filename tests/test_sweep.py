@@ -55,7 +55,7 @@ def cells(tmp_path) -> Path:
 
 def states(folder: Path, capsys) -> dict[str, str]:
     assert status_of(str(folder))
-    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()[:-1]]
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()[:-2]]
     return {Path(line[1]).name: " ".join([line[0], *line[2:]]) for line in lines}
 
 
@@ -87,7 +87,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
     with pytest.raises(SystemExit) as end:
         arguments.call(status_of, [str(cells)])
     assert end.value.code == 1
-    assert capsys.readouterr().out.endswith("\n1 of 6 finished\n")
+    assert capsys.readouterr().out.splitlines()[-2] == "1 of 6 finished"
     for cell in cells.iterdir():
         if cell.name not in ("sweep.jsonl", "done"):
             RunFolder(cell).write(state="finished", result={})
@@ -100,7 +100,7 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
-        preflight._note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
+        preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
     assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 
@@ -219,7 +219,7 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
         launched.ended(job(tmp_path / name, code))
     assert status.table(launched.configs) == 1
     said = capsys.readouterr().out
-    assert said.count("1 of 2 finished") == 2
+    assert said.count("1 of 2 finished") == 3
     assert said.count("1.2500") == 2  # of the own one alone
     words = f"{tmp_path / 'taken'}  the run there is another command's: schedule.total was 3, is 6; steps was 3, is 6"
     assert f"FAILED       {words}" in said
@@ -528,9 +528,10 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     cell("half", "preempted", 50)
     manifest.note(tmp_path, [{"folder": name} for name in ("done", "half", "never")])
     status_of(str(tmp_path))
-    *_, half, never, last = capsys.readouterr().out.splitlines()
+    *_, half, never, last, compare = capsys.readouterr().out.splitlines()
     assert half.endswith("step 50 of 100, 1:40, 3,200 tokens, 1.92e7 FLOPs")  # 2 s each; 6 x 1,000 a token
     assert never.startswith("missing")
+    assert compare == f"compare      python -m gptx report {tmp_path}"
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 steps, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip

@@ -16,14 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gptx.bench.frame import Unsaved, clocked, in_turns, print_table, process, refuse_below_one, trainer
 from gptx.files import to_json, write_text
-from gptx.ingredients.data.noise import Noise
+from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
 from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
-_Loop = Callable[[int], None]  # makes so many steps
+_Loop = Callable[[int], None]  # makes this many steps
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Workload:
         return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
 
 
-# small and middle are nanoGPT's models for Shakespeare by characters, hence the vocabulary of 65
+# small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
 WORKLOADS = {
     "small": Workload(depth=4, width=128, heads=4, context=64, batch=12, vocab_size=65),
     "middle": Workload(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
@@ -165,7 +165,7 @@ def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pa
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
 
         def turn(*counts: int) -> tuple[float, ...]:
-            """Seconds of a step of each side, over so many steps."""
+            """Seconds of a step of each side, over this many steps."""
             return tuple(
                 side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)
             )
@@ -192,7 +192,7 @@ def _begin(shape: Workload, name: str, threads: int) -> None:
 
 
 def _seconds(steps: int) -> float:
-    """The time of so many steps of this process's loop."""
+    """The time of this many steps of this process's loop."""
     times: list[float] = []
     clocked(_loops[0], times)(steps)
     return times[0]
@@ -217,7 +217,7 @@ def _trainer_loop(shape: Workload, setting: str) -> _Loop:
 def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
     """An eager fp32 loop with nothing around it: over GPT2LMHeadModel of transformers with PyTorch's default AdamW, or
     over what the Trainer's step computes. Matrices are decayed, vectors are not."""
-    batch = Noise(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
+    batch = RandomTokens(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
     model: torch.nn.Module
     if transformers:
         from transformers import GPT2Config, GPT2LMHeadModel, logging

@@ -133,6 +133,11 @@ class Effects:
     def others(self) -> list[str]:
         return [name for name in self.baseline if name != self.factor]
 
+    @property
+    def compared(self) -> bool:
+        """True if a level can be compared with the baseline's in a context."""
+        return any(around.known for around in self.rounds)
+
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
         """By learning rate, the best arms that stand at the edge of its grid, so that a better rate may lie beyond. The
@@ -239,13 +244,19 @@ def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
+    differences = dict(around.differences)
     for level, each in around.known.items():
         if each.p is not None:
             better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-            leads = [difference(best[better].values, arm.values) for arm in tried[worse]]
-            worst = max(lead.p if lead and lead.p is not None and sign * lead.mean < 0 else 1.0 for lead in leads)
-            around.differences[level] = replace(each, p=min(1.0, worst * len(tried[better])))
-    return replace(around, differences=around.differences)  # of which nothing is cached
+            p = max(_lead(best[better], arm, sign) for arm in tried[worse])
+            differences[level] = replace(each, p=min(1.0, p * len(tried[better])))
+    return replace(around, differences=differences)
+
+
+def _lead(arm: Arm, other: Arm, sign: int) -> float:
+    """The p-value of an arm being better than another one; 1 where it is not, or has no p-value."""
+    found = difference(arm.values, other.values)
+    return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
 
 
 def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:

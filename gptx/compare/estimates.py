@@ -93,10 +93,14 @@ def difference(values: Values, baseline: Values) -> Estimate | None:
     or has no result."""
     if diverged(values) or diverged(baseline):
         return None
-    a, b = ({seed: value for seed, value in each.items() if value is not None} for each in (values, baseline))
+    a, b = _there(values), _there(baseline)
     if pairs := [a[seed] - b[seed] for seed in a if seed in b]:
         return estimate(pairs)
     return _unpaired(list(a.values()), list(b.values())) if a and b else None
+
+
+def _there(values: Values) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if value is not None}
 
 
 def _unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate:

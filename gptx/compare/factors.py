@@ -29,7 +29,8 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
     needed = list(chosen)
     for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
         rest = [other for other in needed if other != key]
-        if key not in typed or any(_determined(key, [other], rows) for other in filter(is_group, rest)):
+        groups = filter(is_group, rest)
+        if key not in typed or any(_determined(key, [group], rows) for group in groups):
             needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
     return {key: ordered(differing[key]) for key in needed}
 

@@ -50,9 +50,10 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
         for arm in row:
             _seeds(plot, at[arm.levels.get(x, ALL)], arm, markersize=3.5, alpha=0.6, **look)
     _ticks(plot, columns, numbers=numbers)
-    outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}  # of the panel, not on many lines
-    if len(rows) > 1:
-        plot.legend(frameon=False, handlelength=3.5, **outside if len(rows) > FEW else {})
+    if len(rows) > FEW:  # outside of the panel, not on many lines
+        plot.legend(frameon=False, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
+    elif len(rows) > 1:
+        plot.legend(frameon=False, handlelength=3.5)
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:

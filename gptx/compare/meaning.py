@@ -161,11 +161,13 @@ def _rates(run: Run) -> dict[str, str]:
         found, there = _shape(run, rate), {where: rate(step) for where, step in points.items()}
     else:
         told = f"{peak:.3g}" if isinstance(peak, int | float) else ""
-        found = {"schedule": _ingredient(run, "schedule"), "peak learning rate": told}
-        at, recorded = run.metrics["train/lr"]
-        points = {where: step for where, step in points.items() if len(at) and step <= at[-1]}
-        there = {where: recorded[at.searchsorted(step)] for where, step in points.items()}
+        found, there = {"schedule": _ingredient(run, "schedule"), "peak learning rate": told}, _recorded(run, points)
     return found | {f"learning rate {where}": f"{value:.3g}" for where, value in there.items()}
+
+
+def _recorded(run: Run, points: dict[str, int]) -> dict[str, float]:
+    at, rates = run.metrics["train/lr"]
+    return {where: rates[at.searchsorted(step)] for where, step in points.items() if len(at) and step <= at[-1]}
 
 
 def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:

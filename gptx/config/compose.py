@@ -43,6 +43,11 @@ def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
+def as_config(values: dict) -> DictConfig:
+    """Plain values, or parts of another config, as a config."""
+    return OmegaConf.create(values)
+
+
 def register() -> None:
     """Make Hydra know the experiments and the names of run folders, and check all that it composes in this process."""
     OmegaConf.register_new_resolver("gptx.slug", _slug, replace=True)

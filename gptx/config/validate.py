@@ -35,22 +35,27 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
     never what was read from a folder.
     """
-    for row in ROWS:
-        if row.name not in cfg and not row.several:
-            raise ConfigError(f"{row.name}: required and not set")
+    _refuse_root(cfg)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
     _refuse_settings(cfg)
-    known = [row.name for row in ROWS]
-    for key in map(str, cfg):
-        if key not in known:
-            others = [each for each in nodes(OmegaConf.to_container(cfg, resolve=False)) if not under(each, (key,))]
-            raise ConfigError(f"{key}: no such key{near(key, others) or nearest(key, known)}")
     for group in GROUPS.values():
         for path, node in _objects(cfg, group):
             _check_object(node, path, group)
             walk(node, path, allow, cfg)
     _refuse_optimizer(cfg.optim)
+
+
+def _refuse_root(cfg: DictConfig) -> None:
+    """Refuse an unknown key of the root, and the lack of one."""
+    known = {row.name: row for row in ROWS}
+    for key in map(str, cfg):
+        if key not in known:
+            others = [each for each in nodes(OmegaConf.to_container(cfg, resolve=False)) if not under(each, (key,))]
+            raise ConfigError(f"{key}: no such key{near(key, others) or nearest(key, known)}")
+    for key, row in known.items():
+        if key not in cfg and not row.several:
+            raise ConfigError(f"{key}: required and not set")
 
 
 def _refuse_settings(cfg: DictConfig) -> None:

@@ -4,6 +4,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
 
@@ -23,6 +24,8 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
+    if is_dataclass(hint):  # which pydantic would make of a dict
+        raise ConfigError(f"{path}: {plain!r:.200} is not a valid {_named(hint)}; an object has a _target_")
     try:
         meant = _adapter(hint).validate_python(plain)
     except ValidationError as error:
@@ -30,10 +33,7 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     for each, value, where in _pairs(plain, meant, path):
-        if isinstance(value, str):
-            refuse_text(value, where)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            _refuse_number(each, value, where)
+        _refuse_value(each, value, where)
     return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, SIMPLE) else plain
 
 
@@ -62,6 +62,13 @@ def _pairs(given: typing.Any, meant: typing.Any, path: str) -> Iterator[tuple]:
             yield from _pairs(*each, f"{path}[{place}]")
     else:
         yield given, meant, path
+
+
+def _refuse_value(given: typing.Any, value: typing.Any, path: str) -> None:
+    if isinstance(value, str):
+        refuse_text(value, path)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _refuse_number(given, value, path)
 
 
 def refuse_text(text: str, path: str) -> None:

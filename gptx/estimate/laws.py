@@ -58,12 +58,12 @@ class Law:
         return self.beta / (self.alpha + self.beta), self.alpha / (self.alpha + self.beta)
 
     def parameters(self, flops: float) -> float:
-        """The size that reaches the lowest loss with so many FLOPs."""
+        """The size that reaches the lowest loss with this many FLOPs."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         return ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.exponents[0]
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the lowest loss with so many FLOPs.
+        """Parameters and tokens of the lowest loss with this many FLOPs.
 
         >>> size, tokens = PUBLISHED["besiroglu"].optimum(5.76e23)
         >>> f"{size:.3g} {tokens:.3g}"

@@ -11,18 +11,10 @@ from gptx.exercise.answer import Answer, told, write
 from gptx.show import marked
 from gptx.show.plots import save
 
-EXERCISES = {
-    11: "steps.schedules",
-    12: "steps.decay_groups",
-    13: "steps.clipping",
-    14: "arms.warmup",
-    15: "arms.precisions",
-    16: "steps.accumulation",
-    17: "arms.recompute",
-    18: "whole.dashboard",
-    19: "whole.resuming",
-    20: "whole.pretraining",
-}
+EXERCISES = dict(enumerate((  # functions whose docstring is the question
+    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.warmup", "arms.precisions", "steps.accumulation",
+    "arms.recompute", "whole.dashboard", "whole.resuming", "whole.pretraining",
+), start=11))  # fmt: skip
 
 
 def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "", full: bool = False) -> int:
@@ -42,16 +34,10 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if not number:
-        print("\n".join(f"{each}  {_answer(each).__doc__}" for each in EXERCISES))
-        print("\npython -m gptx exercise 14 answers one of them; --help shows more")
+        questions = (f"{each}  {_answer(each).__doc__}\n" for each in EXERCISES)
+        print(f"{''.join(questions)}\npython -m gptx exercise 14 answers one of them; --help shows more")
         return 0
-    if number not in EXERCISES:
-        raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
-    for word in overrides:
-        if "=" not in word or word.startswith("-"):
-            raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['full=true', 'out=', 'readme='])}")
-    if full and number != 20:
-        raise ValueError(f"exercise {number} has no full form; only exercise 20 is shortened")
+    _check(number, overrides, full)
     folder = Path(f"runs/exercise_{number}")
     figure = _figure(out or readme, folder, number)
     if readme:
@@ -64,11 +50,20 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     print("\n".join(told(found, number, question, figure)))
     for file in write(found, number, question, figure, Path(readme)) if readme else ():
         print(f"{'written':12}{file}")
-    return 0 if found.passed else 1
+    return int(not found.passed)
+
+
+def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
+    if number not in EXERCISES:
+        raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
+    for word in overrides:
+        if "=" not in word or word.startswith("-"):
+            raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['full=true', 'out=', 'readme='])}")
+    if full and number != 20:
+        raise ValueError(f"exercise {number} has no full form; only exercise 20 is shortened")
 
 
 def _answer(number: int) -> Callable[..., Answer]:
-    """The function that answers an exercise; its docstring is the question."""
     module, _, function = EXERCISES[number].partition(".")
     return getattr(importlib.import_module(f"gptx.exercise.{module}"), function)
 

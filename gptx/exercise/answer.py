@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
@@ -47,17 +48,9 @@ def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[s
 
 def write(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
     """Write results.json (exercise_NN.json where that is a sweep's) and the marked part of README.md; the files."""
-    facts = {
-        "exercise": number,
-        "question": question,
-        "passed": answer.passed,
-        "criterion": answer.criterion,
-        "method": answer.method,
-        "measured": answer.measured,
-        "tutorial": answer.tutorial,
-        "figure": figure.name,
-        "environment": _environment(),
-    }
+    facts: dict[str, Any] = {"exercise": number, "question": question}
+    facts |= {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
+    facts |= {"figure": figure.name, "environment": _environment()}
     results = experiment / "results.json"
     if results.exists() and "exercise" not in (plain.read_json(results) or {}):
         results = experiment / f"exercise_{number}.json"

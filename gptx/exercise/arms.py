@@ -21,29 +21,12 @@ BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have
 
 def warmup(folder: Path, *overrides: str) -> Answer:
     """Does training without warmup diverge, or end worse than with it?"""
-    from gptx.compare.outcomes import compare
-    from gptx.runs.cells import find
-
-    failure = None
-    try:
-        train(folder, *WARMUP, *overrides, sweep=True)
-    except ValueError as error:
-        if not any(folder.glob("*/metrics.jsonl")):
-            raise
-        failure = error  # a run that diverges is given up, which is an answer too
-    cells = find([folder])
-    comparison = compare(cells)
-    lengths = comparison.factors.get("schedule.warmup", [])
-    if len(lengths) != 2 or lengths[0] != "0":
-        raise ValueError("schedule.warmup: the exercise compares 0 with one other, such as schedule.warmup=0,50")
-    ended = [(o.levels["schedule.warmup"], o.seed, o.value) for o in comparison.outcomes if o.value is not None]
+    cells, ended, lengths = _swept(folder, *overrides)
     without, warmed = ([value for level, _, value in ended if level == length] for length in lengths)
-    gone, gone_warmed = (sum(not math.isfinite(value) for value in values) for values in (without, warmed))
-    if failure and not gone + gone_warmed:
-        raise failure
-    spread = max(max(values) - min(values) for values in (without, warmed))
+    gone, gone_warmed = _diverged(without), _diverged(warmed)
+    spread = max(max(without) - min(without), max(warmed) - min(warmed))
     gap, first = fmean(without) - fmean(warmed), cells[0].config
-    found = f"{gone} of {len(comparison.outcomes)} runs diverged." if gone else "none of these runs diverged"
+    found = f"{gone} of {len(cells)} runs diverged." if gone else "none of these runs diverged"
     return Answer(
         f"cosine schedules with {lengths[1]} steps of warmup and without, {len(warmed)} seeds each; {first['steps']} "
         f"steps of {first['batch']['tokens']} tokens at a peak learning rate of {first['optim']['lr']:g}; runs of one "
@@ -63,6 +46,34 @@ def warmup(folder: Path, *overrides: str) -> Answer:
         '"starting at the full learning rate often causes immediate divergence": '
         f"{found}{', they end on a higher plateau.' if not gone and gap > 0 else ''}",
     )  # fmt: skip
+
+
+def _swept(folder: Path, *overrides: str) -> tuple[list, list, list[str]]:
+    """The runs, the warmup, seed and loss of those that ended, and the two lengths of warmup. A run that diverges ends
+    the sweep with an error, but is an answer too."""
+    from gptx.compare.outcomes import compare
+    from gptx.runs.run import find
+
+    failure = None
+    try:
+        train(folder, *WARMUP, *overrides, sweep=True)
+    except ValueError as error:
+        failure = error
+        if not any(folder.glob("*/metrics.jsonl")):
+            raise
+    cells = find([folder])
+    comparison = compare(cells)
+    lengths = comparison.factors.get("schedule.warmup", [])
+    if len(lengths) != 2 or lengths[0] != "0":
+        raise ValueError("schedule.warmup: the exercise compares 0 with one other, such as schedule.warmup=0,50")
+    ended = [(o.levels["schedule.warmup"], o.seed, o.value) for o in comparison.outcomes if o.value is not None]
+    if failure and not _diverged([value for *_, value in ended]):
+        raise failure
+    return cells, ended, lengths
+
+
+def _diverged(values: list[float]) -> int:
+    return sum(not math.isfinite(value) for value in values)
 
 
 def _of_runs(cells: list, metric: str, title: str, smooth: int = 0) -> Drawing:
@@ -128,14 +139,17 @@ def recompute(folder: Path, *overrides: str) -> Answer:
     store, recomputed = (metrics.read(folder / way)["train/loss"][1].tolist() for way in WAYS)
     cfg = arms["store"]
     shape, place = f"{cfg.model.depth} blocks of width {cfg.model.width}", runs["store"]["hardware"]
+    measured: dict[str, Number] = {}
+    for way in WAYS:
+        measured[f"{way}: peak memory, MB"] = memory[way]
+        measured[f"{way}: peak memory predicted, MB"] = runs[way]["memory"]["predicted"] / 1e6
+        measured[f"{way}: activations kept for the backward pass, MB (predicted)"] = kept[way]
+        measured[f"{way}: seconds per step"] = seconds[way]
     return Answer(
         f"{shape}, {cfg.batch.tokens} tokens per step; {len(store)} steps in a process each for memory and losses, "
         f"then {WAY_TURNS} steps of each in turns for the time ({place['device']}, {place['threads']} thread(s))",
-        {
-            **{f"{way}: peak memory, MB": memory[way] for way in WAYS},
-            **{f"{way}: peak memory predicted, MB": runs[way]["memory"]["predicted"] / 1e6 for way in WAYS},
-            **{f"{way}: activations kept for the backward pass, MB (predicted)": kept[way] for way in WAYS},
-            **{f"{way}: seconds per step": seconds[way] for way in WAYS},
+        measured
+        | {
             "time of recompute over store, clock": slower["clock"],
             "lowest and highest of the turns": f"{slower['low']:.3f} to {slower['high']:.3f}",
             "time of recompute over store, processor": slower["processor"],

@@ -1,5 +1,6 @@
 """Exercises 11, 12, 13 and 16, about a single step: schedules, decay groups, clipping, accumulation."""
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -71,23 +72,13 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         with torch.device("meta"):
             model = build(cfg.model)(vocab_size=VOCABULARY)
         groups, option = build(cfg.decay)(model), f"decay={cfg.decay._target_.rsplit('.')[-1]}"
-        every = {id(p): p for p in model.parameters()}
-        grouped = [id(p) for group in groups for p in group["params"]]
-        decayed = {id(p) for group in groups if group.get("weight_decay", 1) for p in group["params"]}
-        linear = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Linear)}
-        linear -= {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-        vectors = {key for key, p in every.items() if p.ndim < 2}
-        passed &= sorted(grouped) == sorted(every) and not decayed & vectors and linear <= decayed
-        for word, keys in (("decayed", decayed), ("not decayed", every.keys() - decayed)):
-            measured[f"{option}: tensors {word}"] = len(keys)
-            measured[f"{option}: parameters {word}"] = sum(every[key].numel() for key in keys)
-        sizes = {
-            f"{group['name']},\n{'decayed' if group.get('weight_decay', 1) else 'not decayed'}": sum(
-                p.numel() for p in group["params"]
-            )
-            for group in groups
-        }
-        drawings.append(bars(option, sizes, "{:,.0f}"))
+        sizes = {(group["name"], _word(group)): sum(p.numel() for p in group["params"]) for group in groups}
+        for word in ("decayed", "not decayed"):
+            tensors = [p for group in groups if _word(group) == word for p in group["params"]]
+            measured[f"{option}: tensors {word}"] = len(tensors)
+            measured[f"{option}: parameters {word}"] = sum(p.numel() for p in tensors)
+        passed &= _in_place(model, groups)
+        drawings.append(bars(option, {",\n".join(key): size for key, size in sizes.items()}, "{:,.0f}"))
     return Answer(
         f"gptx.plan decay with a vocabulary of {VOCABULARY}: every parameter by name under its group (the first shown)",
         measured,
@@ -101,29 +92,35 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     )
 
 
+def _word(group: dict) -> str:
+    return "decayed" if group.get("weight_decay", 1) else "not decayed"
+
+
+def _in_place(model, groups: list[dict]) -> bool:
+    """True if each parameter is in one group, every matrix of a linear layer decayed and no vector."""
+    import torch
+
+    grouped = Counter(id(p) for group in groups for p in group["params"])
+    decayed = {id(p) for group in groups if _word(group) == "decayed" for p in group["params"]}
+    linear = _weights(model, torch.nn.Linear) - _weights(model, torch.nn.Embedding)
+    vectors = {id(p) for p in model.parameters() if p.ndim < 2}
+    return grouped == Counter(map(id, model.parameters())) and linear <= decayed and not decayed & vectors
+
+
+def _weights(model, kind) -> set[int]:
+    return {id(module.weight) for module in model.modules() if isinstance(module, kind)}
+
+
 def clipping(folder: Path, *overrides: str) -> Answer:
     """Does clipping by the global norm, written from scratch, do what PyTorch's clip_grad_norm_ does?"""
     import torch
 
-    from gptx.ingredients import clip
-
     if overrides:
         raise ValueError(f"exercise 13 trains nothing: {overrides[0]} has no place")
     generator = torch.Generator().manual_seed(0)
-    gradient, norm, bent, before, after = 0.0, 0.0, 0.0, [], []
-    for draw in range(DRAWS):
-        values = [torch.randn(shape, generator=generator) for shape in SHAPES]
-        size = torch.cat([value.flatten() for value in values]).norm()
-        values = [value / size * 10 ** (8 * draw / (DRAWS - 1) - 4) for value in values]
-        own, theirs = ([_parameter(value) for value in values] for _ in range(2))
-        returned = clip.scratch(own, max_norm=MAX_NORM)
-        expected = torch.nn.utils.clip_grad_norm_(theirs, MAX_NORM)
-        mine, reference, raw = _flat(p.grad for p in own), _flat(p.grad for p in theirs), _flat(values)
-        gradient = max(gradient, float((mine - reference).abs().max() / reference.abs().max()))
-        norm = max(norm, float((returned - expected).abs() / expected))
-        bent = max(bent, float((mine / mine.norm() - raw / raw.norm()).norm()))
-        before.append(float(returned))
-        after.append(float(mine.norm()))
+    draws = [_clipped([torch.randn(shape, generator=generator) for shape in SHAPES], draw) for draw in range(DRAWS)]
+    before, after, *apart = zip(*draws, strict=True)
+    gradient, norm, bent = map(max, apart)
     clipped = sum(norm > MAX_NORM for norm in before)
     limit = Curve(f"max_norm {MAX_NORM:g}", [0, DRAWS], [MAX_NORM] * 2, "dashed", 2)
     curves = Curve("before", range(DRAWS), before), Curve("after", range(DRAWS), after, colour=1), limit
@@ -142,6 +139,24 @@ def clipping(folder: Path, *overrides: str) -> Answer:
         gradient <= 1e-6 and norm <= 1e-6 and bent <= 1e-6 and max(after) <= MAX_NORM * (1 + 1e-6),
         [lines(Panel("Norm of all gradients", "sorted draws", curves, log=True), "random gradient")],
     )
+
+
+def _clipped(values: list, draw: int) -> tuple[float, ...]:
+    """The norms of a random gradient before and after clipping, the differences from PyTorch's gradient and norm, and
+    the change of direction."""
+    import torch
+
+    from gptx.ingredients import clip
+
+    size = torch.cat([value.flatten() for value in values]).norm()
+    values = [value / size * 10 ** (8 * draw / (DRAWS - 1) - 4) for value in values]
+    own, theirs = ([_parameter(value) for value in values] for _ in range(2))
+    returned = clip.scratch(own, max_norm=MAX_NORM)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, MAX_NORM)
+    mine, reference, raw = _flat(p.grad for p in own), _flat(p.grad for p in theirs), _flat(values)
+    gradient = (mine - reference).abs().max() / reference.abs().max()
+    bent = (mine / mine.norm() - raw / raw.norm()).norm()
+    return tuple(map(float, (returned, mine.norm(), gradient, (returned - expected).abs() / expected, bent)))
 
 
 def accumulation(folder: Path, *overrides: str) -> Answer:

@@ -29,10 +29,7 @@ SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.widt
          "model.heads=4", "model.dropout=0", "batch.tokens=2048", "batch.micro=16", "precision=fp32", "steps=400",
          "observe.validation.windows=160", "threads=1")  # fmt: skip
 WORDS = r"[A-Za-z]{4,}"
-COHERENT = {
-    True: 0.8,
-    False: 1 / 3,
-}  # of the words of a sample, in full and shortened: a small model spells half
+COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
 
 
 def dashboard(folder: Path, *overrides: str) -> Answer:
@@ -81,7 +78,7 @@ def _signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
 def _five(run: Path) -> list[Drawing]:
     """The five signals of a run, as the report draws them."""
     from gptx.report.panels import of_run
-    from gptx.runs.cells import find
+    from gptx.runs.run import find
 
     return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
 
@@ -127,19 +124,19 @@ def resuming(folder: Path, *overrides: str) -> Answer:
 
 def _maim(run: Path, name: str) -> None:
     """Take something out of the newest checkpoint of a run, and write it as if that were all."""
-    from gptx.ingredients.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, read_state
 
     checkpoint = files.saved(run / "checkpoints")[-1]
-    state = load(checkpoint)
+    state = read_state(checkpoint)
     files.prepare(checkpoint)
     files.put(checkpoint, state | WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
 
 
 def _final(run: Path) -> dict:
     """What the last checkpoint of a run holds that training goes on from."""
-    from gptx.ingredients.checkpoints import files, load
+    from gptx.ingredients.checkpoints import files, read_state
 
-    state = load(files.saved(run / "checkpoints")[-1])
+    state = read_state(files.saved(run / "checkpoints")[-1])
     return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}
 
 
@@ -168,7 +165,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     text, known, told = _sample(run), _vocabulary(cfg), record(run)
     found = re.findall(WORDS, text)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
-    share, control = (sum(word in known for word in words) / max(1, len(found)) for words in (found, shuffled))
+    share, control = _share(found, known), _share(shuffled, known)
     signals, whole = _signals(metrics.read(run))
     size = (
         "the whole recipe" if full else "SHORTENED to a few minutes: a smaller model on other text, as full=true is not"
@@ -194,6 +191,10 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
         f"The five signals of {run}",
         details=("the sample:", *text.splitlines()),
     )
+
+
+def _share(words: list[str], known: set[str]) -> float:
+    return sum(word in known for word in words) / max(1, len(words))
 
 
 def _sample(run: Path) -> str:

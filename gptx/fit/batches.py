@@ -17,7 +17,7 @@ from gptx.compare.outcomes import environment, together
 from gptx.config.groups import decides
 from gptx.fit.page import incomparable, recorded
 from gptx.fit.tradeoff import lowest
-from gptx.runs.cells import Cell, find
+from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
 KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
@@ -25,7 +25,7 @@ Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
-class Run:
+class Attempt:
     """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
     it did not get there."""
 
@@ -51,7 +51,7 @@ class Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     target: float
-    runs: list[Run]
+    runs: list[Attempt]
     noise_scale: list[Noise]
     waiting: NotRequired[list[str]]
     environment: dict[str, Any]
@@ -114,13 +114,13 @@ class Size:
 @dataclass(frozen=True)
 class Sweep:
     """Runs to one target loss, and the noise scales that some of them measured. `waiting` are the names of runs that
-    have not ended and are left out, `cells` those whose folders were given."""
+    have not ended and are left out, `cells` those that have."""
 
     target: float
-    runs: list[Run]
+    runs: list[Attempt]
     noise: list[Noise]
     waiting: list[str]
-    cells: list[Cell]
+    cells: list[Run]
     environment: dict
 
     @cached_property
@@ -169,46 +169,63 @@ def read(places: Sequence[Path]) -> Sweep:
 
     Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
     """
-    earlier = [recorded(place, Recorded, "critical_batch") for place in places if place.suffix == ".json"]
     folders = [place for place in places if place.suffix != ".json"]
-    aimed = [cell for cell in find(folders) if _target(cell) is not None] if folders else []
-    if not aimed and not earlier:
+    sweeps = [*(_trained(folders) if folders else ()), *(_recorded(place) for place in places if place not in folders)]
+    if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    targets = sorted({*map(_target, aimed), *(each["target"] for each in earlier)})
+    targets = sorted({sweep.target for sweep in sweeps})
     if len(targets) > 1:
-        choice = joined([f"{each:g}" for each in targets], "or")
+        choice = joined(map("{:g}".format, targets), "or")
         raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
+    around = together(sweep.environment for sweep in sweeps)
+    for told in incomparable(around):
+        raise ValueError(f"{told}; give runs of one")
+    return _pooled(sweeps, around)
+
+
+def _pooled(sweeps: Sequence[Sweep], around: dict) -> Sweep:
+    runs = {(run.batch, run.rate, run.seed): run for sweep in reversed(sweeps) for run in reversed(sweep.runs)}
+    noise = [scale for sweep in sweeps for scale in sweep.noise]
+    return replace(sweeps[0], runs=[runs[key] for key in sorted(runs)], noise=noise, environment=around)
+
+
+def _recorded(file: Path) -> Sweep:
+    found = recorded(file, Recorded, "critical_batch")
+    waiting = found.get("waiting", [])
+    return Sweep(found["target"], found["runs"], found["noise_scale"], waiting, [], found["environment"])
+
+
+def _trained(folders: list[Path]) -> list[Sweep]:
+    """The runs in some folders that were trained to a target, for each target."""
+    aimed = [cell for cell in find(folders) if _target(cell) is not None]
     other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
         raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
-    around = together([environment(aimed), *(each["environment"] for each in earlier)])
-    for told in incomparable(around):
-        raise ValueError(f"{told}; give runs of one")
-    ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
-    found: dict[tuple, Run] = {}
-    for run in (*map(_run, ended), *(run for fit in earlier for run in fit["runs"])):
-        found.setdefault((run.batch, run.rate, run.seed), run)
-    noise = [scale for cell in ended if (scale := _noise(cell))]
-    noise += [scale for fit in earlier for scale in fit["noise_scale"]]
-    waiting = [cell.name for cell in aimed if cell not in ended]
-    waiting += [name for fit in earlier for name in fit.get("waiting", ()) if not folders]
-    return Sweep(targets[0], [run for _, run in sorted(found.items())], noise, waiting, ended, around)
+    ended = list(filter(ended_by_itself, aimed))
+    waiting, noise = [cell.name for cell in aimed if cell not in ended], [*filter(None, map(_noise, ended))]
+    around, targets = environment(aimed), {*map(_target, aimed)}
+    return [Sweep(target, [*map(_run, ended)], noise, waiting, ended, around) for target in targets]
 
 
-def _target(cell: Cell) -> Any:
+def ended_by_itself(cell: Run) -> bool:
+    """True if a run came to its end, or diverged."""
+    return cell.state == "finished" or bool(cell.record.get("diverged"))
+
+
+def _target(cell: Run) -> Any:
     """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
 
 
-def _place(cell: Cell) -> tuple[int, float, int]:
+def _place(cell: Run) -> tuple[int, float, int]:
     return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def _run(cell: Cell) -> Run:
-    return Run(*_place(cell), cell.metrics.last("target/step") or None)
+def _run(cell: Run) -> Attempt:
+    return Attempt(*_place(cell), cell.metrics.last("target/step") or None)
 
 
-def _noise(cell: Cell) -> Noise | None:
+def _noise(cell: Run) -> Noise | None:
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
     return None if None in ends else Noise(*_place(cell), *ends)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """The tables and the figure of a critical batch size."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gptx.fit.page import framed
 from gptx.fit.tradeoff import RULES, Tradeoff
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
+from gptx.units.phrases import joined
 
 Row = tuple[str, ...]
 PER_STEP = "tokens per step"
@@ -27,12 +29,6 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
         steps.append((f"{size.batch:,}", *known, str(len(size.best.seeds))))
     start = found[0]
     rules: list[Row] = [(f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found]
-    seeds: list[Row] = []
-    for one in each:
-        whole = f"{one['critical_batch_tokens']:,.0f}" if "misfit" in one else "-"
-        misfit = f"{100 * one['misfit']:.0f} %" if "misfit" in one else "-"
-        alone = *map(spelt, one["powers"].values()), *map(_cost, one["updates_by_rule"].values())
-        seeds.append((str(one["seed"]), whole, misfit, *alone))
     shown = Table(
         f"To a validation loss of {target:g}",
         (PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
@@ -50,12 +46,22 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
     by_seed = Table(
         "Seed by seed",
         ("seed", "critical size", "off the law", "power below", "power above", *(f"{name} costs" for name in RULES)),
-        seeds,
+        list(map(_seed, each)),
         f"Powers: of the batch size in the best learning rate, below and above {law.critical:,.0f} tokens. Costs: how "
         "many more steps a rule takes than the best learning rate tried, at most, up to that size, from the seed's own "
         "best one at the smallest.",
     )
     return [shown, cost, *[by_seed] * bool(each)]
+
+
+def _seed(one: dict) -> Row:
+    law = (f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %") if "misfit" in one else ("-", "-")
+    return str(one["seed"]), *law, *map(spelt, one["powers"].values()), *map(_cost, one["updates_by_rule"].values())
+
+
+def named(sizes: Iterable[Size]) -> str:
+    """Batch sizes in a sentence: 256, 512 and 1,024."""
+    return joined(f"{size.batch:,}" for size in sizes)
 
 
 def ruled(size: Size, start: Size, power: float) -> tuple[float, float | None]:

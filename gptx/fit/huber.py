@@ -36,7 +36,7 @@ def check(runs: ndarray) -> None:
         if (different := len(set(values))) < 3:
             raise ValueError(f"{count(different, 'number')} of {what} in {number} runs: at least 3 are needed")
     if abs(numpy.corrcoef(numpy.log(runs[:2]))[0, 1]) > 0.999:
-        raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be told apart; "
+        raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be separated; "
                          "train a size for several lengths")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
 from gptx.fit.page import incomparable, recorded
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
@@ -72,17 +72,22 @@ class Ladder:
     def holding_out(self, word: str, count: str) -> "Ladder":
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
-        names = [word] if any(rung.name == word for rung in self.rungs) else word.split(",")  # a name may hold commas
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        for name in names if word not in ("", "none") else ():
-            if not any(name in (rung.size, rung.name) for rung in self.rungs):
-                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
-                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        names = self._names(word) if word else []
 
         def held(rung: Rung) -> bool:
             return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
 
         return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
+
+    def _names(self, word: str) -> list[str]:
+        known = {name for rung in self.rungs for name in (rung.size, rung.name)}
+        names = [word] if word in known else word.split(",")  # the name of a folder may hold commas
+        for name in names:
+            if name not in known and word != "none":
+                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
+                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        return names
 
 
 class Recorded(TypedDict):
@@ -91,7 +96,7 @@ class Recorded(TypedDict):
     ladder: Ladder
 
 
-def of_runs(cells: Sequence[Cell], name: str) -> Ladder:
+def of_runs(cells: Sequence[Run], name: str) -> Ladder:
     """The finished runs. Raises ValueError for a run whose loss is not finite or whose record is incomplete, and for
     runs of different tokenizers."""
     found, used, left_out = [], [], []
@@ -116,7 +121,7 @@ def of_fit(file: Path) -> Ladder:
     return recorded(file, Recorded, "scaling")["ladder"]
 
 
-def _rung(cell: Cell, tokens: int, loss: float) -> Rung:
+def _rung(cell: Run, tokens: int, loss: float) -> Rung:
     for name, keys in NEEDED.items():
         if not keys <= set(cell.record.get(name) or {}):
             lacking = f"lacks {name} with {joined(sorted(keys))}"
@@ -125,7 +130,7 @@ def _rung(cell: Cell, tokens: int, loss: float) -> Rung:
     return Rung(cell.name, str(cell.record.get("choices", {}).get("model") or f"{total:,}"), total, body, tokens, loss)
 
 
-def _about(cells: Sequence[Cell], name: str, around: dict) -> About:
+def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     """What is common to the runs; the recipe is their experiment, or their data. Raises ValueError for runs of
     different tokenizers."""
     tokenizer = around.get("tokenizer", "")
@@ -141,7 +146,7 @@ def _about(cells: Sequence[Cell], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
+def warnings(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
     differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], MAY_DIFFER)]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)

@@ -12,7 +12,7 @@ from gptx.compare.outcomes import Comparison, compare, environment, load
 from gptx.config import paths
 from gptx.fit.page import Fitted, asked, deliver, framed
 from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, middle, of_fit, ranged, together
-from gptx.runs.cells import find
+from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
 from gptx.units.phrases import count

@@ -9,13 +9,12 @@ from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
 from gptx.runs import plain, schema
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
-from gptx.show.table import Table, markdown, terminal
+from gptx.show.table import Table, terminal
 from gptx.units.amounts import spell
 from gptx.units.phrases import joined
-from gptx.units.printable import md
 
 PICTURE, NUMBERS = "fit.png", "fit.json"
 KINDS = (".png", ".svg")
@@ -73,7 +72,7 @@ def incomparable(environment: dict) -> list[str]:
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 
 
-def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
+def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
@@ -86,7 +85,8 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell
     if readme:
         page = Path(readme) / "README.md"
         written += [*(_files(fitted, Path(readme)) if target != Path(readme) else ()), page]
-        marked.write(page, "fit", _markdown(fitted))
+        kept = f"points and numbers in `{NUMBERS}`"
+        marked.write(page, "fit", results.body(fitted, (fitted.caption, PICTURE), fitted.environment, kept))
     print(f"{'written':12}{', '.join(map(str, written))}")
 
 
@@ -100,19 +100,6 @@ def _files(fitted: Fitted, target: Path) -> list[Path]:
     for name, fill in fitted.beside.items():
         in_one_step(target / name, fill)
     return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
-
-
-def _markdown(fitted: Fitted) -> str:
-    """The marked part: the answer, warnings, the figure, tables, and how the runs were made."""
-    parts = [
-        f"**{md(fitted.headline)}**",
-        "\n".join(f"- {md(each)}" for each in fitted.sentences),
-        "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
-        f"![{md(fitted.caption)}]({PICTURE})",
-        *map(markdown, fitted.tables),
-        f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
-    ]
-    return "\n\n".join(filter(None, parts))
 
 
 def framed(axis: Any, title: str, across: str, up: str, which: str = "xy", subs: Sequence[float] = ()) -> None:

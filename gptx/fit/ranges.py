@@ -10,8 +10,9 @@ import numpy
 from numpy import ndarray
 from typing_extensions import TypedDict
 
+from gptx.fit.batches import ended_by_itself
 from gptx.fit.page import recorded
-from gptx.runs.cells import Cell, find
+from gptx.runs.run import Run, find
 from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
@@ -73,17 +74,17 @@ def of_fit(file: Path) -> tuple[list[Range], float, dict]:
     return runs, found["of_the_mean_curve"], found["environment"]
 
 
-def ended(folders: Sequence[Path]) -> list[Cell]:
+def ended(folders: Sequence[Path]) -> list[Run]:
     """The runs in some folders that came to their end. Raises ValueError where there is none."""
     cells = find(list(folders))
-    found = [cell for cell in cells if cell.state == "finished" or cell.record.get("diverged")]
+    found = list(filter(ended_by_itself, cells))
     if not found:
         states = joined([f"{cell.name} is {cell.state}" for cell in cells])
         raise ValueError(f"{', '.join(map(str, folders))}: no run there is at its end ({states})")
     return found
 
 
-def ranged(cell: Cell) -> Range:
+def ranged(cell: Run) -> Range:
     """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
     rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= RISING * rates[0]

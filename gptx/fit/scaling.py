@@ -10,10 +10,10 @@ import numpy
 
 from gptx.estimate.laws import CONSTANTS, RULE
 from gptx.fit import page, scaling_views
-from gptx.fit.ladder import COUNTS, Ladder, minima, of_fit, of_runs
+from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_fit, of_runs
 from gptx.fit.page import between, off, short
 from gptx.fit.prediction import NoLaw, Reading, interval, read
-from gptx.runs import cells as run_folders
+from gptx.runs.run import find
 from gptx.units.phrases import joined
 
 LAW = "law.json"
@@ -49,7 +49,7 @@ def scaling(
         ladder = of_fit(first)
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
-        cells = run_folders.find([Path(folder) for folder in folders])
+        cells = find([Path(folder) for folder in folders])
         ladder = of_runs(cells, first.resolve().name).holding_out(holdout, count)
     try:
         readings = [read(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]
@@ -72,18 +72,9 @@ def fitted(readings: list[Reading], ladder: Ladder) -> page.Fitted:
     general = next(reading for reading in readings if reading.count == "total")
     curves = minima(first.rungs, first.count)
     warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
-    sentences = [*_sentences(first)]
-    inner = [each for each in curves if each.best]
-    if inner:
-        best = short(first.law.parameters(inner[-1].budget))
-        sentences.append(f"Read off the losses alone, a budget of {inner[-1].budget:.2g} FLOPs is best spent on "
-                         f"{short(inner[-1].best or 0)} parameters; the law says {best}.")  # fmt: skip
-    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
-    sentences.append(f"With N as {COUNTS[other.count]} instead of {COUNTS[first.count]}, the same runs give "
-                     f"{_grows(other)}{held} (Kaplan's count and Chinchilla's, arXiv:2406.12907).")  # fmt: skip
     return page.Fitted(
         headline=headline(first),
-        sentences=sentences,
+        sentences=[*_sentences(first), *_others(first, other, curves)],
         tables=[table for table in scaling_views.tables(readings, curves) if table.rows],
         facts={each.count: facts(each) for each in readings}
         | {"isoflop": [vars(curve) for curve in curves], "ladder": asdict(ladder)},
@@ -134,6 +125,18 @@ def _sentences(reading: Reading) -> Iterator[str]:
         f"FLOPs, is best spent on {size.rstrip('*')} parameters and {tokens} tokens: {ratio} tokens per parameter "
         f"({ratios}). The rule of {RULE:.0f} was found with far larger models on subword tokens."
     )
+
+
+def _others(first: Reading, other: Reading, curves: list[Minimum]) -> Iterator[str]:
+    """What the losses alone and the other count of N say."""
+    inner = [each for each in curves if each.best]
+    if inner:
+        budget, best = inner[-1].budget, short(inner[-1].best or 0)
+        yield (f"Read off the losses alone, a budget of {budget:.2g} FLOPs is best spent on {best} parameters; the law "
+               f"says {short(first.law.parameters(budget))}.")  # fmt: skip
+    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
+    yield (f"With N as {COUNTS[other.count]} instead of {COUNTS[first.count]}, the same runs give "
+           f"{_grows(other)}{held} (Kaplan's count and Chinchilla's, arXiv:2406.12907).")  # fmt: skip
 
 
 def patterned(reading: Reading) -> Iterator[str]:

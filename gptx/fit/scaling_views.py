@@ -34,19 +34,24 @@ def tables(readings: Sequence[Reading], curves: Sequence[Minimum]) -> Iterator[T
     rows = [(name, *(cell for each in readings for cell in _value(each.law, name))) for name in (*CONSTANTS, *GROWTH)]
     note = f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs."
     yield Table("Constants", ("", *heads), rows, note)
-    budgets = [*map(float, numpy.geomspace(min(first.budgets), max(first.budgets), 3))]
-    budgets += [each.rung.budget(first.count) for each in first.predictions[:1]]
-    rows = [split(law, flops, first.sizes) for flops in budgets]
-    columns: Row = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
-    note = "*: smaller or larger than any size trained." if any(row[1].endswith("*") for row in rows) else ""
-    yield Table("The best split of a budget, by the law", columns, rows, note)
-    columns = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
+    yield _splits(first)
+    columns: Row = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
     yield Table("IsoFLOP: the same budget spent on several sizes", columns, [_isoflop(each, law) for each in curves])
     rows = [
         (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
         for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
     ]
     yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
+
+
+def _splits(reading: Reading) -> Table:
+    """The best split of budgets between parameters and tokens."""
+    budgets = [*map(float, numpy.geomspace(min(reading.budgets), max(reading.budgets), 3))]
+    budgets += [each.rung.budget(reading.count) for each in reading.predictions[:1]]
+    rows: list[Row] = [split(reading.law, flops, reading.sizes) for flops in budgets]
+    columns = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
+    note = "*: smaller or larger than any size trained." if any(row[1].endswith("*") for row in rows) else ""
+    return Table("The best split of a budget, by the law", columns, rows, note)
 
 
 def _value(law: Law, name: str) -> Row:

@@ -64,9 +64,9 @@ def branch(trainer, origin: Path, config: dict) -> str:
 
 def _read(origin: Path, steps: int) -> tuple[dict, dict]:
     """The state of a checkpoint to begin from, and a record with its recipe and data. Raises ValueError."""
-    from gptx.ingredients.checkpoints import load, refuse_without_optimizer
+    from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer
 
-    state = load(origin)
+    state = read_state(origin)
     refuse_without_optimizer(state, origin)
     if "recipe" in state:
         record = {**state, "recipe": current(state["recipe"])}
@@ -96,7 +96,7 @@ def _fits(line: str, trainer) -> bool:
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
     """Load a state of another recipe, in which these keys differ. Raises ValueError if it does not fit.
 
-    The optimizer keeps the values of its new recipe, a new seed draws anew, and the text goes on at the same token.
+    The optimizer keeps the values of its new recipe, a new seed draws new numbers, and the text goes on at the same token.
     """
     from gptx.ingredients.checkpoints import take
 
@@ -150,14 +150,14 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
     """
     from gptx.ingredients.checkpoints import weights
 
-    facts = weights.facts(file)
+    facts = weights.noted(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not _fits(line, trainer)]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
-    if facts.get("vocabulary") not in (None, weights.vocabulary(trainer.data.encoding)):
+    if facts.get("vocabulary") not in (None, weights.vocabulary_digest(trainer.data.encoding)):
         raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
-    weights.read(file, trainer.model, cut=ROWS)
+    weights.load_weights(file, trainer.model, cut=ROWS)
     return f"starts from the weights of {shown(file.resolve())} alone, at step 0 with a fresh optimizer"
 
 
@@ -195,16 +195,18 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
     """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
     earlier version did, which had no separator, if that gives the same text."""
-    found = same.other_text(record["data"], identity)
-    way, whole = "", cfg.copy() if found and cfg else None
-    new = [k for k in recipe(config or {}) if k.endswith(".separator") and k not in record["recipe"]]
-    if whole is not None and new:
-        for key in new:
-            *path, last = key.split(".")
-            reduce(getitem, path, whole)[last] = None
-        if not same.other_text(record["data"], build(whole.data).identity):
-            way = f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
-    _refuse(folder, found, way)
+    if found := same.other_text(record["data"], identity):
+        _refuse(folder, found, _undivided(record, cfg.copy(), config) if config else "")
+
+
+def _undivided(record: dict, cfg, config: dict) -> str:
+    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
+    for key in new:
+        *path, last = key.split(".")
+        reduce(getitem, path, cfg)[last] = None
+    if not new or same.other_text(record["data"], build(cfg.data).identity):
+        return ""
+    return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
 
 
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:
@@ -219,13 +221,13 @@ def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "ano
 def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
     """The words that continue a run with more steps from its end; empty if the recipe differs otherwise."""
     from gptx.estimate.learning_rate import learning_rate
-    from gptx.ingredients.checkpoints.files import number, saved
+    from gptx.ingredients.checkpoints.files import saved, step_of
 
     there = saved(folder.path / "checkpoints")
     keys = [line.split()[0] for line in same.other_recipe(record, config)]
-    if not there or number(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
+    if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
         return ""
-    step = number(there[-1])
+    step = step_of(there[-1])
     words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]
     old, new = learning_rate(folder.config), learning_rate(config)
     return f"; to go on from there: {shlex.join(words)}{_jump(old and old(step), new and new(step + 1))}"

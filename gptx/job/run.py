@@ -80,7 +80,7 @@ class Job:
         self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
 
     def prepare(self) -> None:
-        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set anew."""
+        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
         import torch
 
         from gptx.estimate.memory import prediction
@@ -250,7 +250,7 @@ def _owned(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        folder.remove_empty()  # which Hydra made anew after rank 0 removed it
+        folder.remove_empty()  # which Hydra made again after rank 0 removed it
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
 from gptx.estimate.meter import Meter, predicted_peak
 from gptx.estimate.warnings import budget_warnings, imitation
-from gptx.ingredients.data.text import beginning, decode
+from gptx.ingredients.data.tokenizers import beginning, decode
 from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
 from gptx.runs import provenance
+from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import validation_words
 from gptx.trainer import stream
 from gptx.units.amounts import amount, clock, memory, power
@@ -114,6 +115,8 @@ def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Mete
     """Result, time, peak memory, a sample of text, and the next commands."""
     expected = predicted_peak(predicted, meter.device)
     peak = f"{memory(meter.peak)} (predicted {memory(expected)})" if expected is not None else memory(meter.peak)
+    packages = ",".join(RunFolder(folder).config.get("allow_targets", []))  # of classes of one's own
+    trust = [f"allow_targets=[{packages}]"] * bool(packages)
     trouble = [f"something went wrong on the way: see {folder}/postmortem.md"]
     return [
         f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {peak}",
@@ -121,7 +124,7 @@ def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Mete
         "",
         *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
         "",
-        f'  {typed("sample", str(folder))} prompt="the "',
+        f'  {typed("sample", str(folder), *trust)} prompt="the "',
         f"  {typed('report', str(folder))}",
     ]
 

@@ -18,7 +18,7 @@ Ends = tuple[float, float]
 
 
 class Point(NamedTuple):
-    """A training of so many parameters on so many tokens, with its loss; named if it is of a model."""
+    """A training of this many parameters on this many tokens, with its loss; named if it is of a model."""
 
     parameters: float
     tokens: float
@@ -231,7 +231,7 @@ def _wide(found: list[float]) -> Ends:
 
 
 def round_numbers(low: float, high: float, most: int = 8) -> list[float]:
-    """Round numbers between two, at most so many and as dense as that allows.
+    """Round numbers between two, at most this many and as dense as that allows.
 
     >>> [f"{number:g}" for number in round_numbers(5e17, 4e22)]
     ['1e+18', '1e+19', '1e+20', '1e+21', '1e+22']

@@ -94,7 +94,7 @@ def _several(spent: Effort, precision, devices: int) -> list[str]:
 
 
 def required(found: Footprint, shards: int) -> int:
-    """Peak bytes on a device that holds one of so many shards of weights, gradients and moments."""
+    """Peak bytes on a device that holds one of this many shards of weights, gradients and moments."""
     state = found.weights + found.moments  # a validation pass has no gradients
     phases = (found.step, state + found.gradients), (found.validation, state if found.validation else 0)
     return max(peak - sharded + sharded // shards for peak, sharded in phases)

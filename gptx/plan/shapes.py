@@ -16,7 +16,7 @@ _BROAD = 2560  # width from which heads have 128 dimensions
 # Peak learning rates of Adam by parameters: the default's, tuned for nano, then GPT-3's (arXiv:2005.14165, table 2.1).
 _RATES = ((0.84e6, 3e-3), (125e6, 6e-4), (350e6, 3e-4), (760e6, 2.5e-4), (1.3e9, 2e-4), (2.7e9, 1.6e-4),
           (6.7e9, 1.2e-4), (13e9, 1e-4), (175e9, 0.6e-4))  # fmt: skip
-_BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step below so many parameters, same table
+_BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step below this many parameters, same table
 _STEPS = 2000  # at least, if the batch can be smaller
 _SAMPLES = {"sample-10BT": 10e9, "sample-100BT": 100e9, "sample-350BT": 350e9, "default": 1.3e12}  # of FineWeb-Edu
 _LIBRARY = 12e6  # bytes of data=stdlib, about
@@ -90,7 +90,7 @@ def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
 
 
 def training_command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
-    """The command that trains a shape on so many tokens; by the `recipe` of a law's runs, if it has one."""
+    """The command that trains a shape on this many tokens; by the `recipe` of a law's runs, if it has one."""
     shaped = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
     if recipe:
         return f"python -m gptx.train {recipe} {shaped} steps={amount(tokens)}tok"
@@ -109,7 +109,7 @@ def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
 
 
 def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
-    """The overrides of a text with that vocabulary and so many tokens, if there are as many; its name and its training
+    """The overrides of a text with that vocabulary and this many tokens, if there are as many; its name and its training
     tokens, None if those are not known."""
     if vocab_size < 257:
         return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])

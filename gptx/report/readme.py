@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gptx.compare.effects import effects
 from gptx.compare.figure import figure
@@ -55,14 +56,23 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
 
 
 def markdown(comparison: Comparison, said: Verdict) -> str:
-    """The generated part: the answer, warnings, figure, tables, and what the runs were made with."""
+    """The generated part of a comparison."""
+    alt = f"{comparison.metric} by {joined(comparison.factors) or 'seed'}"
+    return body(
+        said, (alt, PICTURE) if comparison.drawable else (), comparison.environment, "every run in `results.json`"
+    )
+
+
+def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:
+    """A generated part: headline, sentences and warnings of what is `said`, a picture (text, file), its tables, what
+    the runs were made with, and where they are kept."""
     parts = [
         f"**{md(said.headline)}**",
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
-        f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * comparison.drawable,
+        f"![{md(picture[0])}]({picture[1]})" if picture else "",
         *map(table.markdown, said.tables),
-        f"({md(made(comparison.environment))}; every run in `results.json`)",
+        f"({md(made(environment))}; {kept})",
     ]
     return "\n\n".join(filter(None, parts))
 

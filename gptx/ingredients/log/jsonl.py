@@ -1,6 +1,6 @@
 """`metrics.jsonl`, the record of a run: one line per step, which every reader of the run folder can rely on.
 
-`events.jsonl` has what happened beside the steps: spikes, diagnoses, rollbacks. A number that is not finite is null,
+`events.jsonl` has what happened between the steps: spikes, diagnoses, rollbacks. A number that is not finite is null,
 and `"nonfinite": {"train/loss": "nan"}` in the same line says which it was.
 """
 

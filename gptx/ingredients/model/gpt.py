@@ -115,7 +115,7 @@ class GPT(nn.Module):
         if self.mask == "cross":
             return index, None
         starts = torch.where(tokens == self.vocab_size - 1, index, 0).cummax(dim=1).values  # (B, T)
-        # FlexAttention has no dropout and no tiny heads, and compiles anew for every length that a sampler asks for
+        # FlexAttention has no dropout and no tiny heads, and compiles again for every length that a sampler asks for
         blocks = tokens.is_cuda and self.training and self.dropout.p == 0 and self.head_size >= 16
         return index - starts, within(starts, blocks=blocks)
 
