@@ -20,7 +20,6 @@ from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
-from gptx.ingredients.observe.throughput import measured_peak
 from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
@@ -177,7 +176,7 @@ def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pa
             found, limits = [], []
             for _ in range(repeats):
                 found.append(turn(*counts))
-                limits.append(tuple(measured_peak(torch.device("cpu"), dtype) for dtype in types))
+                limits.append(tuple(product_flops(dtype) for dtype in types))
             return Pair(found, limits, first, tuple(side.submit(peak_memory).result() for side in sides))
         except BrokenProcessPool:
             raise ValueError(f"{' or '.join(names)} ended; its message is above") from None
@@ -244,6 +243,15 @@ def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
             loss.item()
 
     return loop
+
+
+def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
+    """FLOP/s of a product of two square matrices, the best of three; larger ones are no faster.
+
+    `measured_peak` of the throughput observer begins with small products, which a busy machine makes look slow.
+    """
+    left, right = torch.randn(2, size, size).to(dtype)
+    return 2 * size**3 / min(in_turns({"product": partial(torch.matmul, left, right)}, 3)["product"])
 
 
 def _loop_seconds(shape: Workload, repeats: int = 300) -> float:

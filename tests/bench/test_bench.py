@@ -35,6 +35,11 @@ def test_flops_of_the_large_shape_are_palms():
     assert steps.WORKLOADS["large"].flops == 1024 * (6 * weights + 12 * 12 * 12 * 64 * 1024)
 
 
+def test_the_limit_is_the_best_time_and_counts_a_multiply_add_as_two(monkeypatch):
+    monkeypatch.setattr(steps, "in_turns", lambda works, repeats: {name: [2.0, 0.5, 1.0] for name in works})
+    assert steps.product_flops(torch.float32, size=100) == 2 * 100**3 / 0.5
+
+
 def test_a_ratio_compares_the_two_sides_of_a_turn():
     limits = [(1000.0 * TINY.flops, 500.0 * TINY.flops)] * 3
     pair = steps.Pair(turns=[(4.0, 2.0), (8.0, 2.0), (3.0, 1.0)], limits=limits, first=(9.0, 9.5), memory=(5, 6))
@@ -57,7 +62,7 @@ def test_a_step_waits_for_the_device_once():
 
 @pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_its_numbers(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(steps, "SHAPES", {"tiny": TINY})
+    monkeypatch.setattr(steps, "WORKLOADS", {"tiny": TINY})
     file = tmp_path / "bench.json"
     steps.bench_steps(shape="tiny", setting="fp32", repeats=2, seconds=0.01, threads=1, file=str(file))
     printed, numbers = capsys.readouterr().out, json.loads(file.read_text())
