@@ -14,13 +14,13 @@ from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
 from gptx.units.phrases import joined
 
-Row = tuple[str, ...]
-PER_STEP = "tokens per step"
+_Row = tuple[str, ...]
+_PER_STEP = "tokens per step"
 
 
 def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) -> list[Table]:
     """Steps and tokens by batch size, what each rule for the learning rate costs, and what every seed says alone."""
-    steps: list[Row] = []
+    steps: list[_Row] = []
     for size in found:
         values, by_law = size.best.measured, law.steps(size.batch)
         best = f"{size.best.rate:g}{' (edge)' if size.edge else ''}"
@@ -28,17 +28,19 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
         known = best, f"{size.rate:.2g}", mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law)
         steps.append((f"{size.batch:,}", *known, str(len(size.best.seeds))))
     start = found[0]
-    rules: list[Row] = [(f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found]
+    rules: list[_Row] = [
+        (f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found
+    ]
     shown = Table(
         f"To a validation loss of {target:g}",
-        (PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
+        (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
         steps,
         "Steps: mean ± sd over n seeds, at the best learning rate tried. Between rates: the best by a parabola in logs "
         "through it and its neighbours.",
     )
     cost = Table(
         f"What a rule from {start.batch:,} tokens per step would cost",
-        (PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
+        (_PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
         rules,
         "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
         "best one tried it takes, by a line in logs between those tried; untried: outside of them.",
@@ -54,7 +56,7 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
     return [shown, cost, *[by_seed] * bool(each)]
 
 
-def _seed(one: dict) -> Row:
+def _seed(one: dict) -> _Row:
     law = (f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %") if "misfit" in one else ("-", "-")
     return str(one["seed"]), *law, *map(spelt, one["powers"].values()), *map(_cost, one["updates_by_rule"].values())
 
@@ -127,4 +129,4 @@ def _rates(axis: Any, law: Tradeoff, found: list[Size]) -> None:
     axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
     axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
     axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
-    framed(axis, "the best learning rate", PER_STEP, "peak learning rate")
+    framed(axis, "the best learning rate", _PER_STEP, "peak learning rate")

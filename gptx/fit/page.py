@@ -18,8 +18,8 @@ from gptx.units.phrases import joined
 
 PICTURE, NUMBERS = "fit.png", "fit.json"
 KINDS = (".png", ".svg")
-LARGEST = 100_000_000  # bytes of a fit.json
-ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
+_LARGEST = 100_000_000  # bytes of a fit.json
+_ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
 
 
@@ -58,7 +58,7 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
 def recorded(file: Path, form: Any, subject: str) -> Any:
     """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
     try:
-        return schema.validated(plain.read_json(file, most=LARGEST), form, file, strict=False)
+        return schema.validated(plain.read_json(file, most=_LARGEST), form, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:
@@ -67,7 +67,7 @@ def recorded(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in ALIKE.items() if isinstance(environment.get(key), list)}
+    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
     choices = {what: joined(map(str, values), "or") for what, values in found.items()}
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 

@@ -13,7 +13,7 @@ from gptx.fit.page import Span
 
 
 @dataclass(frozen=True)
-class Prediction:
+class _Prediction:
     """A held-out run: its loss by the law, and 95 % intervals of the law's loss and of that of a single run, which
     scatters around the law."""
 
@@ -35,7 +35,7 @@ class Reading:
     law: Law
     rungs: list[Rung]
     residuals: numpy.ndarray
-    predictions: list[Prediction]
+    predictions: list[_Prediction]
 
     @property
     def sizes(self) -> list[int]:
@@ -77,14 +77,14 @@ def read(ladder: Ladder, count: str, draws: int) -> Reading:
     return Reading(count, law, kept, residuals, [predict(law, rung, count, residuals) for rung in held])
 
 
-def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> Prediction:
+def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Prediction:
     """The prediction of a law for a run. Runs scatter as the fitted ones do, corrected for the five constants."""
     loss = at(rung.parameters(count), rung.tokens)
     lost = (len(residuals) / max(1, len(residuals) - len(CONSTANTS))) ** 0.5
     scatter = numpy.random.default_rng(0).choice(residuals * lost, size=(len(law.draws), 50))
     drawn = numpy.array([loss(Law(law.name, *draw)) for draw in law.draws])
     low, high = numpy.percentile(drawn[:, None] * numpy.exp(scatter), (2.5, 97.5))
-    return Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
+    return _Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
 
 
 def interval(law: Law, quantity: Callable[[Law], float]) -> Span:

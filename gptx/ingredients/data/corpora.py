@@ -1,4 +1,4 @@
-"""The texts to choose from: one function, one file in conf/data; and `documents`, for a text of one's own."""
+"""The texts to choose from: one function, one file in conf/data; and `_documents`, for a text of one's own."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ _TIMEOUT = 30  # seconds without an answer
 _WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
 
 
-def documents(
+def _documents(
     name: str, train: Callable[[], Iterable[str]], validation: Callable[[], Iterable[str]], *, tokenizer: str,
     context: int, seed: int, order: str, version: str = "",
 ) -> Windows:  # fmt: skip
