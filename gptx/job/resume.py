@@ -150,7 +150,7 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
     """
     from gptx.ingredients.checkpoints import weights
 
-    facts = weights.noted(file)
+    facts = weights.export_facts(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not _fits(line, trainer)]:
