@@ -109,7 +109,7 @@ def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
 
 
 def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
-    """The overrides of a text with that vocabulary and this many tokens, if there are as many; its name and its training
+    """The overrides of a text with that vocabulary and, if it has them, this many tokens; its name and its training
     tokens, None if those are not known."""
     if vocab_size < 257:
         return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])
