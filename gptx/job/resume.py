@@ -96,7 +96,8 @@ def _fits(line: str, trainer) -> bool:
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
     """Load a state of another recipe, in which these keys differ. Raises ValueError if it does not fit.
 
-    The optimizer keeps the values of its new recipe, a new seed draws new numbers, and the text goes on at the same token.
+    The optimizer keeps the values of its new recipe, a new seed draws new numbers, and the text goes on at the same
+    token.
     """
     from gptx.ingredients.checkpoints import take
 
