@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gptx.config.errors import nearest
-from gptx.exercise.answer import Answer, told, write
+from gptx.exercise.answer import Answer, answer_lines, write_answer
 from gptx.show import marked
 from gptx.show.plots import save
 
 EXERCISES = dict(enumerate((  # functions whose docstring is the question
-    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.warmup", "arms.precisions", "steps.accumulation",
-    "arms.recompute", "whole.dashboard", "whole.resuming", "whole.pretraining",
+    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.without_warmup", "arms.precisions",
+    "steps.accumulation", "arms.checkpointing", "whole.dashboard", "whole.resuming", "whole.pretraining",
 ), start=11))  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     answer, options = _answer(number), {"full": True} if full else {}
     found, question = answer(folder, *overrides, **options), answer.__doc__ or ""
     save(figure, found.title, *found.drawings, columns=3 if len(found.drawings) > 3 else 0)
-    print("\n".join(told(found, number, question, figure)))
-    for file in write(found, number, question, figure, Path(readme)) if readme else ():
+    print("\n".join(answer_lines(found, number, question, figure)))
+    for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():
         print(f"{'written':12}{file}")
     return int(not found.passed)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import composed
+from gptx.exercise.training import configs_of
 from gptx.show.plots import Curve, Panel, bars, lines
 
 SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
@@ -24,7 +24,7 @@ def schedules(folder: Path, *overrides: str) -> Answer:
     from gptx.plan.schedule import curve
     from gptx.plan.schedule import rate_table as shown
 
-    arms = composed(*SCHEDULES, *overrides)
+    arms = configs_of(*SCHEDULES, *overrides)
     measured: dict[str, Number] = {}
     curves, passed, tutorial = [], True, ""
     for place, cfg in enumerate(arms.values()):
@@ -65,7 +65,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     from gptx.config.build import build
     from gptx.plan.decay import parameter_groups
 
-    arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
+    arms = configs_of("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}
     drawings, passed = [], True
     for cfg in arms.values():
@@ -164,12 +164,12 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
     import torch
 
     recipe = *SIXTEEN, *overrides
-    (one,) = composed(*recipe, "batch.micro=1").values()
-    whole, parts = composed(*recipe, "batch.micro=16,4").values()
-    (first,) = composed(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
+    (one,) = configs_of(*recipe, "batch.micro=1").values()
+    whole, parts = configs_of(*recipe, "batch.micro=16,4").values()
+    (first,) = configs_of(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
     torch.set_num_threads(whole.threads or torch.get_num_threads())
     reference, accumulated = _gradients(whole), _gradients(parts)
-    coarse = [_gradients(arm) for arm in composed(*recipe, "precision=bf16", "batch.micro=16,4").values()]
+    coarse = [_gradients(arm) for arm in configs_of(*recipe, "precision=bf16", "batch.micro=16,4").values()]
     apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
     others = accumulated, _gradients(first), _gradients(first, times=4)
     same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)

@@ -22,28 +22,28 @@ from gptx.units.printable import bare
 DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: an outlier counts, but not by its square
 STARTS = 8  # points of the grid, those of least loss, from which the minimiser begins
 EXPONENTS = (0.15, 0.4, 1.0)
-SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
+_SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
 NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
-LEAST = 7  # runs: two more than constants, so that the residuals say how well they fit
+_LEAST = 7  # runs: two more than constants, so that the residuals say how well they fit
 
 
-def check(runs: ndarray) -> None:
+def refuse_undetermined(runs: ndarray) -> None:
     """Raise ValueError where the runs cannot determine five constants."""
     number = runs.shape[1]
-    if number < LEAST:
-        raise ValueError(f"{number} runs for five constants: at least {LEAST} are needed")
+    if number < _LEAST:
+        raise ValueError(f"{number} runs for five constants: at least {_LEAST} are needed")
     for values, what in zip(runs, ("parameters", "tokens"), strict=False):
         if (different := len(set(values))) < 3:
             raise ValueError(f"{count(different, 'number')} of {what} in {number} runs: at least 3 are needed")
     if abs(numpy.corrcoef(numpy.log(runs[:2]))[0, 1]) > 0.999:
-        raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be told apart; "
+        raise ValueError("tokens are a fixed power of the parameters in all runs: the two terms cannot be separated; "
                          "train a size for several lengths")  # fmt: skip
 
 
-def fit(runs: ndarray) -> tuple[Constants, float]:
+def fit_constants(runs: ndarray) -> tuple[Constants, float]:
     """The constants of least loss, in the order of gptx.estimate.laws.CONSTANTS, and that loss."""
     logs, _ = centred(runs)
-    grid = numpy.array(list(product(SHARES, SHARES, SHARES, EXPONENTS, EXPONENTS)))
+    grid = numpy.array(list(product(_SHARES, _SHARES, _SHARES, EXPONENTS, EXPONENTS)))
     grid[:, :3] = numpy.log(grid[:, :3]) + logs[2].mean()
     first = numpy.argsort([huber(start, *logs)[0] for start in grid])[:STARTS]
     return min((_minimised(grid[each], runs) for each in first), key=lambda found: found[1])

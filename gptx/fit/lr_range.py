@@ -10,8 +10,8 @@ import numpy
 
 from gptx.compare.outcomes import Comparison, compare, environment, load
 from gptx.config import paths
-from gptx.fit.page import Fitted, asked, deliver, framed
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, middle, of_fit, ranged, together
+from gptx.fit.page import Fitted, deliver, framed, place_for
+from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, middle, of_fit, range_of
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
@@ -34,13 +34,13 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     out: a folder for fit.json and fit.png, or a figure (.png, .svg); the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/lr_range, whose page is written
     """
-    place = asked(folders, out, readme, "lr_range")
+    place = place_for(folders, out, readme, "lr_range")
     if len(folders) == 1 and folders[0].endswith(".json"):
         cells, (found, mean, around) = [], of_fit(Path(folders[0]))
     else:
         cells = ended([Path(folder) for folder in folders])
-        found, around = [ranged(cell) for cell in cells], environment(cells)
-        mean = together(found)
+        found, around = [range_of(cell) for cell in cells], environment(cells)
+        mean = mean_proposal(found)
     deliver(fitted(found, mean, around, gridded(Path(grid or GRID))), place, readme, cells)
 
 
@@ -80,7 +80,7 @@ def gridded(place: Path) -> Comparison:
     return comparison
 
 
-def checked(comparison: Comparison, rate: float) -> list[Checked]:
+def grid_costs(comparison: Comparison, rate: float) -> list[Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
     results: dict[str, dict[float, list[float]]] = {}
     for outcome in comparison.outcomes:
@@ -101,7 +101,7 @@ def checked(comparison: Comparison, rate: float) -> list[Checked]:
 def fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
     """The reading of range tests, judged by a grid."""
     proposed = middle([each.proposed for each in found])
-    rows = checked(comparison, proposed)
+    rows = grid_costs(comparison, proposed)
     first, warnings = rows[0], []
     if around.get("data") != comparison.environment.get("data"):
         warnings.append("The grid's runs were of other data: its best learning rate need not be that of this recipe.")
@@ -125,14 +125,14 @@ def fitted(found: Sequence[Range], mean: float, around: dict, comparison: Compar
 def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> Iterator[str]:
     """How far runs agree, and what other readings of the same curves would have cost."""
     ends = [each.proposed for each in found]
-    alone = sum(checked(comparison, rate)[0].cost == 0 for rate in ends)
+    alone = sum(grid_costs(comparison, rate)[0].cost == 0 for rate in ends)
     yield (
         f"The rule, fixed before the runs: {SHARE:g} of the learning rate of the lowest smoothed loss (fastai's "
         f"minimum / 10), the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to "
         f"{max(ends):.2g}. Alone, {alone} of {len(found)} would have chosen the grid's best."
     )
     if len(found) > 1:
-        there = checked(comparison, mean)[0]
+        there = grid_costs(comparison, mean)[0]
         yield f"The rule on the mean of the runs' curves: {mean:.2g}; nearest {there.nearest:g}, {there.told}."
     readings = {
         "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
@@ -143,7 +143,7 @@ def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> I
         lost = len(found) - len(rates)
         said = [f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower"] * bool(lost)
         if rates:
-            there = checked(comparison, middle(rates))[0]
+            there = grid_costs(comparison, middle(rates))[0]
             span = f"{middle(rates):.2g} ({min(rates):.2g} to {max(rates):.2g})"
             said.insert(0, f"{span}; nearest {there.nearest:g}, {there.told}")
         yield f"{name}: {'; '.join(said)}."
@@ -153,7 +153,7 @@ def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Compari
     """The rates that each run says, and what the proposal costs in each row of the grid."""
     runs: list[tuple[str, ...]] = []
     for each in found:
-        there = checked(comparison, each.proposed)[0]
+        there = grid_costs(comparison, each.proposed)[0]
         rates = (f"{rate:.2g}" for rate in (each.valley, each.lowest, each.broken, each.proposed))
         steepest, flat = f"{each.steepest:.2g}" if each.steepest else "edge", "{:.2g} to {:.2g}".format(*each.flat)
         runs.append((each.name, steepest, *rates, flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))

@@ -11,14 +11,14 @@ from numpy import ndarray
 from typing_extensions import TypedDict
 
 from gptx.fit.batches import ended_by_itself
-from gptx.fit.page import recorded
+from gptx.fit.page import recorded_fit
 from gptx.runs.run import Run, find
 from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
 SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
 RISING = 10.0  # factor by which the rate must rise for a run to be a range test
-FEWEST = 30  # steps before the break
+_FEWEST = 30  # steps before the break
 FLAT = 0.02  # of the lowest loss
 EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
 STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
@@ -69,7 +69,7 @@ class Recorded(TypedDict):
 def of_fit(file: Path) -> tuple[list[Range], float, dict]:
     """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
     file."""
-    found = recorded(file, Recorded, "lr_range")
+    found = recorded_fit(file, Recorded, "lr_range")
     runs = [Range(**row | {key: numpy.array(row[key].split(), float) for key in CURVES}) for row in found["runs"]]
     return runs, found["of_the_mean_curve"], found["environment"]
 
@@ -84,7 +84,7 @@ def ended(folders: Sequence[Path]) -> list[Run]:
     return found
 
 
-def ranged(cell: Run) -> Range:
+def range_of(cell: Run) -> Range:
     """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
     rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= RISING * rates[0]
@@ -98,11 +98,11 @@ def ranged(cell: Run) -> Range:
     if broken is None:
         cure = f"raise the last rate: optim.lr={10 * rates[-1]:.3g}"
         raise ValueError(f"{cell.name}: the loss did not break up to a learning rate of {rates[-1]:.3g}; {cure}")
-    if end < FEWEST:
+    if end < _FEWEST:
         why = "broke" if finite.all() else "is NaN"
         raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
-                         f"{FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
-    smooth = smoothed(rates[:end], losses[:end])
+                         f"{_FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
+    smooth = smoothed_loss(rates[:end], losses[:end])
     if not smooth.argmin():
         raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
     return reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
@@ -128,7 +128,7 @@ def steepest(rates: ndarray, smooth: ndarray) -> float | None:
     return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
 
 
-def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
+def smoothed_loss(rates: ndarray, losses: ndarray) -> ndarray:
     """The loss by local linear regression over log rate with normal weights: neither lags nor is biased at an end."""
     places = numpy.log10(rates)
     away = places - places[:, None]  # (points, neighbours)
@@ -150,7 +150,7 @@ def half_way_down(values: Sequence[float] | ndarray) -> int:
     return last - longest + longest // 2
 
 
-def together(found: Sequence[Range]) -> float:
+def mean_proposal(found: Sequence[Range]) -> float:
     """What the mean over runs of their smoothed losses proposes, at the rates that all of them came to."""
     low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
     rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]
