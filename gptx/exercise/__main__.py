@@ -11,7 +11,7 @@ from gptx.exercise.answer import Answer, answer_lines, write_answer
 from gptx.show import marked
 from gptx.show.plots import save
 
-EXERCISES = dict(enumerate((  # functions whose docstring is the question
+_EXERCISES = dict(enumerate((  # functions whose docstring is the question
     "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.without_warmup", "arms.precisions",
     "steps.accumulation", "arms.checkpointing", "whole.dashboard", "whole.resuming", "whole.pretraining",
 ), start=11))  # fmt: skip
@@ -34,7 +34,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if not number:
-        questions = (f"{each}  {_answer(each).__doc__}\n" for each in EXERCISES)
+        questions = (f"{each}  {_answer(each).__doc__}\n" for each in _EXERCISES)
         print(f"{''.join(questions)}\npython -m gptx exercise 14 answers one of them; --help shows more")
         return 0
     _check(number, overrides, full)
@@ -54,7 +54,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
 
 
 def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
-    if number not in EXERCISES:
+    if number not in _EXERCISES:
         raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
     for word in overrides:
         if "=" not in word or word.startswith("-"):
@@ -64,7 +64,7 @@ def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
 
 
 def _answer(number: int) -> Callable[..., Answer]:
-    module, _, function = EXERCISES[number].partition(".")
+    module, _, function = _EXERCISES[number].partition(".")
     return getattr(importlib.import_module(f"gptx.exercise.{module}"), function)
 
 

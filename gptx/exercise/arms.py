@@ -10,16 +10,16 @@ from gptx.runs import metrics
 from gptx.show.plots import Curve, Drawing, Panel, bars, lines, smoothed
 
 # The models and batches of the experiments of these names; shorter, on text that every machine has.
-WARMUP = ("experiment=warmup", "data=stdlib", "steps=300", "schedule=cosine", "schedule.warmup=0,50", "optim.lr=1e-2",
+_WARMUP = ("experiment=warmup", "data=stdlib", "steps=300", "schedule=cosine", "schedule.warmup=0,50", "optim.lr=1e-2",
           "seed=0,1", "observe.validation.every=20%", "observe.validation.windows=256")  # fmt: skip
-PRECISION = "experiment=precision", "data=stdlib", "steps=40", "observe.validation.windows=256"
+_PRECISION = "experiment=precision", "data=stdlib", "steps=40", "observe.validation.windows=256"
 FORMATS, FORMAT_TURNS = ("fp32", "bf16", "fp16"), 6
 _TOLERANCE = 0.02  # of the loss in fp32
 WAYS, WAY_TURNS = ("store", "recompute"), 8
-BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have one and two thirds of the FLOPs
+_BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have one and two thirds of the FLOPs
 
 
-def without_warmup(folder: Path, *overrides: str) -> Answer:
+def _without_warmup(folder: Path, *overrides: str) -> Answer:
     """Does training without warmup diverge, or end worse than with it?"""
     cells, ended, lengths = _swept(folder, *overrides)
     without, warmed = ([value for level, _, value in ended if level == length] for length in lengths)
@@ -56,7 +56,7 @@ def _swept(folder: Path, *overrides: str) -> tuple[list, list, list[str]]:
 
     failure = None
     try:
-        run_training(folder, *WARMUP, *overrides, sweep=True)
+        run_training(folder, *_WARMUP, *overrides, sweep=True)
     except ValueError as error:
         failure = error
         if not any(folder.glob("*/metrics.jsonl")):
@@ -86,9 +86,9 @@ def _of_runs(cells: list, metric: str, title: str, smooth: int = 0) -> Drawing:
     return lines(Panel(title, "nats per token", tuple(curves)))
 
 
-def precisions(folder: Path, *overrides: str) -> Answer:
+def _precisions(folder: Path, *overrides: str) -> Answer:
     """Memory, speed and final loss of the same model in fp32, in bf16, and in fp16 with loss scaling?"""
-    recipe = *PRECISION, *overrides
+    recipe = *_PRECISION, *overrides
     runs = {
         name: record(run_training(folder / name, *recipe, f"precision={name}", environment=GIVING_BACK))
         for name in FORMATS
@@ -125,7 +125,7 @@ def precisions(folder: Path, *overrides: str) -> Answer:
     )  # fmt: skip
 
 
-def checkpointing(folder: Path, *overrides: str) -> Answer:
+def _checkpointing(folder: Path, *overrides: str) -> Answer:
     """A deep model with and without gradient checkpointing: peak memory, and is the overhead about 33 %?"""
     from gptx.estimate.memory import predict_memory
 
@@ -159,7 +159,7 @@ def checkpointing(folder: Path, *overrides: str) -> Answer:
         "less memory at the peak, the same losses, and a ratio of times between 1.1 and 1.45",
         memory["recompute"] < memory["store"] and store == recomputed and 1.1 <= slower["clock"] <= 1.45,
         [bars("peak memory, MB", memory, "{:,.0f}"), bars("seconds per step", seconds, "{:.3f}"),
-         bars("time over that of storing", {"store": 1.0, "recompute": slower["clock"]}, "{:.3f}", ("+33 %", BOUND))],
+         bars("time over that of storing", {"store": 1.0, "recompute": slower["clock"]}, "{:.3f}", ("+33 %", _BOUND))],
         f"Storing activations or computing them again: {shape}",
         f'"~33% more compute": {slower["clock"] - 1:+.0%} by the clock; 33 % is what the FLOPs alone would cost. '
         f'"halve activation memory": what is kept is {kept["recompute"] / kept["store"]:.0%} of it.',

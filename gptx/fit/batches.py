@@ -20,12 +20,12 @@ from gptx.fit.tradeoff import lowest
 from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
-KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
 _Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
-class Attempt:
+class _Attempt:
     """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
     it did not get there."""
 
@@ -47,18 +47,18 @@ class _NoiseScale:
     high: float
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     target: float
-    runs: list[Attempt]
+    runs: list[_Attempt]
     noise_scale: list[_NoiseScale]
     waiting: NotRequired[list[str]]
     environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class RateArm:
+class _RateArm:
     """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
 
     rate: float
@@ -78,7 +78,7 @@ class BatchSize:
     """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
     (infinite where no learning rate brought every seed to the target)."""
 
-    def __init__(self, batch: int, arms: list[RateArm]):
+    def __init__(self, batch: int, arms: list[_RateArm]):
         self.batch, self.arms = batch, arms
         self.best = min(arms, key=lambda arm: arm.steps)
         self.steps = self.best.steps
@@ -117,7 +117,7 @@ class Sweep:
     have not ended and are left out, `cells` those that have."""
 
     target: float
-    runs: list[Attempt]
+    runs: list[_Attempt]
     noise: list[_NoiseScale]
     waiting: list[str]
     cells: list[Run]
@@ -129,7 +129,7 @@ class Sweep:
         ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
         sizes: list[BatchSize] = []
         for batch, runs in groupby(ordered, attrgetter("batch")):
-            arms = [RateArm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
+            arms = [_RateArm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
             sizes.append(BatchSize(batch, arms))
         return sizes
 
@@ -191,7 +191,7 @@ def _pooled(sweeps: Sequence[Sweep], around: dict) -> Sweep:
 
 
 def _recorded(file: Path) -> Sweep:
-    found = recorded_fit(file, Recorded, "critical_batch")
+    found = recorded_fit(file, _Recorded, "critical_batch")
     waiting = found.get("waiting", [])
     return Sweep(found["target"], found["runs"], found["noise_scale"], waiting, [], found["environment"])
 
@@ -199,9 +199,9 @@ def _recorded(file: Path) -> Sweep:
 def _trained(folders: list[Path]) -> list[Sweep]:
     """The runs in some folders that were trained to a target, for each target."""
     aimed = [cell for cell in find(folders) if _target(cell) is not None]
-    other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
+    other = [told for told in confounded(aimed, _KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
-        raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
+        raise ValueError(f"the runs differ in more than {joined(_KEYS)}: {joined(other)}; give runs alike in it")
     ended = list(filter(ended_by_itself, aimed))
     waiting, noise = [cell.name for cell in aimed if cell not in ended], [*filter(None, map(_noise, ended))]
     around, targets = environment(aimed), {*map(_target, aimed)}
@@ -222,8 +222,8 @@ def _place(cell: Run) -> tuple[int, float, int]:
     return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def _run(cell: Run) -> Attempt:
-    return Attempt(*_place(cell), cell.metrics.last("target/step") or None)
+def _run(cell: Run) -> _Attempt:
+    return _Attempt(*_place(cell), cell.metrics.last("target/step") or None)
 
 
 def _noise(cell: Run) -> _NoiseScale | None:

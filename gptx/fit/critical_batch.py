@@ -12,7 +12,7 @@ from gptx.fit.page import Fitted, deliver, place_for
 from gptx.fit.tradeoff import FEWEST_SIZES, RULES, Tradeoff, above_fewest, exponent, fit_tradeoff, without_each
 from gptx.units.phrases import count, joined
 
-OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
+_OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
@@ -31,10 +31,10 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
     """
     place = place_for(folders, out, readme, "critical_batch")
     sweep = read_sweep([Path(folder) for folder in folders])
-    deliver(fitted(sweep), place, readme, sweep.cells)
+    deliver(_fitted(sweep), place, readme, sweep.cells)
 
 
-def fitted(sweep: Sweep) -> Fitted:
+def _fitted(sweep: Sweep) -> Fitted:
     """The fit of a sweep. Raises ValueError where too few batch sizes reached the target, or leave Bcrit open."""
     _check(sweep)
     found = sweep.known
@@ -43,8 +43,8 @@ def fitted(sweep: Sweep) -> Fitted:
     if law.low <= 0 and math.isinf(law.high):
         raise ValueError("the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
                          f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
-    each, without = by_seed(sweep, law.critical), without_each(batches, steps)
-    overhead = {"law": OVERHEAD * law.critical, "measured": above_fewest(batches, tokens, OVERHEAD)}
+    each, without = _by_seed(sweep, law.critical), without_each(batches, steps)
+    overhead = {"law": _OVERHEAD * law.critical, "measured": above_fewest(batches, tokens, _OVERHEAD)}
     sides = _sides(sweep, law.critical)
     facts = {
         "target": sweep.target,
@@ -87,7 +87,7 @@ def _check(sweep: Sweep) -> None:
                          f"at {others} tokens per step some rates have not ended; finish the sweep")  # fmt: skip
 
 
-def by_seed(sweep: Sweep, critical: float) -> list[dict]:
+def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
     """What the runs of each seed say alone, None where they cannot; nothing where there is one seed.
 
     `powers` are those of the batch size in the best learning rate on either side of the critical size, and
@@ -146,7 +146,7 @@ def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: d
     measured = overhead["measured"]
     seen = f"at {measured:,.0f} tokens per step" if measured else f"beyond the largest, {largest:,}"
     yield (
-        f"{100 * OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
+        f"{100 * _OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
         f"measured, and at {overhead['law']:,.0f} by the law."
     )
     for noise in sweep.noise:

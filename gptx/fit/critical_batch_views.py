@@ -15,7 +15,7 @@ from gptx.show.table import Table
 from gptx.units.phrases import joined
 
 _Row = tuple[str, ...]
-PER_STEP = "tokens per step"
+_PER_STEP = "tokens per step"
 
 
 def tradeoff_tables(law: Tradeoff, target: float, found: list[BatchSize], each: list[dict]) -> list[Table]:
@@ -33,14 +33,14 @@ def tradeoff_tables(law: Tradeoff, target: float, found: list[BatchSize], each: 
     ]
     shown = Table(
         f"To a validation loss of {target:g}",
-        (PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
+        (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
         steps,
         "Steps: mean ± sd over n seeds, at the best learning rate tried. Between rates: the best by a parabola in logs "
         "through it and its neighbours.",
     )
     cost = Table(
         f"What a rule from {start.batch:,} tokens per step would cost",
-        (PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
+        (_PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
         rules,
         "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
         "best one tried it takes, by a line in logs between those tried; untried: outside of them.",
@@ -129,4 +129,4 @@ def _rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
     axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
     axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
-    framed(axis, "the best learning rate", PER_STEP, "peak learning rate")
+    framed(axis, "the best learning rate", _PER_STEP, "peak learning rate")

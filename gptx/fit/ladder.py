@@ -18,13 +18,13 @@ from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
-MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-NEEDED = {
+_MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
+_NEEDED = {
     "parameters": {*COUNTS},
     "batch": {"context"},
     "data": {"digest", "vocab_size", "train_tokens"},
 }  # of run.json
-BUDGETS = 4  # of isoFLOP curves
+_BUDGETS = 4  # of isoFLOP curves
 _LEAST = 3  # sizes on a parabola
 
 
@@ -90,7 +90,7 @@ class Ladder:
         return names
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     ladder: Ladder
@@ -118,11 +118,11 @@ def of_runs(cells: Sequence[Run], name: str) -> Ladder:
 
 def of_fit(file: Path) -> Ladder:
     """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded_fit(file, Recorded, "scaling")["ladder"]
+    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Run, tokens: int, loss: float) -> Rung:
-    for name, keys in NEEDED.items():
+    for name, keys in _NEEDED.items():
         if not keys <= set(cell.record.get(name) or {}):
             lacking = f"lacks {name} with {joined(sorted(keys))}"
             raise ValueError(f"{cell.folder}/run.json: {lacking}; name folders without it")
@@ -148,7 +148,7 @@ def _about(cells: Sequence[Run], name: str, around: dict) -> About:
 
 def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], MAY_DIFFER)]
+    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     said += [f"{told}." for told in incomparable(environment(list(cells)))]
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
@@ -185,7 +185,7 @@ def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
     budgets = [rung.budget(count) for rung in found]
     read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
     full = [each for each in read if len(each.sizes) >= _LEAST]
-    step = max(1, -(-len(full) // BUDGETS))
+    step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]
 
 

@@ -17,8 +17,8 @@ from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
 from gptx.units.phrases import count
 
-GRID = paths.ROOT / "experiments/warmup"
-RATE = "optim.lr"
+_GRID = paths.ROOT / "experiments/warmup"
+_RATE = "optim.lr"
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
@@ -41,11 +41,11 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
         cells = ended([Path(folder) for folder in folders])
         found, around = [range_of(cell) for cell in cells], environment(cells)
         mean = mean_proposal(found)
-    deliver(fitted(found, mean, around, gridded(Path(grid or GRID))), place, readme, cells)
+    deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
 
 
 @dataclass(frozen=True)
-class Checked:
+class _Checked:
     """A learning rate in one row of a grid, such as its cosine schedule: the nearest rate tried, and the best."""
 
     row: str
@@ -66,27 +66,27 @@ class Checked:
         return (f"{self.cost:.4f} nats above the grid's best" if self.cost else "the grid's best") + beyond
 
 
-def gridded(place: Path) -> Comparison:
+def _gridded(place: Path) -> Comparison:
     """The runs of a grid of rates, from an experiment's results.json or a folder of runs. Raises ValueError for runs by
     which a rate cannot be judged."""
     file = place / "results.json" if (place / "results.json").exists() else place
     comparison = load(file) if file.is_file() else compare(find([place]))
-    if RATE not in comparison.factors:
-        raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {RATE}")
+    if _RATE not in comparison.factors:
+        raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {_RATE}")
     if not any(outcome.value is not None and math.isfinite(outcome.value) for outcome in comparison.outcomes):
         raise ValueError(f"grid={place}: none of its runs has ended with a loss, by which a learning rate is judged")
-    if any(float(rate) <= 0 for rate in comparison.factors[RATE]):
-        raise ValueError(f"grid={place}: has a run of {RATE}=0, which has no place on a logarithmic axis")
+    if any(float(rate) <= 0 for rate in comparison.factors[_RATE]):
+        raise ValueError(f"grid={place}: has a run of {_RATE}=0, which has no place on a logarithmic axis")
     return comparison
 
 
-def grid_costs(comparison: Comparison, rate: float) -> list[Checked]:
+def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
     results: dict[str, dict[float, list[float]]] = {}
     for outcome in comparison.outcomes:
-        row = ", ".join(level for name, level in outcome.levels.items() if name != RATE) or "all"
+        row = ", ".join(level for name, level in outcome.levels.items() if name != _RATE) or "all"
         if outcome.value is not None:
-            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[RATE]), [])
+            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[_RATE]), [])
             seeds.append(outcome.value if math.isfinite(outcome.value) else math.inf)
     found = []
     for row, by_rate in results.items():
@@ -94,11 +94,11 @@ def grid_costs(comparison: Comparison, rate: float) -> list[Checked]:
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
         best, ends = min(losses, key=lambda at: losses[at]), (min(losses), max(losses))
         outside = not ends[0] <= rate <= ends[1]
-        found.append(Checked(row, nearest, losses[nearest], best, losses[best], outside, best in ends))
+        found.append(_Checked(row, nearest, losses[nearest], best, losses[best], outside, best in ends))
     return sorted(found, key=lambda each: each.lowest)
 
 
-def fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
+def _fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
     """The reading of range tests, judged by a grid."""
     proposed = middle([each.proposed for each in found])
     rows = grid_costs(comparison, proposed)
@@ -149,7 +149,7 @@ def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> I
         yield f"{name}: {'; '.join(said)}."
 
 
-def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> Iterator[Table]:
+def _tables(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
     """The rates that each run says, and what the proposal costs in each row of the grid."""
     runs: list[tuple[str, ...]] = []
     for each in found:
@@ -174,7 +174,7 @@ def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Compari
     yield Table("The proposal in each row of the grid", columns, costs, note)
 
 
-def _facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> dict:
+def _facts(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> dict:
     """Every number for fit.json, and the curves in five digits, each as one text: a line of the file."""
     read = ("name", "seed", "lowest", "steepest", "valley", "broken", "proposed", "flat")
     return {
@@ -190,7 +190,7 @@ def _facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparis
     }
 
 
-def _draw(axis: Any, found: Sequence[Range], rows: Sequence[Checked]) -> None:
+def _draw(axis: Any, found: Sequence[Range], rows: Sequence[_Checked]) -> None:
     """Each run's loss and smoothed loss over its rate, with the rates that are read off it."""
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):

@@ -19,7 +19,7 @@ from gptx.units.phrases import joined
 PICTURE, NUMBERS = "fit.png", "fit.json"
 FIGURE_KINDS = (".png", ".svg")
 _LARGEST = 100_000_000  # bytes of a fit.json
-ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
+_ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
 
 
@@ -69,7 +69,7 @@ def recorded_fit(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in ALIKE.items() if isinstance(environment.get(key), list)}
+    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
     choices = {what: joined(map(str, values), "or") for what, values in found.items()}
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 

@@ -17,11 +17,11 @@ from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
 SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
-RISING = 10.0  # factor by which the rate must rise for a run to be a range test
+_RISING = 10.0  # factor by which the rate must rise for a run to be a range test
 _FEWEST = 30  # steps before the break
 FLAT = 0.02  # of the lowest loss
-EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
-STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
+_EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
+_STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
 CURVES = ("rates", "losses", "smooth")
 
 
@@ -58,7 +58,7 @@ class _Row(TypedDict):
     valley: float
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     runs: list[_Row]
@@ -69,7 +69,7 @@ class Recorded(TypedDict):
 def of_fit(file: Path) -> tuple[list[Range], float, dict]:
     """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
     file."""
-    found = recorded_fit(file, Recorded, "lr_range")
+    found = recorded_fit(file, _Recorded, "lr_range")
     runs = [Range(**row | {key: numpy.array(row[key].split(), float) for key in CURVES}) for row in found["runs"]]
     return runs, found["of_the_mean_curve"], found["environment"]
 
@@ -87,7 +87,7 @@ def ended(folders: Sequence[Path]) -> list[Run]:
 def range_of(cell: Run) -> Range:
     """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
-    rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= RISING * rates[0]
+    rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= _RISING * rates[0]
     if len(rates) != len(losses) or not rises:
         moved = f"goes from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "is not recorded"
         raise ValueError(f"{cell.name}: no range test: its learning rate {moved} and does not rise at every step; "
@@ -105,10 +105,10 @@ def range_of(cell: Run) -> Range:
     smooth = smoothed_loss(rates[:end], losses[:end])
     if not smooth.argmin():
         raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
-    return reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
+    return _reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
 
 
-def reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
+def _reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
     """A range test with the rates that are read off its curve."""
     inside = numpy.flatnonzero(smooth <= (1 + FLAT) * smooth.min())
     flat = float(rates[inside[0]]), float(rates[inside[-1]])
@@ -121,11 +121,11 @@ def steepest(rates: ndarray, smooth: ndarray) -> float | None:
     curve: the test should begin lower."""
     places = numpy.log10(rates)
     between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(smooth) / numpy.diff(places)
-    inside = numpy.flatnonzero((between >= places[0] + EDGE) & (between <= places[-1] - EDGE))
+    inside = numpy.flatnonzero((between >= places[0] + _EDGE) & (between <= places[-1] - _EDGE))
     if not len(inside):
         return None
     at = inside[falls[inside].argmax()]
-    return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
+    return float(10 ** between[at]) if falls[inside[0]] < _STEEP * falls[at] else None
 
 
 def smoothed_loss(rates: ndarray, losses: ndarray) -> ndarray:

@@ -16,8 +16,8 @@ from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
 from gptx.runs.run import find
 from gptx.units.phrases import joined
 
-LAW = "law.json"
-PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred
+_LAW = "law.json"
+_PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred
 
 
 def scaling(
@@ -60,7 +60,7 @@ def scaling(
 
 def _cleared(target: Path) -> str:
     """Remove what an earlier fit wrote where this one would have, since it is not of these runs; what was removed."""
-    stale = [target / name for name in (LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
+    stale = [target / name for name in (_LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
     for file in stale:
         file.unlink()
     return f"; removed, as of an earlier fit: {joined(map(str, stale))}" if stale else ""
@@ -73,7 +73,7 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
     curves = minima(first.rungs, first.count)
     warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
     return page.Fitted(
-        headline=headline(first),
+        headline=_headline(first),
         sentences=[*_sentences(first), *_others(first, other, curves)],
         tables=[table for table in scaling_views.law_tables(readings, curves) if table.rows],
         facts={each.count: _facts(each) for each in readings}
@@ -82,11 +82,11 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
         caption="loss over tokens by size, with the law of the fitted runs, and the held-out runs",
         warnings=warnings[first.count],
         environment=ladder.environment,
-        beside={LAW: replace(general.law, warnings=tuple(warnings["total"])).save},
+        beside={_LAW: replace(general.law, warnings=tuple(warnings["total"])).save},
     )
 
 
-def headline(reading: LawReading) -> str:
+def _headline(reading: LawReading) -> str:
     """The prediction and the outcome."""
     held, runs = reading.predictions, len(reading.rungs)
     if not held:
@@ -144,7 +144,7 @@ def patterned(reading: LawReading) -> Iterator[str]:
     sizes, lengths = numpy.log(reading.sizes), numpy.log([rung.tokens for rung in reading.rungs])
     both = (sizes - sizes.mean()) * (lengths - lengths.mean())
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
-    if abs(alike) >= PATTERN:
+    if abs(alike) >= _PATTERN:
         more, less = ("larger", "smaller") if alike < 0 else ("smaller", "larger")
         yield (
             f"The residuals have a pattern: {more} sizes gain more from tokens than the law says, {less} sizes less "

@@ -15,8 +15,8 @@ from gptx.show.table import Table
 from gptx.units.printable import mathtext
 
 _Row = tuple[str, ...]
-GROWTH = ("N grows as C^", "D grows as C^")
-SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
+_GROWTH = ("N grows as C^", "D grows as C^")
+_SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
 
 
 def law_tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterator[Table]:
@@ -31,7 +31,7 @@ def law_tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Ite
     note = f"Loss in {law.units}. The interval of a run, which inside refers to, includes the runs' scatter."
     yield Table("Held out", ("run", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside"), rows, note)
     heads = [head for each in readings for head in (f"N: {COUNTS[each.count]}", "95 %")]
-    rows = [(name, *(cell for each in readings for cell in _value(each.law, name))) for name in (*CONSTANTS, *GROWTH)]
+    rows = [(name, *(cell for each in readings for cell in _value(each.law, name))) for name in (*CONSTANTS, *_GROWTH)]
     note = f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs."
     yield Table("Constants", ("", *heads), rows, note)
     yield _splits(first)
@@ -56,7 +56,7 @@ def _splits(reading: LawReading) -> Table:
 
 def _value(law: Law, name: str) -> _Row:
     def of(law: Law) -> float:
-        return law.exponents[GROWTH.index(name)] if name in GROWTH else getattr(law, name)
+        return law.exponents[_GROWTH.index(name)] if name in _GROWTH else getattr(law, name)
 
     return short(of(law)), interval_text(law.interval(of))
 
@@ -111,7 +111,7 @@ def _over_tokens(axis: Any, reading: LawReading) -> None:
         axis.fill_between(along, low, high, color=held, alpha=0.15, linewidth=0)
         axis.plot(along, [law.loss(size, tokens) for tokens in along], "--", color=held, linewidth=1.1)
     _held_out(axis, reading, across=False)
-    framed(axis, "loss over tokens, by size", "tokens", f"validation loss, {law.units}", subs=SUBS)
+    framed(axis, "loss over tokens, by size", "tokens", f"validation loss, {law.units}", subs=_SUBS)
 
 
 def _compared(axis: Any, reading: LawReading) -> None:
@@ -122,7 +122,7 @@ def _compared(axis: Any, reading: LawReading) -> None:
     axis.plot([min(every), max(every)], [min(every), max(every)], ":", color=AXES, linewidth=1)
     axis.plot(reading.by_law, measured, "o", markersize=5, color=COLOURS[0], label="fitted")
     _held_out(axis, reading, across=True)
-    framed(axis, "measured compared with the law", "by the law", "measured", subs=SUBS)
+    framed(axis, "measured compared with the law", "by the law", "measured", subs=_SUBS)
 
 
 def _held_out(axis: Any, reading: LawReading, *, across: bool) -> None:

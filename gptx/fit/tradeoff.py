@@ -10,9 +10,9 @@ from numpy import ndarray
 from gptx.compare.estimates import quantile
 
 FEWEST_SIZES = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
-REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
+_REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
 RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the learning rate
-PLACES = 2_000  # candidates, in equal factors: about 1 % apart, and refined once more around the best
+_PLACES = 2_000  # candidates, in equal factors: about 1 % apart, and refined once more around the best
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
     if (different := len(set(batches))) < FEWEST_SIZES:
         raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST_SIZES}")
-    candidates = numpy.geomspace(sizes.min() / REACH, sizes.max() * REACH, PLACES)
+    candidates = numpy.geomspace(sizes.min() / _REACH, sizes.max() * _REACH, _PLACES)
     _, squares = _profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
     if best == 0:
         raise ValueError("the steps to the target do not fall with the batch size: even the smallest is far above a "
                          "critical one; add smaller ones")  # fmt: skip
-    if best == PLACES - 1:
+    if best == _PLACES - 1:
         raise ValueError("the steps to the target fall in proportion to the batch size: even the largest is far below "
                          "a critical one; add larger ones")  # fmt: skip
-    finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
+    finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], _PLACES)
     offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
     limit = around[least] * (1 + quantile(free) ** 2 / free)
@@ -64,7 +64,7 @@ def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
         fewest_steps=math.exp(offsets[least]),
         critical=float(finer[least]),
         low=float(candidates[first - 1]) if first > 0 else 0.0,
-        high=float(candidates[last + 1]) if last < PLACES - 1 else math.inf,
+        high=float(candidates[last + 1]) if last < _PLACES - 1 else math.inf,
         misfit=math.sqrt(around[least] / free),
     )
 
