@@ -53,7 +53,7 @@ def reference(*, write: str = "") -> None:
         text = plain.content(file).decode()
     elif write and not file.parent.is_dir():
         raise ValueError(f"write={write}: no such folder")
-    wanted = replaced(text) if text and not text.startswith(_TITLE) else page()
+    wanted = replaced(text) if text and not text.startswith(_TITLE) else reference_page()
     if not write:
         print(wanted, end="")
     elif wanted != text:
@@ -63,7 +63,7 @@ def reference(*, write: str = "") -> None:
         print(f"{write}: up to date")
 
 
-def page() -> str:
+def reference_page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
     sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(_keys("", text.partition("\n\n")[2]))]
@@ -77,10 +77,10 @@ def replaced(text: str) -> str:
     """A text with the table of the default recipe between its markers. Raises ValueError unless each is there once."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"write: the file needs one line {BEGIN} and, below it, one line {END}")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{table()}\n\n{text[text.index(END) :]}"
+    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{reference_table()}\n\n{text[text.index(END) :]}"
 
 
-def table() -> str:
+def reference_table() -> str:
     """The table of the default recipe, in Markdown; without `log`, which is no part of a recipe."""
     groups = (group for group in presets.defaults() if group != "log")
     return _table([entry for group in groups for option in _chosen(group) for entry in entries(group, option)])

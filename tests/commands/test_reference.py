@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import BEGIN, END, entries, page, reason, reference, replaced, table
+from gptx.commands.reference import BEGIN, END, entries, reason, reference, reference_page, reference_table, replaced
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat
@@ -18,27 +18,27 @@ def test_the_table_of_the_readme_is_the_one_that_conf_gives():
 
 def test_the_reference_is_the_one_that_conf_gives():
     file = paths.ROOT / "conf/README.md"
-    assert page() == file.read_text(), "python -m gptx reference write=conf/README.md"
+    assert reference_page() == file.read_text(), "python -m gptx reference write=conf/README.md"
 
 
 def test_every_option_of_every_group_is_in_the_reference_with_what_it_is():
     rows = {
         line.split(" | ")[0] + line.split(" | ")[1]: line.split(" | ")[2]
-        for line in page().splitlines()
+        for line in reference_page().splitlines()
         if " | " in line
     }
     for file in presets.CONF.glob("*/*.yaml"):
         if file.parent.name != "hydra":
             assert rows[f"| `{file.parent.name}``{file.stem}`"].strip(), file
-    assert "| `wandb.entity`" not in page()
-    assert "| `log.wandb.entity`" in page()
+    assert "| `wandb.entity`" not in reference_page()
+    assert "| `log.wandb.entity`" in reference_page()
 
 
 def test_every_ingredient_of_the_recipe_has_a_line_that_says_why():
-    lines = [line.split(" | ") for line in table().splitlines()[2:]]
+    lines = [line.split(" | ") for line in reference_table().splitlines()[2:]]
     assert {line[0].strip("| `") for line in lines} >= set(presets.defaults()) - {"log"}
     assert all(line[2].strip() for line in lines)
-    assert all(line.count(" | ") == 3 for line in table().replace("\\|", "").splitlines()[2:])
+    assert all(line.count(" | ") == 3 for line in reference_table().replace("\\|", "").splitlines()[2:])
 
 
 def test_the_values_are_those_that_a_run_takes():

@@ -193,7 +193,7 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
             forensics._rebuilt(RunFolder(folder).begun(), "cpu", ())
         cell = Run(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
         assert (
-            "learning rate at step 1" not in meaning.recipe(cell) or group != "schedule"
+            "learning rate at step 1" not in meaning.recipe_in_words(cell) or group != "schedule"
         )  # which would have called it
 
 
