@@ -38,7 +38,7 @@ GONE = "2147483646"  # a number that no process has
 WRITERS = {
     "text.md": lambda file: files.write_text(file, "x" * 1000),
     "law.json": lambda file: files.in_one_step(file, PUBLISHED["besiroglu"].save),
-    "model.safetensors": lambda file: weights.write(file, torch.nn.Linear(9, 99), config={}),
+    "model.safetensors": lambda file: weights.save_weights(file, torch.nn.Linear(9, 99), config={}),
     "rates.png": lambda file: draw_curves({"one": (float, 9)}, file),
     "rates.svg": lambda file: draw_curves({"one": (float, 9)}, file),
     "chart.html": lambda file: chart(file, [PUBLISHED["besiroglu"]]),
@@ -267,7 +267,7 @@ def test_a_disk_where_nothing_can_be_locked_is_named(tmp_path, without_flock, mo
 def test_a_lock_is_waited_for_and_said_once(tmp_path, monkeypatch, soft):
     if soft:
         monkeypatch.setattr(fcntl, "flock", lambda *words: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
-    monkeypatch.setattr(files, "LOOK", 0.01)
+    monkeypatch.setattr(files, "_LOOK", 0.01)
     told, taken, release = [], threading.Event(), threading.Event()
 
     def other():

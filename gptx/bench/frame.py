@@ -31,11 +31,11 @@ def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | 
 
     cfg = composed(["schedule=constant", "log=[]", *words])
     if noise:
-        target = "gptx.ingredients.data.noise.Noise"
+        target = "gptx.ingredients.data.corpus.RandomTokens"
         cfg.data = {"_target_": target, "vocab_size": noise[0], "context": noise[1]}
     if sequences:
         cfg.batch.micro = cfg.batch.tokens // cfg.model.context // sequences
-    validate.check(cfg, allow=("gptx.ingredients.data.noise.",))
+    validate.check(cfg, allow=("gptx.ingredients.data.corpus.",))
     return trainer_of(cfg)
 
 

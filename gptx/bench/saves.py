@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from gptx.bench.frame import in_turns, print_table, refuse_below_one, spread, trainer
+from gptx.units.phrases import count
 
 
 def bench_saves(
@@ -48,5 +49,7 @@ def bench_saves(
     found["until it is on the disk"] = list(map(sum, zip(behind, during, rest, strict=True)))
     rows = [(name, f"{spread(times)} s") for name, times in (found | first).items()]
     ratios = [b / w for b, w in zip(behind, waited, strict=True)]
-    title = f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {repeats} turns"
+    title = (
+        f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {count(repeats, 'turn')}"
+    )
     print_table(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])

@@ -16,15 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gptx.bench.frame import Unsaved, clocked, in_turns, print_table, process, refuse_below_one, trainer
 from gptx.files import to_json, write_text
-from gptx.ingredients.data.noise import Noise
+from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
-from gptx.ingredients.observe.throughput import measured_peak
 from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
-_Loop = Callable[[int], None]  # makes so many steps
+_Loop = Callable[[int], None]  # makes this many steps
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Workload:
         return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
 
 
-# small and middle are nanoGPT's models for Shakespeare by characters, hence the vocabulary of 65
+# small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
 WORKLOADS = {
     "small": Workload(depth=4, width=128, heads=4, context=64, batch=12, vocab_size=65),
     "middle": Workload(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
@@ -105,7 +104,7 @@ def bench_steps(
     for name in shapes:
         found = results[name] = {}
         for option in settings:
-            pair = take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
+            pair = _take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
             for side, label in enumerate(("transformers", option)):
                 found.setdefault(label, row(WORKLOADS[name], pair, side=side))
         lines = [
@@ -159,14 +158,14 @@ def _cells(row: dict) -> tuple[str, ...]:
     return f"{row['tokens_per_second']:,.0f}", ratio, f"{row['share_of_limit']:.0%}", memory, first
 
 
-def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
+def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
     """Let two loops take turns of about `seconds`, each in a process of its own. Raises ValueError if one ends."""
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
 
         def turn(*counts: int) -> tuple[float, ...]:
-            """Seconds of a step of each side, over so many steps."""
+            """Seconds of a step of each side, over this many steps."""
             return tuple(
                 side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)
             )
@@ -177,7 +176,7 @@ def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pa
             found, limits = [], []
             for _ in range(repeats):
                 found.append(turn(*counts))
-                limits.append(tuple(measured_peak(torch.device("cpu"), dtype) for dtype in types))
+                limits.append(tuple(product_flops(dtype) for dtype in types))
             return Pair(found, limits, first, tuple(side.submit(peak_memory).result() for side in sides))
         except BrokenProcessPool:
             raise ValueError(f"{' or '.join(names)} ended; its message is above") from None
@@ -193,7 +192,7 @@ def _begin(shape: Workload, name: str, threads: int) -> None:
 
 
 def _seconds(steps: int) -> float:
-    """The time of so many steps of this process's loop."""
+    """The time of this many steps of this process's loop."""
     times: list[float] = []
     clocked(_loops[0], times)(steps)
     return times[0]
@@ -218,7 +217,7 @@ def _trainer_loop(shape: Workload, setting: str) -> _Loop:
 def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
     """An eager fp32 loop with nothing around it: over GPT2LMHeadModel of transformers with PyTorch's default AdamW, or
     over what the Trainer's step computes. Matrices are decayed, vectors are not."""
-    batch = Noise(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
+    batch = RandomTokens(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
     model: torch.nn.Module
     if transformers:
         from transformers import GPT2Config, GPT2LMHeadModel, logging
@@ -244,6 +243,15 @@ def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
             loss.item()
 
     return loop
+
+
+def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
+    """FLOP/s of a product of two square matrices, the best of three; larger ones are no faster.
+
+    `measured_peak` of the throughput observer begins with small products, which a busy machine makes look slow.
+    """
+    left, right = torch.randn(2, size, size).to(dtype)
+    return 2 * size**3 / min(in_turns({"product": partial(torch.matmul, left, right)}, 3)["product"])
 
 
 def _loop_seconds(shape: Workload, repeats: int = 300) -> float:

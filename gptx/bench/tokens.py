@@ -8,13 +8,13 @@ from itertools import cycle
 
 from gptx.bench.frame import print_table, process, refuse_below_one, spread
 from gptx.ingredients.data.cache import tokenised
-from gptx.ingredients.data.sources import TextFiles, text_at
+from gptx.ingredients.data.sources import Source, text_at, text_files
 from gptx.units.hardware import cores, peak_memory
 
 _MB = 1_000_000
 
 
-def repeated_text(path: str, size: int) -> TextFiles:
+def repeated_text(path: str, size: int) -> Source:
     """Local text again and again, each time as new documents, up to `size` bytes; the last one is for validation."""
     documents = []
     for file in cycle(text_at(path)[0]):
@@ -22,7 +22,7 @@ def repeated_text(path: str, size: int) -> TextFiles:
         size -= file.bytes
         if size <= 0:
             break
-    return TextFiles("repeated", path, documents[:-1], documents[-1:])
+    return text_files("repeated", path, documents[:-1], documents[-1:])
 
 
 def bench_tokens(*, file: str, tokenizer: str = "gpt2", megabytes: int = 100, repeats: int = 3) -> None:

@@ -24,7 +24,7 @@ def export(
     Options:
     out: the file, which ends in .safetensors
     """
-    from gptx.ingredients.checkpoints.weights import vocabulary, write
+    from gptx.ingredients.checkpoints.weights import save_weights, vocabulary_digest
     from gptx.job.load import load
 
     folder, file = Path(run), Path(out)
@@ -33,6 +33,6 @@ def export(
     model, encoding = load(folder, checkpoint=checkpoint, weights=weights, device="cpu", allow_targets=allow_targets)
     config = RunFolder(folder).config
     file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary(encoding))
+    save_weights(file, model, config=config, vocab_size=encoding.n_vocab, vocabulary=vocabulary_digest(encoding))
     count = sum(p.numel() for p in model.parameters())
     print(f"{file}: {count:,} weights of {folder}; {shlex.quote(f'from={file}')} starts a run from them")

@@ -41,7 +41,7 @@ def sample(
     """
     import torch
 
-    from gptx.ingredients.data.text import beginning, decode
+    from gptx.ingredients.data.tokenizers import beginning, decode
     from gptx.ingredients.model.generate import LONGEST, generate, refuse
     from gptx.trainer import stream
 

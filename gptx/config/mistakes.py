@@ -45,7 +45,7 @@ def _line(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
-    for pattern, told in MISTAKES.items():
+    for pattern, told in _MISTAKES.items():
         if (found := re.search(pattern, text)) and (line := told(found, error, words)):
             return line
     return " ".join(str(error).split())
@@ -84,7 +84,7 @@ def _option(found: re.Match, error: Exception, words: list[str]) -> str:
     return f"{found[2]}={option}: {_no_such_option(option, found[3].split())}"
 
 
-MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
+_MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
     "Config group override must be": _choice,
     "integer string conversion": _digits,
     r"Error merging override [+~]*([^=]+)=": _interpolation,
@@ -105,7 +105,7 @@ def _no_such_key(wrong: str, words: list[str]) -> str:
     """What is the matter with a key that the config has not, and what is probably meant; `wrong` is its known part."""
     try:
         cfg = composed(_others(words, wrong), hydra=True)
-    except Exception:  # another word of the command is wrong as well; it will be told next time
+    except Exception:  # another word of the command is wrong as well; the next start reports it
         return "no such key"
     plain: dict[str, Any] = OmegaConf.to_container(job_of(cfg), resolve=False)  # type: ignore[assignment]
     (group, _, name), (parent, _, last) = wrong.partition("."), wrong.rpartition(".")
@@ -137,7 +137,7 @@ def _taken(cfg: DictConfig, path: str) -> list[str]:
     try:
         target = OmegaConf.select(cfg, f"{path}._target_") if path else None
         given = arguments(permitted(target, path, cfg.allow_targets)) if target else {}
-    except ConfigError:  # which is told once the key is right
+    except ConfigError:  # which is reported once the key is right
         return []
     return [name for name, parameter in given.items() if parameter.default is not parameter.empty]
 

@@ -37,7 +37,7 @@ def load(
     config = run.literal(*parts, "steps", "batch")
     with run.naming("config.yaml"):
         cfg = checked(config, parts, allow_targets)
-    encoding, state = run.encoding, checkpoints.chosen(folder, checkpoint)
+    encoding, state = run.encoding, checkpoints.chosen_state(folder, checkpoint)
     _refuse_unlike(run.config, state, folder / "config.yaml")
     with run.naming("config.yaml"):
         _refuse_other_shapes(cfg, encoding.n_vocab, state, saved)
@@ -66,11 +66,11 @@ def _refuse_other_shapes(cfg, vocab_size: int, state: dict, where: Path) -> None
     """Raise ValueError unless the config's model has the weights of the state; this takes no memory for either."""
     import torch
 
-    from gptx.ingredients.checkpoints import refuse_other
+    from gptx.ingredients.checkpoints import refuse_other_model
 
     try:
         with torch.device("meta"), at_most(sum(tensor.numel() for tensor in state["model"].values())):
-            refuse_other(state, build(cfg.model)(vocab_size=vocab_size), where)
+            refuse_other_model(state, build(cfg.model)(vocab_size=vocab_size), where)
     except (RuntimeError, OverflowError) as error:
         raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
 

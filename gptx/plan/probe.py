@@ -62,14 +62,14 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
 
 def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     """The parts of a run, measured one after the other; `asks`: the data may be asked for its validation text."""
-    from gptx.ingredients.data.noise import Noise
+    from gptx.ingredients.data.corpus import RandomTokens
     from gptx.ingredients.parallel import OneProcess
     from gptx.trainer import Trainer
 
     began = time.perf_counter()
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
-    data, place = Noise(vocab_size=vocab_size, context=cfg.data.context), OneProcess(device)
+    data, place = RandomTokens(vocab_size=vocab_size, context=cfg.data.context), OneProcess(device)
     given = {"batch": build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
     trainer = Trainer(**ingredients(cfg, **given, observe=None, log=None))
     built = time.perf_counter() - began

@@ -181,7 +181,7 @@ def _length(spent: Effort, train_tokens: int | None) -> list[str]:
         f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
         f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
-        f"{spent.tokens_per_step / critical:.2g} x the critical batch of so many tokens, about {critical:,.0f}",
+        f"{spent.tokens_per_step / critical:.2g} x the critical batch of this many tokens, about {critical:,.0f}",
     ]
     if train_tokens is None:
         return [*lines, "epochs: not known, since vocab= stands for the data"]

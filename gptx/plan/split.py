@@ -58,7 +58,7 @@ def by_rule(*, flops: float = 0.0, parameters: float | None = None, tokens: floa
 
 
 def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
-    """The best split of so many FLOPs, or of the budget for which so many parameters or tokens are best."""
+    """The best split of this many FLOPs, or of the budget for which this many parameters or tokens are best."""
     if tokens is not None:
         flops = 6 * (tokens * law.parameters(6)) ** (1 / law.exponents[1])
     elif parameters is not None:

@@ -49,7 +49,7 @@ def report(
     metric: what is compared
     better: higher or lower, for a metric of your own whose observer does not say it
     baseline: what arms are compared with: levels such as schedule=cosine
-    smooth: lines of training are means of the last so many steps
+    smooth: lines of training are means of the last this many steps
     readme: folder of an experiment, such as experiments/warmup, whose results.json, figure and README.md are written
     without: tables to leave out, of attribution, levels, best, arms, speed
     watch: write the page again while runs go on, and wait ten minutes for the next to begin

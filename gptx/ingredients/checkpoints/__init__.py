@@ -1,7 +1,6 @@
 """Full-state checkpoints that a crash at any instant cannot spoil, and that training hardly waits for.
 
-A save copies the state in memory (`shadow`) and writes the copy in a thread (`writing`); `files` is what is on the
-disk, `kept` which of it stays.
+A save copies the state in memory (`shadow`) and writes the copy in a thread; `files` is what is on the disk.
 """
 
 import logging
@@ -14,45 +13,41 @@ from torch import Tensor, strided
 from gptx.files import Gone
 from gptx.files import identity as run_identity
 from gptx.ingredients.checkpoints import files
-from gptx.ingredients.checkpoints.files import load, number, saved
-from gptx.ingredients.checkpoints.kept import best_of, kept
-from gptx.ingredients.checkpoints.shadow import Shadow
-from gptx.ingredients.checkpoints.writing import Writing
+from gptx.ingredients.checkpoints.files import best_of, kept, read_state, saved, saved_losses, step_of
+from gptx.ingredients.checkpoints.shadow import Shadow, Writing
 from gptx.units.lengths import Length
-
-__all__ = ["Checkpoints", "chosen", "fill", "load", "refuse_other", "refuse_without_optimizer", "take"]
 
 log = logging.getLogger("gptx.ingredients.checkpoints")
 
 
 class Checkpoints:
-    """Saves the trainer every `every` updates and after the last one.
+    """Saves the trainer every `every` steps and after the last one.
 
-    The newest `keep` stay, the first in each `keep_every` updates, the best one if `keep_best`, and the last one from
-    before the guard's lookback with all after it. The best one has the lowest validation loss of those saved after an
-    update that was validated; where a save by `every` was not, the next update that is validated is saved too.
+    The newest `keep` stay, the first in each `keep_every` steps, the best one if `keep_best`, and the last one from
+    before the guard's lookback with all after it. The best one has the lowest validation loss of those saved after a
+    step that was validated; if a save by `every` was not, the next step that is validated is saved too.
     """
 
     def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
         if keep < 1 or every < 1:
             raise ValueError(f"checkpoints.keep={keep} and checkpoints.every={every} must be at least 1")
         if keep_every is not None and keep_every < 1:
-            raise ValueError(f"checkpoints.keep_every={keep_every}: at least 1 update, or null for none")
+            raise ValueError(f"checkpoints.keep_every={keep_every}: at least 1 step, or null for none")
         self.every, self.keep, self.keep_every, self.keep_best = every, keep, keep_every, keep_best
         self.folder, self.identity = Path("checkpoints"), dict[str, dict]()
         self.run: tuple[int, int] | None = None  # the identity of the run folder
         self.shadow = Shadow()
         self.writing: Writing | None = None  # the save under way, if there is one
         self.reserved = False  # memory for the copies
-        self.told = False  # that the disk is slower than `every`
-        self.unrated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
+        self.warned = False  # that the disk is slower than `every`
+        self.unvalidated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
 
     def place(self, run: Path, **identity: dict) -> None:
         """Save below the run folder; `identity`, plain values that say whose state it is, is saved with the state."""
         self.folder, self.identity, self.run = run / "checkpoints", identity, run_identity(run)
 
     def placed(self) -> bool:
-        """True while the run folder is the one that it was, and has the record of the run where a run holds it."""
+        """True while the run folder is the one that it was, and has its run's record if a run holds it."""
         found = run_identity(self.folder.parent)
         return found in (self.run, None) and (self.run is None or (self.folder.parent / "run.json").exists())
 
@@ -62,7 +57,7 @@ class Checkpoints:
             raise Gone(f"{self.folder.parent} was deleted, emptied or moved while its run trained; the run ends here")
 
     def begin(self, trainer) -> None:
-        """Clear away what a killed run left; save at the start too where the guard may want to go back there."""
+        """Remove what a killed run left; save at the start too if the guard may want to go back there."""
         self.wait()
         if trainer.parallel.rank == 0 and self.saved():
             files.tidy(self.folder)
@@ -71,28 +66,24 @@ class Checkpoints:
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
-        """Save if this update is one to save after. Raises OSError if the run ends here and cannot be saved."""
+        """Save if this step is one to save after. Raises OSError if the run ends here and cannot be saved."""
         if self.writing and not self.writing.is_alive():
-            self.wait()  # for nothing but its result
+            self.wait()  # returns immediately, and warns of a failure
         ends = trainer.finished or bool(trainer.stopped)
         if self.due(trainer) or ends:
             self.save(trainer, wait=ends)
-        elif self.ahead(trainer) and not self.reserved:
+        elif (
+            not self.reserved and (trainer.step // self.every + 1) * self.every < trainer.steps
+        ):  # a save before the last
             self.shadow.reserve(trainer.parallel.part(trainer.state_dict()) or {})
             self.reserved = True
 
     def due(self, trainer) -> bool:
-        """True of an update to save after by `every`, and of the first that is validated after one that was not."""
-        rated, waits = "validation/loss" in trainer.latest, self.unrated
-        if trainer.step % self.every == 0:
-            self.unrated = self.keep_best and not rated
-            return True
-        self.unrated = waits and not rated
-        return waits and rated
-
-    def ahead(self, trainer) -> bool:
-        """True if there will be a save that is not the last."""
-        return (trainer.step // self.every + 1) * self.every < trainer.steps
+        """True for a step to save after by `every`, and for the first that is validated after one that was not."""
+        validated, waits = "validation/loss" in trainer.latest, self.unvalidated
+        by_every = trainer.step % self.every == 0
+        self.unvalidated = (self.keep_best if by_every else waits) and not validated
+        return by_every or (waits and validated)
 
     def saved(self) -> list[Path]:
         """Checkpoints in the folder, oldest first."""
@@ -101,9 +92,9 @@ class Checkpoints:
     def save(self, trainer, *, wait: bool = False) -> None:
         """Copy the state and write the copy while training goes on; a save that fails is warned about, and leaves
         those before it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
-        if self.writing and self.writing.is_alive() and not wait and not self.told:
+        if self.writing and self.writing.is_alive() and not wait and not self.warned:
             log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
-            self.told = True
+            self.warned = True
         self.wait()
         parallel, final = trainer.parallel, self.folder / f"step_{trainer.step:08d}"
         if parallel.rank == 0:
@@ -121,7 +112,7 @@ class Checkpoints:
             self.wait(strict=True)
 
     def safe(self, trainer) -> int:
-        """The last update to save after that lies the guard's lookback behind: what was saved since then stays."""
+        """The last step to save after that lies the guard's lookback behind: what was saved since then stays."""
         return max(0, trainer.step - trainer.guard.lookback) // self.every * self.every
 
     def write(
@@ -136,25 +127,26 @@ class Checkpoints:
                 self.prune(safe)
         except OSError as error:
             raise OSError(
-                f"cannot save a checkpoint after update {number(final)} in {self.folder}: {error.strerror or error}"
+                f"cannot save a checkpoint after step {step_of(final)} in {self.folder}: {error.strerror or error}"
             ) from None
 
     def prune(self, safe: int) -> None:
         """Point to the best checkpoint, and remove those that need not stay."""
-        losses = files.losses(self.folder)
+        losses = saved_losses(self.folder)
         stay = kept(losses, newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
-        if self.keep_best:
-            self.point()
+        self.point()
         for checkpoint in self.saved():
-            if number(checkpoint) not in stay:
+            if step_of(checkpoint) not in stay:
                 files.remove(checkpoint)
 
     def point(self) -> None:
-        """Make `best` a link to the best checkpoint, in one step; none where there is none."""
+        """With `keep_best`, make `best` a link to the best checkpoint in one step, or remove it if there is none."""
+        if not self.keep_best:
+            return
         link, part = self.folder / "best", self.folder / "best.part"
-        with suppress(OSError):  # not every disk has links; `chosen` does without
+        with suppress(OSError):  # not every disk has links; `chosen_state` does without
             part.unlink(missing_ok=True)
-            for step in best_of(files.losses(self.folder)):
+            for step in best_of(saved_losses(self.folder)):
                 part.symlink_to(f"step_{step:08d}")
                 part.replace(link)
                 return
@@ -173,23 +165,22 @@ class Checkpoints:
         files.abandon(self.folder, writers)
 
     def drop_after(self, trainer, step: int) -> None:
-        """Remove what was saved after update `step`, the states of a run that went astray, unless all of it was."""
+        """Remove what was saved after `step`, the states of a run that diverged, unless all of it was."""
         self.wait()
         if trainer.parallel.rank != 0:
             return
-        astray = [checkpoint for checkpoint in self.saved() if number(checkpoint) > step]
-        for checkpoint in astray if len(astray) < len(self.saved()) else []:
+        dropped = [checkpoint for checkpoint in self.saved() if step_of(checkpoint) > step]
+        for checkpoint in dropped if len(dropped) < len(self.saved()) else []:
             files.remove(checkpoint)
-        if self.keep_best:
-            self.point()
+        self.point()
 
     def restore(self, trainer, before: int | None = None) -> bool:
         """Load the newest checkpoint that is whole into the trainer; False if there is none.
 
-        With `before`, one saved on schedule and before that update: what a signal saved by the way does not count, so
-        that an interrupted run goes back to where an uninterrupted one would. Without such a one the oldest: of a run
-        that branched off, or changed `every`, it is from before all that can still be noticed. Raises ValueError
-        where checkpoints are there and none is whole, or where the optimizer's state is missing.
+        With `before`, one saved on schedule and before that step: what a signal saved does not count, so that an
+        interrupted run goes back to where an uninterrupted one would. If there is none, the oldest: of a run that
+        branched off, or changed `every`, it is from before all that can still be noticed. Raises ValueError if
+        checkpoints are there and none is whole, or if the optimizer's state is missing.
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
@@ -197,8 +188,8 @@ class Checkpoints:
         if state is None:
             if before is None and (there := self.saved()):
                 raise ValueError(
-                    f"{self.folder}: none of {len(there)} checkpoints is whole, and the run is not begun again over "
-                    "them; overwrite=true deletes it and starts afresh, another name= leaves it"
+                    f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over with "
+                    "them there; overwrite=true deletes it and starts again, another name= leaves it"
                 )
             return False
         refuse_without_optimizer(state, self.folder)
@@ -210,13 +201,13 @@ class Checkpoints:
         self.wait()
         there = self.saved()
         if before is not None:
-            there = [c for c in there if number(c) < before and number(c) % self.every == 0] or there[:1]
+            there = [c for c in there if step_of(c) < before and step_of(c) % self.every == 0] or there[:1]
         return files.newest(there, log.warning)
 
 
 def refuse_without_optimizer(state: dict, where: Path) -> None:
     """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
-    refuse_foreign(state, where)
+    _own(state, where)
     if "optimizer" not in state:
         raise ValueError(
             f"{where}: the checkpoint holds no optimizer state; to start from its weights alone, "
@@ -224,7 +215,7 @@ def refuse_without_optimizer(state: dict, where: Path) -> None:
         )
 
 
-def chosen(run: Path, checkpoint: str) -> dict:
+def chosen_state(run: Path, checkpoint: str) -> dict:
     """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or the name of one.
 
     Raises ValueError if there is none, or if the one named is damaged.
@@ -234,18 +225,18 @@ def chosen(run: Path, checkpoint: str) -> dict:
         state = files.newest(saved(folder), log.warning)
         if state is None:
             raise ValueError(f"{run}: no whole checkpoint in {folder}; let the run reach its first one")
-        return refuse_foreign(state, folder)
+        return _own(state, folder)
     named = {path.name: path for path in saved(folder)}
-    best = [f"step_{step:08d}" for step in best_of(files.losses(folder))]
+    best = [f"step_{step:08d}" for step in best_of(saved_losses(folder))]
     name = best[0] if checkpoint == "best" and best else checkpoint
     if name not in named:
         raise ValueError(f"checkpoint={checkpoint}: not in {folder}; there: {', '.join(['newest', *named])}")
-    return refuse_foreign(load(named[name]), named[name])
+    return _own(read_state(named[name]), named[name])
 
 
 def take(trainer, state: dict, where: Path) -> None:
-    """Load a whole state into the trainer. Raises ValueError where it is not one of its recipe and version."""
-    refuse_other(state, trainer.model, where)
+    """Load a whole state into the trainer. Raises ValueError if it is not one of its recipe and version."""
+    refuse_other_model(state, trainer.model, where)
     try:
         trainer.load_state_dict(state)
     except KeyError as missing:
@@ -257,13 +248,13 @@ def take(trainer, state: dict, where: Path) -> None:
 
 
 def fill(model, state: dict, where: Path) -> None:
-    """Give a model the weights of a state. Raises ValueError where they are another model's."""
-    refuse_other(state, model, where)
+    """Give a model the weights of a state. Raises ValueError if they are another model's."""
+    refuse_other_model(state, model, where)
     model.load_state_dict(state["model"])
 
 
-def refuse_other(state: dict, model, where: Path) -> None:
-    """Raise ValueError that names the first tensor that the model lacks, or the state, or that has another shape."""
+def refuse_other_model(state: dict, model, where: Path) -> None:
+    """Raise ValueError that names the first tensor that the model or the state lacks, or that has another shape."""
     own, there = model.state_dict(), state["model"]
     for name in [*own, *there]:
         shapes = [tuple(each[name].shape) if name in each else None for each in (there, own)]
@@ -272,14 +263,16 @@ def refuse_other(state: dict, model, where: Path) -> None:
             raise ValueError(f"{where}: {name} is {said[0]} in the checkpoint and {said[1]} in the config's model")
 
 
-def refuse_foreign(state: dict, where: Path) -> dict:
-    """The state. Raises ValueError where a part of it is not of its kind."""
-    facts = state if isinstance(state, dict) else {}
-    kinds = dict.fromkeys(("model", "observers", "optimizer", "recipe", "data"), dict) | {"judged": list | None}
-    wrong = [] if "model" in facts else ["model"]
+def _own(state: dict, where: Path) -> dict:
+    """The state. Raises ValueError if a part of it is not of the kind that a run saves."""
+    kinds = {"model": dict, "observers": dict, "optimizer": dict, "recipe": dict, "data": dict, "judged": list | None}
+    facts = {"judged": None} | state if isinstance(state, dict) else {}
+    wrong = ["model"] * ("model" not in facts)
     wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
     wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
-    tensors = [*facts["model"].values(), *(facts.get("judged") or [])] if not wrong else []
-    if wrong or not all(isinstance(tensor, Tensor) and tensor.layout is strided for tensor in tensors):
-        raise ValueError(f"{where}: {wrong[0] if wrong else 'model'} is not what a run saves")
+    if not wrong:
+        tensors = [*facts["model"].values(), *(facts["judged"] or [])]
+        wrong += ["model"] * any(not isinstance(each, Tensor) or each.layout is not strided for each in tensors)
+    if wrong:
+        raise ValueError(f"{where}: {wrong[0]} is not what a run saves")
     return state

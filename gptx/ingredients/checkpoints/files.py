@@ -1,6 +1,6 @@
-"""One checkpoint on the disk: a folder that is whole or not there.
+"""One checkpoint on the disk: a folder that is whole or not there; and which of them stay.
 
-`state.pt` holds the state and `state.sha256` its checksum; where several processes each save a part, the files are
+`state.pt` holds the state and `state.sha256` its checksum; if several processes each save a part, the files are
 `state_0of2.pt` and so on. `about.json` says in plain words what the state is. A folder is written under a name that
 ends in .part and renamed when all of it is on the disk.
 """
@@ -17,37 +17,59 @@ from pathlib import Path
 import torch
 
 from gptx.distributed.shards import joined
-from gptx.files import delete, flush, from_json, sync, to_json
+from gptx.files import delete, flush, from_json, sync, to_json, write_text
 
-PATIENCE = 600.0  # seconds that the first process waits for the parts of the others
+WAITING = 600.0  # seconds that the first process waits for the parts of the others
 
 
 def saved(folder: Path) -> list[Path]:
     """The checkpoints below `folder`, oldest first; one that a kill left half replaced is the old one."""
     found = [*folder.glob("step_*.old"), *folder.glob("step_*[0-9]")]
-    return [path for _, path in sorted({number(path): path for path in found}.items())]
+    return [path for _, path in sorted({step_of(path): path for path in found}.items())]
 
 
-def number(checkpoint: Path) -> int:
-    """The update after which that checkpoint was saved."""
+def step_of(checkpoint: Path) -> int:
+    """The step after which that checkpoint was saved."""
     return int(checkpoint.stem.removeprefix("step_"))
 
 
-def losses(folder: Path) -> dict[int, float]:
-    """The updates saved below `folder`, with the validation loss of each; NaN where none is known."""
-    return {number(checkpoint): loss(checkpoint) for checkpoint in saved(folder)}
+def saved_losses(folder: Path) -> dict[int, float]:
+    """The steps saved below `folder`, with the validation loss of each; NaN if it was not validated."""
+    return {step_of(checkpoint): _loss(checkpoint) for checkpoint in saved(folder)}
 
 
-def loss(checkpoint: Path) -> float:
-    """The validation loss of the weights in the checkpoint; NaN if they were not validated."""
+def _loss(checkpoint: Path) -> float:
     try:
         return float(from_json((checkpoint / "about.json").read_bytes())["validation/loss"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.nan
 
 
-def names(writers: int) -> list[str]:
-    """The files, without their suffix, that so many processes write."""
+def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool, safe: int) -> set[int]:
+    """The steps whose checkpoints stay, of all steps saved and their validation losses (NaN if not validated).
+
+    They are the `newest` ones, the first in each `every` steps after the first `every`, the best one if `best`, and the
+    last one up to step `safe` with all after it: trouble found now may have begun as long ago as that.
+    """
+    steps = sorted(losses)
+    stay = {*steps[-newest:], *[step for step in steps if step <= safe][-1:], *[step for step in steps if step > safe]}
+    if every is not None:
+        first_of_each = {step // every: step for step in reversed(steps)}
+        stay |= {first for first in first_of_each.values() if first >= every}
+    return stay | {*best_of(losses)} if best else stay
+
+
+def best_of(losses: dict[int, float]) -> list[int]:
+    """The step with the lowest loss, the earliest of several; empty if no loss is known.
+
+    An earlier version noted a loss again in the saves until the next validation; it is that of the earliest of them.
+    """
+    finite = [(loss, step) for step, loss in losses.items() if math.isfinite(loss)]
+    return [min(finite)[1]] if finite else []
+
+
+def _names(writers: int) -> list[str]:
+    """The files, without their suffix, that this number of processes writes."""
     return ["state"] if writers == 1 else [f"state_{i}of{writers}" for i in range(writers)]
 
 
@@ -92,65 +114,60 @@ def remove(checkpoint: Path) -> None:
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
     """Write this process's part of the checkpoint; the first process ends it. Raises OSError, and then nothing of the
     checkpoint is left."""
-    name = names(writers)[writer]
+    folder, name = aside(final), _names(writers)[writer]
     try:
         if writer == 0:
-            replace(aside(final) / "about.json", to_json(about))
-        with (aside(final) / f"{name}.pt").open("wb") as file:
-            sha = write(part, file)
-        replace(aside(final) / f"{name}.sha256", sha)
+            write_text(folder / "about.json", to_json(about))
+        with (folder / f"{name}.pt").open("wb") as file:
+            sha = write_state(part, file)
+        write_text(folder / f"{name}.sha256", sha)
         if writer == 0:
-            await_parts(final, writers)
-            finish(final)
+            _await_parts(folder, writers)
+            sync(folder)
+            old = final.with_name(final.name + ".old")
+            if final.exists():  # of the same step, made again after a resume or a rollback
+                final.rename(old)
+            folder.rename(final)
+            sync(final.parent)
+            remove(old)
     except OSError as failure:
-        remove(aside(final))  # renamed first: by this the others see at once that a part will not come
+        remove(folder)  # renamed first: by this the others see immediately that a part will not come
         if writers > 1 and isinstance(failure, FileNotFoundError):
             raise OSError("another process could not write its part") from None
         raise
 
 
-def await_parts(final: Path, writers: int) -> None:
+def _await_parts(folder: Path, writers: int) -> None:
     """Return when every process has written its part. Raises OSError if one gave up, or is too late.
 
-    Processes that write do not speak to each other: training uses the network meanwhile.
+    Processes that write do not communicate: training uses the network meanwhile.
     """
-    end = time.monotonic() + PATIENCE
-    while missing := [name for name in names(writers) if not (aside(final) / f"{name}.sha256").exists()]:
-        if not aside(final).exists():
+    end = time.monotonic() + WAITING
+    while missing := [name for name in _names(writers) if not (folder / f"{name}.sha256").exists()]:
+        if not folder.exists():
             raise OSError("another process could not write its part")
         if time.monotonic() > end:
-            raise OSError(f"{missing[0]}.pt was not written within {PATIENCE:.0f} s")
+            raise OSError(f"{missing[0]}.pt was not written within {WAITING:.0f} s")
         time.sleep(0.02)
 
 
 def abandon(folder: Path, writers: int) -> None:
-    """Let a save below `folder` end that waits for parts which will not come, since processes are gone."""
+    """End a save below `folder` that waits for parts which will not come, since processes are gone."""
     for part in folder.glob("step_*.part") if writers > 1 else ():
-        if not all((part / f"{name}.sha256").exists() for name in names(writers)):
+        if not all((part / f"{name}.sha256").exists() for name in _names(writers)):
             remove(part)  # renamed first, or the writer could finish what is left of it
 
 
-def finish(final: Path) -> None:
-    """Give the folder its name, in place of an older checkpoint of the same update if there is one."""
-    sync(aside(final))
-    old = final.with_name(final.name + ".old")
-    if final.exists():  # the same update, made again after a resume or a rollback
-        final.rename(old)
-    aside(final).rename(final)
-    sync(final.parent)
-    remove(old)
-
-
-def load(checkpoint: Path) -> dict:
+def read_state(checkpoint: Path) -> dict:
     """The state saved in that folder, on the CPU, plain values and tensors only.
 
     Raises ValueError that names the file if one is missing, torn or altered, or holds what could run code.
     """
     counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
-    files = [checkpoint / f"{name}.pt" for name in names(max(counts, default=1))]
+    files = [checkpoint / f"{name}.pt" for name in _names(max(counts, default=1))]
     for file in files:
-        refuse_damaged(file)
-    parts = [read(file, mmap=len(files) > 1) for file in files]
+        _refuse_damaged(file)
+    parts = [_read(file, mmap=len(files) > 1) for file in files]
     if len(parts) == 1:
         return parts[0]
     try:
@@ -159,8 +176,7 @@ def load(checkpoint: Path) -> dict:
         raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 
 
-def refuse_damaged(file: Path) -> None:
-    """Raise ValueError unless the file is as it was written."""
+def _refuse_damaged(file: Path) -> None:
     try:
         with file.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -171,15 +187,15 @@ def refuse_damaged(file: Path) -> None:
         raise ValueError(f"{file} is damaged: its SHA-256 is not the one written with it")
 
 
-def read(file: Path, *, mmap: bool) -> dict:
-    """What the file holds; with `mmap` its tensors come from the disk when they are used."""
+def _read(file: Path, *, mmap: bool) -> dict:
+    """The content of the file; with `mmap` its tensors come from the disk when they are used."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{file} holds more than weights and plain values; it could run code and is not read"
         ) from None
-    except Exception as error:  # what a file that is no archive, or a strange one, ends in is of every kind
+    except Exception as error:  # a file that is no archive, or a strange one, ends in errors of every kind
         line = " ".join(str(error).split())[:200]
         raise ValueError(f"{file} holds no state that can be read ({type(error).__name__}: {line})") from None
 
@@ -188,13 +204,13 @@ def newest(checkpoints: list[Path], warn: Callable[[str], None]) -> dict | None:
     """The state of the last one that is whole; each that is not is named in a warning."""
     for checkpoint in reversed(checkpoints):
         try:
-            return load(checkpoint)
+            return read_state(checkpoint)
         except ValueError as damage:
-            warn(f"{damage}; it is passed over")
+            warn(f"{damage}; it is skipped")
     return None
 
 
-def write(state: dict, file) -> str:
+def write_state(state: dict, file) -> str:
     """Write the state into an open file, flush it to the disk, and return its SHA-256. Raises OSError."""
     digest = Digest(file)
     try:
@@ -206,10 +222,10 @@ def write(state: dict, file) -> str:
 
 
 class Digest:
-    """A file opened for writing that hashes what goes through it, and remembers what the disk said if it refused."""
+    """A file opened for writing that hashes what goes through it, and keeps the error of a disk that refused."""
 
     def __init__(self, file):
-        self.file, self.sha = file, hashlib.sha256()
+        self.file, self.sha, self.flush = file, hashlib.sha256(), file.flush
         self.failure: OSError | None = None
 
     def write(self, data) -> int:
@@ -219,15 +235,3 @@ class Digest:
         except OSError as error:
             self.failure = error
             raise
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a small file so that it is there with all its text or not at all."""
-    part = file.with_name(file.name + ".part")
-    with part.open("w") as opened:
-        opened.write(text)
-        flush(opened)
-    part.replace(file)

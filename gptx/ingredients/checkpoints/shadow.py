@@ -1,29 +1,53 @@
-"""A quick copy of a state, so that training may change the original while the copy is written."""
+"""A quick copy of a state, and the thread that writes it while training changes the original."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from threading import Thread
 
 import torch
 from torch import Tensor
 
-from gptx.ingredients.checkpoints.writing import Writing
+_Path = tuple  # of keys and indices, from the root of a state to a tensor
 
-Path = tuple  # of keys and indices, from the root of a state to a tensor
+
+class Writing(Thread):
+    """Runs `write` while training goes on. Not a daemon: Python's exit waits for it, and kills it in no C++ code."""
+
+    def __init__(self, write: Callable[[], None]):
+        super().__init__(name="checkpoint")
+        self.write = write
+        self.failure: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.write()
+        except BaseException as failure:  # `result` raises it in the thread that trains
+            self.failure = failure
+        finally:
+            del self.write  # it holds the state
+
+    def result(self) -> OSError | None:
+        """Wait for the end; what the disk refused is returned, and any other failure raised."""
+        self.join()
+        if self.failure is not None and not isinstance(self.failure, OSError):
+            raise self.failure
+        return self.failure
 
 
 class Shadow:
     """Copies states into host memory that is allocated once and used again by every later copy."""
 
     def __init__(self):
-        self.buffers: dict[Path, Tensor] = {}
+        self.buffers: dict[_Path, Tensor] = {}
         self.reserving: Writing | None = None
 
     def reserve(self, state: dict) -> None:
-        """Begin to allocate what a copy of the state will need, beside training: the system takes longer to find the
-        memory than a copy takes."""
+        """Begin to allocate what a copy of the state will need, while training goes on: the system takes longer to find
+        the memory than a copy takes."""
 
         def allocate() -> None:
-            self.buffers = {path: like(tensor, None).zero_() for path, tensor in tensors(state)}
+            self.buffers = {path: _buffer(tensor, None).zero_() for path, tensor in _tensors(state)}
 
         self.reserving = Writing(allocate)
 
@@ -36,10 +60,10 @@ class Shadow:
         before, self.buffers = self.buffers, {}
         copies: dict[int, Tensor] = {}  # by the id of the original: what deepcopy takes for already copied
         seen: dict[tuple, Tensor] = {}  # tensors of one memory, such as tied weights, have one copy
-        for path, tensor in tensors(state):
+        for path, tensor in _tensors(state):
             memory = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
             if memory not in seen:
-                seen[memory] = self.buffers[path] = like(tensor, before.get(path))
+                seen[memory] = self.buffers[path] = _buffer(tensor, before.get(path))
                 seen[memory].copy_(tensor, non_blocking=tensor.is_cuda)
             copies[id(tensor)] = seen[memory]
         if torch.cuda.is_initialized():
@@ -47,7 +71,7 @@ class Shadow:
         return deepcopy(state, copies)
 
 
-def like(tensor: Tensor, buffer: Tensor | None) -> Tensor:
+def _buffer(tensor: Tensor, buffer: Tensor | None) -> Tensor:
     """The buffer if the tensor fits in it exactly, else a new one; pinned for a GPU, which copies to no other memory
     while it goes on."""
     if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
@@ -55,13 +79,10 @@ def like(tensor: Tensor, buffer: Tensor | None) -> Tensor:
     return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
 
 
-def tensors(node, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
+def _tensors(node, path: _Path = ()) -> Iterator[tuple[_Path, Tensor]]:
     """Every tensor in nested dicts, lists and tuples, with its place."""
     if isinstance(node, Tensor):
         yield path, node
-    elif isinstance(node, dict):
-        for key, child in node.items():
-            yield from tensors(child, (*path, key))
-    elif isinstance(node, list | tuple):
-        for i, child in enumerate(node):
-            yield from tensors(child, (*path, i))
+    elif isinstance(node, dict | list | tuple):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _tensors(child, (*path, key))

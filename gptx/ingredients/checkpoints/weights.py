@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,8 +13,8 @@ from gptx.distributed.shards import like
 from gptx.files import in_one_step
 
 
-def write(file: Path, model: nn.Module, **facts) -> None:
-    """Write every weight of the model under its full name, one that has several names once, and `facts` beside.
+def save_weights(file: Path, model: nn.Module, **facts) -> None:
+    """Write every weight of the model under its full name, one that has several names once, and `facts`.
 
     In the file's metadata each fact is JSON, and a name that was left out stands with the one that holds its weight.
     """
@@ -30,7 +33,7 @@ def write(file: Path, model: nn.Module, **facts) -> None:
     about = {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared}
 
     def fill(part: Path) -> None:
-        usual = part.stat().st_mode  # save_file makes a file anew, for its owner alone
+        usual = part.stat().st_mode  # save_file makes a new file, for its owner alone
         try:
             save_file(weights, part, about)
         except SafetensorError as error:  # it hides what the disk said behind its own complaint
@@ -40,59 +43,63 @@ def write(file: Path, model: nn.Module, **facts) -> None:
     in_one_step(file, fill)
 
 
-def read(file: Path, model: nn.Module, *, cut: str = "") -> None:
-    """Give the model the weights of a file that `write` made or that has the same names; of the one to `cut` the first
-    rows, as many as the model has.
+def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
+    """Give the model the weights of a file that `save_weights` made or that has the same names; of the tensor `cut` the
+    first rows, as many as the model has.
 
-    Raises ValueError that names the first tensor that the file lacks, has in another shape, or has too many; the model
-    is then as it was.
+    Raises ValueError that names the first tensor that is missing, has another shape, or is not the model's, which is
+    then as it was.
     """
-    from safetensors import SafetensorError, safe_open
-
     own = model.state_dict()
-    try:
-        with safe_open(file, "pt") as opened:
-            there, shared = set(opened.keys()), opened.metadata() or {}
-            source = {name: name if name in there else shared.get(name, name) for name in own}
-            for name, tensor in own.items():
-                if source[name] not in there:
-                    raise ValueError(f"{file}: it holds no {name}, which the model has")
-                shape = tuple(opened.get_slice(source[name]).get_shape())
-                fits = shape == tensor.shape or (
-                    name == cut and shape[0] > len(tensor) and shape[1:] == tensor.shape[1:]
-                )
-                if not fits:
-                    raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
-            for name in sorted(there - {*source.values()}):
-                raise ValueError(f"{file}: it holds {name}, which the model has not")
-            whole = {name: opened.get_tensor(source[name]) for name in own}
-            whole |= {cut: whole[cut][: len(own[cut])]} if cut in own else {}
-            model.load_state_dict({name: like(whole[name], own[name]) for name in own})
-    except SafetensorError as error:
-        raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
+    with _opened(file) as (there, metadata):
+        source = {name: name if name in there.keys() else metadata.get(name, name) for name in own}  # noqa: SIM118
+        _refuse_unlike(file, own, source, there, cut)
+        whole = {name: there.get_tensor(source[name]) for name in own}
+        whole |= {cut: whole[cut][: len(own[cut])]} if cut in own else {}
+        model.load_state_dict({name: like(whole[name], own[name]) for name in own})
 
 
-def facts(file: Path) -> dict:
-    """What `write` noted beside the weights; empty for a file that another program wrote. Raises ValueError."""
+def _refuse_unlike(file: Path, own: dict[str, Tensor], source: dict[str, str], there: Any, cut: str) -> None:
+    names = {*there.keys()}
+    for name, tensor in own.items():
+        if source[name] not in names:
+            raise ValueError(f"{file}: it holds no {name}, which the model has")
+        shape = tuple(there.get_slice(source[name]).get_shape())
+        longer = name == cut and shape[0] > len(tensor) and shape[1:] == tensor.shape[1:]
+        if shape != tensor.shape and not longer:
+            raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
+    for name in sorted(names - {*source.values()}):
+        raise ValueError(f"{file}: it holds {name}, which the model does not have")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """The file and its metadata. Raises ValueError in one line."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
+        with safe_open(file, "pt") as there:
+            yield there, there.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
+
+
+def export_facts(file: Path) -> dict:
+    """The facts that `save_weights` wrote with the weights; empty for another program's file. Raises ValueError."""
     kinds = {"config": dict, "vocab_size": int, "vocabulary": str}
+    with _opened(file) as (_, metadata):
+        pass
     try:
         found = {name: json.loads(metadata[name]) for name in kinds if name in metadata}
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: what stands beside its weights cannot be read ({error})") from None
+        raise ValueError(f"{file}: the facts in it cannot be read ({error})") from None
     for name, value in found.items():
         if type(value) is not kinds[name] or (type(value) is dict and type(value.get("model")) is not dict):
-            raise ValueError(f"{file}: its {name} is not one that gptx.commands.export writes")
+            raise ValueError(f"{file}: its {name} is not one that gptx export writes")
     return found
 
 
-def vocabulary(encoding) -> str:
+def vocabulary_digest(encoding) -> str:
     """SHA-256 of an encoding's tokens in the order of their numbers: the same text is the same numbers."""
     tokens = [encoding.decode_single_token_bytes(number).hex() for number in range(encoding.n_vocab)]
     return hashlib.sha256(" ".join(tokens).encode()).hexdigest()

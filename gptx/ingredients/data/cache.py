@@ -1,6 +1,7 @@
 """The token cache: a source is tokenised once, by one process, completely or not at all."""
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -18,18 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptx.files import Held, delete, lock, sync
-from gptx.ingredients.data.sources import CHUNK, Documents, Source
-from gptx.ingredients.data.tokenizers import END_OF_TEXT, beginning, construct, encoder, parts, save_encoding
+from gptx.ingredients.data.files import CHUNK
+from gptx.ingredients.data.sources import Documents, Source
+from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, limited, save_encoding, text_parts
 from gptx.units.hardware import cores
 from gptx.units.printable import bare
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
-TOKENS = (
-    "tokens-1"  # the number is raised when the files in it change, so that versions of gptx leave each other's alone
-)
-PARTIAL = ".partial"  # the name of a folder that is not finished
+FORMAT = "tokens-1"  # raised when the files below it change, so that versions of gptx leave each other's alone
+_PARTIAL = ".partial"  # the end of the name of a folder that is not finished
 SPLITS = ("train", "validation")
 CHECKED = 1 << 30  # bytes: larger files are checked by their size alone, since reading them would delay every start
 
@@ -42,25 +42,25 @@ def cache_folder() -> Path:
 
 
 def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> Path:
-    """Return the folder that holds `source` as tokens, after writing it where it is missing or damaged: per split
-    `.tokens` (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and `tokenizer.json`.
+    """The folder that holds `source` as tokens, written first if it is missing or damaged: per split `.tokens`
+    (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and `tokenizer.json`.
 
     The folder is named after the digest of the source, so finding it costs one reading of the text. `workers` threads
-    tokenise, by default one per core. Raises OSError that names the cache where it cannot be written."""
+    tokenise, by default one per core. Raises OSError that names the cache if it cannot be written."""
     recipe = {"source": source.name, "tokenizer": tokenizer, "digest": source.digest}
-    folder = cache_folder() / TOKENS / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
-    if not fault(folder, recipe):
+    folder = cache_folder() / FORMAT / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
+    if not _fault(folder, recipe):
         return folder
     with only_process(folder):
-        if complaint := fault(folder, recipe):  # else another process wrote it in the meantime
+        if fault := _fault(folder, recipe):  # else another process wrote it in the meantime
             if folder.exists():
-                say(f"warning: the token cache {folder} is damaged ({complaint}) and is made anew")
-            write(folder, source, tokenizer, recipe, workers)
+                say(f"warning: the token cache {folder} is damaged ({fault}) and is written again")
+            _write(folder, source, tokenizer, recipe, workers or cores())
     return folder
 
 
-def fault(folder: Path, recipe: dict[str, Any]) -> str:
-    """Say what is wrong with a cache folder, by the sizes and CRC-32 of its files; empty where nothing is."""
+def _fault(folder: Path, recipe: dict[str, Any]) -> str:
+    """What is wrong with a cache folder, by the sizes and CRC-32 of its files; empty if nothing is."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         if meta["recipe"] != recipe:
@@ -78,20 +78,20 @@ def fault(folder: Path, recipe: dict[str, Any]) -> str:
     return ""
 
 
-def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], workers: int | None) -> None:
-    """Tokenise `source` beside `folder`, make it durable, and only then give it its name."""
+def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], workers: int) -> None:
+    """Tokenise `source` next to `folder`, make it durable, and only then give it its name."""
     from tqdm import tqdm
 
     total = source.characters
     size = f"{total:,} characters" if total else f"{source.tokens:,} tokens" if source.tokens else "all of it"
     say(f"data: tokenising {source.where} ({size}, {tokenizer}) into {folder}")
-    encoding = construct(tokenizer, vocabulary_text(source))
-    partial = folder.with_name(folder.name + PARTIAL)
+    encoding = construct(tokenizer, _vocabulary_text(source))
+    partial = folder.with_name(folder.name + _PARTIAL)
     try:
         partial.mkdir()
         # disable=None: no bar where stderr is a file, which would fill with it
         with tqdm(total=total, unit="char", unit_scale=True, leave=False, disable=None, file=bare(sys.stderr)) as bar:
-            write_splits(partial, source, encoding, bar, workers or cores())
+            _write_splits(partial, source, encoding, bar, workers)
         save_encoding(encoding, partial / "tokenizer.json")
         files = {file.name: {"bytes": file.stat().st_size, "crc32": checksum(file)} for file in partial.iterdir()}
         (partial / "meta.json").write_text(json.dumps({"recipe": recipe, "files": files}, indent=2, sort_keys=True))
@@ -100,17 +100,14 @@ def write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any], 
         delete(folder)
         partial.rename(folder)
         sync(folder.parent)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk shall not stay full because of it
-        if isinstance(error, ConnectionError):  # of the source
-            raise
-        raise unwritable(folder, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)  # so that it does not keep a full disk full
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):  # which is the source's
+            raise unwritable(folder, error) from error
         raise
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """Text of one document that can be tokenised on its own."""
 
     split: str
@@ -120,59 +117,54 @@ class Part(NamedTuple):
     last: bool
 
 
-def write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
+def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
     """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
-    the same files whatever the number of workers (tiktoken computes outside Python's lock)."""
-    dtype, encode = token_type(encoding.n_vocab), encoder(encoding)
+    the same files for any number of workers (tiktoken computes outside Python's lock)."""
+    dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype)
-    counts, starts = dict.fromkeys(SPLITS, 0), {split: array("q") for split in SPLITS}
+    starts = {"train": array("q"), "validation": array("q")}
 
-    def tokens_of(job: list[Part]) -> list[tuple[Part, NDArray[np.unsignedinteger]]]:
-        return [(part, encode(part.text).astype(dtype)) for part in job]
+    def tokens_of(job: list[_Part]) -> list[tuple[_Part, NDArray[np.integer]]]:
+        return [(part, np.append(encode(part.text).astype(dtype), end[: int(part.last)])) for part in job]
 
     with ExitStack() as stack:
         tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
         names = {split: stack.enter_context(open(folder / f"{split}.names.jsonl", "w")) for split in SPLITS}
         for stream in source.streams():
-            with closing(in_order(tokens_of, jobs(encoding, stream), workers)) as results:
+            with closing(in_order(tokens_of, _jobs(encoding, stream), workers)) as results:
                 for part, ids in chain.from_iterable(results):
                     if part.first:
-                        starts[part.split].append(counts[part.split])
+                        starts[part.split].append(tokens[part.split].tell() // dtype.itemsize)
                         names[part.split].write(json.dumps(part.name) + "\n")
-                    for written in (ids, end) if part.last else (ids,):
-                        tokens[part.split].write(written.tobytes())
-                        counts[part.split] += len(written)
+                    tokens[part.split].write(ids.tobytes())
                     bar.update(len(part.text))
-                    if part.last and source.tokens is not None and counts[part.split] >= source.tokens:
+                    if part.last and tokens[part.split].tell() >= limit * dtype.itemsize:
                         break
-    for split in SPLITS:
-        np.save(folder / f"{split}.starts.npy", np.asarray(starts[split], dtype=np.int64))
+    for split, found in starts.items():
+        np.save(folder / f"{split}.starts.npy", np.asarray(found, dtype=np.int64))
 
 
-def jobs(encoding: Any, documents: Documents) -> Iterator[list[Part]]:
-    """Yield the parts of all documents in lists of about CHUNK characters, however short or long documents are."""
-    job: list[Part] = []
+def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
+    """The parts of all documents in lists of about CHUNK characters, however short or long documents are."""
+    job: list[_Part] = []
     size = 0
     for split, name, pieces in documents:
-        texts = iter(parts(encoding, pieces))
+        texts = iter(text_parts(encoding, pieces))
         text, first = next(texts, ""), True
-        while True:
-            following = next(texts, None)
-            job.append(Part(split, name, text, first, last=following is None))
+        for following in chain(texts, [None]):
+            job.append(_Part(split, name, text, first, last=following is None))
             size += len(text)
             if size >= CHUNK:
                 yield job
                 job, size = [], 0
-            if following is None:
-                break
-            text, first = following, False
+            text, first = following or "", False
     yield job
 
 
-def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+def in_order(function: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int) -> Generator[_Result, None, None]:
     """Yield function(job) for every job, in order, computed in `workers` threads that are never far ahead."""
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Result]] = deque()
+        ahead: deque[Future[_Result]] = deque()
         for job in jobs:
             ahead.append(pool.submit(function, job))
             if len(ahead) > workers:
@@ -181,11 +173,11 @@ def in_order(function: Callable[[Job], Result], jobs: Iterable[Job], workers: in
             yield ahead.popleft().result()
 
 
-def vocabulary_text(source: Source) -> Iterator[str]:
-    """Yield the text of all documents, or of so many that no more than these are tokenised."""
+def _vocabulary_text(source: Source) -> Iterator[str]:
+    """The text of all documents, or enough of it for the tokens that are asked for."""
     for stream in source.streams():
         pieces = (piece for _, _, document in stream for piece in document)
-        yield from pieces if source.tokens is None else beginning(pieces, source.tokens)
+        yield from pieces if source.tokens is None else limited(pieces, source.tokens)
 
 
 def token_type(vocab_size: int) -> np.dtype:
@@ -195,24 +187,24 @@ def token_type(vocab_size: int) -> np.dtype:
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Let one process at a time work on `folder`, and clear away what killed ones left unfinished beside it."""
+    """Let one process at a time work on `folder`, and remove what killed ones left unfinished next to it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         own = lock(Path(f"{folder}.lock"), lambda held: say(f"data: waiting for {held} to prepare {folder}"))
     except OSError as error:
         raise unwritable(Path(error.filename or folder), error) from error
     with own:
-        for partial in folder.parent.glob(f"*{PARTIAL}"):
-            name = partial.name.removesuffix(PARTIAL)
+        for partial in folder.parent.glob(f"*{_PARTIAL}"):
+            name = partial.name.removesuffix(_PARTIAL)
             with suppress(Held, OSError):  # another user's is left alone
-                # free: whoever began it is no longer alive
+                # free: the process that began it is no longer alive
                 with nullcontext() if name == folder.name else lock(partial.with_name(f"{name}.lock")):
                     delete(partial)
         yield
 
 
 def unwritable(folder: Path, error: OSError) -> OSError:
-    """The one line for a full or read-only disk."""
+    """The error in one line for a full or read-only disk."""
     return OSError(
         f"the token cache {folder} cannot be written ({error.strerror or error}); "
         "make room there, or set GPTX_CACHE to a folder that can be written"
@@ -229,5 +221,5 @@ def checksum(path: Path) -> int:
 
 
 def say(line: str) -> None:
-    """Tell the user at once, apart from the results on stdout."""
+    """Print a line immediately, to stderr: stdout is for results."""
     print(line, file=sys.stderr, flush=True)

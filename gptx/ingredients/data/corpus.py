@@ -1,23 +1,23 @@
-"""Tokens on disk as batches: a batch is a pure function of the seed and of its place in the run."""
+"""Tokens as batches: a batch is a function of the seed and of its place in the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gptx.ingredients.data import Corpus
 from gptx.ingredients.data.cache import SPLITS, token_type, tokenised
-from gptx.ingredients.data.copies import among, contents, told
-from gptx.ingredients.data.documents import Catalogue, blamed
-from gptx.ingredients.data.order import drawn, shuffled
+from gptx.ingredients.data.documents import Catalogue, among, contents
+from gptx.ingredients.data.order import random_bits, shuffled
 from gptx.ingredients.data.sources import Source
-from gptx.ingredients.data.tokenizers import known, load_encoding, save_encoding, token_lengths
+from gptx.ingredients.data.tokenizers import known, load_encoding, token_lengths
 
-ORDERS = ("shuffled", "written")
-NAMED = 5  # of the files that are left out
+_ORDERS = ("shuffled", "written")
+_NAMED = 5  # of the files that are left out
 
 
 class TokenBatch(NamedTuple):
@@ -31,24 +31,24 @@ class TokenBatch(NamedTuple):
         return TokenBatch(*(tensor.reshape(-1, length) for tensor in self))
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        """Copy to `device`, towards CUDA from pinned memory without waiting for it."""
+        """Copy to `device`, to CUDA from pinned memory without waiting for it."""
         if torch.device(device).type == "cuda":
             return TokenBatch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self))
         return TokenBatch(*(tensor.to(device) for tensor in self))
 
 
-class Corpus:
-    """A tokenised text cut into windows of `context` tokens; a call gives the sequences of the run that it asks for.
+class Windows(Corpus):
+    """A tokenised text cut into windows of `context` tokens.
 
-    An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (where `order`
-    is "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes
-    first. Held-out documents that are trained on as well are left out where they are to be kept `apart`. Raises
-    ValueError where a split is too short.
+    An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (with `order`
+    "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes first.
+    With `apart`, held-out documents that are trained on as well are left out. Raises ValueError if a split is too
+    short.
     """
 
     def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str, apart: bool = False):
-        if order not in ORDERS:
-            raise ValueError(f"order={order} is unknown; one of {', '.join(ORDERS)}")
+        if order not in _ORDERS:
+            raise ValueError(f"order={order} is unknown; one of {', '.join(_ORDERS)}")
         if context < 1:
             raise ValueError(f"context={context} must be at least 1")
         folder = tokenised(source, known(tokenizer))
@@ -60,36 +60,32 @@ class Corpus:
                 f"tokenizer={tokenizer}: the end of text is token {self.encoding.eot_token:,} and must be the last, "
                 f"{self.vocab_size - 1:,}, where model.mask=document looks for it"
             )
-        self.token_bytes = torch.from_numpy(token_lengths(self.encoding))  # (V,)
+        self.token_bytes = torch.from_numpy(token_lengths(self.encoding))
         self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
         self.where = source.where
         self.refuse_short("training", len(self.train_tokens))
-        self.refuse_short("validation", len(self.validation_tokens))
         self.catalogue = Catalogue(folder / "train")
         self.train_contents = contents(folder / "train", self.train_tokens)
         self.validation_contents = contents(folder / "validation", self.validation_tokens)
         ends = np.append(Catalogue(folder / "validation").starts, len(self.validation_tokens))
         self.validation_lengths = np.diff(ends)  # of its documents, in tokens
-        copies = told(self.train_contents, self.validation_contents, apart=apart)
-        self.remarks = left_out(source.left_out) + copies
-        self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, where the borders need room
-        self.validation_windows = (len(self.validation_tokens) - 1) // context
-        self.identity: dict[str, Any] = {
+        self.remarks = _left_out(source.left_out) + _copies(self.train_contents, self.validation_contents, apart=apart)
+        self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, so that borders can shift
+        self.identity = {
             "name": source.name,
             "digest": source.digest,
             "content": source.content,
             "tokenizer": tokenizer,
             "vocab_size": self.vocab_size,
             "train_tokens": len(self.train_tokens),
-            "validation_tokens": len(self.validation_tokens),
+            "validation_tokens": 0,
             "train_documents": len(self.catalogue.starts),
-            "validation_documents": len(self.validation_lengths),
+            "validation_documents": 0,
         }
-        if apart:
-            self.hold_out_without(self.train_contents)
+        self.hold_out_without(self.train_contents if apart else np.empty(0, np.uint64))
 
     def refuse_short(self, split: str, length: int) -> None:
-        """Raise ValueError where a split has less than one window."""
+        """Raise ValueError if a split has less than one window."""
         if length <= self.context:
             raise ValueError(
                 f"the {split} text of {self.where} has {length:,} tokens, fewer than one window of "
@@ -98,22 +94,19 @@ class Corpus:
             )
 
     def hold_out_without(self, trained: NDArray[np.uint64]) -> int:
-        """Leave documents of these contents out of the validation text; how many there were."""
+        """Leave documents of these contents out of the validation text; returns how many there were."""
         kept = ~among(self.validation_contents, trained)
         if not kept.all():
             self.validation_tokens = self.validation_tokens[np.repeat(kept, self.validation_lengths)]
-            self.validation_contents, self.validation_lengths = (
-                facts[kept] for facts in (self.validation_contents, self.validation_lengths)
-            )
-            self.refuse_short("validation", len(self.validation_tokens))
-            self.validation_windows = (len(self.validation_tokens) - 1) // self.context
-            self.identity |= {
-                "validation_tokens": len(self.validation_tokens), "validation_documents": int(kept.sum())
-            }  # fmt: skip
+            self.validation_contents = self.validation_contents[kept]
+            self.validation_lengths = self.validation_lengths[kept]
+        self.refuse_short("validation", len(self.validation_tokens))
+        self.validation_windows = (len(self.validation_tokens) - 1) // self.context
+        self.identity["validation_tokens"] = len(self.validation_tokens)
+        self.identity["validation_documents"] = len(self.validation_lengths)
         return int((~kept).sum())
 
     def __call__(self, first: int, count: int) -> TokenBatch:
-        """Sequences `first` to `first + count` of the run."""
         return self.sequences(np.arange(first, first + count))
 
     def sequences(self, numbers: NDArray[np.int64]) -> TokenBatch:
@@ -121,35 +114,23 @@ class Corpus:
         return batch(self.train_tokens, self.starts(numbers), self.context)
 
     def validation(self, first: int, count: int) -> TokenBatch:
-        """Windows `first` to `first + count` of the validation text: always the same, in the order of the text."""
         return batch(self.validation_tokens, np.arange(first, first + count) * self.context, self.context)
 
     def starts(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in the training tokens those sequences of the run begin, (numbers,)."""
         epochs, positions = np.divmod(numbers, self.windows)
         room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of its first `room` tokens
-        shifts = drawn(epochs, seed=self.seed, stream="borders") % np.uint64(room)
+        shifts = random_bits(epochs, seed=self.seed, stream="borders") % np.uint64(room)
         if self.order == "shuffled":
             positions = shuffled(positions, epochs, size=self.windows, seed=self.seed)
         return positions * self.context + shifts.astype(np.int64)
 
     def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
-        """Of `count` sequences of the run, every `stride`-th from `first` on, the names of their documents and how many
-        tokens each gives."""
         starts = self.starts(first + np.arange(count) * stride).tolist()
         return [self.catalogue.within(start, start + self.context) for start in starts]
 
     def names(self) -> Iterator[str]:
-        """Names of all training documents."""
         return iter(self.catalogue)
-
-    def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
-        """The documents of those sequences by how far the losses of theirs lie above the others' (`blamed`)."""
-        return blamed(self.documents(first, len(losses), stride), losses)
-
-    def save_tokenizer(self, path: str | Path) -> None:
-        """Write the encoding to one file, all that a sampler needs to turn text to tokens and back."""
-        save_encoding(self.encoding, path)
 
     def __str__(self) -> str:
         facts = self.identity
@@ -161,11 +142,23 @@ class Corpus:
         )
 
 
-def left_out(complaints: list[str]) -> list[str]:
-    """What is to be said of files that are not read, in at most one sentence."""
-    count, more = len(complaints), len(complaints) - NAMED
-    named = "; ".join(complaints[:NAMED]) + (f"; and {more:,} more" if more > 0 else "")
-    return [f"{count:,} file{'s' if count > 1 else ''} left out: {named}"] * bool(complaints)
+def _left_out(reasons: Sequence[str]) -> list[str]:
+    """What to say about files that are not read, in at most one sentence."""
+    count, more = len(reasons), len(reasons) - _NAMED
+    named = "; ".join(reasons[:_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
+    return [f"{count:,} file{'s' if count > 1 else ''} left out: {named}"] * bool(reasons)
+
+
+def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
+    """What to say about equal documents; `apart`: held-out ones that are trained on are left out."""
+    count, trained = len(train) + len(held), int(among(held, train).sum())
+    copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
+    lines = [f"{copies:,} of {count:,} documents are copies of others"] * bool(copies)
+    if trained and apart:
+        lines[-1] += f"; {trained:,} of {len(held):,} held-out ones left out, since they are trained on as well"
+    elif trained:
+        lines.append(f"warning: {trained:,} of {len(held):,} held-out documents are trained on as well")
+    return lines
 
 
 def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:
@@ -178,3 +171,20 @@ def batch(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], contex
     """Read the windows that begin at `starts`; targets are the inputs moved on by one."""
     windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)  # (B, T + 1)
     return TokenBatch(*(torch.from_numpy(windows[:, cut].copy()) for cut in (slice(None, -1), slice(1, None))))
+
+
+class RandomTokens(Corpus):
+    """Random tokens in memory for training and validation, to measure speed; after its 1,024 rows it begins again."""
+
+    validation_windows = 1_000_000  # any number: the rows repeat
+
+    def __init__(self, *, vocab_size: int, context: int):
+        self.vocab_size, self.context, self.identity, self.remarks = vocab_size, context, {"name": "noise"}, []
+        self.tokens = torch.randint(vocab_size, (1024, context + 1), generator=torch.Generator().manual_seed(0))
+        self.token_bytes = torch.ones(vocab_size, dtype=torch.long)
+
+    def __call__(self, first: int, count: int) -> TokenBatch:
+        rows = self.tokens[torch.arange(first, first + count) % len(self.tokens)]
+        return TokenBatch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
+
+    validation = __call__

@@ -1,71 +1,54 @@
 """Several corpora as one, each with its share of the sequences."""
 
-import hashlib
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gptx.ingredients.data.corpus import Corpus, TokenBatch
-from gptx.ingredients.data.documents import blamed
+from gptx.ingredients.data import Corpus
+from gptx.ingredients.data.corpus import TokenBatch, Windows
+from gptx.ingredients.data.files import hashed
 from gptx.ingredients.data.order import shuffled
 
 BLOCK = 1000  # sequences in which every source has its exact share, to a thousandth
 
 
-class Mixture:
-    """Corpora of one tokenizer, each giving its weight's share of the sequences; to the trainer it is one Corpus.
+class Mixture(Corpus):
+    """Corpora of one tokenizer, each giving its weight's share of the sequences.
 
     Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
     takes them from its own run of sequences one after another: where a sequence comes from is a function of its place
-    in the run, and a source visits each of its windows once before it begins anew. Raises ValueError for weights that
+    in the run, and a source visits each of its windows once before it begins again. Raises ValueError for weights that
     do not belong to the sources or do not add up to 1, and for sources of different tokenizers.
     """
 
     def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
-        self.weights = checked(weights, sources)
-        self.sources: dict[str, Corpus] = {name: sources[name] for name in self.weights}
+        self.weights = _checked(weights, sources)
+        self.sources: dict[str, Windows] = {name: sources[name] for name in self.weights}
         self.context, self.seed = context, seed
-        refuse_different(self.sources, tokenizer=tokenizer, context=context)
+        _refuse_different(self.sources, tokenizer=tokenizer, context=context)
         self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
-        self.remarks += [line for name in self.sources for line in held_apart(name, self.sources)]
-        (first, *_) = self.sources.values()
-        self.encoding, self.vocab_size, self.token_bytes = first.encoding, first.vocab_size, first.token_bytes
-        self.counts = apportioned(list(self.weights.values()), BLOCK)  # (sources,)
-        self.validation_order = proportioned(
-            list(self.weights.values()), [source.validation_windows for source in self.sources.values()]
-        )
+        self.remarks += [line for name in self.sources for line in _held_apart(name, self.sources)]
+        corpora, shares = [*self.sources.values()], [*self.weights.values()]
+        self.encoding, self.vocab_size = corpora[0].encoding, corpora[0].vocab_size
+        self.token_bytes = corpora[0].token_bytes
+        self.counts = apportioned(shares, BLOCK)  # (sources,)
+        self.validation_order = proportioned(shares, [corpus.validation_windows for corpus in corpora])
         self.validation_windows = len(self.validation_order)
-        rates = zip(self.sources.values(), self.counts.tolist(), strict=True)
-        self.windows = min(source.windows * BLOCK // count for source, count in rates)  # until the first begins anew
-        parts = {name: source.identity for name, source in self.sources.items()}
-        named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
-        contents = {name: part["content"] for name, part in parts.items()}
-        self.identity: dict[str, Any] = {
-            "name": "mixture",
-            "digest": hashed(named, self.weights),
-            "content": hashed(contents, self.weights),
-            "tokenizer": first.identity["tokenizer"],
-            "vocab_size": self.vocab_size,
-            "weights": self.weights,
-            "sources": parts,
-        }
-        for fact in ("train_tokens", "validation_tokens", "train_documents", "validation_documents"):
-            self.identity[fact] = sum(part[fact] for part in parts.values())
+        rates = zip(corpora, self.counts.tolist(), strict=True)
+        self.windows = min(corpus.windows * BLOCK // count for corpus, count in rates)  # until the first begins again
+        self.identity = _identity(self.sources, self.weights)
 
     def __call__(self, first: int, count: int) -> TokenBatch:
-        """Sequences `first` to `first + count` of the run."""
         sources, numbers = self.places(first, count).T
         by_source = np.argsort(sources, kind="stable")
         batches = [
             corpus.sequences(numbers[sources == i]) for i, corpus in enumerate(self.sources.values()) if i in sources
         ]
         back = torch.from_numpy(np.argsort(by_source))
-        return TokenBatch(*(tensor[back] for tensor in joined(batches)))
+        return TokenBatch(*(tensor[back] for tensor in _concatenated(batches)))
 
     def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
         """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
@@ -77,14 +60,13 @@ class Mixture:
         return np.stack([sources, blocks * self.counts[sources] + slots - (ends - self.counts)[sources]], axis=1)
 
     def validation(self, first: int, count: int) -> TokenBatch:
-        """Windows `first` to `first + count` of the validation texts, always the same, in shares of the weights, so
-        that their mean is the weighted loss."""
+        """In shares of the weights, so that the mean of the windows is the weighted loss."""
         sources = list(self.sources.values())
         order = self.validation_order[first : first + count].tolist()
-        return joined([sources[source].validation(number, 1) for source, number in order])
+        return _concatenated([sources[source].validation(number, 1) for source, number in order])
 
     def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
-        """As a Corpus', each name with its source before it: stories/train:7."""
+        """Each name with its source before it: stories/train:7."""
         names, corpora = zip(*self.sources.items(), strict=True)
         places = self.places(first, count, stride).tolist()
         return [
@@ -93,16 +75,7 @@ class Mixture:
         ]
 
     def names(self) -> Iterator[str]:
-        """As a Corpus', each with its source before it."""
         return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
-
-    def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
-        """As a Corpus'."""
-        return blamed(self.documents(first, len(losses), stride), losses)
-
-    def save_tokenizer(self, path: str | Path) -> None:
-        """Write the encoding that all sources share to one file."""
-        next(iter(self.sources.values())).save_tokenizer(path)
 
     def __str__(self) -> str:
         parts = (
@@ -111,16 +84,26 @@ class Mixture:
         )
         return (
             f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
-            f"{self.windows:,} windows of {self.context:,} until a source begins anew"
+            f"{self.windows:,} windows of {self.context:,} until a source begins again"
         )
 
 
-def hashed(*facts) -> str:
-    """SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _identity(sources: dict[str, Windows], weights: dict[str, float]) -> dict[str, Any]:
+    parts = {name: source.identity for name, source in sources.items()}
+    named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
+    sums = ("train_tokens", "validation_tokens", "train_documents", "validation_documents")
+    return {
+        "name": "mixture",
+        "digest": hashed(named, weights),
+        "content": hashed({name: part["content"] for name, part in parts.items()}, weights),
+        **{fact: next(iter(parts.values()))[fact] for fact in ("tokenizer", "vocab_size")},
+        "weights": weights,
+        "sources": parts,
+        **{fact: sum(part[fact] for part in parts.values()) for fact in sums},
+    }
 
 
-def checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, float]:
+def _checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, float]:
     """The weights of the sources that have one above 0, by name; raises ValueError in one line."""
     names = ", ".join(sources)
     for name, weight in weights.items():
@@ -137,8 +120,12 @@ def checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, flo
     return {name: float(weights[name]) for name in sorted(weights) if weights[name]}
 
 
-def refuse_different(sources: dict[str, Corpus], *, tokenizer: str, context: int) -> None:
+def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: int) -> None:
     """Raise ValueError unless all sources have one vocabulary, and the tokenizer and context of the mixture."""
+
+    def vocabulary(corpus: Windows) -> tuple:
+        return corpus.encoding._pat_str, corpus.encoding._mergeable_ranks, corpus.encoding._special_tokens
+
     (first, corpus), *_ = sources.items()
     for name, source in sources.items():
         theirs = source.identity["tokenizer"]
@@ -153,7 +140,7 @@ def refuse_different(sources: dict[str, Corpus], *, tokenizer: str, context: int
             )
 
 
-def held_apart(name: str, sources: dict[str, Corpus]) -> list[str]:
+def _held_apart(name: str, sources: dict[str, Windows]) -> list[str]:
     """Leave out of the validation text of a source what others train on, and say how much that is."""
     others = [source.train_contents for other, source in sources.items() if other != name]
     try:
@@ -162,12 +149,6 @@ def held_apart(name: str, sources: dict[str, Corpus]) -> list[str]:
         raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
     documents = "1 held-out document is" if count == 1 else f"{count:,} held-out documents are"
     return [f"{name}: {documents} left out, since another source trains on the same"] * bool(count)
-
-
-def vocabulary(corpus: Corpus) -> tuple:
-    """All that decides which tokens a text becomes."""
-    encoding = corpus.encoding
-    return encoding._pat_str, encoding._mergeable_ranks, encoding._special_tokens
 
 
 def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
@@ -188,6 +169,5 @@ def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64
     return places[np.argsort(due, kind="stable")]
 
 
-def joined(batches: list[TokenBatch]) -> TokenBatch:
-    """Batches one after another as one."""
+def _concatenated(batches: list[TokenBatch]) -> TokenBatch:
     return TokenBatch(*map(torch.cat, zip(*batches, strict=True)))

@@ -1,75 +1,63 @@
-"""Documents that are the rows of a table: a JSON object a line, Parquet or Arrow."""
+"""Documents that are rows with a text: of JSONL, Parquet and Arrow files, or of any iterator."""
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gptx.ingredients.data.files import DAMAGED, found, opened, reason, refuse_pointer, suffix
-from gptx.ingredients.data.sources import CHUNK, Documents, check_share, text_file
+from gptx.ingredients.data.files import (
+    DAMAGED,
+    decompressed,
+    found,
+    hash64,
+    hashed,
+    refuse_pointer,
+    sha256_of,
+    suffix,
+    unreadable,
+)  # fmt: skip
+from gptx.ingredients.data.sources import Documents, Source, check_share, text_file
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")  # of .json, files with a row a line
-LONGEST = 1 << 24  # bytes of a line that is looked at to tell whether a .json has a row a line
-# What lies beside tables and is no text of theirs: about a dataset, or what `datasets` writes with save_to_disk.
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")  # of .json, files with a row a line
+_LONGEST = 1 << 24  # bytes of a line that is looked at to find out whether a .json has a row a line
+# What lies next to tables and is no text of theirs: about a dataset, or what `datasets` writes with save_to_disk.
 ABOUT = re.compile(r"(readme|licen[cs]e|copying|notice|citation|changelog|contributing|datasheet|dataset_infos?"
                    r"|dataset_dict|state)([._-].*)?", re.IGNORECASE)  # fmt: skip
 COLUMN = "text"  # what nearly every dataset calls it
-ROWS = 256  # of Parquet that are in memory at a time
+_BATCH = 256  # rows of Parquet that are in memory at a time
 
-Row = tuple[str, str]  # its name and its text
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A Source of tables; without `validation`, a row is held out if a hash of its text falls below `share`."""
-
-    name: str
-    where: str
-    digest: str
-    content: str
-    train: Callable[[], Iterator[Row]]
-    validation: Callable[[], Iterator[Row]] | None
-    share: float
-    tokens: int | None = None
-    left_out: list[str] = field(default_factory=list)
-    characters: None = None
-
-    def streams(self) -> Iterator[Documents]:
-        """The rows with text, those of both splits as they come where they are of one table."""
-        if self.validation is not None:
-            yield (("validation", name, (text,)) for name, text in self.validation())
-        yield ((self.split(text), name, (text,)) for name, text in self.train())
-
-    def split(self, text: str) -> str:
-        """Where a row of the training table belongs: the same text never in both splits."""
-        if self.validation is not None:
-            return "train"
-        place = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
-        return "validation" if place < self.share * 2**64 else "train"
+Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the first one at every call
 
 
-@dataclass(frozen=True)
-class Table:
-    """A file of rows, as it was when it was read through once."""
+def source_of_rows(
+    name: str, where: str, *, digest: str, content: str, train: Rows, validation: Rows | None, share: float,
+    tokens: int | None = None, left_out: Sequence[str] = (),
+) -> Source:  # fmt: skip
+    """A source of rows, each one document. Without `validation` a row is held out if a hash of its text falls below
+    `share`: the same text is never in both splits. `tokens` is a Source's."""
 
-    name: str
-    path: Path
-    sha256: str
-    modified: int  # nanoseconds
+    def split(text: str) -> str:
+        falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64
+        return "validation" if falls else "train"
+
+    def streams() -> Iterator[Documents]:
+        if validation is not None:
+            yield (("validation", name, (text,)) for name, text in validation())
+        yield ((split(text), name, (text,)) for name, text in train())
+
+    return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
+                  left_out=left_out)  # fmt: skip
 
 
 def tables_meant(path: str, column: str | None) -> bool:
-    """Whether `path` means tables: a column is asked for, or there are some and no text that is not about them. Raises
-    ValueError where it may mean either."""
+    """True if `path` means tables: a column is asked for, or there are tables and no text but about them. Raises
+    ValueError if it may mean either."""
     if column is not None:
         return True
     root, paths = found(path)
-    rows = sorted(file for file in paths if is_table(file))
-    if rows and (text := next(filter(is_text, sorted({*paths} - {*rows})), None)):
+    rows = sorted(filter(_is_table, paths))
+    if rows and (text := next(filter(_is_text, sorted({*paths} - {*rows})), None)):
         raise ValueError(
             f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
             f"{text.relative_to(root)}: data.column={COLUMN} takes the rows of the tables alone, a pattern such as "
@@ -78,113 +66,106 @@ def tables_meant(path: str, column: str | None) -> bool:
     return bool(rows)
 
 
-def is_text(path: Path) -> bool:
-    """Whether the file is text that may be meant to be trained on."""
+def _is_text(path: Path) -> bool:
     try:
         return path.exists() and not ABOUT.fullmatch(path.name) and bool(text_file(path))
     except ValueError:
         return False
 
 
-def tables(path: str, validation_path: str | None, *, column: str, share: float) -> Rows:
-    """The rows of all tables of `path`; raises ValueError where there is none, or none with that column."""
+class _Table(NamedTuple):
+    """A file of rows, as it was when it was read through once."""
+
+    name: str
+    path: Path
+    sha256: str
+    modified: int  # nanoseconds
+
+
+def table_rows(path: str, validation_path: str | None, *, column: str, share: float) -> Source:
+    """The rows of all tables of `path`; raises ValueError if there is none, or one without that column."""
     check_share(share)
-    train, left_out = tables_at(path, column)
-    held, left_out_there = (None, []) if validation_path is None else tables_at(validation_path, column)
+    train, left_out = _tables_at(path, column)
+    held, left_out_there = (None, []) if validation_path is None else _tables_at(validation_path, column)
 
-    def hashed(key: Callable[[Table], Any]) -> str:
+    def digest(key: Callable[[_Table], Any]) -> str:
         parts = ([key(table) for table in part] for part in (train, held or []))
-        return hashlib.sha256(json.dumps([column, share if held is None else None, *parts]).encode()).hexdigest()
+        return hashed(column, share if held is None else None, *parts)
 
-    return Rows(
-        name="text",
-        where=path if validation_path is None else f"{path} and {validation_path}",
-        digest=hashed(lambda table: (table.name, table.sha256)),
-        content=hashed(lambda table: table.sha256),
-        train=lambda: rows_of(train, column),
-        validation=None if held is None else lambda: rows_of(held, column),
+    return source_of_rows(
+        "text",
+        path if validation_path is None else f"{path} and {validation_path}",
+        digest=digest(lambda table: (table.name, table.sha256)),
+        content=digest(lambda table: table.sha256),
+        train=lambda: _rows_of(train, column),
+        validation=None if held is None else lambda: _rows_of(held, column),
         share=share,
         left_out=left_out + left_out_there,
     )
 
 
-def tables_at(path: str, column: str) -> tuple[list[Table], list[str]]:
-    """Read the tables that `path` means, and see that they have the column. Returns also complaints about other
-    files."""
+def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
+    """The tables that `path` means, each seen to have the column, and why other files are left out."""
     root, paths = found(path)
-    chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if is_table(file))
+    chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if _is_table(file))
     if not chosen:
-        raise ValueError(f"data.column={column}: there is no table ({', '.join(SUFFIXES)}) in '{path}'")
+        raise ValueError(f"data.column={column}: there is no table ({', '.join(_SUFFIXES)}) in '{path}'")
     for _, file in chosen:
-        for _ in texts_of(file, column):
-            break
+        next(_texts_of(file, column), None)
     left_out = [f"{file} is no table" for file in sorted({*paths} - {file for _, file in chosen})]
-    return [Table(name, file, sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
+    return [_Table(name, file, sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is a table by its name, a .json by its first lines; not what `datasets` keeps of its own work."""
-    kind = suffix(path)
-    if kind == ".json":
-        return rows_a_line(path)
-    return kind in SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
-
-
-def rows_a_line(path: Path) -> bool:
-    """Whether the first two lines of a file that are not blank are a JSON object each."""
+def _is_table(path: Path) -> bool:
+    """True for a table by its name, for .json if its first two lines that are not blank are a JSON object each; not for
+    what `datasets` keeps of its own work."""
+    if (kind := suffix(path)) != ".json":
+        return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
-        with opened(path) as stream:
-            lines = filter(bytes.strip, iter(lambda: stream.readline(LONGEST), b""))
+        with decompressed(path) as stream:
+            lines = filter(bytes.strip, iter(lambda: stream.readline(_LONGEST), b""))
             return all(isinstance(json.loads(next(lines, b"")), dict) for _ in range(2))
     except (ValueError, RecursionError, *DAMAGED):
         return False
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def rows_of(tables: Iterable[Table], column: str) -> Iterator[Row]:
-    """Yield the rows of all tables that have text."""
+def _rows_of(tables: Iterable[_Table], column: str) -> Iterator[tuple[str, str]]:
     for table in tables:
         if table.path.stat().st_mtime_ns != table.modified:
             raise ValueError(f"{table.path} changed while it was being read; start again")
-        for number, text in enumerate(texts_of(table.path, column)):
+        for number, text in enumerate(_texts_of(table.path, column)):
             if text:
                 yield f"{table.name}:{number}", text
 
 
-def texts_of(path: Path, column: str) -> Iterator[str | None]:
-    """Yield one column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
+def _texts_of(path: Path, column: str) -> Iterator[str | None]:
+    """One column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
     try:
         refuse_pointer(path)
-        for number, value in enumerate(FORMATS.get(suffix(path), jsonl)(path, column)):
-            yield checked(value, column, f"row {number + 1} of {path}")
+        reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl
+        for number, value in enumerate(reader(path, column)):
+            yield row_text(value, f"data.column={column}: row {number + 1} of {path}")
     except DAMAGED as error:
-        raise ValueError(f"{path} cannot be read ({reason(error)})") from error
+        raise ValueError(str(unreadable(path, error))) from error
 
 
-def checked(value: Any, column: str, place: str) -> str | None:
-    """The text of a row, with U+FFFD for half a surrogate pair, None where it has none; raises ValueError where it is
+def row_text(value: Any, place: str) -> str | None:
+    """The text of a row, with U+FFFD for half a surrogate pair, None if it has none; raises ValueError if it is
     something else."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if value is None or isinstance(value, str):
-        return value
-    raise ValueError(f"data.column={column}: {place} holds {type(value).__name__}, not text")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{place} holds {type(value).__name__}, not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def jsonl(path: Path, column: str) -> Iterator[Any]:
-    """Yield a column of a file with one JSON object a line."""
-    with opened(path) as stream:
+    """A column of a file with one JSON object a line."""
+    with decompressed(path) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
@@ -194,55 +175,37 @@ def jsonl(path: Path, column: str) -> Iterator[Any]:
                 raise ValueError(f"{path} line {number} is not JSON that can be read ({error})") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{path} line {number} is {type(row).__name__}, not an object with columns")
-            if column not in row:
-                raise no_column(column, f"{path} line {number}", row)
+            refuse_without(column, f"{path} line {number}", row)
             yield row[column]
 
 
-def parquet(path: Path, column: str) -> Iterator[Any]:
-    """Yield a column of a Parquet file."""
+def _column(path: Path, column: str) -> Iterator[Any]:
+    """A column of a Parquet file, of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
+    import pyarrow.ipc
     import pyarrow.parquet
 
-    with whole(path), pyarrow.parquet.ParquetFile(path) as file:
-        if column not in file.schema_arrow.names:
-            raise no_column(column, str(path), file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=ROWS, columns=[column]):
-            yield from batch.column(0).to_pylist()
-
-
-def arrow(path: Path, column: str) -> Iterator[Any]:
-    """Yield a column of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
-    import pyarrow.ipc
-
-    with whole(path), pyarrow.memory_map(str(path)) as file:
-        if file.read(6) == b"ARROW1":
-            reader = pyarrow.ipc.open_file(file)
-            batches = map(reader.get_batch, range(reader.num_record_batches))
-        else:
-            file.seek(0)
-            reader = batches = pyarrow.ipc.open_stream(file)
-        if column not in reader.schema.names:
-            raise no_column(column, str(path), reader.schema.names)
-        for batch in batches:
-            yield from batch.column(column).to_pylist()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[None]:
-    """Say in one line what Arrow finds wrong with a file."""
-    import pyarrow.lib
-
     try:
-        yield
+        with pyarrow.memory_map(str(path)) as stream:
+            kind = stream.read(6)
+            stream.seek(0)
+            if suffix(path) == ".parquet":
+                table = pyarrow.parquet.ParquetFile(stream)
+                schema, batches = table.schema_arrow, table.iter_batches(batch_size=_BATCH, columns=[column])
+            elif kind == b"ARROW1":
+                table = pyarrow.ipc.open_file(stream)
+                schema, batches = table.schema, map(table.get_batch, range(table.num_record_batches))
+            else:
+                batches = pyarrow.ipc.open_stream(stream)
+                schema = batches.schema
+            refuse_without(column, str(path), schema.names)
+            for batch in batches:
+                yield from batch.column(column).to_pylist()
     except pyarrow.lib.ArrowException as error:
-        raise ValueError(
-            f"{path} is not a whole {suffix(path)[1:].capitalize()} file ({' '.join(str(error).split())})"
-        ) from error
+        line = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a whole {suffix(path)[1:].capitalize()} file ({line})") from error
 
 
-FORMATS: dict[str, Callable[[Path, str], Iterator[Any]]] = {".parquet": parquet, ".arrow": arrow}
-
-
-def no_column(column: str, place: str, columns: Iterable[str]) -> ValueError:
-    """The one line for a column that is not there."""
-    return ValueError(f"data.column={column}: {place} has no such column; its columns: {', '.join(columns)}")
+def refuse_without(column: str, place: str, columns: Iterable[str]) -> None:
+    """Raise ValueError unless the column is one of those there."""
+    if column not in columns:
+        raise ValueError(f"data.column={column}: {place} has no such column; its columns: {', '.join(columns)}")

@@ -6,53 +6,33 @@ import io
 import json
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
-from gptx.ingredients.data.files import DAMAGED, found, opened, reason, refuse_pointer, state
+from gptx.ingredients.data.files import CHUNK, DAMAGED, decompressed, found, refuse_pointer, state, unreadable
 
-CHUNK = 1 << 18  # bytes or characters at a time: memory stays flat however long a file is
-BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
+_BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
 
 Documents = Iterator[tuple[str, str, Iterable[str]]]  # split, name, and the text in pieces
 
 
-class Source(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Source:
     """A corpus before it is tokenised."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def where(self) -> str:
-        """What the user gave, for messages."""
-
-    @property
-    def digest(self) -> str:
-        """A hash of all that a tokenizer makes token streams of; known without reading documents again."""
-
-    @property
-    def content(self) -> str:
-        """The same without the names of files, which only label documents."""
-
-    @property
-    def characters(self) -> int | None:
-        """How many there are in all, where that is known before they are read."""
-
-    @property
-    def tokens(self) -> int | None:
-        """A stream is left after the document that brings a split to so many tokens; None reads all."""
-
-    @property
-    def left_out(self) -> list[str]:
-        """Complaints about files that are there and not read."""
-
-    def streams(self) -> Iterator[Documents]:
-        """Yield the documents, each time anew."""
+    name: str
+    where: str  # what the user gave, for messages
+    digest: str  # a hash of all that a tokenizer makes tokens of; known without reading the documents again
+    content: str  # the same without the names of files, which only label documents
+    streams: Callable[[], Iterator[Documents]]  # the documents, from the first one at every call
+    characters: int | None = None  # in all, if that is known before they are read
+    tokens: int | None = (
+        None  # a stream ends after the document that brings a split to that many tokens; None reads all
+    )
+    left_out: Sequence[str] = ()  # files that are there and not read, each with the reason
 
 
 @dataclass(frozen=True)
@@ -74,20 +54,19 @@ class TextFile:
         return Document(self, self.start, self.characters)
 
     @contextmanager
-    def text(self) -> Iterator[TextIO]:
-        """The file, opened for reading; raises ValueError where it has changed."""
+    def _text(self) -> Iterator[TextIO]:
         try:
             if state(self.path) != self.state:
                 raise ValueError(f"{self.path} changed while it was being read; start again")
-            with io.TextIOWrapper(opened(self.path), encoding="utf-8", newline="") as stream:
+            with io.TextIOWrapper(decompressed(self.path), encoding="utf-8", newline="") as stream:
                 yield stream
         except DAMAGED as error:
-            raise ValueError(f"{self.path} can no longer be read ({reason(error)})") from error
+            raise ValueError(str(unreadable(self.path, error))) from error
 
     def passages(self, cuts: Iterable[tuple[int, int]]) -> Iterator[Iterator[str]]:
         """For each (start, stop), in ascending order, its characters in pieces of at most CHUNK. The file is read once;
-        a passage must be read before the next one is asked for."""
-        with self.text() as stream:
+        a passage must be read before the next one is asked for. Raises ValueError if the file has changed."""
+        with self._text() as stream:
             place = 0
 
             def upto(stop: int) -> Iterator[str]:
@@ -103,94 +82,81 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Document:
-    """The characters `start` to `stop` of a file: they are packed together and one end of text follows."""
+    """The characters `start` to `stop` of a file."""
 
     file: TextFile
     start: int
     stop: int
 
-    @property
-    def content(self) -> tuple[str, int, int]:
-        """What decides the text."""
-        return self.file.sha256, self.start, self.stop
-
     def pieces(self) -> Iterator[str]:
-        """Yield the text in pieces of at most CHUNK characters; raises ValueError where the file has changed."""
+        """The text in pieces of at most CHUNK characters; raises ValueError if the file has changed."""
         for text in self.file.passages([(self.start, self.stop)]):
             yield from text
 
 
-@dataclass(frozen=True)
-class TextFiles:
-    """A Source of local files: which documents, in which order, train and validate."""
+def text_files(
+    name: str, where: str, train: list[Document], validation: list[Document], left_out: Sequence[str] = ()
+) -> Source:
+    """A source of local files: the documents that train and validate, in their order."""
+    splits = {"train": train, "validation": validation}
 
-    name: str
-    where: str
-    train: list[Document]
-    validation: list[Document]
-    left_out: list[str] = field(default_factory=list)
-    tokens: int | None = None
+    def digest(*labels: str) -> str:
+        sha = hashlib.sha256()
+        for split in splits.values():
+            sha.update(f"{len(split)}\n".encode())
+            for each in split:
+                key = [*(getattr(each.file, label) for label in labels), each.start, each.stop]
+                sha.update(json.dumps(key).encode() + b"\n")
+        return sha.hexdigest()
 
-    @property
-    def characters(self) -> int:
-        return sum(document.stop - document.start for document in self.train + self.validation)
+    def streams() -> Iterator[Documents]:
+        for split, documents in splits.items():
+            yield ((split, each.file.name, each.pieces()) for each in documents)
 
-    def streams(self) -> Iterator[Documents]:
-        """The training text, then the validation text."""
-        for split in ("train", "validation"):
-            yield ((split, document.file.name, document.pieces()) for document in getattr(self, split))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the names, contents and cuts of all documents: all that a tokenizer makes a token stream of."""
-        return self.hashed(lambda document: (document.file.name, *document.content))
-
-    @cached_property
-    def content(self) -> str:
-        """SHA-256 of the contents and cuts of all documents."""
-        return self.hashed(lambda document: document.content)
-
-    def hashed(self, key: Callable[["Document"], tuple]) -> str:
-        """SHA-256 of the documents by their keys."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation):
-            digest.update(f"{len(split)}\n".encode())
-            for document in split:
-                digest.update(json.dumps(key(document)).encode() + b"\n")
-        return digest.hexdigest()
+    characters = sum(each.stop - each.start for each in train + validation)
+    return Source(name=name, where=where, digest=digest("name", "sha256"), content=digest("sha256"), streams=streams,
+                  characters=characters, left_out=left_out)  # fmt: skip
 
 
-def held_out(name: str, where: str, files: list[TextFile], *, share: float, left_out: list[str]) -> TextFiles:
-    """Hold out `share` of the text for validation: whole files, in the order of a hash of their names, as many as fit,
-    if they come to at least half of it; else, for one or few files, the last `share` of the characters of each. Where
-    copies of the files that are trained on leave less than that half, copies are held out together or not at all."""
+def held_out(where: str, files: list[TextFile], *, share: float) -> tuple[list[Document], list[Document]]:
+    """Documents for training and for validation: whole files are held out, in the order of a hash of their names, as
+    many as fit into `share`, if they come to at least half of it; else, for one or few files, the last `share` of the
+    characters of each. Raises ValueError if nothing would be left to train on."""
     check_share(share)
+    if chosen := _held_files(files, share):
+        parts: tuple[list[Document], list[Document]] = [], []
+        for file in files:
+            parts[file.name in chosen].append(file.whole)
+        return parts
+    cuts = [(file, file.start + int((file.characters - file.start) * (1 - share))) for file in files]  # nanoGPT's 0.9
+    heads = [Document(file, file.start, cut) for file, cut in cuts if cut > file.start]
+    if not heads:
+        raise ValueError(f"{where} is too short to hold out a share of {share}")
+    return heads, [Document(file, cut, file.characters) for file, cut in cuts]
+
+
+def _held_files(files: list[TextFile], share: float) -> set[str]:
+    """Names of the files to hold out; empty if they come to less than half the share. If copies of files that are
+    trained on leave less than that half, copies are held out together or not at all."""
     ordered = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest())
     copies = defaultdict(list)
     for file in ordered:
         copies[file.sha256].append(file)
-    half = share * sum(file.bytes for file in files) / 2
+    chosen: set[str] = set()
     for groups in ([[file] for file in ordered], list(copies.values())):
-        taken = fitting([sum(file.bytes for file in group) for group in groups], share)
-        chosen = {file.name for group in taken for file in groups[group]}
-        whole = (group for group in copies.values() if all(file.name in chosen for file in group))
-        if sum(file.bytes for group in whole for file in group) >= half:
+        chosen = {file.name for group in fitting([*map(_size, groups)], share) for file in groups[group]}
+        apart = [group for group in copies.values() if chosen.issuperset(file.name for file in group)]
+        if sum(map(_size, apart)) >= share * _size(files) / 2:
             break
-    if chosen:
-        train = [file.whole for file in files if file.name not in chosen]
-        return TextFiles(name, where, train, [file.whole for file in files if file.name in chosen], left_out)
-    # 1 - 0.1 is nanoGPT's 0.9
-    heads = [Document(f, f.start, f.start + int((f.characters - f.start) * (1 - share))) for f in files]
-    tails = [Document(head.file, head.stop, head.file.characters) for head in heads]
-    heads = [head for head in heads if head.stop > head.start]
-    if not heads:
-        raise ValueError(f"{where} is too short to hold out a share of {share}")
-    return TextFiles(name, where, heads, tails, left_out)
+    return chosen
 
 
-def fitting(sizes: Iterable[float], share: float) -> list[int]:
-    """Which sizes, one after another, fit into `share` of their sum; none where they come to less than half of it."""
-    sizes = list(sizes)
+def _size(files: list[TextFile]) -> int:
+    return sum(file.bytes for file in files)
+
+
+def fitting(sizes: list[float], share: float) -> list[int]:
+    """Which sizes, one after another, fit into `share` of their sum; none if they come to less than half of it."""
     room = budget = share * sum(sizes)
     taken = []
     for number, size in enumerate(sizes):
@@ -207,19 +173,19 @@ def check_share(share: float) -> None:
 
 
 def text_at(path: str, separator: str | None = None) -> tuple[list[TextFile], list[str]]:
-    """Read the text files that `path` means. Returns also the complaints about files left out as no text, which for a
-    single file are raised."""
+    """Read the text files that `path` means. Returns also why files are left out as no text, which for a single file
+    is raised."""
     root, paths = found(path)
     if paths == [Path(path).expanduser()]:
         return [text_file(paths[0], separator=separator)], []
     files, left_out = texts(root, paths, separator)
     if not files:
-        raise ValueError(f"there is no text in '{path}'" + "".join(f"; {complaint}" for complaint in left_out[:1]))
+        raise ValueError(f"there is no text in '{path}'" + "".join(f"; {reason}" for reason in left_out[:1]))
     return files, left_out
 
 
 def texts(root: Path, paths: Iterable[Path], separator: str | None = None) -> tuple[list[TextFile], list[str]]:
-    """Read the files that hold text, in the order of their names below `root`; returns also complaints about others."""
+    """Read the files that hold text, in the order of their names below `root`; returns also why others are left out."""
     files, left_out = [], []
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in paths):
         try:
@@ -227,36 +193,35 @@ def texts(root: Path, paths: Iterable[Path], separator: str | None = None) -> tu
                 raise ValueError(f"{path} is a link to nothing")
             if path.stat().st_size:
                 files.append(text_file(path, name=name, separator=separator))
-        except ValueError as complaint:
-            left_out.append(str(complaint))
+        except ValueError as reason:
+            left_out.append(str(reason))
     return files, left_out
 
 
-def text_file(path: Path, *, name: str = "", separator: str | None = None) -> TextFile:
-    """Read a file through once; raises ValueError where it is empty or not text, OSError where it cannot be read."""
+def text_file(path: Path, *, name: str | None = None, separator: str | None = None) -> TextFile:
+    """Read a file through once; raises ValueError if it is empty or not text, OSError if it cannot be read."""
     sha256, decoder, size, characters = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, 0
     sought, tail, start, divided = (separator or "").encode(), b"", 0, False
     try:
         refuse_pointer(path)
         found = state(path)
-        with opened(path) as stream:
+        with decompressed(path) as stream:
             while chunk := stream.read(CHUNK):
                 if b"\0" in chunk:
                     raise ValueError(f"{path} is binary, not text: byte {size + chunk.index(0)} is NUL")
                 text = decoder.decode(chunk)
-                start = start if characters else int(text.startswith(BYTE_ORDER_MARK))
+                start = start if characters else int(text.startswith(_BYTE_ORDER_MARK))
                 characters += len(text)
                 sha256.update(chunk)
                 size += len(chunk)
                 tail += chunk
-                divided = divided or (bool(sought) and sought in tail)
+                divided |= bool(sought) and sought in tail
                 tail = tail[len(tail) - len(sought) + 1 :]
         characters += len(decoder.decode(b"", final=True))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} after about byte {size + error.start})") from None
     except DAMAGED as error:
-        wrong = type(error) if isinstance(error, OSError) and error.strerror else ValueError
-        raise wrong(f"{path} cannot be read: {reason(error)}") from None
+        raise unreadable(path, error) from None
     if characters == start:
         raise ValueError(f"{path} is empty")
     return TextFile(name or path.name, path, sha256.hexdigest(), characters, size, found, start, divided)

@@ -10,7 +10,6 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
-from gptx.ingredients.data.text import beginning, decode
 from gptx.ingredients.model.generate import generate, refuse
 from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.validation import passes
@@ -32,8 +31,7 @@ class Samples(Observer):
         refuse(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
-        documents = trainer.data.identity["train_documents"]
-        self.tokens = beginning(trainer.data.encoding, self.prompt, documents=documents)
+        self.tokens = trainer.data.prompt(self.prompt)
 
     def __call__(self, trainer) -> dict[str, str]:
         generator = torch.Generator().manual_seed(self.seed)
@@ -41,7 +39,7 @@ class Samples(Observer):
             drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
                              generator=generator)  # fmt: skip
             try:
-                return {"sample/text": masked(self.prompt) + "".join(decode(trainer.data.encoding, drawn))}
+                return {"sample/text": masked(self.prompt) + trainer.data.decode(drawn)}
             except ValueError as diverged:
                 return {"sample/text": f"no sample: {diverged}"}
 
@@ -62,12 +60,14 @@ class NextWord(Observer):
             for batch, counted in passes(trainer, self.windows):
                 right = trainer.model(batch.inputs).argmax(-1) == batch.targets
                 for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
-                    counts += counted * torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
+                    counts += counted * torch.tensor(
+                        words(_pieces(trainer.data.encoding, targets), hits), device=device
+                    )
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
 
 
-def pieces(encoding, tokens: list[int]) -> list[bytes]:
+def _pieces(encoding, tokens: list[int]) -> list[bytes]:
     """The bytes of each token; an end of text is white space."""
     return [b"\n" if t == encoding.eot_token else encoding.decode_single_token_bytes(t) for t in tokens]
 
@@ -100,15 +100,15 @@ class Parses(Observer):
         refuse(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
-        self.start = beginning(trainer.data.encoding, "", documents=trainer.data.identity["train_documents"])
+        self.start = trainer.data.prompt("")
 
     def __call__(self, trainer) -> dict[str, float]:
-        encoding, accepted = trainer.data.encoding, 0
+        accepted = 0
         with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
             drawn = self.draw(trainer.model, trainer.parallel.device)
         for tokens in drawn.tolist():
-            text = "".join(decode(encoding, tokens))
-            accepted += parses(text if encoding.eot_token in tokens else finished(text))
+            text = trainer.data.decode(tokens)
+            accepted += _parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
         return {"downstream/parses": accepted / self.files}
 
     @torch.no_grad()
@@ -135,7 +135,7 @@ def finished(text: str) -> str:
     return "".join(lines[:last])
 
 
-def parses(text: str) -> bool:
+def _parses(text: str) -> bool:
     """True if the text is Python with at least one statement."""
     with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse one day
         try:
