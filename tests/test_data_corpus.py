@@ -462,6 +462,7 @@ ONCE = iter(["a text\n"] * 9)
     ("train", "message"),
     [
         (["a list"], "train must be a function that returns an iterable of texts"),
+        (lambda: None, "train must be a function that returns an iterable of texts"),
         (lambda: "one text", "train must be a function that returns an iterable of texts"),
         (lambda: ["text", b"bytes"], "train document 2 holds bytes, not text"),
         (lambda: ONCE, r"train\(\) gave other texts the second time"),

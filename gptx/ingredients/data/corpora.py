@@ -39,7 +39,8 @@ def documents(
     functions, digests = {"train": train, "validation": validation}, dict[str, str]()
 
     def rows(split: str) -> Iterator[tuple[str, str]]:
-        if not callable(functions[split]) or isinstance(given := functions[split](), str):
+        given = functions[split]() if callable(functions[split]) else None
+        if isinstance(given, str) or not isinstance(given, Iterable):
             raise ValueError(f"data {name}: {split} must be a function that returns an iterable of texts")
         digest = hashlib.sha256()
         for number, value in enumerate(given):
