@@ -24,7 +24,6 @@ from conftest import TINY
 from hydra.core.global_hydra import GlobalHydra
 
 from gptx import __main__
-from gptx.sweeps import preflight
 from gptx.units import printable
 
 pytestmark = pytest.mark.slow
@@ -70,7 +69,6 @@ sys.addaudithook(lambda event, _: started.append(event) if event in WATCHED else
 def called(command: str, words: list[str]) -> None:
     """Run a command as a shell would."""
     GlobalHydra.instance().clear()
-    preflight.cells.clear()
     sys.argv = ["gptx", command, *words]
     __main__.main()
 

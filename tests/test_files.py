@@ -27,7 +27,7 @@ from gptx.ingredients.data.cache import only_process
 from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
 from gptx.plan.chart_files import chart
-from gptx.plan.schedule import draw
+from gptx.plan.schedule import draw_curves
 from gptx.runs import manifest
 from gptx.runs.folder import KEPT, RunFolder
 from gptx.show.plots import save
@@ -39,8 +39,8 @@ WRITERS = {
     "text.md": lambda file: files.write_text(file, "x" * 1000),
     "law.json": lambda file: files.in_one_step(file, PUBLISHED["besiroglu"].save),
     "model.safetensors": lambda file: weights.save_weights(file, torch.nn.Linear(9, 99), config={}),
-    "rates.png": lambda file: draw({"one": (float, 9)}, file),
-    "rates.svg": lambda file: draw({"one": (float, 9)}, file),
+    "rates.png": lambda file: draw_curves({"one": (float, 9)}, file),
+    "rates.svg": lambda file: draw_curves({"one": (float, 9)}, file),
     "chart.html": lambda file: chart(file, [PUBLISHED["besiroglu"]]),
     "chart.png": lambda file: chart(file, [PUBLISHED["besiroglu"]]),
     "figure.png": lambda file: save(file, "", lambda axis: None),
@@ -267,7 +267,7 @@ def test_a_disk_where_nothing_can_be_locked_is_named(tmp_path, without_flock, mo
 def test_a_lock_is_waited_for_and_said_once(tmp_path, monkeypatch, soft):
     if soft:
         monkeypatch.setattr(fcntl, "flock", lambda *words: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
-    monkeypatch.setattr(files, "LOOK", 0.01)
+    monkeypatch.setattr(files, "_LOOK", 0.01)
     told, taken, release = [], threading.Event(), threading.Event()
 
     def other():

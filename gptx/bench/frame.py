@@ -58,7 +58,7 @@ def clocked(work: Callable, times: list[float], clock: Callable[[], float] = tim
     return call
 
 
-def turns(works: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
+def in_turns(works: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
     """Seconds of each of the works, which take turns."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
@@ -73,7 +73,7 @@ def spread(values: Iterable[float], digits: int = 3) -> str:
     return f"{statistics.median(found):.{digits}f} [{min(found):.{digits}f}, {max(found):.{digits}f}]"
 
 
-def show(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table whose first column names the rows."""
     print("\n".join(terminal(Table(title, tuple(columns), [tuple(row) for row in rows]))), flush=True)
 

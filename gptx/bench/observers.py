@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import torch
 
-from gptx.bench.frame import Unsaved, clocked, refuse_below_one, show, trainer
+from gptx.bench.frame import Unsaved, clocked, print_table, refuse_below_one, trainer
 from gptx.config import paths, presets
 from gptx.units.lengths import in_steps
 
@@ -50,7 +50,7 @@ def bench_observers(
         report, between, every = measured(name, model, turns, steps)
         shares = f"{between:.2%}", f"{between + report / every:.2%}"
         rows.append((name, f"{report:.3f}", str(every), *shares))
-    show("", ("", "a report, in steps", "every", "in between", "share of a run"), rows)
+    print_table("", ("", "a report, in steps", "every", "in between", "share of a run"), rows)
 
 
 def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, float, int]:
@@ -61,8 +61,8 @@ def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, floa
     for every in (_NEVER, 1):
         made = built(name, model, *always, *([f"observe.{name}.every={every}"] if "every" in node else []))
         seconds = watched(made, name)
-        turn(made, seconds)  # warms up
-        times = [turn(made, seconds) for _ in range(turns)]
+        timed_step(made, seconds)  # warms up
+        times = [timed_step(made, seconds) for _ in range(turns)]
         shares.append(statistics.median(own / (whole - own) for own, whole in times))
     between, with_report = shares
     return with_report - between, between, in_steps(node.get("every", 1), steps=steps, tokens=made.batch.tokens)
@@ -95,7 +95,7 @@ def watched(made, name: str) -> list[float]:
     return own
 
 
-def turn(made, own: list[float]) -> tuple[float, float]:
+def timed_step(made, own: list[float]) -> tuple[float, float]:
     """Processor seconds of the observer's own code in the next step, and of the whole step."""
     own.clear()
     whole: list[float] = []

@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from gptx.bench.frame import refuse_below_one, show, spread, trainer, turns
+from gptx.bench.frame import in_turns, print_table, refuse_below_one, spread, trainer
+from gptx.units.phrases import count
 
 
 def bench_saves(
@@ -41,12 +42,14 @@ def bench_saves(
     }
     with tempfile.TemporaryDirectory(dir=folder) as place:
         saves.place(Path(place))
-        first = turns({"training waits, first background save": works["training waits, background save"]}, 1)
-        found = turns(works, repeats)
+        first = in_turns({"training waits, first background save": works["training waits, background save"]}, 1)
+        found = in_turns(works, repeats)
         size = sum(file.stat().st_size for file in saves.saved()[-1].iterdir())
     _, waited, behind, during, rest = found.values()
     found["until it is on the disk"] = list(map(sum, zip(behind, during, rest, strict=True)))
     rows = [(name, f"{spread(times)} s") for name, times in (found | first).items()]
     ratios = [b / w for b, w in zip(behind, waited, strict=True)]
-    title = f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {repeats} turns"
-    show(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])
+    title = (
+        f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {count(repeats, 'turn')}"
+    )
+    print_table(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])

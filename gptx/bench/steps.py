@@ -14,21 +14,20 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptx.bench.frame import Unsaved, clocked, process, refuse_below_one, show, trainer, turns
+from gptx.bench.frame import Unsaved, clocked, in_turns, print_table, process, refuse_below_one, trainer
 from gptx.files import to_json, write_text
 from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.objective import next_token
-from gptx.ingredients.observe.throughput import measured_peak
 from gptx.runs import provenance
 from gptx.units.hardware import peak_memory
 
-Loop = Callable[[int], None]  # makes so many steps
+_Loop = Callable[[int], None]  # makes this many steps
 
 
 @dataclass(frozen=True)
-class Shape:
+class Workload:
     """A model and the sequences of one step."""
 
     depth: int
@@ -57,14 +56,14 @@ class Shape:
         return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
 
 
-# small and middle are nanoGPT's models for Shakespeare by characters, hence the vocabulary of 65
-SHAPES = {
-    "small": Shape(depth=4, width=128, heads=4, context=64, batch=12, vocab_size=65),
-    "middle": Shape(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
-    "large": Shape(depth=12, width=768, heads=12, context=1024, batch=1, vocab_size=50257),
+# small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
+WORKLOADS = {
+    "small": Workload(depth=4, width=128, heads=4, context=64, batch=12, vocab_size=65),
+    "middle": Workload(depth=6, width=384, heads=6, context=256, batch=16, vocab_size=65),
+    "large": Workload(depth=12, width=768, heads=12, context=1024, batch=1, vocab_size=50257),
 }
-_HOLLOW = Shape(depth=6, width=12, heads=6, context=8, batch=1, vocab_size=65)  # as many calls as middle, no work
-SETTINGS = [f"{precision}{compiled}" for compiled in ("", "_compiled") for precision in ("fp32", "bf16")]
+_HOLLOW = Workload(depth=6, width=12, heads=6, context=8, batch=1, vocab_size=65)  # as many calls as middle, no work
+_SETTINGS = [f"{precision}{compiled}" for compiled in ("", "_compiled") for precision in ("fp32", "bf16")]
 
 
 def bench_steps(
@@ -91,7 +90,7 @@ def bench_steps(
     threads: CPU threads of PyTorch; null is its own choice
     file: JSON file for the numbers
     """
-    shapes, settings = _chosen("shape", shape, list(SHAPES)), _chosen("setting", setting, SETTINGS)
+    shapes, settings = _chosen("shape", shape, list(WORKLOADS)), _chosen("setting", setting, _SETTINGS)
     refuse_below_one(repeats=repeats)
     if not seconds > 0:
         raise ValueError(f"seconds={seconds} must be above 0")
@@ -99,24 +98,28 @@ def bench_steps(
     torch.set_num_threads(threads or torch.get_num_threads())
     place = {"processor": provenance.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
-    loop = {"seconds": loop_seconds(_HOLLOW), "waits": waits(_HOLLOW)}
+    loop = {"seconds": _loop_seconds(_HOLLOW), "waits": waits(_HOLLOW)}
     print(f"the loop adds {loop['seconds'] * 1e3:.2f} ms to a step and waits for the device {loop['waits']:g} time(s)")
     results: dict[str, dict] = {}
     for name in shapes:
         found = results[name] = {}
         for option in settings:
-            pair = compare(SHAPES[name], "transformers", option, repeats=repeats, seconds=seconds)
+            pair = _take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
             for side, label in enumerate(("transformers", option)):
-                found.setdefault(label, row(SHAPES[name], pair, side=side))
+                found.setdefault(label, row(WORKLOADS[name], pair, side=side))
         lines = [
             (f"gptx {label}" if label != "transformers" else f"{label} fp32", *_cells(found[label])) for label in found
         ]
         columns = "", "tokens/s", "of transformers", "of the limit", "memory", "first step"
-        show(f"\n{name}: {SHAPES[name]}", columns, lines)
+        print_table(f"\n{name}: {WORKLOADS[name]}", columns, lines)
         quickest = max(result["tokens_per_second"] for result in found.values())
-        print(f"the loop is {loop['seconds'] * quickest / SHAPES[name].tokens:.2%} of the quickest of these steps")
+        print(f"the loop is {loop['seconds'] * quickest / WORKLOADS[name].tokens:.2%} of the quickest of these steps")
     if file:
-        record = place | {"loop": loop, "shapes": {name: asdict(SHAPES[name]) for name in shapes}, "results": results}
+        record = place | {
+            "loop": loop,
+            "shapes": {name: asdict(WORKLOADS[name]) for name in shapes},
+            "results": results,
+        }
         write_text(Path(file), to_json(record, indent=2) + "\n")
 
 
@@ -137,7 +140,7 @@ class Pair:
     memory: tuple[int, ...]  # peak bytes of the process
 
 
-def row(shape: Shape, pair: Pair, *, side: int) -> dict:
+def row(shape: Workload, pair: Pair, *, side: int) -> dict:
     """The numbers of one side of a pair."""
     ratios = [turn[0] / turn[side] for turn in pair.turns]
     shares = [shape.flops / turn[side] / limit[side] for turn, limit in zip(pair.turns, pair.limits, strict=True)]
@@ -155,14 +158,14 @@ def _cells(row: dict) -> tuple[str, ...]:
     return f"{row['tokens_per_second']:,.0f}", ratio, f"{row['share_of_limit']:.0%}", memory, first
 
 
-def compare(shape: Shape, *names: str, repeats: int, seconds: float) -> Pair:
+def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
     """Let two loops take turns of about `seconds`, each in a process of its own. Raises ValueError if one ends."""
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
 
         def turn(*counts: int) -> tuple[float, ...]:
-            """Seconds of a step of each side, over so many steps."""
+            """Seconds of a step of each side, over this many steps."""
             return tuple(
                 side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)
             )
@@ -173,29 +176,29 @@ def compare(shape: Shape, *names: str, repeats: int, seconds: float) -> Pair:
             found, limits = [], []
             for _ in range(repeats):
                 found.append(turn(*counts))
-                limits.append(tuple(measured_peak(torch.device("cpu"), dtype) for dtype in types))
+                limits.append(tuple(product_flops(dtype) for dtype in types))
             return Pair(found, limits, first, tuple(side.submit(peak_memory).result() for side in sides))
         except BrokenProcessPool:
             raise ValueError(f"{' or '.join(names)} ended; its message is above") from None
 
 
-_loops: list[Loop] = []  # of this process
+_loops: list[_Loop] = []  # of this process
 
 
-def _begin(shape: Shape, name: str, threads: int) -> None:
+def _begin(shape: Workload, name: str, threads: int) -> None:
     """Build the loop of a side's process."""
     torch.set_num_threads(threads)
-    _loops.append(plain_loop(shape, transformers=True) if name == "transformers" else trainer_loop(shape, name))
+    _loops.append(_plain_loop(shape, transformers=True) if name == "transformers" else _trainer_loop(shape, name))
 
 
 def _seconds(steps: int) -> float:
-    """The time of so many steps of this process's loop."""
+    """The time of this many steps of this process's loop."""
     times: list[float] = []
     clocked(_loops[0], times)(steps)
     return times[0]
 
 
-def trainer_loop(shape: Shape, setting: str) -> Loop:
+def _trainer_loop(shape: Workload, setting: str) -> _Loop:
     """The Trainer as the command line composes it, without sinks, validation and checkpoints."""
     precision, _, compiled = setting.partition("_")
     words = [f"model.{key}={getattr(shape, key)}" for key in ("depth", "width", "heads", "context")]
@@ -211,7 +214,7 @@ def trainer_loop(shape: Shape, setting: str) -> Loop:
     return loop
 
 
-def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
+def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
     """An eager fp32 loop with nothing around it: over GPT2LMHeadModel of transformers with PyTorch's default AdamW, or
     over what the Trainer's step computes. Matrices are decayed, vectors are not."""
     batch = RandomTokens(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
@@ -242,16 +245,25 @@ def plain_loop(shape: Shape, *, transformers: bool) -> Loop:
     return loop
 
 
-def loop_seconds(shape: Shape, repeats: int = 300) -> float:
+def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
+    """FLOP/s of a product of two square matrices, the best of three; larger ones are no faster.
+
+    `measured_peak` of the throughput observer begins with small products, which a busy machine makes look slow.
+    """
+    left, right = torch.randn(2, size, size).to(dtype)
+    return 2 * size**3 / min(in_turns({"product": partial(torch.matmul, left, right)}, 3)["product"])
+
+
+def _loop_seconds(shape: Workload, repeats: int = 300) -> float:
     """What the Trainer adds to a step: its best time less that of the plain loop, on a model without work."""
-    loops = {"bare": plain_loop(shape, transformers=False), "full": trainer_loop(shape, "fp32")}
-    times = turns({name: partial(loop, 1) for name, loop in loops.items()}, repeats)
+    loops = {"bare": _plain_loop(shape, transformers=False), "full": _trainer_loop(shape, "fp32")}
+    times = in_turns({name: partial(loop, 1) for name, loop in loops.items()}, repeats)
     return min(times["full"]) - min(times["bare"])
 
 
-def waits(shape: Shape, steps: int = 4) -> float:
+def waits(shape: Workload, steps: int = 4) -> float:
     """How often a step of the Trainer takes a value from the device, for which a GPU must finish its work."""
-    loop, taken = trainer_loop(shape, "fp32"), []
+    loop, taken = _trainer_loop(shape, "fp32"), []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):

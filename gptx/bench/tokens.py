@@ -6,7 +6,7 @@ import tempfile
 import time
 from itertools import cycle
 
-from gptx.bench.frame import process, refuse_below_one, show, spread
+from gptx.bench.frame import print_table, process, refuse_below_one, spread
 from gptx.ingredients.data.cache import tokenised
 from gptx.ingredients.data.sources import Source, text_at, text_files
 from gptx.units.hardware import cores, peak_memory
@@ -14,7 +14,7 @@ from gptx.units.hardware import cores, peak_memory
 _MB = 1_000_000
 
 
-def repeated(path: str, size: int) -> Source:
+def repeated_text(path: str, size: int) -> Source:
     """Local text again and again, each time as new documents, up to `size` bytes; the last one is for validation."""
     documents = []
     for file in cycle(text_at(path)[0]):
@@ -49,7 +49,7 @@ def bench_tokens(*, file: str, tokenizer: str = "gpt2", megabytes: int = 100, re
         per_core, wall, memory = zip(*found, strict=True)
         rows.append((str(workers), spread(per_core, 1), spread(wall, 1), f"{max(memory):.0f} MB"))
     title = f"{tokenizer}, {megabytes} MB of {file}, {cores()} cores"
-    show(title, ("workers", "MB/s per core", "MB/s in all", "peak memory"), rows)
+    print_table(title, ("workers", "MB/s per core", "MB/s in all", "peak memory"), rows)
 
 
 def _measure(file: str, tokenizer: str, megabytes: int, workers: int, folder: str) -> tuple[float, float, float]:
@@ -57,6 +57,6 @@ def _measure(file: str, tokenizer: str, megabytes: int, workers: int, folder: st
     os.environ["GPTX_CACHE"] = folder
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of this process
     clock, processor = time.perf_counter(), time.process_time()
-    tokenised(repeated(file, megabytes * _MB), tokenizer, workers=workers)
+    tokenised(repeated_text(file, megabytes * _MB), tokenizer, workers=workers)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     return megabytes / processor, megabytes / clock, peak_memory() / _MB

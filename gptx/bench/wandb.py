@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gptx.bench.frame import clocked, refuse_below_one, show
+from gptx.bench.frame import clocked, print_table, refuse_below_one
 from gptx.bench.observers import built
 from gptx.config import paths, presets
 from gptx.ingredients.log import RunInfo
@@ -46,7 +46,7 @@ def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", 
     found = {"a step": step, "a row, in the training thread": handing, "a row, in the threads that send it": sending}
     shares = ("", *(f"{seconds / step / every:.3%}" for seconds in (handing, sending)))
     lines = [(name, f"{found[name] * 1e3:.3f}", share) for name, share in zip(found, shares, strict=True)]
-    show("", ("", "ms", f"share at every={every}"), lines)
+    print_table("", ("", "ms", f"share at every={every}"), lines)
 
 
 def measured(trainer: Any, sink: Any, rows: int) -> tuple[float, float, float]:

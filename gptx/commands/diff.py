@@ -13,8 +13,8 @@ from gptx.compare.factors import spelled
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.runs.same import meaningless
 
 _MEAN = 20  # steps over which a training loss is averaged
@@ -36,7 +36,7 @@ def diff(first: str, second: str, /) -> None:
     print("\n".join(lines(single_run(first), single_run(second))))
 
 
-def lines(a: Cell, b: Cell) -> list[str]:
+def lines(a: Run, b: Run) -> list[str]:
     """The differences of two runs as a report for the terminal."""
     keys = _apart(recipe(a.config), recipe(b.config))
     for key in meaningless([a.record, b.record], list(keys)):
@@ -67,7 +67,7 @@ def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
     return {key: tuple(spelled(each[key]) if key in each else "not set" for each in (a, b)) for key in keys}  # type: ignore[misc]
 
 
-def _results(a: Cell, b: Cell) -> list[str]:
+def _results(a: Run, b: Run) -> list[str]:
     """The last numbers of the runs, their losses at the same step and after the same tokens, and their agreement."""
     rows = {
         "state": (a.state, b.state),

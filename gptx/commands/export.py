@@ -15,7 +15,7 @@ def export(
     weights: str = "judged",
     allow_targets: tuple[str, ...] = (),
 ) -> None:
-    """Write the weights of a run as safetensors (fp32), with the run's config beside them.
+    """Write the weights of a run (fp32) and its config as one safetensors file.
 
       python -m gptx export runs/default/base out=model.safetensors checkpoint=best
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from gptx.config import validate
+from gptx.config.compose import as_config
 from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS
 from gptx.estimate import capacity
@@ -76,9 +76,9 @@ def _rebuilt(run: RunFolder, device: str, allow: tuple[str, ...], data: str | No
             raise ValueError(f"data={data}: the config of this run has no data.path that it could replace")
         run.config["data"]["path"] = data
     kept = run.literal(*(run.config.keys() - _UNUSED))
-    cfg = OmegaConf.create({"record_patch": False, **kept, **dict.fromkeys(_UNUSED)})  # old configs lack record_patch
-    OmegaConf.update(cfg, "parallel.device", device)
+    kept["parallel"] |= {"device": device}
     with run.naming("config.yaml"):
+        cfg = as_config({"record_patch": False, **kept, **dict.fromkeys(_UNUSED)})  # old configs lack record_patch
         validate.check(cfg, allow=allow)
         capacity.refuse_too_large(cfg, 1, capacity.this_machine(device))
         trainer = trainer_of(cfg)

@@ -29,7 +29,7 @@ builds on another one also has the values of that one.
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """One line of a table."""
 
     ingredient: str
@@ -66,9 +66,9 @@ def reference(*, write: str = "") -> None:
 def page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
-    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]
+    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(_keys("", text.partition("\n\n")[2]))]
     for group in GROUPS:
-        rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in own(group, file.stem)]
+        rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in _own(group, file.stem)]
         sections += [f"## {group}", f"Default: `{group}={','.join(_chosen(group))}`", _table(rows)]
     return "\n\n".join(sections) + "\n"
 
@@ -92,7 +92,7 @@ def _chosen(group: str) -> list[str]:
     return options if isinstance(options, list) else [options]
 
 
-def _table(rows: list[Entry]) -> str:
+def _table(rows: list[_Entry]) -> str:
     lines = ["| ingredient | value | why | source |", "|---|---|---|---|"]
     for row in rows:
         cells = f"`{row.ingredient}`", f"`{row.value}`", row.why.replace("<", "&lt;"), row.source
@@ -100,18 +100,18 @@ def _table(rows: list[Entry]) -> str:
     return "\n".join(lines)
 
 
-def entries(group: str, option: str) -> list[Entry]:
+def entries(group: str, option: str) -> list[_Entry]:
     """The lines of one option: the option itself, then every value with a reason; those of what it builds on first."""
-    first, *mine = own(group, option)
+    first, *mine = _own(group, option)
     values = {entry.ingredient: entry for name in _parents(group, option) for entry in entries(group, name)[1:]}
     return [first, *(values | {entry.ingredient: entry for entry in mine}).values()]
 
 
-def own(group: str, option: str) -> list[Entry]:
+def _own(group: str, option: str) -> list[_Entry]:
     """The lines of one option's file: the option itself, then every value with a reason."""
     text = (presets.CONF / group / f"{option}.yaml").read_text()
     top = " ".join(re.match(r"(?:#.*\n)*", text)[0].replace("#", "").split())  # type: ignore[index]
-    return [Entry(group, option, *reason(top)), *keys(group, text)]
+    return [_Entry(group, option, *reason(top)), *_keys(group, text)]
 
 
 def _parents(group: str, option: str) -> list[str]:
@@ -120,7 +120,7 @@ def _parents(group: str, option: str) -> list[str]:
     return [name for name in built_on if isinstance(name, str) and name != "_self_"]
 
 
-def keys(group: str, text: str) -> list[Entry]:
+def _keys(group: str, text: str) -> list[_Entry]:
     """Every `key: value  # comment` of a file, by its dotted key; a comment may go on in the lines below."""
     found, path = [], [(-1, group)]
     for line in re.sub(r"\n +# *", " ", text).splitlines():
@@ -131,7 +131,7 @@ def keys(group: str, text: str) -> list[Entry]:
             path.pop()
         path.append((indent, key))
         if comment and not key.startswith("_"):
-            found.append(Entry(".".join(name for _, name in path if name), value, *reason(comment)))
+            found.append(_Entry(".".join(name for _, name in path if name), value, *reason(comment)))
     return found
 
 

@@ -9,8 +9,8 @@ from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 from gptx.sweeps.pool import command, wait
 from gptx.units.printable import streams
 
@@ -40,7 +40,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
-        raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it anew")
+        raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it again")
     for warning in changed_since(old):
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
@@ -53,7 +53,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     if code := wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks):
         return code if code > 0 else 128 - code
     new = single_run(str(folder))
-    if elsewhere := _unlike(*circumstances(old, new)):
+    if elsewhere := _unlike(*_circumstances(old, new)):
         print(f"warning: not as recorded: {elsewhere}")
     print(f"compared with {old.folder}: {agreement(recorded, new.metrics)}")
     return 0
@@ -82,7 +82,7 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     return options, given
 
 
-def merged(old: Cell, given: list[str]) -> list[str]:
+def merged(old: Run, given: list[str]) -> list[str]:
     """The overrides of a run, of which those that are given replace its own with the same key, and a new name."""
     named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
@@ -90,13 +90,13 @@ def merged(old: Cell, given: list[str]) -> list[str]:
     return [word for word in old.record["overrides"] if key_of(word) not in dropped] + given + name
 
 
-def target(old: Cell, given: list[str], words: list[str]) -> Path:
+def target(old: Run, given: list[str], words: list[str]) -> Path:
     """The folder of the new run: its name is the old one's, unless the overrides change the recipe."""
     name = next(word.partition("=")[2] for word in reversed(words) if key_of(word) == "name")
     return Path("runs", unquoted(name), slug(words) if changes(given) else old.folder.resolve().name)
 
 
-def changed_since(old: Cell) -> list[str]:
+def changed_since(old: Run) -> list[str]:
     """What has changed since the run was made: a line about the code and one about the packages."""
     was, now = old.record.get("git", {}), provenance.git()
     code = _unlike(*({"commit": git.get("sha", "")[:12]} for git in (was, now)))
@@ -107,7 +107,7 @@ def changed_since(old: Cell) -> list[str]:
     return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
 
 
-def circumstances(old: Cell, new: Cell) -> list[dict[str, str]]:
+def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
     """Of each run: the machine, the digest of the text, and the facts about code that both recorded."""
     code = provenance.of_both(old.record, new.record)
     texts = ({"data": str(run.record.get("data", {}).get("digest", ""))[:12]} for run in (old, new))

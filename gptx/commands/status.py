@@ -1,10 +1,9 @@
 """The state of every run of a sweep:  python -m gptx status runs/NAME"""
 
-import sys
 from pathlib import Path
 
 from gptx.runs import manifest
-from gptx.sweeps import status as sweeps
+from gptx.sweeps.status import table
 
 
 def status(sweep: str, /) -> bool:
@@ -21,20 +20,8 @@ def status(sweep: str, /) -> bool:
     """
     root = Path(sweep)
     noted = manifest.noted(root)
-    here = [path.parent.name for path in sorted(root.glob("*/run.json"))]
-    folders = list(dict.fromkeys([*noted, *here]))
+    folders = dict.fromkeys([*noted, *(path.parent.name for path in sorted(root.glob("*/run.json")))])
     if not folders:
         raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
-    try:
-        jobs = sweeps.queue() if any(cell.get("job") for cell in noted.values()) else {}
-    except ValueError as error:
-        jobs = {}
-        print(f"warning: {error}; what is queued counts as missing", file=sys.stderr)
-    each = []
-    for folder in folders:
-        made = sweeps.work(root / folder)
-        state, words = sweeps.standing(root / folder, noted.get(folder, {}).get("job", ""), jobs, made)
-        print(f"{state:12} {root / folder}  {words}".rstrip())
-        each.append((state, made))
-    print(sweeps.total(each))
-    return any(state != "finished" for state, _ in each)
+    ids = {root / name: known.get("job", "") for name, known in noted.items()}
+    return table(dict.fromkeys(root / name for name in folders), ids) > 0

@@ -10,25 +10,25 @@ from gptx.compare.words import FEW, NAMES, Words, named, places, where
 from gptx.units.phrases import count, joined, sentence
 
 NOT, SINGLE, DEPENDS = "not significant", "single seed", "each depends on the other"  # which contributed more
-CLAUSES = {NOT: "neither contributed significantly more", SINGLE: "a single seed cannot say which contributed more"}
-Change = tuple[dict[str, str], Estimate]  # context, and what a change does there
+_CLAUSES = {NOT: "neither contributed significantly more", SINGLE: "a single seed cannot say which contributed more"}
+_Change = tuple[dict[str, str], Estimate]  # context, and what a change does there
 
 
 def answer(found: Effects, words: Words) -> list[str]:
     """The headline, and the sentences that it rests on."""
     if not found.factor:
         return _alone(found.arms[0], words)
-    best, two, levels = found.best, found.factorial, found.comparison.factors[found.factor]
-    tuned = f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
-    ranking = _ranking(best, found.factor, words, tuned) if best else []
+    two, tuned = found.factorial, f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
+    ranking = _ranking(found.best, found.factor, words, tuned) if found.best else []
     if two and any(two.judged):
         told = [*_crossed(two, words), _shares(two, words), *ranking]
     elif len(found.rounds) == 1:
         told = _ranking(found.rounds[0], found.factor, words)
-    elif best and (len(levels) > 2 or not any(around.known for around in found.rounds)):
-        told = ranking or [f"No two arms have a {words.metric} to compare."]
+    elif found.best and (len(found.comparison.factors[found.factor]) > 2 or not found.compared):
+        told = ranking
     else:
         told = [*_levels(found, words), *ranking]
+    told = told or [f"No two arms have a {words.metric} to compare."]
     return [*told, *filter(None, [comparisons(found.judged)])]
 
 
@@ -75,10 +75,11 @@ def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[s
     best = f"the {words.best} {metric} {value} with {names[first]}"
     if around.baseline not in mean:
         return [sentence(lead, f"{best}; the baseline, {named(factor, around.baseline)}, has no mean")]
-    nearest = second if first == around.baseline else first
-    following = f"; the next, with {names[second]}, is" if first == around.baseline else ","
-    told = [sentence(lead, f"{best}{following} {words.relation(around.known[nearest], f'with {base}')}")]
-    return [*told, *_significant(around, names)]
+    nearest, following = first, ","
+    if first == around.baseline:
+        nearest, following = second, f"; the next, with {names[second]}, is"
+    told = sentence(lead, f"{best}{following} {words.relation(around.known[nearest], f'with {base}')}")
+    return [told, *_significant(around, names)]
 
 
 def _arm(arm: Arm, factor: str, around: Round) -> str:
@@ -98,25 +99,24 @@ def _significant(around: Round, names: dict[str, str]) -> Iterator[str]:
 
 def _levels(found: Effects, words: Words) -> list[str]:
     """What each level does in each context, instead of the baseline's level."""
-    base, metric = named(found.factor, found.baseline[found.factor]), words.metric
-    levels = [level for level in found.comparison.factors[found.factor] if level != found.baseline[found.factor]]
-    heads: dict[str, str] = {}
-    rest: list[str] = []
+    base, heads, rest = found.baseline[found.factor], dict[str, str](), list[str]()
+    levels = [level for level in found.comparison.factors[found.factor] if level != base]
     for level in levels:
-        changes = [(around.context, each) for around in found.rounds if (each := around.differences.get(level))]
-        head, more = _turned(_turn(found, level), changes, words)
-        heads |= {named(found.factor, level): sentence(head)} if head else {}
+        changes = [(around.context, around.known[level]) for around in found.rounds if level in around.known]
+        heads[named(found.factor, level)], more = _turned(_turn(found, level), changes, words)
         rest += more
-    if len(levels) == 1 or len(heads) == 1:
-        return [*heads.values(), *rest]
-    if not heads:
-        return [sentence(f"no {said(found.factor)} differs significantly from {base} in {metric}"), *rest]
-    sure = "in single seeds" if all("single seed" in head for head in heads.values()) else "significantly"
-    return [
-        sentence(f"{joined(heads)} differ {sure} from {base} in {metric}, in some settings"),
-        *heads.values(),
-        *rest,
-    ]
+    told = {name: sentence(head) for name, head in heads.items() if head}
+    lead = [] if len(levels) == 1 or len(told) == 1 else [_summary(found, list(told), words)]
+    return [*lead, *told.values(), *rest]
+
+
+def _summary(found: Effects, differing: list[str], words: Words) -> str:
+    """Which levels differ from the baseline's in any context, of several."""
+    base = f"from {named(found.factor, found.baseline[found.factor])} in {words.metric}"
+    if not differing:
+        return sentence(f"no {said(found.factor)} differs significantly {base}")
+    sure = "significantly" if any(each and each.p is not None for each in found.judged) else "in single seeds"
+    return sentence(f"{joined(differing)} differ {sure} {base}, in some settings")
 
 
 def _turn(found: Effects, level: str) -> str:
@@ -129,7 +129,7 @@ def _turn(found: Effects, level: str) -> str:
     return f"with {named(found.factor, level)} instead of {short}"
 
 
-def _turned(turn: str, changes: list[Change], words: Words) -> tuple[str, list[str]]:
+def _turned(turn: str, changes: list[_Change], words: Words) -> tuple[str, list[str]]:
     """What happens to the metric in each context if one thing is turned, as by "without warmup": a clause on the
     differences that may be stated, "" for none, and sentences on the other contexts."""
     if not changes:
@@ -138,11 +138,11 @@ def _turned(turn: str, changes: list[Change], words: Words) -> tuple[str, list[s
     kinds = grouped(changes, lambda change: "single" if change[1].p is None and not single else change[1].kind)
     heads = [f"{_extent(kinds[way], words)} {way}{_there(kinds[way])}" for way in ("higher", "lower") if way in kinds]
     rest = [f"{turn}, {_unclear(kind, kinds[kind], words)}" for kind in ("unsure", "same", "single") if kind in kinds]
-    head = f"{turn}, the {words.metric} ends {joined(heads)}" if heads else ""
-    return head + " (single seed, no interval)" * bool(heads and single), list(map(sentence, rest))
+    sure = " (single seed, no interval)" * single
+    return f"{turn}, the {words.metric} ends {joined(heads)}{sure}" * bool(heads), list(map(sentence, rest))
 
 
-def _unclear(kind: str, changes: list[Change], words: Words) -> str:
+def _unclear(kind: str, changes: list[_Change], words: Words) -> str:
     """What is said of contexts without a difference that may be stated."""
     if kind == "single":
         return f"a single seed{_there(changes)} gives no interval"
@@ -153,11 +153,11 @@ def _unclear(kind: str, changes: list[Change], words: Words) -> str:
     return f"the {words.metric} is not significantly different{_there(changes)} ({after}{seeds} seeds)"
 
 
-def _there(changes: list[Change]) -> str:
+def _there(changes: list[_Change]) -> str:
     return f" {places(context for context, _ in changes)}".rstrip()
 
 
-def _extent(changes: list[Change], words: Words) -> str:
+def _extent(changes: list[_Change], words: Words) -> str:
     """0.21 to 0.50 nats per byte."""
     sizes = sorted(abs(each.mean) for _, each in changes)
     ends = dict.fromkeys(f"{size:,.{words.digits(size)}f}" for size in (sizes[0], sizes[-1]))
@@ -168,19 +168,30 @@ def _crossed(two: Factorial, words: Words) -> list[str]:
     """What turning the first of two things does: averaged over the other, or where the average is no answer, that it
     depends on the other."""
     first, second = map(thing, two.things)
-    turn, factor = f"{'without' if two.removes else 'with'} {first}", said(two.things[1][0]) or second
-    known = [(square, main) for square in two.squares if (main := two.turned(square, "first"))]
-    averaged = [(square.context, main) for square, main in known if not square.depends]
+    turn = f"{'without' if two.removes else 'with'} {first}"
+    averaged: list[_Change] = []
+    depends: list[str] = []
+    for square in two.squares:
+        main = two.turned(square, "first")
+        if main and square.depends:
+            depends += _dependent(two, square, turn, words)
+        elif main:
+            averaged.append((square.context, main))
     head, rest = "", list[str]()
     if averaged:
         head, rest = _turned(f"{turn}, averaged over runs with and without {second}", averaged, words)
-    told = [sentence(head)] if head else []
-    for square in (square for square, _ in known if square.depends):
-        here, alone = where(square.context), words.change(two.turned(square, "first alone"))
-        both = words.change(two.turned(square, "first with second"))
-        told.append(sentence(f"how much the {words.metric} changes {turn} depends on {factor}", here))
-        told.append(sentence(f"the change {turn} is {alone} without {second} and {both} with {second}", here))
-    return [*told, *rest]
+    return [*([sentence(head)] if head else []), *depends, *rest]
+
+
+def _dependent(two: Factorial, square: Square, turn: str, words: Words) -> list[str]:
+    """What turning the first of two things does without and with the other, in a context where that differs."""
+    second, here = thing(two.things[1]), where(square.context)
+    alone, both = (words.change(two.turned(square, name)) for name in ("first alone", "first with second"))
+    factor = said(two.things[1][0]) or second
+    return [
+        sentence(f"how much the {words.metric} changes {turn} depends on {factor}", here),
+        sentence(f"the change {turn} is {alone} without {second} and {both} with {second}", here),
+    ]
 
 
 def _shares(two: Factorial, words: Words) -> str:
@@ -189,7 +200,7 @@ def _shares(two: Factorial, words: Words) -> str:
     names, told = list(map(thing, two.things)), list[str]()
     for word in sorted(squares, key=lambda word: (word not in names, word == NOT)):
         verb = " contributed more" if word in names and not told else ""
-        told.append(f"{CLAUSES.get(word, word)}{verb} {places(square.context for square in squares[word])}".strip())
+        told.append(f"{_CLAUSES.get(word, word)}{verb} {places(square.context for square in squares[word])}".strip())
     return sentence(f"of {joined(names)}, {joined(told)}")
 
 

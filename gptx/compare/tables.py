@@ -11,7 +11,7 @@ from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-GRIDS = 4  # at most: of more contexts, the table of arms has it all
+_GRIDS = 4  # at most: of more contexts, the table of arms has it all
 
 
 def _attribution(found: Effects, words: Words) -> Iterator[Table]:
@@ -39,7 +39,7 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
     factors, others = found.comparison.factors, found.others
     across = next(iter([*(name for name in others if numeric(factors[name])), *others]), "")
     rest = [name for name in others if name != across]
-    if across and prod(len(factors[name]) for name in rest) <= GRIDS:
+    if across and prod(len(factors[name]) for name in rest) <= _GRIDS:
         for columns in grouped(found.rounds, lambda around: tuple(around.context[name] for name in rest)).values():
             yield _grid(found, across, columns, words)
 
@@ -70,7 +70,7 @@ def _best(found: Effects, words: Words) -> Iterator[Table]:
     rows = []
     for level in best.ranking:
         arm = best.arms[level]
-        compared = "baseline" if level == best.baseline else words.change(best.differences.get(level), arm)
+        compared = "baseline" if level == best.baseline else words.against(best.differences.get(level), arm)
         there = (arm.levels[name] for name in found.others)
         rows.append((named(found.factor, level), *there, words.spread(arm), str(len(arm.results)), compared))
     note = (
@@ -102,7 +102,7 @@ def _arm(around: Round, level: str, words: Words) -> tuple[str, ...]:
     seeds = count(len(arm.results), "seed")
     mean = f"diverged in {arm.diverged} of {seeds}" if arm.diverged else words.number(arm.mean)
     states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
-    compared = words.change(around.differences.get(level), arm)
+    compared = words.against(around.differences.get(level), arm)
     if not base or base.mean is None:
         compared = "baseline diverged" if base and base.diverged else "no baseline"
     return mean, words.number(arm.spread), str(len(arm.results)), states, "baseline" if arm is base else compared

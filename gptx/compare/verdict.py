@@ -7,16 +7,16 @@ from itertools import combinations
 from gptx.compare import tables
 from gptx.compare.effects import Effects, effects
 from gptx.compare.factors import is_rate
-from gptx.compare.outcomes import Arm, Comparison, Outcome
+from gptx.compare.outcomes import Arm, Comparison, Outcome, grouped
 from gptx.compare.sentences import answer, said
 from gptx.compare.words import Words, named
 from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
+_TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
         "imitated formats")  # facts that other warnings tell, or none  # fmt: skip
-LISTED = 6  # of a kind are named at most
+_LISTED = 6  # of a kind are named at most
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         what = joined(map(said, comparison.factors)) or "their seeds"
         yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
                "difference.")  # fmt: skip
-    for arm in filter(lambda arm: arm.diverged, found.arms):
-        seeds = count(len(arm.results), "seed")
-        yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
+    yield from _lost(found.arms)
     yield from _incomplete(comparison)
     if early := _ended_early(comparison):
         told = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
@@ -127,23 +125,30 @@ def _different_texts(environment: dict, words: Words) -> Iterator[str]:
         yield f"The runs read different data (digests {joined(digests)}): their results cannot be compared."
 
 
+def _lost(arms: list[Arm]) -> Iterator[str]:
+    """Arms with a diverged run."""
+    for arm in arms:
+        if arm.diverged:
+            seeds = count(len(arm.results), "seed")
+            yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
+
+
 def _incomplete(comparison: Comparison) -> Iterator[str]:
     """Runs without a result."""
-    waiting = [outcome for outcome in comparison.outcomes if outcome.value is None]
-    states = [outcome.state for outcome in waiting if outcome.state != "finished"]
-    told = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    waiting = grouped((run for run in comparison.outcomes if run.value is None), lambda run: run.state)
+    bare = waiting.pop("finished", [])
+    told = [f"{len(runs)} {state}" for state, runs in waiting.items()]
     told += [f"{len(comparison.missing)} not begun"] if comparison.missing else []
     if told:
         whole = len(comparison.outcomes) + len(comparison.missing)
         yield f"Of {count(whole, 'run')}, {joined(told)}: left out."
-    bare = [outcome for outcome in waiting if outcome.state == "finished"]
-    for each in _listed(f"{_name(each.levels)}, seed {each.seed}" for each in bare):
+    for each in _listed(f"{_name(run.levels)}, seed {run.seed}" for run in bare):
         yield f"{each}: finished without {comparison.metric} at its end; left out."
 
 
 def _listed(told) -> list[str]:
     """At most LISTED phrases, and how many more there are."""
-    first, rest = (told := list(told))[:LISTED], told[LISTED:]
+    first, rest = (told := list(told))[:_LISTED], told[_LISTED:]
     return [*first, *([f"{len(rest)} more"] if rest else [])]
 
 
@@ -156,13 +161,11 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 def _lacking(arms: list[Arm]) -> Iterator[str]:
     """Which arms lack which seeds, and how they are compared then."""
     there = [arm for arm in arms if arm.results]
-    seeds = sorted(set().union(*(arm.seeds for arm in there)))
-    told = []
-    for arm in there:
-        if gone := [str(seed) for seed in seeds if seed not in arm.seeds]:
-            told.append(f"{_name(arm.levels)} lacks seed{'s' * (len(gone) > 1)} {joined(gone)}")
+    seeds = set().union(*(arm.seeds for arm in there))
+    lack = [(_name(arm.levels), sorted(seeds - arm.seeds)) for arm in there if arm.seeds != seeds]
+    told = [f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}" for name, gone in lack]
     welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
-    unpaired = ", and as unpaired (Welch's t) where they share none" if welch else ""
+    unpaired = ", and as unpaired (Welch's t) where they share none" * welch
     if told:
         yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."
 
@@ -170,7 +173,7 @@ def _lacking(arms: list[Arm]) -> Iterator[str]:
 def unlike(environment: dict) -> Iterator[str]:
     """What runs were made with or on, where that is not the same for all."""
     differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
-                 if isinstance(values, list) and key not in TOLD]  # fmt: skip
+                 if isinstance(values, list) and key not in _TOLD]  # fmt: skip
     if differing:
         yield f"The runs were not made alike: {'; '.join(_listed(differing))}."
     if formats := environment.get("imitated formats"):

@@ -18,8 +18,8 @@ NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay"
          "parametrization.rates.all": "learning-rate factor",
          "parametrization.rates.matrices": "learning-rate factor of matrices"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
-UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
-NONE = ("", "none")  # levels of a config group that leave its ingredient out
+_UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
+_NONE = ("", "none")  # levels of a config group that leave its ingredient out
 FEW = 3  # settings of several factors that are named one by one; more are counted
 
 
@@ -69,16 +69,22 @@ class Words:
             return f"diverged {arm.diverged} of {len(arm.results)}"
         return " ± ".join(self.number(each) for each in (arm.mean, arm.spread) if each is not None) or "-"
 
-    def change(self, found: Estimate | None, arm: Arm | None = None) -> str:
-        """An estimate as a cell of a table, judged alone; with its number of pairs where that is not the arm's n."""
+    def change(self, found: Estimate | None) -> str:
+        """An estimate in a table, judged alone."""
         if found is None:
             return "-"
         text, *span = self.ends(found)
-        aside = ["the same" if found.same else " to ".join(span) or "single seed"]
-        aside += ["not significant"] if span and not found.significant_alone and not found.same else []
-        aside += ["unpaired"] if not found.paired else []
-        pairs = f", {found.n} pairs" if arm and span and found.paired and found.n != len(arm.results) else ""
-        return f"{text} ({', '.join(aside)}){pairs}"
+        aside = [" to ".join(span) or "single seed"]
+        if found.same:
+            aside = ["the same"]
+        elif span and not found.significant_alone:
+            aside.append("not significant")
+        return f"{text} ({', '.join(aside if found.paired else [*aside, 'unpaired'])})"
+
+    def against(self, found: Estimate | None, arm: Arm) -> str:
+        """A difference in the row of an arm, with its number of pairs where that is not the arm's n."""
+        fewer = found is not None and found.low is not None and found.paired and found.n != len(arm.results)
+        return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
 
     def relation(self, found: Estimate, other: str) -> str:
         """How something is compared with another, "with adamw", and how sure that is."""
@@ -93,38 +99,42 @@ class Words:
         if not found.significant:
             return f"not significantly different from that {other} ({self.interval(found)})"
         near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
-        return f"{away} (95 % interval {near} to {far}, {seeds(found)})"
+        return f"{away} (95 % interval {near} to {far}, {_seeds(found)})"
 
     def interval(self, found: Estimate) -> str:
         """-0.02, 95 % interval -0.03 to -0.01 before correction, 3 seeds."""
         text, *span = self.ends(found)
         before = " before correction" if found.significant_alone and not found.significant else ""
-        return f"{text}, 95 % interval {' to '.join(span)}{before}, {seeds(found)}"
+        return f"{text}, 95 % interval {' to '.join(span)}{before}, {_seeds(found)}"
 
 
 def words(found: Effects) -> Words:
-    """The words for a comparison. Means get two digits of the usual spread over seeds, at most five digits in all;
-    differences, which are known better, up to six digits of a value."""
-    comparison, tokenizer = found.comparison, found.comparison.environment.get("tokenizer")
-    token = TOKENS.get(tokenizer, "token") if isinstance(tokenizer, str) else "token"
-    unit = UNITS.get(comparison.metric.split("/")[-1], "").format(token=token)
-    said = comparison.metric.replace("/", " ").replace("_", " "), unit, "highest" if comparison.sign < 0 else "lowest"
-    values = [abs(value) for arm in found.arms for value in arm.results if value and math.isfinite(value)]
+    """The words for a comparison."""
+    comparison, tokenizer = found.comparison, str(found.comparison.environment.get("tokenizer"))
+    unit = _UNITS.get(comparison.metric.split("/")[-1], "").format(token=TOKENS.get(tokenizer, "token"))
+    metric, best = comparison.metric.replace("/", " ").replace("_", " "), "lowest" if comparison.sign > 0 else "highest"
+    return Words(metric, unit, best, *_decimals(found.arms))
+
+
+def _decimals(arms: list[Arm]) -> tuple[int, int]:
+    """Decimals for means: two digits of the usual spread over seeds, at most five digits in all. And for differences,
+    which are known better: up to six digits of a value."""
+    values = [abs(value) for arm in arms for value in arm.results if value and math.isfinite(value)]
     if not values:
-        return Words(*said, 4, 6)
-    smallest, spreads = median(values) / 10**4, [arm.spread for arm in found.arms if arm.spread]
+        return 4, 6
+    smallest, spreads = median(values) / 10**4, [arm.spread for arm in arms if arm.spread]
     digit = max(smallest, median(spreads) / 10) if spreads else smallest
-    return Words(*said, *(max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))))
+    return max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))
 
 
-def seeds(found: Estimate) -> str:
+def _seeds(found: Estimate) -> str:
     return count(found.n, "seed") if found.paired else "no seed in common"
 
 
 def named(factor: str, level: str) -> str:
     """A level of a factor as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true."""
     if is_group(factor):
-        return f"no {factor}" if level in NONE else level
+        return f"no {factor}" if level in _NONE else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 
@@ -136,7 +146,7 @@ def label(factor: str) -> str:
 def where(levels: dict[str, str]) -> str:
     """Levels as a place: at learning rate 0.01, with model gpt_10m; "" for none."""
     return " and ".join(
-        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in NONE
+        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in _NONE
         else f"{'at' if numeric([level]) else 'with'} {named(name, level)}"
         for name, level in levels.items()
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import difflib
 import re
 import traceback
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gptx.config.build import permitted
 from gptx.config.compose import composed
@@ -19,6 +19,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, Group
 from gptx.config.keys import key_of, near, nodes
 from gptx.config.paths import CONF
+from gptx.config.rules import job_of
 from gptx.config.validate import arguments
 from gptx.units.phrases import joined
 
@@ -44,7 +45,7 @@ def _line(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
-    for pattern, told in MISTAKES.items():
+    for pattern, told in _MISTAKES.items():
         if (found := re.search(pattern, text)) and (line := told(found, error, words)):
             return line
     return " ".join(str(error).split())
@@ -83,7 +84,7 @@ def _option(found: re.Match, error: Exception, words: list[str]) -> str:
     return f"{found[2]}={option}: {_no_such_option(option, found[3].split())}"
 
 
-MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
+_MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
     "Config group override must be": _choice,
     "integer string conversion": _digits,
     r"Error merging override [+~]*([^=]+)=": _interpolation,
@@ -103,34 +104,46 @@ def _no_such_option(wrong: str, options: list[str]) -> str:
 def _no_such_key(wrong: str, words: list[str]) -> str:
     """What is the matter with a key that the config has not, and what is probably meant; `wrong` is its known part."""
     try:
-        cfg = composed([word for word in words if "," not in word and not key_of(word).startswith(wrong)], hydra=True)
-    except Exception:  # another word of the command is wrong as well; it will be told next time
+        cfg = composed(_others(words, wrong), hydra=True)
+    except Exception:  # another word of the command is wrong as well; the next start reports it
         return "no such key"
-    choices, plain = cfg.hydra.runtime.choices, dict[str, Any](OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
-    del plain["hydra"]
-    (group, *names), (parent, _, last) = wrong.split("."), wrong.rpartition(".")
-    taken = _taken(OmegaConf.select(cfg, f"{parent}._target_") if parent else None, parent, cfg.allow_targets)
+    plain: dict[str, Any] = OmegaConf.to_container(job_of(cfg), resolve=False)  # type: ignore[assignment]
+    (group, _, name), (parent, _, last) = wrong.partition("."), wrong.rpartition(".")
+    chosen, keys, offering = cfg.hydra.runtime.choices.get(group), nodes(plain), _offering(group, name)
+    hint = near(wrong, [key for key in keys if key.rpartition(".")[0] == parent])
+    if parent and not offering and "did you mean" in hint:  # nothing need be imported
+        return f"no such key{hint}"
+    taken = _taken(cfg, parent)
     if last in taken:
-        return f"not in the file of {group}={choices.get(group)}; to set it, write +{wrong}=..."
-    if names and names[0] not in plain.get(group, {}) and (offering := _offering(group, names[0])):
-        if GROUPS[group].several:
-            chosen = ",".join(plain[group])
-            return f"{group}=[{chosen}] has no {names[0]}; add {group}=[{','.join([*plain[group], offering[0]])}]"
-        return f"{group}={choices.get(group)} has no {names[0]}; add {group}={joined(offering, 'or')}"
-    return f"no such key{near(wrong, dict.fromkeys([*nodes(plain), *(f'{parent}.{name}' for name in taken)]))}"
+        return f"not in the file of {group}={chosen}; to set it, write +{wrong}=..."
+    if offering:
+        return _of_another(group, name, offering, list(plain[group]), chosen)
+    return f"no such key{near(wrong, dict.fromkeys([*keys, *(f'{parent}.{name}' for name in taken)]))}"
 
 
-def _taken(target: Any, path: str, allow: Collection[str]) -> list[str]:
-    """The arguments that a config may give what `target` names."""
+def _others(words: list[str], wrong: str) -> list[str]:
+    return [word for word in words if "," not in word and not key_of(word).startswith(wrong)]
+
+
+def _of_another(group: str, key: str, offering: list[str], present: list[str], chosen: str) -> str:
+    """That other options of the group have the key."""
+    if GROUPS[group].several:
+        return f"{group}=[{','.join(present)}] has no {key}; add {group}=[{','.join([*present, offering[0]])}]"
+    return f"{group}={chosen} has no {key}; add {group}={joined(offering, 'or')}"
+
+
+def _taken(cfg: DictConfig, path: str) -> list[str]:
+    """The arguments that a config may give to what it builds at a path."""
     try:
-        given = arguments(permitted(target, path, allow)) if target else {}
-    except ConfigError:  # which is told once the key is right
+        target = OmegaConf.select(cfg, f"{path}._target_") if path else None
+        given = arguments(permitted(target, path, cfg.allow_targets)) if target else {}
+    except ConfigError:  # which is reported once the key is right
         return []
     return [name for name, parameter in given.items() if parameter.default is not parameter.empty]
 
 
 def _offering(group: str, name: str) -> list[str]:
-    """The options of a group whose files have the key; where some of them need a value for it, these."""
+    """The options of a group whose files have the key at their top; where some of them need a value for it, these."""
     files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted(Path(CONF, group).glob("*.yaml"))}
     found = {option: content[name] for option, content in files.items() if name in content}
     return [option for option, given in found.items() if given == "???"] or list(found)

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.resolvers import oc
 
 from gptx.units.printable import hidden, hide, without_credentials
@@ -64,3 +65,8 @@ def typed(words: Any) -> list[str]:
 def as_yaml(plain: Any) -> str:
     """Plain values as the text of a YAML file."""
     return OmegaConf.to_yaml(plain)
+
+
+def yaml_loader() -> type:
+    """The loader for such text, a subclass of PyYAML's safe one: 1e-3 is a number, no key comes twice."""
+    return get_yaml_loader()

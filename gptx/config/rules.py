@@ -8,7 +8,10 @@ from omegaconf import DictConfig, open_dict
 
 from gptx.config.build import build, find
 from gptx.config.errors import ConfigError, refusal
+from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
+
+_WITH_DEVICE = ("parallel", "compile", "inject")  # built where the run is, not tried before
 
 
 def job_of(composed: DictConfig) -> DictConfig:
@@ -50,7 +53,8 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    for group in (*trials, "precision", "guard", "checkpoints", "observe", "log"):
+    tried = {"data", "batch", *_WITH_DEVICE}
+    for group in [*trials, *(name for name in GROUPS if name not in {*tried, *trials})]:
         _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
     for rule in (_refuse_fall, _refuse_transfer, _refuse_token_clock, _refuse_growth):
         rule(job)

@@ -4,17 +4,18 @@ import math
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
 
-EXACT = 2**53  # up to here every whole number is also a float
-WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
+_EXACT = 2**53  # up to here every whole number is also a float
+_WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
     "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
 SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
-CHARACTERS = 4096  # of a text: no path is longer
-SIMPLE = int | float | str | list | dict | None
+_CHARACTERS = 4096  # of a text: no path is longer
+_SIMPLE = int | float | str | list | dict | None
 
 
 def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
@@ -23,6 +24,8 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
+    if is_dataclass(hint):  # which pydantic would make of a dict
+        raise ConfigError(f"{path}: {plain!r:.200} is not a valid {_named(hint)}; an object has a _target_")
     try:
         meant = _adapter(hint).validate_python(plain)
     except ValidationError as error:
@@ -30,11 +33,8 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     for each, value, where in _pairs(plain, meant, path):
-        if isinstance(value, str):
-            refuse_text(value, where)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            _refuse_number(each, value, where)
-    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, SIMPLE) else plain
+        _refuse_value(each, value, where)
+    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
 
 
 def _adapter(hint: typing.Any) -> typing.Any:
@@ -64,14 +64,21 @@ def _pairs(given: typing.Any, meant: typing.Any, path: str) -> Iterator[tuple]:
         yield given, meant, path
 
 
+def _refuse_value(given: typing.Any, value: typing.Any, path: str) -> None:
+    if isinstance(value, str):
+        refuse_text(value, path)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _refuse_number(given, value, path)
+
+
 def refuse_text(text: str, path: str) -> None:
     """Refuse control characters, line breaks outside of prompts, and what is longer than any path."""
     prompt = path.startswith("observe.") or path == "prompt"  # of a model, and so any text
     found = next((sign for sign in text if ord(sign) < 32 or 127 <= ord(sign) < 160), "")
     if found and not (prompt and found in "\n\t"):
         raise ConfigError(f"{path}: {text!r:.80} has a control character, {found!r}")
-    if len(text) > CHARACTERS and not prompt:
-        raise ConfigError(f"{path}: a text of {len(text):,} characters; at most {CHARACTERS:,}")
+    if len(text) > _CHARACTERS and not prompt:
+        raise ConfigError(f"{path}: a text of {len(text):,} characters; at most {_CHARACTERS:,}")
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
@@ -86,7 +93,7 @@ def _refuse_number(given: typing.Any, number: float, path: str) -> None:
         return
     if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
         raise ConfigError(f"{path}: {given!r:.80} is not a valid int{_as_a_list(given, int, path)}")
-    least, most, words = WHOLE.get(path.rpartition(".")[2], (-EXACT, EXACT, f"whole numbers go to 2^53, {EXACT:,}"))
+    least, most, words = _WHOLE.get(path.rpartition(".")[2], (-_EXACT, _EXACT, f"whole numbers go to 2^53, {_EXACT:,}"))
     if not least <= number <= most:
         digits = number.bit_length() * 3 // 10
         raise ConfigError(

@@ -150,7 +150,7 @@ def _two_steps(ingredients: dict, data: _Blank, live: _Live, *, copied: bool) ->
         live.peak = live.bytes
         observer(trainer)
     state: dict[str, int] = {}
-    for name, tensor in tensors(trainer.optimizer.state_dict()):
+    for name, tensor in named_tensors(trainer.optimizer.state_dict()):
         if tensor.ndim:  # no scalars such as the count of steps
             state[name] = state.get(name, 0) + storage_bytes([tensor])
     return Footprint(
@@ -161,7 +161,7 @@ def _two_steps(ingredients: dict, data: _Blank, live: _Live, *, copied: bool) ->
         activations=max(kept),
         step=step,
         validation=live.peak if trainer.observers else 0,
-        copy=storage_bytes(tensor for _, tensor in tensors(trainer.state_dict())) if copied else 0,
+        copy=storage_bytes(tensor for _, tensor in named_tensors(trainer.state_dict())) if copied else 0,
     )
 
 
@@ -171,7 +171,7 @@ def storage_bytes(of: Iterable[Tensor]) -> int:
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
-def tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
     """Every tensor in nested dicts and lists, with the nearest key above it."""
     if isinstance(node, Tensor):
         yield key, node
@@ -181,4 +181,4 @@ def tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(node, list | tuple):
         items = ((key, child) for child in node)
     for name, child in items:
-        yield from tensors(child, name if isinstance(name, str) else key)
+        yield from named_tensors(child, name if isinstance(name, str) else key)

@@ -5,10 +5,10 @@ from gptx.estimate.footprint import Footprint, footprint
 from gptx.estimate.laws import LARGEST_VOCABULARY
 from gptx.units.amounts import whole
 
-CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
+_CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
 
 
-def predict(cfg, vocab_size: int) -> Footprint:
+def predict_memory(cfg, vocab_size: int) -> Footprint:
     """The footprint of a checked config on its own device, eager, for one process. Raises ValueError."""
     from gptx.distributed.rank import world_size
     from gptx.ingredients.parallel import OneProcess, find
@@ -24,19 +24,19 @@ def predict(cfg, vocab_size: int) -> Footprint:
 def prediction(cfg, vocab_size: int) -> Footprint | str:
     """The footprint, or why there is none: a run whose memory cannot be predicted can still be trained."""
     try:
-        return predict(cfg, vocab_size)
+        return predict_memory(cfg, vocab_size)
     except ValueError as error:
         return str(error)
 
 
-def vocabulary(cfg, vocab: str = "") -> int:
+def vocabulary_of(cfg, vocab: str = "") -> int:
     """The size of the vocabulary: `vocab` if given, else the data's. Raises ValueError for a size that cannot be."""
     if not vocab:
         return build(cfg.data).vocab_size
     return whole("vocab", vocab, most=LARGEST_VOCABULARY, example="50257")
 
 
-def likely_vocabulary(cfg, otherwise: int = CHARACTERS) -> int:
+def likely_vocabulary(cfg, otherwise: int = _CHARACTERS) -> int:
     """The size of the vocabulary by the name of the tokenizer, without data; `otherwise` if it depends on the text."""
     from gptx.ingredients.data.tokenizers import vocabulary_size
 

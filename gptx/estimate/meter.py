@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import torch
 
-from gptx.estimate.footprint import Footprint, storage_bytes, tensors
+from gptx.estimate.footprint import Footprint, named_tensors, storage_bytes
 from gptx.units.amounts import memory
 from gptx.units.hardware import peak_memory
 
@@ -34,7 +34,7 @@ class Meter:
     @contextlib.contextmanager
     def over(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
         """Measure what happens inside."""
-        own = storage_bytes(tensor for _, tensor in tensors([model.state_dict(), optimizer.state_dict()]))
+        own = storage_bytes(tensor for _, tensor in named_tensors([model.state_dict(), optimizer.state_dict()]))
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)  # free memory of an earlier run would be used unseen
         if self.device.type == "cuda":
@@ -65,12 +65,12 @@ class Meter:
 
     def compared_with(self, predicted: Footprint | str) -> str:
         """The predicted peak and the measured one."""
-        whole = total(predicted, self.device)
+        whole = predicted_peak(predicted, self.device)
         expected = predicted if whole is None else f"predicted {memory(whole)}"
         return f"{expected}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
 
 
-def total(predicted: Footprint | str, device: torch.device) -> int | None:
+def predicted_peak(predicted: Footprint | str, device: torch.device) -> int | None:
     """Bytes of a prediction that a Meter of the device measures; None if there is no prediction."""
     if isinstance(predicted, str):
         return None

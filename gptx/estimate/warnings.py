@@ -8,18 +8,18 @@ from gptx.estimate.laws import Law
 from gptx.units.amounts import amount
 
 _FEWEST = 100  # steps: with fewer, warmup and cool-down are a handful of steps each
-_READINGS = 4  # up to so many epochs, repeated text is worth almost as much as new (arXiv:2305.16264)
+_READINGS = 4  # up to this many epochs, repeated text is worth almost as much as new (arXiv:2305.16264)
 _FITTED = 85e6, 1.2e9  # parameters of the models that the critical batch was fitted to
 _FAR = 4.0  # times more or less than usual
 
 
-def critical_batch(tokens: float) -> float:
-    """Tokens per step above which larger batches no longer save as many steps, in a run of so many tokens.
+def critical_batch_size(tokens: float) -> float:
+    """Tokens per step above which larger batches no longer save as many steps, in a run of this many tokens.
 
     22.91 D^0.47 sequences of 512, D in millions of tokens, cost 20 % more tokens than small batches; fitted to 85M-1.2B
     parameters on C4, and hardly dependent on the size (arXiv:2410.21676).
 
-    >>> round(critical_batch(2.5e9), -3)
+    >>> round(critical_batch_size(2.5e9), -3)
     464000.0
     """
     return 512 * 22.91 * (tokens / 1e6) ** 0.47
@@ -30,11 +30,11 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
 
     A `warmup` that is no number of steps is left alone: a schedule of the user's may mean something else by it.
     """
-    batch, critical = effort.tokens_per_step, critical_batch(effort.tokens)
+    batch, critical = effort.tokens_per_step, critical_batch_size(effort.tokens)
     if batch > critical:
         far = "" if _FITTED[0] <= effort.parameters <= _FITTED[1] else ", an extrapolation from 85M-1.2B parameters"
         yield (
-            f"batch.tokens={batch:,} is {batch / critical:.1f} times the critical batch of a run of so many tokens, "
+            f"batch.tokens={batch:,} is {batch / critical:.1f} times the critical batch of a run of this many tokens, "
             f"about {critical:,.0f} (arXiv:2410.21676{far}): smaller batches learn more from each token"
         )
     if effort.steps < _FEWEST:
@@ -51,7 +51,7 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
 
 
 def repeated(epochs: float) -> str:
-    """The warning about text that is read so many times, after a semicolon; "" if there is none."""
+    """The warning about text that is read this many times, after a semicolon; "" if there is none."""
     if epochs <= _READINGS:
         return ""
     return f"; beyond {_READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"

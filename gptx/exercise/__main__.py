@@ -7,22 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gptx.config.errors import nearest
-from gptx.exercise.answer import Answer, told, write
+from gptx.exercise.answer import Answer, answer_lines, write_answer
 from gptx.show import marked
 from gptx.show.plots import save
 
-EXERCISES = {
-    11: "steps.schedules",
-    12: "steps.decay_groups",
-    13: "steps.clipping",
-    14: "arms.warmup",
-    15: "arms.precisions",
-    16: "steps.accumulation",
-    17: "arms.recompute",
-    18: "whole.dashboard",
-    19: "whole.resuming",
-    20: "whole.pretraining",
-}
+_EXERCISES = dict(enumerate((  # functions whose docstring is the question
+    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.without_warmup", "arms.precisions",
+    "steps.accumulation", "arms.checkpointing", "whole.dashboard", "whole.resuming", "whole.pretraining",
+), start=11))  # fmt: skip
 
 
 def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "", full: bool = False) -> int:
@@ -42,16 +34,10 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if not number:
-        print("\n".join(f"{each}  {_answer(each).__doc__}" for each in EXERCISES))
-        print("\npython -m gptx exercise 14 answers one of them; --help shows more")
+        questions = (f"{each}  {_answer(each).__doc__}\n" for each in _EXERCISES)
+        print(f"{''.join(questions)}\npython -m gptx exercise 14 answers one of them; --help shows more")
         return 0
-    if number not in EXERCISES:
-        raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
-    for word in overrides:
-        if "=" not in word or word.startswith("-"):
-            raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['full=true', 'out=', 'readme='])}")
-    if full and number != 20:
-        raise ValueError(f"exercise {number} has no full form; only exercise 20 is shortened")
+    _check(number, overrides, full)
     folder = Path(f"runs/exercise_{number}")
     figure = _figure(out or readme, folder, number)
     if readme:
@@ -61,15 +47,24 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     answer, options = _answer(number), {"full": True} if full else {}
     found, question = answer(folder, *overrides, **options), answer.__doc__ or ""
     save(figure, found.title, *found.drawings, columns=3 if len(found.drawings) > 3 else 0)
-    print("\n".join(told(found, number, question, figure)))
-    for file in write(found, number, question, figure, Path(readme)) if readme else ():
+    print("\n".join(answer_lines(found, number, question, figure)))
+    for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():
         print(f"{'written':12}{file}")
-    return 0 if found.passed else 1
+    return int(not found.passed)
+
+
+def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
+    if number not in _EXERCISES:
+        raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
+    for word in overrides:
+        if "=" not in word or word.startswith("-"):
+            raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['full=true', 'out=', 'readme='])}")
+    if full and number != 20:
+        raise ValueError(f"exercise {number} has no full form; only exercise 20 is shortened")
 
 
 def _answer(number: int) -> Callable[..., Answer]:
-    """The function that answers an exercise; its docstring is the question."""
-    module, _, function = EXERCISES[number].partition(".")
+    module, _, function = _EXERCISES[number].partition(".")
     return getattr(importlib.import_module(f"gptx.exercise.{module}"), function)
 
 

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
@@ -31,7 +32,7 @@ class Answer:
     details: Sequence[str] = ()
 
 
-def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
+def answer_lines(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
     """The answer in lines for a terminal."""
     yield from _paragraph(f"exercise {number}", question)
     yield from _paragraph("done", answer.method)
@@ -45,28 +46,20 @@ def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[s
     yield f"{'figure':12}{figure}"
 
 
-def write(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
+def write_answer(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
     """Write results.json (exercise_NN.json where that is a sweep's) and the marked part of README.md; the files."""
-    facts = {
-        "exercise": number,
-        "question": question,
-        "passed": answer.passed,
-        "criterion": answer.criterion,
-        "method": answer.method,
-        "measured": answer.measured,
-        "tutorial": answer.tutorial,
-        "figure": figure.name,
-        "environment": _environment(),
-    }
+    facts: dict[str, Any] = {"exercise": number, "question": question}
+    facts |= {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
+    facts |= {"figure": figure.name, "environment": _environment()}
     results = experiment / "results.json"
     if results.exists() and "exercise" not in (plain.read_json(results) or {}):
         results = experiment / f"exercise_{number}.json"
-    marked.write(experiment / "README.md", "exercise", page(facts))
+    marked.write(experiment / "README.md", "exercise", answer_page(facts))
     write_text(results, to_json(facts, indent=1) + "\n")
     return [results, experiment / "README.md"]
 
 
-def page(facts: dict) -> str:
+def answer_page(facts: dict) -> str:
     """What results.json says of an answer, in Markdown."""
     rows: list[tuple[str, ...]] = [(name, _spelled(value)) for name, value in facts["measured"].items()]
     around = facts["environment"]

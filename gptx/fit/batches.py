@@ -15,50 +15,50 @@ from typing_extensions import TypedDict
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
 from gptx.config.groups import decides
-from gptx.fit.page import incomparable, recorded
+from gptx.fit.page import incomparable, recorded_fit
 from gptx.fit.tradeoff import lowest
-from gptx.runs.cells import Cell, find
+from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
-KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
-Positive = Annotated[float, Gt(0)]
+_KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
-class Run:
+class _Attempt:
     """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
     it did not get there."""
 
     batch: Annotated[int, Gt(0)]
-    rate: Positive
+    rate: _Positive
     seed: int
-    updates: Positive | None
+    updates: _Positive | None
 
 
 @dataclass(frozen=True)
-class Noise:
+class _NoiseScale:
     """The noise scale that a run ended with, in tokens, with its 90 % band."""
 
     batch: Annotated[int, Gt(0)]
-    rate: Positive
+    rate: _Positive
     seed: int
     tokens: float
     low: float
     high: float
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     target: float
-    runs: list[Run]
-    noise_scale: list[Noise]
+    runs: list[_Attempt]
+    noise_scale: list[_NoiseScale]
     waiting: NotRequired[list[str]]
     environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Arm:
+class _RateArm:
     """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
 
     rate: float
@@ -74,11 +74,11 @@ class Arm:
         return sum(self.measured) / len(self.seeds) if None not in self.seeds else math.inf
 
 
-class Size:
+class BatchSize:
     """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
     (infinite where no learning rate brought every seed to the target)."""
 
-    def __init__(self, batch: int, arms: list[Arm]):
+    def __init__(self, batch: int, arms: list[_RateArm]):
         self.batch, self.arms = batch, arms
         self.best = min(arms, key=lambda arm: arm.steps)
         self.steps = self.best.steps
@@ -114,23 +114,23 @@ class Size:
 @dataclass(frozen=True)
 class Sweep:
     """Runs to one target loss, and the noise scales that some of them measured. `waiting` are the names of runs that
-    have not ended and are left out, `cells` those whose folders were given."""
+    have not ended and are left out, `cells` those that have."""
 
     target: float
-    runs: list[Run]
-    noise: list[Noise]
+    runs: list[_Attempt]
+    noise: list[_NoiseScale]
     waiting: list[str]
-    cells: list[Cell]
+    cells: list[Run]
     environment: dict
 
     @cached_property
-    def sizes(self) -> list[Size]:
+    def sizes(self) -> list[BatchSize]:
         """The batch sizes in ascending order."""
         ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
-        sizes: list[Size] = []
+        sizes: list[BatchSize] = []
         for batch, runs in groupby(ordered, attrgetter("batch")):
-            arms = [Arm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
-            sizes.append(Size(batch, arms))
+            arms = [_RateArm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
+            sizes.append(BatchSize(batch, arms))
         return sizes
 
     @property
@@ -145,12 +145,12 @@ class Sweep:
         return sorted({run.rate for run in self.runs})
 
     @property
-    def reached(self) -> list[Size]:
+    def reached(self) -> list[BatchSize]:
         """The batch sizes that reached the target."""
         return [size for size in self.sizes if math.isfinite(size.steps)]
 
     @property
-    def known(self) -> list[Size]:
+    def known(self) -> list[BatchSize]:
         """Those of `reached` whose best learning rate is no end of their own rates that lies inside of all rates."""
         rates = self.rates
         return [size for size in self.reached if not (size.lowest and size.best.rate > rates[0])
@@ -163,52 +163,69 @@ class Sweep:
         return max((high / low for low, high in pairs), default=1.0)
 
 
-def read(places: Sequence[Path]) -> Sweep:
+def read_sweep(places: Sequence[Path]) -> Sweep:
     """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
     and seed the first one counts.
 
     Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
     """
-    earlier = [recorded(place, Recorded, "critical_batch") for place in places if place.suffix == ".json"]
     folders = [place for place in places if place.suffix != ".json"]
-    aimed = [cell for cell in find(folders) if _target(cell) is not None] if folders else []
-    if not aimed and not earlier:
+    sweeps = [*(_trained(folders) if folders else ()), *(_recorded(place) for place in places if place not in folders)]
+    if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    targets = sorted({*map(_target, aimed), *(each["target"] for each in earlier)})
+    targets = sorted({sweep.target for sweep in sweeps})
     if len(targets) > 1:
-        choice = joined([f"{each:g}" for each in targets], "or")
+        choice = joined(map("{:g}".format, targets), "or")
         raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
-    other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
-    if other:
-        raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
-    around = together([environment(aimed), *(each["environment"] for each in earlier)])
+    around = together(sweep.environment for sweep in sweeps)
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
-    ended = [cell for cell in aimed if cell.state == "finished" or cell.record.get("diverged")]
-    found: dict[tuple, Run] = {}
-    for run in (*map(_run, ended), *(run for fit in earlier for run in fit["runs"])):
-        found.setdefault((run.batch, run.rate, run.seed), run)
-    noise = [scale for cell in ended if (scale := _noise(cell))]
-    noise += [scale for fit in earlier for scale in fit["noise_scale"]]
-    waiting = [cell.name for cell in aimed if cell not in ended]
-    waiting += [name for fit in earlier for name in fit.get("waiting", ()) if not folders]
-    return Sweep(targets[0], [run for _, run in sorted(found.items())], noise, waiting, ended, around)
+    return _pooled(sweeps, around)
 
 
-def _target(cell: Cell) -> Any:
+def _pooled(sweeps: Sequence[Sweep], around: dict) -> Sweep:
+    runs = {(run.batch, run.rate, run.seed): run for sweep in reversed(sweeps) for run in reversed(sweep.runs)}
+    noise = [scale for sweep in sweeps for scale in sweep.noise]
+    return replace(sweeps[0], runs=[runs[key] for key in sorted(runs)], noise=noise, environment=around)
+
+
+def _recorded(file: Path) -> Sweep:
+    found = recorded_fit(file, _Recorded, "critical_batch")
+    waiting = found.get("waiting", [])
+    return Sweep(found["target"], found["runs"], found["noise_scale"], waiting, [], found["environment"])
+
+
+def _trained(folders: list[Path]) -> list[Sweep]:
+    """The runs in some folders that were trained to a target, for each target."""
+    aimed = [cell for cell in find(folders) if _target(cell) is not None]
+    other = [told for told in confounded(aimed, _KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
+    if other:
+        raise ValueError(f"the runs differ in more than {joined(_KEYS)}: {joined(other)}; give runs alike in it")
+    ended = list(filter(ended_by_itself, aimed))
+    waiting, noise = [cell.name for cell in aimed if cell not in ended], [*filter(None, map(_noise, ended))]
+    around, targets = environment(aimed), {*map(_target, aimed)}
+    return [Sweep(target, [*map(_run, ended)], noise, waiting, ended, around) for target in targets]
+
+
+def ended_by_itself(cell: Run) -> bool:
+    """True if a run came to its end, or diverged."""
+    return cell.state == "finished" or bool(cell.record.get("diverged"))
+
+
+def _target(cell: Run) -> Any:
     """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
 
 
-def _place(cell: Cell) -> tuple[int, float, int]:
+def _place(cell: Run) -> tuple[int, float, int]:
     return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def _run(cell: Cell) -> Run:
-    return Run(*_place(cell), cell.metrics.last("target/step") or None)
+def _run(cell: Run) -> _Attempt:
+    return _Attempt(*_place(cell), cell.metrics.last("target/step") or None)
 
 
-def _noise(cell: Cell) -> Noise | None:
+def _noise(cell: Run) -> _NoiseScale | None:
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
-    return None if None in ends else Noise(*_place(cell), *ends)  # type: ignore[arg-type]
+    return None if None in ends else _NoiseScale(*_place(cell), *ends)  # type: ignore[arg-type]

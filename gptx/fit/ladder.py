@@ -13,19 +13,19 @@ from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.page import incomparable, recorded
-from gptx.runs.cells import Cell
+from gptx.fit.page import incomparable, recorded_fit
+from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
-MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-NEEDED = {
+_MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
+_NEEDED = {
     "parameters": {*COUNTS},
     "batch": {"context"},
     "data": {"digest", "vocab_size", "train_tokens"},
 }  # of run.json
-BUDGETS = 4  # of isoFLOP curves
-LEAST = 3  # sizes on a parabola
+_BUDGETS = 4  # of isoFLOP curves
+_LEAST = 3  # sizes on a parabola
 
 
 @dataclass(frozen=True)
@@ -72,26 +72,31 @@ class Ladder:
     def holding_out(self, word: str, count: str) -> "Ladder":
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
-        names = [word] if any(rung.name == word for rung in self.rungs) else word.split(",")  # a name may hold commas
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        for name in names if word not in ("", "none") else ():
-            if not any(name in (rung.size, rung.name) for rung in self.rungs):
-                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
-                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        names = self._names(word) if word else []
 
         def held(rung: Rung) -> bool:
             return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
 
         return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
 
+    def _names(self, word: str) -> list[str]:
+        known = {name for rung in self.rungs for name in (rung.size, rung.name)}
+        names = [word] if word in known else word.split(",")  # the name of a folder may hold commas
+        for name in names:
+            if name not in known and word != "none":
+                sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
+                raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
+        return names
 
-class Recorded(TypedDict):
+
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     ladder: Ladder
 
 
-def of_runs(cells: Sequence[Cell], name: str) -> Ladder:
+def of_runs(cells: Sequence[Run], name: str) -> Ladder:
     """The finished runs. Raises ValueError for a run whose loss is not finite or whose record is incomplete, and for
     runs of different tokenizers."""
     found, used, left_out = [], [], []
@@ -108,16 +113,16 @@ def of_runs(cells: Sequence[Cell], name: str) -> Ladder:
             used.append(cell)
     found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
-    return Ladder(found, _about(used, name, around), [*warnings(used, found), *left_out], around)
+    return Ladder(found, _about(used, name, around), [*against_one_law(used, found), *left_out], around)
 
 
 def of_fit(file: Path) -> Ladder:
     """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded(file, Recorded, "scaling")["ladder"]
+    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
-def _rung(cell: Cell, tokens: int, loss: float) -> Rung:
-    for name, keys in NEEDED.items():
+def _rung(cell: Run, tokens: int, loss: float) -> Rung:
+    for name, keys in _NEEDED.items():
         if not keys <= set(cell.record.get(name) or {}):
             lacking = f"lacks {name} with {joined(sorted(keys))}"
             raise ValueError(f"{cell.folder}/run.json: {lacking}; name folders without it")
@@ -125,7 +130,7 @@ def _rung(cell: Cell, tokens: int, loss: float) -> Rung:
     return Rung(cell.name, str(cell.record.get("choices", {}).get("model") or f"{total:,}"), total, body, tokens, loss)
 
 
-def _about(cells: Sequence[Cell], name: str, around: dict) -> About:
+def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     """What is common to the runs; the recipe is their experiment, or their data. Raises ValueError for runs of
     different tokenizers."""
     tokenizer = around.get("tokenizer", "")
@@ -141,9 +146,9 @@ def _about(cells: Sequence[Cell], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def warnings(cells: Sequence[Cell], found: Sequence[Rung]) -> list[str]:
+def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], MAY_DIFFER)]
+    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     said += [f"{told}." for told in incomparable(environment(list(cells)))]
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
@@ -172,15 +177,15 @@ class Minimum:
 
 
 def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
-    """IsoFLOP curves (arXiv:2203.15556, section 3.2): some budgets, evenly spaced, at which at least LEAST sizes have a
+    """IsoFLOP curves (arXiv:2203.15556, section 3.2): some budgets, evenly spaced, at which at least three sizes have a
     loss. Losses are interpolated between two lengths of a size, in logarithms of both, and never extrapolated."""
     sizes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
     budgets = [rung.budget(count) for rung in found]
     read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
-    full = [each for each in read if len(each.sizes) >= LEAST]
-    step = max(1, -(-len(full) // BUDGETS))
+    full = [each for each in read if len(each.sizes) >= _LEAST]
+    step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]
 
 
@@ -192,7 +197,7 @@ def _minimum(flops: float, sizes: dict[int, dict[int, list[float]]]) -> Minimum:
             along = [float(numpy.mean(lengths[length])) for length in here]
             known.append(size)
             losses.append(float(numpy.exp(numpy.interp(numpy.log(tokens), numpy.log(here), along))))
-    if len(known) >= LEAST:
+    if len(known) >= _LEAST:
         bend, slope, _ = numpy.polyfit(numpy.log(known), losses, 2)
         place = float(numpy.exp(-slope / 2 / bend)) if bend > 0 else 0.0
         best = place if known[0] <= place <= known[-1] else None

@@ -9,18 +9,17 @@ from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
 from gptx.runs import plain, schema
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
-from gptx.show.table import Table, markdown, terminal
+from gptx.show.table import Table, terminal
 from gptx.units.amounts import spell
 from gptx.units.phrases import joined
-from gptx.units.printable import md
 
 PICTURE, NUMBERS = "fit.png", "fit.json"
-KINDS = (".png", ".svg")
-LARGEST = 100_000_000  # bytes of a fit.json
-ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
+FIGURE_KINDS = (".png", ".svg")
+_LARGEST = 100_000_000  # bytes of a fit.json
+_ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
 
 
@@ -40,7 +39,9 @@ class Fitted:
     beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
 
-def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = KINDS) -> Path:
+def place_for(
+    folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = FIGURE_KINDS
+) -> Path:
     """The folder for the files, or the figure that `out` names. Raises ValueError, before anything is computed, for
     what cannot be written."""
     if not folders:
@@ -56,10 +57,10 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     return target
 
 
-def recorded(file: Path, form: Any, subject: str) -> Any:
+def recorded_fit(file: Path, form: Any, subject: str) -> Any:
     """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
     try:
-        return schema.validated(plain.read_json(file, most=LARGEST), form, file, strict=False)
+        return schema.validated(plain.read_json(file, most=_LARGEST), form, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:
@@ -68,12 +69,12 @@ def recorded(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in ALIKE.items() if isinstance(environment.get(key), list)}
+    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
     choices = {what: joined(map(str, values), "or") for what, values in found.items()}
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 
 
-def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell] = ()) -> None:
+def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
@@ -86,12 +87,13 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Cell
     if readme:
         page = Path(readme) / "README.md"
         written += [*(_files(fitted, Path(readme)) if target != Path(readme) else ()), page]
-        marked.write(page, "fit", _markdown(fitted))
+        kept = f"points and numbers in `{NUMBERS}`"
+        marked.write(page, "fit", results.body(fitted, (fitted.caption, PICTURE), fitted.environment, kept))
     print(f"{'written':12}{', '.join(map(str, written))}")
 
 
 def _files(fitted: Fitted, target: Path) -> list[Path]:
-    if target.suffix and not target.is_dir():  # a figure that `asked` let pass
+    if target.suffix and not target.is_dir():  # a figure that `place_for` let pass
         fitted.figure(target)
         return [target]
     target.mkdir(parents=True, exist_ok=True)
@@ -100,19 +102,6 @@ def _files(fitted: Fitted, target: Path) -> list[Path]:
     for name, fill in fitted.beside.items():
         in_one_step(target / name, fill)
     return [target / name for name in (PICTURE, NUMBERS, *fitted.beside)]
-
-
-def _markdown(fitted: Fitted) -> str:
-    """The marked part: the answer, warnings, the figure, tables, and how the runs were made."""
-    parts = [
-        f"**{md(fitted.headline)}**",
-        "\n".join(f"- {md(each)}" for each in fitted.sentences),
-        "\n>\n".join(f"> Warning: {md(each)}" for each in fitted.warnings),
-        f"![{md(fitted.caption)}]({PICTURE})",
-        *map(markdown, fitted.tables),
-        f"({md(results.made(fitted.environment))}; points and numbers in `{NUMBERS}`)",
-    ]
-    return "\n\n".join(filter(None, parts))
 
 
 def framed(axis: Any, title: str, across: str, up: str, which: str = "xy", subs: Sequence[float] = ()) -> None:
@@ -127,7 +116,7 @@ def short(value: float) -> str:
     return spell(float(f"{value:.3g}"))
 
 
-def between(span: Span | None, form: str = "") -> str:
+def interval_text(span: Span | None, form: str = "") -> str:
     """An interval: 0.31 to 0.38; a dash for none."""
     return " to ".join(f"{end:{form}}" if form else short(end) for end in span) if span else "-"
 

@@ -57,7 +57,7 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             resume.refuse_other(folder, record, cfg)
             if record.get("state") == "finished":
                 return _already(folder, record, config)
-        job = Job(cfg, config, folder, record, command)
+        job = _Job(cfg, config, folder, record, command)
         job.prepare()
         with together(job.trainer.parallel, EXPECTED) as peers:
             job.resume()
@@ -72,7 +72,7 @@ def _already(folder: RunFolder, record: dict, config: dict) -> float:
     return result.get("validation/loss", math.nan)
 
 
-class Job:
+class _Job:
     """One start of a run, in a process that owns its folder."""
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
@@ -80,7 +80,7 @@ class Job:
         self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
 
     def prepare(self) -> None:
-        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set anew."""
+        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
         import torch
 
         from gptx.estimate.memory import prediction
@@ -206,7 +206,7 @@ class Job:
             log.info("%s", line)
 
     def _record_end(self, sinks: list, outcome: str) -> None:
-        from gptx.estimate.meter import total
+        from gptx.estimate.meter import predicted_peak
 
         trainer, meter = self.trainer, self.meter
         for sink in sinks:
@@ -215,7 +215,8 @@ class Job:
             except Exception as error:  # the run has ended; a sink that cannot be closed changes nothing about that
                 log.warning("log=%s: %s", type(sink).__name__.lower(), one_line(error))
         if rank() == 0 and trainer.checkpoints.placed():
-            memory = {"predicted": total(self.predicted, meter.device), "measured": meter.peak, "held": meter.held}
+            peak = predicted_peak(self.predicted, meter.device)
+            memory = {"predicted": peak, "measured": meter.peak, "held": meter.held}
             self.folder.write(state=outcome, ended=now(), step=trainer.step, reason=trainer.ended,
                               result=trainer.latest, memory=memory)  # fmt: skip
         trainer.checkpoints.wait()  # if the run failed, a save may still be under way
@@ -249,7 +250,7 @@ def _owned(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        folder.remove_empty()  # which Hydra made anew after rank 0 removed it
+        folder.remove_empty()  # which Hydra made again after rank 0 removed it
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import torch
 
 from gptx.estimate.effort import Effort, counts, effort
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.meter import Meter, total
+from gptx.estimate.meter import Meter, predicted_peak
 from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.tokenizers import beginning, decode
 from gptx.ingredients.log import RunInfo, shown, typed
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
 from gptx.runs import provenance
+from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import validation_words
 from gptx.trainer import stream
 from gptx.units.amounts import amount, clock, memory, power
@@ -51,7 +52,7 @@ def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
     chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
     goes_on = f"; continues after step {trainer.step}" if run.start else ""
-    size = total(predicted, trainer.parallel.device)
+    size = predicted_peak(predicted, trainer.parallel.device)
     needed = predicted if size is None else f"{memory(size)} of memory"
     return [
         f"model      {run.choices.get('model')}: {amount(spent.parameters)} parameters, {amount(spent.body)} without "
@@ -112,21 +113,23 @@ def _warmups(trainer) -> str:
 
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:
     """Result, time, peak memory, a sample of text, and the next commands."""
-    expected = total(predicted, meter.device)
+    expected = predicted_peak(predicted, meter.device)
     peak = f"{memory(meter.peak)} (predicted {memory(expected)})" if expected is not None else memory(meter.peak)
+    packages = ",".join(RunFolder(folder).config.get("allow_targets", []))  # of classes of one's own
+    trust = [f"allow_targets=[{packages}]"] * bool(packages)
     trouble = [f"something went wrong on the way: see {folder}/postmortem.md"]
     return [
         f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {peak}",
         *trouble * (folder / "postmortem.md").exists(),
         "",
-        *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
+        *textwrap.indent(printable(_sample(trainer)), "    ").splitlines(),
         "",
-        f'  {typed("sample", str(folder))} prompt="the "',
+        f'  {typed("sample", str(folder), *trust)} prompt="the "',
         f"  {typed('report', str(folder))}",
     ]
 
 
-def sample(trainer, length: int = 300) -> str:
+def _sample(trainer, length: int = 300) -> str:
     """Text that the model writes unprompted, drawn from a generator of its own."""
     encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(stream(trainer.seed, "sample"))
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])

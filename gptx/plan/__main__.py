@@ -1,7 +1,6 @@
 """Plan before you spend:  python -m gptx plan flops=1e19   or   model=gpt2_124m   (help shows more)."""
 
 import difflib
-from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from gptx.config import arguments
 from gptx.config.errors import nearest
 from gptx.plan.question import QUANTITIES
 
-SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
+_SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
 _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}
 _RECIPE = {"hardware", "devices", "price", "probe", "law", "vocab"}
 
@@ -32,42 +31,39 @@ def plan(*words: str) -> None:
     """
     if not words:
         return arguments.call(plan, ["help"])
-    refuse_misspelt(words)
-    function = getattr(import_module(f"gptx.plan.{_subject(words)}"), _subject(words))
+    first, keys = words[0], [word.partition("=")[0] for word in words]
+    if "" in keys:
+        raise ValueError(f"{words[keys.index('')]}: which key? flops=1e19, say")
+    if "=" not in first and first not in QUANTITIES and not first.startswith(("-", "~")):
+        raise ValueError(f"{first}: nothing to plan of that name{nearest(first, _SUBJECTS)}")
+    subject = "budget" if _of_a_budget({*keys}) else "recipe"
+    _refuse_misspelt({*keys}, subject)
+    function = getattr(import_module(f"gptx.plan.{subject}"), f"plan_{subject}")
     places, named = arguments.parse(function, list(words))
     return function(*places, **named)
 
 
-def _subject(words: Iterable[str]) -> str:
-    """budget if one of the words is a quantity, or if all are a budget's and one is no recipe's."""
-    keys = {word.partition("=")[0] for word in words}
-    quantities = {*QUANTITIES} - {"served"}
-    return "budget" if keys & quantities or (keys & {"served", "out"} and keys <= _BUDGET) else "recipe"
+def _of_a_budget(keys: set[str]) -> bool:
+    """True if one key is a quantity, or if all are a budget's and one is no recipe's."""
+    return bool(keys & ({*QUANTITIES} - {"served"}) or (keys & {"served", "out"} and keys <= _BUDGET))
 
 
-def refuse_misspelt(words: tuple[str, ...]) -> None:
-    """Raise ValueError for a first word that is no override, a misspelt key, and a recipe's key in a budget."""
-    for word in words:
-        if word.startswith("="):
-            raise ValueError(f"{word}: which key? flops=1e19, say")
-    if "=" not in words[0] and words[0] not in QUANTITIES and not words[0].startswith(("-", "~")):
-        raise ValueError(f"{words[0]}: nothing to plan of that name{nearest(words[0], SUBJECTS)}")
-    own = [*QUANTITIES, *_RECIPE]
-    for key in (word.partition("=")[0] for word in words):
-        if _subject(words) == "budget" and key not in _BUDGET and _of_a_recipe(key):
-            raise ValueError(
-                f"{key}: belongs to a recipe, which flops=, params= and tokens= ask for; plan either a budget, or the "
-                "recipe without them"
-            )
-        close = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75)
-        if _subject(words) == "recipe" and close and key not in own and not _of_a_recipe(key):
+def _refuse_misspelt(keys: set[str], subject: str) -> None:
+    """Raise ValueError for a recipe's key in a budget, and for a misspelt key of a plan."""
+    own = _BUDGET if subject == "budget" else {*QUANTITIES, *_RECIPE}
+    for key in keys - own:
+        close, recipes = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75), _of_a_recipe(key)
+        if subject == "budget" and recipes:
+            belongs = "belongs to a recipe, which flops=, params= and tokens= ask for"
+            raise ValueError(f"{key}: {belongs}; plan either a budget, or the recipe without them")
+        if subject == "recipe" and close and not recipes:
             raise ValueError(f"{key}: no such key; did you mean '{close[0]}'?")
 
 
 def _of_a_recipe(key: str) -> bool:
     """True for the key of an override: a key with a dot, a group of conf/, or a key of the root."""
-    from gptx.config import paths
     from gptx.config.groups import VALUES
+    from gptx.config.paths import CONF
 
     group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
-    return "." in key or Path(paths.CONF, group).is_dir() or group in (*VALUES, "experiment")
+    return "." in key or Path(CONF, group).is_dir() or group in (*VALUES, "experiment")

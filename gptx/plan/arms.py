@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 
-def arms(overrides: Sequence[str]) -> dict:
+def composed_arms(overrides: Sequence[str]) -> dict:
     """The config of every arm, lists expanded as in a sweep, by what sets it apart; "" for a single one.
 
     Raises ConfigError with one line for what gptx.train would refuse on every machine.
@@ -18,7 +18,7 @@ def arms(overrides: Sequence[str]) -> dict:
     return examined(list(overrides))
 
 
-def show(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:
+def print_arms(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:
     """Print the lines of every arm's config below its name."""
-    for name, cfg in arms(overrides).items():
+    for name, cfg in composed_arms(overrides).items():
         print("\n".join([f"{name}:"] * bool(name) + [*lines(cfg)]), flush=True)

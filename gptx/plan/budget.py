@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
 from gptx.estimate.warnings import repeated
 from gptx.plan import shapes
-from gptx.plan.question import REFIT, Question, read, refuse_splits
-from gptx.plan.split import MODELS, Split, above_the_best, agreement, by_law, by_rule, cheapest, nearest_model
+from gptx.plan.question import REFIT, Question, read_question, refuse_splits
+from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory, power
 
 
-def budget(
+def plan_budget(
     *,
     flops: str | None = None,
     params: str | None = None,
@@ -44,14 +44,14 @@ def budget(
     out: draws loss over compute and over size: .html by every law, .png or .svg by the judge
     """
     quantities = {"flops": flops, "params": params, "tokens": tokens, "served": served}
-    asked = read(law=law, vocab=vocab, context=context, out=out, **quantities)
+    asked = read_question(law=law, vocab=vocab, context=context, out=out, **quantities)
     try:
         print("\n".join(_answer(asked)))
     except ArithmeticError:  # a law of extreme constants
         raise ValueError(f"law={asked.judge.name}: has no split of that which is a number") from None
 
 
-def times(ratio: float) -> str:
+def _times(ratio: float) -> str:
     """A ratio in two digits: 0.77, 31k."""
     return f"{ratio:.2g}" if ratio < 99.5 else amount(float(f"{ratio:.2g}"))
 
@@ -129,7 +129,7 @@ def _remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
     if asked.priced:
         size, length = judge.optimum(flops)
         share = best.ratio / RULE
-        stands = f"{times(share)} x" if share >= 1 else f"1/{times(1 / share)} of"
+        stands = f"{_times(share)} x" if share >= 1 else f"1/{_times(1 / share)} of"
         yield (
             f"{amount(best.ratio)} tokens per parameter are {stands} the {RULE:g} of Chinchilla's rule: "
             f"{'over' if share >= 1 else 'under'}-trained by it; {judge.name} would spend the same FLOPs on "
@@ -137,7 +137,7 @@ def _remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
             "less"
         )
     growth = ", ".join(f"C^{law.exponents[0]:.3f} ({law.name})" for law in asked.laws)
-    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agreement(law)) else "none" for law in asked.laws)
+    meet = ", ".join(power(float(f"{met:.2g}")) if (met := agrees_at(law)) else "none" for law in asked.laws)
     here = ", ".join(amount(law.optimum(flops)[1] / law.optimum(flops)[0]) for law in asked.laws)
     yield (
         f"why they differ: the best size grows as {growth}, by the rule as C^0.5. They ask for {RULE:g} tokens per "
@@ -168,7 +168,7 @@ def _uncertainty(asked: Question, flops: float) -> Iterator[str]:
     if PUBLISHED[REFIT] in asked.laws:
         landmarks = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
         said = [
-            f"{model.name} {power(model.flops)} ({times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
+            f"{model.name} {power(model.flops)} ({_times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
             f"{amount(model.ratio)} per parameter"
             for model in dict.fromkeys((nearest_model(flops), *landmarks))
         ]
@@ -183,7 +183,7 @@ def _serving(naive: Split, best: Split, asked: Question) -> list[str]:
         sizes = amount(split.parameters), amount(split.tokens), amount(split.ratio)
         rows.append((by, *sizes, power(split.flops), power(totals[-1] - split.flops), power(totals[-1])))
     said = (
-        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {times(best.flops / naive.flops)} x the training; "
+        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {_times(best.flops / naive.flops)} x the training; "
         "laws that were fitted at usual ratios promise too much of very long trainings (arXiv:2401.00448)"
     )
     title = f"to serve {amount(served)} tokens, 2 FLOPs per parameter each, at the loss of {loss:.3f} that "
@@ -218,29 +218,30 @@ def _to_run(best: Split, asked: Question, flops: float | None) -> Iterator[str]:
     yield from _reread(tokens, asked)
     peak = "with a peak learning rate between nano's and those of GPT-3's table 2.1"
     yield f"  to run it {f'as the runs of {judge.name}' if judge.recipe else peak}:"
-    line = shapes.command(found, tokens, vocab_size=asked.vocab, context=asked.context, recipe=judge.recipe)
+    line = shapes.training_command(found, tokens, vocab_size=asked.vocab, context=asked.context, recipe=judge.recipe)
     yield from ["", f"  {line}"]
 
 
 def _reread(tokens: float, asked: Question) -> Iterator[str]:
     """How often the text is read, if more than once. It is the text of the judge's runs, or that of the command."""
-    whose, there = shapes.text(asked.vocab, tokens)[1] or ("", 0.0)
+    whose, there = shapes.text_for(asked.vocab, tokens)[1] or ("", 0.0)
     if asked.judge.recipe:
         whose, there = f"the text of {asked.judge.name}", asked.judge.text
-    elif asked.vocab < 257 and asked.vocab != shapes.SHAKESPEARE[0]:
-        yield f"  data=shakespeare has a vocabulary of {shapes.SHAKESPEARE[0]}: the model that is trained differs by it"
+    elif asked.vocab < 257 and asked.vocab != shapes.SHAKESPEARE_TEXT[0]:
+        own = shapes.SHAKESPEARE_TEXT[0]
+        yield f"  data=shakespeare has a vocabulary of {own}: the model that is trained differs by it"
     if there and tokens > there:
         often = tokens / there
-        yield f"  {whose} has {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}"
+        yield f"  {whose} has {amount(there)} tokens, which this reads {_times(often)} times{repeated(often)}"
 
 
 def _nearest(wanted: float, asked: Question, flops: float | None) -> str:
     """The preset nearest in size, how far it is, and what it costs if the FLOPs are set."""
     name, size = shapes.nearest_preset(wanted, asked.vocab)
     ratio = size.parameters / wanted
-    far = f"{round(ratio - 1, 2) + 0.0:+.0%}" if ratio < 2 else f"{times(ratio)} x as many"
+    far = f"{round(ratio - 1, 2) + 0.0:+.0%}" if ratio < 2 else f"{_times(ratio)} x as many"
     if ratio < 0.5:
-        far = f"1/{times(1 / ratio)} as many"
+        far = f"1/{_times(1 / ratio)} as many"
     said = f"nearest preset: model={name} has {size.parameters:,}, {far}"
     if not flops:
         return said

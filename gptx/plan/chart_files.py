@@ -9,8 +9,8 @@ from typing import Any
 
 from gptx.estimate.laws import Law
 from gptx.files import write_text
-from gptx.plan.chart import Chart, Place, Series, content, rounds
-from gptx.plan.chart_words import budgets, models, notes, ratio, reading
+from gptx.plan.chart import Chart, Point, Series, chart_of, round_numbers
+from gptx.plan.chart_words import budgets, chart_reading, models, notes, per_parameter
 from gptx.show.plots import AXES, COLOURS, INK, drawing, dress, logarithmic
 from gptx.units.amounts import amount, power
 from gptx.units.printable import html, mathtext, plotly
@@ -67,7 +67,7 @@ def chart(
     if target.suffix not in (".html", ".png", ".svg"):
         raise ValueError(f"out={target}: a chart is written as .html, .png or .svg")
     known, runs = list(known), list(runs)
-    charts = [content(law, flops=flops, known=known, runs=runs) for law in laws]
+    charts = [chart_of(law, flops=flops, known=known, runs=runs) for law in laws]
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".html":
         write_text(target, _page(charts))
@@ -90,7 +90,7 @@ def _page(charts: Sequence[Chart]) -> str:
         plots = [page.add_figure(figures, _figure(chart, across), _TITLES[across], scale=False) for across in _TITLES]
         below = "".join(f'<p class="note">{html(note)}</p>' for note in notes(chart))
         table = f"<h2>Models on the chart</h2>{section(models(chart))}" if chart.known or chart.runs else ""
-        body.append(f'<div data-key="{i}"><p class="question">{html(reading(chart))}</p>'
+        body.append(f'<div data-key="{i}"><p class="question">{html(chart_reading(chart))}</p>'
                     f'<div class="columns tall">{"".join(plots)}</div>{below}{table}</div>')  # fmt: skip
     if asked:
         body.append(f"<h2>The same budget by each law</h2>{section(budgets(charts))}")
@@ -102,7 +102,7 @@ def _figure(chart: Chart, across: str) -> dict:
     from gptx.show.page import figured
 
     (low, high), (floor, ceiling) = getattr(chart, across), chart.losses
-    numbers = rounds(low, high)
+    numbers = round_numbers(low, high)
     ends = [[math.log10(a) - 1e-4, math.log10(b) + 1e-4] for a, b in ((low, high), (floor, ceiling))]  # with their ends
     shade = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "line": {"width": 0}, "layer": "below",
              "fillcolor": "var(--muted)", "opacity": 0.12}  # fmt: skip
@@ -136,11 +136,11 @@ def _trace(each: Series, across: str) -> Any:
     )  # fmt: skip
 
 
-def _hover(place: Place, loss: str) -> str:
+def _hover(place: Point, loss: str) -> str:
     """All about a place, in lines."""
     lines = [f"<b>{plotly(place.name)}</b>"] * bool(place.name) + [
         f"{amount(place.parameters)} parameters",
-        f"{amount(place.tokens)} tokens, {ratio(place)} per parameter",
+        f"{amount(place.tokens)} tokens, {per_parameter(place)} per parameter",
         f"{power(place.flops)} FLOPs",
         f"{loss} {place.loss:.3f}",
     ]
@@ -151,12 +151,12 @@ def _draw(figure: Any, chart: Chart) -> None:
     """Draw a chart on a figure of matplotlib."""
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
-    figure.suptitle(mathtext(fill(reading(chart), 165)), fontsize=11, color=INK, x=0.012, ha="left")
+    figure.suptitle(mathtext(fill(chart_reading(chart), 165)), fontsize=11, color=INK, x=0.012, ha="left")
     for axis, across in zip(figure.subplots(1, 2, sharey=True), _TITLES, strict=True):
         spelled = _SPELLED[across]
         axis.set(xlim=getattr(chart, across), ylim=chart.losses)
         logarithmic(axis, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7))
-        axis.xaxis.set_major_locator(FixedLocator(rounds(*getattr(chart, across))))
+        axis.xaxis.set_major_locator(FixedLocator(round_numbers(*getattr(chart, across))))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _, spelled=spelled: spelled(number)))
         for low, high in chart.beyond if across == "flops" else ():
             axis.axvspan(low, high, color="#f1f3f6", linewidth=0, zorder=0)

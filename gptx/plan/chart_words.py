@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 
 from gptx.estimate.laws import PUBLISHED, RULE
-from gptx.plan.chart import Chart, Place, at, ruled
+from gptx.plan.chart import Chart, Point, by_the_law, by_the_rule
 from gptx.plan.split import MODELS
 from gptx.show.table import Table
 from gptx.units.amounts import amount, power
 
 
-def ratio(place: Place) -> str:
+def per_parameter(place: Point) -> str:
     """Tokens per parameter in three digits."""
     return f"{float(f'{place.tokens / place.parameters:.3g}'):,g}"
 
 
-def reading(chart: Chart) -> str:
+def chart_reading(chart: Chart) -> str:
     """What the law says of the user's budget, compared with the rule; without one, of the ends of its runs."""
     law, best = chart.law, chart.asked
     if best is None:
-        first, last = (at(law, *law.optimum(end)) for end in chart.fitted or chart.flops)
+        first, last = (by_the_law(law, *law.optimum(end)) for end in chart.fitted or chart.flops)
         ends = f"{_spend(first)} at {power(first.flops)} FLOPs and {_spend(last)} at {power(last.flops)}"
         return f"{law.name}'s law puts {ends}."
-    rule = ruled(law, best.flops)
+    rule = by_the_rule(law, best.flops)
     spread = f"; 95 % of its draws: {' to '.join(map(amount, chart.spread))}" if chart.spread else ""
     more = f"{max(0.0, rule.loss - best.loss):.3f}"
     far = ""
@@ -38,9 +38,11 @@ def reading(chart: Chart) -> str:
     )
 
 
-def _spend(place: Place) -> str:
+def _spend(place: Point) -> str:
     """262M parameters on 6.36B tokens (24.2 per parameter)."""
-    return f"{amount(place.parameters)} parameters on {amount(place.tokens)} tokens ({ratio(place)} per parameter)"
+    return (
+        f"{amount(place.parameters)} parameters on {amount(place.tokens)} tokens ({per_parameter(place)} per parameter)"
+    )
 
 
 def notes(chart: Chart) -> list[str]:
@@ -77,7 +79,7 @@ def budgets(charts: Sequence[Chart]) -> Table:
     rows: list[tuple[str, ...]] = []
     for chart in charts:
         if chart.asked:
-            least, rule = chart.asked, ruled(chart.law, chart.asked.flops)
+            least, rule = chart.asked, by_the_rule(chart.law, chart.asked.flops)
             size, *rest = _spent(least)
             spread = " to ".join(map(amount, chart.spread or ()))
             rows.append((chart.law.name, size, spread, *rest, f"{least.loss:.3f}", f"{rule.loss:.3f}", chart.law.units))
@@ -103,5 +105,5 @@ def models(chart: Chart) -> Table:
     return Table("", columns[:width], [row[:width] for row in rows], f"Predicted and best by {chart.law.name}'s law.")
 
 
-def _spent(place: Place) -> tuple[str, str, str]:
-    return amount(place.parameters), amount(place.tokens), ratio(place)
+def _spent(place: Point) -> tuple[str, str, str]:
+    return amount(place.parameters), amount(place.tokens), per_parameter(place)

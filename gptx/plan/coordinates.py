@@ -3,16 +3,16 @@
 import math
 from functools import partial
 from statistics import linear_regression
+from typing import Any
 
-from omegaconf import DictConfig, open_dict
-
+from gptx.config.compose import as_config
 from gptx.config.errors import ConfigError
 from gptx.job.build import trainer_of
-from gptx.plan.arms import show
+from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 
 
-def coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: int = 4) -> None:
+def plan_coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: int = 4) -> None:
     """Train a few steps at several widths and show how far they move hidden states and logits.
 
       python -m gptx plan coordinates widths=64,128,256 updates=4
@@ -31,36 +31,35 @@ def coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updates: i
         raise ConfigError(f"widths={widths}: at least two different widths, such as 64,128,256")
     if not 1 <= updates <= 9999:
         raise ConfigError(f"updates={updates}: a number of steps, from 1 to 9,999")
-    show(overrides, partial(_changes, sizes=sizes, steps=updates))
+    print_arms(overrides, partial(_changes, sizes=sizes, steps=updates))
 
 
-def _changes(cfg: DictConfig, sizes: list[int], steps: int) -> list[str]:
+def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
     """The table of one recipe."""
     rows = []
     for parametrization in ("standard", "mup"):
         found = [_moved(_at_width(cfg, parametrization, size, sizes[0]), steps) for size in sizes]
         for what in found[0]:
             values = [row[what] for row in found]
-            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{slope(sizes, values):.2f}"))
+            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{_slope(sizes, values):.2f}"))
     return terminal(Table("", ("mean |change|", "", *(f"{size:,}" for size in sizes), "slope"), rows, names=2))
 
 
-def _at_width(cfg: DictConfig, parametrization: str, width: int, base: int) -> DictConfig:
+def _at_width(cfg: Any, parametrization: str, width: int, base: int) -> Any:
     """The recipe at another width, and at the peak learning rate from the first step."""
-    composed = cfg.copy()
-    rates = {"rates": cfg.parametrization.rates, "_partial_": True}
-    with open_dict(composed):
-        composed.model.width = width
-        composed.schedule = {"_target_": "gptx.ingredients.schedule.constant", "_partial_": True}
-        composed.parametrization = {"_target_": f"gptx.ingredients.parametrization.{parametrization}", **rates}
-        if parametrization == "mup":
-            composed.parametrization.base_width = base
-            composed.parametrization.base_head_size = base // cfg.model.heads
-        composed.log = composed.observe = None
-    return composed
+    mup = {"base_width": base, "base_head_size": base // cfg.model.heads} if parametrization == "mup" else {}
+    target = f"gptx.ingredients.parametrization.{parametrization}"
+    return as_config({
+        **cfg,
+        "model": {**cfg.model, "width": width},
+        "schedule": {"_target_": "gptx.ingredients.schedule.constant", "_partial_": True},
+        "parametrization": {"_target_": target, "_partial_": True, "rates": cfg.parametrization.rates, **mup},
+        "log": None,
+        "observe": None,
+    })  # fmt: skip
 
 
-def _moved(cfg: DictConfig, steps: int) -> dict[str, float]:
+def _moved(cfg: Any, steps: int) -> dict[str, float]:
     """Mean |change| of the last block's hidden states and of the logits over that many steps."""
     trainer = trainer_of(cfg)
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
@@ -83,7 +82,7 @@ def _seen(trainer, inputs) -> dict:
     return kept
 
 
-def slope(sizes: list[int], values: list[float]) -> float:
+def _slope(sizes: list[int], values: list[float]) -> float:
     """Least-squares slope of log value over log size.
 
     >>> round(slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Iterator
 
 from gptx.config.build import build, find
-from gptx.estimate.memory import vocabulary
-from gptx.plan.arms import show
+from gptx.estimate.memory import vocabulary_of
+from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 
 
-def decay(*overrides: str, vocab: str = "") -> None:
+def plan_decay(*overrides: str, vocab: str = "") -> None:
     """List every parameter under its group, with its shape, count and weight decay.
 
       python -m gptx plan decay model=gpt2_124m decay=no_embeddings vocab=50257
@@ -17,15 +17,15 @@ def decay(*overrides: str, vocab: str = "") -> None:
     Options:
     vocab: size of the vocabulary; by default the data's
     """
-    show(overrides, lambda cfg: groups(cfg, vocab))
+    print_arms(overrides, lambda cfg: parameter_groups(cfg, vocab))
 
 
-def groups(cfg, vocab: str = "") -> Iterator[str]:
+def parameter_groups(cfg, vocab: str = "") -> Iterator[str]:
     """The lines of one recipe."""
     import torch
 
     with torch.device("meta"):
-        model = build(cfg.model)(vocab_size=vocabulary(cfg, vocab))
+        model = build(cfg.model)(vocab_size=vocabulary_of(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}
     default = cfg.optim.get("weight_decay", library_default(cfg.optim._target_, "weight_decay"))
     for group in build(cfg.decay)(model):

@@ -16,7 +16,7 @@ _LARGEST = max(DEVICES, key=lambda device: device.memory)
 
 
 @dataclass(frozen=True)
-class Place:
+class Hardware:
     """Some devices of one kind, or of any kind; `price` is of one for an hour."""
 
     device: Device | None = None
@@ -24,7 +24,7 @@ class Place:
     price: float | None = None
 
 
-def place(hardware: str = "", devices: int = 1, price: float | None = None) -> Place:
+def hardware_of(hardware: str = "", devices: int = 1, price: float | None = None) -> Hardware:
     """The place that options mean. Raises ValueError for one that cannot be."""
     if devices < 1:
         raise ValueError(f"devices={devices}: how many there are, at least 1")
@@ -32,10 +32,10 @@ def place(hardware: str = "", devices: int = 1, price: float | None = None) -> P
         raise ValueError(f"price={price}: the price of one device for an hour, such as 2.5")
     if price and not hardware:
         raise ValueError(f"price={price}: of which device? add hardware=h100")
-    return Place(device_named(hardware) if hardware else None, devices, price)
+    return Hardware(device_named(hardware) if hardware else None, devices, price)
 
 
-def time_and_room(where: Place, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:
+def time_and_room(where: Hardware, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:
     """Time, cost and memory at a place; without a device the time on several, and whether none is large enough."""
     if spent.parameters < _BUSY:
         yield "not predicted for a GPU: a model so small leaves it idle between products; probe=true measures here"
@@ -44,7 +44,7 @@ def time_and_room(where: Place, spent: Effort, precision, found: Footprint | str
     else:
         yield from _alone(where.device, spent, precision, where)
     if isinstance(found, Footprint) and (where.device or required(found, shards) > _LARGEST.memory):
-        yield room(found, where.device or _LARGEST, shards=shards)
+        yield room_on(found, where.device or _LARGEST, shards=shards)
 
 
 def seconds(spent: Effort, device: Device, form: str, devices: int = 1) -> float | None:
@@ -67,7 +67,7 @@ def _share(device: Device, used: str) -> str:
     return f"{device.mfu:.0%} of {(device.peak(used) or 0) / 1e12:,.4g} TFLOP/s in {used}"
 
 
-def _alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[str]:
+def _alone(device: Device, spent: Effort, precision, where: Hardware) -> Iterator[str]:
     """Time and cost on one kind of device."""
     used = form(precision, device)
     whole = seconds(spent, device, used, where.devices)
@@ -78,7 +78,7 @@ def _alone(device: Device, spent: Effort, precision, where: Place) -> Iterator[s
     yield f"{device.name}: {_share(device, used)} ({device.source}{alike})"
     hours = whole * where.devices / 3600
     cost = f", {_rounded(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{lasting(whole)} on {where.devices}, {_rounded(hours)} device-hours{cost}; without validation and saves"
+    yield f"{_lasting(whole)} on {where.devices}, {_rounded(hours)} device-hours{cost}; without validation and saves"
 
 
 def _several(spent: Effort, precision, devices: int) -> list[str]:
@@ -87,20 +87,20 @@ def _several(spent: Effort, precision, devices: int) -> list[str]:
     for device in (device for device in DEVICES if device.name in _SHOWN):
         used = form(precision, device)
         whole = seconds(spent, device, used, devices)
-        time = lasting(whole) if whole else f"has no {used}"
+        time = _lasting(whole) if whole else f"has no {used}"
         rows.append((device.name, time, _share(device, used) if whole else "", device.source if whole else ""))
     title = f"of the steps alone, on {devices} (hardware=NAME shows one, with price= its cost)"
     return terminal(Table(title, ("", "time", "share of the peak", "source"), rows, names=4))
 
 
 def required(found: Footprint, shards: int) -> int:
-    """Peak bytes on a device that holds one of so many shards of weights, gradients and moments."""
+    """Peak bytes on a device that holds one of this many shards of weights, gradients and moments."""
     state = found.weights + found.moments  # a validation pass has no gradients
     phases = (found.step, state + found.gradients), (found.validation, state if found.validation else 0)
     return max(peak - sharded + sharded // shards for peak, sharded in phases)
 
 
-def room(found: Footprint, device: Device, *, shards: int = 1) -> str:
+def room_on(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help if it does not."""
     need = required(found, shards)
     amount = f"{memory(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
@@ -121,7 +121,7 @@ def _rounded(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def lasting(seconds: float) -> str:
+def _lasting(seconds: float) -> str:
     """A time in short.
 
     >>> lasting(12), lasting(5400), lasting(86400 * 3)

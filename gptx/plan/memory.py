@@ -1,12 +1,12 @@
 """Memory of a recipe, before it runs."""
 
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.memory import predict, vocabulary
-from gptx.plan.arms import show
+from gptx.estimate.memory import predict_memory, vocabulary_of
+from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 
 
-def memory(*overrides: str, vocab: str = "") -> None:
+def plan_memory(*overrides: str, vocab: str = "") -> None:
     """Predict the bytes of weights, gradients, moments and activations, and the peak of a step.
 
       python -m gptx plan memory model=gpt2_124m vocab=50257
@@ -17,7 +17,7 @@ def memory(*overrides: str, vocab: str = "") -> None:
     Options:
     vocab: size of the vocabulary; by default the data's
     """
-    show(overrides, lambda cfg: footprint_table(predict(cfg, vocabulary(cfg, vocab))))
+    print_arms(overrides, lambda cfg: footprint_table(predict_memory(cfg, vocabulary_of(cfg, vocab))))
 
 
 def footprint_table(found: Footprint) -> list[str]:

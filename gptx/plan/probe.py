@@ -9,42 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptx.config.build import build, ingredients
-from gptx.estimate.memory import vocabulary
+from gptx.estimate.memory import vocabulary_of
 from gptx.units.amounts import clock
 
+STEP = "a step"
 _WARM = 2  # steps before the clock starts, besides the first: the optimizer has its state, the allocator its memory
 _LARGEST = 4_000_000_000  # bytes of a state that is written to the disk for trial
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Seconds that each part of a run takes, and how many of each part the run has."""
+    """The parts of a run on this machine: by name, seconds of each and how many of it the run has."""
 
-    step: float  # the median of full steps
-    quickest: float
-    slowest: float
-    made: int  # steps that were measured
-    start: float  # to build the model, and what the first step takes longer than others: compiling, if compiled
-    validation: float  # of one pass over its windows
-    save: float  # that training waits for a copy of the state
-    last_save: float  # until it is on the disk
-    steps: float  # as many full steps as have the tokens of the run
-    validations: int
-    saves: int
+    parts: dict[str, tuple[float, float]]
+    spread: str  # of the seconds of a step
     left_out: tuple[str, ...]  # what a run does besides
 
     def run_seconds(self) -> float:
         """The whole run, without what is left out."""
-        saving = max(0, self.saves - 1) * self.save + self.last_save
-        return self.start + self.steps * self.step + self.validations * self.validation + saving
+        return sum(seconds * count for seconds, count in self.parts.values())
 
     def __str__(self) -> str:
-        spread = f"median of {self.made}, {_brief(self.quickest)} to {_brief(self.slowest)}"
-        parts = [f"{_brief(self.step)} a step ({spread})", f"{_brief(self.start)} to build and begin"]
-        parts += [f"{_brief(self.validation)} a validation pass x {self.validations}"] * bool(self.validations)
-        parts += [f"{_brief(self.save)} a save x {self.saves - 1}"] * (self.saves > 1)
-        parts += [f"{_brief(self.last_save)} the last save"] * bool(self.last_save)
-        total = f"{clock(round(self.run_seconds()))} on this machine, measured: {', '.join(parts)}"
+        said = []
+        for name, (seconds, count) in self.parts.items():
+            times = f" x {count:g}" if count != 1 else ""
+            said += [f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{times}"] * (count > 0)
+        total = f"{clock(round(self.run_seconds()))} on this machine, measured: {', '.join(said)}"
         return f"{total}; not in it: {', '.join(self.left_out)}"
 
 
@@ -63,7 +53,7 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
     try:
-        return _tried(cfg, vocabulary(cfg, vocab), device, seconds, asks=not vocab)
+        return _tried(cfg, vocabulary_of(cfg, vocab), device, seconds, asks=not vocab)
     finally:
         torch.set_num_threads(threads)
         set_rng_state(before, device)
@@ -88,45 +78,43 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     times = [_timed(trainer, trainer.step_once)]
     while sum(times) + times[-1] <= seconds:
         times.append(_timed(trainer, trainer.step_once))
-    usual = statistics.median(times)
-    validated, validations, unknown = _validation(trainer, cfg, asks=asks)
-    saved, last, saves, refused = _saving(trainer, cfg)
-    batch, others = build(cfg.batch), [name for name in cfg.get("observe") or {} if name != "validation"]
+    usual, batch = statistics.median(times), build(cfg.batch)
+    tokens = sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1))
+    parts = {STEP: (usual, tokens / batch.tokens), "to build and begin": (built + max(0.0, first - usual), 1)}
+    others = [name for name in cfg.get("observe") or {} if name != "validation"]
     left_out = ["starting Python", "reading data", "what is logged"]
     left_out += [f"the observers {', '.join(others)} (python -m gptx bench observers)"] * bool(others)
     left_out += ["that sequences are short at first"] * bool(batch.context_doublings)
-    return Probe(
-        step=usual, quickest=min(times), slowest=max(times), made=len(times), start=built + max(0.0, first - usual),
-        validation=validated, save=saved, last_save=last, validations=validations, saves=saves,
-        steps=sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1)) / batch.tokens,
-        left_out=(*left_out, *unknown, *refused),
-    )  # fmt: skip
+    for measured, missing in (_validation(trainer, cfg, asks=asks), _saving(trainer, cfg)):
+        parts |= measured
+        left_out += missing
+    return Probe(parts, f"median of {len(times)}, {_brief(min(times))} to {_brief(max(times))}", tuple(left_out))
 
 
-def _validation(trainer, cfg, *, asks: bool) -> tuple[float, int, list[str]]:
-    """Seconds of a validation pass, from two forward passes; how many passes the run makes; what is not known."""
+def _validation(trainer, cfg, *, asks: bool) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """A validation pass, from two forward passes; and what is not known of it."""
     from gptx.ingredients.observe.validation import FORWARD_TOKENS
 
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
-        return 0.0, 0, []
+        return {}, []
     observer, rows = build(node), max(1, FORWARD_TOKENS // trainer.data.context)
-    if observer.limit is None and not asks:
-        return 0.0, 0, ["validation, on all of a text whose length vocab= does not tell"]
-    windows = observer.limit or build(cfg.data).validation_windows
-    observer.limit = min(windows, 2 * rows)
-    took = _timed(trainer, lambda: observer(trainer))
-    return took * windows / observer.limit, -(-cfg.steps // observer.every), []
+    if observer.windows is None and not asks:
+        return {}, ["validation, on all of a text whose length vocab= does not tell"]
+    windows = observer.windows or build(cfg.data).validation_windows
+    observer.windows = min(windows, 2 * rows)
+    took = _timed(trainer, lambda: observer(trainer)) * windows / observer.windows
+    return {"a validation pass": (took, -(-cfg.steps // observer.every))}, []
 
 
-def _saving(trainer, cfg) -> tuple[float, float, int, list[str]]:
-    """Seconds of a save during training and of the last one; how many saves the run makes; what was not tried."""
-    from gptx.estimate.footprint import storage_bytes, tensors
+def _saving(trainer, cfg) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """A save during training and the last one; and what was not tried."""
+    from gptx.estimate.footprint import named_tensors, storage_bytes
 
-    checkpoints, copied = trainer.checkpoints, 0.0
-    saves, state = -(-cfg.steps // checkpoints.every), storage_bytes(each for _, each in tensors(trainer.state_dict()))
+    checkpoints, state = trainer.checkpoints, storage_bytes(each for _, each in named_tensors(trainer.state_dict()))
     if state > _LARGEST:
-        return 0.0, 0.0, saves, [f"saves, of {state / 1e9:.1f} GB each"]
+        return {}, [f"saves, of {state / 1e9:.1f} GB each"]
+    saves, copied = -(-cfg.steps // checkpoints.every), 0.0
     with tempfile.TemporaryDirectory() as folder:
         checkpoints.place(Path(folder))
         for _ in range(2 if saves > 1 else 0):  # the first also allocates the memory, which a run does during training
@@ -135,7 +123,7 @@ def _saving(trainer, cfg) -> tuple[float, float, int, list[str]]:
             checkpoints.wait(strict=True)
         trainer.step += 1
         written = _timed(trainer, lambda: checkpoints.save(trainer, wait=True))
-    return copied, written, saves, []
+    return {"a save": (copied, saves - 1), "the last save": (written, 1)}, []
 
 
 def _timed(trainer, work: Callable[[], object]) -> float:

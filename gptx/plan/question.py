@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx.estimate.laws import LARGEST_VOCABULARY, PUBLISHED, RULE, SUBWORDS, Law, chosen
+from gptx.estimate.laws import LARGEST_VOCABULARY, PUBLISHED, RULE, SUBWORDS, Law, law_named
 from gptx.plan.split import Split
 from gptx.units.amounts import number, power, whole
 
@@ -43,33 +43,43 @@ class Question:
         return alike if self.judge in alike else [*alike, self.judge]
 
 
-def read(*, law: str = REFIT, vocab: str = "", context: str = "", out: str = "", **quantities: str | None) -> Question:
+def read_question(
+    *, law: str = REFIT, vocab: str = "", context: str = "", out: str = "", **quantities: str | None
+) -> Question:
     """The question of the options; `quantities` are those of QUANTITIES. Raises ValueError for impossible amounts."""
     given = {key: text for key, text in quantities.items() if text is not None}
-    said = " ".join(f"{key}={text}" for key, text in given.items())
     numbers = {key: number(key, text, QUANTITIES[key]) for key, text in given.items()}
-    flops, parameters, tokens, served = (numbers.get(key) for key in QUANTITIES)
-    if not (flops or parameters or tokens):
-        raise ValueError(f"{said or f'out={out}'}: goes with flops=, params= or tokens=")
-    if flops and parameters and tokens and abs(math.log(flops / (6 * parameters * tokens))) > math.log1p(_ROUNDING):
-        raise ValueError(
-            f"{said}: contradict each other, 6 x {power(parameters)} x {power(tokens)} is "
-            f"{power(6 * parameters * tokens)}; leave one of them out"
-        )
-    if flops and (parameters or tokens):
-        parameters, tokens = parameters or flops / 6 / tokens, tokens or flops / 6 / parameters  # type: ignore[operator]
-        flops = None
-    refuse_sizes(" ".join(f"{key}={text}" for key, text in given.items() if key != "served"), flops, parameters, tokens)
-    judge = chosen(law)
-    words = vocab or str(judge.vocab or 50257)
-    entries = whole("vocab", words, most=LARGEST_VOCABULARY, example="50257")
+    said = " ".join(f"{key}={text}" for key, text in given.items())
+    flops, parameters, tokens = _balanced(said or f"out={out}", numbers)
+    _refuse_sizes(said.partition(" served")[0], flops, parameters, tokens)
+    judge = law_named(law)
+    entries = whole("vocab", vocab or str(judge.vocab or 50257), most=LARGEST_VOCABULARY, example="50257")
     if judge.vocab and entries != judge.vocab:
         raise ValueError(f"vocab={vocab}: {judge.name} is of a vocabulary of {judge.vocab}; leave vocab= out")
     length = whole("context", context or str(judge.context), most=_LARGEST_CONTEXT, example="1024")
-    return Question(flops, parameters, tokens, served, judge, entries, length, Path(out) if out else None, said)
+    file = Path(out) if out else None
+    return Question(flops, parameters, tokens, numbers.get("served"), judge, entries, length, file, said)
 
 
-def refuse_sizes(said: str, flops: float | None, parameters: float | None, tokens: float | None) -> None:
+def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float | None, float | None]:
+    """FLOPs, parameters and tokens, of which one is given, or the last two."""
+    flops, parameters, tokens = (numbers.get(key) for key in ("flops", "params", "tokens"))
+    if flops and parameters and tokens:
+        needed = 6 * parameters * tokens
+        if abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
+            product = f"6 x {power(parameters)} x {power(tokens)} is {power(needed)}"
+            raise ValueError(f"{said}: contradict each other, {product}; leave one of them out")
+        return None, parameters, tokens
+    if flops and parameters:
+        return None, parameters, flops / 6 / parameters
+    if flops and tokens:
+        return None, flops / 6 / tokens, tokens
+    if not {*numbers} - {"served"}:
+        raise ValueError(f"{said}: goes with flops=, params= or tokens=")
+    return flops, parameters, tokens
+
+
+def _refuse_sizes(said: str, flops: float | None, parameters: float | None, tokens: float | None) -> None:
     """Raise ValueError for a size that no model has, with the least and the most that are planned for."""
     if parameters is not None and not _SIZES[0] <= parameters <= _SIZES[1]:
         raise ValueError(f"{said}: a model of {power(parameters)} parameters; {_PLANNED} are planned")

@@ -11,21 +11,22 @@ from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.footprint import Footprint
-from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, chosen, extrapolated
-from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary
-from gptx.estimate.warnings import budget_warnings, critical_batch, imitation, packing, proportion
+from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
+from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary_of
+from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
 from gptx.plan import machines
-from gptx.plan.arms import show
-from gptx.plan.machines import Place
+from gptx.plan.arms import print_arms
+from gptx.plan.machines import Hardware
 from gptx.plan.memory import footprint_table
+from gptx.plan.probe import probe as probe_machine
 from gptx.plan.split import by_rule
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, power
 
-Part = tuple[str, list[str]]  # a label, and its lines
+_Part = tuple[str, list[str]]  # a label, and its lines
 
 
-def recipe(
+def plan_recipe(
     *overrides: str,
     hardware: str = "",
     devices: int = 1,
@@ -49,45 +50,41 @@ def recipe(
     law: the scaling law that predicts the loss: a published one or a fit's law.json; by default all published ones
     vocab: size of the vocabulary; by default the data's
     """
-    show(overrides, partial(planned, where=machines.place(hardware, devices, price), probe=probe, law=law, vocab=vocab))
+    print_arms(
+        overrides,
+        partial(planned, where=machines.hardware_of(hardware, devices, price), probe=probe, law=law, vocab=vocab),
+    )
 
 
-def planned(cfg, *, where: Place, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
+def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
     """The plan of one config in lines. Raises ConfigError or ValueError."""
-    laws = [chosen(law)] if law else list(PUBLISHED.values())
+    laws = [law_named(law)] if law else list(PUBLISHED.values())
     for label, lines in _parts(cfg, where, laws, vocab, measured=probe):
         indents = [f"{label:11}", *[" " * 11] * len(lines)]
         yield from (f"{indent}{line.removeprefix('  ')}" for indent, line in zip(indents, lines, strict=False))
 
 
-def _parts(cfg, where: Place, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[Part]:
+def _parts(cfg, where: Hardware, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[_Part]:
     """The parts of the plan that have something to say."""
-    text = None if vocab else local_data(cfg)
-    vocab_size = vocabulary(cfg, vocab) if text is None else text.vocab_size
-    share, spent = _on_one(cfg, where), _spending(cfg, vocab_size)
-    train_tokens = None if text is None else text.identity["train_tokens"]
+    text = None if vocab else _local_data(cfg)
+    vocab_size = vocabulary_of(cfg, vocab) if text is None else text.vocab_size
+    spent, shards = _spending(cfg, vocab_size), where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
     yield "model", _sizes(spent)
-    yield "run", _length(spent, train_tokens)
-    yield "loss", losses(laws, spent, vocab_size)
+    yield "run", _length(spent, None if text is None else text.identity["train_tokens"])
+    yield "loss", predicted_losses(laws, spent, vocab_size)
+    share = _on_one(cfg, where)
     found = prediction(share, vocab_size)
-    shards = where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
-    lines = _footprint(share, found) if isinstance(found, Footprint) else [found]
-    if where.devices > 1 and shards == 1:
-        lines.append("without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter")
-    yield "memory", lines
+    yield "memory", _memory(share, found, buckets=where.devices > 1 and shards == 1)
     times = list(machines.time_and_room(where, spent, build(cfg.precision), found, shards))
     if str(cfg.memory._target_).endswith(".recompute"):
         times.append("memory=recompute computes the blocks again: up to a third more than these times")
     yield "time", times
     if measured:
-        from gptx.plan.probe import probe
-
-        yield "here", [str(probe(cfg, vocab=vocab))]
-    if warnings := list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:])):
-        yield "warning", warnings
+        yield "here", [str(probe_machine(cfg, vocab=vocab))]
+    yield "warning", list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:]))
 
 
-def _warnings(cfg, where: Place, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
+def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
     """All warnings; `text` is the data, None if it is not asked."""
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
@@ -103,7 +100,7 @@ def _warnings(cfg, where: Place, spent: Effort, text: Any, judges: list[Law]) ->
         yield from imitation(imitated(build(cfg.precision).on(device), device))
 
 
-def local_data(cfg) -> Any:
+def _local_data(cfg) -> Any:
     """The data, if it is here. Raises ConfigError if it would have to be fetched."""
     try:
         with _without_network():
@@ -132,7 +129,7 @@ def _without_network() -> Iterator[None]:
         socket.getaddrinfo = usual
 
 
-def _on_one(cfg, where: Place):
+def _on_one(cfg, where: Hardware):
     """The config of one device's share of every step, in its number format. Raises ConfigError if a batch does not
     divide."""
     try:
@@ -154,13 +151,17 @@ def _spending(cfg, vocab_size: int) -> Effort:
         return effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
 
 
-def _footprint(cfg, found: Footprint) -> list[str]:
-    """Bytes by part, and of which device and number format they are."""
+def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
+    """Bytes by part, and of which device and number format they are; or why they are not predicted."""
     from gptx.ingredients.parallel import find
 
-    device = find(cfg.device)
-    dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
-    return [*footprint_table(found), f"counted as on {device}, in {dtype}"]
+    lines = [str(found)]
+    if isinstance(found, Footprint):
+        device = find(cfg.device)
+        dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
+        lines = [*footprint_table(found), f"counted as on {device}, in {dtype}"]
+    more = "without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter"
+    return [*lines, *[more] * buckets]
 
 
 def _sizes(spent: Effort) -> list[str]:
@@ -175,12 +176,12 @@ def _sizes(spent: Effort) -> list[str]:
 
 def _length(spent: Effort, train_tokens: int | None) -> list[str]:
     """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
-    grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch(spent.tokens)
+    grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
     lines = [
         f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
         f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
-        f"{spent.tokens_per_step / critical:.2g} x the critical batch of so many tokens, about {critical:,.0f}",
+        f"{spent.tokens_per_step / critical:.2g} x the critical batch of this many tokens, about {critical:,.0f}",
     ]
     if train_tokens is None:
         return [*lines, "epochs: not known, since vocab= stands for the data"]
@@ -188,7 +189,7 @@ def _length(spent: Effort, train_tokens: int | None) -> list[str]:
     return [*lines, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
 
 
-def losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
+def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
     """The loss of the run by each law, and the best size for as many FLOPs; or why the laws cannot say."""
     fitting = [law for law in laws if law.speaks(vocab_size)]
     if not fitting:

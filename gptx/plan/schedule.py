@@ -5,16 +5,17 @@ from pathlib import Path
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
-from gptx.plan.arms import arms
+from gptx.plan.arms import composed_arms
 from gptx.plan.decay import library_default
 from gptx.show.table import Table, terminal
 from gptx.units import lengths
 
 _SAMPLES = 200_000  # steps at which a curve is judged and drawn at most
+_TENTHS = ",".join(["1", *(f"{share}%" for share in range(10, 101, 10))])
 _ZERO = 1e-9  # of the peak: less is nothing
 
 
-def schedule(*overrides: str, at: str = "", out: str = "") -> None:
+def plan_schedule(*overrides: str, at: str = "", out: str = "") -> None:
     """Show the learning rate at chosen steps, and warn of what looks odd about it.
 
       python -m gptx plan schedule steps=100000 schedule.warmup=500,2000,5000 out=warmups.png
@@ -24,27 +25,26 @@ def schedule(*overrides: str, at: str = "", out: str = "") -> None:
     at: the steps, such as 1,500,50%; by default every tenth of the run
     out: draws the curves of all arms on one figure, .png or .svg
     """
-    print("\n".join(rates(arms(overrides), at=at, out=out)))
+    print("\n".join(rate_table(composed_arms(overrides), at=at, out=out)))
 
 
-def rates(arms: dict, *, at: str = "", out: str = "") -> list[str]:
-    """The learning rates of every arm in lines, and the curves in a file."""
-    curves = {name: curve(cfg) for name, cfg in arms.items()}
-    steps = max(cfg.steps for cfg in arms.values())
-    tenths = {1, *(round(steps * i / 10) for i in range(1, 11))} - {0}
-    chosen = {step for word in at.split(",") for step in _steps(word, list(arms.values()))} if at else tenths
-    rows = []
-    for step in sorted(chosen):
-        there = (f"{curves[name](step):.3e}" if step <= cfg.steps else "-" for name, cfg in arms.items())
-        rows.append((f"{step:,}", *there))
-    lines = terminal(Table("", ("step", *(name or "lr" for name in arms)), rows))
-    for name, cfg in arms.items():
-        found = list(oddities(curves[name], cfg.steps)) or ["nothing looks odd"]
-        lines += [f"{name}: {said}" if name else said for said in found]
+def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
+    """The learning rates of every arm in lines, with warnings, and the curves in a file."""
+    curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
+    steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
+    rows = [(f"{step:,}", *(_value(*each, step) for each in curves.values())) for step in steps]
+    lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
+    for name, each in curves.items():
+        found = list(oddities(*each)) or ["nothing looks odd"]
+        lines += [f"{f'{name}: ' * bool(name)}{said}" for said in found]
     if out:
-        draw({name: (curves[name], cfg.steps) for name, cfg in arms.items()}, Path(out))
+        draw_curves(curves, Path(out))
         lines.append(f"drawn in {out}")
     return lines
+
+
+def _value(curve: Callable[[int], float], steps: int, step: int) -> str:
+    return f"{curve(step):.3e}" if step <= steps else "-"
 
 
 def curve(cfg) -> Callable[[int], float]:
@@ -101,7 +101,7 @@ def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
         yield f"is 0 in {nothing:,} steps, which change nothing"
 
 
-def draw(curves: dict[str, tuple[Callable[[int], float], int]], file: Path) -> None:
+def draw_curves(curves: dict[str, tuple[Callable[[int], float], int]], file: Path) -> None:
     """All curves on one figure. Raises ConfigError for a file that is no picture."""
     from gptx.show import plots
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gptx.config import paths
 from gptx.estimate.laws import SUBWORDS
-from gptx.estimate.warnings import critical_batch
+from gptx.estimate.warnings import critical_batch_size
 from gptx.ingredients.model.size import Size, size
 from gptx.units.amounts import amount
 
@@ -16,16 +16,16 @@ _BROAD = 2560  # width from which heads have 128 dimensions
 # Peak learning rates of Adam by parameters: the default's, tuned for nano, then GPT-3's (arXiv:2005.14165, table 2.1).
 _RATES = ((0.84e6, 3e-3), (125e6, 6e-4), (350e6, 3e-4), (760e6, 2.5e-4), (1.3e9, 2e-4), (2.7e9, 1.6e-4),
           (6.7e9, 1.2e-4), (13e9, 1e-4), (175e9, 0.6e-4))  # fmt: skip
-_BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step below so many parameters, same table
+_BATCHES = ((1e9, 2**19), (5e9, 2**20), (math.inf, 2**21))  # tokens per step below this many parameters, same table
 _STEPS = 2000  # at least, if the batch can be smaller
 _SAMPLES = {"sample-10BT": 10e9, "sample-100BT": 100e9, "sample-350BT": 350e9, "default": 1.3e12}  # of FineWeb-Edu
 _LIBRARY = 12e6  # bytes of data=stdlib, about
-SHAKESPEARE = 66, 1e6  # vocabulary of data=shakespeare, and its characters to train on
+SHAKESPEARE_TEXT = 66, 1e6  # vocabulary of data=shakespeare, and its characters to train on
 _LEAST = 10_000_000  # tokens to fetch at least: the thousandth that is held out must have some windows
 
 
 @dataclass(frozen=True)
-class Shape:
+class _Shape:
     """The model of gpt2_124m with other sizes."""
 
     width: int
@@ -34,7 +34,7 @@ class Shape:
     size: Size
 
 
-def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
+def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
     """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes.
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
@@ -45,7 +45,7 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
     (768, 12, 12)
     """
 
-    def awkwardness(found: Shape) -> float:
+    def awkwardness(found: _Shape) -> float:
         """A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual."""
         miss = abs(math.log(found.size.parameters / parameters))
         return 10 * miss + abs(math.log(found.depth / _blocks(found.width)))
@@ -59,7 +59,7 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
         near = max(1, int((parameters - width * (vocab_size + context)) / (12 * width**2)))
         for depth in {near, near + 1, _blocks(width)}:
             sizes = {"width": width, "depth": depth, "heads": width // each}
-            shapes.append(Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
+            shapes.append(_Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
     return min(shapes, key=awkwardness)
 
 
@@ -89,14 +89,14 @@ def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
     return name, sizes[name]
 
 
-def command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
-    """The command that trains a shape on so many tokens; by the `recipe` of a law's runs, if it has one."""
+def training_command(found: _Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
+    """The command that trains a shape on this many tokens; by the `recipe` of a law's runs, if it has one."""
     shaped = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
     if recipe:
         return f"python -m gptx.train {recipe} {shaped} steps={amount(tokens)}tok"
     batch = tokens_per_step(found.size.parameters, tokens, context)
     words = ["python -m gptx.train model=gpt2_124m", shaped, *[f"model.context={context}"] * (context != 1024)]
-    words += [text(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
+    words += [text_for(vocab_size, tokens)[0], f"batch.tokens={batch}", f"steps={amount(max(tokens, batch))}tok"]
     return " ".join([*words, f"optim.lr={peak_rate(found.size.parameters):.1e}".replace("e-0", "e-")])
 
 
@@ -104,15 +104,15 @@ def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
     """The batch of GPT-3's model of that size, or smaller so that there are _STEPS and that it is below the critical
     batch; a power of two of whole sequences."""
     usual = next(batch for below, batch in _BATCHES if parameters < below)
-    sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch(tokens)) / context)
+    sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch_size(tokens)) / context)
     return context * 2 ** int(math.log2(sequences))
 
 
-def text(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
-    """The overrides of a text with that vocabulary and so many tokens, if there are as many; its name and its training
+def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
+    """The overrides of a text with that vocabulary and, if it has them, this many tokens; its name and its training
     tokens, None if those are not known."""
     if vocab_size < 257:
-        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE[1])
+        return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])
     if vocab_size == 257 and tokens <= _LIBRARY:
         return "data=stdlib", ("data=stdlib", _LIBRARY)
     first, *_, last = _SAMPLES

@@ -58,7 +58,7 @@ def by_rule(*, flops: float = 0.0, parameters: float | None = None, tokens: floa
 
 
 def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
-    """The best split of so many FLOPs, or of the budget for which so many parameters or tokens are best."""
+    """The best split of this many FLOPs, or of the budget for which this many parameters or tokens are best."""
     if tokens is not None:
         flops = 6 * (tokens * law.parameters(6)) ** (1 / law.exponents[1])
     elif parameters is not None:
@@ -66,7 +66,7 @@ def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tok
     return Split(law.name, *law.optimum(flops), law=law)
 
 
-def agreement(law: Law, ratio: float = RULE) -> float | None:
+def agrees_at(law: Law, ratio: float = RULE) -> float | None:
     """FLOPs of the budget at which a law asks for `ratio` tokens per parameter; None if that is nowhere near."""
     growth = law.exponents[1] - law.exponents[0]
     logarithm = math.log(ratio * law.parameters(6) ** 2) / growth if growth else math.inf

@@ -14,7 +14,7 @@ from gptx.files import write_text
 from gptx.report import one, several
 from gptx.report import readme as results
 from gptx.report.arms import Report, arms_of
-from gptx.runs import cells
+from gptx.runs.run import find
 from gptx.show import marked
 from gptx.show.plots import lines, save
 from gptx.units.phrases import capital, joined
@@ -49,7 +49,7 @@ def report(
     metric: what is compared
     better: higher or lower, for a metric of your own whose observer does not say it
     baseline: what arms are compared with: levels such as schedule=cosine
-    smooth: lines of training are means of the last so many steps
+    smooth: lines of training are means of the last this many steps
     readme: folder of an experiment, such as experiments/warmup, whose results.json, figure and README.md are written
     without: tables to leave out, of attribution, levels, best, arms, speed
     watch: write the page again while runs go on, and wait ten minutes for the next to begin
@@ -109,7 +109,7 @@ def _gathered(
     places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
 ) -> Report:
     """The runs in some folders, compared. Raises _NoStep where no run has recorded anything."""
-    found = cells.find(places)
+    found = find(places)
     if readme:  # a mistake is said before anything is drawn
         marked.parts(Path(readme) / "README.md", results.KIND)
         results.refuse_other(found, Path(readme))

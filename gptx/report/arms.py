@@ -11,7 +11,7 @@ from gptx.compare import words
 from gptx.compare.factors import axis, described_by
 from gptx.compare.outcomes import Comparison
 from gptx.compare.verdict import Verdict
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show.page import six_digits
 
 _FEW = 6  # arms that one panel shows without confusion
@@ -23,7 +23,7 @@ class ArmRuns:
     """Runs at the same levels of the factors. `place` is among all arms; `look` among those of one panel."""
 
     levels: dict[str, str]
-    cells: list[Cell]
+    cells: list[Run]
     place: int = 0
     look: int = 0
 
@@ -64,7 +64,7 @@ class Report:
     """What is known of some runs: each, as arms, compared, and the answer. Curves of training are means of `smooth`."""
 
     name: str
-    cells: list[Cell]
+    cells: list[Run]
     arms: list[ArmRuns]
     comparison: Comparison
     answer: Verdict
@@ -89,9 +89,9 @@ class Report:
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
 
 
-def arms_of(cells: Iterable[Cell], factors: dict[str, list[str]]) -> list[ArmRuns]:
+def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
-    together: dict[tuple[str, ...], list[Cell]] = {}
+    together: dict[tuple[str, ...], list[Run]] = {}
     for cell in cells:
         described = described_by(cell)
         together.setdefault(tuple(described.get(name, "") for name in factors), []).append(cell)

@@ -12,9 +12,9 @@ from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
 from gptx.runs import provenance
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.show import page
 from gptx.show.plots import Panel, smoothed
 from gptx.show.table import Table, markdown
@@ -23,29 +23,29 @@ from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
-def report_title(report: Report) -> str:
+def _report_title(report: Report) -> str:
     """The run's name and folder."""
     folder = report.cells[0].folder.resolve()
     return f"{report.cells[0].config.get('name', folder.parent.name)} / {folder.name}"
 
 
-def report_panels(report: Report) -> list[Panel]:
+def _report_panels(report: Report) -> list[Panel]:
     """The panels of the run, on its page and in its picture."""
     return panels.of_run(report.cells[0], report.smooth)
 
 
-def report_summary(report: Report) -> str:
+def _report_summary(report: Report) -> str:
     """The run in Markdown: its numbers, and the picture next to it."""
     numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in _headline(report)])
-    head = f"# {md(report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
+    head = f"# {md(_report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
     return "\n\n".join([head, markdown(numbers), "![signals](report.png)"]) + "\n"
 
 
-def report_page(report: Report, renew: float = 0) -> str:
+def _report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    (cell,), name = report.cells, report_title(report)
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
+    (cell,), name = report.cells, _report_title(report)
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in _report_panels(report))
     tiles = (
         f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
     )
@@ -75,14 +75,14 @@ def report_page(report: Report, renew: float = 0) -> str:
     return page.whole(name, parts, str(cell.folder), report.data(figures, renew))
 
 
-def _trouble(cell: Cell) -> Iterator[str]:
+def _trouble(cell: Run) -> Iterator[str]:
     """Why the run is not as it should be, and what of it cannot be read."""
     if cell.state not in ("finished", "running"):
         yield f"The run is {cell.state}" + (f": {cell.record['error']}" if cell.record.get("error") else ".")
     yield from outcomes.problems([cell])
 
 
-def _sentence(cell: Cell) -> str:
+def _sentence(cell: Run) -> str:
     """What the run is, in a line."""
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
@@ -124,7 +124,7 @@ def _training(recorded: Metrics, record: dict, smooth: int) -> Iterator[tuple[st
         yield amounts.clock((last - first).total_seconds()), "from the last start to the end"
 
 
-def _recipe(cell: Cell) -> Iterator[str]:
+def _recipe(cell: Run) -> Iterator[str]:
     """Rows of HTML: ingredient, option and values. What is not as in conf/ stands out, with the value of the preset."""
     choices, config = cell.record.get("choices", {}), cell.config
     changed = presets.departures(config, choices)
@@ -152,7 +152,7 @@ def _row(name: str, option: str, values: dict, changed: dict) -> str:
 
 
 def machine_facts(record: dict) -> Iterator[tuple[str, str]]:
-    """Machine, versions, commit, and the sources beside gptx's own rooms, which the commit names."""
+    """Machine, versions, commit, and the sources outside gptx's own rooms, which the commit names."""
     place, batch, data, git, memory = (record.get(key, {}) for key in ("hardware", "batch", "data", "git", "memory"))
     yield "device", f"{place.get('device', '?')}, {place.get('name', '?')}, {place.get('threads', '?')} thread(s)"
     yield "batch", " x ".join(f"{batch[key]} {key}" for key in batch if key != "tokens")

@@ -9,9 +9,9 @@ import numpy
 from gptx.compare import words
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs import metrics
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run
 from gptx.show.plots import Curve, Panel, smoothed
 
 _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
@@ -25,7 +25,7 @@ _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
 }
 
 
-def of_run(cell: Cell, smooth: int) -> list[Panel]:
+def of_run(cell: Run, smooth: int) -> list[Panel]:
     """The signals of one run: the five of the dashboard, then those of its observers."""
     found = cell.metrics
     key = "train/cross_entropy" if "train/cross_entropy" in found.columns else "train/loss"  # as validation's is
@@ -66,7 +66,7 @@ def _abandoned(found: Metrics, key: str, colour: int = 0, arm: int = 0, alternat
             yield Curve(name, steps, values, "abandoned", colour, key=key if alternative else "", arm=arm)
 
 
-def _incidents(cell: Cell, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
+def _incidents(cell: Run, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
     """The events of a run as marks on its training loss."""
     (steps, loss), events = cell.metrics["train/loss"], RunFolder(cell.folder).events
     if not events or not len(steps):

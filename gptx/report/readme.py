@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gptx.compare.effects import effects
 from gptx.compare.figure import figure
@@ -16,9 +17,16 @@ from gptx.units.phrases import count, joined
 from gptx.units.printable import md
 
 KIND, INDEX = "results", "index"  # of what stands between the markers of an experiment's page, and of all pages
-ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
+_ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
 PICTURE = "result.png"
-SHOWN = {"date": "", "hardware": "", "threads": "threads ", "commit": "commit ", "python": "python ", "torch": "torch "}
+_SHOWN = {
+    "date": "",
+    "hardware": "",
+    "threads": "threads ",
+    "commit": "commit ",
+    "python": "python ",
+    "torch": "torch ",
+}
 
 
 def rewrite(folder: Path) -> bool:
@@ -55,14 +63,23 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
 
 
 def markdown(comparison: Comparison, said: Verdict) -> str:
-    """The generated part: the answer, warnings, figure, tables, and what the runs were made with."""
+    """The generated part of a comparison."""
+    alt = f"{comparison.metric} by {joined(comparison.factors) or 'seed'}"
+    return body(
+        said, (alt, PICTURE) if comparison.drawable else (), comparison.environment, "every run in `results.json`"
+    )
+
+
+def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:
+    """A generated part: headline, sentences and warnings of what is `said`, a picture (text, file), its tables, what
+    the runs were made with, and where they are kept."""
     parts = [
         f"**{md(said.headline)}**",
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
-        f"![{md(comparison.metric)} by {md(joined(comparison.factors) or 'seed')}]({PICTURE})" * comparison.drawable,
+        f"![{md(picture[0])}]({picture[1]})" if picture else "",
         *map(table.markdown, said.tables),
-        f"({md(made(comparison.environment))}; every run in `results.json`)",
+        f"({md(made(environment))}; {kept})",
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -70,7 +87,7 @@ def markdown(comparison: Comparison, said: Verdict) -> str:
 def made(environment: dict) -> str:
     """Date, hardware, threads, versions and commit of the runs."""
     values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
-    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in SHOWN.items() if key in values]
+    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
     return ", ".join(told) or "nothing is recorded of how they were made"
 
 
@@ -94,7 +111,7 @@ def index(experiments: Path) -> str:
     lines = ["| experiment | question | answer | how sure |", "| :-- | :-- | :-- | :-- |"]
     for file in sorted(experiments.glob("*/README.md")):
         text, name = file.read_text(encoding="utf-8"), file.parent.name
-        kind = next((kind for kind in ANSWERS if marked.command(file, kind)), "")
+        kind = next((kind for kind in _ANSWERS if marked.command(file, kind)), "")
         part = marked.parts(file, kind)[1].strip() if kind else ""
         answer = part.split("\n\n")[0].replace("**", "").replace("\n", " ") or "Not run."
         lines.append(f"| [{name}]({name}/README.md) | {question(text)} | {answer} | {_how_sure(part, file.parent)} |")

@@ -14,8 +14,8 @@ from gptx.compare.outcomes import arms as results_of
 from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
-from gptx.runs.cells import Cell
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 from gptx.show import page
 from gptx.show.plots import Curve, Panel
 from gptx.show.table import Table, markdown, section
@@ -31,17 +31,17 @@ _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel toge
 _INCIDENTS = 200  # that are listed
 
 
-def report_title(report: Report) -> str:
+def _report_title(report: Report) -> str:
     return f"{report.name}: {report.standing}"
 
 
-def report_panels(report: Report) -> list[Panel]:
+def _report_panels(report: Report) -> list[Panel]:
     """The panels of the comparison's picture."""
     signals = panels.signal_panels(report.arms, report.smooth)
     return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
 
 
-def report_summary(report: Report) -> str:
+def _report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
     name, answer, question = md(report.name), report.answer, _asked(report.cells)
     parts = [
@@ -57,7 +57,7 @@ def report_summary(report: Report) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def report_page(report: Report, renew: float = 0) -> str:
+def _report_page(report: Report, renew: float = 0) -> str:
     """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     comparison, answer = report.comparison, report.answer
@@ -93,7 +93,7 @@ def report_page(report: Report, renew: float = 0) -> str:
     return page.whole(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
 
 
-def _asked(cells: Sequence[Cell]) -> str:
+def _asked(cells: Sequence[Run]) -> str:
     """The question of the experiment that the runs are of, as its README puts it; "" without one."""
     names = {cell.record.get("choices", {}).get("experiment") for cell in cells if cell.record}
     file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
@@ -178,7 +178,7 @@ def _apart(texts: list[str]) -> list[str]:
     return [spelled(option, [each for each in values if each not in shared]) or "-" for option, values in split]
 
 
-def _incidents(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
     """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
@@ -202,7 +202,7 @@ def _listing(report: Report) -> Table:
     return Table(count(len(rows), "run"), head, rows, names=2)
 
 
-def _numbers(cell: Cell, metric: str, rising: bool) -> Iterator[str]:
+def _numbers(cell: Run, metric: str, rising: bool) -> Iterator[str]:
     """Last and best value of the metric, speed, minutes and memory of a run, as text."""
     values, speeds = cell.metrics[metric][1], cell.metrics["train/tokens_per_second"][1]
     values, memory = values[numpy.isfinite(values)], cell.record.get("memory", {}).get("measured")

@@ -77,7 +77,7 @@ def mirror(config: dict) -> Wandb:
 
 
 def described(folder: Path, record: dict, config: dict) -> RunInfo:
-    """What the sink was told of the run when it began."""
+    """What the sink knew of the run when it began."""
     overrides = record.get("overrides") or []
     return RunInfo(
         folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,

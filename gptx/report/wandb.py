@@ -16,7 +16,7 @@ from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted, reset
 from gptx.report import upload
 from gptx.runs import plain, schema
-from gptx.runs.cells import Cell
+from gptx.runs.run import Run
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
 
@@ -28,7 +28,7 @@ _SEND = "sync=true sends"
 
 
 def publish(
-    folders: list[Path], cells: list[Cell], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
+    folders: list[Path], cells: list[Run], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
 ) -> list[str]:
     """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key. Returns lines
     that say what was done. The same comparison again renews the same report.
@@ -67,7 +67,7 @@ def publish(
     return [f"W&B: {report.url}", *builder.lacking]
 
 
-def _send(cells: list[Cell]) -> None:
+def _send(cells: list[Run]) -> None:
     for cell in cells:
         if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
             upload.upload(str(cell.folder))
@@ -104,7 +104,7 @@ def _write(file: Path, report: Any, saved: dict) -> None:
     write_text(file, to_json(facts, indent=1) + "\n")
 
 
-def placed(cells: list[Cell], comparison: Comparison) -> "Builder":
+def placed(cells: list[Run], comparison: Comparison) -> "Builder":
     """The builder of a report where the runs say they are. Raises ValueError if that is more than one project, of which
     W&B could show one."""
     sinks = {(sink.entity or "", sink.project) for sink in (upload.mirror(cell.config) for cell in cells)}
@@ -126,7 +126,7 @@ def spans_much(levels: list[str]) -> bool:
 class Builder:
     """Builds a report with wandb-workspaces. What is not known of W&B without a connection is empty."""
 
-    cells: list[Cell]
+    cells: list[Run]
     comparison: Comparison
     entity: str
     project: str
@@ -241,7 +241,7 @@ class Builder:
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 
-    def linked(self, cell: Cell) -> str:
+    def linked(self, cell: Run) -> str:
         """A run in a list of Markdown, with a link to its page where that is known."""
         id = self.pages.get(cell.name)
         name = f"[{md(cell.name)}]({self.address}/runs/{quote(id)})" if id and self.address else md(cell.name)

@@ -6,7 +6,6 @@ Every error is one line that names the file.
 import functools
 import math
 import os
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,30 +14,22 @@ from typing import Any
 import yaml
 
 from gptx.config.errors import ConfigError
+from gptx.config.recorded import yaml_loader
 from gptx.files import from_json
 
-LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
+_LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
 _DEEPEST = 30  # levels: a config has five
 _DIGITS = 300  # of an integer that a float can still hold
-_FLOAT = re.compile(  # as OmegaConf has it, which writes configs: 1e-3 is a number
-    r"""^(?:[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-    |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
-    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
-    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
-    |[-+]?\.(?:inf|Inf|INF)
-    |\.(?:nan|NaN|NAN))$""",
-    re.X,
-)
 
 
-def read_json(file: Path, *, most: int = LARGEST) -> Any:
+def read_json(file: Path, *, most: int = _LARGEST) -> Any:
     """What a JSON file holds. Raises FileNotFoundError if there is none, ConfigError for any other problem."""
     return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique, parse_int=_integer))
 
 
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds, if it is plain values: no tags and no aliases. Raises as `read_json` does."""
-    return _parsed(file, LARGEST, lambda text: yaml.load(text, Loader=_loader()))
+    return _parsed(file, _LARGEST, lambda text: yaml.load(text, Loader=_loader()))
 
 
 def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
@@ -56,7 +47,7 @@ def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
     raise ConfigError(f"{file} cannot be read ({' '.join(problem.split())})")
 
 
-def content(file: Path, most: int = LARGEST) -> bytes:
+def content(file: Path, most: int = _LARGEST) -> bytes:
     """The bytes of a regular file. Raises FileNotFoundError if there is none, ConfigError if it is no regular file or
     larger than `most`."""
     try:
@@ -113,10 +104,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
 
 
 @functools.cache
-def _loader() -> type[yaml.SafeLoader]:
-    """PyYAML's safe loader with the numbers of OmegaConf, without tags and aliases, and with every key once."""
+def _loader() -> type:
+    base: Any = yaml_loader()
 
-    class Plain(yaml.SafeLoader):
+    class Plain(base):
+        """Without tags and aliases."""
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             event: Any = self.peek_event()
             if isinstance(event, yaml.AliasEvent) or event.anchor:
@@ -125,18 +118,4 @@ def _loader() -> type[yaml.SafeLoader]:
                 raise yaml.MarkedYAMLError(problem=f"the tag {brief(event.tag)}", problem_mark=event.start_mark)
             return super().compose_node(parent, index)
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    told = f"the key {brief(key.value)} comes twice"
-                    raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
-                seen.add(str(key.value))
-            return super().construct_mapping(node, deep=deep)
-
-    Plain.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-    Plain.yaml_implicit_resolvers = {
-        first: [(tag, form) for tag, form in known if tag != "tag:yaml.org,2002:timestamp"]
-        for first, known in Plain.yaml_implicit_resolvers.items()
-    }
     return Plain

@@ -22,9 +22,9 @@ from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
-WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
-TRAINER = "gptx.trainer.Trainer"  # which every config builds
-PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
+_WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
+_TRAINER = "gptx.trainer.Trainer"  # which every config builds
+_PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
 LARGEST = 10_000_000  # bytes of a changed file that is read
@@ -41,7 +41,7 @@ _DIFF = "diff", "--no-ext-diff", "--no-textconv", "--no-color"
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -100,13 +100,17 @@ def _modules(config: dict) -> dict[str, Path]:
     These are: of gptx, all modules in the rooms of these classes; of an installed package, the modules of the classes
     alone; of one's own code, all that is loaded from the same folder or below.
     """
-    homes = {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *_targets(config)}}
-    files, rooms = _loaded(homes), set(map(_room, homes)).difference(WATCHED, [""])
+    homes = {str(getattr(find(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
+    files, rooms = _loaded(homes), set(map(_room, homes)).difference(_WATCHED, [""])
     own = {name: file for name, file in files.items() if not name.startswith("gptx.")}
+    kept = {name for name in files if _room(name) in rooms} | homes.intersection(own) | _beside(homes, own)
+    return {name: files[name] for name in sorted(kept)}
+
+
+def _beside(homes: set[str], own: dict[str, Path]) -> set[str]:
+    """The modules that are loaded from a folder of one's own classes, or below it."""
     folders = {_above(name, own[name]) for name in homes.intersection(own) if not _installed(str(own[name]))}
-    kept = [name for name in files if _room(name) in rooms or name in homes.intersection(own)]
-    kept += [name for name, file in own.items() if not folders.isdisjoint(file.parents)]
-    return {name: files[name] for name in sorted({*kept})}
+    return {name for name, file in own.items() if not folders.isdisjoint(file.parents)}
 
 
 def _room(module: str) -> str:
@@ -117,10 +121,13 @@ def _room(module: str) -> str:
 
 def _loaded(homes: set[str]) -> dict[str, Path]:
     """Source file of every loaded module that is gptx's, one's own, or one of `homes`."""
-    modules = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
-    sources = {name: file for name, file in modules.items() if isinstance(file, str) and file.endswith(".py")}
+    sources = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.copy().items()}
     kept = [name for name in sources if name in homes or name.startswith("gptx.") or not _installed(sources[name])]
-    return {name: Path(sources[name]).resolve() for name in kept if os.path.isfile(sources[name])}
+    return {
+        name: Path(sources[name]).resolve()
+        for name in kept
+        if sources[name].endswith(".py") and os.path.isfile(sources[name])
+    }
 
 
 def _above(name: str, file: Path) -> Path:
@@ -158,9 +165,9 @@ def _repository_of(folder: Path) -> Path | None:
 def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     """Commit and changed files of a repository, each with what it is, and the patch of its `sources`; those that no
     commit has count as changed, unless git ignores them. Empty if git does not know the repository."""
-    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
-    if commit is None and _ask(root, "rev-parse", "--git-dir") is None:
+    if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
+    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
     names = [str(file) for file in sources]
     others = _ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
     new = (others or "").split("\0")[:-1]

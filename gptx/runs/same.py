@@ -50,9 +50,11 @@ def other_text(old: dict, new: dict) -> list[str]:
     digests = (k for k in before if k.endswith((".content", ".digest")) and before[k] == after.get(k))
     same = {k.rpartition(".")[0] for k in digests}
 
-    def decides(fact: str) -> bool:
-        where, _, name = fact.rpartition(".")
-        return name not in ("name", "content") and not (where in same and name in _FOLLOWS)
-
-    told = differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
+    told = differences(*({k: v for k, v in each.items() if _decides(k, same)} for each in (before, after)))
     return [f"{phrase} (the text is not the same)" if ".digest was " in phrase else phrase for phrase in told]
+
+
+def _decides(fact: str, same: set[str]) -> bool:
+    """True unless a fact is only a name, or follows from the content of one of the `same` texts."""
+    where, _, name = fact.rpartition(".")
+    return name not in ("name", "content") and not (where in same and name in _FOLLOWS)

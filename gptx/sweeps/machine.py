@@ -2,6 +2,9 @@
 
 import os
 
+from gptx.config.groups import decides
+from gptx.config.keys import flat
+from gptx.config.recorded import recorded
 from gptx.units.hardware import cores, machine_memory
 
 _RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
@@ -32,11 +35,8 @@ def fit(configs: list) -> int:
     configs = [config for config in configs if find(config.device).type == "cpu"]
     if not configs:
         return len(visible_gpus())
-    keys = "model", "batch", "precision", "memory", "objective"
-    different = {  # by what the memory of a run depends on
-        str([config.optim._target_, config.data.get("tokenizer"), *(config[key] for key in keys)]): config
-        for config in configs
-    }
+    needs = [{k: v for k, v in flat(recorded(config)).items() if decides(k, "state", "speed")} for config in configs]
+    different = {str(keys): config for keys, config in zip(needs, configs, strict=True)}
     found = [prediction(config, likely_vocabulary(config)) for config in different.values()]
     largest = max(getattr(footprint, "peak", 0) for footprint in found)
     return max(1, int(_SHARE * machine_memory() // (2 * largest + _RESERVE)))  # an allocator keeps as much again

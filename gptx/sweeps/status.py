@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,25 +115,33 @@ def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]
     finished = [made for state, made in each if state == "finished" and made.seconds]
     whole = _sum(finished)
     usual = whole.wall / len(finished) if finished else longest * done.seconds / done.own
-    beside = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
+    overhead = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
     left = [made for state, made in each if state != "finished"]
-    return [((m.steps or longest) - m.step) * m.seconds / m.own * beside if m.own else usual for m in left]
+    return [((m.steps or longest) - m.step) * m.seconds / m.own * overhead if m.own else usual for m in left]
 
 
 def _sum(works: list[Work]) -> Work:
     return Work(*map(sum, zip(*map(astuple, works), strict=True)))
 
 
-def table(runs: dict[Path, dict]) -> int:
-    """Print how every run of a sweep ended (`runs` has their configs by folder), and the command that compares them;
-    the number of unfinished ones."""
-    unfinished = 0
+def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = None) -> int:
+    """Print the state of each run of a sweep, their sum, and the command that compares them; the number of unfinished.
+
+    `runs` has the config of each folder if it is known, `ids` its last SLURM job.
+    """
+    ids, each = ids or {}, []
+    try:
+        jobs = queue() if any(ids.values()) else {}
+    except ValueError as error:
+        jobs = {}
+        print(f"warning: {error}; queued runs are shown as missing", file=sys.stderr)
     for folder, config in runs.items():
-        state, details = standing(folder, "", {}, config=config)
-        unfinished += state != "finished"
-        print(f"{state:12} {folder}  {details}")
-    print(f"compare      {typed('report', str(next(iter(runs)).parent))}")
-    return unfinished
+        made = work(folder, config)
+        state, details = standing(folder, ids.get(folder, ""), jobs, made, config)
+        print(f"{state:12} {folder}  {details}".rstrip())
+        each.append((state, made))
+    print(f"{total(each)}\ncompare      {typed('report', str(next(iter(runs)).parent))}")
+    return sum(state != "finished" for state, _ in each)
 
 
 def queue() -> dict[str, str]:

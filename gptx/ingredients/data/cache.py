@@ -101,7 +101,7 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
         partial.rename(folder)
         sync(folder.parent)
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk shall not stay full because of it
+        shutil.rmtree(partial, ignore_errors=True)  # so that it does not keep a full disk full
         if isinstance(error, OSError) and not isinstance(error, ConnectionError):  # which is the source's
             raise unwritable(folder, error) from error
         raise

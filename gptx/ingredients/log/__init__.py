@@ -35,7 +35,7 @@ class Sink(Configured):
         """Called after every step with all its numbers; some values are text, such as a sample."""
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        """Called for what happens beside the steps: a spike, a diagnosis, a rollback. `facts["text"]` says it in one
+        """Called for what happens between the steps: a spike, a diagnosis, a rollback. `facts["text"]` says it in one
         line, the rest is plain values."""
 
     def close(self, outcome: str) -> None:

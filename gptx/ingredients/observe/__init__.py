@@ -1,4 +1,4 @@
-"""Observers: what is measured in a run beside its loss. `Observer` says what one can offer."""
+"""Observers: what is measured in a run besides its loss. `Observer` says what one can offer."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar

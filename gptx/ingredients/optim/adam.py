@@ -7,7 +7,7 @@ def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_de
          fused: bool, beta2_half_life_tokens: float | None = None, tokens: int | None = None):  # fmt: skip
     """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101).
 
-    With `beta2_half_life_tokens` the memory of the second moment halves every so many tokens, for steps of `tokens`
+    With `beta2_half_life_tokens` the memory of the second moment halves every this many tokens, for steps of `tokens`
     each: 0.5 ** (tokens / half-life) is beta2. Raises ValueError unless both are positive."""
     half_life, kind = beta2_half_life_tokens, torch.optim.AdamW if decoupled else torch.optim.Adam
     if half_life is not None and (half_life <= 0 or not tokens):
