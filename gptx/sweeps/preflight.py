@@ -82,8 +82,8 @@ def _or_end() -> Iterator[None]:
 
 
 def begun(job: DictConfig, folder: Path) -> bool:
-    """True if the run in the folder is finished or goes on from checkpoints of its own. Raises ConfigError for a damaged
-    record."""
+    """True if the run in the folder is finished or goes on from checkpoints of its own. Raises ConfigError if its
+    record is damaged."""
     from gptx.ingredients.checkpoints.files import saved  # which imports torch
     from gptx.job.resume import record_of
 
