@@ -14,7 +14,7 @@ from gptx.config import arguments
 from gptx.config.arguments import HELP
 from gptx.config.errors import nearest
 
-GROUPS = {  # title -> command -> module:function
+_GROUPS = {  # title -> command -> module:function
     "train": {
         "train": "gptx.train:main",
         "study": "gptx.sweeps.search:study",
@@ -55,31 +55,31 @@ GROUPS = {  # title -> command -> module:function
         "bench wandb": "gptx.bench.wandb:bench_wandb",
     },
 }
-COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
-OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb"}  # how commands were called before
+COMMANDS = {name: target for group in _GROUPS.values() for name, target in group.items()}
+_OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb"}  # how commands were called before
 
 
 def main() -> None:
     """Run the command that the first words name."""
     words = sys.argv[1:]
     if not words or words[0] in HELP:
-        arguments.show(listing(COMMANDS))
+        arguments.show(_listing(COMMANDS))
         return
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
     rest = words[len(name.split()) :]
-    if name in OLD:
-        raise SystemExit(f"error: {name}: now python -m gptx {OLD[name]}; python -m gptx lists the commands")
+    if name in _OLD:
+        raise SystemExit(f"error: {name}: now python -m gptx {_OLD[name]}; python -m gptx lists the commands")
     if name in COMMANDS:
-        run(name, rest)
+        _run(name, rest)
         return
     subjects = [other for other in COMMANDS if other.startswith(f"{name} ")]
     if not subjects or (rest and rest[0] not in HELP):
         wrong = " ".join(words[: 1 + bool(subjects)])
         raise SystemExit(f"error: {wrong}: no such command{nearest(wrong, subjects or COMMANDS)}")
-    arguments.show(listing(subjects))
+    arguments.show(_listing(subjects))
 
 
-def run(name: str, words: list[str]) -> None:
+def _run(name: str, words: list[str]) -> None:
     """Run a command, or show its help without importing it."""
     if name == "train":
         from gptx.train import main
@@ -101,10 +101,10 @@ def source(name: str) -> tuple[Path, str]:
     return Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py"), function
 
 
-def listing(names: Collection[str]) -> str:
+def _listing(names: Collection[str]) -> str:
     """Commands by group, one line each: the first sentence of their docstrings."""
     lines = []
-    for title, commands in GROUPS.items():
+    for title, commands in _GROUPS.items():
         shown = [name for name in commands if name in names]
         lines += [f"{title}:"] * bool(shown)
         for name in shown:

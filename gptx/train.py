@@ -31,7 +31,7 @@ log = logging.getLogger("gptx")
 
 
 @hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
-def job(cfg: DictConfig) -> float:
+def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
     chosen = HydraConfig.get()
     folder, sweep = Path(chosen.runtime.output_dir), chosen.mode == RunMode.MULTIRUN
@@ -103,7 +103,7 @@ def _run() -> None:
     try:
         sys.argv[1:] = prepared(sys.argv[1:])
         compose.register()
-        job()
+        _job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too

@@ -12,7 +12,7 @@ import numpy
 import torch
 
 log = logging.getLogger("gptx.trainer")
-SUSPECTS = 256  # sequences whose loss is asked one by one after an incident: some seconds
+_SUSPECTS = 256  # sequences whose loss is asked one by one after an incident: some seconds
 
 
 class Trainer:
@@ -30,7 +30,7 @@ class Trainer:
         precision.prepare(parallel.device)
         self.micro_batch, self.accumulation = batch.split(data.context, parallel.world_size)
 
-        seed_all(stream(seed, "weights"))
+        _seed_all(stream(seed, "weights"))
         self.model = precision.convert(model(vocab_size=data.vocab_size).to(parallel.device))  # owns the weights
         self.network = parallel.wrap(compile(memory(self.model)))  # what runs; the model may now hold shards
         groups = decay(self.model)
@@ -39,7 +39,7 @@ class Trainer:
         self.optimizer._step_supports_amp_scaling = False  # where fp16 overflows no step is made, hooks included
         self.scaler = precision.scaler(parallel.device)
         self.peaks = [g["lr"] * factor for g, factor in zip(self.optimizer.param_groups, factors, strict=True)]
-        seed_all(stream(seed, "dropout", parallel.rank))
+        _seed_all(stream(seed, "dropout", parallel.rank))
 
         self.step = 0  # steps made; the clock of every schedule
         self.cursor = 0  # sequences drawn by all processes; the position in the data
@@ -132,7 +132,8 @@ class Trainer:
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the numbers of the step, and those of every observer that is due, to the sinks."""
         scalars = {
-            "train/loss": loss, **self.pure, "train/perplexity": perplexity(self.pure.get("train/cross_entropy", loss)),
+            "train/loss": loss, **self.pure,
+            "train/perplexity": _perplexity(self.pure.get("train/cross_entropy", loss)),
             "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": self.cursor * self.data.context,
             "train/tokens_per_second": self.batch.tokens_at(self.step) / seconds,
         }  # fmt: skip
@@ -194,7 +195,7 @@ class Trainer:
     def suspects(self, first: int, last: int) -> dict:
         """The documents of the `sequences` `first` to `last` of the run, those first whose loss lies furthest above the
         others', under the weights as they are; of many sequences some SUSPECTS at even distances are asked."""
-        stride = -(-(last - first) // SUSPECTS)
+        stride = -(-(last - first) // _SUSPECTS)
         blamed = self.data.blame(first, self.losses_of(first, -(-(last - first) // stride), stride), stride)
         return {"sequences": [first, last], "documents": blamed[:10]}
 
@@ -264,7 +265,7 @@ def stream(seed: int, *name) -> int:
     return int.from_bytes(hashlib.sha256(repr((seed, *name)).encode()).digest()[:8], "little") >> 1
 
 
-def seed_all(seed: int) -> None:
+def _seed_all(seed: int) -> None:
     """Seed every random generator of this process."""
     torch.manual_seed(seed)
     random.seed(seed)
@@ -278,7 +279,7 @@ def copy(values, parameters) -> None:
         parameter.copy_(value)
 
 
-def perplexity(loss: float) -> float:
+def _perplexity(loss: float) -> float:
     """exp(loss): the number of equally likely tokens that the model chooses among."""
     return math.inf if loss > 700 else math.exp(loss)
 

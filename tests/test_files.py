@@ -267,7 +267,7 @@ def test_a_disk_where_nothing_can_be_locked_is_named(tmp_path, without_flock, mo
 def test_a_lock_is_waited_for_and_said_once(tmp_path, monkeypatch, soft):
     if soft:
         monkeypatch.setattr(fcntl, "flock", lambda *words: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
-    monkeypatch.setattr(files, "LOOK", 0.01)
+    monkeypatch.setattr(files, "_LOOK", 0.01)
     told, taken, release = [], threading.Event(), threading.Event()
 
     def other():

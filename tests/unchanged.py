@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LONGEST = 400  # seconds of one command on a busy machine
+LONGEST = 900  # seconds of one command on a busy machine
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = "train/loss", "train/grad_norm", "train/lr", "train/tokens", "validation/loss"
 TINY = (

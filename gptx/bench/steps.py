@@ -104,7 +104,7 @@ def bench_steps(
     for name in shapes:
         found = results[name] = {}
         for option in settings:
-            pair = take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
+            pair = _take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
             for side, label in enumerate(("transformers", option)):
                 found.setdefault(label, row(WORKLOADS[name], pair, side=side))
         lines = [
@@ -158,7 +158,7 @@ def _cells(row: dict) -> tuple[str, ...]:
     return f"{row['tokens_per_second']:,.0f}", ratio, f"{row['share_of_limit']:.0%}", memory, first
 
 
-def take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
+def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
     """Let two loops take turns of about `seconds`, each in a process of its own. Raises ValueError if one ends."""
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:

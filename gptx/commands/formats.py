@@ -11,7 +11,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Format:
+class _Format:
     """A number format: its limits, and how it rounds a float64 (to the nearest number, inf or nan if there is none)."""
 
     name: str
@@ -30,9 +30,9 @@ class Format:
         return float(self.rounded(torch.tensor(value, dtype=torch.float64)))
 
 
-def _cast(name: str, dtype: torch.dtype) -> Format:
+def _cast(name: str, dtype: torch.dtype) -> _Format:
     limits = torch.finfo(dtype)
-    return Format(name, limits.bits, limits.eps, limits.max, limits.smallest_normal, lambda x: x.to(dtype).double())
+    return _Format(name, limits.bits, limits.eps, limits.max, limits.smallest_normal, lambda x: x.to(dtype).double())
 
 
 def _tf32(value: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ def _tf32(value: torch.Tensor) -> torch.Tensor:
 
 FORMATS = (
     _cast("fp32", torch.float32),
-    Format("tf32", 19, 2.0**-10, (2 - 2.0**-10) * 2.0**127, 2.0**-126, _tf32),
+    _Format("tf32", 19, 2.0**-10, (2 - 2.0**-10) * 2.0**127, 2.0**-126, _tf32),
     _cast("bf16", torch.bfloat16),
     _cast("fp16", torch.float16),
     _cast("fp8 e4m3", torch.float8_e4m3fn),

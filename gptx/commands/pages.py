@@ -8,8 +8,8 @@ from gptx.config import arguments
 from gptx.report.readme import rewrite, rewrite_index
 from gptx.show import marked
 
-FITS = ("scaling", "critical_batch", "lr_range")
-KEPT = ("count=", "draws=", "grid=")  # options of a fit that its fit.json does not say
+_FITS = ("scaling", "critical_batch", "lr_range")
+_KEPT = ("count=", "draws=", "grid=")  # options of a fit that its fit.json does not say
 
 
 def pages(*folders: str) -> None:
@@ -24,10 +24,10 @@ def pages(*folders: str) -> None:
         if rewrite(folder):
             print(f"{folder / 'README.md'}: written from results.json")
         words = shlex.split(marked.command(folder / "README.md", "fit"))
-        subject = next((name for name in FITS if name in words), "")
+        subject = next((name for name in _FITS if name in words), "")
         if subject and (folder / "fit.json").exists():
             fit = getattr(import_module(f"gptx.fit.{subject}"), subject)
-            options = [word for word in words if word.startswith(KEPT)]
+            options = [word for word in words if word.startswith(_KEPT)]
             arguments.call(fit, [str(folder / "fit.json"), *options, f"readme={folder}"])
     for parent in dict.fromkeys(Path(folder).parent for folder in folders):
         if rewrite_index(parent):

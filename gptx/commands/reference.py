@@ -26,7 +26,7 @@ builds on another one also has the values of that one.
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """One line of a table."""
 
     ingredient: str
@@ -70,7 +70,7 @@ def page() -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _table(rows: list[Entry]) -> str:
+def _table(rows: list[_Entry]) -> str:
     lines = ["| ingredient | value | why | source |", "|---|---|---|---|"]
     for row in rows:
         cells = f"`{row.ingredient}`", f"`{row.value}`", row.why.replace("<", "&lt;"), row.source
@@ -78,14 +78,14 @@ def _table(rows: list[Entry]) -> str:
     return "\n".join(lines)
 
 
-def entries(group: str, option: str) -> list[Entry]:
+def entries(group: str, option: str) -> list[_Entry]:
     """The lines of one option's file: the option itself, then every value with a reason."""
     text = (presets.CONF / group / f"{option}.yaml").read_text()
     top = " ".join(re.match(r"(?:#.*\n)*", text)[0].replace("#", "").split())  # type: ignore[index]
-    return [Entry(group, option, *reason(top)), *keys(group, text)]
+    return [_Entry(group, option, *reason(top)), *keys(group, text)]
 
 
-def keys(group: str, text: str) -> list[Entry]:
+def keys(group: str, text: str) -> list[_Entry]:
     """Every `key: value  # comment` of a file, by its dotted key; a comment may go on in the lines below."""
     found, path = [], [(-1, group)]
     for line in re.sub(r"\n +# *", " ", text).splitlines():
@@ -96,7 +96,7 @@ def keys(group: str, text: str) -> list[Entry]:
             path.pop()
         path.append((indent, key))
         if comment and not key.startswith("_"):
-            found.append(Entry(".".join(name for _, name in path if name), value, *reason(comment)))
+            found.append(_Entry(".".join(name for _, name in path if name), value, *reason(comment)))
     return found
 
 

@@ -53,7 +53,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     if code := wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks):
         return code if code > 0 else 128 - code
     new = single_run(str(folder))
-    if elsewhere := _unlike(*circumstances(old, new)):
+    if elsewhere := _unlike(*_circumstances(old, new)):
         print(f"warning: not as recorded: {elsewhere}")
     print(f"compared with {old.folder}: {agreement(recorded, new.metrics)}")
     return 0
@@ -107,7 +107,7 @@ def changed_since(old: Run) -> list[str]:
     return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
 
 
-def circumstances(old: Run, new: Run) -> list[dict[str, str]]:
+def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
     """Of each run: the machine, the digest of the text, and the facts about code that both recorded."""
     code = provenance.of_both(old.record, new.record)
     texts = ({"data": str(run.record.get("data", {}).get("digest", ""))[:12]} for run in (old, new))

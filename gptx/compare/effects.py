@@ -17,12 +17,12 @@ from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at, contexts, grouped
 from gptx.config.groups import decides
 
-JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
-FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
-ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
-Key = TypeVar("Key")
-Things = tuple[tuple[str, str], tuple[str, str]]
-Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
+_JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
+_FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
+_ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
+_Key = TypeVar("_Key")
+_Things = tuple[tuple[str, str], tuple[str, str]]
+_Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Square:
     @property
     def depends(self) -> bool:
         """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        first, second, both = (self.differences[name] for name in JUDGED[:3])
+        first, second, both = (self.differences[name] for name in _JUDGED[:3])
         if not (first and second and both and both.significant):
             return False
         return abs(both.mean) > min(abs(first.mean), abs(second.mean))
@@ -91,7 +91,7 @@ class Square:
 
     def gains(self, sign: int) -> list[int]:
         """For each of the two things: 1 if it significantly improves the metric, -1 if it does harm, else 0."""
-        main = [self.differences[name] for name in JUDGED[:2]]
+        main = [self.differences[name] for name in _JUDGED[:2]]
         return [0 if not each or not each.significant else 1 if sign * each.mean < 0 else -1 for each in main]
 
 
@@ -100,14 +100,14 @@ class Factorial:
     """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
     ("", "warmup"), or a level of a factor other than the baseline's."""
 
-    things: Things
+    things: _Things
     removes: bool  # True where the baseline has the first thing, so that turning takes it away
     sign: int
     squares: list[Square]
 
     @property
     def judged(self) -> list[Estimate | None]:
-        return [square.differences[name] for square in self.squares for name in JUDGED]
+        return [square.differences[name] for square in self.squares for name in _JUDGED]
 
     def turned(self, square: Square, name: str) -> Estimate | None:
         """What turning the first thing does."""
@@ -157,11 +157,11 @@ class Effects:
         """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
         second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
         names = [name for name in self.baseline if decides(name, "speed")]
-        if len(grouped(self.arms, at(names))) > ROWS:
+        if len(grouped(self.arms, at(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
         groups = grouped(runs, at(names))
-        found = {key: [_median(group, fact) for fact in FACTS] for key, group in groups.items()}
+        found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
@@ -209,19 +209,19 @@ def _limited(found, limit: float):
     return replace(found, differences=limited)
 
 
-def ranked(arms: Mapping[Key, Arm], sign: int) -> list[Key]:
+def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
     """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
     Means over each arm's own seeds would not do: an arm that lacks a hard seed would win."""
     there = {key: arm.values for key, arm in arms.items() if arm.mean is not None}
 
-    def losses(key: Key) -> int:
+    def losses(key: _Key) -> int:
         gaps = (difference(there[key], other) for other in there.values())
         return sum(gap is not None and sign * gap.mean > 0 for gap in gaps)
 
     return sorted(there, key=losses)
 
 
-def winner(arms: Mapping[Key, Arm], sign: int) -> Key | None:
+def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:
     """The key of the best arm; None where another one equals it, or none has a mean."""
     order = ranked(arms, sign)
     gaps = (difference(arms[order[0]].values, arms[other].values) for other in order[1:])
@@ -264,7 +264,7 @@ def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) 
     of two levels, the one that is asked about first."""
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
-        corners: Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        corners: _Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
         if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
             removes = corners[base[factor],][0] == 1
             yield from _factorial(comparison, found, (factor,), corners, (("", first), ("", second)), removes)
@@ -276,7 +276,12 @@ def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) 
 
 
 def _factorial(
-    comparison: Comparison, found: list[Arm], factors: tuple[str, ...], corners: Corners, things: Things, removes: bool
+    comparison: Comparison,
+    found: list[Arm],
+    factors: tuple[str, ...],
+    corners: _Corners,
+    things: _Things,
+    removes: bool,
 ) -> Iterator[Factorial]:
     """The 2 x 2 whose four arms are at these levels of the factors, if there is a context that has all four."""
     squares = []

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, variance
 
-CONFIDENCE = 0.95
-Values = Mapping[int, float | None]  # a result by seed: NaN diverged, None has no result
+_CONFIDENCE = 0.95
+_Values = Mapping[int, float | None]  # a result by seed: NaN diverged, None has no result
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Estimate:
     high: float | None = None
     p: float | None = None
     paired: bool = True  # False between arms that share no seed
-    limit: float = 1 - CONFIDENCE  # the largest significant p-value: smaller among several comparisons
+    limit: float = 1 - _CONFIDENCE  # the largest significant p-value: smaller among several comparisons
 
     @property
     def significant_alone(self) -> bool:
@@ -85,10 +85,10 @@ def quantile(degrees: float) -> float:
     """Half the width of a 95 % interval in standard errors, by Student's t: 4.30 for two degrees of freedom."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+    return float(stdtrit(degrees, (1 + _CONFIDENCE) / 2))
 
 
-def difference(values: Values, baseline: Values) -> Estimate | None:
+def difference(values: _Values, baseline: _Values) -> Estimate | None:
     """How far `values` lie above `baseline` over the seeds that both have, else unpaired; None where either diverged
     or has no result."""
     if diverged(values) or diverged(baseline):
@@ -99,7 +99,7 @@ def difference(values: Values, baseline: Values) -> Estimate | None:
     return _unpaired(list(a.values()), list(b.values())) if a and b else None
 
 
-def _there(values: Values) -> dict[int, float]:
+def _there(values: _Values) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if value is not None}
 
 
@@ -123,7 +123,7 @@ CONTRASTS = {
 }
 
 
-def contrast(arms: Mapping[tuple, Values], weights: Mapping[tuple, float]) -> Estimate | None:
+def contrast(arms: Mapping[tuple, _Values], weights: Mapping[tuple, float]) -> Estimate | None:
     """The weighted sum of some arms over the seeds that all have; None where one diverged or no seed is common."""
     if any(map(diverged, arms.values())):
         return None
@@ -131,7 +131,7 @@ def contrast(arms: Mapping[tuple, Values], weights: Mapping[tuple, float]) -> Es
     return estimate([sum(w * arms[place][seed] for place, w in weights.items()) for seed in seeds])  # type: ignore[misc, operator]
 
 
-def diverged(values: Values) -> int:
+def diverged(values: _Values) -> int:
     """The number of seeds whose run diverged."""
     return sum(value is not None and not math.isfinite(value) for value in values.values())
 
@@ -142,7 +142,7 @@ def holm(estimates: Iterable[Estimate | None]) -> float:
     p = sorted(each.p for each in estimates if each and each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):
-        if value * (len(p) - i) > 1 - CONFIDENCE:
+        if value * (len(p) - i) > 1 - _CONFIDENCE:
             break
         limit = value
     return limit

@@ -13,9 +13,9 @@ from gptx.estimate.learning_rate import schedule_of
 from gptx.runs.run import Run
 from gptx.runs.same import meaningless
 
-LINES = 8  # in one panel of a figure, each with a colour of its own
-SAMPLES = 500  # steps at which the shape of a schedule is looked at
-PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
+_LINES = 8  # in one panel of a figure, each with a colour of its own
+_SAMPLES = 500  # steps at which the shape of a schedule is looked at
+_PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
 
 
 def factors(runs: list[Run]) -> dict[str, list[str]]:
@@ -32,7 +32,7 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
         groups = filter(is_group, rest)
         if key not in typed or any(_determined(key, [group], rows) for group in groups):
             needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
-    return {key: ordered(differing[key]) for key in needed}
+    return {key: _ordered(differing[key]) for key in needed}
 
 
 def described_by(run: Run) -> dict[str, str]:
@@ -80,7 +80,7 @@ def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
         return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
 
     told = [
-        f"{key} is {' or '.join(level or 'not set' for level in ordered(levels))}"
+        f"{key} is {' or '.join(level or 'not set' for level in _ordered(levels))}"
         for key, levels in differing.items()
         if not follows(key)
     ]
@@ -105,7 +105,7 @@ def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:
         arm = tuple(described.get(name, "") for name in names)
         seen.setdefault(run.seed, {}).setdefault(arm, set()).add(run.order)
     unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
-    orders = ordered({str(order) for arms in unlike for each in arms for order in each})
+    orders = _ordered({str(order) for arms in unlike for each in arms for order in each})
     return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
 
 
@@ -135,8 +135,8 @@ def _shape(config: dict) -> dict[str, bool] | None:
     factor, steps = schedule_of(config), config.get("steps")
     if factor is None or not steps:
         return None
-    rates = {step: factor(step) for step in (1, steps, *range(1, steps, max(1, steps // SAMPLES)))}
-    peak = max(rates.values()) * PEAK
+    rates = {step: factor(step) for step in (1, steps, *range(1, steps, max(1, steps // _SAMPLES)))}
+    peak = max(rates.values()) * _PEAK
     return {"warmup": rates[1] < peak, "cool-down": rates[steps] < peak}
 
 
@@ -186,7 +186,7 @@ def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
     others = [name for name in factors if name != primary(factors)]
     x = axis(factors) or next(iter(others), primary(factors))
     rest = {name: levels for name, levels in factors.items() if name != x}
-    lines = list(rest) if prod(map(len, rest.values())) <= LINES else [primary(rest)]
+    lines = list(rest) if prod(map(len, rest.values())) <= _LINES else [primary(rest)]
     return x, lines, [name for name in rest if name not in lines]
 
 
@@ -215,7 +215,7 @@ def numeric(levels: Iterable[str]) -> bool:
         return False
 
 
-def ordered(levels: Iterable[str]) -> list[str]:
+def _ordered(levels: Iterable[str]) -> list[str]:
     """Numbers sorted; other levels in the order of their appearance."""
     levels = list(levels)
     try:

@@ -13,10 +13,10 @@ from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
 
-PANELS = 4  # at most, side by side
-FEW = 4  # lines that leave room for a legend among them
-WIDE = 5  # levels whose largest is more than this many times the smallest stand on a logarithmic axis
-ALL = "all runs"  # the one level where only seeds differ
+_PANELS = 4  # at most, side by side
+_FEW = 4  # lines that leave room for a legend among them
+_WIDE = 5  # levels whose largest is more than this many times the smallest stand on a logarithmic axis
+_ALL = "all runs"  # the one level where only seeds differ
 
 
 def figure(found: Effects, file: Path) -> None:
@@ -24,7 +24,7 @@ def figure(found: Effects, file: Path) -> None:
     each combination of other factors, and a panel for each combination of the rest (only the fullest ones)."""
     x, lines, apart = axes(found.comparison.factors)
     groups = contexts(found.arms, x, *lines)
-    panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:PANELS]
+    panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
     said = words(found)
     with drawing(file, 7.2 if len(panels) == 1 else 4.2 * len(panels), 4.2, dpi=150) as picture:
         row = picture.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -37,20 +37,20 @@ def figure(found: Effects, file: Path) -> None:
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:
     """The means of each line along the levels of x, joined where those are numbers, and every seed as a small mark."""
-    columns = list(grouped(found, lambda arm: arm.levels.get(x, ALL)))
+    columns = list(grouped(found, lambda arm: arm.levels.get(x, _ALL)))
     rows, numbers = contexts(found, x), numeric(columns)
     for i, (levels, row) in enumerate(rows):
         shift = 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
         at = {column: float(column) if numbers else j + shift for j, column in enumerate(columns)}
         look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         name = mathtext(", ".join(named(*level) for level in levels.items()))
-        means = sorted((at[arm.levels.get(x, ALL)], arm.mean) for arm in row if arm.mean is not None)
+        means = sorted((at[arm.levels.get(x, _ALL)], arm.mean) for arm in row if arm.mean is not None)
         plot.plot(*numpy.reshape(means, (-1, 2)).T, label=name or None, markersize=7, markerfacecolor="white",
                   linestyle=DASHES[i % len(DASHES)] if numbers else "", **look)  # fmt: skip
         for arm in row:
-            _seeds(plot, at[arm.levels.get(x, ALL)], arm, markersize=3.5, alpha=0.6, **look)
+            _seeds(plot, at[arm.levels.get(x, _ALL)], arm, markersize=3.5, alpha=0.6, **look)
     _ticks(plot, columns, numbers=numbers)
-    if len(rows) > FEW:  # outside of the panel, not on many lines
+    if len(rows) > _FEW:  # outside of the panel, not on many lines
         plot.legend(frameon=False, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
     elif len(rows) > 1:
         plot.legend(frameon=False, handlelength=3.5)
@@ -61,7 +61,7 @@ def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)
-    elif min(ticks) > 0 and max(ticks) / min(ticks) > WIDE:
+    elif min(ticks) > 0 and max(ticks) / min(ticks) > _WIDE:
         plot.set_xscale("log")
     plot.set_xticks(ticks, [mathtext(column or "not set") for column in columns])
     plot.minorticks_off()

@@ -11,15 +11,15 @@ from gptx.config.keys import flat, under
 from gptx.estimate.learning_rate import batch_of, learning_rate
 from gptx.runs.run import Run
 
-SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
-SAMPLES = 1000  # steps at which the peak of the learning rate is searched
-DECAYED = {
+_SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
+_SAMPLES = 1000  # steps at which the peak of the learning rate is searched
+_DECAYED = {
     "matrices": "matrices, embeddings and head; no biases and gains",
     "no_embeddings": "matrices and an untied head; no embeddings, biases and gains",
     "everything": "every parameter",
 }
-CUT = {"micro": "sequences", "context": "context", "accumulation": "accumulation", "processes": "process(es)"}
-ELSEWHERE = ("optim.lr", "optim.tokens", "optim.fused", "data.context", "data.seed", "parallel.device")  # other facts
+_CUT = {"micro": "sequences", "context": "context", "accumulation": "accumulation", "processes": "process(es)"}
+_ELSEWHERE = ("optim.lr", "optim.tokens", "optim.fused", "data.context", "data.seed", "parallel.device")  # other facts
 
 
 def meaning(run: Run) -> dict[str, str]:
@@ -68,7 +68,7 @@ def recipe(run: Run) -> dict[str, str]:
         "order of the data": f"{read.get('order', 'mixed')} by seed {read['seed']}" if "seed" in read else "",
         "objective": _ingredient(run, "objective"),
         "optimizer": _ingredient(run, "optim"),
-        "decayed": DECAYED.get(decay, _ingredient(run, "decay")),
+        "decayed": _DECAYED.get(decay, _ingredient(run, "decay")),
         **_rates(run),
         "clip": _ingredient(run, "clip"),
         "precision": _precision(run),
@@ -84,7 +84,7 @@ def place(run: Run) -> dict[str, str]:
     """Where and how it is computed: this changes the last digits of a result at most."""
     config, cut, machine = run.config, run.record.get("batch", {}), run.record.get("hardware", {})
     found = {
-        "a step is": " x ".join(f"{count} {CUT[name]}" for name, count in cut.items() if name in CUT),
+        "a step is": " x ".join(f"{count} {_CUT[name]}" for name, count in cut.items() if name in _CUT),
         "device": " ".join(str(machine[name]) for name in ("device", "name") if name in machine),
         "threads": str(machine.get("threads", config.get("threads") or "")),
         **{group: _ingredient(run, group) for group in ("memory", "compile", "parallel")},
@@ -108,7 +108,7 @@ def _ingredient(run: Run, group: str) -> str:
     told = [
         f"{key} {presets.spelled(value)}"
         for key, value in flat(node).items()
-        if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", ELSEWHERE)
+        if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", _ELSEWHERE)
     ]
     return spelled(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
@@ -156,7 +156,7 @@ def _rates(run: Run) -> dict[str, str]:
     """The schedule, its peak, warmup and cool-down, and the learning rate of the first group at five points of the run:
     computed, or as it was recorded where the schedule is unknown here."""
     steps, rate, peak = run.config.get("steps"), learning_rate(run.config), run.config.get("optim", {}).get("lr")
-    points = {where: max(1, round(steps * x)) for where, x in SHARES.items()} if isinstance(steps, int) else {}
+    points = {where: max(1, round(steps * x)) for where, x in _SHARES.items()} if isinstance(steps, int) else {}
     if rate and points:
         found, there = _shape(run, rate), {where: rate(step) for where, step in points.items()}
     else:
@@ -172,7 +172,7 @@ def _recorded(run: Run, points: dict[str, int]) -> dict[str, float]:
 
 def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:
     steps, warmup = run.config["steps"], run.config["schedule"].get("warmup", 0)
-    peak, last = max(rate(1 + round(i * (steps - 1) / SAMPLES)) for i in range(SAMPLES + 1)), rate(steps)
+    peak, last = max(rate(1 + round(i * (steps - 1) / _SAMPLES)) for i in range(_SAMPLES + 1)), rate(steps)
     return {
         "schedule": str(run.record.get("choices", {}).get("schedule", "")),
         "peak learning rate": f"{peak:.3g}",

@@ -18,8 +18,8 @@ from gptx.runs.plain import read_json
 from gptx.runs.run import Run
 
 METRIC = "validation/loss"
-Key = TypeVar("Key")
-LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
+_Key = TypeVar("_Key")
+_LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Arm:
 def load(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
-        found: Comparison = schema.validated(read_json(file, most=LARGEST), Comparison, file, strict=False)
+        found: Comparison = schema.validated(read_json(file, most=_LARGEST), Comparison, file, strict=False)
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
                 raise ConfigError(f"a run has no level of {name}")
@@ -213,9 +213,9 @@ def _windows(run: Run) -> int | str | None:
     return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
 
 
-def grouped(items: Iterable[Any], key: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+def grouped(items: Iterable[Any], key: Callable[[Any], _Key]) -> dict[_Key, list[Any]]:
     """The items by a key, in the order of their appearance."""
-    groups: dict[Key, list[Any]] = {}
+    groups: dict[_Key, list[Any]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups

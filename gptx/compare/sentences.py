@@ -10,8 +10,8 @@ from gptx.compare.words import FEW, NAMES, Words, named, places, where
 from gptx.units.phrases import count, joined, sentence
 
 NOT, SINGLE, DEPENDS = "not significant", "single seed", "each depends on the other"  # which contributed more
-CLAUSES = {NOT: "neither contributed significantly more", SINGLE: "a single seed cannot say which contributed more"}
-Change = tuple[dict[str, str], Estimate]  # context, and what a change does there
+_CLAUSES = {NOT: "neither contributed significantly more", SINGLE: "a single seed cannot say which contributed more"}
+_Change = tuple[dict[str, str], Estimate]  # context, and what a change does there
 
 
 def answer(found: Effects, words: Words) -> list[str]:
@@ -129,7 +129,7 @@ def _turn(found: Effects, level: str) -> str:
     return f"with {named(found.factor, level)} instead of {short}"
 
 
-def _turned(turn: str, changes: list[Change], words: Words) -> tuple[str, list[str]]:
+def _turned(turn: str, changes: list[_Change], words: Words) -> tuple[str, list[str]]:
     """What happens to the metric in each context if one thing is turned, as by "without warmup": a clause on the
     differences that may be stated, "" for none, and sentences on the other contexts."""
     if not changes:
@@ -142,7 +142,7 @@ def _turned(turn: str, changes: list[Change], words: Words) -> tuple[str, list[s
     return f"{turn}, the {words.metric} ends {joined(heads)}{sure}" * bool(heads), list(map(sentence, rest))
 
 
-def _unclear(kind: str, changes: list[Change], words: Words) -> str:
+def _unclear(kind: str, changes: list[_Change], words: Words) -> str:
     """What is said of contexts without a difference that may be stated."""
     if kind == "single":
         return f"a single seed{_there(changes)} gives no interval"
@@ -153,11 +153,11 @@ def _unclear(kind: str, changes: list[Change], words: Words) -> str:
     return f"the {words.metric} is not significantly different{_there(changes)} ({after}{seeds} seeds)"
 
 
-def _there(changes: list[Change]) -> str:
+def _there(changes: list[_Change]) -> str:
     return f" {places(context for context, _ in changes)}".rstrip()
 
 
-def _extent(changes: list[Change], words: Words) -> str:
+def _extent(changes: list[_Change], words: Words) -> str:
     """0.21 to 0.50 nats per byte."""
     sizes = sorted(abs(each.mean) for _, each in changes)
     ends = dict.fromkeys(f"{size:,.{words.digits(size)}f}" for size in (sizes[0], sizes[-1]))
@@ -169,7 +169,7 @@ def _crossed(two: Factorial, words: Words) -> list[str]:
     depends on the other."""
     first, second = map(thing, two.things)
     turn = f"{'without' if two.removes else 'with'} {first}"
-    averaged: list[Change] = []
+    averaged: list[_Change] = []
     depends: list[str] = []
     for square in two.squares:
         main = two.turned(square, "first")
@@ -200,7 +200,7 @@ def _shares(two: Factorial, words: Words) -> str:
     names, told = list(map(thing, two.things)), list[str]()
     for word in sorted(squares, key=lambda word: (word not in names, word == NOT)):
         verb = " contributed more" if word in names and not told else ""
-        told.append(f"{CLAUSES.get(word, word)}{verb} {places(square.context for square in squares[word])}".strip())
+        told.append(f"{_CLAUSES.get(word, word)}{verb} {places(square.context for square in squares[word])}".strip())
     return sentence(f"of {joined(names)}, {joined(told)}")
 
 

@@ -11,7 +11,7 @@ from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-GRIDS = 4  # at most: of more contexts, the table of arms has it all
+_GRIDS = 4  # at most: of more contexts, the table of arms has it all
 
 
 def _attribution(found: Effects, words: Words) -> Iterator[Table]:
@@ -39,7 +39,7 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
     factors, others = found.comparison.factors, found.others
     across = next(iter([*(name for name in others if numeric(factors[name])), *others]), "")
     rest = [name for name in others if name != across]
-    if across and prod(len(factors[name]) for name in rest) <= GRIDS:
+    if across and prod(len(factors[name]) for name in rest) <= _GRIDS:
         for columns in grouped(found.rounds, lambda around: tuple(around.context[name] for name in rest)).values():
             yield _grid(found, across, columns, words)
 

@@ -14,9 +14,9 @@ from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
+_TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
         "imitated formats")  # facts that other warnings tell, or none  # fmt: skip
-LISTED = 6  # of a kind are named at most
+_LISTED = 6  # of a kind are named at most
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _incomplete(comparison: Comparison) -> Iterator[str]:
 
 def _listed(told) -> list[str]:
     """At most LISTED phrases, and how many more there are."""
-    first, rest = (told := list(told))[:LISTED], told[LISTED:]
+    first, rest = (told := list(told))[:_LISTED], told[_LISTED:]
     return [*first, *([f"{len(rest)} more"] if rest else [])]
 
 
@@ -173,7 +173,7 @@ def _lacking(arms: list[Arm]) -> Iterator[str]:
 def unlike(environment: dict) -> Iterator[str]:
     """What runs were made with or on, where that is not the same for all."""
     differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
-                 if isinstance(values, list) and key not in TOLD]  # fmt: skip
+                 if isinstance(values, list) and key not in _TOLD]  # fmt: skip
     if differing:
         yield f"The runs were not made alike: {'; '.join(_listed(differing))}."
     if formats := environment.get("imitated formats"):

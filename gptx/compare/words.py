@@ -18,8 +18,8 @@ NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay"
          "parametrization.rates.all": "learning-rate factor",
          "parametrization.rates.matrices": "learning-rate factor of matrices"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
-UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
-NONE = ("", "none")  # levels of a config group that leave its ingredient out
+_UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
+_NONE = ("", "none")  # levels of a config group that leave its ingredient out
 FEW = 3  # settings of several factors that are named one by one; more are counted
 
 
@@ -99,19 +99,19 @@ class Words:
         if not found.significant:
             return f"not significantly different from that {other} ({self.interval(found)})"
         near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
-        return f"{away} (95 % interval {near} to {far}, {seeds(found)})"
+        return f"{away} (95 % interval {near} to {far}, {_seeds(found)})"
 
     def interval(self, found: Estimate) -> str:
         """-0.02, 95 % interval -0.03 to -0.01 before correction, 3 seeds."""
         text, *span = self.ends(found)
         before = " before correction" if found.significant_alone and not found.significant else ""
-        return f"{text}, 95 % interval {' to '.join(span)}{before}, {seeds(found)}"
+        return f"{text}, 95 % interval {' to '.join(span)}{before}, {_seeds(found)}"
 
 
 def words(found: Effects) -> Words:
     """The words for a comparison."""
     comparison, tokenizer = found.comparison, str(found.comparison.environment.get("tokenizer"))
-    unit = UNITS.get(comparison.metric.split("/")[-1], "").format(token=TOKENS.get(tokenizer, "token"))
+    unit = _UNITS.get(comparison.metric.split("/")[-1], "").format(token=TOKENS.get(tokenizer, "token"))
     metric, best = comparison.metric.replace("/", " ").replace("_", " "), "lowest" if comparison.sign > 0 else "highest"
     return Words(metric, unit, best, *_decimals(found.arms))
 
@@ -127,14 +127,14 @@ def _decimals(arms: list[Arm]) -> tuple[int, int]:
     return max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))
 
 
-def seeds(found: Estimate) -> str:
+def _seeds(found: Estimate) -> str:
     return count(found.n, "seed") if found.paired else "no seed in common"
 
 
 def named(factor: str, level: str) -> str:
     """A level of a factor as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true."""
     if is_group(factor):
-        return f"no {factor}" if level in NONE else level
+        return f"no {factor}" if level in _NONE else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 
@@ -146,7 +146,7 @@ def label(factor: str) -> str:
 def where(levels: dict[str, str]) -> str:
     """Levels as a place: at learning rate 0.01, with model gpt_10m; "" for none."""
     return " and ".join(
-        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in NONE
+        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in _NONE
         else f"{'at' if numeric([level]) else 'with'} {named(name, level)}"
         for name, level in levels.items()
     )  # fmt: skip

@@ -19,9 +19,9 @@ from gptx.config.keys import key_of, near, nodes, quoted
 from gptx.config.mistakes import refuse_choices
 from gptx.config.paths import CONF, ROOT
 
-MOST = 100_000  # jobs of a sweep
-WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
-REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx by, or read a pickle
+_MOST = 100_000  # jobs of a sweep
+_WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
+_REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx by, or read a pickle
 
 
 def prepared(words: list[str]) -> list[str]:
@@ -32,7 +32,7 @@ def prepared(words: list[str]) -> list[str]:
     options: list[str] = []
     overrides: list[str] = []
     for word in words:
-        belongs = bool(options) and options[-1] in WITH_VALUE
+        belongs = bool(options) and options[-1] in _WITH_VALUE
         (options if belongs or word.startswith("-") else overrides).append(word)
     _refuse_options(options, overrides)
     refuse_shadowed(words)
@@ -43,11 +43,11 @@ def _refuse_options(options: list[str], overrides: list[str]) -> None:
     known = tuple(name for action in get_args_parser()._actions for name in action.option_strings)
     for before, word in zip(["", *options], options, strict=False):
         name = word.partition("=")[0]
-        if name in REFUSED:
+        if name in _REFUSED:
             line = "gptx has one primary config; yours is an experiment or an option in --config-dir"
             raise ConfigError(f"{word}: {line}")
         joined = name[1:2] != "-" and name.startswith(known)  # its value may follow without a space
-        if before not in WITH_VALUE and not joined and not any(each.startswith(name) for each in known):
+        if before not in _WITH_VALUE and not joined and not any(each.startswith(name) for each in known):
             raise ConfigError(f"{name}: no such option; {_as_override(word, overrides)}")
 
 
@@ -85,7 +85,7 @@ def _shipped() -> dict[str, Path]:
     return own | {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
 
 
-def own_configs(words: list[str]) -> list[str]:
+def _own_configs(words: list[str]) -> list[str]:
     """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
     refuse_shadowed(words)
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
@@ -104,7 +104,7 @@ def arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str,
     found: dict[str, DictConfig] = {}
     name, overrides = "", words
     try:
-        lines = jobs(own_configs(words))
+        lines = jobs(_own_configs(words))
         every = [{key_of(override): override for override in line} for line in lines]
         swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
         for line, overrides in zip(every, lines, strict=True):
@@ -121,9 +121,9 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
     """The overrides of every job, in order. Raises ConfigError for more than anybody waits for, before making them."""
     parsed = OverridesParser.create().parse_overrides(list(words))
     counts = {word.input_line: _values(word.value()) for word in parsed if word.is_sweep_override()}
-    if math.prod(counts.values()) > MOST:
+    if math.prod(counts.values()) > _MOST:
         longest = max(counts, key=lambda line: counts[line])
-        raise ConfigError(f"{longest}: with it the sweep has more than {MOST:,} jobs")
+        raise ConfigError(f"{longest}: with it the sweep has more than {_MOST:,} jobs")
     return BasicSweeper.split_arguments(parsed, None)[0]
 
 

@@ -25,7 +25,7 @@ from gptx.config.keys import slug
 from gptx.config.paths import CONF, ROOT
 from gptx.config.recorded import looked_up
 
-LARGEST = 100_000  # values of a file: a config has a hundred
+_LARGEST = 100_000  # values of a file: a config has a hundred
 
 
 def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
@@ -135,8 +135,8 @@ def _bounded(load: Callable) -> Callable:
     @functools.wraps(load)
     def load_config(self, config_path):
         file = Path(self.path, self._normalize_file_name(config_path))
-        if file.is_file() and b"*" in (text := file.read_bytes()) and _spread(yaml.compose(text), {}) > LARGEST:
-            raise ConfigError(f"{file}: its aliases make more than {LARGEST:,} values of it")
+        if file.is_file() and b"*" in (text := file.read_bytes()) and _spread(yaml.compose(text), {}) > _LARGEST:
+            raise ConfigError(f"{file}: its aliases make more than {_LARGEST:,} values of it")
         found = load(self, config_path)
         if config_path.startswith("experiment/"):
             found.header["package"] = found.header.get("package") or "_global_"

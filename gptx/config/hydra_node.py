@@ -22,18 +22,18 @@ from gptx.config.errors import ConfigError, nearest
 from gptx.config.keys import flat
 from gptx.config.paths import CONF
 
-PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: no space, no quote, nothing that a shell reads
-BASIC = "hydra._internal.core_plugins.basic_"
-PLUGINS = {
-    "launcher": ("hydra_plugins.gptx.", f"{BASIC}launcher.BasicLauncher", "hydra_plugins.hydra_submitit_launcher."),
-    "sweeper": (f"{BASIC}sweeper.BasicSweeper",),
+_PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: nothing that a shell reads
+_BASIC = "hydra._internal.core_plugins.basic_"
+_PLUGINS = {
+    "launcher": ("hydra_plugins.gptx.", f"{_BASIC}launcher.BasicLauncher", "hydra_plugins.hydra_submitit_launcher."),
+    "sweeper": (f"{_BASIC}sweeper.BasicSweeper",),
 }
-HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
-STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-FOR_A_SHELL = ("setup", "srun_args", "additional_parameters", "submitit_folder")  # of a launcher
-LOGGING = ("job_logging", "hydra_logging")
-TYPED = ("run.dir", "sweep.dir", "sweep.subdir", "job.env_set", "job.env_copy")  # shipped, or from the command line
-BY_HAND = "a file cannot set it; write it on the command line"
+_HANDLERS = ("logging.StreamHandler", "logging.NullHandler")
+_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+_FOR_A_SHELL = ("setup", "srun_args", "additional_parameters", "submitit_folder")  # of a launcher
+_LOGGING = ("job_logging", "hydra_logging")
+_TYPED = ("run.dir", "sweep.dir", "sweep.subdir", "job.env_set", "job.env_copy")  # shipped, or from the command line
+_BY_HAND = "a file cannot set it; write it on the command line"
 
 
 def refuse(composed: DictConfig, words: list[Override]) -> None:
@@ -48,16 +48,16 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     name = str(composed._get_node("name")._value())  # type: ignore[union-attr]
     _refuse_claims(hydra["overrides"], name, allow, words, typed)
     _refuse_unknown(hydra, HydraConf, "hydra")
-    for section in ("callbacks", *PLUGINS, *LOGGING):
+    for section in ("callbacks", *_PLUGINS, *_LOGGING):
         if not isinstance(hydra.get(section), dict):
             raise ConfigError(f"hydra.{section}={hydra.get(section)}: keys with values are needed there, written out")
         _refuse_interpolation(hydra[section], f"hydra.{section}")
     _refuse_callbacks(hydra["callbacks"], allow)
-    for section, known in PLUGINS.items():
+    for section, known in _PLUGINS.items():
         _refuse_plugin(hydra[section], f"hydra.{section}", (*known, *allow))
     _refuse_launcher_values(hydra["launcher"], typed)
     _refuse_sweep(hydra["sweeper"])
-    for section in LOGGING:
+    for section in _LOGGING:
         _refuse_logging(hydra[section], f"hydra.{section}")
     _refuse_places(hydra, typed)
 
@@ -90,8 +90,8 @@ def _refuse_places(hydra: dict, typed: set[str]) -> None:
     for key, given in flat({name: hydra[name] for name in ("run", "sweep", "job")}).items():
         copied = key.removeprefix("job.env_set.") in hydra["job"]["env_copy"]  # which is typed, or refused itself
         known = copied or f"hydra.{key}" in typed or given in (shipped.get(key), {}, [])
-        if key.startswith(TYPED) and not known:
-            raise ConfigError(f"hydra.{key}={given}: {BY_HAND}")
+        if key.startswith(_TYPED) and not known:
+            raise ConfigError(f"hydra.{key}={given}: {_BY_HAND}")
     if hydra["job"].get("chdir"):
         line = "paths are relative to the folder where the command is typed; leave it out"
         raise ConfigError(f"hydra.job.chdir=true: {line}")
@@ -158,9 +158,9 @@ def _refuse_launcher_values(launcher: dict, typed: set[str]) -> None:
         shipped = any(each.get(key, {}) == given for each in _shipped_launchers())
         if key == "_target_" or f"hydra.launcher.{key}" in typed or shipped:
             continue
-        plain = PLAIN.fullmatch(given) if isinstance(given, str) else given is None or isinstance(given, int | float)
-        if key.startswith(FOR_A_SHELL) or not plain:
-            raise ConfigError(f"hydra.launcher.{key}={given!r}: {BY_HAND}")
+        plain = _PLAIN.fullmatch(given) if isinstance(given, str) else given is None or isinstance(given, int | float)
+        if key.startswith(_FOR_A_SHELL) or not plain:
+            raise ConfigError(f"hydra.launcher.{key}={given!r}: {_BY_HAND}")
 
 
 def _refuse_sweep(sweeper: dict) -> None:
@@ -184,6 +184,6 @@ def _refuse_logging(node: dict, path: str) -> None:
         if key in ("()", ".", "filters"):
             raise ConfigError(f"{where}: not allowed; lines go to the terminal, and gptx writes train.log itself")
         imported = isinstance(child, str) and re.match("(ext|cfg)://", child)
-        known = HANDLERS if key == "class" else STREAMS if imported else (child,)
+        known = _HANDLERS if key == "class" else _STREAMS if imported else (child,)
         if child not in known:
             raise ConfigError(f"{where}: {child} is not allowed there; one of {', '.join(known)}")

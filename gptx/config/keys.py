@@ -9,10 +9,10 @@ from typing import Any
 from gptx.config.groups import decides
 from gptx.units.printable import without_credentials
 
-SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
+_SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
-SYNONYMS = {
+_SYNONYMS = {
     word: key
     for key, words in {
         "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
@@ -41,7 +41,7 @@ def near(wrong: str, known: Iterable[str]) -> str:
     siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
     close = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, siblings, n=1)]
     alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
-    synonym = [SYNONYMS[last.lower()]] if SYNONYMS.get(last.lower()) in known else []
+    synonym = [_SYNONYMS[last.lower()]] if _SYNONYMS.get(last.lower()) in known else []
     if parent:
         found = [*synonym, *close, *alike]
         return f"; did you mean '{found[0]}'?" if found else f"; {parent} has {', '.join(siblings)}"
@@ -91,7 +91,7 @@ def options(hydra: Any) -> list[str]:
     """The words of the command line for Hydra itself (from Hydra's section of a config) that a lone run of the same
     recipe needs: folders of configs, and settings that are not the sweep's."""
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    kept = [word for word in map(str, hydra.overrides.hydra) if not under(key_of(word).replace("/", "."), SWEEPS_OWN)]
+    kept = [word for word in map(str, hydra.overrides.hydra) if not under(key_of(word).replace("/", "."), _SWEEPS_OWN)]
     return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]
 
 

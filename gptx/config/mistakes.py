@@ -45,7 +45,7 @@ def _line(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
-    for pattern, told in MISTAKES.items():
+    for pattern, told in _MISTAKES.items():
         if (found := re.search(pattern, text)) and (line := told(found, error, words)):
             return line
     return " ".join(str(error).split())
@@ -84,7 +84,7 @@ def _option(found: re.Match, error: Exception, words: list[str]) -> str:
     return f"{found[2]}={option}: {_no_such_option(option, found[3].split())}"
 
 
-MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
+_MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
     "Config group override must be": _choice,
     "integer string conversion": _digits,
     r"Error merging override [+~]*([^=]+)=": _interpolation,

@@ -8,7 +8,7 @@ _JOINED = {  # modules of gptx.observe
     "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
     "parameters": "norms", "samples": "downstream",
 }  # fmt: skip
-MOVED = {  # up to version 0.1.0; the first that fits counts
+_MOVED = {  # up to version 0.1.0; the first that fits counts
     **{f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()},
     **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},
 }
@@ -24,5 +24,5 @@ def current(value: Any) -> Any:
 
 
 def _name(target: Any) -> Any:
-    old = next((old for old in MOVED if isinstance(target, str) and target.startswith(old)), None)
-    return f"{MOVED[old]}{target.removeprefix(old)}" if old else target
+    old = next((old for old in _MOVED if isinstance(target, str) and target.startswith(old)), None)
+    return f"{_MOVED[old]}{target.removeprefix(old)}" if old else target

@@ -17,9 +17,9 @@ from gptx.config.keys import near, nodes, under
 from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed
 from gptx.units.lengths import Length, in_steps
 
-HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
-TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
-FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
+_FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 OPTIMIZER = {  # what these words mean in every optimizer: the lowest value, the limit, and both in words
     "lr": (0, GREATEST, "0 or more"),
     "weight_decay": (0, GREATEST, "0 or more"),
@@ -114,7 +114,7 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
         raise ConfigError(f"{path}._partial_={partial!r:.80}: true or false")
     function = permitted(value(node, "_target_", f"{path}._target_"), path, allow)
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    keys = [str(key) for key in node if key not in HYDRA_KEYS]
+    keys = [str(key) for key in node if key not in _HYDRA_KEYS]
     _refuse_unknown(function, keys, node._target_, path)
     _refuse_lacking(function, keys, node._target_, path, partial=partial)
     for key in keys:
@@ -132,9 +132,9 @@ def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str,
     """Refuse the lack of an argument that the target needs, unless gptx gives it when it calls the partial."""
     taken = arguments(function)
     needed = [name for name in taken if name not in keys and taken[name].default is inspect.Parameter.empty]
-    by_gptx = {name for name in needed if taken[name].kind != inspect.Parameter.KEYWORD_ONLY} | TRAINER_GIVES
+    by_gptx = {name for name in needed if taken[name].kind != inspect.Parameter.KEYWORD_ONLY} | _TRAINER_GIVES
     for name in needed:
-        if name in by_gptx and not partial and path in FUNCTIONS:
+        if name in by_gptx and not partial and path in _FUNCTIONS:
             raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
         if name not in by_gptx or not partial:
             raise ConfigError(f"{path}.{name}: required by {target} and not set")

@@ -8,14 +8,14 @@ from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
 
-EXACT = 2**53  # up to here every whole number is also a float
-WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
+_EXACT = 2**53  # up to here every whole number is also a float
+_WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
     "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
 SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
-CHARACTERS = 4096  # of a text: no path is longer
-SIMPLE = int | float | str | list | dict | None
+_CHARACTERS = 4096  # of a text: no path is longer
+_SIMPLE = int | float | str | list | dict | None
 
 
 def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
@@ -34,7 +34,7 @@ def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     for each, value, where in _pairs(plain, meant, path):
         _refuse_value(each, value, where)
-    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, SIMPLE) else plain
+    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
 
 
 def _adapter(hint: typing.Any) -> typing.Any:
@@ -77,8 +77,8 @@ def refuse_text(text: str, path: str) -> None:
     found = next((sign for sign in text if ord(sign) < 32 or 127 <= ord(sign) < 160), "")
     if found and not (prompt and found in "\n\t"):
         raise ConfigError(f"{path}: {text!r:.80} has a control character, {found!r}")
-    if len(text) > CHARACTERS and not prompt:
-        raise ConfigError(f"{path}: a text of {len(text):,} characters; at most {CHARACTERS:,}")
+    if len(text) > _CHARACTERS and not prompt:
+        raise ConfigError(f"{path}: a text of {len(text):,} characters; at most {_CHARACTERS:,}")
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
@@ -93,7 +93,7 @@ def _refuse_number(given: typing.Any, number: float, path: str) -> None:
         return
     if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
         raise ConfigError(f"{path}: {given!r:.80} is not a valid int{_as_a_list(given, int, path)}")
-    least, most, words = WHOLE.get(path.rpartition(".")[2], (-EXACT, EXACT, f"whole numbers go to 2^53, {EXACT:,}"))
+    least, most, words = _WHOLE.get(path.rpartition(".")[2], (-_EXACT, _EXACT, f"whole numbers go to 2^53, {_EXACT:,}"))
     if not least <= number <= most:
         digits = number.bit_length() * 3 // 10
         raise ConfigError(

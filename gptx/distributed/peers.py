@@ -22,7 +22,7 @@ from gptx.distributed.rank import world_size
 
 log = logging.getLogger("gptx")
 _KILLED = "killed, or its machine is gone"
-LEAVE = 20.0  # seconds after the loss of a rank in which the others end in order; then they end at once
+_LEAVE = 20.0  # seconds after the loss of a rank in which the others end in order; then they end at once
 _NEWS = 5.0  # seconds in which the loss that made a collective fail is known
 
 
@@ -122,7 +122,7 @@ class Peers:
                 connection.sendall(json.dumps(message).encode() + b"\n")
 
     def _watch(self) -> None:
-        """Wait for the first bad news, then for the end of this process, which is forced after `LEAVE`."""
+        """Wait for the first bad news, then for the end of this process, which is forced after `_LEAVE`."""
         with DefaultSelector() as selector:
             for rank, connection in self.connections.items():
                 selector.register(connection, EVENT_READ, (rank, connection.makefile()))
@@ -146,7 +146,7 @@ class Peers:
         if self.rank == 0:
             self.say({"line": self.line})
         self.lost.set()
-        time.sleep(LEAVE)
+        time.sleep(_LEAVE)
         self._tell()
         os._exit(1)
 

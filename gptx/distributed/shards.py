@@ -10,19 +10,19 @@ from torch import Tensor
 ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # the keys of a saved shard
 
 
-def is_sharded(tensor: Tensor) -> bool:
+def _is_sharded(tensor: Tensor) -> bool:
     """True for a tensor that is spread over the ranks."""
     return hasattr(tensor, "full_tensor")
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All rows, on every rank; all ranks must call it together. A tensor that is not sharded as it is."""
-    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def local(tensor: Tensor) -> Tensor:
     """The rows that this rank holds; a tensor that is not sharded as it is."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.to_local() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def like(value: Tensor, held: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def like(value: Tensor, held: Tensor) -> Tensor:
     A value of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor.
     """
     value = value.to(held.device)
-    if not is_sharded(held) or is_sharded(value) or not value.ndim:
+    if not _is_sharded(held) or _is_sharded(value) or not value.ndim:
         return value
     from torch.distributed.tensor import Replicate, distribute_tensor
 
@@ -47,7 +47,7 @@ def split(state, rank: int):
         if rank and all(part is None for part in parts):
             return None
         return dict(zip(state, parts, strict=True)) if isinstance(state, dict) else type(state)(parts)
-    if not is_sharded(state):
+    if not _is_sharded(state):
         return state if rank == 0 else None
     if not state.placements[0].is_shard(0):
         return split(whole(state), rank)

@@ -21,8 +21,8 @@ from gptx.ingredients.model.size import size
 from gptx.units.amounts import memory, power
 from gptx.units.hardware import machine_memory
 
-SMALLEST = 2  # tokens of a vocabulary that only the text knows
-GPT = "gptx.ingredients.model.gpt.GPT"
+_SMALLEST = 2  # tokens of a vocabulary that only the text knows
+_GPT = "gptx.ingredients.model.gpt.GPT"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Room:
     cpu: bool = False  # where batches that are too large are not halved
 
 
-ANYWHERE = Room(1e15, "no machine")  # of a plan, which is for any machine
+_ANYWHERE = Room(1e15, "no machine")  # of a plan, which is for any machine
 
 
 def this_machine(device: str) -> Room:
@@ -62,7 +62,7 @@ def asked(launcher: Any, device: str) -> Room:
 def examined(words: list[str], *, here: bool = False) -> dict[str, Any]:
     """The config of every job that the words mean, by what sets it apart ("" where there is one), as far as it can be
     checked without data. Raises ConfigError, with `here` also for what this machine has no memory for."""
-    room, world = this_machine if here else (lambda device: ANYWHERE), world_size()
+    room, world = this_machine if here else (lambda device: _ANYWHERE), world_size()
     return arms(words, lambda cfg: examine(cfg, world, within(room, world)))
 
 
@@ -115,7 +115,7 @@ class _Need:
 
     @property
     def vocabulary(self) -> int:
-        return likely_vocabulary(self.job, SMALLEST)
+        return likely_vocabulary(self.job, _SMALLEST)
 
     @property
     def shards(self) -> int:
@@ -130,7 +130,7 @@ class _Need:
     @cached_property
     def parameters(self) -> int:
         """Of gptx's own model by arithmetic, 0 for values that it refuses; a user's model is built without data."""
-        if self.job.model._target_ == GPT:
+        if self.job.model._target_ == _GPT:
             values = {str(key): self.job.model[key] for key in self.job.model if not str(key).startswith("_")}
             if min(value for value in values.values() if type(value) is int) < 1:
                 return 0
@@ -139,7 +139,7 @@ class _Need:
         import torch
 
         try:
-            with torch.device("meta"), at_most(int(min(self.room.size, ANYWHERE.size))):
+            with torch.device("meta"), at_most(int(min(self.room.size, _ANYWHERE.size))):
                 return sum(each.numel() for each in build(self.job.model)(vocab_size=self.vocabulary).parameters())
         except (RuntimeError, OverflowError) as error:
             raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
@@ -173,7 +173,7 @@ class _Need:
 
     def largest(self) -> str:
         """The key and value without which least would be needed, as they are typed."""
-        if self.job.model._target_ != GPT:
+        if self.job.model._target_ != _GPT:
             return "model"
         found = {}
         for key in [*(f"model.{name}" for name in self.job.model), "batch.micro", "data.context", "data.tokenizer"]:

@@ -161,10 +161,10 @@ def _read(file: Path) -> Law:
     return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": tuple(warnings)})
 
 
-Checks = Iterator[tuple[object, str]]  # something that must be true, and the mistake if it is not
+_Checks = Iterator[tuple[object, str]]  # something that must be true, and the mistake if it is not
 
 
-def _forms(law: Law) -> Checks:
+def _forms(law: Law) -> _Checks:
     """Types."""
     for name in ("name", "source", "units", "recipe"):
         yield isinstance(getattr(law, name), str), f"{name} must be text"
@@ -176,7 +176,7 @@ def _forms(law: Law) -> Checks:
     yield all(isinstance(value, int | float) for value in law.deviations.values()), "deviations must be numbers"
 
 
-def _values(law: Law) -> Checks:
+def _values(law: Law) -> _Checks:
     """Values in their ranges."""
     yield re.fullmatch(r"[\w./@+~=,: -]*", law.recipe), "recipe must be overrides of gptx.train"
     known = law.vocab or law.units == PUBLISHED["besiroglu"].units
@@ -190,7 +190,7 @@ def _values(law: Law) -> Checks:
         yield complete and not wrong, f"{', '.join(wrong) or 'a draw'} must be a number above zero"
 
 
-def _optima(law: Law) -> Checks:
+def _optima(law: Law) -> _Checks:
     """A best size of every budget."""
     drawn = all(_minimised(Law("a draw", *draw), *_WIDEST, least=0) for draw in law.draws)
     yield drawn, "a draw has no best size of any budget"

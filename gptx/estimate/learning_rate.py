@@ -15,7 +15,7 @@ def schedule_of(config: dict) -> Callable[[int], float] | None:
     node = config.get("schedule") or {}
     try:
         function = permitted(node.get("_target_", ""), "schedule")
-        factor = functools.partial(function, **arguments(node))
+        factor = functools.partial(function, **_arguments(node))
         inspect.signature(factor).bind(1)
         factor(1)
     except (ConfigError, TypeError, ValueError):
@@ -35,13 +35,13 @@ def learning_rate(config: dict) -> Callable[[int], float] | None:
 def batch_of(config: dict) -> Batch | None:
     """The batch of a config, as arithmetic; None if it is of another kind."""
     try:
-        batch = Batch(**arguments(config["batch"]))
+        batch = Batch(**_arguments(config["batch"]))
         batch.rate(1)
         return batch
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def arguments(node: dict) -> dict:
+def _arguments(node: dict) -> dict:
     """The arguments that a node of a config gives."""
     return {key: value for key, value in node.items() if key not in presets.HIDDEN}

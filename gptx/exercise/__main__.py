@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gptx.config.errors import nearest
-from gptx.exercise.answer import Answer, told, write
+from gptx.exercise.answer import Answer, answer_lines, write_answer
 from gptx.show import marked
 from gptx.show.plots import save
 
-EXERCISES = dict(enumerate((  # functions whose docstring is the question
-    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.warmup", "arms.precisions", "steps.accumulation",
-    "arms.recompute", "whole.dashboard", "whole.resuming", "whole.pretraining",
+_EXERCISES = dict(enumerate((  # functions whose docstring is the question
+    "steps.schedules", "steps.decay_groups", "steps.clipping", "arms.without_warmup", "arms.precisions",
+    "steps.accumulation", "arms.checkpointing", "whole.dashboard", "whole.resuming", "whole.pretraining",
 ), start=11))  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if not number:
-        questions = (f"{each}  {_answer(each).__doc__}\n" for each in EXERCISES)
+        questions = (f"{each}  {_answer(each).__doc__}\n" for each in _EXERCISES)
         print(f"{''.join(questions)}\npython -m gptx exercise 14 answers one of them; --help shows more")
         return 0
     _check(number, overrides, full)
@@ -47,14 +47,14 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     answer, options = _answer(number), {"full": True} if full else {}
     found, question = answer(folder, *overrides, **options), answer.__doc__ or ""
     save(figure, found.title, *found.drawings, columns=3 if len(found.drawings) > 3 else 0)
-    print("\n".join(told(found, number, question, figure)))
-    for file in write(found, number, question, figure, Path(readme)) if readme else ():
+    print("\n".join(answer_lines(found, number, question, figure)))
+    for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():
         print(f"{'written':12}{file}")
     return int(not found.passed)
 
 
 def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
-    if number not in EXERCISES:
+    if number not in _EXERCISES:
         raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
     for word in overrides:
         if "=" not in word or word.startswith("-"):
@@ -64,7 +64,7 @@ def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
 
 
 def _answer(number: int) -> Callable[..., Answer]:
-    module, _, function = EXERCISES[number].partition(".")
+    module, _, function = _EXERCISES[number].partition(".")
     return getattr(importlib.import_module(f"gptx.exercise.{module}"), function)
 
 

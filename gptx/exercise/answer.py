@@ -32,7 +32,7 @@ class Answer:
     details: Sequence[str] = ()
 
 
-def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
+def answer_lines(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
     """The answer in lines for a terminal."""
     yield from _paragraph(f"exercise {number}", question)
     yield from _paragraph("done", answer.method)
@@ -46,7 +46,7 @@ def told(answer: Answer, number: int, question: str, figure: Path) -> Iterator[s
     yield f"{'figure':12}{figure}"
 
 
-def write(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
+def write_answer(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
     """Write results.json (exercise_NN.json where that is a sweep's) and the marked part of README.md; the files."""
     facts: dict[str, Any] = {"exercise": number, "question": question}
     facts |= {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
@@ -54,12 +54,12 @@ def write(answer: Answer, number: int, question: str, figure: Path, experiment: 
     results = experiment / "results.json"
     if results.exists() and "exercise" not in (plain.read_json(results) or {}):
         results = experiment / f"exercise_{number}.json"
-    marked.write(experiment / "README.md", "exercise", page(facts))
+    marked.write(experiment / "README.md", "exercise", answer_page(facts))
     write_text(results, to_json(facts, indent=1) + "\n")
     return [results, experiment / "README.md"]
 
 
-def page(facts: dict) -> str:
+def answer_page(facts: dict) -> str:
     """What results.json says of an answer, in Markdown."""
     rows: list[tuple[str, ...]] = [(name, _spelled(value)) for name, value in facts["measured"].items()]
     around = facts["environment"]

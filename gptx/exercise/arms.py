@@ -5,21 +5,21 @@ from pathlib import Path
 from statistics import fmean
 
 from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import GIVING_BACK, composed, ratio, record, train, turns
+from gptx.exercise.training import GIVING_BACK, configs_of, record, run_training, time_ratio, turns
 from gptx.runs import metrics
 from gptx.show.plots import Curve, Drawing, Panel, bars, lines, smoothed
 
 # The models and batches of the experiments of these names; shorter, on text that every machine has.
-WARMUP = ("experiment=warmup", "data=stdlib", "steps=300", "schedule=cosine", "schedule.warmup=0,50", "optim.lr=1e-2",
+_WARMUP = ("experiment=warmup", "data=stdlib", "steps=300", "schedule=cosine", "schedule.warmup=0,50", "optim.lr=1e-2",
           "seed=0,1", "observe.validation.every=20%", "observe.validation.windows=256")  # fmt: skip
-PRECISION = "experiment=precision", "data=stdlib", "steps=40", "observe.validation.windows=256"
+_PRECISION = "experiment=precision", "data=stdlib", "steps=40", "observe.validation.windows=256"
 FORMATS, FORMAT_TURNS = ("fp32", "bf16", "fp16"), 6
-TOLERANCE = 0.02  # of the loss in fp32
+_TOLERANCE = 0.02  # of the loss in fp32
 WAYS, WAY_TURNS = ("store", "recompute"), 8
-BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have one and two thirds of the FLOPs
+_BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have one and two thirds of the FLOPs
 
 
-def warmup(folder: Path, *overrides: str) -> Answer:
+def _without_warmup(folder: Path, *overrides: str) -> Answer:
     """Does training without warmup diverge, or end worse than with it?"""
     cells, ended, lengths = _swept(folder, *overrides)
     without, warmed = ([value for level, _, value in ended if level == length] for length in lengths)
@@ -56,7 +56,7 @@ def _swept(folder: Path, *overrides: str) -> tuple[list, list, list[str]]:
 
     failure = None
     try:
-        train(folder, *WARMUP, *overrides, sweep=True)
+        run_training(folder, *_WARMUP, *overrides, sweep=True)
     except ValueError as error:
         failure = error
         if not any(folder.glob("*/metrics.jsonl")):
@@ -86,19 +86,20 @@ def _of_runs(cells: list, metric: str, title: str, smooth: int = 0) -> Drawing:
     return lines(Panel(title, "nats per token", tuple(curves)))
 
 
-def precisions(folder: Path, *overrides: str) -> Answer:
+def _precisions(folder: Path, *overrides: str) -> Answer:
     """Memory, speed and final loss of the same model in fp32, in bf16, and in fp16 with loss scaling?"""
-    recipe = *PRECISION, *overrides
+    recipe = *_PRECISION, *overrides
     runs = {
-        name: record(train(folder / name, *recipe, f"precision={name}", environment=GIVING_BACK)) for name in FORMATS
+        name: record(run_training(folder / name, *recipe, f"precision={name}", environment=GIVING_BACK))
+        for name in FORMATS
     }
-    other = record(train(folder / "fp32_seed_1", *recipe, "precision=fp32", "seed=1"))
-    arms = composed(*recipe, f"precision={','.join(FORMATS)}")
+    other = record(run_training(folder / "fp32_seed_1", *recipe, "precision=fp32", "seed=1"))
+    arms = configs_of(*recipe, f"precision={','.join(FORMATS)}")
     times = dict(zip(FORMATS, turns(arms, FORMAT_TURNS).values(), strict=True))
     tokens, place = next(iter(arms.values())).batch.tokens, runs["fp32"]["hardware"]
     losses = {name: run["result"].get("validation/loss", math.nan) for name, run in runs.items()}
     memory = {name: run["memory"]["measured"] / 1e6 for name, run in runs.items()}
-    quickness = {name: 1 / ratio(times[name], times["fp32"])["clock"] for name in FORMATS}
+    quickness = {name: 1 / time_ratio(times[name], times["fp32"])["clock"] for name in FORMATS}
     speed = {name: tokens / sorted(seconds for seconds, _ in found)[len(found) // 2] for name, found in times.items()}
     away = [abs(loss / losses["fp32"] - 1) for loss in losses.values()]
     worst = max(away) if all(map(math.isfinite, away)) else math.nan  # which is within nothing
@@ -114,8 +115,8 @@ def precisions(folder: Path, *overrides: str) -> Answer:
         f"{runs['fp32']['step']} steps of {tokens} tokens in each format, each in a process of its own; then "
         f"{FORMAT_TURNS} steps of each in turns for the speed; {place['device']}, {place['threads']} thread(s)",
         measured,
-        f"all three end within {TOLERANCE:.0%} of the loss in fp32 (NaN fails); memory and speed are reported",
-        worst <= TOLERANCE,
+        f"all three end within {_TOLERANCE:.0%} of the loss in fp32 (NaN fails); memory and speed are reported",
+        worst <= _TOLERANCE,
         [bars("validation loss", losses, "{:.4f}"), bars("peak memory, MB", memory, "{:,.0f}"),
          bars("tokens per second", speed, "{:,.0f}")],
         f"One model in three formats, {place['device']}",
@@ -124,17 +125,17 @@ def precisions(folder: Path, *overrides: str) -> Answer:
     )  # fmt: skip
 
 
-def recompute(folder: Path, *overrides: str) -> Answer:
+def _checkpointing(folder: Path, *overrides: str) -> Answer:
     """A deep model with and without gradient checkpointing: peak memory, and is the overhead about 33 %?"""
     from gptx.estimate.memory import predict_memory
 
     recipe = "experiment=recompute", *overrides
-    runs = {way: record(train(folder / way, *recipe, f"memory={way}", environment=GIVING_BACK)) for way in WAYS}
-    arms = dict(zip(WAYS, composed(*recipe, "memory=store,recompute").values(), strict=True))
+    runs = {way: record(run_training(folder / way, *recipe, f"memory={way}", environment=GIVING_BACK)) for way in WAYS}
+    arms = dict(zip(WAYS, configs_of(*recipe, "memory=store,recompute").values(), strict=True))
     kept = {way: predict_memory(cfg, 257).activations / 1e6 for way, cfg in arms.items()}
     memory = {way: run["memory"]["measured"] / 1e6 for way, run in runs.items()}
     times = turns(arms, WAY_TURNS)
-    slower = ratio(times["recompute"], times["store"])
+    slower = time_ratio(times["recompute"], times["store"])
     seconds = {way: sorted(clock for clock, _ in found)[len(found) // 2] for way, found in times.items()}
     store, recomputed = (metrics.read(folder / way)["train/loss"][1].tolist() for way in WAYS)
     cfg = arms["store"]
@@ -158,7 +159,7 @@ def recompute(folder: Path, *overrides: str) -> Answer:
         "less memory at the peak, the same losses, and a ratio of times between 1.1 and 1.45",
         memory["recompute"] < memory["store"] and store == recomputed and 1.1 <= slower["clock"] <= 1.45,
         [bars("peak memory, MB", memory, "{:,.0f}"), bars("seconds per step", seconds, "{:.3f}"),
-         bars("time over that of storing", {"store": 1.0, "recompute": slower["clock"]}, "{:.3f}", ("+33 %", BOUND))],
+         bars("time over that of storing", {"store": 1.0, "recompute": slower["clock"]}, "{:.3f}", ("+33 %", _BOUND))],
         f"Storing activations or computing them again: {shape}",
         f'"~33% more compute": {slower["clock"] - 1:+.0%} by the clock; 33 % is what the FLOPs alone would cost. '
         f'"halve activation memory": what is kept is {kept["recompute"] / kept["store"]:.0%} of it.',

@@ -6,17 +6,17 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import composed
+from gptx.exercise.training import configs_of
 from gptx.show.plots import Curve, Panel, bars, lines
 
-SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
-PRINTED = 50_000, 2000, 1.51e-4  # by the tutorial: step, warmup, learning rate
-EARLY = 5000  # steps in which the three differ most
-VOCABULARY = 257  # of bytes, so that no data is read
+_SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
+_PRINTED = 50_000, 2000, 1.51e-4  # by the tutorial: step, warmup, learning rate
+_EARLY = 5000  # steps in which the three differ most
+_VOCABULARY = 257  # of bytes, so that no data is read
 DRAWS, MAX_NORM = 300, 1.0
-SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small Transformer
-SIXTEEN = "model.context=64", "batch.tokens=1024", "clip=none", "precision=fp32", "threads=1", "log=[]"  # sequences
-ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a sum of thousands
+_SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small Transformer
+_SIXTEEN = "model.context=64", "batch.tokens=1024", "clip=none", "precision=fp32", "threads=1", "log=[]"  # sequences
+_ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a sum of thousands
 
 
 def schedules(folder: Path, *overrides: str) -> Answer:
@@ -24,7 +24,7 @@ def schedules(folder: Path, *overrides: str) -> Answer:
     from gptx.plan.schedule import curve
     from gptx.plan.schedule import rate_table as shown
 
-    arms = composed(*SCHEDULES, *overrides)
+    arms = configs_of(*_SCHEDULES, *overrides)
     measured: dict[str, Number] = {}
     curves, passed, tutorial = [], True, ""
     for place, cfg in enumerate(arms.values()):
@@ -38,13 +38,13 @@ def schedules(folder: Path, *overrides: str) -> Answer:
         measured[f"{name}: largest change between steps, of the peak"] = jump
         measured[f"{name}: learning rate at the end, of the peak"] = rates[-1] / peak
         measured[f"{name}: mean learning rate of the run, of the peak"] = sum(rates[1:]) / steps / peak
-        early = sum(rates[1 : EARLY + 1]) / EARLY / peak
-        measured[f"{name}: mean learning rate of the first {EARLY:,} steps, of the peak"] = early
+        early = sum(rates[1 : _EARLY + 1]) / _EARLY / peak
+        measured[f"{name}: mean learning rate of the first {_EARLY:,} steps, of the peak"] = early
         curves.append(Curve(name, range(1, steps + 1), rates[1:], colour=place))
-        if warmup == PRINTED[1] and steps == 100_000:
+        if warmup == _PRINTED[1] and steps == 100_000:
             tutorial = (
-                f"prints {PRINTED[2]:.2e} for step {PRINTED[0]:,} of warmup {PRINTED[1]:,}; the formula gives "
-                f"{rates[PRINTED[0]]:.2e}. Its step 0, at learning rate 0, is not made here: steps are counted from 1."
+                f"prints {_PRINTED[2]:.2e} for step {_PRINTED[0]:,} of warmup {_PRINTED[1]:,}; the formula gives "
+                f"{rates[_PRINTED[0]]:.2e}. Its step 0, at learning rate 0, is not made here: steps are counted from 1."
             )
     return Answer(
         "composed by gptx.plan schedule; nothing is trained. A longer warmup keeps more of the first steps small and "
@@ -65,12 +65,12 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     from gptx.config.build import build
     from gptx.plan.decay import parameter_groups
 
-    arms = composed("model=nano", "decay=matrices,no_embeddings", *overrides)
+    arms = configs_of("model=nano", "decay=matrices,no_embeddings", *overrides)
     measured: dict[str, Number] = {}
     drawings, passed = [], True
     for cfg in arms.values():
         with torch.device("meta"):
-            model = build(cfg.model)(vocab_size=VOCABULARY)
+            model = build(cfg.model)(vocab_size=_VOCABULARY)
         groups, option = build(cfg.decay)(model), f"decay={cfg.decay._target_.rsplit('.')[-1]}"
         sizes = {(group["name"], _word(group)): sum(p.numel() for p in group["params"]) for group in groups}
         for word in ("decayed", "not decayed"):
@@ -80,7 +80,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         passed &= _in_place(model, groups)
         drawings.append(bars(option, {",\n".join(key): size for key, size in sizes.items()}, "{:,.0f}"))
     return Answer(
-        f"gptx.plan decay with a vocabulary of {VOCABULARY}: every parameter by name under its group (the first shown)",
+        f"gptx.plan decay with a vocabulary of {_VOCABULARY}: every parameter by name under its group (the first shown)",
         measured,
         "each parameter is in exactly one group; no gain or bias is decayed; every matrix of a linear layer is",
         passed,
@@ -88,7 +88,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         "Parameters in each group",
         "its text excludes embeddings from decay and its code (two dimensions or more) decays them: "
         "decay=no_embeddings is the text, decay=matrices the code. A head that is tied to the embedding goes with it.",
-        list(parameter_groups(next(iter(arms.values())), str(VOCABULARY))),
+        list(parameter_groups(next(iter(arms.values())), str(_VOCABULARY))),
     )
 
 
@@ -118,14 +118,14 @@ def clipping(folder: Path, *overrides: str) -> Answer:
     if overrides:
         raise ValueError(f"exercise 13 trains nothing: {overrides[0]} has no place")
     generator = torch.Generator().manual_seed(0)
-    draws = [_clipped([torch.randn(shape, generator=generator) for shape in SHAPES], draw) for draw in range(DRAWS)]
+    draws = [_clipped([torch.randn(shape, generator=generator) for shape in _SHAPES], draw) for draw in range(DRAWS)]
     before, after, *apart = zip(*draws, strict=True)
     gradient, norm, bent = map(max, apart)
     clipped = sum(norm > MAX_NORM for norm in before)
     limit = Curve(f"max_norm {MAX_NORM:g}", [0, DRAWS], [MAX_NORM] * 2, "dashed", 2)
     curves = Curve("before", range(DRAWS), before), Curve("after", range(DRAWS), after, colour=1), limit
     return Answer(
-        f"{DRAWS} random gradients in {len(SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {MAX_NORM:g} by "
+        f"{DRAWS} random gradients in {len(_SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {MAX_NORM:g} by "
         "gptx.ingredients.clip.scratch (clip=scratch) and by torch.nn.utils.clip_grad_norm_",
         {
             "gradients clipped": clipped,
@@ -163,13 +163,13 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
     """Do four micro-batches of 4 sequences give the gradient of one batch of 16?"""
     import torch
 
-    recipe = *SIXTEEN, *overrides
-    (one,) = composed(*recipe, "batch.micro=1").values()
-    whole, parts = composed(*recipe, "batch.micro=16,4").values()
-    (first,) = composed(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
+    recipe = *_SIXTEEN, *overrides
+    (one,) = configs_of(*recipe, "batch.micro=1").values()
+    whole, parts = configs_of(*recipe, "batch.micro=16,4").values()
+    (first,) = configs_of(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
     torch.set_num_threads(whole.threads or torch.get_num_threads())
     reference, accumulated = _gradients(whole), _gradients(parts)
-    coarse = [_gradients(arm) for arm in composed(*recipe, "precision=bf16", "batch.micro=16,4").values()]
+    coarse = [_gradients(arm) for arm in configs_of(*recipe, "precision=bf16", "batch.micro=16,4").values()]
     apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
     others = accumulated, _gradients(first), _gradients(first, times=4)
     same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)
@@ -186,8 +186,8 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
             "control, the first micro-batch alone": part,
             "control, without the division by 4": sum_of_four,
         },
-        f"all gradients together differ by at most {ROUNDING:g} (rounding in fp32), and both controls by more than 0.1",
-        same <= ROUNDING and min(part, sum_of_four) > 0.1,
+        f"all gradients together differ by at most {_ROUNDING:g} (rounding in fp32), and both controls by more than 0.1",
+        same <= _ROUNDING and min(part, sum_of_four) > 0.1,
         [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
         "4 micro-batches of 4 compared with one batch of 16",
         f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32.',

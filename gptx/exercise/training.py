@@ -24,7 +24,7 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
     return list({key_of(override): override for override in overrides}.values())
 
 
-def composed(*overrides: str) -> dict:
+def configs_of(*overrides: str) -> dict:
     """The checked config of every arm that the overrides mean, by what distinguishes it."""
     from gptx.estimate.capacity import examined
 
@@ -36,7 +36,7 @@ def record(folder: Path) -> dict:
     return RunFolder(folder).begun().record
 
 
-def train(folder: Path, *overrides: str, sweep: bool = False, environment: Sequence[str] = ()) -> Path:
+def run_training(folder: Path, *overrides: str, sweep: bool = False, environment: Sequence[str] = ()) -> Path:
     """Run `python -m gptx.train` in `folder`, or a sweep whose runs go there; the folder. `environment` has words such
     as KEY=value. Raises ValueError with its last words if it failed."""
     with TemporaryFile("w+") as said:
@@ -101,7 +101,7 @@ def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def ratio(of: list[tuple[float, float]], to: list[tuple[float, float]]) -> dict[str, float]:
+def time_ratio(of: list[tuple[float, float]], to: list[tuple[float, float]]) -> dict[str, float]:
     """Median over the turns of one arm's time over another's, by the clock with its range, and of the processor."""
     clock, work = ([a[i] / b[i] for a, b in zip(of, to, strict=True)] for i in (0, 1))
     median = statistics.median

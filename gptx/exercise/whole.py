@@ -12,29 +12,29 @@ from pathlib import Path
 import numpy
 
 from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import composed, record, stopped, train
+from gptx.exercise.training import configs_of, record, run_training, stopped
 from gptx.files import write_text
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 from gptx.show.plots import Curve, Drawing, Panel, lines
 
-SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
-WITHOUT = {  # what a checkpoint can lack, as the state that stands in its place
+_SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
+_WITHOUT = {  # what a checkpoint can lack, as the state that stands in its place
     "moments": lambda state: {"optimizer": state["optimizer"] | {"state": {}}},
     "random states": lambda state: {"rng": []},
     "position": lambda state: {"cursor": 0},
 }
-PRETRAINING = "experiment=gpt_10m", "observe=[validation,updates,samples]"
-SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.width=128", "model.depth=4",
+_PRETRAINING = "experiment=gpt_10m", "observe=[validation,updates,samples]"
+_SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.width=128", "model.depth=4",
          "model.heads=4", "model.dropout=0", "batch.tokens=2048", "batch.micro=16", "precision=fp32", "steps=400",
          "observe.validation.windows=160", "threads=1")  # fmt: skip
-WORDS = r"[A-Za-z]{4,}"
-COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
+_WORDS = r"[A-Za-z]{4,}"
+_COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
 
 
-def dashboard(folder: Path, *overrides: str) -> Answer:
+def _dashboard(folder: Path, *overrides: str) -> Answer:
     """Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"""
-    run = train(folder / "run", "experiment=dashboard", *overrides)
+    run = run_training(folder / "run", "experiment=dashboard", *overrides)
     found = metrics.read(run)
     measured, whole = _signals(found)
     apart = float(numpy.abs(numpy.exp(found["train/loss"][1]) / found["train/perplexity"][1] - 1).max())
@@ -66,7 +66,7 @@ def _signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
     """How often each of the five was recorded and its last value; True if all are finite and cover the whole run."""
     measured: dict[str, Number] = {}
     whole = True
-    for key in SIGNALS:
+    for key in _SIGNALS:
         steps, values = found[key]
         whole &= len(values) > 0 and bool(numpy.isfinite(values).all()) and steps[-1] >= 0.9 * found.steps
         whole &= key.startswith("updates/") or len(values) == found.steps
@@ -83,19 +83,19 @@ def _five(run: Path) -> list[Drawing]:
     return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
 
 
-def resuming(folder: Path, *overrides: str) -> Answer:
+def _resuming(folder: Path, *overrides: str) -> Answer:
     """Is a run that was stopped and resumed the same, bit for bit, as one that was not?"""
     recipe = "experiment=resume", *overrides
-    whole, cut = train(folder / "whole", *recipe), folder / "cut"
+    whole, cut = run_training(folder / "whole", *recipe), folder / "cut"
     steps = record(whole)["step"]
     step = stopped(cut, *recipe, after=steps // 3)
     resumed = {"resumed": cut}
-    for name in WITHOUT:
+    for name in _WITHOUT:
         control = resumed[f"without {name}"] = folder / f"without_{name.replace(' ', '_')}"
         shutil.copytree(cut, control, symlinks=True)
         _maim(control, name)
     for run in resumed.values():
-        train(run, *recipe)
+        run_training(run, *recipe)
     expected, state = metrics.read(whole)["train/loss"][1], _final(whole)
     apart = {name: abs(metrics.read(run)["train/loss"][1] - expected) for name, run in resumed.items()}
     same = {name: equal(state, _final(run)) for name, run in resumed.items()}
@@ -129,7 +129,7 @@ def _maim(run: Path, name: str) -> None:
     checkpoint = files.saved(run / "checkpoints")[-1]
     state = read_state(checkpoint)
     files.prepare(checkpoint)
-    files.put(checkpoint, state | WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
+    files.put(checkpoint, state | _WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
 
 
 def _final(run: Path) -> dict:
@@ -153,17 +153,17 @@ def equal(one, other) -> bool:
     return one == other
 
 
-def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
+def _pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     """Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."""
-    recipe = *PRETRAINING, *(() if full else SHORT), *overrides
+    recipe = *_PRETRAINING, *(() if full else _SHORT), *overrides
     run = Path("runs/exercise_20_full") if full else folder / "run"
-    (cfg,) = composed(*recipe).values()
+    (cfg,) = configs_of(*recipe).values()
     if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
-    train(run, *recipe)
+    run_training(run, *recipe)
     resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))
     text, known, told = _sample(run), _vocabulary(cfg), record(run)
-    found = re.findall(WORDS, text)
+    found = re.findall(_WORDS, text)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
     share, control = _share(found, known), _share(shuffled, known)
     signals, whole = _signals(metrics.read(run))
@@ -184,9 +184,9 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
             **{name: value for name, value in signals.items() if name.endswith("values")},
             "post-mortem": str(_postmortem(run, resumed)),
         },
-        f"it was resumed, all five signals are whole, and {COHERENT[full]:.0%} of the sample's words (four letters or "
+        f"it was resumed, all five signals are whole, and {_COHERENT[full]:.0%} of the sample's words (four letters or "
         "more) are words of the training text",
-        bool(resumed) and whole and share >= COHERENT[full],
+        bool(resumed) and whole and share >= _COHERENT[full],
         _five(run),
         f"The five signals of {run}",
         details=("the sample:", *text.splitlines()),
@@ -212,7 +212,7 @@ def _vocabulary(cfg, sequences: int = 20_000) -> set[str]:
     from gptx.config.build import build
 
     data = build(cfg.data)
-    return set(re.findall(WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
+    return set(re.findall(_WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
 
 
 def _postmortem(run: Path, resumed: str) -> Path:

@@ -15,50 +15,50 @@ from typing_extensions import TypedDict
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import environment, together
 from gptx.config.groups import decides
-from gptx.fit.page import incomparable, recorded
+from gptx.fit.page import incomparable, recorded_fit
 from gptx.fit.tradeoff import lowest
 from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
-KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
-Positive = Annotated[float, Gt(0)]
+_KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_Positive = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
-class Attempt:
+class _Attempt:
     """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
     it did not get there."""
 
     batch: Annotated[int, Gt(0)]
-    rate: Positive
+    rate: _Positive
     seed: int
-    updates: Positive | None
+    updates: _Positive | None
 
 
 @dataclass(frozen=True)
-class Noise:
+class _NoiseScale:
     """The noise scale that a run ended with, in tokens, with its 90 % band."""
 
     batch: Annotated[int, Gt(0)]
-    rate: Positive
+    rate: _Positive
     seed: int
     tokens: float
     low: float
     high: float
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     target: float
-    runs: list[Attempt]
-    noise_scale: list[Noise]
+    runs: list[_Attempt]
+    noise_scale: list[_NoiseScale]
     waiting: NotRequired[list[str]]
     environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Arm:
+class _RateArm:
     """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
 
     rate: float
@@ -74,11 +74,11 @@ class Arm:
         return sum(self.measured) / len(self.seeds) if None not in self.seeds else math.inf
 
 
-class Size:
+class BatchSize:
     """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
     (infinite where no learning rate brought every seed to the target)."""
 
-    def __init__(self, batch: int, arms: list[Arm]):
+    def __init__(self, batch: int, arms: list[_RateArm]):
         self.batch, self.arms = batch, arms
         self.best = min(arms, key=lambda arm: arm.steps)
         self.steps = self.best.steps
@@ -117,20 +117,20 @@ class Sweep:
     have not ended and are left out, `cells` those that have."""
 
     target: float
-    runs: list[Attempt]
-    noise: list[Noise]
+    runs: list[_Attempt]
+    noise: list[_NoiseScale]
     waiting: list[str]
     cells: list[Run]
     environment: dict
 
     @cached_property
-    def sizes(self) -> list[Size]:
+    def sizes(self) -> list[BatchSize]:
         """The batch sizes in ascending order."""
         ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
-        sizes: list[Size] = []
+        sizes: list[BatchSize] = []
         for batch, runs in groupby(ordered, attrgetter("batch")):
-            arms = [Arm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
-            sizes.append(Size(batch, arms))
+            arms = [_RateArm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
+            sizes.append(BatchSize(batch, arms))
         return sizes
 
     @property
@@ -145,12 +145,12 @@ class Sweep:
         return sorted({run.rate for run in self.runs})
 
     @property
-    def reached(self) -> list[Size]:
+    def reached(self) -> list[BatchSize]:
         """The batch sizes that reached the target."""
         return [size for size in self.sizes if math.isfinite(size.steps)]
 
     @property
-    def known(self) -> list[Size]:
+    def known(self) -> list[BatchSize]:
         """Those of `reached` whose best learning rate is no end of their own rates that lies inside of all rates."""
         rates = self.rates
         return [size for size in self.reached if not (size.lowest and size.best.rate > rates[0])
@@ -163,7 +163,7 @@ class Sweep:
         return max((high / low for low, high in pairs), default=1.0)
 
 
-def read(places: Sequence[Path]) -> Sweep:
+def read_sweep(places: Sequence[Path]) -> Sweep:
     """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
     and seed the first one counts.
 
@@ -191,7 +191,7 @@ def _pooled(sweeps: Sequence[Sweep], around: dict) -> Sweep:
 
 
 def _recorded(file: Path) -> Sweep:
-    found = recorded(file, Recorded, "critical_batch")
+    found = recorded_fit(file, _Recorded, "critical_batch")
     waiting = found.get("waiting", [])
     return Sweep(found["target"], found["runs"], found["noise_scale"], waiting, [], found["environment"])
 
@@ -199,9 +199,9 @@ def _recorded(file: Path) -> Sweep:
 def _trained(folders: list[Path]) -> list[Sweep]:
     """The runs in some folders that were trained to a target, for each target."""
     aimed = [cell for cell in find(folders) if _target(cell) is not None]
-    other = [told for told in confounded(aimed, KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
+    other = [told for told in confounded(aimed, _KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
-        raise ValueError(f"the runs differ in more than {joined(KEYS)}: {joined(other)}; give runs alike in it")
+        raise ValueError(f"the runs differ in more than {joined(_KEYS)}: {joined(other)}; give runs alike in it")
     ended = list(filter(ended_by_itself, aimed))
     waiting, noise = [cell.name for cell in aimed if cell not in ended], [*filter(None, map(_noise, ended))]
     around, targets = environment(aimed), {*map(_target, aimed)}
@@ -222,10 +222,10 @@ def _place(cell: Run) -> tuple[int, float, int]:
     return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
 
 
-def _run(cell: Run) -> Attempt:
-    return Attempt(*_place(cell), cell.metrics.last("target/step") or None)
+def _run(cell: Run) -> _Attempt:
+    return _Attempt(*_place(cell), cell.metrics.last("target/step") or None)
 
 
-def _noise(cell: Run) -> Noise | None:
+def _noise(cell: Run) -> _NoiseScale | None:
     ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
-    return None if None in ends else Noise(*_place(cell), *ends)  # type: ignore[arg-type]
+    return None if None in ends else _NoiseScale(*_place(cell), *ends)  # type: ignore[arg-type]

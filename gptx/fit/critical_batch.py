@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gptx.compare.estimates import estimate
 from gptx.fit import critical_batch_views as views
-from gptx.fit.batches import Size, Sweep, read
-from gptx.fit.page import Fitted, asked, deliver
-from gptx.fit.tradeoff import FEWEST, RULES, Tradeoff, above_fewest, exponent, fit, left_out
+from gptx.fit.batches import BatchSize, Sweep, read_sweep
+from gptx.fit.page import Fitted, deliver, place_for
+from gptx.fit.tradeoff import FEWEST_SIZES, RULES, Tradeoff, above_fewest, exponent, fit_tradeoff, without_each
 from gptx.units.phrases import count, joined
 
-OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
+_OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
@@ -29,22 +29,22 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
     out: a folder for fit.json and fit.png, or a figure (.png, .svg); the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/critical_batch, whose page is written
     """
-    place = asked(folders, out, readme, "critical_batch")
-    sweep = read([Path(folder) for folder in folders])
-    deliver(fitted(sweep), place, readme, sweep.cells)
+    place = place_for(folders, out, readme, "critical_batch")
+    sweep = read_sweep([Path(folder) for folder in folders])
+    deliver(_fitted(sweep), place, readme, sweep.cells)
 
 
-def fitted(sweep: Sweep) -> Fitted:
+def _fitted(sweep: Sweep) -> Fitted:
     """The fit of a sweep. Raises ValueError where too few batch sizes reached the target, or leave Bcrit open."""
     _check(sweep)
     found = sweep.known
     batches, steps, tokens = ([getattr(size, name) for size in found] for name in ("batch", "steps", "tokens"))
-    law = fit(batches, steps)
+    law = fit_tradeoff(batches, steps)
     if law.low <= 0 and math.isinf(law.high):
         raise ValueError("the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
                          f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
-    each, without = by_seed(sweep, law.critical), left_out(batches, steps)
-    overhead = {"law": OVERHEAD * law.critical, "measured": above_fewest(batches, tokens, OVERHEAD)}
+    each, without = _by_seed(sweep, law.critical), without_each(batches, steps)
+    overhead = {"law": _OVERHEAD * law.critical, "measured": above_fewest(batches, tokens, _OVERHEAD)}
     sides = _sides(sweep, law.critical)
     facts = {
         "target": sweep.target,
@@ -67,9 +67,9 @@ def fitted(sweep: Sweep) -> Fitted:
         f"loss of {sweep.target:g} takes at least {law.fewest_steps:,.0f} steps and at least {law.fewest_tokens:,.0f} "
         "tokens, and twice of both at this batch size.",
         sentences=[*_holds(law, sweep, without, overhead), *_powers(sides, each, sweep.step), *_left_out(sweep)],
-        tables=views.tables(law, sweep.target, found, each),
+        tables=views.tradeoff_tables(law, sweep.target, found, each),
         facts=facts,
-        figure=lambda file: views.figure(law, sweep.target, found, file),
+        figure=lambda file: views.tradeoff_figure(law, sweep.target, found, file),
         caption="steps against tokens to the target, and the best learning rate, by batch size",
         environment=sweep.environment,
     )
@@ -81,13 +81,13 @@ def _check(sweep: Sweep) -> None:
         lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
         raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
                          f"or steps{lost}")  # fmt: skip
-    if len(found) < FEWEST <= len(reached):
-        others = views.named(size for size in reached if size not in found)
-        raise ValueError(f"the best learning rate is known at {len(found)} batch sizes, and {FEWEST} are needed: at "
-                         f"{others} tokens per step some rates have not ended; finish the sweep")  # fmt: skip
+    if len(found) < FEWEST_SIZES <= len(reached):
+        others = views.batches_in_words(size for size in reached if size not in found)
+        raise ValueError(f"the best learning rate is known at {len(found)} batch sizes, and {FEWEST_SIZES} are needed: "
+                         f"at {others} tokens per step some rates have not ended; finish the sweep")  # fmt: skip
 
 
-def by_seed(sweep: Sweep, critical: float) -> list[dict]:
+def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
     """What the runs of each seed say alone, None where they cannot; nothing where there is one seed.
 
     `powers` are those of the batch size in the best learning rate on either side of the critical size, and
@@ -102,9 +102,9 @@ def by_seed(sweep: Sweep, critical: float) -> list[dict]:
     return rows
 
 
-def _alone(found: list[Size]) -> dict[str, float]:
+def _alone(found: list[BatchSize]) -> dict[str, float]:
     try:
-        law = fit([size.batch for size in found], [size.steps for size in found])
+        law = fit_tradeoff([size.batch for size in found], [size.steps for size in found])
     except ValueError:
         return {}
     return {"critical_batch_tokens": law.critical, "misfit": law.misfit}
@@ -121,7 +121,7 @@ def _sides(sweep: Sweep, critical: float) -> dict[str, tuple[list[int], tuple[fl
     return found
 
 
-def _worst(found: list[Size], critical: float, power: float) -> float | str | None:
+def _worst(found: list[BatchSize], critical: float, power: float) -> float | str | None:
     """The largest ratio of steps at a rule's rate, from the smallest size's best, to those at the best rate."""
     ratios = [views.ruled(size, found[0], power)[1] for size in found if size.batch <= critical]
     if not ratios or None in ratios:
@@ -146,7 +146,7 @@ def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: d
     measured = overhead["measured"]
     seen = f"at {measured:,.0f} tokens per step" if measured else f"beyond the largest, {largest:,}"
     yield (
-        f"{100 * OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
+        f"{100 * _OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
         f"measured, and at {overhead['law']:,.0f} by the law."
     )
     for noise in sweep.noise:
@@ -185,9 +185,9 @@ def _chance(powers: list[float | None]) -> float | None:
 def _left_out(sweep: Sweep) -> Iterator[str]:
     """Which sizes, rates and runs do not count, and why."""
     found, reached = sweep.known, sweep.reached
-    if edges := views.named(size for size in found if size.edge):
+    if edges := views.batches_in_words(size for size in found if size.edge):
         yield f"At {edges} the best learning rate is the first or last that was tried, and not used for the powers."
-    gone = views.named(size for size in sweep.sizes if size not in reached)
+    gone = views.batches_in_words(size for size in sweep.sizes if size not in reached)
     nowhere = f", and at {gone} tokens per step no learning rate did with every seed" if gone else ""
     lost, runs = [run.updates for run in sweep.runs].count(None), count(len(sweep.runs), "run")
     yield f"{lost} of {runs} did not reach the target{nowhere}; a learning rate counts where every seed did."
@@ -198,7 +198,7 @@ def _unfinished(sweep: Sweep) -> Iterator[str]:
     rates = len(sweep.rates)
     if fewer := joined(f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < rates):
         yield f"Of {count(rates, 'learning rate')} fewer ended at {fewer} tokens per step."
-    if unknown := views.named(size for size in sweep.reached if size not in sweep.known):
+    if unknown := views.batches_in_words(size for size in sweep.reached if size not in sweep.known):
         yield f"Not fitted, since the best learning rate may be one that only other sizes tried: {unknown}."
     if sweep.waiting:
         yield f"Left out, since not at their end: {joined(sweep.waiting)}."

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy
 
-from gptx.fit.batches import Size
+from gptx.fit.batches import BatchSize
 from gptx.fit.page import framed
 from gptx.fit.tradeoff import RULES, Tradeoff
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
 from gptx.units.phrases import joined
 
-Row = tuple[str, ...]
-PER_STEP = "tokens per step"
+_Row = tuple[str, ...]
+_PER_STEP = "tokens per step"
 
 
-def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) -> list[Table]:
+def tradeoff_tables(law: Tradeoff, target: float, found: list[BatchSize], each: list[dict]) -> list[Table]:
     """Steps and tokens by batch size, what each rule for the learning rate costs, and what every seed says alone."""
-    steps: list[Row] = []
+    steps: list[_Row] = []
     for size in found:
         values, by_law = size.best.measured, law.steps(size.batch)
         best = f"{size.best.rate:g}{' (edge)' if size.edge else ''}"
@@ -28,17 +28,19 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
         known = best, f"{size.rate:.2g}", mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law)
         steps.append((f"{size.batch:,}", *known, str(len(size.best.seeds))))
     start = found[0]
-    rules: list[Row] = [(f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found]
+    rules: list[_Row] = [
+        (f"{size.batch:,}", *(_rule(size, start, power) for power in RULES.values())) for size in found
+    ]
     shown = Table(
         f"To a validation loss of {target:g}",
-        (PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
+        (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"),
         steps,
         "Steps: mean ± sd over n seeds, at the best learning rate tried. Between rates: the best by a parabola in logs "
         "through it and its neighbours.",
     )
     cost = Table(
         f"What a rule from {start.batch:,} tokens per step would cost",
-        (PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
+        (_PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items())),
         rules,
         "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
         "best one tried it takes, by a line in logs between those tried; untried: outside of them.",
@@ -54,17 +56,17 @@ def tables(law: Tradeoff, target: float, found: list[Size], each: list[dict]) ->
     return [shown, cost, *[by_seed] * bool(each)]
 
 
-def _seed(one: dict) -> Row:
+def _seed(one: dict) -> _Row:
     law = (f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %") if "misfit" in one else ("-", "-")
     return str(one["seed"]), *law, *map(spelt, one["powers"].values()), *map(_cost, one["updates_by_rule"].values())
 
 
-def named(sizes: Iterable[Size]) -> str:
+def batches_in_words(sizes: Iterable[BatchSize]) -> str:
     """Batch sizes in a sentence: 256, 512 and 1,024."""
     return joined(f"{size.batch:,}" for size in sizes)
 
 
-def ruled(size: Size, start: Size, power: float) -> tuple[float, float | None]:
+def ruled(size: BatchSize, start: BatchSize, power: float) -> tuple[float, float | None]:
     """The learning rate of a rule that starts at the best one of another size, and the ratio of its steps to those of
     the best one tried; None where it is outside of those tried."""
     rate = start.best.rate * (size.batch / start.batch) ** power
@@ -72,7 +74,7 @@ def ruled(size: Size, start: Size, power: float) -> tuple[float, float | None]:
     return rate, steps and steps / size.steps
 
 
-def _rule(size: Size, start: Size, power: float) -> str:
+def _rule(size: BatchSize, start: BatchSize, power: float) -> str:
     rate, ratio = ruled(size, start, power)
     return f"{rate:.2g}: {_cost(ratio)}"
 
@@ -93,13 +95,13 @@ def spelt(power: float | None) -> str:
     return "-" if power is None else f"{round(power, 2) + 0.0:.2f}"
 
 
-def figure(law: Tradeoff, target: float, found: list[Size], file: Path) -> None:
+def tradeoff_figure(law: Tradeoff, target: float, found: list[BatchSize], file: Path) -> None:
     """Write the trade-off, and the best learning rate by batch size."""
     trade, rates = (lambda axis: _tradeoff(axis, law, found)), (lambda axis: _rates(axis, law, found))
     save(file, f"To a validation loss of {target:g}", trade, rates)
 
 
-def _tradeoff(axis: Any, law: Tradeoff, found: list[Size]) -> None:
+def _tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     """Steps against tokens, measured and by the law."""
     batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
     by_law = numpy.array([law.steps(batch) for batch in batches])
@@ -116,7 +118,7 @@ def _tradeoff(axis: Any, law: Tradeoff, found: list[Size]) -> None:
     framed(axis, "tokens per step at each point", "steps", "tokens")
 
 
-def _rates(axis: Any, law: Tradeoff, found: list[Size]) -> None:
+def _rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     """The best learning rate by batch size, with the rules that start at the smallest."""
     batches = [size.batch for size in found]
     for look, (name, power) in enumerate(RULES.items()):
@@ -127,4 +129,4 @@ def _rates(axis: Any, law: Tradeoff, found: list[Size]) -> None:
     axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
     axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
     axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
-    framed(axis, "the best learning rate", PER_STEP, "peak learning rate")
+    framed(axis, "the best learning rate", _PER_STEP, "peak learning rate")

@@ -19,19 +19,19 @@ from gptx.estimate.laws import FLATTEST, STEEPEST, Constants
 from gptx.units.phrases import count
 from gptx.units.printable import bare
 
-DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: an outlier counts, but not by its square
-STARTS = 8  # points of the grid, those of least loss, from which the minimiser begins
-EXPONENTS = (0.15, 0.4, 1.0)
-SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
-NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
-LEAST = 7  # runs: two more than constants, so that the residuals say how well they fit
+_DELTA = 1e-3  # residuals of log loss beyond which the loss is linear: an outlier counts, but not by its square
+_STARTS = 8  # points of the grid, those of least loss, from which the minimiser begins
+_EXPONENTS = (0.15, 0.4, 1.0)
+_SHARES = (0.05, 0.3, 0.7)  # of the mean loss that a term makes up
+_NOTHING = 10.0  # a term of less than exp(-10) of the mean loss is none
+_LEAST = 7  # runs: two more than constants, so that the residuals say how well they fit
 
 
-def check(runs: ndarray) -> None:
+def refuse_undetermined(runs: ndarray) -> None:
     """Raise ValueError where the runs cannot determine five constants."""
     number = runs.shape[1]
-    if number < LEAST:
-        raise ValueError(f"{number} runs for five constants: at least {LEAST} are needed")
+    if number < _LEAST:
+        raise ValueError(f"{number} runs for five constants: at least {_LEAST} are needed")
     for values, what in zip(runs, ("parameters", "tokens"), strict=False):
         if (different := len(set(values))) < 3:
             raise ValueError(f"{count(different, 'number')} of {what} in {number} runs: at least 3 are needed")
@@ -40,12 +40,12 @@ def check(runs: ndarray) -> None:
                          "train a size for several lengths")  # fmt: skip
 
 
-def fit(runs: ndarray) -> tuple[Constants, float]:
+def fit_constants(runs: ndarray) -> tuple[Constants, float]:
     """The constants of least loss, in the order of gptx.estimate.laws.CONSTANTS, and that loss."""
     logs, _ = centred(runs)
-    grid = numpy.array(list(product(SHARES, SHARES, SHARES, EXPONENTS, EXPONENTS)))
+    grid = numpy.array(list(product(_SHARES, _SHARES, _SHARES, _EXPONENTS, _EXPONENTS)))
     grid[:, :3] = numpy.log(grid[:, :3]) + logs[2].mean()
-    first = numpy.argsort([huber(start, *logs)[0] for start in grid])[:STARTS]
+    first = numpy.argsort([huber(start, *logs)[0] for start in grid])[:_STARTS]
     return min((_minimised(grid[each], runs) for each in first), key=lambda found: found[1])
 
 
@@ -81,7 +81,7 @@ def _minimised(start: ndarray, runs: ndarray) -> tuple[Constants, float]:
 
     logs, (n, d) = centred(runs)
     middle = float(logs[2].mean())
-    bounds = [(middle - NOTHING, middle + 1)] * 3 + [(FLATTEST, STEEPEST)] * 2
+    bounds = [(middle - _NOTHING, middle + 1)] * 3 + [(FLATTEST, STEEPEST)] * 2
     options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000, "maxfun": 5000}
     found = minimize(huber, start, tuple(logs), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     a, b, e, alpha, beta = map(float, found.x)
@@ -97,8 +97,8 @@ def huber(values: ndarray, n: ndarray, d: ndarray, target: ndarray) -> tuple[flo
     parts = numpy.exp(terms - top)
     whole = parts.sum(axis=0)
     off = top + numpy.log(whole) - target
-    bent = numpy.clip(off, -DELTA, DELTA)
-    loss = (bent * (off - bent / 2)).mean() / DELTA
-    share = parts / whole * bent / (DELTA * len(n))
+    bent = numpy.clip(off, -_DELTA, _DELTA)
+    loss = (bent * (off - bent / 2)).mean() / _DELTA
+    share = parts / whole * bent / (_DELTA * len(n))
     x, y, z = share.sum(axis=1)
     return float(loss), numpy.array([x, y, z, -(share[0] @ n), -(share[1] @ d)])

@@ -13,19 +13,19 @@ from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.page import incomparable, recorded
+from gptx.fit.page import incomparable, recorded_fit
 from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
-MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-NEEDED = {
+_MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
+_NEEDED = {
     "parameters": {*COUNTS},
     "batch": {"context"},
     "data": {"digest", "vocab_size", "train_tokens"},
 }  # of run.json
-BUDGETS = 4  # of isoFLOP curves
-LEAST = 3  # sizes on a parabola
+_BUDGETS = 4  # of isoFLOP curves
+_LEAST = 3  # sizes on a parabola
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Ladder:
         return names
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     ladder: Ladder
@@ -113,16 +113,16 @@ def of_runs(cells: Sequence[Run], name: str) -> Ladder:
             used.append(cell)
     found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
-    return Ladder(found, _about(used, name, around), [*warnings(used, found), *left_out], around)
+    return Ladder(found, _about(used, name, around), [*against_one_law(used, found), *left_out], around)
 
 
 def of_fit(file: Path) -> Ladder:
     """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded(file, Recorded, "scaling")["ladder"]
+    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Run, tokens: int, loss: float) -> Rung:
-    for name, keys in NEEDED.items():
+    for name, keys in _NEEDED.items():
         if not keys <= set(cell.record.get(name) or {}):
             lacking = f"lacks {name} with {joined(sorted(keys))}"
             raise ValueError(f"{cell.folder}/run.json: {lacking}; name folders without it")
@@ -146,9 +146,9 @@ def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def warnings(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
+def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], MAY_DIFFER)]
+    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
     said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
     said += [f"{told}." for told in incomparable(environment(list(cells)))]
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
@@ -177,15 +177,15 @@ class Minimum:
 
 
 def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
-    """IsoFLOP curves (arXiv:2203.15556, section 3.2): some budgets, evenly spaced, at which at least LEAST sizes have a
+    """IsoFLOP curves (arXiv:2203.15556, section 3.2): some budgets, evenly spaced, at which at least three sizes have a
     loss. Losses are interpolated between two lengths of a size, in logarithms of both, and never extrapolated."""
     sizes: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
     budgets = [rung.budget(count) for rung in found]
     read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
-    full = [each for each in read if len(each.sizes) >= LEAST]
-    step = max(1, -(-len(full) // BUDGETS))
+    full = [each for each in read if len(each.sizes) >= _LEAST]
+    step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]
 
 
@@ -197,7 +197,7 @@ def _minimum(flops: float, sizes: dict[int, dict[int, list[float]]]) -> Minimum:
             along = [float(numpy.mean(lengths[length])) for length in here]
             known.append(size)
             losses.append(float(numpy.exp(numpy.interp(numpy.log(tokens), numpy.log(here), along))))
-    if len(known) >= LEAST:
+    if len(known) >= _LEAST:
         bend, slope, _ = numpy.polyfit(numpy.log(known), losses, 2)
         place = float(numpy.exp(-slope / 2 / bend)) if bend > 0 else 0.0
         best = place if known[0] <= place <= known[-1] else None

@@ -10,15 +10,15 @@ import numpy
 
 from gptx.compare.outcomes import Comparison, compare, environment, load
 from gptx.config import paths
-from gptx.fit.page import Fitted, asked, deliver, framed
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, middle, of_fit, ranged, together
+from gptx.fit.page import Fitted, deliver, framed, place_for
+from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, middle, of_fit, range_of
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
 from gptx.units.phrases import count
 
-GRID = paths.ROOT / "experiments/warmup"
-RATE = "optim.lr"
+_GRID = paths.ROOT / "experiments/warmup"
+_RATE = "optim.lr"
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
@@ -34,18 +34,18 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     out: a folder for fit.json and fit.png, or a figure (.png, .svg); the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/lr_range, whose page is written
     """
-    place = asked(folders, out, readme, "lr_range")
+    place = place_for(folders, out, readme, "lr_range")
     if len(folders) == 1 and folders[0].endswith(".json"):
         cells, (found, mean, around) = [], of_fit(Path(folders[0]))
     else:
         cells = ended([Path(folder) for folder in folders])
-        found, around = [ranged(cell) for cell in cells], environment(cells)
-        mean = together(found)
-    deliver(fitted(found, mean, around, gridded(Path(grid or GRID))), place, readme, cells)
+        found, around = [range_of(cell) for cell in cells], environment(cells)
+        mean = mean_proposal(found)
+    deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
 
 
 @dataclass(frozen=True)
-class Checked:
+class _Checked:
     """A learning rate in one row of a grid, such as its cosine schedule: the nearest rate tried, and the best."""
 
     row: str
@@ -66,27 +66,27 @@ class Checked:
         return (f"{self.cost:.4f} nats above the grid's best" if self.cost else "the grid's best") + beyond
 
 
-def gridded(place: Path) -> Comparison:
+def _gridded(place: Path) -> Comparison:
     """The runs of a grid of rates, from an experiment's results.json or a folder of runs. Raises ValueError for runs by
     which a rate cannot be judged."""
     file = place / "results.json" if (place / "results.json").exists() else place
     comparison = load(file) if file.is_file() else compare(find([place]))
-    if RATE not in comparison.factors:
-        raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {RATE}")
+    if _RATE not in comparison.factors:
+        raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {_RATE}")
     if not any(outcome.value is not None and math.isfinite(outcome.value) for outcome in comparison.outcomes):
         raise ValueError(f"grid={place}: none of its runs has ended with a loss, by which a learning rate is judged")
-    if any(float(rate) <= 0 for rate in comparison.factors[RATE]):
-        raise ValueError(f"grid={place}: has a run of {RATE}=0, which has no place on a logarithmic axis")
+    if any(float(rate) <= 0 for rate in comparison.factors[_RATE]):
+        raise ValueError(f"grid={place}: has a run of {_RATE}=0, which has no place on a logarithmic axis")
     return comparison
 
 
-def checked(comparison: Comparison, rate: float) -> list[Checked]:
+def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
     results: dict[str, dict[float, list[float]]] = {}
     for outcome in comparison.outcomes:
-        row = ", ".join(level for name, level in outcome.levels.items() if name != RATE) or "all"
+        row = ", ".join(level for name, level in outcome.levels.items() if name != _RATE) or "all"
         if outcome.value is not None:
-            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[RATE]), [])
+            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[_RATE]), [])
             seeds.append(outcome.value if math.isfinite(outcome.value) else math.inf)
     found = []
     for row, by_rate in results.items():
@@ -94,14 +94,14 @@ def checked(comparison: Comparison, rate: float) -> list[Checked]:
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
         best, ends = min(losses, key=lambda at: losses[at]), (min(losses), max(losses))
         outside = not ends[0] <= rate <= ends[1]
-        found.append(Checked(row, nearest, losses[nearest], best, losses[best], outside, best in ends))
+        found.append(_Checked(row, nearest, losses[nearest], best, losses[best], outside, best in ends))
     return sorted(found, key=lambda each: each.lowest)
 
 
-def fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
+def _fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
     """The reading of range tests, judged by a grid."""
     proposed = middle([each.proposed for each in found])
-    rows = checked(comparison, proposed)
+    rows = grid_costs(comparison, proposed)
     first, warnings = rows[0], []
     if around.get("data") != comparison.environment.get("data"):
         warnings.append("The grid's runs were of other data: its best learning rate need not be that of this recipe.")
@@ -125,14 +125,14 @@ def fitted(found: Sequence[Range], mean: float, around: dict, comparison: Compar
 def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> Iterator[str]:
     """How far runs agree, and what other readings of the same curves would have cost."""
     ends = [each.proposed for each in found]
-    alone = sum(checked(comparison, rate)[0].cost == 0 for rate in ends)
+    alone = sum(grid_costs(comparison, rate)[0].cost == 0 for rate in ends)
     yield (
         f"The rule, fixed before the runs: {SHARE:g} of the learning rate of the lowest smoothed loss (fastai's "
         f"minimum / 10), the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to "
         f"{max(ends):.2g}. Alone, {alone} of {len(found)} would have chosen the grid's best."
     )
     if len(found) > 1:
-        there = checked(comparison, mean)[0]
+        there = grid_costs(comparison, mean)[0]
         yield f"The rule on the mean of the runs' curves: {mean:.2g}; nearest {there.nearest:g}, {there.told}."
     readings = {
         "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
@@ -143,17 +143,17 @@ def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> I
         lost = len(found) - len(rates)
         said = [f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower"] * bool(lost)
         if rates:
-            there = checked(comparison, middle(rates))[0]
+            there = grid_costs(comparison, middle(rates))[0]
             span = f"{middle(rates):.2g} ({min(rates):.2g} to {max(rates):.2g})"
             said.insert(0, f"{span}; nearest {there.nearest:g}, {there.told}")
         yield f"{name}: {'; '.join(said)}."
 
 
-def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> Iterator[Table]:
+def _tables(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
     """The rates that each run says, and what the proposal costs in each row of the grid."""
     runs: list[tuple[str, ...]] = []
     for each in found:
-        there = checked(comparison, each.proposed)[0]
+        there = grid_costs(comparison, each.proposed)[0]
         rates = (f"{rate:.2g}" for rate in (each.valley, each.lowest, each.broken, each.proposed))
         steepest, flat = f"{each.steepest:.2g}" if each.steepest else "edge", "{:.2g} to {:.2g}".format(*each.flat)
         runs.append((each.name, steepest, *rates, flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
@@ -174,7 +174,7 @@ def _tables(found: Sequence[Range], rows: Sequence[Checked], comparison: Compari
     yield Table("The proposal in each row of the grid", columns, costs, note)
 
 
-def _facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparison) -> dict:
+def _facts(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> dict:
     """Every number for fit.json, and the curves in five digits, each as one text: a line of the file."""
     read = ("name", "seed", "lowest", "steepest", "valley", "broken", "proposed", "flat")
     return {
@@ -190,7 +190,7 @@ def _facts(found: Sequence[Range], rows: Sequence[Checked], comparison: Comparis
     }
 
 
-def _draw(axis: Any, found: Sequence[Range], rows: Sequence[Checked]) -> None:
+def _draw(axis: Any, found: Sequence[Range], rows: Sequence[_Checked]) -> None:
     """Each run's loss and smoothed loss over its rate, with the rates that are read off it."""
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):

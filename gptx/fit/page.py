@@ -17,9 +17,9 @@ from gptx.units.amounts import spell
 from gptx.units.phrases import joined
 
 PICTURE, NUMBERS = "fit.png", "fit.json"
-KINDS = (".png", ".svg")
-LARGEST = 100_000_000  # bytes of a fit.json
-ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
+FIGURE_KINDS = (".png", ".svg")
+_LARGEST = 100_000_000  # bytes of a fit.json
+_ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
 
 
@@ -39,7 +39,9 @@ class Fitted:
     beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
 
-def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = KINDS) -> Path:
+def place_for(
+    folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = FIGURE_KINDS
+) -> Path:
     """The folder for the files, or the figure that `out` names. Raises ValueError, before anything is computed, for
     what cannot be written."""
     if not folders:
@@ -55,10 +57,10 @@ def asked(folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: 
     return target
 
 
-def recorded(file: Path, form: Any, subject: str) -> Any:
+def recorded_fit(file: Path, form: Any, subject: str) -> Any:
     """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
     try:
-        return schema.validated(plain.read_json(file, most=LARGEST), form, file, strict=False)
+        return schema.validated(plain.read_json(file, most=_LARGEST), form, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:
@@ -67,7 +69,7 @@ def recorded(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in ALIKE.items() if isinstance(environment.get(key), list)}
+    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
     choices = {what: joined(map(str, values), "or") for what, values in found.items()}
     return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
 
@@ -91,7 +93,7 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run]
 
 
 def _files(fitted: Fitted, target: Path) -> list[Path]:
-    if target.suffix and not target.is_dir():  # a figure that `asked` let pass
+    if target.suffix and not target.is_dir():  # a figure that `place_for` let pass
         fitted.figure(target)
         return [target]
     target.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ def short(value: float) -> str:
     return spell(float(f"{value:.3g}"))
 
 
-def between(span: Span | None, form: str = "") -> str:
+def interval_text(span: Span | None, form: str = "") -> str:
     """An interval: 0.31 to 0.38; a dash for none."""
     return " to ".join(f"{end:{form}}" if form else short(end) for end in span) if span else "-"
 

@@ -13,7 +13,7 @@ from gptx.fit.page import Span
 
 
 @dataclass(frozen=True)
-class Prediction:
+class _Prediction:
     """A held-out run: its loss by the law, and 95 % intervals of the law's loss and of that of a single run, which
     scatters around the law."""
 
@@ -28,14 +28,14 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LawReading:
     """The law of some runs by one count of N, the residual of each (log measured over fitted), and predictions."""
 
     count: str
     law: Law
     rungs: list[Rung]
     residuals: numpy.ndarray
-    predictions: list[Prediction]
+    predictions: list[_Prediction]
 
     @property
     def sizes(self) -> list[int]:
@@ -55,7 +55,7 @@ class NoLaw(ValueError):
     """The runs do not follow the law."""
 
 
-def read(ladder: Ladder, count: str, draws: int) -> Reading:
+def fit_law(ladder: Ladder, count: str, draws: int) -> LawReading:
     """Fit all runs but those held out. Raises ValueError where they cannot determine a law, NoLaw where they follow
     none."""
     kept, held = ([rung for rung in ladder.rungs if rung.held_out is out] for out in (False, True))
@@ -63,8 +63,8 @@ def read(ladder: Ladder, count: str, draws: int) -> Reading:
         raise ValueError(f"{len(held)} finished runs, {len(held)} of them held out: a law needs several sizes, each "
                          "trained on several numbers of tokens")  # fmt: skip
     runs = numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in kept], float).T
-    huber.check(runs)
-    best, _ = huber.fit(runs)
+    huber.refuse_undetermined(runs)
+    best, _ = huber.fit_constants(runs)
     spent = [rung.budget(count) for rung in kept]
     known: dict[str, Any] = asdict(ladder.about) | dict(zip(CONSTANTS, best, strict=True))
     source = f"{len(kept)} runs of {ladder.about.name}; N: {COUNTS[count]}"
@@ -74,23 +74,23 @@ def read(ladder: Ladder, count: str, draws: int) -> Reading:
         raise NoLaw(f"these {len(kept)} runs do not follow the law, and no best size is known: {law.undetermined}, as "
                     f"where the loss does not fall with parameters or with tokens (N: {COUNTS[count]})")  # fmt: skip
     residuals = numpy.log(runs[2]) - numpy.log(law.loss(*runs[:2]))
-    return Reading(count, law, kept, residuals, [predict(law, rung, count, residuals) for rung in held])
+    return LawReading(count, law, kept, residuals, [predict(law, rung, count, residuals) for rung in held])
 
 
-def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> Prediction:
+def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Prediction:
     """The prediction of a law for a run. Runs scatter as the fitted ones do, corrected for the five constants."""
-    loss = at(rung.parameters(count), rung.tokens)
+    loss = loss_at(rung.parameters(count), rung.tokens)
     lost = (len(residuals) / max(1, len(residuals) - len(CONSTANTS))) ** 0.5
     scatter = numpy.random.default_rng(0).choice(residuals * lost, size=(len(law.draws), 50))
     drawn = numpy.array([loss(Law(law.name, *draw)) for draw in law.draws])
     low, high = numpy.percentile(drawn[:, None] * numpy.exp(scatter), (2.5, 97.5))
-    return Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
+    return _Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
 
 
 def interval(law: Law, quantity: Callable[[Law], float]) -> Span:
     return law.interval(quantity) or (0.0, 0.0)
 
 
-def at(size: float, tokens: float) -> Callable[[Law], float]:
+def loss_at(size: float, tokens: float) -> Callable[[Law], float]:
     """The loss of a size after some tokens, as a function of the law."""
     return lambda law: law.loss(size, tokens)

@@ -11,17 +11,17 @@ from numpy import ndarray
 from typing_extensions import TypedDict
 
 from gptx.fit.batches import ended_by_itself
-from gptx.fit.page import recorded
+from gptx.fit.page import recorded_fit
 from gptx.runs.run import Run, find
 from gptx.units.phrases import count, joined
 
 SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
 SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
-RISING = 10.0  # factor by which the rate must rise for a run to be a range test
-FEWEST = 30  # steps before the break
+_RISING = 10.0  # factor by which the rate must rise for a run to be a range test
+_FEWEST = 30  # steps before the break
 FLAT = 0.02  # of the lowest loss
-EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
-STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
+_EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
+_STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
 CURVES = ("rates", "losses", "smooth")
 
 
@@ -58,7 +58,7 @@ class _Row(TypedDict):
     valley: float
 
 
-class Recorded(TypedDict):
+class _Recorded(TypedDict):
     """What a fit.json has of the runs."""
 
     runs: list[_Row]
@@ -69,7 +69,7 @@ class Recorded(TypedDict):
 def of_fit(file: Path) -> tuple[list[Range], float, dict]:
     """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
     file."""
-    found = recorded(file, Recorded, "lr_range")
+    found = recorded_fit(file, _Recorded, "lr_range")
     runs = [Range(**row | {key: numpy.array(row[key].split(), float) for key in CURVES}) for row in found["runs"]]
     return runs, found["of_the_mean_curve"], found["environment"]
 
@@ -84,10 +84,10 @@ def ended(folders: Sequence[Path]) -> list[Run]:
     return found
 
 
-def ranged(cell: Run) -> Range:
+def range_of(cell: Run) -> Range:
     """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
-    rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= RISING * rates[0]
+    rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= _RISING * rates[0]
     if len(rates) != len(losses) or not rises:
         moved = f"goes from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "is not recorded"
         raise ValueError(f"{cell.name}: no range test: its learning rate {moved} and does not rise at every step; "
@@ -98,17 +98,17 @@ def ranged(cell: Run) -> Range:
     if broken is None:
         cure = f"raise the last rate: optim.lr={10 * rates[-1]:.3g}"
         raise ValueError(f"{cell.name}: the loss did not break up to a learning rate of {rates[-1]:.3g}; {cure}")
-    if end < FEWEST:
+    if end < _FEWEST:
         why = "broke" if finite.all() else "is NaN"
         raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
-                         f"{FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
-    smooth = smoothed(rates[:end], losses[:end])
+                         f"{_FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
+    smooth = smoothed_loss(rates[:end], losses[:end])
     if not smooth.argmin():
         raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
-    return reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
+    return _reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
 
 
-def reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
+def _reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
     """A range test with the rates that are read off its curve."""
     inside = numpy.flatnonzero(smooth <= (1 + FLAT) * smooth.min())
     flat = float(rates[inside[0]]), float(rates[inside[-1]])
@@ -121,14 +121,14 @@ def steepest(rates: ndarray, smooth: ndarray) -> float | None:
     curve: the test should begin lower."""
     places = numpy.log10(rates)
     between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(smooth) / numpy.diff(places)
-    inside = numpy.flatnonzero((between >= places[0] + EDGE) & (between <= places[-1] - EDGE))
+    inside = numpy.flatnonzero((between >= places[0] + _EDGE) & (between <= places[-1] - _EDGE))
     if not len(inside):
         return None
     at = inside[falls[inside].argmax()]
-    return float(10 ** between[at]) if falls[inside[0]] < STEEP * falls[at] else None
+    return float(10 ** between[at]) if falls[inside[0]] < _STEEP * falls[at] else None
 
 
-def smoothed(rates: ndarray, losses: ndarray) -> ndarray:
+def smoothed_loss(rates: ndarray, losses: ndarray) -> ndarray:
     """The loss by local linear regression over log rate with normal weights: neither lags nor is biased at an end."""
     places = numpy.log10(rates)
     away = places - places[:, None]  # (points, neighbours)
@@ -150,7 +150,7 @@ def half_way_down(values: Sequence[float] | ndarray) -> int:
     return last - longest + longest // 2
 
 
-def together(found: Sequence[Range]) -> float:
+def mean_proposal(found: Sequence[Range]) -> float:
     """What the mean over runs of their smoothed losses proposes, at the rates that all of them came to."""
     low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
     rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]

@@ -11,13 +11,13 @@ import numpy
 from gptx.estimate.laws import CONSTANTS, RULE
 from gptx.fit import page, scaling_views
 from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_fit, of_runs
-from gptx.fit.page import between, off, short
-from gptx.fit.prediction import NoLaw, Reading, interval, read
+from gptx.fit.page import interval_text, off, short
+from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
 from gptx.runs.run import find
 from gptx.units.phrases import joined
 
-LAW = "law.json"
-PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred
+_LAW = "law.json"
+_PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred
 
 
 def scaling(
@@ -39,7 +39,7 @@ def scaling(
     out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/scaling, whose page is written
     """
-    target = page.asked(folders, out, readme, "scaling", (*page.KINDS, ".html"))
+    target = page.place_for(folders, out, readme, "scaling", (*page.FIGURE_KINDS, ".html"))
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
@@ -52,7 +52,7 @@ def scaling(
         cells = find([Path(folder) for folder in folders])
         ladder = of_runs(cells, first.resolve().name).holding_out(holdout, count)
     try:
-        readings = [read(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]
+        readings = [fit_law(ladder, each, draws) for each in sorted(COUNTS, key=lambda each: each != count)]
     except NoLaw as error:
         raise ValueError(f"{error}{_cleared(target)}") from None
     page.deliver(fitted(readings, ladder), target, readme, cells)
@@ -60,33 +60,33 @@ def scaling(
 
 def _cleared(target: Path) -> str:
     """Remove what an earlier fit wrote where this one would have, since it is not of these runs; what was removed."""
-    stale = [target / name for name in (LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
+    stale = [target / name for name in (_LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
     for file in stale:
         file.unlink()
     return f"; removed, as of an earlier fit: {joined(map(str, stale))}" if stale else ""
 
 
-def fitted(readings: list[Reading], ladder: Ladder) -> page.Fitted:
+def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
     first, other = readings
     general = next(reading for reading in readings if reading.count == "total")
     curves = minima(first.rungs, first.count)
     warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
     return page.Fitted(
-        headline=headline(first),
+        headline=_headline(first),
         sentences=[*_sentences(first), *_others(first, other, curves)],
-        tables=[table for table in scaling_views.tables(readings, curves) if table.rows],
-        facts={each.count: facts(each) for each in readings}
+        tables=[table for table in scaling_views.law_tables(readings, curves) if table.rows],
+        facts={each.count: _facts(each) for each in readings}
         | {"isoflop": [vars(curve) for curve in curves], "ladder": asdict(ladder)},
-        figure=partial(scaling_views.figure, first),
+        figure=partial(scaling_views.law_figure, first),
         caption="loss over tokens by size, with the law of the fitted runs, and the held-out runs",
         warnings=warnings[first.count],
         environment=ladder.environment,
-        beside={LAW: replace(general.law, warnings=tuple(warnings["total"])).save},
+        beside={_LAW: replace(general.law, warnings=tuple(warnings["total"])).save},
     )
 
 
-def headline(reading: Reading) -> str:
+def _headline(reading: LawReading) -> str:
     """The prediction and the outcome."""
     held, runs = reading.predictions, len(reading.rungs)
     if not held:
@@ -98,17 +98,17 @@ def headline(reading: Reading) -> str:
     times = one.rung.budget(reading.count) / max(reading.budgets)
     return (
         f"Predicted for {one.rung.size} after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget "
-        f"fitted: {one.expected:.3f} {reading.law.units} (95 % interval {between(one.run, '.3f')}); measured: "
+        f"fitted: {one.expected:.3f} {reading.law.units} (95 % interval {interval_text(one.run, '.3f')}); measured: "
         f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.rung.loss / one.expected)}."
     )
 
 
-def _grows(reading: Reading) -> str:
+def _grows(reading: LawReading) -> str:
     low_high = reading.law.interval(lambda law: law.exponents[0])
-    return f"C^{reading.law.exponents[0]:.2f} ({between(low_high, '.2f')})"
+    return f"C^{reading.law.exponents[0]:.2f} ({interval_text(low_high, '.2f')})"
 
 
-def _sentences(reading: Reading) -> Iterator[str]:
+def _sentences(reading: LawReading) -> Iterator[str]:
     """How well the law fits, and what the largest budget is best spent on."""
     law, flops, worst = reading.law, max(reading.budgets), int(numpy.argmax(abs(reading.residuals)))
     lengths, far = [rung.tokens for rung in reading.rungs], reading.rungs[worst]
@@ -119,7 +119,7 @@ def _sentences(reading: Reading) -> Iterator[str]:
         f"runs lie within {off(1 + half, sign='')} of the law; the farthest is {far.size} after {short(far.tokens)} "
         f"tokens, {off(most)}."
     )
-    _, size, _, tokens, ratio, ratios, _ = scaling_views.split(law, flops, reading.sizes)
+    _, size, _, tokens, ratio, ratios, _ = scaling_views.best_split(law, flops, reading.sizes)
     yield (
         f"By the law the best size grows with the FLOPs as {_grows(reading)}. The largest budget fitted, {flops:.2g} "
         f"FLOPs, is best spent on {size.rstrip('*')} parameters and {tokens} tokens: {ratio} tokens per parameter "
@@ -127,7 +127,7 @@ def _sentences(reading: Reading) -> Iterator[str]:
     )
 
 
-def _others(first: Reading, other: Reading, curves: list[Minimum]) -> Iterator[str]:
+def _others(first: LawReading, other: LawReading, curves: list[Minimum]) -> Iterator[str]:
     """What the losses alone and the other count of N say."""
     inner = [each for each in curves if each.best]
     if inner:
@@ -139,12 +139,12 @@ def _others(first: Reading, other: Reading, curves: list[Minimum]) -> Iterator[s
            f"{_grows(other)}{held} (Kaplan's count and Chinchilla's, arXiv:2406.12907).")  # fmt: skip
 
 
-def patterned(reading: Reading) -> Iterator[str]:
+def patterned(reading: LawReading) -> Iterator[str]:
     """The warning that residuals are no scatter, but have a shape that the law cannot have."""
     sizes, lengths = numpy.log(reading.sizes), numpy.log([rung.tokens for rung in reading.rungs])
     both = (sizes - sizes.mean()) * (lengths - lengths.mean())
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
-    if abs(alike) >= PATTERN:
+    if abs(alike) >= _PATTERN:
         more, less = ("larger", "smaller") if alike < 0 else ("smaller", "larger")
         yield (
             f"The residuals have a pattern: {more} sizes gain more from tokens than the law says, {less} sizes less "
@@ -153,19 +153,19 @@ def patterned(reading: Reading) -> Iterator[str]:
         )
 
 
-def undetermined(reading: Reading) -> Iterator[str]:
+def undetermined(reading: LawReading) -> Iterator[str]:
     """The warnings that the runs leave a constant open."""
     floor = interval(reading.law, attrgetter("E"))
     if floor[0] < 0.05 * min(rung.loss for rung in reading.rungs):
-        yield (f"The runs do not determine E, the irreducible loss ({between(floor)}): all are far above it, and the "
-               "law says little about much longer or larger runs.")  # fmt: skip
+        yield (f"The runs do not determine E, the irreducible loss ({interval_text(floor)}): all are far above it, and "
+               "the law says little about much longer or larger runs.")  # fmt: skip
     for name in CONSTANTS[3:]:
         low, high = interval(reading.law, attrgetter(name))
         if high > 3 * low:
-            yield f"The runs hardly determine {name}: {between((low, high))}."
+            yield f"The runs hardly determine {name}: {interval_text((low, high))}."
 
 
-def facts(reading: Reading) -> dict:
+def _facts(reading: LawReading) -> dict:
     """Every point and number for fit.json, without the draws, which law.json has."""
     law = reading.law
     runs = [vars(rung) | {"law": loss} for rung, loss in zip(reading.rungs, reading.by_law, strict=True)]

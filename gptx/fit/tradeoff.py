@@ -9,10 +9,10 @@ from numpy import ndarray
 
 from gptx.compare.estimates import quantile
 
-FEWEST = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
-REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
+FEWEST_SIZES = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
+_REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched
 RULES = {"linear": 1.0, "square root": 0.5, "none": 0.0}  # exponents of the batch size in the learning rate
-PLACES = 2_000  # candidates, in equal factors: about 1 % apart, and refined once more around the best
+_PLACES = 2_000  # candidates, in equal factors: about 1 % apart, and refined once more around the best
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class Tradeoff:
         return self.fewest_steps * (1 + self.critical / batch)
 
 
-def fit(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
+def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     """The law of least squares in log steps (and in log tokens, which differ by the batch size only).
 
     The interval of Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2
     degrees of freedom: noise is what the law leaves over, whether by chance or because the law does not hold.
-    Raises ValueError for fewer than FEWEST batch sizes, and where no batch size near them is critical.
+    Raises ValueError for fewer than FEWEST_SIZES batch sizes, and where no batch size near them is critical.
     """
     sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
-    if (different := len(set(batches))) < FEWEST:
-        raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST}")
-    candidates = numpy.geomspace(sizes.min() / REACH, sizes.max() * REACH, PLACES)
+    if (different := len(set(batches))) < FEWEST_SIZES:
+        raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST_SIZES}")
+    candidates = numpy.geomspace(sizes.min() / _REACH, sizes.max() * _REACH, _PLACES)
     _, squares = _profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
     if best == 0:
         raise ValueError("the steps to the target do not fall with the batch size: even the smallest is far above a "
                          "critical one; add smaller ones")  # fmt: skip
-    if best == PLACES - 1:
+    if best == _PLACES - 1:
         raise ValueError("the steps to the target fall in proportion to the batch size: even the largest is far below "
                          "a critical one; add larger ones")  # fmt: skip
-    finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], PLACES)
+    finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], _PLACES)
     offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
     limit = around[least] * (1 + quantile(free) ** 2 / free)
@@ -64,7 +64,7 @@ def fit(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
         fewest_steps=math.exp(offsets[least]),
         critical=float(finer[least]),
         low=float(candidates[first - 1]) if first > 0 else 0.0,
-        high=float(candidates[last + 1]) if last < PLACES - 1 else math.inf,
+        high=float(candidates[last + 1]) if last < _PLACES - 1 else math.inf,
         misfit=math.sqrt(around[least] / free),
     )
 
@@ -76,12 +76,12 @@ def _profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[nd
     return offsets, ((measured - shape - offsets[:, None]) ** 2).sum(1)
 
 
-def left_out(batches: Sequence[float], steps: Sequence[float]) -> list[float | None]:
+def without_each(batches: Sequence[float], steps: Sequence[float]) -> list[float | None]:
     """Bcrit without each batch size in turn, None where there is none; empty where too few would be left to fit."""
     found: list[float | None] = []
-    for gone in range(len(batches)) if len(batches) > FEWEST else ():
+    for gone in range(len(batches)) if len(batches) > FEWEST_SIZES else ():
         try:
-            found.append(fit(*([*values[:gone], *values[gone + 1 :]] for values in (batches, steps))).critical)
+            found.append(fit_tradeoff(*([*values[:gone], *values[gone + 1 :]] for values in (batches, steps))).critical)
         except ValueError:
             found.append(None)
     return found

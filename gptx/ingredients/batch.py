@@ -9,8 +9,8 @@ from annotated_types import Le
 from gptx.units.lengths import Length
 from gptx.units.options import Count, check
 
-FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
-Doublings = Annotated[int, Le(40)]  # more would leave no token
+_FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
+_Doublings = Annotated[int, Le(40)]  # more would leave no token
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Batch:
     micro: int | Literal["auto"] = "auto"
     rule: Literal["unscaled", "linear", "sqrt"] = "unscaled"
     tuned_at: Count | None = None
-    doublings: Doublings = 0
+    doublings: _Doublings = 0
     growth: Length = 0  # type: ignore[assignment]
-    context_doublings: Doublings = 0
+    context_doublings: _Doublings = 0
     lengthening: Length = 0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Batch:
 
     def tokens_at(self, step: int) -> int:
         """Tokens of step `step`, counted from 1."""
-        return self.tokens >> to_come(step, self.doublings, self.growth)
+        return self.tokens >> _to_come(step, self.doublings, self.growth)
 
     def context_at(self, step: int, context: int) -> int:
         """Tokens of a sequence in step `step`: windows are read whole, and cut. Raises ValueError if none can be."""
@@ -51,7 +51,7 @@ class Batch:
             raise ValueError(
                 f"batch.context_doublings={self.context_doublings}: model.context={context} cannot be halved so often"
             )
-        return context >> to_come(step, self.context_doublings, self.lengthening)
+        return context >> _to_come(step, self.context_doublings, self.lengthening)
 
     def rate(self, step: int) -> float:
         """Factor of the learning rate in step `step`: linear is SGD's rule (arXiv:1706.02677), sqrt is Adam's
@@ -95,17 +95,17 @@ class Batch:
     def largest(self, context: int, world_size: int) -> int:
         """The largest micro-batch that divides and holds at most FORWARD_TOKENS tokens; 1 where none does."""
         rows = max(self.tokens, 0) // max(context * world_size, 1)
-        most = max(1, FORWARD_TOKENS // max(context, 1))
+        most = max(1, _FORWARD_TOKENS // max(context, 1))
         return next((m for m in range(min(rows, most), 0, -1) if rows % m == 0), 1)
 
     def other_micro(self, micro: int, row: int) -> str:
         """The largest smaller micro-batch with which `tokens` does divide, as the end of a sentence."""
-        most = min(micro - 1, FORWARD_TOKENS, max(self.tokens, 0) // row)
+        most = min(micro - 1, _FORWARD_TOKENS, max(self.tokens, 0) // row)
         found = next((m for m in range(most, 0, -1) if self.tokens % (m * row) == 0), None)
         return f", or batch.micro={found}" if found else ""
 
 
-def to_come(step: int, doublings: int, length: int) -> int:
+def _to_come(step: int, doublings: int, length: int) -> int:
     """How many of `doublings`, at even distances over the first `length` steps, are still to come at step `step`: of 2
     over 4 steps 2, 2, 1, 1, 0."""
     return max(0, doublings - doublings * (step - 1) // length) if length else 0

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # torch.compile's
+_Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]  # torch.compile's
 
 
 def eager(model: nn.Module) -> nn.Module:
@@ -14,7 +14,7 @@ def eager(model: nn.Module) -> nn.Module:
     return model
 
 
-def compiled(model: nn.Module, *, mode: Mode = "default") -> nn.Module:
+def compiled(model: nn.Module, *, mode: _Mode = "default") -> nn.Module:
     """Fuses operations with torch.compile, whose first step waits for the compiler. Raises ValueError without a C++
     compiler on the CPU."""
     on_cpu = next(model.parameters()).device.type == "cpu"

@@ -48,7 +48,7 @@ class OneProcess:
         return [value]
 
 
-class Replicas(OneProcess):
+class _Replicas(OneProcess):
     """The same model in every process; gradients are averaged in the last micro-batch's backward pass."""
 
     def __init__(self, device: torch.device):
@@ -73,7 +73,7 @@ class Replicas(OneProcess):
         return values
 
 
-class Sharded(Replicas):
+class _Sharded(_Replicas):
     """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
     it computes (FSDP2; arXiv:2304.11277), with `reshard` not between its forward and backward pass either. Gradients
     are exchanged in the last micro-batch's backward pass; until then each process keeps whole ones."""
@@ -142,13 +142,13 @@ def ddp(*, device: str = "auto") -> OneProcess:
     """Data parallelism over the processes that torchrun started. `device` is auto (cuda, else mps, else cpu), cpu,
     cuda, cuda:1, mps. Raises ValueError where it is not there."""
     place = find(device)
-    return OneProcess(place) if world_size() == 1 else Replicas(place)
+    return OneProcess(place) if world_size() == 1 else _Replicas(place)
 
 
 def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess:
     """Weights, gradients and moments sharded over the processes that torchrun started; `device` as in `ddp`."""
     place = find(device)
-    return OneProcess(place) if world_size() == 1 else Sharded(place, reshard=reshard)
+    return OneProcess(place) if world_size() == 1 else _Sharded(place, reshard=reshard)
 
 
 def find(device: str) -> torch.device:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Precision:
     rounding: Literal["stochastic", "nearest"] = "stochastic"
 
     def __post_init__(self) -> None:
-        if self.compute not in (*DTYPES, "auto"):
-            raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(DTYPES)}, auto")
+        if self.compute not in (*_DTYPES, "auto"):
+            raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(_DTYPES)}, auto")
 
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
@@ -41,7 +41,7 @@ class Precision:
             if asked and capability < least:
                 needed = f"precision={form} needs an NVIDIA GPU of compute capability {least[0]}.{least[1]}"
                 raise ValueError(f"{needed}; on {device.type} use {instead}")
-        return DTYPES[self.compute]
+        return _DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
         """Set what is global in PyTorch. Raises ValueError where the machine cannot."""

@@ -22,9 +22,9 @@ from gptx.ingredients.log import shown
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
-ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
-ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
-LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
+_ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
+_ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
+_LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
 
 
 def restore(trainer) -> bool:
@@ -88,15 +88,15 @@ def _fits(line: str, trainer) -> bool:
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
-        return lengths is not None and (ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
-    of_order = key.startswith("data.") and key.rpartition(".")[2] in ORDER
+        return lengths is not None and (_ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
+    of_order = key.startswith("data.") and key.rpartition(".")[2] in _ORDER
     return of_order or not decides(key, "state")
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
     """Load a state of another recipe, in which these keys differ. Raises ValueError if it does not fit.
 
-    The optimizer keeps the values of its new recipe, a new seed draws new numbers, and the text goes on at the same token.
+    The optimizer keeps the values of its new recipe, a new seed draws new numbers, the text goes on at the same token.
     """
     from gptx.ingredients.checkpoints import take
 
@@ -118,16 +118,16 @@ def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Pat
 def _cut_positions(trainer, state: dict, origin: Path) -> None:
     """Cut the learned positions of a longer context out of a state: weights, moments, averages. Raises ValueError
     if the optimizer does not hold them."""
-    own, there = (weights.get(ROWS) for weights in (trainer.model.state_dict(), state["model"]))
+    own, there = (weights.get(_ROWS) for weights in (trainer.model.state_dict(), state["model"]))
     if own is None or there is None or len(there) <= len(own):
         return
-    weight = trainer.model.get_parameter(ROWS)
+    weight = trainer.model.get_parameter(_ROWS)
     cut = partial(_cut, before=len(there), rows=len(own))
     moments = state["optimizer"]["state"]
     number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
     if number is None:
         raise ValueError(f"{origin}: learned positions are not cut under precision.weights=bf16")
-    state["model"][ROWS] = cut(there)
+    state["model"][_ROWS] = cut(there)
     moments[number] = {name: cut(value) for name, value in moments.get(number, {}).items()}
     number = _place(weight, list(trainer.model.parameters()))
     for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
@@ -150,14 +150,14 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
     """
     from gptx.ingredients.checkpoints import weights
 
-    facts = weights.noted(file)
+    facts = weights.export_facts(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
         if refused := [line for line in found if not _fits(line, trainer)]:
             raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
     if facts.get("vocabulary") not in (None, weights.vocabulary_digest(trainer.data.encoding)):
         raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
-    weights.load_weights(file, trainer.model, cut=ROWS)
+    weights.load_weights(file, trainer.model, cut=_ROWS)
     return f"starts from the weights of {shown(file.resolve())} alone, at step 0 with a fresh optimizer"
 
 
@@ -225,7 +225,7 @@ def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
 
     there = saved(folder.path / "checkpoints")
     keys = [line.split()[0] for line in same.other_recipe(record, config)]
-    if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, LENGTH) for key in keys):
+    if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, _LENGTH) for key in keys):
         return ""
     step = step_of(there[-1])
     words = [f"from={shown(there[-1])}", f"name={config['name']}_longer", f"steps={config['steps']}"]

@@ -57,7 +57,7 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             resume.refuse_other(folder, record, cfg)
             if record.get("state") == "finished":
                 return _already(folder, record, config)
-        job = Job(cfg, config, folder, record, command)
+        job = _Job(cfg, config, folder, record, command)
         job.prepare()
         with together(job.trainer.parallel, EXPECTED) as peers:
             job.resume()
@@ -72,7 +72,7 @@ def _already(folder: RunFolder, record: dict, config: dict) -> float:
     return result.get("validation/loss", math.nan)
 
 
-class Job:
+class _Job:
     """One start of a run, in a process that owns its folder."""
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):

@@ -122,14 +122,14 @@ def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Mete
         f"finished in {clock(seconds)}: {validation_words(trainer.latest)}; peak memory {peak}",
         *trouble * (folder / "postmortem.md").exists(),
         "",
-        *textwrap.indent(printable(sample(trainer)), "    ").splitlines(),
+        *textwrap.indent(printable(_sample(trainer)), "    ").splitlines(),
         "",
         f'  {typed("sample", str(folder), *trust)} prompt="the "',
         f"  {typed('report', str(folder))}",
     ]
 
 
-def sample(trainer, length: int = 300) -> str:
+def _sample(trainer, length: int = 300) -> str:
     """Text that the model writes unprompted, drawn from a generator of its own."""
     encoding, generator = trainer.data.encoding, torch.Generator().manual_seed(stream(trainer.seed, "sample"))
     first = beginning(encoding, "", documents=trainer.data.identity["train_documents"])

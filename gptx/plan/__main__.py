@@ -8,7 +8,7 @@ from gptx.config import arguments
 from gptx.config.errors import nearest
 from gptx.plan.question import QUANTITIES
 
-SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
+_SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
 _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}
 _RECIPE = {"hardware", "devices", "price", "probe", "law", "vocab"}
 
@@ -35,7 +35,7 @@ def plan(*words: str) -> None:
     if "" in keys:
         raise ValueError(f"{words[keys.index('')]}: which key? flops=1e19, say")
     if "=" not in first and first not in QUANTITIES and not first.startswith(("-", "~")):
-        raise ValueError(f"{first}: nothing to plan of that name{nearest(first, SUBJECTS)}")
+        raise ValueError(f"{first}: nothing to plan of that name{nearest(first, _SUBJECTS)}")
     subject = "budget" if _of_a_budget({*keys}) else "recipe"
     _refuse_misspelt({*keys}, subject)
     function = getattr(import_module(f"gptx.plan.{subject}"), f"plan_{subject}")

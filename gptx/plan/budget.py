@@ -51,7 +51,7 @@ def plan_budget(
         raise ValueError(f"law={asked.judge.name}: has no split of that which is a number") from None
 
 
-def times(ratio: float) -> str:
+def _times(ratio: float) -> str:
     """A ratio in two digits: 0.77, 31k."""
     return f"{ratio:.2g}" if ratio < 99.5 else amount(float(f"{ratio:.2g}"))
 
@@ -129,7 +129,7 @@ def _remarks(asked: Question, found: list[Split], best: Split) -> Iterator[str]:
     if asked.priced:
         size, length = judge.optimum(flops)
         share = best.ratio / RULE
-        stands = f"{times(share)} x" if share >= 1 else f"1/{times(1 / share)} of"
+        stands = f"{_times(share)} x" if share >= 1 else f"1/{_times(1 / share)} of"
         yield (
             f"{amount(best.ratio)} tokens per parameter are {stands} the {RULE:g} of Chinchilla's rule: "
             f"{'over' if share >= 1 else 'under'}-trained by it; {judge.name} would spend the same FLOPs on "
@@ -168,7 +168,7 @@ def _uncertainty(asked: Question, flops: float) -> Iterator[str]:
     if PUBLISHED[REFIT] in asked.laws:
         landmarks = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
         said = [
-            f"{model.name} {power(model.flops)} ({times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
+            f"{model.name} {power(model.flops)} ({_times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
             f"{amount(model.ratio)} per parameter"
             for model in dict.fromkeys((nearest_model(flops), *landmarks))
         ]
@@ -183,7 +183,7 @@ def _serving(naive: Split, best: Split, asked: Question) -> list[str]:
         sizes = amount(split.parameters), amount(split.tokens), amount(split.ratio)
         rows.append((by, *sizes, power(split.flops), power(totals[-1] - split.flops), power(totals[-1])))
     said = (
-        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {times(best.flops / naive.flops)} x the training; "
+        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {_times(best.flops / naive.flops)} x the training; "
         "laws that were fitted at usual ratios promise too much of very long trainings (arXiv:2401.00448)"
     )
     title = f"to serve {amount(served)} tokens, 2 FLOPs per parameter each, at the loss of {loss:.3f} that "
@@ -232,16 +232,16 @@ def _reread(tokens: float, asked: Question) -> Iterator[str]:
         yield f"  data=shakespeare has a vocabulary of {own}: the model that is trained differs by it"
     if there and tokens > there:
         often = tokens / there
-        yield f"  {whose} has {amount(there)} tokens, which this reads {times(often)} times{repeated(often)}"
+        yield f"  {whose} has {amount(there)} tokens, which this reads {_times(often)} times{repeated(often)}"
 
 
 def _nearest(wanted: float, asked: Question, flops: float | None) -> str:
     """The preset nearest in size, how far it is, and what it costs if the FLOPs are set."""
     name, size = shapes.nearest_preset(wanted, asked.vocab)
     ratio = size.parameters / wanted
-    far = f"{round(ratio - 1, 2) + 0.0:+.0%}" if ratio < 2 else f"{times(ratio)} x as many"
+    far = f"{round(ratio - 1, 2) + 0.0:+.0%}" if ratio < 2 else f"{_times(ratio)} x as many"
     if ratio < 0.5:
-        far = f"1/{times(1 / ratio)} as many"
+        far = f"1/{_times(1 / ratio)} as many"
     said = f"nearest preset: model={name} has {size.parameters:,}, {far}"
     if not flops:
         return said

@@ -14,7 +14,7 @@ from gptx.units.amounts import amount, power
 _POINTS = 65  # of a line
 _AWAY = 15  # a budget is drawn for models up to this many times smaller and larger than its best one
 _ASIDE = 0.3  # of a power of ten: a budget nearer to the user's is not drawn
-Ends = tuple[float, float]
+_Ends = tuple[float, float]
 
 
 class Point(NamedTuple):
@@ -54,12 +54,12 @@ class Chart:
     """All that is drawn of a law, over FLOPs and over parameters, with the ends of both axes and of the losses."""
 
     law: Law
-    fitted: Ends | None  # FLOPs of the runs that the law was fitted to
-    flops: Ends
-    parameters: Ends
-    losses: Ends
+    fitted: _Ends | None  # FLOPs of the runs that the law was fitted to
+    flops: _Ends
+    parameters: _Ends
+    losses: _Ends
     asked: Point | None  # the best place of the user's budget
-    spread: Ends | None  # the 95 % interval of its size
+    spread: _Ends | None  # the 95 % interval of its size
     known: tuple[Point, ...]  # models of others, at the loss that the law predicts
     runs: tuple[Point, ...]  # at the loss that was measured
     over: dict[str, list[Series]]  # flops and parameters
@@ -69,7 +69,7 @@ class Chart:
         return [each for each in self.over[across] if each.role == role]
 
     @property
-    def beyond(self) -> list[Ends]:
+    def beyond(self) -> list[_Ends]:
         """The FLOPs that lie outside of the runs of the fit."""
         return [part for part in _parts(*self.flops, self.fitted) if _outside(*part, self.fitted)]
 
@@ -118,13 +118,13 @@ def _refuse(runs: Sequence[Point]) -> None:
             raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {run[:3]}")
 
 
-def _breadth(shown: Sequence[Series]) -> Ends:
+def _breadth(shown: Sequence[Series]) -> _Ends:
     """The parameters from the fewest to the most, with some room."""
     sizes = [point.parameters for each in shown for point in each.places]
     return min(sizes) / 1.2, max(sizes) * 1.2
 
 
-def _now(asked: Point | None, losses: Ends) -> Iterator[Series]:
+def _now(asked: Point | None, losses: _Ends) -> Iterator[Series]:
     if asked:
         yield Series("now", [asked._replace(loss=end) for end in losses])
 
@@ -134,12 +134,12 @@ def _rule(law: Law, low: float, high: float) -> Series:
     return Series("rule", places, name=f"{RULE:g} tokens per parameter")
 
 
-def _ends(points: Sequence[Point]) -> Ends | None:
+def _ends(points: Sequence[Point]) -> _Ends | None:
     found = [point.flops for point in points]
     return (min(found), max(found)) if found else None
 
 
-def _losses(law: Law, low: float, high: float, shown: list[float]) -> Ends:
+def _losses(law: Law, low: float, high: float, shown: list[float]) -> _Ends:
     """The ends of the losses: the best ones of the span and those of points, with some room."""
     worst, lowest = law.lowest(low), law.lowest(high)
     ratio = worst / lowest
@@ -166,7 +166,7 @@ def _sizes(law: Law, low: float, high: float, ceiling: float) -> Iterator[Series
 
 
 def _budgets(
-    law: Law, amounts: list[float], mine: float | None, ceiling: float, fitted: Ends | None
+    law: Law, amounts: list[float], mine: float | None, ceiling: float, fitted: _Ends | None
 ) -> Iterator[Series]:
     """Budgets over the sizes near their best ones, each with its minimum and the interval of the best size."""
     for i, flops in enumerate([*amounts, *([mine] if mine else [])]):
@@ -181,7 +181,7 @@ def _budgets(
             yield Series("minimum", [least], depth=depth)
 
 
-def _best(law: Law, low: float, high: float, fitted: Ends | None) -> Iterator[Series]:
+def _best(law: Law, low: float, high: float, fitted: _Ends | None) -> Iterator[Series]:
     """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
     for i, (first, last) in enumerate(_parts(low, high, fitted)):
         amounts = _steps(first, last)
@@ -209,12 +209,12 @@ def _depth(place: int, count: int) -> float:
     return 0.35 + 0.65 * min(1.0, place / max(1, count - 1))
 
 
-def _parts(low: float, high: float, fitted: Ends | None) -> list[Ends]:
+def _parts(low: float, high: float, fitted: _Ends | None) -> list[_Ends]:
     """The FLOPs that are drawn, cut where the runs of the fit begin and end."""
     return list(pairwise([low, *(end for end in fitted or () if low < end < high), high]))
 
 
-def _outside(low: float, high: float, fitted: Ends | None) -> bool:
+def _outside(low: float, high: float, fitted: _Ends | None) -> bool:
     return fitted is not None and not (fitted[0] <= low and high <= fitted[1])
 
 
@@ -223,7 +223,7 @@ def _steps(low: float, high: float) -> list[float]:
     return [low * (high / low) ** (i / (_POINTS - 1)) for i in range(_POINTS)]
 
 
-def _wide(found: list[float]) -> Ends:
+def _wide(found: list[float]) -> _Ends:
     """The ends of numbers with some room on both sides, and at least three powers of ten."""
     low, high = (min(found), max(found)) if found else CHINCHILLA
     room = max(2.0, math.sqrt(1e3 * low / high))

@@ -41,7 +41,7 @@ def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
         found = [_moved(_at_width(cfg, parametrization, size, sizes[0]), steps) for size in sizes]
         for what in found[0]:
             values = [row[what] for row in found]
-            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{slope(sizes, values):.2f}"))
+            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{_slope(sizes, values):.2f}"))
     return terminal(Table("", ("mean |change|", "", *(f"{size:,}" for size in sizes), "slope"), rows, names=2))
 
 
@@ -82,7 +82,7 @@ def _seen(trainer, inputs) -> dict:
     return kept
 
 
-def slope(sizes: list[int], values: list[float]) -> float:
+def _slope(sizes: list[int], values: list[float]) -> float:
     """Least-squares slope of log value over log size.
 
     >>> round(slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)

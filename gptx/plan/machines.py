@@ -78,7 +78,7 @@ def _alone(device: Device, spent: Effort, precision, where: Hardware) -> Iterato
     yield f"{device.name}: {_share(device, used)} ({device.source}{alike})"
     hours = whole * where.devices / 3600
     cost = f", {_rounded(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{lasting(whole)} on {where.devices}, {_rounded(hours)} device-hours{cost}; without validation and saves"
+    yield f"{_lasting(whole)} on {where.devices}, {_rounded(hours)} device-hours{cost}; without validation and saves"
 
 
 def _several(spent: Effort, precision, devices: int) -> list[str]:
@@ -87,7 +87,7 @@ def _several(spent: Effort, precision, devices: int) -> list[str]:
     for device in (device for device in DEVICES if device.name in _SHOWN):
         used = form(precision, device)
         whole = seconds(spent, device, used, devices)
-        time = lasting(whole) if whole else f"has no {used}"
+        time = _lasting(whole) if whole else f"has no {used}"
         rows.append((device.name, time, _share(device, used) if whole else "", device.source if whole else ""))
     title = f"of the steps alone, on {devices} (hardware=NAME shows one, with price= its cost)"
     return terminal(Table(title, ("", "time", "share of the peak", "source"), rows, names=4))
@@ -121,7 +121,7 @@ def _rounded(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def lasting(seconds: float) -> str:
+def _lasting(seconds: float) -> str:
     """A time in short.
 
     >>> lasting(12), lasting(5400), lasting(86400 * 3)

@@ -25,7 +25,7 @@ _LEAST = 10_000_000  # tokens to fetch at least: the thousandth that is held out
 
 
 @dataclass(frozen=True)
-class Shape:
+class _Shape:
     """The model of gpt2_124m with other sizes."""
 
     width: int
@@ -34,7 +34,7 @@ class Shape:
     size: Size
 
 
-def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
+def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
     """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes.
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
@@ -45,7 +45,7 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
     (768, 12, 12)
     """
 
-    def awkwardness(found: Shape) -> float:
+    def awkwardness(found: _Shape) -> float:
         """A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual."""
         miss = abs(math.log(found.size.parameters / parameters))
         return 10 * miss + abs(math.log(found.depth / _blocks(found.width)))
@@ -59,7 +59,7 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> Shape:
         near = max(1, int((parameters - width * (vocab_size + context)) / (12 * width**2)))
         for depth in {near, near + 1, _blocks(width)}:
             sizes = {"width": width, "depth": depth, "heads": width // each}
-            shapes.append(Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
+            shapes.append(_Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
     return min(shapes, key=awkwardness)
 
 
@@ -89,7 +89,7 @@ def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
     return name, sizes[name]
 
 
-def training_command(found: Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
+def training_command(found: _Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:
     """The command that trains a shape on this many tokens; by the `recipe` of a law's runs, if it has one."""
     shaped = f"model.width={found.width} model.depth={found.depth} model.heads={found.heads}"
     if recipe:
@@ -109,7 +109,7 @@ def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
 
 
 def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
-    """The overrides of a text with that vocabulary and this many tokens, if there are as many; its name and its training
+    """The overrides of a text with that vocabulary and, if it has them, this many tokens; its name and its training
     tokens, None if those are not known."""
     if vocab_size < 257:
         return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])

@@ -17,9 +17,16 @@ from gptx.units.phrases import count, joined
 from gptx.units.printable import md
 
 KIND, INDEX = "results", "index"  # of what stands between the markers of an experiment's page, and of all pages
-ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
+_ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
 PICTURE = "result.png"
-SHOWN = {"date": "", "hardware": "", "threads": "threads ", "commit": "commit ", "python": "python ", "torch": "torch "}
+_SHOWN = {
+    "date": "",
+    "hardware": "",
+    "threads": "threads ",
+    "commit": "commit ",
+    "python": "python ",
+    "torch": "torch ",
+}
 
 
 def rewrite(folder: Path) -> bool:
@@ -80,7 +87,7 @@ def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> s
 def made(environment: dict) -> str:
     """Date, hardware, threads, versions and commit of the runs."""
     values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
-    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in SHOWN.items() if key in values]
+    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
     return ", ".join(told) or "nothing is recorded of how they were made"
 
 
@@ -104,7 +111,7 @@ def index(experiments: Path) -> str:
     lines = ["| experiment | question | answer | how sure |", "| :-- | :-- | :-- | :-- |"]
     for file in sorted(experiments.glob("*/README.md")):
         text, name = file.read_text(encoding="utf-8"), file.parent.name
-        kind = next((kind for kind in ANSWERS if marked.command(file, kind)), "")
+        kind = next((kind for kind in _ANSWERS if marked.command(file, kind)), "")
         part = marked.parts(file, kind)[1].strip() if kind else ""
         answer = part.split("\n\n")[0].replace("**", "").replace("\n", " ") or "Not run."
         lines.append(f"| [{name}]({name}/README.md) | {question(text)} | {answer} | {_how_sure(part, file.parent)} |")

@@ -12,9 +12,9 @@ from numpy import ndarray
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log import jsonl
 
-Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
+_Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
 EMPTY = numpy.empty(0), numpy.empty(0)
-WAYS = {  # which way the metrics of gptx go; an observer of one's own says it in `better`
+_WAYS = {  # which way the metrics of gptx go; an observer of one's own says it in `better`
     "lower": r"(train|validation|ema)/(\w+_)?(loss|perplexity|bits_per_byte|cross_entropy)|target/(step|tokens)|"
     r"overfitting/gap",
     "higher": r"train/tokens_per_second|throughput/(tokens_per_second|mfu)|downstream/(next_word_accuracy|parses)",
@@ -26,7 +26,7 @@ _SHOWN = {"validation/loss": "validation loss", "validation/perplexity": "perple
 
 def ours(metric: str) -> str:
     """Which way a metric of gptx goes; empty of another."""
-    return next((way for way, keys in WAYS.items() if re.fullmatch(keys, metric)), "")
+    return next((way for way, keys in _WAYS.items() if re.fullmatch(keys, metric)), "")
 
 
 def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] = ()) -> str:
@@ -34,7 +34,7 @@ def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] =
 
     Raises ConfigError where nothing says it, or runs disagree.
     """
-    if asked and asked not in WAYS:
+    if asked and asked not in _WAYS:
         raise ConfigError(f"better={asked}: higher or lower")
     known = asked or ours(metric)
     told = {known} if known else {each[metric] for each in recorded if metric in each}
@@ -48,7 +48,7 @@ def declared(observers: Iterable) -> dict[str, str]:
     """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
     told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
     for key, way in told.items():
-        if way not in WAYS:
+        if way not in _WAYS:
             raise ConfigError(f"better of {key} is {way}: must be higher or lower")
     return told
 
@@ -62,9 +62,9 @@ def validation_words(result: Mapping[str, float]) -> str:
 class Metrics:
     """Numbers by key, the last text of each key that has text with its update, and branches that were given up."""
 
-    columns: Columns = field(default_factory=dict)
+    columns: _Columns = field(default_factory=dict)
     texts: dict[str, tuple[int, str]] = field(default_factory=dict)
-    abandoned: tuple[Columns, ...] = ()
+    abandoned: tuple[_Columns, ...] = ()
     torn: int = 0  # lines that are no row: cut by a kill, or of something else
 
     def __getitem__(self, key: str) -> tuple[ndarray, ndarray]:
@@ -109,7 +109,7 @@ def read(folder: Path) -> Metrics:
     return Metrics(*columns(rows), tuple(branches), torn)
 
 
-def columns(rows: list[dict]) -> tuple[Columns, dict[str, tuple[int, str]]]:
+def columns(rows: list[dict]) -> tuple[_Columns, dict[str, tuple[int, str]]]:
     """Numbers by key, and the last text of each key that has text."""
     steps, values = defaultdict(list), defaultdict(list)
     texts = {}

@@ -17,19 +17,19 @@ from gptx.config.errors import ConfigError
 from gptx.config.recorded import yaml_loader
 from gptx.files import from_json
 
-LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
+_LARGEST = 2_000_000  # bytes: a config or a record has a few thousand
 _DEEPEST = 30  # levels: a config has five
 _DIGITS = 300  # of an integer that a float can still hold
 
 
-def read_json(file: Path, *, most: int = LARGEST) -> Any:
+def read_json(file: Path, *, most: int = _LARGEST) -> Any:
     """What a JSON file holds. Raises FileNotFoundError if there is none, ConfigError for any other problem."""
     return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique, parse_int=_integer))
 
 
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds, if it is plain values: no tags and no aliases. Raises as `read_json` does."""
-    return _parsed(file, LARGEST, lambda text: yaml.load(text, Loader=_loader()))
+    return _parsed(file, _LARGEST, lambda text: yaml.load(text, Loader=_loader()))
 
 
 def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
@@ -47,7 +47,7 @@ def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
     raise ConfigError(f"{file} cannot be read ({' '.join(problem.split())})")
 
 
-def content(file: Path, most: int = LARGEST) -> bytes:
+def content(file: Path, most: int = _LARGEST) -> bytes:
     """The bytes of a regular file. Raises FileNotFoundError if there is none, ConfigError if it is no regular file or
     larger than `most`."""
     try:

@@ -22,9 +22,9 @@ from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
-WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
-TRAINER = "gptx.trainer.Trainer"  # which every config builds
-PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
+_WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
+_TRAINER = "gptx.trainer.Trainer"  # which every config builds
+_PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
 LARGEST = 10_000_000  # bytes of a changed file that is read
@@ -41,7 +41,7 @@ _DIFF = "diff", "--no-ext-diff", "--no-textconv", "--no-color"
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -100,8 +100,8 @@ def _modules(config: dict) -> dict[str, Path]:
     These are: of gptx, all modules in the rooms of these classes; of an installed package, the modules of the classes
     alone; of one's own code, all that is loaded from the same folder or below.
     """
-    homes = {str(getattr(find(target, target), "__module__", "")) for target in {TRAINER, *_targets(config)}}
-    files, rooms = _loaded(homes), set(map(_room, homes)).difference(WATCHED, [""])
+    homes = {str(getattr(find(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
+    files, rooms = _loaded(homes), set(map(_room, homes)).difference(_WATCHED, [""])
     own = {name: file for name, file in files.items() if not name.startswith("gptx.")}
     kept = {name for name in files if _room(name) in rooms} | homes.intersection(own) | _beside(homes, own)
     return {name: files[name] for name in sorted(kept)}

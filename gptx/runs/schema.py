@@ -23,10 +23,10 @@ def _is_moment(text: str) -> bool:
         return False
 
 
-Count = Annotated[int, Ge(0), Le(2**63 - 1)]
-Few = Annotated[int, Ge(1), Le(2**31)]
-Moment = Annotated[str, Predicate(_is_moment)]
-Digests = dict[str, str]
+_Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+_Few = Annotated[int, Ge(1), Le(2**31)]
+_Moment = Annotated[str, Predicate(_is_moment)]
+_Digests = dict[str, str]
 
 
 def _typed(kinds: dict[str, Any]) -> Any:
@@ -45,21 +45,21 @@ def _typed(kinds: dict[str, Any]) -> Any:
     return TypedDict("Keys", optional, total=False)  # type: ignore[operator]
 
 
-_REPOSITORY = _typed({"sha": str, "changed": Digests})
-_CODE = _typed({"step": Count, "sources": Digests, "repositories": dict[str, _REPOSITORY]})  # type: ignore[valid-type]
+_REPOSITORY = _typed({"sha": str, "changed": _Digests})
+_CODE = _typed({"step": _Count, "sources": _Digests, "repositories": dict[str, _REPOSITORY]})  # type: ignore[valid-type]
 
 RECORD = _typed({  # run.json
     "state": Literal["running", "finished", "failed", "preempted", "interrupted", "killed"],
-    "started ended": Moment,
+    "started ended": _Moment,
     "job error reason data.name data.digest data.tokenizer git.sha hardware.device hardware.name": str,
     "diverged git.dirty": bool,
-    "step recipe.steps data.vocab_size data.train_tokens data.validation_tokens": Count,
-    "data.train_documents data.validation_documents parameters.total parameters.non_embedding": Count,
-    "batch.tokens batch.micro batch.context batch.accumulation batch.processes": Count,
-    "hardware.threads hardware.processes": Few,
+    "step recipe.steps data.vocab_size data.train_tokens data.validation_tokens": _Count,
+    "data.train_documents data.validation_documents parameters.total parameters.non_embedding": _Count,
+    "batch.tokens batch.micro batch.context batch.accumulation batch.processes": _Count,
+    "hardware.threads hardware.processes": _Few,
     "result.validation/loss result.validation/perplexity result.validation/bits_per_byte": float,
     "budget": dict[str, float],
-    "memory": dict[str, Count | None],
+    "memory": dict[str, _Count | None],
     "choices versions": dict[str, str],
     "overrides options": list[str],
     "better": dict[str, Literal["higher", "lower"]],  # of metrics of one's own
@@ -71,7 +71,7 @@ CONFIG = _typed({  # config.yaml
     "name device": str,
     "from? log?.wandb?.entity?": str,
     "seed": int,
-    "steps batch.tokens threads? observe?.validation?.windows?": Count,
+    "steps batch.tokens threads? observe?.validation?.windows?": _Count,
     "deterministic": bool,
     "allow_targets": list[str],
     "clip.max_norm? observe?.target?.loss log?.wandb?.init_timeout log?.wandb?.finish_timeout": float,

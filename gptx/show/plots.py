@@ -140,7 +140,7 @@ def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tup
             draw_on(axis)
         for axis in axes[len(drawings) :]:
             axis.set_axis_off()
-        grouped = [axis for axis in axes if axis.get_label()]  # see `draw`
+        grouped = [axis for axis in axes if axis.get_label()]  # see `_draw`
         ends = [end for axis in grouped for end in axis.get_ylim()]
         for axis in grouped:
             axis.set_ylim(min(ends), max(ends))
@@ -151,7 +151,7 @@ def lines(panel: Panel, across: str = "step") -> Drawing:
     """A panel with its title, over what is named `across`."""
 
     def draw_on(axis) -> None:
-        draw(axis, panel)
+        _draw(axis, panel)
         dress(axis, ", ".join(filter(None, (panel.title, panel.unit))), across)
 
     return draw_on
@@ -185,7 +185,7 @@ def bars(
     return draw_on
 
 
-def draw(axis, panel: Panel) -> None:
+def _draw(axis, panel: Panel) -> None:
     """Draw a panel on matplotlib axes."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 

@@ -25,7 +25,7 @@ from gptx.sweeps import pool, preflight, status
 from gptx.sweeps.machine import cores, fit, room, threads_asked
 from gptx.units.amounts import clock
 
-STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
+_STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
 
 
 class Submission(Launcher):
@@ -109,7 +109,7 @@ class Local(Submission):
         runs = pool.Pool(self.places, tasks=self.tasks, gpus=self.gpus)
         runs.run(
             (pool.Job(self.sweep / name, [*words, *given], composed[name].threads or threads)
-             for name, words in todo.items()), ended=self.ended, message=STOPPED,
+             for name, words in todo.items()), ended=self.ended, message=_STOPPED,
         )  # fmt: skip
         if runs.stopped:
             raise KeyboardInterrupt
@@ -141,7 +141,7 @@ class Local(Submission):
         return status.standing(folder, "", {}, made, config)[0], made
 
 
-def register() -> None:
+def _register() -> None:
     """Make Hydra know the launcher: it is found by its name, in hydra_plugins only."""
     sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
     Plugins.instance().register(Local)

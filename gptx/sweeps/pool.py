@@ -16,7 +16,7 @@ from gptx.config.keys import key_of, quoted
 from gptx.runs.folder import RunFolder
 from gptx.sweeps.machine import share, visible_gpus
 
-LOOK = 0.2  # seconds between two looks at processes
+_LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
 
@@ -36,7 +36,7 @@ class Job:
 class Pool:
     """Trains runs as processes, `places` at a time, each with its share of the machine."""
 
-    def __init__(self, places: int, *, tasks: int = 1, gpus: int | None = None, look: float = LOOK):
+    def __init__(self, places: int, *, tasks: int = 1, gpus: int | None = None, look: float = _LOOK):
         self.places, self.tasks, self.gpus, self.look = places, tasks, gpus, look
         self.running: dict[int, Job] = {}  # by place
         self.stopped = False
@@ -153,7 +153,7 @@ def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
             if came():
                 ask_to_end(process, tasks, again=asked)
                 asked = True
-            time.sleep(LOOK)
+            time.sleep(_LOOK)
     return process.returncode
 
 

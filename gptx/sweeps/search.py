@@ -23,7 +23,7 @@ from gptx.sweeps.space import at_end, corners, parse, spelled
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
-STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
+_STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
 
 
 def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
@@ -57,14 +57,14 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     folder = Path("runs", name)
     with alone(folder):
         asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
-        found = opened(folder, asked, space, prune)
+        found = _opened(folder, asked, space, prune)
         left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
         print(
             f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
         )
         search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, threads)
         stopped = search.run(max(0, left), at_once)
-        print("\n".join(summary(found, space, folder, metric)))
+        print("\n".join(_summary(found, space, folder, metric)))
     return 130 if stopped else int(search.failed > 0)
 
 
@@ -93,7 +93,7 @@ def checked(space: dict[str, Any], overrides: list[str], options: list[str], par
     return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
-def opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
+def _opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
     """The study in the folder, new or continued. Raises ValueError if it searches something else."""
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -146,7 +146,7 @@ class Search:
             for i in range(count)
         )  # fmt: skip
         processes = pool.Pool(at_once, look=1.0)
-        processes.run(trials, ended=self.tell, watch=self.look, message=STOPPED)
+        processes.run(trials, ended=self.tell, watch=self.look, message=_STOPPED)
         return processes.stopped
 
     def prepared(self, trial) -> Trial:
@@ -212,7 +212,7 @@ class Search:
         return next((label, details, value) for true, label, details in outcomes if true)
 
 
-def summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
+def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
     """How the trials ended, the best one and how to repeat it, and which keys mattered."""
     import optuna
 

@@ -18,11 +18,11 @@ from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
 
 
-class Failed(Exception):
+class _Failed(Exception):
     """A run failed; its log and its record say why."""
 
 
-class Submitted(BaseSubmititLauncher):
+class _Submitted(BaseSubmititLauncher):
     """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails.
 
     `environment` is set before PyTorch is loaded.
@@ -41,11 +41,11 @@ class Submitted(BaseSubmititLauncher):
             _ = returned.return_value
         except Exception as error:
             sys.tracebacklimit = 0
-            raise Failed(one_line(error)) from None  # the process ends with 1, and SLURM notices
+            raise _Failed(one_line(error)) from None  # the process ends with 1, and SLURM notices
         return returned
 
 
-class Slurm(Submission):
+class _Slurm(Submission):
     """Submits the runs as one job array and returns; with `wait`, when they have ended."""
 
     __module__ = "hydra_plugins.gptx"
@@ -88,14 +88,14 @@ class Slurm(Submission):
         except (RuntimeError, AssertionError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
 
-    def run_of(self, environment: dict[str, str]) -> Submitted:
+    def run_of(self, environment: dict[str, str]) -> _Submitted:
         """What submitit calls with the arguments of a job."""
-        run = Submitted(environment)
+        run = _Submitted(environment)
         run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         return run
 
 
-def register() -> None:
+def _register() -> None:
     """Make Hydra know the launcher: it is found by its name, in hydra_plugins only."""
     sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
-    Plugins.instance().register(Slurm)
+    Plugins.instance().register(_Slurm)

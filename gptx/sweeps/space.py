@@ -6,7 +6,7 @@ from typing import Any
 
 from gptx.config.errors import ConfigError
 
-KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
+_KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 
 
 def parse(words: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -19,7 +19,7 @@ def parse(words: list[str]) -> tuple[dict[str, Any], list[str]]:
         else:
             rest.append(word)
     if not space:
-        raise ConfigError(f"nothing to search: give a key as {KINDS}, such as optim.lr=log:1e-4..1e-1")
+        raise ConfigError(f"nothing to search: give a key as {_KINDS}, such as optim.lr=log:1e-4..1e-1")
     return space, rest
 
 
@@ -34,7 +34,7 @@ def _distribution(key: str, kind: str, text: str) -> Any:
     try:
         low, high = map(float, text.split(".."))
     except ValueError:
-        raise ConfigError(f"{key}={kind}:{text}: a range is written LOW..HIGH, such as {KINDS}") from None
+        raise ConfigError(f"{key}={kind}:{text}: a range is written LOW..HIGH, such as {_KINDS}") from None
     if not -math.inf < low < high < math.inf or (kind == "log" and low <= 0):
         line = "the first number must be below the second" + ", and above 0" * (kind == "log")
         raise ConfigError(f"{key}={kind}:{text}: {line}")

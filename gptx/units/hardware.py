@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ASSUMED = 0.35  # share of the peak where nobody's figure is known
+_ASSUMED = 0.35  # share of the peak where nobody's figure is known
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Device:
     half: float  # in 16 bits
     tf32: float
     fp32: float
-    mfu: float = ASSUMED
+    mfu: float = _ASSUMED
     source: str = "assumed, no figure is known"
     bf16: bool = True  # bf16 and tf32 in hardware (compute capability 8.0)
     fp8: bool = False  # compute capability 8.9
@@ -37,19 +37,19 @@ class Device:
         return found.get(form) if self.bf16 or form in ("fp16", "fp32") else None
 
 
-TRACK3 = "modded-nanogpt, track 3"
+_RUNS = "modded-nanogpt, track 3"
 DEVICES = (
-    Device("b200", r"B200", 180e9, 2250e12, 1125e12, 75e12, 0.23, f"612k tokens/s on one of 8, {TRACK3}", fp8=True),
-    Device("h200", r"H200", 141e9, 989.4e12, 494.7e12, 66.9e12, 0.42, f"490k tokens/s on one, {TRACK3}", fp8=True),
+    Device("b200", r"B200", 180e9, 2250e12, 1125e12, 75e12, 0.23, f"612k tokens/s on one of 8, {_RUNS}", fp8=True),
+    Device("h200", r"H200", 141e9, 989.4e12, 494.7e12, 66.9e12, 0.42, f"490k tokens/s on one, {_RUNS}", fp8=True),
     Device("h100-pcie", r"H100 PCIe", 80e9, 756e12, 378e12, 51.2e12, fp8=True),
     Device("h100-nvl", r"H100 NVL", 94e9, 835e12, 417.5e12, 60e12, fp8=True),
-    Device("h100", r"H100", 80e9, 989.4e12, 494.7e12, 66.9e12, 0.38, f"442k tokens/s on one of 8, {TRACK3}; llm.c 40 %",
+    Device("h100", r"H100", 80e9, 989.4e12, 494.7e12, 66.9e12, 0.38, f"442k tokens/s on one of 8, {_RUNS}; llm.c 40 %",
            fp8=True),
     Device("a100-40gb", r"A100\b.*40GB", 40e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c"),
     Device("a100", r"A100", 80e9, 312e12, 156e12, 19.5e12, 0.49, "178k tokens/s on one, llm.c; build-nanogpt 50 %"),
     Device("a10", r"A10", 24e9, 125e12, 62.5e12, 31.2e12),
     Device("a6000", r"RTX A6000", 48e9, 154.8e12, 77.4e12, 38.7e12),
-    Device("l40s", r"L40S", 48e9, 362e12, 183e12, 91.6e12, 0.18, f"76k tokens/s on one of 8, {TRACK3}", fp8=True),
+    Device("l40s", r"L40S", 48e9, 362e12, 183e12, 91.6e12, 0.18, f"76k tokens/s on one of 8, {_RUNS}", fp8=True),
     Device("l4", r"L4", 24e9, 121e12, 60e12, 30.3e12, fp8=True),
     Device("rtx4090", r"RTX 4090", 24e9, 165.2e12, 82.6e12, 82.6e12, fp8=True),
     Device("rtx3090", r"RTX 3090", 24e9, 71e12, 35.6e12, 35.6e12),

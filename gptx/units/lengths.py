@@ -5,7 +5,7 @@ from typing import NewType
 
 Length = NewType("Length", int)  # annotates an argument in steps; the config may say 500, 2% or 10Mtok
 
-FORMS = "a number of steps (500), a share of the run (2%) or tokens (10Mtok)"
+_FORMS = "a number of steps (500), a share of the run (2%) or tokens (10Mtok)"
 _MOST = 2**53  # steps; up to here every whole number is also a float
 SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -31,7 +31,7 @@ def in_steps(length: int | str, *, steps: int, tokens: int) -> int:
     elif isinstance(length, str) and (amount := re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMBT]?)tok", length)):
         count = float(amount[1]) * SCALE[amount[2]] / tokens
     else:
-        raise ValueError(f"{length!r:.200} is not a length; write {FORMS}")
+        raise ValueError(f"{length!r:.200} is not a length; write {_FORMS}")
     if not 0 <= count <= _MOST:
-        raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 steps'}; write {FORMS}")
+        raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 steps'}; write {_FORMS}")
     return max(1, round(count)) if count else 0

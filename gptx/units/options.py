@@ -12,14 +12,14 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from gptx.units.lengths import Length
 
-Function = TypeVar("Function", bound=Callable)
+_Function = TypeVar("_Function", bound=Callable)
 Natural = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Steps = Annotated[Length, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Gt(0), Le(1)]
 Probability = Annotated[float, Ge(0), Lt(1)]
-BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "lt": (lt, "below")}
+_BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "lt": (lt, "below")}
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -51,7 +51,7 @@ def check(options: Any) -> None:
         _check(option.name, getattr(options, option.name, None), option.type)
 
 
-def ranged(group: str) -> Callable[[Function], Function]:
+def ranged(group: str) -> Callable[[_Function], _Function]:
     """Have a function check its arguments at each call; a refusal is as `model.width=0: at least 1`."""
 
     def decorate(function):
@@ -75,7 +75,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
         bound for each in (hint, *get_args(hint)) for bound in getattr(each, "__metadata__", ())
     ]  # of Count | None
     limits = {kind: getattr(bound, kind) for bound in bounds for kind in [type(bound).__name__.lower()]}
-    if value is not None and not all(BOUNDS[kind][0](value, limit) for kind, limit in limits.items()):
+    if value is not None and not all(_BOUNDS[kind][0](value, limit) for kind, limit in limits.items()):
         raise ValueError(
-            f"{name}={value}: {', '.join(f'{BOUNDS[kind][1]} {limit:,}' for kind, limit in limits.items())}"
+            f"{name}={value}: {', '.join(f'{_BOUNDS[kind][1]} {limit:,}' for kind, limit in limits.items())}"
         )

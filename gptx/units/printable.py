@@ -11,15 +11,15 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends of lines, halves of characters
+_UNFIT = re.compile(  # control characters, marks that reorder or hide text, ends of lines, halves of characters
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
-LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}\\*:/{1,3})[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
-SECRET = re.compile(
+_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}\\*:/{1,3})[^\s/?#@'\"<>]+(?:@[^\s/?#@'\"<>]*)*@", re.IGNORECASE)
+_SECRET = re.compile(
     r"([?&][\w.-]*(?:token|key|sig|signature|password|passwd|secret|credential)\\*=)[^\s&#'\"<>]+", re.I
 )
-VARIABLE = re.compile(r"(hydra\.job\.env_set[\w.]*=)('[^']*'|\{[^}]*\}|\S+)")
+_VARIABLE = re.compile(r"(hydra\.job\.env_set[\w.]*=)('[^']*'|\{[^}]*\}|\S+)")
 _SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
 _SHORT = 6  # a hidden value of fewer characters would be found everywhere
 
@@ -29,7 +29,7 @@ hidden: dict[str, str] = {}  # values that are never shown, each with what is sh
 def printable(text: str) -> str:
     """The text with U+FFFD for every character that is invisible or changes how others are shown. Line ends and tabs
     stay, and so does ordinary text of any script."""
-    return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def without_credentials(text: str) -> str:
@@ -38,9 +38,9 @@ def without_credentials(text: str) -> str:
     In overrides of a sweep Hydra escapes a colon as \\:, and JSON doubles the backslash.
     """
     if ":/" in text:  # of a path the address has one slash left
-        text = LOGIN.sub(r"\1***@", text)
+        text = _LOGIN.sub(r"\1***@", text)
     if "=" in text:
-        text = VARIABLE.sub(r"\1***", SECRET.sub(r"\1***", text))
+        text = _VARIABLE.sub(r"\1***", _SECRET.sub(r"\1***", text))
     return text
 
 
@@ -99,7 +99,7 @@ def mathtext(text: object) -> str:
     return safe(text).replace("$", r"\$")
 
 
-class Stream:
+class _Stream:
     """A text stream to which only safe text is written; `bare` is the stream below."""
 
     def __init__(self, bare: Any, lasting: bool):
@@ -128,7 +128,7 @@ def streams(*, lasting: bool = False) -> None:
         stream = bare(getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - for the life of this process
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_SPELLED)
-        setattr(sys, name, Stream(stream, lasting))
+        setattr(sys, name, _Stream(stream, lasting))
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
@@ -143,4 +143,4 @@ codecs.register_error(_SPELLED, _spelled)
 
 def bare(stream: Any) -> Any:
     """The stream itself, for a progress bar, which moves the cursor."""
-    return stream.bare if isinstance(stream, Stream) else stream
+    return stream.bare if isinstance(stream, _Stream) else stream

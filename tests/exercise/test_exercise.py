@@ -12,8 +12,8 @@ from conftest import TINY
 from gptx.config import arguments
 from gptx.exercise import steps, whole
 from gptx.exercise.__main__ import exercise
-from gptx.exercise.answer import Answer, page, write
-from gptx.exercise.training import last_of_each, ratio
+from gptx.exercise.answer import Answer, answer_page, write_answer
+from gptx.exercise.training import last_of_each, time_ratio
 from gptx.show.plots import bars, save
 
 SMALL = [word for word in TINY if not word.startswith(("steps", "log", "batch", "observe"))]
@@ -147,7 +147,7 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
     )
     told = Answer("looked twice", {"size": 1234, "share": 0.25}, "above 0", True, [])
     wrote = told, 13, "Is it?", tmp_path / "seen.png", tmp_path
-    write(*wrote)
+    write_answer(*wrote)
     text = file.read_text()
     assert text.startswith("**Question.** Is it?")
     assert text.endswith("**Verdict.** It is.\n")
@@ -156,22 +156,22 @@ def test_the_page_of_an_experiment_keeps_its_words_and_takes_the_numbers_between
         assert said in text
     facts = json.loads((tmp_path / "results.json").read_text())
     assert facts["measured"] == told.measured
-    assert page(facts) in text  # results.json says all of it
-    write(*wrote)
+    assert answer_page(facts) in text  # results.json says all of it
+    write_answer(*wrote)
     assert file.read_text() == text  # written twice, it is as written once
     (tmp_path / "results.json").write_text('{"factors": {}}')
-    write(*wrote)
+    write_answer(*wrote)
     assert (tmp_path / "results.json").read_text() == '{"factors": {}}'  # of a sweep
     assert json.loads((tmp_path / "exercise_13.json").read_text())["passed"]
     file.write_text("no marks")
     with pytest.raises(ValueError, match="no place for the exercise"):
-        write(*wrote)
+        write_answer(*wrote)
 
 
 def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json_takes(tmp_path):
     (tmp_path / "README.md").write_text("<!-- exercise: written by x -->\n<!-- /exercise -->\n")
     measured = {"loss": math.nan, "norm": math.inf, "rate": 0.5}
-    write(Answer("looked", measured, "above 0", False, []), 13, "Is it?", tmp_path / "seen.png", tmp_path)
+    write_answer(Answer("looked", measured, "above 0", False, []), 13, "Is it?", tmp_path / "seen.png", tmp_path)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
     words = {"loss": "nan", "norm": "inf"}
     assert read["measured"] == {"loss": None, "norm": None, "rate": 0.5, "nonfinite": words}
@@ -180,4 +180,4 @@ def test_a_number_that_is_none_is_a_word_in_the_results_which_any_reader_of_json
 def test_a_ratio_of_times_is_taken_turn_by_turn_so_that_a_slow_turn_disturbs_both_sides():
     # seconds by the clock and of the processor; in the second turn the machine was ten times slower
     slow, quick = [(1.3, 1.2), (13.0, 1.2), (1.3, 1.2)], [(1.0, 1.0), (10.0, 1.0), (1.0, 1.0)]
-    assert ratio(slow, quick) == pytest.approx({"clock": 1.3, "low": 1.3, "high": 1.3, "processor": 1.2})
+    assert time_ratio(slow, quick) == pytest.approx({"clock": 1.3, "low": 1.3, "high": 1.3, "processor": 1.2})

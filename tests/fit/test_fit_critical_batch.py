@@ -9,7 +9,7 @@ import yaml
 
 from gptx.config import arguments
 from gptx.fit.critical_batch import critical_batch
-from gptx.fit.tradeoff import above_fewest, exponent, fit, left_out, lowest
+from gptx.fit.tradeoff import above_fewest, exponent, fit_tradeoff, lowest, without_each
 
 SMIN, EMIN = 300.0, 1.2e6  # so that 4000 tokens an update are critical
 BATCHES = [256, 512, 1024, 2048, 4096, 8192, 16384]
@@ -25,7 +25,7 @@ def law(batch):
 
 
 def test_the_fit_finds_the_constants_that_made_the_measurements():
-    found = fit(BATCHES, [law(batch) for batch in BATCHES])
+    found = fit_tradeoff(BATCHES, [law(batch) for batch in BATCHES])
     assert found.fewest_steps == pytest.approx(SMIN, rel=1e-3)
     assert found.fewest_tokens == pytest.approx(EMIN, rel=1e-3)
     assert found.critical == pytest.approx(EMIN / SMIN, rel=1e-3)
@@ -35,7 +35,7 @@ def test_the_fit_finds_the_constants_that_made_the_measurements():
 def test_the_interval_holds_the_truth_in_about_95_of_100_noisy_sweeps():
     rng = numpy.random.default_rng(0)
     true = numpy.array([law(batch) for batch in BATCHES])
-    found = [fit(BATCHES, true * numpy.exp(rng.normal(0, 0.1, len(true)))) for _ in range(200)]
+    found = [fit_tradeoff(BATCHES, true * numpy.exp(rng.normal(0, 0.1, len(true)))) for _ in range(200)]
     held = sum(each.low <= EMIN / SMIN <= each.high for each in found)
     assert 180 <= held <= 199  # 190 expected, sd 3
 
@@ -44,7 +44,7 @@ def test_an_interval_is_open_where_the_measurements_do_not_bound_it():
     rng = numpy.random.default_rng(1)
     small = [256, 512, 1024, 2048]  # below 4000, where updates fall nearly in proportion
     noisy = [law(batch) * math.exp(rng.normal(0, 0.1)) for batch in small]
-    assert fit(small, noisy).high == math.inf
+    assert fit_tradeoff(small, noisy).high == math.inf
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_an_interval_is_open_where_the_measurements_do_not_bound_it():
 )
 def test_steps_without_a_bend_have_no_critical_batch_size(updates, told):
     with pytest.raises(ValueError, match=told):
-        fit(BATCHES, updates)
+        fit_tradeoff(BATCHES, updates)
 
 
 def test_three_batch_sizes_are_too_few():
     with pytest.raises(ValueError, match=r"3 batch sizes reached the target.* at least 4"):
-        fit(BATCHES[:3], [law(batch) for batch in BATCHES[:3]])
+        fit_tradeoff(BATCHES[:3], [law(batch) for batch in BATCHES[:3]])
 
 
 def test_without_each_size_in_turn_exact_measurements_say_the_same():
-    found = left_out(BATCHES, [law(batch) for batch in BATCHES])
+    found = without_each(BATCHES, [law(batch) for batch in BATCHES])
     assert found == pytest.approx([EMIN / SMIN] * len(BATCHES), rel=1e-3)
-    assert left_out(BATCHES[:4], [law(batch) for batch in BATCHES[:4]]) == []
+    assert without_each(BATCHES[:4], [law(batch) for batch in BATCHES[:4]]) == []
 
 
 def test_a_fifth_more_than_the_fewest_tokens_is_read_off_between_two_batch_sizes():

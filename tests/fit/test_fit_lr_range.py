@@ -11,8 +11,8 @@ import yaml
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.config import arguments
 from gptx.fit import ranges
-from gptx.fit.lr_range import checked, lr_range
-from gptx.fit.ranges import half_way_down, smoothed
+from gptx.fit.lr_range import grid_costs, lr_range
+from gptx.fit.ranges import half_way_down, smoothed_loss
 
 RATES = numpy.geomspace(1e-5, 1, 1000)
 
@@ -46,8 +46,8 @@ def grid(file, results):
 
 def test_smoothing_neither_lags_behind_nor_bends_a_line():
     line = 3 - numpy.log10(RATES)
-    assert smoothed(RATES, line) == pytest.approx(line, abs=1e-6)  # at the ends too
-    noisy = smoothed(RATES, curve(0.02, noise=0.05))
+    assert smoothed_loss(RATES, line) == pytest.approx(line, abs=1e-6)  # at the ends too
+    noisy = smoothed_loss(RATES, curve(0.02, noise=0.05))
     assert RATES[noisy.argmin()] == pytest.approx(0.02, rel=0.3)
 
 
@@ -57,7 +57,7 @@ NOISE = numpy.random.default_rng(0).normal(0, 0.05, len(FEWER))
 
 
 def steepest(losses):
-    return ranges.steepest(FEWER, smoothed(FEWER, losses))
+    return ranges.steepest(FEWER, smoothed_loss(FEWER, losses))
 
 
 def test_the_steepest_fall_is_found_where_a_curve_has_it():
@@ -90,13 +90,13 @@ def test_the_proposal_is_checked_against_the_nearest_rate_of_each_row_of_a_grid(
     outcomes = [Outcome({"schedule": row, "optim.lr": f"{rate:g}"}, seed, "finished", loss)
                 for (row, rate), seeds in losses.items() for seed, loss in enumerate(seeds)]  # fmt: skip
     comparison = Comparison("validation/loss", {}, outcomes)
-    cosine, constant = checked(comparison, 1.6e-3)  # 1.6 times the one, and 1.9 times less than the other
+    cosine, constant = grid_costs(comparison, 1.6e-3)  # 1.6 times the one, and 1.9 times less than the other
     assert (cosine.row, cosine.nearest, cosine.best) == ("cosine", 1e-3, 3e-3)
     assert cosine.cost == pytest.approx(2.1 - 1.95)
     assert (constant.row, constant.best, constant.cost) == ("constant", 1e-3, 0)
-    assert checked(comparison, 2.5e-3)[1].cost == math.inf  # a seed diverged there
-    assert checked(comparison, 1.8e-3)[0].nearest == 3e-3  # 1.7 times less; in numbers it is nearer to 1e-3
-    assert checked(comparison, 1e-2)[0].outside
+    assert grid_costs(comparison, 2.5e-3)[1].cost == math.inf  # a seed diverged there
+    assert grid_costs(comparison, 1.8e-3)[0].nearest == 3e-3  # 1.7 times less; in numbers it is nearer to 1e-3
+    assert grid_costs(comparison, 1e-2)[0].outside
     assert not cosine.outside
 
 

@@ -16,10 +16,10 @@ from scipy.special import logsumexp
 from gptx.commands.pages import pages
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, law_named
 from gptx.fit import huber
-from gptx.fit.ladder import About, Ladder, Rung, minima, warnings
-from gptx.fit.prediction import NoLaw, Reading, predict, read
+from gptx.fit.ladder import About, Ladder, Rung, against_one_law, minima
+from gptx.fit.prediction import LawReading, NoLaw, fit_law, predict
 from gptx.fit.scaling import fitted, patterned, scaling, undetermined
-from gptx.fit.scaling_views import figure
+from gptx.fit.scaling_views import law_figure
 from gptx.runs.run import find
 
 REFIT = PUBLISHED["besiroglu"]
@@ -101,23 +101,23 @@ def test_the_constants_of_losses_without_noise_are_found_again():
     size, tokens = (
         numpy.array(values, float) for values in zip(*((n, d) for n in SIZES for d in LENGTHS), strict=True)
     )
-    found, _ = huber.fit(numpy.array([size, tokens, losses(KNOWN, size, tokens)]))
+    found, _ = huber.fit_constants(numpy.array([size, tokens, losses(KNOWN, size, tokens)]))
     assert max(off(found, KNOWN).values()) < 1e-3
 
 
 def test_e_and_the_exponents_are_found_again_within_5_percent_beside_noise_of_0_3_percent():
-    found, _ = huber.fit(noisy(3e-3))
+    found, _ = huber.fit_constants(noisy(3e-3))
     assert max(off(found, REFIT, ("E", "alpha", "beta")).values()) < 0.05
 
 
 def test_all_constants_are_found_again_within_5_percent_beside_noise_of_0_05_percent():
     """A and B stand on the far side of an extrapolation to one parameter: at 0.3 % of noise they are 20 % off."""
-    found, _ = huber.fit(noisy(5e-4))
+    found, _ = huber.fit_constants(noisy(5e-4))
     assert max(off(found, REFIT).values()) < 0.05
 
 
 def test_the_published_points_give_the_constants_of_the_refit():
-    found, _ = huber.fit(chinchilla())
+    found, _ = huber.fit_constants(chinchilla())
     away = off(found, REFIT)
     assert max(away[name] for name in ("alpha", "beta", "E")) < 0.01
     assert max(away[name] for name in ("A", "B")) < 0.05
@@ -126,7 +126,7 @@ def test_the_published_points_give_the_constants_of_the_refit():
 @pytest.mark.slow
 def test_the_bootstrap_over_the_published_points_gives_the_standard_errors_of_the_refit():
     points = chinchilla()
-    errors = numpy.std(huber.bootstrap(points, huber.fit(points)[0], 200), axis=0)
+    errors = numpy.std(huber.bootstrap(points, huber.fit_constants(points)[0], 200), axis=0)
     rounding = {"A": 0.005, "B": 0.005, "E": 0.005, "alpha": 0.005, "beta": 0.005}
     for name, error in zip(CONSTANTS, errors, strict=True):
         assert abs(error - REFIT.deviations[name]) < 0.15 * REFIT.deviations[name] + rounding[name], name
@@ -144,21 +144,21 @@ def test_the_bootstrap_over_the_published_points_gives_the_standard_errors_of_th
 def test_a_design_that_cannot_determine_a_law_is_refused_in_one_line(kept, told):
     found = [one for one in rungs() if kept(one.total, one.tokens)]
     if told is None:
-        assert read(ladder(found), "total", 2).law.E > 0
+        assert fit_law(ladder(found), "total", 2).law.E > 0
         return
     with pytest.raises(ValueError, match=re.escape(told)):
-        read(ladder(found), "total", 2)
+        fit_law(ladder(found), "total", 2)
 
 
 def test_tokens_that_are_a_fixed_multiple_of_the_parameters_are_refused():
     sizes = [10_000 * 2**i for i in range(9)]
     with pytest.raises(ValueError, match="fixed power"):
-        read(ladder([rung(n, 20 * n, KNOWN.loss(n, 20 * n)) for n in sizes]), "total", 2)
+        fit_law(ladder([rung(n, 20 * n, KNOWN.loss(n, 20 * n)) for n in sizes]), "total", 2)
 
 
 def test_a_larger_run_is_predicted_from_smaller_ones_and_is_not_fitted_itself():
     larger = rung(1_600_000, 8_000_000, 99.0)
-    found = read(ladder([*rungs(), larger], larger), "total", 10)
+    found = fit_law(ladder([*rungs(), larger], larger), "total", 10)
     (one,) = found.predictions
     assert one.expected == pytest.approx(KNOWN.loss(1_600_000, 8_000_000), rel=1e-3)
     assert not one.inside
@@ -199,7 +199,7 @@ def test_the_isoflop_reading_finds_the_best_size_of_a_budget_without_the_law():
 
 def test_what_a_law_cannot_have_the_shape_of_is_told():
     def told(residuals):
-        return [*patterned(Reading("total", KNOWN, rungs(), residuals, []))]
+        return [*patterned(LawReading("total", KNOWN, rungs(), residuals, []))]
 
     both = numpy.array([numpy.log(one.total / 1.3e5) * numpy.log(one.tokens / 1.4e6) for one in rungs()])
     assert "larger sizes gain more" in told(-0.03 * both)[0]
@@ -209,7 +209,7 @@ def test_what_a_law_cannot_have_the_shape_of_is_told():
 
 def test_an_exponent_that_samples_of_the_runs_put_far_apart_is_not_called_known():
     draws = tuple((KNOWN.A, KNOWN.B, KNOWN.E, 0.1 + 0.01 * k, KNOWN.beta) for k in range(40))
-    told = [*undetermined(Reading("total", replace(KNOWN, draws=draws), rungs(), numpy.zeros(16), []))]
+    told = [*undetermined(LawReading("total", replace(KNOWN, draws=draws), rungs(), numpy.zeros(16), []))]
     assert told == ["The runs hardly determine alpha: 0.11 to 0.48."]
 
 
@@ -228,7 +228,7 @@ def test_runs_whose_loss_rises_with_size_or_with_tokens_get_no_law(name):
     rise = 0.2 * numpy.log([one.total if name == "alpha" else one.tokens for one in rungs()])
     found = [replace(one, loss=one.loss + float(more)) for one, more in zip(rungs(), rise, strict=True)]
     with pytest.raises(NoLaw, match=f"{name} reaches an end of what a fit tries"):
-        read(ladder(found), "total", 3)
+        fit_law(ladder(found), "total", 3)
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ def test_of_ladders_without_a_law_all_are_refused_and_of_those_with_one_none():
         for seed in range(3):
             noise = numpy.exp(0.01 * numpy.random.default_rng(seed).standard_normal(12))
             points = numpy.array([n, d, truth * noise])
-            found, _ = huber.fit(points)
+            found, _ = huber.fit_constants(points)
             refused[name] += bool(Law(name, *found, draws=huber.bootstrap(points, found, 10)).undetermined)
     print(f"refused of 3: {refused}")
     assert refused == {"noise": 3, "tokens alone": 3, "size alone": 3, "law": 0}
@@ -254,13 +254,13 @@ def test_losses_of_other_windows_or_contexts_are_told_of(tmp_path):
         windows = "null" if number else "160"
         (place / "config.yaml").write_text(f"seed: 0\nobserve: {{validation: {{windows: {windows}}}}}\n")
     cells = find([tmp_path])
-    told = " ".join(warnings(cells, rungs()[:4]))
+    told = " ".join(against_one_law(cells, rungs()[:4]))
     assert "observe.validation.windows is all or 160: losses on different texts are not comparable." in told
     assert "The runs have contexts of 64 or 128 tokens" in told
-    assert "windows" not in " ".join(warnings(cells[1:3], rungs()[:4]))
+    assert "windows" not in " ".join(against_one_law(cells[1:3], rungs()[:4]))
     short = {"digest": "d", "vocab_size": 257, "train_tokens": 10**8, "validation_tokens": 160 * 128 + 1}
     alike = [replace(cell, record=cell.record | {"data": short}) for cell in cells[:3]]  # 160 are all that there are
-    assert "windows" not in " ".join(warnings(alike, rungs()[:4]))
+    assert "windows" not in " ".join(against_one_law(alike, rungs()[:4]))
 
 
 @pytest.mark.slow
@@ -296,7 +296,7 @@ def test_folders_of_runs_become_a_page_a_figure_and_a_law_that_plans_can_choose(
 
 
 def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(tmp_path):
-    half = {"total": Reading("total", KNOWN, rungs(), 0.003 * numpy.cos(numpy.arange(16)), [])}
+    half = {"total": LawReading("total", KNOWN, rungs(), 0.003 * numpy.cos(numpy.arange(16)), [])}
     half["non_embedding"] = replace(half["total"], count="non_embedding", law=replace(KNOWN, A=1.0))
     for order in (["total", "non_embedding"], ["non_embedding", "total"]):
         fitted([half[count] for count in order], ladder(rungs())).beside["law.json"](tmp_path / "law.json")
@@ -306,7 +306,7 @@ def test_the_law_that_plans_read_counts_every_parameter_whatever_was_asked_for(t
 @pytest.mark.slow
 def test_a_fit_as_html_is_the_chart_of_budgets_with_the_runs_on_it(tmp_path):
     larger = rung(1_600_000, 8_000_000, 0.8, "larger")
-    figure(read(ladder([*rungs(), larger], larger), "total", 3), tmp_path / "fit.html")
+    law_figure(fit_law(ladder([*rungs(), larger], larger), "total", 3), tmp_path / "fit.html")
     text = (tmp_path / "fit.html").read_text()
     assert all(name in text for name in ("larger", "40000,500000"))
 

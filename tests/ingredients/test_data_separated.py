@@ -9,7 +9,7 @@ import pytest
 from gptx.ingredients.data import sources
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.corpus import Windows
-from gptx.ingredients.data.separated import between
+from gptx.ingredients.data.separated import split_pieces
 from gptx.runs.same import moved_text, other_recipe, other_text
 
 END = "<|endoftext|>"
@@ -53,7 +53,7 @@ def test_any_cut_into_pieces_finds_the_same_separators():
         cuts = sorted(chance.choices(range(len(content) + 1), k=3))
         pieces = [content[start:stop] for start, stop in zip([0, *cuts], [*cuts, None], strict=True)]
         found = [""]
-        for piece, ends in between(pieces, separator):
+        for piece, ends in split_pieces(pieces, separator):
             found[-1] += piece
             found += [""] * ends
         assert found[:-1] == content.split(separator)

@@ -17,8 +17,8 @@ from gptx.ingredients.data.tokenizers import (
     construct,
     encode,
     load_encoding,
-    parts,
     save_encoding,
+    text_parts,
     token_lengths,
 )
 
@@ -45,7 +45,7 @@ def test_gpt2_gives_the_tokens_of_tiktoken_also_in_pieces():
     for length in (1, 2, 7, 64, 1000):
         pieces = [text[i : i + length] for i in range(0, len(text), length)]
         assert [
-            token for part in parts(encoding, pieces) for token in encode(encoding, part)
+            token for part in text_parts(encoding, pieces) for token in encode(encoding, part)
         ] == encoding.encode_ordinary(text)
 
 

@@ -30,7 +30,7 @@ def test_what_is_written_is_read_to_the_bit_and_a_tied_matrix_is_stored_once(tmp
     with safe_open(file, "pt") as opened:
         assert set(opened.keys()) == {"token.weight", "scale"}
         assert json.loads(opened.metadata()["config"]) == {"model": {"width": 4}}
-    assert weights.noted(file) == {"config": {"model": {"width": 4}}, "vocab_size": 8}
+    assert weights.export_facts(file) == {"config": {"model": {"width": 4}}, "vocab_size": 8}
     other = Tied()
     other.scale.zero_()
     weights.load_weights(file, other)
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_one_line(tmp_path, damage):
     file = tmp_path / "model.safetensors"
     weights.save_weights(file, Tied())
     file.write_bytes(damage(file.read_bytes()))
-    for look in (weights.noted, lambda file: weights.load_weights(file, Tied())):
+    for look in (weights.export_facts, lambda file: weights.load_weights(file, Tied())):
         with pytest.raises(ValueError, match=r"model.safetensors: no safetensors, or damaged: .+") as told:
             look(file)
         assert "\n" not in str(told.value)

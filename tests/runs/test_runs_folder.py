@@ -119,8 +119,8 @@ def commands(real, tmp_path, monkeypatch):
         "rerun": lambda run: rerun.rerun(str(run)),
         "status": lambda run: status_of(str(run.parent)),
         "ladder": lambda run: ladder.of_runs(find([run]), "one"),
-        "batches": lambda run: batches.read([run]),
-        "ranges": lambda run: [ranges.ranged(cell) for cell in ranges.ended([run])],
+        "batches": lambda run: batches.read_sweep([run]),
+        "ranges": lambda run: [ranges.range_of(cell) for cell in ranges.ended([run])],
     }
 
 

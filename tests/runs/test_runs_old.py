@@ -12,7 +12,7 @@ from gptx.config import build
 from gptx.config.moved import current
 from gptx.runs.folder import RunFolder
 
-OLD = Path(__file__).parent / "fixtures/of_0_1_0"
+OLD = Path(__file__).parents[1] / "fixtures/of_0_1_0"
 FOLDERS = sorted(file.parent.relative_to(OLD) for file in OLD.rglob("run.json"))
 
 

@@ -265,12 +265,14 @@ def refuse_other_model(state: dict, model, where: Path) -> None:
 
 def _own(state: dict, where: Path) -> dict:
     """The state. Raises ValueError if a part of it is not of the kind that a run saves."""
-    kinds = dict.fromkeys(("model", "observers", "optimizer", "recipe", "data"), dict) | {"judged": list | None}
-    optional: dict = {"observers": {}, "optimizer": {}, "recipe": {}, "data": {}}
-    facts = optional | (state if isinstance(state, dict) else {})
-    wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name), kind)]
-    wrong += ["step"] * (not wrong and "optimizer" in state and type(facts.get("step")) is not int)
-    tensors = [] if wrong else [*facts["model"].values(), *(facts.get("judged") or [])]
-    if wrong or not all(isinstance(tensor, Tensor) and tensor.layout is strided for tensor in tensors):
-        raise ValueError(f"{where}: {wrong[0] if wrong else 'model'} is not what a run saves")
+    kinds = {"model": dict, "observers": dict, "optimizer": dict, "recipe": dict, "data": dict, "judged": list | None}
+    facts = {"judged": None} | state if isinstance(state, dict) else {}
+    wrong = ["model"] * ("model" not in facts)
+    wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
+    wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
+    if not wrong:
+        tensors = [*facts["model"].values(), *(facts["judged"] or [])]
+        wrong += ["model"] * any(not isinstance(each, Tensor) or each.layout is not strided for each in tensors)
+    if wrong:
+        raise ValueError(f"{where}: {wrong[0]} is not what a run saves")
     return state

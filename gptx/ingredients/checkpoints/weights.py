@@ -84,7 +84,7 @@ def _opened(file: Path) -> Iterator[tuple[Any, dict[str, str]]]:
         raise ValueError(f"{file}: no safetensors, or damaged: {error}") from None
 
 
-def noted(file: Path) -> dict:
+def export_facts(file: Path) -> dict:
     """The facts that `save_weights` wrote with the weights; empty for another program's file. Raises ValueError."""
     kinds = {"config": dict, "vocab_size": int, "vocabulary": str}
     with _opened(file) as (_, metadata):

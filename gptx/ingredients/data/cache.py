@@ -1,6 +1,7 @@
 """The token cache: a source is tokenised once, by one process, completely or not at all."""
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from gptx.files import Held, delete, lock, sync
 from gptx.ingredients.data.files import CHUNK
 from gptx.ingredients.data.sources import Documents, Source
-from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, limited, parts, save_encoding
+from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, limited, save_encoding, text_parts
 from gptx.units.hardware import cores
 from gptx.units.printable import bare
 
@@ -116,44 +117,31 @@ class _Part(NamedTuple):
     last: bool
 
 
-class _Split:
-    """The files of one split while they are written."""
-
-    def __init__(self, tokens: IO[bytes], names: IO[str], end: NDArray[np.unsignedinteger]):
-        self.tokens, self.names, self.end = tokens, names, end
-        self.starts, self.count = array("q"), 0
-
-    def add(self, part: _Part, ids: NDArray[np.unsignedinteger]) -> None:
-        if part.first:
-            self.starts.append(self.count)
-            self.names.write(json.dumps(part.name) + "\n")
-        for written in (ids, self.end) if part.last else (ids,):
-            self.tokens.write(written.tobytes())
-            self.count += len(written)
-
-
 def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
     """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
     the same files for any number of workers (tiktoken computes outside Python's lock)."""
-    dtype, encode = token_type(encoding.n_vocab), encoder(encoding)
+    dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype)
+    starts = {"train": array("q"), "validation": array("q")}
 
-    def tokens_of(job: list[_Part]) -> list[tuple[_Part, NDArray[np.unsignedinteger]]]:
-        return [(part, encode(part.text).astype(dtype)) for part in job]
+    def tokens_of(job: list[_Part]) -> list[tuple[_Part, NDArray[np.integer]]]:
+        return [(part, np.append(encode(part.text).astype(dtype), end[: int(part.last)])) for part in job]
 
     with ExitStack() as stack:
         tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
         names = {split: stack.enter_context(open(folder / f"{split}.names.jsonl", "w")) for split in SPLITS}
-        splits = {split: _Split(tokens[split], names[split], end) for split in SPLITS}
         for stream in source.streams():
             with closing(in_order(tokens_of, _jobs(encoding, stream), workers)) as results:
                 for part, ids in chain.from_iterable(results):
-                    splits[part.split].add(part, ids)
+                    if part.first:
+                        starts[part.split].append(tokens[part.split].tell() // dtype.itemsize)
+                        names[part.split].write(json.dumps(part.name) + "\n")
+                    tokens[part.split].write(ids.tobytes())
                     bar.update(len(part.text))
-                    if part.last and source.tokens is not None and splits[part.split].count >= source.tokens:
+                    if part.last and tokens[part.split].tell() >= limit * dtype.itemsize:
                         break
-    for name, split in splits.items():
-        np.save(folder / f"{name}.starts.npy", np.asarray(split.starts, dtype=np.int64))
+    for split, found in starts.items():
+        np.save(folder / f"{split}.starts.npy", np.asarray(found, dtype=np.int64))
 
 
 def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
@@ -161,7 +149,7 @@ def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
     job: list[_Part] = []
     size = 0
     for split, name, pieces in documents:
-        texts = iter(parts(encoding, pieces))
+        texts = iter(text_parts(encoding, pieces))
         text, first = next(texts, ""), True
         for following in chain(texts, [None]):
             job.append(_Part(split, name, text, first, last=following is None))

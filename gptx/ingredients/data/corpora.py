@@ -1,4 +1,4 @@
-"""The texts to choose from: one function, one file in conf/data; and `documents`, for a text of one's own."""
+"""The texts to choose from: one function, one file in conf/data; and `_documents`, for a text of one's own."""
 
 import hashlib
 import re
@@ -12,9 +12,9 @@ from gptx.files import in_one_step
 from gptx.ingredients.data.cache import cache_folder, only_process, say, unwritable
 from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix
-from gptx.ingredients.data.hub import hub_rows, number_of_tokens
+from gptx.ingredients.data.hub import hub as hub
 from gptx.ingredients.data.rows import ABOUT, COLUMN, row_text, source_of_rows, table_rows, tables_meant
-from gptx.ingredients.data.separated import separated
+from gptx.ingredients.data.separated import separated_files
 from gptx.ingredients.data.sources import Source, held_out, text_at, text_files, texts
 
 _UNREAD = frozenset({".csv", ".tsv", ".json"})  # tables that are text to gptx
@@ -26,7 +26,7 @@ _TIMEOUT = 30  # seconds without an answer
 _WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
 
 
-def documents(
+def _documents(
     name: str, train: Callable[[], Iterable[str]], validation: Callable[[], Iterable[str]], *, tokenizer: str,
     context: int, seed: int, order: str, version: str = "",
 ) -> Windows:  # fmt: skip
@@ -102,7 +102,7 @@ def _local_text(path: str, validation_path: str | None, *, separator: str | None
     _refuse_card(path, [file.path for file in files], left_out)
     left_out += left_out_there
     if separator and any(file.divided for file in files + (held or [])):
-        return separated(where, files, held, separator, share, left_out)
+        return separated_files(where, files, held, separator, share, left_out)
     if held is None:
         return text_files("text", where, *held_out(where, files, share=share), left_out)
     return text_files("text", where, [file.whole for file in files], [file.whole for file in held], left_out)
@@ -122,19 +122,6 @@ def _refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
             f"'{path}' holds {about[0].name} and {rest[0].name}, whose rows are not read: make it JSONL or Parquet, or "
             f"name what to train on as it is: data.path={rest[0]}"
         )
-
-
-def hub(
-    *, dataset: str, config: str | None, revision: str | None, split: str, validation_split: str | None, column: str,
-    tokens: int | str | None, tokenizer: str, context: int, seed: int, validation: float, order: str,
-) -> Windows:  # fmt: skip
-    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
-    tokens as asked for, read as a stream. Raises ConnectionError or ValueError that say what to do."""
-    source = hub_rows(
-        dataset, config, revision, split=split, validation_split=validation_split, column=column,
-        tokens=number_of_tokens(tokens), share=validation,
-    )  # fmt: skip
-    return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, validation: float, order: str) -> Windows:

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -31,8 +32,7 @@ _OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open
 
 def decompressed(path: Path) -> IO[bytes]:
     """Open a file to read its bytes, decompressed if its name says that it is compressed."""
-    opener = _OPENERS.get(path.suffix.lower())
-    return opener(path) if opener else open(path, "rb")
+    return _OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
 
 
 def suffix(path: Path) -> str:
@@ -107,12 +107,15 @@ def files_below(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
 def _folders(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Path, list[str]]]:
     """`root` and every such folder below it once, with the names of its files; those behind links last."""
 
+    def fail(error: OSError) -> None:
+        raise error
+
     def is_meant(folder: Path) -> bool:
         return folder.name not in without and not folder.name.startswith(".") and not (folder / "run.json").exists()
 
     seen, places = set(), deque([root])
     while places:
-        for folder, inside, names in os.walk(places.popleft(), onerror=_fail):
+        for folder, inside, names in os.walk(places.popleft(), onerror=fail):
             meant = [path for name in sorted(inside) if is_meant(path := Path(folder, name))]
             inside.clear()
             if (real := os.path.realpath(folder)) not in seen:
@@ -120,10 +123,6 @@ def _folders(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Path, 
                 inside.extend(path.name for path in meant if not path.is_symlink())
                 places.extend(path for path in meant if path.is_symlink())
                 yield Path(folder), names
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def hashed(*facts: Any) -> str:

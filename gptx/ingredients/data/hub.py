@@ -11,40 +11,40 @@ from typing import Any
 
 from gptx.files import write_text
 from gptx.ingredients.data.cache import cache_folder, unwritable
+from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.files import files_below, hashed, sha256_of
 from gptx.ingredients.data.rows import Rows, refuse_without, row_text, source_of_rows
-from gptx.ingredients.data.sources import Source, check_share
+from gptx.ingredients.data.sources import check_share
 
 _SECONDS = 10  # without an answer of the hub
 _SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _HTTP = {"httpx", "httpcore", "aiohttp", "requests", "urllib3", "huggingface_hub"}  # what `datasets` may read with
 
 
-def hub_rows(
-    dataset: str, config: str | None, revision: str | None, *, split: str, validation_split: str | None, column: str,
-    tokens: int | None, share: float,
-) -> Source:  # fmt: skip
-    """The rows of one column. Their digest is of their address with the commit, so that what is tokenised already needs
-    no network."""
-    check_share(share)
-    local = Path(dataset).is_dir()
+def hub(
+    *, dataset: str, config: str | None, revision: str | None, split: str, validation_split: str | None, column: str,
+    tokens: int | str | None, tokenizer: str, context: int, seed: int, validation: float, order: str,
+) -> Windows:  # fmt: skip
+    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
+    tokens as asked for, read as a stream. Raises ConnectionError or ValueError that say what to do.
+
+    The digest is of the address with the commit, so that what is tokenised already needs no network."""
+    check_share(validation)
+    local, limit = Path(dataset).is_dir(), number_of_tokens(tokens)
     commit = _digest_of(Path(dataset)) if local else _commit_of(dataset, revision)
-    digest = hashed(None if local else dataset, config, commit, split, validation_split, column, tokens,
-                    share if validation_split is None else 0)  # fmt: skip
+    digest = hashed(None if local else dataset, config, commit, split, validation_split, column, limit,
+                    validation if validation_split is None else 0)  # fmt: skip
 
     def rows(chosen: str) -> Rows:
         return lambda: _streamed(dataset, config, None if local else commit, chosen, column)
 
-    return source_of_rows(
-        re.sub(r"[^\w.-]+", "-", Path(dataset).name if local else dataset),
-        f"dataset {dataset}" + (f" ({config})" if config else ""),
-        digest=digest,
-        content=digest,
-        train=rows(split),
-        validation=None if validation_split is None else rows(validation_split),
-        share=share,
-        tokens=tokens,
-    )
+    name = re.sub(r"[^\w.-]+", "-", Path(dataset).name if local else dataset)
+    source = source_of_rows(
+        name, f"dataset {dataset}" + (f" ({config})" if config else ""), digest=digest, content=digest,
+        train=rows(split), validation=None if validation_split is None else rows(validation_split), share=validation,
+        tokens=limit,
+    )  # fmt: skip
+    return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def number_of_tokens(tokens: int | str | None) -> int | None:

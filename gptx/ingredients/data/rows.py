@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,15 +117,10 @@ def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
 
 
 def _is_table(path: Path) -> bool:
-    """True for a table by its name, for .json by its first lines; not for what `datasets` keeps of its own work."""
-    kind = suffix(path)
-    if kind == ".json":
-        return _rows_a_line(path)
-    return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
-
-
-def _rows_a_line(path: Path) -> bool:
-    """True if the first two lines of a file that are not blank are a JSON object each."""
+    """True for a table by its name, for .json if its first two lines that are not blank are a JSON object each; not for
+    what `datasets` keeps of its own work."""
+    if (kind := suffix(path)) != ".json":
+        return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
         with decompressed(path) as stream:
             lines = filter(bytes.strip, iter(lambda: stream.readline(_LONGEST), b""))
@@ -148,7 +142,8 @@ def _texts_of(path: Path, column: str) -> Iterator[str | None]:
     """One column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
     try:
         refuse_pointer(path)
-        for number, value in enumerate(_FORMATS.get(suffix(path), jsonl)(path, column)):
+        reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl
+        for number, value in enumerate(reader(path, column)):
             yield row_text(value, f"data.column={column}: row {number + 1} of {path}")
     except DAMAGED as error:
         raise ValueError(str(unreadable(path, error))) from error
@@ -184,44 +179,30 @@ def jsonl(path: Path, column: str) -> Iterator[Any]:
             yield row[column]
 
 
-def _parquet(path: Path, column: str) -> Iterator[Any]:
+def _column(path: Path, column: str) -> Iterator[Any]:
+    """A column of a Parquet file, of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
+    import pyarrow.ipc
     import pyarrow.parquet
 
-    with _whole(path), pyarrow.parquet.ParquetFile(path) as file:
-        refuse_without(column, str(path), file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
-            yield from batch.column(0).to_pylist()
-
-
-def _arrow(path: Path, column: str) -> Iterator[Any]:
-    """A column of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
-    import pyarrow.ipc
-
-    with _whole(path), pyarrow.memory_map(str(path)) as file:
-        if file.read(6) == b"ARROW1":
-            reader = pyarrow.ipc.open_file(file)
-            batches = map(reader.get_batch, range(reader.num_record_batches))
-        else:
-            file.seek(0)
-            reader = batches = pyarrow.ipc.open_stream(file)
-        refuse_without(column, str(path), reader.schema.names)
-        for batch in batches:
-            yield from batch.column(column).to_pylist()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Say in one line what Arrow finds wrong with a file."""
-    import pyarrow.lib
-
     try:
-        yield
+        with pyarrow.memory_map(str(path)) as stream:
+            kind = stream.read(6)
+            stream.seek(0)
+            if suffix(path) == ".parquet":
+                table = pyarrow.parquet.ParquetFile(stream)
+                schema, batches = table.schema_arrow, table.iter_batches(batch_size=_BATCH, columns=[column])
+            elif kind == b"ARROW1":
+                table = pyarrow.ipc.open_file(stream)
+                schema, batches = table.schema, map(table.get_batch, range(table.num_record_batches))
+            else:
+                batches = pyarrow.ipc.open_stream(stream)
+                schema = batches.schema
+            refuse_without(column, str(path), schema.names)
+            for batch in batches:
+                yield from batch.column(column).to_pylist()
     except pyarrow.lib.ArrowException as error:
         line = " ".join(str(error).split())
         raise ValueError(f"{path} is not a whole {suffix(path)[1:].capitalize()} file ({line})") from error
-
-
-_FORMATS: dict[str, Callable[[Path, str], Iterator[Any]]] = {".parquet": _parquet, ".arrow": _arrow}
 
 
 def refuse_without(column: str, place: str, columns: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from gptx.ingredients.data.sources import Documents, Source, TextFile, check_sha
 _BREAKS = "\r\n"
 
 
-def separated(
+def separated_files(
     where: str, train: list[TextFile], validation: list[TextFile] | None, separator: str, share: float,
     left_out: Sequence[str],
 ) -> Source:  # fmt: skip
@@ -48,7 +48,7 @@ def _documents(file: TextFile, separator: str) -> NDArray[np.int64]:
     if not file.divided:
         return np.array([(file.start, file.characters)])
     found, place, start, stop = array("q"), file.start, -1, -1
-    for piece, ends in between(file.whole.pieces(), separator):
+    for piece, ends in split_pieces(file.whole.pieces(), separator):
         if text := piece.strip(_BREAKS):
             first = place + piece.index(text)
             start = first if start < 0 else start
@@ -60,7 +60,7 @@ def _documents(file: TextFile, separator: str) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
-def between(pieces: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:
+def split_pieces(pieces: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:
     """The text between separators in pieces, and whether its end is reached."""
     rest, kept = "", len(separator) - 1  # characters that may be the beginning of a separator
     for piece in pieces:

@@ -144,12 +144,15 @@ def _held_files(files: list[TextFile], share: float) -> set[str]:
         copies[file.sha256].append(file)
     chosen: set[str] = set()
     for groups in ([[file] for file in ordered], list(copies.values())):
-        taken = fitting([sum(file.bytes for file in group) for group in groups], share)
-        chosen = {file.name for group in taken for file in groups[group]}
+        chosen = {file.name for group in fitting([*map(_size, groups)], share) for file in groups[group]}
         apart = [group for group in copies.values() if chosen.issuperset(file.name for file in group)]
-        if sum(file.bytes for group in apart for file in group) >= share * sum(file.bytes for file in files) / 2:
+        if sum(map(_size, apart)) >= share * _size(files) / 2:
             break
     return chosen
+
+
+def _size(files: list[TextFile]) -> int:
+    return sum(file.bytes for file in files)
 
 
 def fitting(sizes: list[float], share: float) -> list[int]:

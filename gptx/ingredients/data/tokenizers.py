@@ -99,8 +99,8 @@ def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
         )
     # Byte-level encodings write a byte as itself if it is visible in Latin-1, else as a letter from U+0100 on.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    letters = {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(hidden)}
+    hidden = (byte for byte in range(256) if byte not in visible)
+    letters = {chr(byte): byte for byte in visible} | {chr(letter): byte for letter, byte in enumerate(hidden, 0x100)}
     tokens = [bytes(letters[letter] for letter in token) for token, _ in vocabulary]
     return _encoding(f"bpe:{vocab_size}", _GPT2_PATTERN, tokens)
 
@@ -138,7 +138,7 @@ def encoder(encoding: "Encoding") -> _Encoder:
     return VECTORISED.get(encoding.name, _byte_pair_encoder)(encoding)
 
 
-def parts(encoding: "Encoding", pieces: Iterable[str]) -> Iterable[str]:
+def text_parts(encoding: "Encoding", pieces: Iterable[str]) -> Iterable[str]:
     """Cut a text that comes in pieces so that the tokens of its parts, joined, are those of the whole text at once."""
     return pieces if encoding.name in VECTORISED else at_word_boundaries(pieces)
 
@@ -263,20 +263,16 @@ def load_encoding(path: str | Path) -> "Encoding":
 def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
     """Raise ValueError, or another error, for what is no encoding of gptx's."""
     numbers, symbols = [*ranks.values(), *special.values()], {bytes([value]): value for value in range(256)}
-    if not all(type(number) is int and 0 <= number < _MOST_TOKENS for number in numbers):
-        raise ValueError("the number of a token is none")
-    if END_OF_TEXT not in special:
-        raise ValueError(f"it has no {END_OF_TEXT}")
-    if len({*numbers}) < len(numbers):
-        raise ValueError("two tokens have one number")
-    if name == "bytes":
-        wrong = "its tokens are not the bytes" if ranks != symbols else ""
-    elif name == "chars":
-        wrong = "a token is more than a character" if any(len(token.decode()) != 1 for token in ranks) else ""
-    else:
-        wrong = "" if symbols.keys() <= ranks.keys() else "it has no token for some byte"
-    if wrong:
-        raise ValueError(wrong)
+    problems = {
+        "the number of a token is none": not all(type(n) is int and 0 <= n < _MOST_TOKENS for n in numbers),
+        f"it has no {END_OF_TEXT}": END_OF_TEXT not in special,
+        "two tokens have one number": len({*numbers}) < len(numbers),
+        "its tokens are not the bytes": name == "bytes" and ranks != symbols,
+        "a token is more than a character": name == "chars" and any(len(token.decode()) != 1 for token in ranks),
+        "it has no token for some byte": name not in VECTORISED and not symbols.keys() <= ranks.keys(),
+    }
+    for problem in filter(problems.get, problems):
+        raise ValueError(problem)
 
 
 def _is_panic(error: BaseException) -> bool:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from gptx.units.options import Configured, Count, Positive
 
-NORMAL = 1.349  # quartile distance of a normal distribution of standard deviation 1
-TINY = 1e-30  # stands for a gradient norm of 0, which has no logarithm
+_NORMAL = 1.349  # quartile distance of a normal distribution of standard deviation 1
+_TINY = 1e-30  # stands for a gradient norm of 0, which has no logarithm
 
 
 class Reading(NamedTuple):
@@ -53,7 +53,7 @@ class Detector(Configured):
         residual, falling = loss - self.level(), min(0.0, self.residuals.quantile(0.5))
         if residual < 0:  # below the level, as losses that fall are
             residual = min(0.0, residual - falling)
-        norm = math.log(max(grad_norm, TINY)) - self.norms.quantile(0.5)
+        norm = math.log(max(grad_norm, _TINY)) - self.norms.quantile(0.5)
         return Reading(residual / self.sigma(), norm / max(self.norms.spread(), 0.05) * self.confidence())
 
     def level(self) -> float:
@@ -72,7 +72,7 @@ class Detector(Configured):
         """Count a step among the usual ones."""
         residual, count = (loss - self.level(), self.records[-1][5] + 1) if self.records else (0.0, 0)
         self.slow.add(loss)
-        self.take([step, loss, math.log(max(grad_norm, TINY)), residual, self.slow.quantile(0.5), count])
+        self.take([step, loss, math.log(max(grad_norm, _TINY)), residual, self.slow.quantile(0.5), count])
 
     def take(self, record: list[float]) -> None:
         """Add a record to all windows but `slow`, whose median it has."""
@@ -138,4 +138,4 @@ class Window:
 
     def spread(self) -> float:
         """Standard deviation of a normal distribution with these quartiles."""
-        return (self.quantile(0.75) - self.quantile(0.25)) / NORMAL
+        return (self.quantile(0.75) - self.quantile(0.25)) / _NORMAL

@@ -9,15 +9,15 @@ from gptx.ingredients.guard.detector import Detector, Reading
 from gptx.ingredients.guard.treatment import Advice
 from gptx.units.options import Count, Positive, Steps
 
-OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
-SOON = 5  # steps within which a second outlier is no coincidence
-CALM = 3  # usual steps in a row after which a spike is over
-FROZEN = 10  # steps in a row that are not finite: the weights stand still, and nothing more will happen
-HOPELESS = 100  # such steps after which the run is given up whatever the treatment: it computes nothing
-REPEATED = 3  # spikes within the detector's memory from which on the data is the cause
+_OUTSIDE = Reading(math.inf, math.inf)  # what is not finite
+_SOON = 5  # steps within which a second outlier is no coincidence
+_CALM = 3  # usual steps in a row after which a spike is over
+_FROZEN = 10  # steps in a row that are not finite: the weights stand still, and nothing more will happen
+_HOPELESS = 100  # such steps after which the run is given up whatever the treatment: it computes nothing
+_REPEATED = 3  # spikes within the detector's memory from which on the data is the cause
 
 
-class Verdict(NamedTuple):
+class _Verdict(NamedTuple):
     """A course that the loss can take, its likely cause and what to do."""
 
     name: str
@@ -25,18 +25,18 @@ class Verdict(NamedTuple):
     response: str
 
 
-RECOVERS = Verdict("single spike, recovers", "a hard or rare batch, or one fault in computing it",
+RECOVERS = _Verdict("single spike, recovers", "a hard or rare batch, or one fault in computing it",
                    "nothing, as long as it stays alone")  # fmt: skip
-STAYS = Verdict("spike, does not recover", "a learning rate too high for the present weights",
+STAYS = _Verdict("spike, does not recover", "a learning rate too high for the present weights",
                 "go back to a checkpoint from before it and continue with a lower learning rate")  # fmt: skip
-DRIFTS = Verdict("slow divergence", "an instability that builds up, or data that gets worse",
+DRIFTS = _Verdict("slow divergence", "an instability that builds up, or data that gets worse",
                  "lower the learning rate, look at the data, warm up for longer")  # fmt: skip
-NAN_AT_ONCE = Verdict("immediate NaN",
+NAN_AT_ONCE = _Verdict("immediate NaN",
                       "a learning rate or an initialisation out of scale, or a number format that overflows",
                       "check the learning rate and the initialisation; compute in bf16 rather than fp16")  # fmt: skip
-REPEATS = Verdict("repeated spikes", "a part of the data that is not like the rest",
+REPEATS = _Verdict("repeated spikes", "a part of the data that is not like the rest",
                   "look at the offending batches; clean them or leave them out")  # fmt: skip
-FLAT_THEN_NAN = Verdict("plateau, then NaN", "layers that saturated or died before anything showed",
+FLAT_THEN_NAN = _Verdict("plateau, then NaN", "layers that saturated or died before anything showed",
                         "watch activations and norms layer by layer (observe=activations)")  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class Doctor(Guard):
     incident: dict = field(init=False, default_factory=dict)
     openings: list[int] = field(init=False, default_factory=list)  # when the latest incidents began, by the clock
     clock = 0  # steps judged, which repeat after a rollback
-    suspect, suspected = -SOON, 0  # the last outlier: clock and step
+    suspect, suspected = -_SOON, 0  # the last outlier: clock and step
     accepted = norms = dropped = 0  # usual steps; outliers of the norm alone; steps that did not reach the weights
     overflown = nonfinite = calm = 0  # steps in a row
     remembered = ("events", "clock", "accepted", "suspect", "suspected", "norms", "overflown", "nonfinite", "calm",
@@ -79,7 +79,7 @@ class Doctor(Guard):
         if 0 < self.overflown < self.overflows:
             return "accept"
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        reading = self.detector(loss, grad_norm) if finite else OUTSIDE
+        reading = self.detector(loss, grad_norm) if finite else _OUTSIDE
         if not self.incident and self.alarm(reading):
             self.open(step, loss, grad_norm, reading)
         if abs(reading.z) >= self.outlier:
@@ -101,13 +101,13 @@ class Doctor(Guard):
 
     def alarm(self, reading: Reading) -> bool:
         """True if an incident begins."""
-        again = self.clock - self.suspect < SOON
+        again = self.clock - self.suspect < _SOON
         together = abs(reading.z) >= self.outlier and (again or reading.norm_z >= self.outlier)
         return together or abs(reading.z) >= self.certain
 
     def open(self, step: int, loss: float, grad_norm: float, reading: Reading) -> None:
         """Begin an incident, with this step or with an outlier just before."""
-        onset = self.suspected if self.clock - self.suspect < SOON else step
+        onset = self.suspected if self.clock - self.suspect < _SOON else step
         self.openings = [when for when in self.openings if when > self.clock - self.detector.memory] + [self.clock]
         self.incident = {"onset": onset, "detected": step, "opened": self.clock, "told": False}
         self.tell("spike", self.compared(loss, reading), z=reading.z, norm_z=reading.norm_z, loss=loss,
@@ -122,18 +122,18 @@ class Doctor(Guard):
             self.incident = {"onset": onset, "detected": step, "opened": self.clock, "told": False}
             return self.treat(step, loss, DRIFTS, f"the loss has crept up to {loss:.4g} since about step {onset}")
         lasted, told = self.clock - self.incident["opened"], self.incident["told"]
-        if self.calm >= CALM:
+        if self.calm >= _CALM:
             if not told:
-                lasted += 1 - CALM
+                lasted += 1 - _CALM
                 text = f"back to usual after {lasted} steps; {self.dropped} in all were kept from the weights so far"
                 self.tell("recovered", text, self.named(RECOVERS), loss=loss, lasted=lasted, dropped=self.dropped)
             self.incident = {}
-        elif (lasted >= self.patience or self.nonfinite >= FROZEN) and not told:
+        elif (lasted >= self.patience or self.nonfinite >= _FROZEN) and not told:
             what = "loss or gradient not finite" if self.nonfinite else f"loss {loss:.4g}, not back to usual"
             return self.treat(step, loss, self.name(), f"{what} since step {self.incident['onset']}")
-        return "stop" if self.nonfinite >= HOPELESS else ""
+        return "stop" if self.nonfinite >= _HOPELESS else ""
 
-    def name(self) -> Verdict:
+    def name(self) -> _Verdict:
         """The verdict on a spike that does not pass."""
         if self.nonfinite and self.accepted < self.detector.history:
             return NAN_AT_ONCE
@@ -141,13 +141,13 @@ class Doctor(Guard):
             return FLAT_THEN_NAN
         return self.named(STAYS)
 
-    def named(self, single: Verdict) -> Verdict:
+    def named(self, single: _Verdict) -> _Verdict:
         """The verdict on a single spike, or on one of several."""
-        return REPEATS if len(self.openings) >= REPEATED else single
+        return REPEATS if len(self.openings) >= _REPEATED else single
 
-    def treat(self, step: int, loss: float, verdict: Verdict, text: str) -> str:
+    def treat(self, step: int, loss: float, verdict: _Verdict, text: str) -> str:
         """Report the diagnosis; the verdict that the treatment asks for."""
-        self.diagnosis = told(text, verdict)
+        self.diagnosis = _told(text, verdict)
         self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
         self.onset = self.treatment.before(self.incident["onset"], step)
         asked = self.treatment()
@@ -161,15 +161,15 @@ class Doctor(Guard):
 
     def compared(self, loss: float, reading: Reading) -> str:
         """The loss compared with the usual one."""
-        if reading is OUTSIDE:
+        if reading is _OUTSIDE:
             return f"{'the gradient' if math.isfinite(loss) else 'the loss'} is not finite"
         return f"loss {loss:.4g} where {self.detector.level():.4g} is usual, z = {reading.z:.1f}"
 
-    def tell(self, kind: str, text: str, verdict: Verdict | None = None, **facts) -> None:
+    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> None:
         """Keep an event for the trainer."""
         when = {key: self.incident[key] for key in ("onset", "detected") if key in self.incident}
         named = {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response} if verdict else {}
-        self.events.append((kind, {"text": told(text, verdict), **when, **facts, **named}))
+        self.events.append((kind, {"text": _told(text, verdict), **when, **facts, **named}))
 
     def rate(self, step: int) -> float:
         return self.treatment.rate(step)
@@ -180,7 +180,7 @@ class Doctor(Guard):
 
     def rolled_back(self, step: int) -> int:
         self.detector.forget_after(step)
-        self.suspect = self.clock - SOON  # it belongs to what was undone
+        self.suspect = self.clock - _SOON  # it belongs to what was undone
         skipped = self.treatment.rolled_back(step, self.clock)
         factor = self.rate(step + 1)
         text = f"the learning rate times {factor:.3g} from step {step + 1} on, {skipped} more batches skipped"
@@ -197,6 +197,6 @@ class Doctor(Guard):
         self.treatment.load_state_dict(state["treatment"])
 
 
-def told(text: str, verdict: Verdict | None) -> str:
+def _told(text: str, verdict: _Verdict | None) -> str:
     """One line, with the verdict's words."""
     return f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}" if verdict else text

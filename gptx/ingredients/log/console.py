@@ -18,8 +18,8 @@ from gptx.units.amounts import amount, clock
 from gptx.units.options import Count
 from gptx.units.printable import bare, printable, safe
 
-messages = logging.getLogger(__name__)
-CLOCK = "%Y-%m-%d %H:%M:%S"
+_messages = logging.getLogger(__name__)
+_CLOCK = "%Y-%m-%d %H:%M:%S"
 
 
 class Console(Sink):
@@ -88,7 +88,7 @@ class Console(Sink):
     def line(self, text: str, *, terminal: bool = True) -> None:
         """Write `text` to `train.log`, and on the terminal."""
         text = safe(text)
-        self.attempt("train.log", print, f"{time.strftime(CLOCK)} {text}", file=self.file)
+        self.attempt("train.log", print, f"{time.strftime(_CLOCK)} {text}", file=self.file)
         if terminal:
             self.attempt("the terminal", _print_above, text)
 
@@ -100,7 +100,7 @@ class Console(Sink):
             except (OSError, ValueError) as error:  # ValueError: a stream that is closed, or lacks a character
                 self.broken.add(output)
                 reason = error.strerror if isinstance(error, OSError) else error
-                messages.warning("no more lines to %s: %s; training goes on", output, reason)
+                _messages.warning("no more lines to %s: %s; training goes on", output, reason)
 
 
 def _findings(scalars: dict) -> Iterator[str]:
@@ -135,7 +135,7 @@ def messages_to(folder: Path) -> Iterator[None]:
     logger = logging.getLogger("gptx")
     terminal, file = _AboveBar(), _LogFile(folder / "train.log", encoding="utf-8", delay=True)
     terminal.setFormatter(Plain("%(message)s"))
-    file.setFormatter(Plain("%(asctime)s %(message)s", CLOCK))
+    file.setFormatter(Plain("%(asctime)s %(message)s", _CLOCK))
     terminal.setLevel(logger.getEffectiveLevel())
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [terminal, file], False

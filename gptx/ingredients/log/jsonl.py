@@ -22,9 +22,9 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from gptx.files import descriptor, from_json, to_json
 from gptx.ingredients.log import RunInfo, Sink, now
 
-messages = logging.getLogger(__name__)
-LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
-MOST = 2**53
+_messages = logging.getLogger(__name__)
+_LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
+_MOST = 2**53
 
 
 class Jsonl(Sink):
@@ -69,7 +69,7 @@ class Lines:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.handle, self.end)  # half a line would spoil the next one
             if not self.warned:
-                messages.error("%s lacks step %d (%s); training goes on", self.path.name, row["step"], error.strerror)
+                _messages.error("%s lacks step %d (%s); training goes on", self.path.name, row["step"], error.strerror)
             self.warned = True
 
 
@@ -95,14 +95,14 @@ def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
     if len(found) != len(lines):
         found = [row_of(line) for line in lines]
     kept = [row for row in found if _is_row(row, first)]
-    if any(LONG.search(line) for line in lines):
+    if any(_LONG.search(line) for line in lines):
         kept = [row for row in kept if all(v.bit_length() < 1024 for v in row.values() if type(v) is int)]
     return kept, len(lines) - len(kept)
 
 
 def whole(value: object) -> bool:
     """True of a count of steps or sequences."""
-    return type(value) is int and 0 <= value <= MOST
+    return type(value) is int and 0 <= value <= _MOST
 
 
 def _is_row(row: Any, first: int) -> bool:
@@ -133,7 +133,7 @@ def row_of(line: bytes) -> object:
     return None
 
 
-_Count = Annotated[int, Ge(0), Le(MOST)]
+_Count = Annotated[int, Ge(0), Le(_MOST)]
 _Span = Annotated[list[_Count], Len(2, 2), Predicate(lambda span: span[0] < span[1])]  # first, and one after the last
 _DOCUMENT = {"name": str, "loss": float, "above": float, "sequences": _Count, "share": float}
 _EVENT = {  # what commands read of an event, which may have more

@@ -10,10 +10,10 @@ from gptx.ingredients.log.jsonl import events
 from gptx.units.phrases import count
 from gptx.units.printable import code, md, safe
 
-messages = logging.getLogger(__name__)
-WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
-DIAGNOSIS = {"onset", "verdict", "cause", "response"}  # a start by an earlier version may not have noted them
-ROLLBACK = {"cursor", "sequences", "left", "rate"}
+_messages = logging.getLogger(__name__)
+_WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
+_DIAGNOSIS = {"onset", "verdict", "cause", "response"}  # a start by an earlier version may not have noted them
+_ROLLBACK = {"cursor", "sequences", "left", "rate"}
 SHOWN = 40  # rows of the timeline at its beginning, and as many at its end
 
 
@@ -50,20 +50,20 @@ class Postmortem(Sink):
             write_text(self.run.folder / "postmortem.md", "\n\n".join(self.page(outcome)) + "\n")
         except OSError as error:
             if not self.warned:
-                messages.warning("postmortem.md cannot be written (%s); training goes on", error.strerror or error)
+                _messages.warning("postmortem.md cannot be written (%s); training goes on", error.strerror or error)
             self.warned = True
 
     def page(self, outcome: str) -> Iterator[str]:
         """The paragraphs of the page."""
         folder = shown(self.run.folder)
         timeline = (
-            (event["time"], event["step"], md(event["event"]), md(event["text"])) for event in shortened(self.events)
+            (event["time"], event["step"], md(event["event"]), md(event["text"])) for event in _shortened(self.events)
         )
         yield f"# Post-mortem of {md(folder)}"
         yield f"{self.summary(outcome)} Written {now()}."
         yield from self.worst()
         yield "## What happened"
-        yield table("time", "after step", "event", "", rows=timeline)
+        yield _table("time", "after step", "event", "", rows=timeline)
         yield from self.diagnoses()
         yield from self.documents(str(folder))
         yield "## What was done"
@@ -81,7 +81,7 @@ class Postmortem(Sink):
         )
         return (
             f"{found} {'diagnosis' if found == 1 else 'diagnoses'}, {count(rollbacks, 'rollback')}. "
-            f"The run {WORDS.get(outcome, outcome)} after step {self.step} of {self.run.steps}{losses}."
+            f"The run {_WORDS.get(outcome, outcome)} after step {self.step} of {self.run.steps}{losses}."
         )
 
     def worst(self) -> Iterator[str]:
@@ -93,7 +93,7 @@ class Postmortem(Sink):
 
     def diagnoses(self) -> Iterator[str]:
         """What a guard found, and its advice."""
-        if found := [event for event in self.events if event.keys() >= DIAGNOSIS]:
+        if found := [event for event in self.events if event.keys() >= _DIAGNOSIS]:
             yield "## Verdict and advice"
             yield "\n".join(
                 f"- step {event['onset']} on, **{md(event['verdict'])}**: likely {md(event['cause'])}. "
@@ -123,12 +123,12 @@ class Postmortem(Sink):
                 )
                 for d in event["documents"]
             )
-            yield table("document", "loss", "above the others", "sequences asked", "share", rows=rows)
+            yield _table("document", "loss", "above the others", "sequences asked", "share", rows=rows)
             yield f"    {safe(typed('forensics', folder, f'sequences={first}:{last}'))}"
 
     def treatment(self) -> Iterator[str]:
         """What the run did about it."""
-        done = [event for event in self.events if event["event"] == "rollback" and event.keys() >= ROLLBACK]
+        done = [event for event in self.events if event["event"] == "rollback" and event.keys() >= _ROLLBACK]
         for event in done:
             passed = event["cursor"] - event["sequences"][0]
             yield (
@@ -146,7 +146,7 @@ def incident(event: dict) -> bool:
     return "onset" in event or "sequences" in event
 
 
-def shortened(events) -> list[dict]:
+def _shortened(events) -> list[dict]:
     """All events if they are few, else the first and the last, and a row that says how many are left out."""
     if len(events) <= 2 * SHOWN:
         return list(events)
@@ -154,6 +154,6 @@ def shortened(events) -> list[dict]:
     return [*events[:SHOWN], between, *events[-SHOWN:]]
 
 
-def table(*header: str, rows: Iterable[Iterable]) -> str:
+def _table(*header: str, rows: Iterable[Iterable]) -> str:
     """A table in Markdown, of cells in Markdown."""
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))

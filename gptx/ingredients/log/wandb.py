@@ -28,11 +28,11 @@ from gptx.ingredients.log import RunInfo, Sink, shown, typed
 from gptx.units.options import Count
 from gptx.units.printable import throughout
 
-messages = logging.getLogger(__name__)
+_messages = logging.getLogger(__name__)
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
 PATIENCE = 10.0  # seconds for wandb's own process to end; then what it holds is given up
 BACKLOG = 10_000  # rows that wait at most: 100,000 steps at every=10, some 10 MB
-Seconds = Annotated[float, Ge(0), Le(86_400)]
+_Seconds = Annotated[float, Ge(0), Le(86_400)]
 
 
 class Wandb(Sink):
@@ -47,8 +47,8 @@ class Wandb(Sink):
     entity: str | None
     mode: Literal["auto", "online", "offline", "disabled"]
     every: Count
-    init_timeout: Seconds
-    finish_timeout: Seconds
+    init_timeout: _Seconds
+    finish_timeout: _Seconds
     ended: threading.Event | None = field(init=False, default=None)  # set once the thread is done; None without one
     rollbacks = dropped = 0
 
@@ -73,7 +73,7 @@ class Wandb(Sink):
             self.rows.put(throughout({"train/step": step, **scalars, "segment": self.rollbacks}))
             return
         if not self.dropped:
-            messages.warning("W&B hangs, and rows are dropped from step %d on; %s", step, self.later)
+            _messages.warning("W&B hangs, and rows are dropped from step %d on; %s", step, self.later)
         self.dropped += 1
 
     def due(self, step: int, scalars: dict) -> bool:
@@ -96,9 +96,9 @@ class Wandb(Sink):
         finally:  # also where Ctrl-C ends the wait
             self.settle(ended)
         if not ended.is_set():
-            messages.warning("W&B: given up after %g s; %s", self.finish_timeout, self.later)
+            _messages.warning("W&B: given up after %g s; %s", self.finish_timeout, self.later)
         elif self.dropped:
-            messages.warning("W&B lacks %d rows; %s", self.dropped, self.later)
+            _messages.warning("W&B lacks %d rows; %s", self.dropped, self.later)
 
     def settle(self, ended: threading.Event) -> None:
         """Have the thread end, at the end of the run and once more at Python's exit, which aborts if the thread is
@@ -118,19 +118,19 @@ class Wandb(Sink):
             page = self.start(run, id)
             url = None if page.offline else page.url
             if url:
-                messages.info("W&B: %s", url)
+                _messages.info("W&B: %s", url)
             self.send(page, run, segment)
             if page.offline and (failure := _unwritten(Path(page.settings.sync_dir))):
-                messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
+                _messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
             elif page.offline:
-                messages.info("W&B: wandb sync %s/wandb/offline-run-*", shlex.quote(str(shown(run.folder))))
+                _messages.info("W&B: wandb sync %s/wandb/offline-run-*", shlex.quote(str(shown(run.folder))))
             elif url:  # else it is disabled
-                messages.info("W&B: %s", url)
+                _messages.info("W&B: %s", url)
         except TimeoutError:
-            messages.warning("W&B: not all was sent in time; %s", self.later)
+            _messages.warning("W&B: not all was sent in time; %s", self.later)
             reset()
         except Exception as error:
-            messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
+            _messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
             with suppress(Exception):
                 page.finish(exit_code=1)
             reset()
@@ -159,7 +159,7 @@ class Wandb(Sink):
                 return self.page(run, id, "online")
             except Exception as error:
                 if self.mode == "online" or "No API key" not in str(error):
-                    messages.warning("W&B: offline, since there is no connection: %s", first_line(error))
+                    _messages.warning("W&B: offline, since there is no connection: %s", first_line(error))
                 reset()  # or the id counts as in use
                 mode = "offline"
         return self.page(run, id, mode)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPS = 1e-5  # of RMSNorm as of LayerNorm: Llama 2's and 3's
-BASE = 10_000.0  # of RoPE's wavelengths, which grow from 2 pi tokens to nearly 2 pi times this (arXiv:2104.09864)
+_BASE = 10_000.0  # of RoPE's wavelengths, which grow from 2 pi tokens to nearly 2 pi times this (arXiv:2104.09864)
 
 
 class Attention(nn.Module):
@@ -23,8 +23,8 @@ class Attention(nn.Module):
         self.scale: float | None = None  # of the scores; None is 1/sqrt(D)
         size = width // heads
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * size, bias=bias)
-        self.norm_q = HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
-        self.norm_k = HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
+        self.norm_q = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
+        self.norm_k = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
         self.out = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
@@ -40,7 +40,7 @@ class Attention(nn.Module):
         return self.dropout(self.out(y.transpose(1, 2).reshape(B, T, C)))
 
 
-class HeadNorm(nn.RMSNorm):
+class _HeadNorm(nn.RMSNorm):
     """RMSNorm in the type of its gain: a mixture of two types has no fused kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask=None, scale: float | None = 
     two batched products take 0.2x its time at T=64, 0.5x at 256 and 512, and more than it from 1024 on."""
     shared = k.shape[1] < q.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
-        return flex(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
+        return _flex(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
     if q.dtype == torch.bfloat16 and q.is_cpu and q.shape[-2] < 1024:
         return attend_by_products(q, k, v, mask=mask, scale=scale, dropout=dropout)
     return F.scaled_dot_product_attention(
@@ -79,7 +79,7 @@ def attend_by_products(
 
 def rotations(positions: Tensor, size: int) -> Tensor:
     """Cosines and sines that turn a head of `size` dimensions at each position, in fp32: (2, ..., 1, T, D/2)."""
-    speeds = BASE ** -(torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size)
+    speeds = _BASE ** -(torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size)
     angles = positions[..., None].float() * speeds
     return torch.stack([angles.cos(), angles.sin()]).unsqueeze(-3)  # the same for all heads
 
@@ -107,7 +107,7 @@ def within(starts: Tensor, *, blocks: bool):
     return ((starts[:, :, None] == starts[:, None, :]) & past)[:, None]
 
 
-def flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
+def _flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
     """FlexAttention as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores."""
     from torch.nn.attention.flex_attention import flex_attention
 

@@ -23,14 +23,14 @@ def generate(model: nn.Module, tokens: list[int], *, length: int, temperature: f
     try:
         for _ in range(length):
             sequence = sequence[:, -model.context :]  # type: ignore[operator]
-            token = draw(model(sequence)[0, -1].float().cpu(), temperature, top_k, top_p, generator)
+            token = _draw(model(sequence)[0, -1].float().cpu(), temperature, top_k, top_p, generator)
             yield token
             sequence = torch.cat([sequence, torch.tensor([[token]], device=device)], dim=1)
     finally:
         model.train(training)
 
 
-def draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator) -> int:
+def _draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator) -> int:
     """One token from logits (V,): of the `top_k` likeliest, and of the fewest whose shares reach `top_p`."""
     if logits.isnan().any() or logits.max() == torch.inf:
         raise ValueError("the model's logits are not finite: it has diverged and writes nothing")

@@ -13,23 +13,23 @@ from gptx.ingredients.model.attention import EPS, Attention, rotations, within
 from gptx.ingredients.model.mlp import MLP, SwiGLU, gelu, relu2
 from gptx.units.options import Count, Positive, Probability, ranged
 
-Head = Callable[[Tensor], Tensor]  # hidden states (..., C) to logits (..., V)
+_Head = Callable[[Tensor], Tensor]  # hidden states (..., C) to logits (..., V)
 
-NORMS: dict[str, Callable[..., nn.Module]] = {
+_NORMS: dict[str, Callable[..., nn.Module]] = {
     "layernorm": lambda width, bias: nn.LayerNorm(width, bias=bias),
     "rmsnorm": lambda width, bias: nn.RMSNorm(width, eps=EPS),  # arXiv:1910.07467; has no bias
 }
-MLPS: dict[str, Callable[..., nn.Module]] = {
+_MLPS: dict[str, Callable[..., nn.Module]] = {
     "gelu": partial(MLP, bend=gelu), "relu2": partial(MLP, bend=relu2), "swiglu": SwiGLU,
 }  # fmt: skip
 # Standard deviation of what adds to the residual stream, by depth: less, so that depth does not widen the stream
 # (GPT-2), or nothing, so that every block begins as the identity (modded-nanogpt).
-INITS: dict[str, Callable[[int], float]] = {
+_INITS: dict[str, Callable[[int], float]] = {
     "gpt2": lambda depth: 0.02 / (2 * depth) ** 0.5,
     "zero_out": lambda depth: 0.0,
 }
 
-Depth = Annotated[
+_Depth = Annotated[
     Count, Le(10_000)
 ]  # a thousand take seconds to build; the deepest known have 1,000 (arXiv:2203.00555)
 
@@ -47,14 +47,14 @@ class GPT(nn.Module):
     words, and for more than `context` tokens."""
 
     @ranged("model")
-    def __init__(self, *, vocab_size: int, context: Count, width: Count, depth: Depth, heads: int,
+    def __init__(self, *, vocab_size: int, context: Count, width: Count, depth: _Depth, heads: int,
                  kv_heads: int | None = None, positions: str = "learned", norm: str = "layernorm", mlp: str = "gelu",
                  qk_norm: bool = False, softcap: Positive | None = None, tied: bool = True, init: str = "gpt2",
                  mask: str = "cross", bias: bool = True, dropout: Probability = 0.0,
                  vocab_multiple: Count = 64):  # fmt: skip
         super().__init__()
-        _refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, NORMS), mlp=(mlp, MLPS),
-                        init=(init, INITS), mask=(mask, ("cross", "document")))  # fmt: skip
+        _refuse_unknown(positions=(positions, ("learned", "rope")), norm=(norm, _NORMS), mlp=(mlp, _MLPS),
+                        init=(init, _INITS), mask=(mask, ("cross", "document")))  # fmt: skip
         _refuse_uneven("heads", heads, "width", width)
         kv_heads = heads if kv_heads is None else kv_heads
         _refuse_uneven("kv_heads", kv_heads, "heads", heads)
@@ -71,13 +71,13 @@ class GPT(nn.Module):
         attention = partial(Attention, width, heads=heads, kv_heads=kv_heads, bias=bias, dropout=dropout,
                             qk_norm=qk_norm)  # fmt: skip
         self.blocks = nn.ModuleList(
-            Block(NORMS[norm](width, bias), attention(), NORMS[norm](width, bias),
-                  MLPS[mlp](width, bias=bias, dropout=dropout))
+            _Block(_NORMS[norm](width, bias), attention(), _NORMS[norm](width, bias),
+                  _MLPS[mlp](width, bias=bias, dropout=dropout))
             for _ in range(depth)
         )  # fmt: skip
-        self.norm = NORMS[norm](width, bias)
+        self.norm = _NORMS[norm](width, bias)
         self.head: nn.Linear | None = None if tied else nn.Linear(width, rows, bias=False)
-        self.initialize(residual=INITS[init](depth))
+        self.initialize(residual=_INITS[init](depth))
 
     @torch.no_grad()
     def initialize(self, residual: float) -> None:
@@ -95,7 +95,7 @@ class GPT(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02)
 
-    def forward(self, tokens: Tensor, then: Callable[[Tensor, Head], Tensor] | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, then: Callable[[Tensor, _Head], Tensor] | None = None) -> Tensor:
         """Logits; or, to hold only some at a time, what `then` makes of the hidden states (B, T, C) and the head."""
         length = tokens.shape[1]
         if length > self.context:
@@ -136,7 +136,7 @@ class GPT(nn.Module):
         return 6 * matrices + 12 * len(self.blocks) * self.width * self.context
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, norm1: nn.Module, attention: nn.Module, norm2: nn.Module, mlp: nn.Module):

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from gptx.ingredients.observe import Observer
 from gptx.units.options import Count
 
-DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it adds nothing to the sum of the others
+_DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it adds nothing to the sum of the others
 
 
 class Activations(Observer):
@@ -38,7 +38,7 @@ class Activations(Observer):
         with ExitStack() as hooks:
             for number, block in enumerate(trainer.model.blocks):
                 name, inside = f"blocks.{number}", dict(block.named_modules())
-                output, hidden = (partial(note, found, f"activations/{name}") for note in (note_output, note_hidden))
+                output, hidden = (partial(note, found, f"activations/{name}") for note in (_note_output, _note_hidden))
                 hooks.enter_context(block.register_forward_hook(output))
                 if down := inside.get("mlp.down"):
                     hooks.enter_context(down.register_forward_pre_hook(hidden))
@@ -50,7 +50,7 @@ class Activations(Observer):
         return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
 
 
-def note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, output: Tensor) -> None:
+def _note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, output: Tensor) -> None:
     """Moments over all tokens and channels."""
     x = output.float()
     mean, centred = x.mean(), x - x.mean()
@@ -58,10 +58,10 @@ def note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, o
     found[f"{name}/kurtosis"] = centred.pow(4).mean() / centred.square().mean().square()
 
 
-def note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor]) -> None:
+def _note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor]) -> None:
     """Share of the units, the last dimension, that are dead."""
     x = inputs[0].float().flatten(0, -2)
-    found[f"{name}/dead"] = (x.abs().amax(0) < DEAD * x.square().mean().sqrt()).float().mean()
+    found[f"{name}/dead"] = (x.abs().amax(0) < _DEAD * x.square().mean().sqrt()).float().mean()
 
 
 class AttentionLogits(TorchFunctionMode):
@@ -80,7 +80,7 @@ class AttentionLogits(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if self.block and function is F.scaled_dot_product_attention:
-            self.note(largest_logit(*args, **kwargs))
+            self.note(_largest_logit(*args, **kwargs))
         if self.block and function in (torch.softmax, Tensor.softmax, F.softmax):
             self.note(args[0].amax().float())
         return function(*args, **kwargs)
@@ -90,7 +90,7 @@ class AttentionLogits(TorchFunctionMode):
         self.found[name] = torch.maximum(self.found.get(name, largest), largest)
 
 
-def largest_logit(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+def _largest_logit(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
                   is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Tensor:  # fmt: skip
     """Largest score, mask included, that `scaled_dot_product_attention` gives to its softmax for these arguments."""
     (*_, T, D), S = query.shape, key.shape[-2]

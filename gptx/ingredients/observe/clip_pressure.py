@@ -8,7 +8,7 @@ from gptx.ingredients.observe.norms import norms
 from gptx.units.lengths import Length
 
 MOST, OFTEN = 0.5, 0.01  # shares of steps: see `verdict`
-TOLERANCE = 1e-4  # relative: two ways to add up the same norm differ by less
+_TOLERANCE = 1e-4  # relative: two ways to add up the same norm differ by less
 
 
 class ClipPressure(Observer):
@@ -43,7 +43,7 @@ class ClipPressure(Observer):
         if self.pairs:
             before, after, rising = zip(*self.pairs, strict=True)
             pairs = zip(before, torch.stack(after).tolist(), strict=True)
-            factors = [a / b if a < b * (1 - TOLERANCE) else 1.0 for b, a in pairs]
+            factors = [a / b if a < b * (1 - _TOLERANCE) else 1.0 for b, a in pairs]
             clipped = [factor < 1 for factor in factors]
             found = {"clip/share": sum(clipped) / len(clipped), "clip/scale": sum(factors) / len(factors)}
             self.clipped += sum(c for c, r in zip(clipped, rising, strict=True) if not r)

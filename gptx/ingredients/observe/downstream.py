@@ -60,12 +60,14 @@ class NextWord(Observer):
             for batch, counted in passes(trainer, self.windows):
                 right = trainer.model(batch.inputs).argmax(-1) == batch.targets
                 for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
-                    counts += counted * torch.tensor(words(pieces(trainer.data.encoding, targets), hits), device=device)
+                    counts += counted * torch.tensor(
+                        words(_pieces(trainer.data.encoding, targets), hits), device=device
+                    )
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
 
 
-def pieces(encoding, tokens: list[int]) -> list[bytes]:
+def _pieces(encoding, tokens: list[int]) -> list[bytes]:
     """The bytes of each token; an end of text is white space."""
     return [b"\n" if t == encoding.eot_token else encoding.decode_single_token_bytes(t) for t in tokens]
 
@@ -106,7 +108,7 @@ class Parses(Observer):
             drawn = self.draw(trainer.model, trainer.parallel.device)
         for tokens in drawn.tolist():
             text = trainer.data.decode(tokens)
-            accepted += parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
+            accepted += _parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
         return {"downstream/parses": accepted / self.files}
 
     @torch.no_grad()
@@ -133,7 +135,7 @@ def finished(text: str) -> str:
     return "".join(lines[:last])
 
 
-def parses(text: str) -> bool:
+def _parses(text: str) -> bool:
     """True if the text is Python with at least one statement."""
     with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse one day
         try:

@@ -11,36 +11,36 @@ from gptx.units.lengths import Length
 from gptx.units.options import Count, Positive, Share
 
 log = logging.getLogger(__name__)
-LEAST = 0.1  # share of the first loss, the least fall: the first learning rates teach nothing, and noise is no break
+_LEAST = 0.1  # share of the first loss, the least fall: the first learning rates teach nothing, and noise is no break
 
 
-def validated_before(observer: Observer, trainer) -> bool:
+def _validated_before(observer: Observer, trainer) -> bool:
     """True if validation comes before the observer, which then sees the validation loss of its step."""
     earlier = takewhile(lambda each: each is not observer, trainer.observers.values())
     return any(isinstance(each, Validation) for each in earlier)
 
 
-def end(trainer, reason: str) -> None:
+def _end(trainer, reason: str) -> None:
     """End the run for good after this step."""
     if not trainer.finished:
         trainer.ended = reason
         log.info("%s; the run ends here", reason)
 
 
-class AfterValidation(Observer):
+class _AfterValidation(Observer):
     """An observer that reads the validation loss. Raises ValueError unless validation comes before it."""
 
     every: Length = field(init=False, default=Length(1))  # validation decides when there is something to see
 
     def attach(self, trainer) -> None:
-        if not validated_before(self, trainer):
+        if not _validated_before(self, trainer):
             name = type(self).__name__.lower()
             raise ValueError(
                 f"observe={name} reads the validation loss; set observe=[validation,{name}], in that order"
             )
 
 
-class Target(AfterValidation):
+class Target(_AfterValidation):
     """Steps and tokens until the validation loss is at most `loss`, between two validations along a line; the run ends
     there for good. A run that never gets there reports nothing, and says so at its end."""
 
@@ -60,12 +60,12 @@ class Target(AfterValidation):
             return {}
         share = (before[2] - self.loss) / (before[2] - now[2]) if before[2] > self.loss else 1.0
         step, tokens = (was + share * (is_ - was) for was, is_ in zip(before[:2], now[:2], strict=True))
-        end(trainer, f"target: the validation loss is {now[2]:.4f}, at most {self.loss:g}, after {step:.0f} steps "
+        _end(trainer, f"target: the validation loss is {now[2]:.4f}, at most {self.loss:g}, after {step:.0f} steps "
                           f"and {tokens:.0f} tokens")  # fmt: skip
         return {"target/step": step, "target/tokens": tokens}
 
 
-class Overfitting(AfterValidation):
+class Overfitting(_AfterValidation):
     """Validation loss minus the mean training cross-entropy since the validation before, at each validation.
 
     The alarm comes after `patience` validations in a row that were no better than the best, while the training loss
@@ -101,7 +101,7 @@ class Overfitting(AfterValidation):
             f"{self.best['train']:.4f} to {train:.4f}"
         )
         if self.stop:
-            end(trainer, alarm)
+            _end(trainer, alarm)
         return found | {"overfitting/alarm": alarm}
 
 
@@ -120,7 +120,7 @@ class LrRange(Observer):
     remembered = ("total", "weight", "first", "lowest")
 
     def attach(self, trainer) -> None:
-        if validated_before(self, trainer):
+        if _validated_before(self, trainer):
             raise ValueError("observe=lr_range ends the run, after which validation must run once more; set "
                              "observe=[lr_range,validation], in that order")  # fmt: skip
 
@@ -131,9 +131,9 @@ class LrRange(Observer):
         if math.isnan(self.first):
             self.first = self.lowest = smooth
         self.lowest = min(self.lowest, smooth)
-        fallen = max(self.first - self.lowest, LEAST * self.first)
+        fallen = max(self.first - self.lowest, _LEAST * self.first)
         if math.isfinite(smooth) and smooth - self.lowest <= self.rise * fallen:
             return {"lr_range/loss": smooth}
         lr = trainer.latest["train/lr"]
-        end(trainer, f"lr_range: the loss broke at a learning rate of {lr:.3g}, {self.lowest:.4f} to {smooth:.4f}")
+        _end(trainer, f"lr_range: the loss broke at a learning rate of {lr:.3g}, {self.lowest:.4f} to {smooth:.4f}")
         return {"lr_range/loss": smooth, "lr_range/broken": lr}

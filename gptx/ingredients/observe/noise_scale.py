@@ -10,7 +10,7 @@ from torch import Tensor
 from gptx.ingredients.observe import Observer
 from gptx.units.options import Count
 
-FEWEST = 10  # measurements that a band needs
+_FEWEST = 10  # measurements that a band needs
 
 
 class NoiseScale(Observer):
@@ -67,7 +67,7 @@ class NoiseScale(Observer):
         if not self.pairs:
             return {}
         pairs = numpy.array(self.pairs)
-        if len(pairs) < FEWEST:
+        if len(pairs) < _FEWEST:
             return {"noise_scale/tokens": ratio(*pairs.mean(0).tolist())}
         return dict(zip(("noise_scale/tokens", "noise_scale/low", "noise_scale/high"), band(pairs), strict=True))
 

@@ -21,8 +21,8 @@ class Gradients(Observer):
     def attach(self, trainer) -> None:
         self.found: Tensor | None = None
         named = [(name, p) for name, p in trainer.model.named_parameters() if p.requires_grad]
-        self.layers = list(dict.fromkeys(layer(name) for name, _ in named))
-        numbers = [self.layers.index(layer(name)) for name, _ in named]
+        self.layers = list(dict.fromkeys(_layer(name) for name, _ in named))
+        numbers = [self.layers.index(_layer(name)) for name, _ in named]
         member = torch.tensor(numbers, device=trainer.parallel.device)
 
         def measure() -> None:
@@ -96,7 +96,7 @@ def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
     return math.sqrt(2 * group["lr"] * group["weight_decay"] * (1 - beta1) / (1 + beta1))
 
 
-def layer(name: str) -> str:
+def _layer(name: str) -> str:
     """The block or top-level module that a parameter belongs to.
 
     >>> layer("blocks.3.mlp.up.weight"), layer("token.weight")

@@ -9,7 +9,7 @@ from gptx.units.options import Steps
 
 SAMPLE = 2**15  # coordinates that are read: every n-th, always the same
 FIRST, SECOND, COUNT = ("exp_avg", "m"), ("exp_avg_sq", "v"), ("step", "t", "k")  # PyTorch's names, and others'
-REFUSAL = "observe=second_moment: {} keeps no second moment; it is Adam's (optim=adamw)"
+_REFUSAL = "observe=second_moment: {} keeps no second moment; it is Adam's (optim=adamw)"
 
 
 class SecondMoment(Observer):
@@ -30,7 +30,7 @@ class SecondMoment(Observer):
         optimizer, self.found = trainer.optimizer, dict[str, Tensor]()
         self.groups = [group for group in optimizer.param_groups if {"betas", "eps"} <= group.keys()]
         if not self.groups:
-            raise ValueError(REFUSAL.format(type(optimizer).__name__))
+            raise ValueError(_REFUSAL.format(type(optimizer).__name__))
         self.stride = max(1, sum(p.numel() for group in self.groups for p in group["params"]) // SAMPLE)
         before = list[Tensor]()
 
@@ -50,7 +50,7 @@ class SecondMoment(Observer):
             for state in (optimizer.state[p] for p in group["params"] if optimizer.state.get(p)):
                 first, second, t = (named(state | {"k": group.get("k")}, names) for names in (FIRST, SECOND, COUNT))
                 if second is None:
-                    raise ValueError(REFUSAL.format(type(optimizer).__name__))
+                    raise ValueError(_REFUSAL.format(type(optimizer).__name__))
                 m, v = (
                     None if x is None else whole(x).flatten()[:: self.stride].float() / (1 - beta ** float(t))
                     for x, beta in zip((first, second), group["betas"], strict=True)

@@ -19,7 +19,7 @@ class Throughput(Observer):
 
     MFU (arXiv:2204.02311, appendix B) is the FLOPs that the model needs over those that the devices could do; the
     peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the time
-    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own."""
+    spent on reading data, and `_peak_bytes` the most memory that any process held: the device's, else its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,7 +50,7 @@ class Throughput(Observer):
             return {}
         seconds, parallel = time.perf_counter() - self.started, trainer.parallel
         speed = self.tokens / seconds
-        own = self.waited / seconds, self.peak, peak_bytes(parallel.device)
+        own = self.waited / seconds, self.peak, _peak_bytes(parallel.device)
         shares, peaks, memory = zip(*parallel.gather(own), strict=True)
         self.begin()
         return {
@@ -101,7 +101,7 @@ def wall(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_bytes(device: torch.device) -> int:
+def _peak_bytes(device: torch.device) -> int:
     """The most memory held so far: by tensors on a CUDA device, else by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
