@@ -104,11 +104,11 @@ def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     if not ends:
         made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"
         raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
-    given_up = [  # times that left no line
+    lost = "rollback", step - 1, True  # a time that left no line
+    ends = [
         event["sequences"][1] for event in run.events
-        if event["event"] == "rollback" and event.get("left") == step - 1 and "sequences" in event
-    ]  # fmt: skip
-    ends = given_up + ends
+        if (event["event"], event.get("left"), "sequences" in event) == lost
+    ] + ends  # fmt: skip
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]
 

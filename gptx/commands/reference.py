@@ -11,14 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from gptx.config import presets
 from gptx.config.groups import GROUPS
 from gptx.files import write_text
 from gptx.runs import plain
 
-BEGIN, END = "<!-- reference -->", "<!-- /reference -->"
 _TITLE = "# Reference of all ingredients"
 _INTRODUCTION = """
 Generated from the comments in this folder by `python -m gptx reference write=conf/README.md`; do not edit.
@@ -45,51 +42,32 @@ def reference(*, write: str = "") -> None:
       python -m gptx reference write=conf/README.md
 
     Options:
-    write: file to write it to; in a file with the lines <!-- reference --> and <!-- /reference -->, the table of the
-    default recipe is written between them
+    write: file to write it to
     """
-    file, text = Path(write), ""
-    if write and file.exists():
-        text = plain.content(file).decode()
-    elif write and not file.parent.is_dir():
-        raise ValueError(f"write={write}: no such folder")
-    wanted = replaced(text) if text and not text.startswith(_TITLE) else reference_page()
     if not write:
-        print(wanted, end="")
-    elif wanted != text:
-        write_text(file, wanted)
-        print(f"{write}: written")
-    else:
-        print(f"{write}: up to date")
+        print(reference_page(), end="")
+        return
+    file = Path(write)
+    if not file.parent.is_dir():
+        raise ValueError(f"write={write}: no such folder")
+    text = plain.content(file).decode() if file.exists() else ""
+    if not text.startswith(_TITLE if text else ""):
+        raise ValueError(f"write={write}: holds another page, which is kept")
+    if text != reference_page():
+        write_text(file, reference_page())
+    print(f"{write}: {'up to date' if text == reference_page() else 'written'}")
 
 
 def reference_page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
-    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(_keys("", text.partition("\n\n")[2]))]
+    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]
     for group in GROUPS:
-        rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in _own(group, file.stem)]
-        sections += [f"## {group}", f"Default: `{group}={','.join(_chosen(group))}`", _table(rows)]
+        default = presets.defaults()[group]
+        default = ",".join(default) if isinstance(default, list) else default
+        rows = [entry for file in sorted((presets.CONF / group).glob("*.yaml")) for entry in entries(group, file.stem)]
+        sections += [f"## {group}", f"Default: `{group}={default}`", _table(rows)]
     return "\n\n".join(sections) + "\n"
-
-
-def replaced(text: str) -> str:
-    """A text with the table of the default recipe between its markers. Raises ValueError unless each is there once."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"write: the file needs one line {BEGIN} and, below it, one line {END}")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n\n{reference_table()}\n\n{text[text.index(END) :]}"
-
-
-def reference_table() -> str:
-    """The table of the default recipe, in Markdown; without `log`, which is no part of a recipe."""
-    groups = (group for group in presets.defaults() if group != "log")
-    return _table([entry for group in groups for option in _chosen(group) for entry in entries(group, option)])
-
-
-def _chosen(group: str) -> list[str]:
-    """The options of the default recipe."""
-    options = presets.defaults()[group]
-    return options if isinstance(options, list) else [options]
 
 
 def _table(rows: list[_Entry]) -> str:
@@ -101,26 +79,13 @@ def _table(rows: list[_Entry]) -> str:
 
 
 def entries(group: str, option: str) -> list[_Entry]:
-    """The lines of one option: the option itself, then every value with a reason; those of what it builds on first."""
-    first, *mine = _own(group, option)
-    values = {entry.ingredient: entry for name in _parents(group, option) for entry in entries(group, name)[1:]}
-    return [first, *(values | {entry.ingredient: entry for entry in mine}).values()]
-
-
-def _own(group: str, option: str) -> list[_Entry]:
     """The lines of one option's file: the option itself, then every value with a reason."""
     text = (presets.CONF / group / f"{option}.yaml").read_text()
     top = " ".join(re.match(r"(?:#.*\n)*", text)[0].replace("#", "").split())  # type: ignore[index]
-    return [_Entry(group, option, *reason(top)), *_keys(group, text)]
+    return [_Entry(group, option, *reason(top)), *keys(group, text)]
 
 
-def _parents(group: str, option: str) -> list[str]:
-    """The options of the same group that an option builds on."""
-    built_on = yaml.safe_load((presets.CONF / group / f"{option}.yaml").read_text()).get("defaults") or []
-    return [name for name in built_on if isinstance(name, str) and name != "_self_"]
-
-
-def _keys(group: str, text: str) -> list[_Entry]:
+def keys(group: str, text: str) -> list[_Entry]:
     """Every `key: value  # comment` of a file, by its dotted key; a comment may go on in the lines below."""
     found, path = [], [(-1, group)]
     for line in re.sub(r"\n +# *", " ", text).splitlines():

@@ -76,7 +76,7 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
     """
     signature, hints = inspect.signature(function), typing.get_type_hints(function)
     keys = {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
-    places = [p for name, p in signature.parameters.items() if name not in keys]
+    places = list(signature.parameters.values())[: len(signature.parameters) - len(keys)]  # keyword-only ones come last
     positional: list = []
     given: dict = {}
     for word in words:
@@ -116,7 +116,8 @@ def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict)
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
-        raise ConfigError(f"{word}: write {option}={text or ('true' if keys[option].annotation is bool else '...')}")
+        example = {bool: "true"}.get(keys[option].annotation, "...")
+        raise ConfigError(f"{word}: write {option}={text or example}")
 
 
 def _keyed(word: str) -> bool:
@@ -168,13 +169,18 @@ def described(file: Path, name: str) -> tuple[str, list[tuple[str, str, str, str
     return text.rstrip(), rows
 
 
+def _spelled(value: object) -> str:
+    if value in (None, "", ()):
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _default(node: ast.expr | None, tree: ast.Module) -> str:
     """A default as one types it; a constant's value is looked up, also in the file that it is imported from."""
     if node is None:
         return "needed"
     if not isinstance(node, ast.Name):
-        value = ast.literal_eval(node)
-        return str(value).lower() if isinstance(value, bool) else str(value) if value or value == 0 else "none"
+        return _spelled(ast.literal_eval(node))
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)

@@ -82,10 +82,15 @@ def _or_end() -> Iterator[None]:
 
 
 def begun(job: DictConfig, folder: Path) -> bool:
-    """True if the run in the folder is finished or goes on from checkpoints of its own."""
+    """True if the run in the folder is finished or goes on from checkpoints of its own. Raises ConfigError if its
+    record is damaged."""
     from gptx.ingredients.checkpoints.files import saved  # which imports torch
+    from gptx.job.resume import record_of
 
-    return not job.overwrite and bool(saved(folder / "checkpoints") or RunFolder(folder).state == "finished")
+    if job.overwrite:
+        return False
+    record_of(RunFolder(folder))
+    return bool(saved(folder / "checkpoints")) or RunFolder(folder).state == "finished"
 
 
 def _examine_sweep(config: DictConfig) -> dict[Path, dict]:

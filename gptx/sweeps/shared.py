@@ -1,5 +1,7 @@
 """Which of the initial weights and the batches the runs of a sweep share if they have the same seed."""
 
+from itertools import chain
+
 from gptx.config.groups import decides
 from gptx.config.keys import flat
 
@@ -21,7 +23,7 @@ def kinship(configs: list[dict]) -> str:
 def _differing(same: list[list[dict]], what: str) -> list[str]:
     """The keys that decide it and differ within a seed; only the config group if three or more of its keys do."""
     groups: dict[str, list[str]] = {}
-    for key in dict.fromkeys(key for configs in same for config in configs for key in config):
+    for key in dict.fromkeys(chain.from_iterable(chain.from_iterable(same))):
         if decides(key, what) and any(len({repr(config.get(key)) for config in configs}) > 1 for configs in same):
             groups.setdefault(key.split(".")[0], []).append(key)
     return [word for group, keys in groups.items() for word in (keys if len(keys) < 3 else [group])]

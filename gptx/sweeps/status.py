@@ -77,8 +77,12 @@ def standing(
     queued = jobs.get(job)
     if queued and not (queued == "COMPLETING" and state == "failed"):
         state = "running" if queued == "RUNNING" else "queued"  # a job that is being ended may be requeued
-    words = [record.get("error", "") if state == "failed" else "", *_progress(folder, made, state)]
-    return state, ", ".join(filter(None, [*words, f"job {job}" if queued else ""]))
+    words = [
+        record.get("error", "") * (state == "failed"),
+        *_progress(folder, made, state),
+        f"job {job}" * bool(queued),
+    ]
+    return state, ", ".join(filter(None, words))
 
 
 def _progress(folder: Path, made: Work, state: str) -> list[str]:
@@ -114,8 +118,9 @@ def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]
     """
     finished = [made for state, made in each if state == "finished" and made.seconds]
     whole = _sum(finished)
-    usual = whole.wall / len(finished) if finished else longest * done.seconds / done.own
-    overhead = whole.wall / whole.seconds if finished else 1.0  # validation, saves and the start
+    usual, overhead = longest * done.seconds / done.own, 1.0
+    if finished:  # which includes validation, saves and the start
+        usual, overhead = whole.wall / len(finished), whole.wall / whole.seconds
     left = [made for state, made in each if state != "finished"]
     return [((m.steps or longest) - m.step) * m.seconds / m.own * overhead if m.own else usual for m in left]
 

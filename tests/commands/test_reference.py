@@ -1,19 +1,12 @@
-"""The quick-reference table says what conf/ says."""
+"""The reference says what conf/ says."""
 
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import BEGIN, END, entries, reason, reference, reference_page, reference_table, replaced
+from gptx.commands.reference import entries, reason, reference
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat
-
-
-def test_the_table_of_the_readme_is_the_one_that_conf_gives():
-    readme = paths.ROOT / "README.md"
-    if not readme.exists() or BEGIN not in readme.read_text():
-        pytest.skip("no table there")
-    assert replaced(readme.read_text()) == readme.read_text(), "python -m gptx reference write=README.md"
 
 
 def test_the_reference_is_the_one_that_conf_gives():
@@ -32,13 +25,6 @@ def test_every_option_of_every_group_is_in_the_reference_with_what_it_is():
             assert rows[f"| `{file.parent.name}``{file.stem}`"].strip(), file
     assert "| `wandb.entity`" not in reference_page()
     assert "| `log.wandb.entity`" in reference_page()
-
-
-def test_every_ingredient_of_the_recipe_has_a_line_that_says_why():
-    lines = [line.split(" | ") for line in reference_table().splitlines()[2:]]
-    assert {line[0].strip("| `") for line in lines} >= set(presets.defaults()) - {"log"}
-    assert all(line[2].strip() for line in lines)
-    assert all(line.count(" | ") == 3 for line in reference_table().replace("\\|", "").splitlines()[2:])
 
 
 def test_the_values_are_those_that_a_run_takes():
@@ -61,13 +47,14 @@ def test_what_the_tutorials_recommend_names_its_source(group):
     assert entries(group, presets.defaults()[group])[0].source
 
 
-def test_an_option_that_builds_on_another_has_its_lines_and_its_own(tmp_path, monkeypatch):
+def test_an_option_has_the_lines_of_its_own_file(tmp_path, monkeypatch):
     (tmp_path / "optim").mkdir()
-    (tmp_path / "optim/one.yaml").write_text("# One. [A]\n_target_: x\nlr: 1  # first\nbeta: 2  # kept\n")
-    (tmp_path / "optim/two.yaml").write_text("# Two.\ndefaults: [one, _self_]\nlr: 3  # its own [B]\n")
+    (tmp_path / "optim/two.yaml").write_text(
+        "# Two. [A]\ndefaults: [one, _self_]\nlr: 3  # its own\n       # value [B]\n"
+    )
     monkeypatch.setattr(presets, "CONF", tmp_path)
     found = [(e.ingredient, e.value, e.why, e.source) for e in entries("optim", "two")]
-    assert found == [("optim", "two", "Two", ""), ("optim.lr", "3", "its own", "B"), ("optim.beta", "2", "kept", "")]
+    assert found == [("optim", "two", "Two", "A"), ("optim.lr", "3", "its own value", "B")]
 
 
 @pytest.mark.parametrize(("comment", "why", "source"), [
@@ -80,27 +67,17 @@ def test_square_brackets_at_the_end_hold_the_source(comment, why, source):
     assert reason(comment) == (why, source)
 
 
-def test_writing_replaces_what_is_between_the_markers_and_nothing_else(tmp_path):
+def test_it_is_written_to_a_new_file_or_over_an_old_reference_and_over_no_other_page(tmp_path, capsys):
     file = tmp_path / "page.md"
-    file.write_text(f"before\n{BEGIN}\nstale words\n{END}\nafter\n")
-    reference(write=str(file))
-    written = file.read_text()
-    assert written.startswith(f"before\n{BEGIN}\n\n| ingredient |")
-    assert written.endswith(f"|\n\n{END}\nafter\n")
-    assert "stale words" not in written
-    assert replaced(written) == written
-
-
-@pytest.mark.parametrize("text", ["my own page", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
-def test_a_page_without_its_markers_is_refused(tmp_path, text):
-    file = tmp_path / "page.md"
-    file.write_text(text)
-    with pytest.raises(ValueError, match="write: the file needs one line <!-- reference --> and, below it"):
+    for told in ("written", "up to date"):
         reference(write=str(file))
-    assert file.read_text() == text
-
-
-def test_a_folder_that_is_not_there_is_one_line(command):
-    result = command("reference", "write=missing/page.md")
-    assert result.returncode == 1
-    assert result.stderr == "error: write=missing/page.md: no such folder\n"
+        assert capsys.readouterr().out == f"{file}: {told}\n"
+        assert file.read_text() == reference_page()
+    file.write_text(reference_page() + "a stale line\n")
+    reference(write=str(file))
+    assert file.read_text() == reference_page()
+    file.write_text("my own page")
+    with pytest.raises(ValueError, match="holds another page, which is kept"):
+        reference(write=str(file))
+    with pytest.raises(ValueError, match=r"write=.*missing/page.md: no such folder"):
+        reference(write=str(tmp_path / "missing/page.md"))
