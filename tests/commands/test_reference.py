@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import entries, reason, reference
+from gptx.commands.reference import entries, reason, reference, reference_page
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat
