@@ -366,7 +366,7 @@ def test_a_checkpoint_of_something_else_is_one_line(commands, damage, state):
         for file in ("state.pt", "state.sha256"):
             (checkpoint / file).unlink()
         with (checkpoint / "state.pt").open("wb") as file:
-            (checkpoint / "state.sha256").write_text(files.write(state, file))
+            (checkpoint / "state.sha256").write_text(files.write_state(state, file))
     for name in ("sample", "export", "forensics"):
         with pytest.raises((ConfigError, ValueError), match=r"is not what a run saves|whole"):
             commands[name](folder)

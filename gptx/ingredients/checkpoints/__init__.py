@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor, strided
+from torch import strided
 
 from gptx.files import Gone
 from gptx.files import identity as run_identity
@@ -271,8 +271,8 @@ def _own(state: dict, where: Path) -> dict:
     wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
     wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
     if not wrong:
-        tensors = [*facts["model"].values(), *(facts["judged"] or [])]
-        wrong += ["model"] * any(not isinstance(each, Tensor) or each.layout is not strided for each in tensors)
+        tensors = [*facts["model"].values(), *(facts["judged"] or [])]  # none may be sparse
+        wrong += ["model"] * any(getattr(each, "layout", None) is not strided for each in tensors)
     if wrong:
         raise ValueError(f"{where}: {wrong[0]} is not what a run saves")
     return state

@@ -99,7 +99,7 @@ def _local_text(path: str, validation_path: str | None, *, separator: str | None
     """The files of text at `path`, and for validation those at another path or a share of these."""
     files, left_out = text_at(path, separator)
     held, left_out_there = (None, []) if validation_path is None else text_at(validation_path, separator)
-    where = path if validation_path is None else f"{path} and {validation_path}"
+    where = " and ".join(filter(None, (path, validation_path)))
     _refuse_card(path, [file.path for file in files], left_out)
     left_out += left_out_there
     if separator and any(file.divided for file in files + (held or [])):

@@ -110,19 +110,20 @@ def _folders(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Path, 
     def fail(error: OSError) -> None:
         raise error
 
-    def is_meant(folder: Path) -> bool:
-        return folder.name not in without and not folder.name.startswith(".") and not (folder / "run.json").exists()
-
     seen, places = set(), deque([root])
     while places:
         for folder, inside, names in os.walk(places.popleft(), onerror=fail):
-            meant = [path for name in sorted(inside) if is_meant(path := Path(folder, name))]
+            meant = [path for name in sorted(inside) if _is_meant(path := Path(folder, name), without)]
             inside.clear()
             if (real := os.path.realpath(folder)) not in seen:
                 seen.add(real)
                 inside.extend(path.name for path in meant if not path.is_symlink())
                 places.extend(path for path in meant if path.is_symlink())
                 yield Path(folder), names
+
+
+def _is_meant(folder: Path, without: Collection[str]) -> bool:
+    return folder.name not in without and not folder.name.startswith(".") and not (folder / "run.json").exists()
 
 
 def hashed(*facts: Any) -> str:

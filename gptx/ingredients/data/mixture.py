@@ -111,9 +111,8 @@ def _checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, fl
             raise ValueError(f"data.weights.{name}={weight}: no such source; sources: {names}")
         if weight < 0 or 0 < weight < 1 / BLOCK:
             raise ValueError(f"data.weights.{name}={weight}: 0, or at least {1 / BLOCK}")
-    for name in sources:
-        if name not in weights:
-            raise ValueError(f"data.weights.{name}: a weight is needed for every source; sources: {names}")
+    for name in sorted(sources.keys() - weights.keys()):
+        raise ValueError(f"data.weights.{name}: a weight is needed for every source; sources: {names}")
     if abs(sum(weights.values()) - 1) > 1e-6:
         shares = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
         raise ValueError(f"data.weights: {shares} add up to {sum(weights.values()):g}, not 1")

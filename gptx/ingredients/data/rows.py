@@ -94,7 +94,7 @@ def table_rows(path: str, validation_path: str | None, *, column: str, share: fl
 
     return source_of_rows(
         "text",
-        path if validation_path is None else f"{path} and {validation_path}",
+        " and ".join(filter(None, (path, validation_path))),
         digest=digest(lambda table: (table.name, table.sha256)),
         content=digest(lambda table: table.sha256),
         train=lambda: _rows_of(train, column),

@@ -23,23 +23,22 @@ def separated_files(
     that equal ones stay together; if these are few and long and come to less than half of it, the end of each one.
     """
     check_share(share)
+    given = validation or []
 
     def digest(*labels: str) -> str:
-        parts = [[[getattr(file, label) for label in labels] for file in part] for part in (train, validation or [])]
+        parts = [[[getattr(file, label) for label in labels] for file in part] for part in (train, given)]
         return hashed("separated", separator, share if validation is None else None, *parts)
 
     def streams() -> Iterator[Documents]:
         """The documents in their order; of those that the share cuts, the training text first."""
         found = [_documents(file, separator) for file in train]
-        if validation is None:
-            yield from map(_read, train, _divided(train, found, share))
-            return
-        yield from (_read(file, each[:, [0, 1, 1]]) for file, each in zip(train, found, strict=True))
-        yield from (_read(file, _documents(file, separator)[:, [0, 0, 1]]) for file in validation)
+        cuts = _divided(train, found, share) if validation is None else [each[:, [0, 1, 1]] for each in found]
+        yield from map(_read, train, cuts)
+        yield from (_read(file, _documents(file, separator)[:, [0, 0, 1]]) for file in given)
 
     return Source(
         name="text", where=where, digest=digest("name", "sha256", "start"), content=digest("sha256", "start"),
-        streams=streams, characters=sum(file.characters for file in train + (validation or [])), left_out=left_out,
+        streams=streams, characters=sum(file.characters for file in train + given), left_out=left_out,
     )  # fmt: skip
 
 
