@@ -50,7 +50,7 @@ ADDED = {
     "added.log": lambda file: files.opened(file, "a"),
     "metrics.jsonl": Lines,
     "sweep.jsonl": lambda file: manifest.note(file.parent, [{"folder": "one"}]),
-    "process.log": lambda file: pool.start([], file.parent, place=0, places=1, threads=1, tasks=1),
+    "process.log": lambda file: pool.start_run([], file.parent, place=0, places=1, threads=1, tasks=1),
     "wandb_id": next_segment,
     "lock": lock,
 }  # the others

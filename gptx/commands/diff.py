@@ -33,10 +33,10 @@ def diff(first: str, second: str, /) -> None:
     first: folder of a run
     second: folder of the run to compare it with
     """
-    print("\n".join(lines(single_run(first), single_run(second))))
+    print("\n".join(_lines(single_run(first), single_run(second))))
 
 
-def lines(a: Run, b: Run) -> list[str]:
+def _lines(a: Run, b: Run) -> list[str]:
     """The differences of two runs as a report for the terminal."""
     keys = _apart(recipe(a.config), recipe(b.config))
     for key in meaningless([a.record, b.record], list(keys)):

@@ -11,7 +11,7 @@ from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
-from gptx.sweeps.pool import command, wait
+from gptx.sweeps.pool import train_command, wait
 from gptx.units.printable import streams
 
 
@@ -36,18 +36,18 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         raise ValueError(f"{run}: its record does not say how it was made, so it cannot be made again")
     RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
-    options, given = split(list(overrides))
+    options, given = _split(list(overrides))
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
         raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it again")
-    for warning in changed_since(old):
+    for warning in _changed_since(old):
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
     if not trust:
         _refuse_beyond(run, {*words, *options} - {*overrides})
-    line = command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
+    line = train_command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
     if code := wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks):
@@ -72,7 +72,7 @@ def _refuse_beyond(run: str, recorded: set[str]) -> None:
                          "runs it if you trust the author of that folder")  # fmt: skip
 
 
-def split(words: list[str]) -> tuple[list[str], list[str]]:
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """`--config-dir FOLDER`, if it is there, and the overrides. Raises ValueError for anything else."""
     at = words.index("--config-dir") if "--config-dir" in words else len(words)
     options, given = words[at : at + 2], words[:at] + words[at + 2 :]
@@ -96,7 +96,7 @@ def target(old: Run, given: list[str], words: list[str]) -> Path:
     return Path("runs", unquoted(name), slug(words) if changes(given) else old.folder.resolve().name)
 
 
-def changed_since(old: Run) -> list[str]:
+def _changed_since(old: Run) -> list[str]:
     """What has changed since the run was made: a line about the code and one about the packages."""
     was, now = old.record.get("git", {}), provenance.git()
     code = _unlike(*({"commit": git.get("sha", "")[:12]} for git in (was, now)))

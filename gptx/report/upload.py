@@ -57,7 +57,7 @@ def _send(folder: Path) -> tuple[int, int, str]:
     RunFolder(folder).refuse_links()
     sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
-    page = sink.page(described(folder, record, config), id, "online")
+    page = sink.page(run_info(folder, record, config), id, "online")
     known = {_identity(row) for row in _history(page)} if page.resumed else set()
     rows = [_as_sent(row) for row in jsonl.by_step(run.rows)]
     rows = [row for row in rows if sink.due(row["train/step"], row) and _identity(row) not in known]
@@ -76,7 +76,7 @@ def mirror(config: dict) -> Wandb:
     return Wandb(**options | {"finish_timeout": 3600})
 
 
-def described(folder: Path, record: dict, config: dict) -> RunInfo:
+def run_info(folder: Path, record: dict, config: dict) -> RunInfo:
     """What the sink knew of the run when it began."""
     overrides = record.get("overrides") or []
     return RunInfo(

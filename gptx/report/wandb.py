@@ -111,7 +111,7 @@ def placed(cells: list[Run], comparison: Comparison) -> "Builder":
     if len(sinks) > 1:
         names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
         raise ValueError(f"the runs are in several projects of W&B ({names}); a report shows those of one")
-    groups = list(dict.fromkeys(upload.described(cell.folder, cell.record, cell.config).group for cell in cells))
+    groups = list(dict.fromkeys(upload.run_info(cell.folder, cell.record, cell.config).group for cell in cells))
     ids = {cell.name: noted(cell.folder / "wandb_id")[0] for cell in cells}
     return Builder(cells, comparison, *sinks.pop(), groups, {name: id for name, id in ids.items() if id})
 

@@ -71,7 +71,7 @@ class Pool:
         for place in [place for place in range(self.places) if place not in self.running]:
             if self.stopped or (job := next(jobs, None)) is None:
                 return
-            job.process = start(job.words, job.folder, place=place, places=self.places, threads=job.threads,
+            job.process = start_run(job.words, job.folder, place=place, places=self.places, threads=job.threads,
                                 tasks=self.tasks, gpus=self.gpus)  # fmt: skip
             self.running[place] = job
             print(f"started      {job.folder}  log: {log(job.folder)}", flush=True)
@@ -82,7 +82,7 @@ class Pool:
             ask_to_end(job.process, self.tasks, again=again)
 
 
-def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
+def train_command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
     """The command that trains one run with these overrides, in `tasks` processes with `threads` threads each."""
     given = any(key_of(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
     module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
@@ -90,7 +90,7 @@ def command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> 
     return [sys.executable, "-m", *(several if tasks > 1 else []), *module]
 
 
-def start(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
+def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
           gpus: int | None = None) -> subprocess.Popen:  # fmt: skip
     """Start a run in `folder`, on the share of the machine of one of `places` places.
 
@@ -103,7 +103,7 @@ def start(words: list[str], folder: Path, *, place: int, places: int, threads: i
     log(folder).parent.mkdir(parents=True, exist_ok=True)
     with files.opened(log(folder), "ab") as file:
         return subprocess.Popen(
-            command([*words, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads),
+            train_command([*words, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads),
             env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from gptx.ingredients.log import now, typed
 from gptx.runs import manifest, metrics
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import machine, pool
-from gptx.sweeps.space import at_end, corners, parse, spelled
+from gptx.sweeps.space import as_override, at_end, corners, parse_space
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
@@ -50,10 +50,10 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     way = metrics.better(metric, better)
     if importlib.util.find_spec("optuna") is None:
         raise ValueError('python -m gptx study needs the package optuna: pip install -c constraints.txt "gptx[study]"')
-    space, fixed = parse(list(words))
+    space, fixed = parse_space(list(words))
     at = fixed.index("--config-dir") if "--config-dir" in fixed else len(fixed)
     options, overrides = fixed[at : at + 2], fixed[:at] + fixed[at + 2 :]
-    threads, at_once = checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
+    threads, at_once = _checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
         asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
@@ -80,7 +80,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def checked(space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
+def _checked(space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
     """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
     from gptx.estimate.capacity import examined
 
@@ -151,7 +151,7 @@ class Search:
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
-        chosen = [f"{key}={spelled(trial.params[key])}" for key in self.space]
+        chosen = [f"{key}={as_override(trial.params[key])}" for key in self.space]
         prefix, keys = f"{trial.number:03d},", tuple(self.space)
         folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         words = [*self.words, *chosen]
@@ -221,7 +221,7 @@ def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[st
     if not ended["complete"]:
         return [f"no trial is complete: {counts or 'none was made'}"]
     best = found.best_trial
-    values = {key: f"{key}={spelled(best.params[key])}" for key in space}
+    values = {key: f"{key}={as_override(best.params[key])}" for key in space}
     where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
     lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {', '.join(values.values())}",
              f"compare      {typed('report', str(folder))}",

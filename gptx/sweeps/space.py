@@ -9,7 +9,7 @@ from gptx.config.errors import ConfigError
 _KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 
 
-def parse(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+def parse_space(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """The distribution of each searched key, and the other words. Raises ConfigError if there is none, or an invalid
     range."""
     space, rest = {}, []
@@ -47,7 +47,7 @@ def _distribution(key: str, kind: str, text: str) -> Any:
 
 def corners(distribution: Any) -> list[str]:
     """The lowest and the highest value, or all choices, as in overrides."""
-    return list(map(spelled, getattr(distribution, "choices", None) or (distribution.low, distribution.high)))
+    return list(map(as_override, getattr(distribution, "choices", None) or (distribution.low, distribution.high)))
 
 
 def at_end(distribution: Any, value: Any) -> bool:
@@ -59,6 +59,6 @@ def at_end(distribution: Any, value: Any) -> bool:
     return min(at - low, high - at) <= 0.05 * (high - low)
 
 
-def spelled(value: Any) -> str:
+def as_override(value: Any) -> str:
     """A value as in overrides; numbers have four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.diff import lines
+from gptx.commands.diff import _lines as lines
 from gptx.compare.agreement import agreement, single_run
 from gptx.compare.meaning import differences, meaning
 from gptx.runs.metrics import Metrics

@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import entries, page, reason, reference
+from gptx.commands.reference import _page as page
+from gptx.commands.reference import entries, reason, reference
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat

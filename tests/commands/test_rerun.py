@@ -45,18 +45,18 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
     monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0"})
-    assert rerun.changed_since(old(versions={"torch": "2.12.0"})) == [
+    assert rerun._changed_since(old(versions={"torch": "2.12.0"})) == [
         f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
         "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
     ]
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "a" * 40, "dirty": False})
-    assert rerun.changed_since(old(versions={"torch": "2.13.0"})) == []
+    assert rerun._changed_since(old(versions={"torch": "2.13.0"})) == []
 
 
 def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monkeypatch):
-    assert rerun.split(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
+    assert rerun._split(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
     with pytest.raises(ValueError, match=r"^cosine: an override is key=value"):
-        rerun.split(["cosine"])
+        rerun._split(["cosine"])
     folder = tmp_path / "runs/warmup/cell"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: warmup\n")

@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 
-from gptx.commands.diff import lines
+from gptx.commands.diff import _lines as lines
 from gptx.compare import factors
 from gptx.compare.outcomes import Comparison, Outcome, compare, load
 from gptx.compare.verdict import verdict

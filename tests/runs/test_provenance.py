@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gptx.commands.diff import lines
+from gptx.commands.diff import _lines as lines
 from gptx.compare import outcomes
 from gptx.config import paths
 from gptx.job import resume
