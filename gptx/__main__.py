@@ -87,7 +87,7 @@ def _run(name: str, words: list[str]) -> None:
         sys.argv = ["gptx train", *words]
         main()
     elif HELP & {*words}:
-        arguments.show(arguments.page(*source(name)))
+        arguments.show(arguments.help_page(*source(name)))
     else:
         if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gptx.__main__ import COMMANDS, split
+from gptx.__main__ import COMMANDS
 from gptx.config import arguments, paths
 
 PAGES = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").glob("*.md")), paths.ROOT / "CONTRIBUTING.md"]
@@ -105,9 +105,15 @@ def forked(module: str, words: list[str], folder: Path) -> str:
     return (folder / "out.txt").read_text() or "no output" if status else ""
 
 
+def named(words: list[str]) -> str:
+    """The command, of one word or two."""
+    return " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+
+
 def parsed(words: list[str]) -> None:
     """Read the words of a command as it would, without running it."""
-    name, rest = split(words)
+    name = named(words)
+    rest = words[len(name.split()) :]
     module, _, function = COMMANDS[name].partition(":")
     arguments.parse(getattr(import_module(module), function), rest)
 
@@ -122,7 +128,7 @@ def tried(line: str, here: bool, folder: Path) -> str:
     if not rest or {"--help"} & {*rest} or rest[0] == "plan":
         return forked("gptx", rest, folder)
     rest = [re.sub(r"^(trials|steps)=.*", r"\1=2", word) for word in rest] if rest[0] == "study" else rest
-    if not here or split(rest)[0] in SLOW:
+    if not here or named(rest) in SLOW:
         parsed(rest)
         return ""
     return forked("gptx", [*rest, *["trust=true"] * (rest[0] == "rerun")], folder)

@@ -55,7 +55,7 @@ def bench_observers(
 
 def measured(name: str, model: str, turns: int, steps: int) -> tuple[float, float, int]:
     """Cost of a report and of a step without a report, both in steps, and the observer's own `every`."""
-    node: dict[str, Any] = presets.load(Path(paths.CONF, "observe", f"{name}.yaml"))[name]
+    node: dict[str, Any] = presets.load_preset(Path(paths.CONF, "observe", f"{name}.yaml"))[name]
     always = [f"observe.{name}.until={_NEVER}"] if "until" in node else []
     shares = []
     for every in (_NEVER, 1):

@@ -34,7 +34,9 @@ def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", 
     """
     refuse_below_one(rows=rows)
     torch.set_num_threads(threads or torch.get_num_threads())
-    options = {k: v for k, v in presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"].items() if k != "_target_"}
+    options = {
+        k: v for k, v in presets.load_preset(Path(paths.CONF, "log/wandb.yaml"))["wandb"].items() if k != "_target_"
+    }
     every, folder = options["every"], Path(tempfile.mkdtemp())
     trainer, sink = built("validation", model), Wandb(**options | {"mode": mode, "every": 1})
     try:

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
-from gptx.compare.factors import spelled
+from gptx.compare.factors import level_text
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
@@ -33,15 +33,15 @@ def diff(first: str, second: str, /) -> None:
     first: folder of a run
     second: folder of the run to compare it with
     """
-    print("\n".join(_lines(single_run(first), single_run(second))))
+    print("\n".join(difference_lines(single_run(first), single_run(second))))
 
 
-def _lines(a: Run, b: Run) -> list[str]:
+def difference_lines(a: Run, b: Run) -> list[str]:
     """The differences of two runs as a report for the terminal."""
     keys = _apart(recipe(a.config), recipe(b.config))
     for key in meaningless([a.record, b.record], list(keys)):
         keys.pop(key)
-    facts = meaning.differences(meaning.recipe(a), meaning.recipe(b))
+    facts = meaning.differences_in_meaning(meaning.recipe_in_words(a), meaning.recipe_in_words(b))
     code = provenance.of_both(a.record, b.record)
     origins = [meaning.origin(run) | told for run, told in zip((a, b), code, strict=True)]
     other = _apart(flat(a.config), flat(b.config)).items()
@@ -49,9 +49,9 @@ def _lines(a: Run, b: Run) -> list[str]:
         ("the recipe differs, which decides the result:", facts, "" if keys else "same recipe"),
         ("in these keys:", keys, ""),
         ("computed elsewhere or in another way, which can change the last digits:",
-         meaning.differences(meaning.place(a), meaning.place(b)), "same machine and way of computing"),
+         meaning.differences_in_meaning(meaning.place(a), meaning.place(b)), "same machine and way of computing"),
         ("other code or packages, which can change anything:",
-         meaning.differences(*origins), "same code and packages"),
+         meaning.differences_in_meaning(*origins), "same code and packages"),
         ("kept and measured differently, which changes no result:",
          {key: both for key, both in other if not decides(key, "result", "digits")}, ""),
     )  # fmt: skip
@@ -64,7 +64,7 @@ def _lines(a: Run, b: Run) -> list[str]:
 def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
     """The keys in which two flat configs differ, with both values as text."""
     keys = [key for key in {**a, **b} if a.get(key) != b.get(key) or (key in a) != (key in b)]
-    return {key: tuple(spelled(each[key]) if key in each else "not set" for each in (a, b)) for key in keys}  # type: ignore[misc]
+    return {key: tuple(level_text(each[key]) if key in each else "not set" for each in (a, b)) for key in keys}  # type: ignore[misc]
 
 
 def _results(a: Run, b: Run) -> list[str]:

@@ -99,7 +99,7 @@ def _span(sequences: str) -> tuple[int, int]:
 
 def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     """The sequences of a step (first, end), for each time that it was made; the last time is the one that counts."""
-    rows = [(row["step"], row["train/tokens"]) for row in run.rows if jsonl.whole(row.get("train/tokens"))]
+    rows = [(row["step"], row["train/tokens"]) for row in run.rows if jsonl.whole_rows(row.get("train/tokens"))]
     ends = [tokens // trainer.data.context for made, tokens in rows if made == step]
     if not ends:
         made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"

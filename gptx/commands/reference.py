@@ -45,7 +45,7 @@ def reference(*, write: str = "") -> None:
     write: file to write it to
     """
     if not write:
-        print(_page(), end="")
+        print(reference_page(), end="")
         return
     file = Path(write)
     if not file.parent.is_dir():
@@ -53,12 +53,12 @@ def reference(*, write: str = "") -> None:
     text = plain.content(file).decode() if file.exists() else ""
     if not text.startswith(_TITLE if text else ""):
         raise ValueError(f"write={write}: holds another page, which is kept")
-    if text != _page():
-        write_text(file, _page())
-    print(f"{write}: {'up to date' if text == _page() else 'written'}")
+    if text != reference_page():
+        write_text(file, reference_page())
+    print(f"{write}: {'up to date' if text == reference_page() else 'written'}")
 
 
-def _page() -> str:
+def reference_page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
     sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]

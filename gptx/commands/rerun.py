@@ -36,12 +36,12 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         raise ValueError(f"{run}: its record does not say how it was made, so it cannot be made again")
     RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
-    options, given = _split(list(overrides))
+    options, given = split_overrides(list(overrides))
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
         raise ValueError(f"name: {folder} is the run itself; choose another name=, or overwrite=true to train it again")
-    for warning in _changed_since(old):
+    for warning in code_changes(old):
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
@@ -72,7 +72,7 @@ def _refuse_beyond(run: str, recorded: set[str]) -> None:
                          "runs it if you trust the author of that folder")  # fmt: skip
 
 
-def _split(words: list[str]) -> tuple[list[str], list[str]]:
+def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """`--config-dir FOLDER`, if it is there, and the overrides. Raises ValueError for anything else."""
     at = words.index("--config-dir") if "--config-dir" in words else len(words)
     options, given = words[at : at + 2], words[:at] + words[at + 2 :]
@@ -96,7 +96,7 @@ def target(old: Run, given: list[str], words: list[str]) -> Path:
     return Path("runs", unquoted(name), slug(words) if changes(given) else old.folder.resolve().name)
 
 
-def _changed_since(old: Run) -> list[str]:
+def code_changes(old: Run) -> list[str]:
     """What has changed since the run was made: a line about the code and one about the packages."""
     was, now = old.record.get("git", {}), provenance.git()
     code = _unlike(*({"commit": git.get("sha", "")[:12]} for git in (was, now)))
@@ -116,5 +116,5 @@ def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
 
 def _unlike(old: dict[str, str], new: dict[str, str]) -> str:
     """The differences between two dicts of facts, a phrase each."""
-    found = meaning.differences(old, new)
+    found = meaning.differences_in_meaning(old, new)
     return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())

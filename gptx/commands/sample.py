@@ -42,12 +42,12 @@ def sample(
     import torch
 
     from gptx.ingredients.data.tokenizers import beginning, decode
-    from gptx.ingredients.model.generate import LONGEST, generate, refuse
+    from gptx.ingredients.model.generate import LONGEST_SAMPLE, generate, refuse_sampling
     from gptx.trainer import stream
 
-    refuse(temperature, top_k, top_p, [0], length)
-    if not 1 <= number <= LONGEST:
-        raise ValueError(f"number={number} must be at least 1, and at most {LONGEST:,}")
+    refuse_sampling(temperature, top_k, top_p, [0], length)
+    if not 1 <= number <= LONGEST_SAMPLE:
+        raise ValueError(f"number={number} must be at least 1, and at most {LONGEST_SAMPLE:,}")
     folder = Path(run)
     model, encoding = load(folder, checkpoint=checkpoint, weights=weights, device=device, allow_targets=allow_targets)
     prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")

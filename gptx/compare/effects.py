@@ -14,7 +14,7 @@ import numpy
 
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
 from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at, contexts, grouped
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts, grouped
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
@@ -157,10 +157,10 @@ class Effects:
         """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
         second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
         names = [name for name in self.baseline if decides(name, "speed")]
-        if len(grouped(self.arms, at(names))) > _ROWS:
+        if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped(runs, at(names))
+        groups = grouped(runs, at_levels(names))
         found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
@@ -287,7 +287,7 @@ def _factorial(
     squares = []
     for context, group in contexts((arm for arm in found if arm.results), *factors):
         if len(group) == 4:
-            there = {corners[at(factors)(arm)]: arm for arm in group}
+            there = {corners[at_levels(factors)(arm)]: arm for arm in group}
             values = {corner: arm.values for corner, arm in there.items()}
             differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
             squares.append(Square(context, there, differences))

@@ -37,7 +37,7 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
 
 def described_by(run: Run) -> dict[str, str]:
     """Options and values of a run that may matter, as text; seeds only pair the runs."""
-    values = {key: spelled(value) for key, value in flat(run.config).items() if not key.endswith(presets.HIDDEN)}
+    values = {key: level_text(value) for key, value in flat(run.config).items() if not key.endswith(presets.HIDDEN)}
     found = {**run.record.get("choices", {}), **values}
     return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
 
@@ -224,6 +224,6 @@ def _ordered(levels: Iterable[str]) -> list[str]:
         return levels
 
 
-def spelled(value: object) -> str:
+def level_text(value: object) -> str:
     """A value of a config as text."""
     return f"{value:g}" if isinstance(value, float) else presets.spelled(value)

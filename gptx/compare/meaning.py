@@ -24,10 +24,10 @@ _ELSEWHERE = ("optim.lr", "optim.tokens", "optim.fused", "data.context", "data.s
 
 def meaning(run: Run) -> dict[str, str]:
     """The facts of a run by name, without what is unknown; none of a run that has not begun."""
-    return recipe(run) | place(run) | origin(run) if run.config else {}
+    return recipe_in_words(run) | place(run) | origin(run) if run.config else {}
 
 
-def differences(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
+def differences_in_meaning(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
     """The facts in which two meanings differ, with both texts; "" where a meaning lacks the fact."""
     pairs = {name: (a.get(name, ""), b.get(name, "")) for name in {**a, **b}}
     return {name: _apart(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
@@ -40,8 +40,8 @@ def _apart(one: str, other: str) -> tuple[str, str]:
     ('nano (width 128)', 'nano (width 64)')
     """
     (name, mine), (other_name, theirs) = listed(one), listed(other)
-    return (spelled(name, [value for value in mine if value not in theirs]),
-            spelled(other_name, [value for value in theirs if value not in mine]))  # fmt: skip
+    return (meant_text(name, [value for value in mine if value not in theirs]),
+            meant_text(other_name, [value for value in theirs if value not in mine]))  # fmt: skip
 
 
 def listed(text: str) -> tuple[str, list[str]]:
@@ -50,12 +50,12 @@ def listed(text: str) -> tuple[str, list[str]]:
     return (name, values[:-1].split("; ")) if bracket and text.endswith(")") else (text, [])
 
 
-def spelled(name: str, values: list[str]) -> str:
+def meant_text(name: str, values: list[str]) -> str:
     """An option with its values in brackets: adamw (betas 0.9, 0.95; eps 1e-08)."""
     return f"{name} ({'; '.join(values)})" if values else name
 
 
-def recipe(run: Run) -> dict[str, str]:
+def recipe_in_words(run: Run) -> dict[str, str]:
     """What is computed: model, data, steps, learning rates."""
     config, counts = run.config, run.record.get("parameters", {})
     read, decay = config.get("data", {}), config.get("decay", {}).get("_target_", "").rpartition(".")[2]
@@ -110,7 +110,7 @@ def _ingredient(run: Run, group: str) -> str:
         for key, value in flat(node).items()
         if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", _ELSEWHERE)
     ]
-    return spelled(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
+    return meant_text(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
 
 def _length(run: Run) -> dict[str, str]:

@@ -104,7 +104,7 @@ class Arm:
         return stdev(self.results) if len(self.results) > 1 and not self.diverged else None
 
 
-def load(file: Path) -> Comparison:
+def load_comparison(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
         found: Comparison = schema.validated(read_json(file, most=_LARGEST), Comparison, file, strict=False)
@@ -166,7 +166,9 @@ def problems(runs: list[Run]) -> Iterator[str]:
 
 def environment(runs: list[Run]) -> dict:
     """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    return together(map(_environment, runs)) | _held_out(runs) | provenance.differing([c.record for c in runs])
+    return (
+        common_environment(map(_environment, runs)) | _held_out(runs) | provenance.differing([c.record for c in runs])
+    )
 
 
 def _environment(run: Run) -> dict:
@@ -185,7 +187,7 @@ def _environment(run: Run) -> dict:
     }
 
 
-def together(environments: Iterable[dict]) -> dict:
+def common_environment(environments: Iterable[dict]) -> dict:
     """Several environments as one: lists of what differs, without what is unknown."""
     found: dict[str, list] = {}
     for key, value in (item for each in environments for item in each.items()):
@@ -221,7 +223,7 @@ def grouped(items: Iterable[Any], key: Callable[[Any], _Key]) -> dict[_Key, list
     return groups
 
 
-def at(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
+def at_levels(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
     """What gives the levels of these factors, of an outcome or an arm."""
     return lambda one: tuple(one.levels[name] for name in names)
 
@@ -229,7 +231,7 @@ def at(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
 def arms(comparison: Comparison) -> list[Arm]:
     """The arms in the order of their levels, the last factor changing first."""
     factors = comparison.factors
-    groups = grouped(comparison.outcomes, at(factors))
+    groups = grouped(comparison.outcomes, at_levels(factors))
     found = [_arm(dict(zip(factors, levels, strict=True)), runs) for levels, runs in groups.items()]
     return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
 

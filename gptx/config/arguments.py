@@ -41,7 +41,7 @@ def call(function: Callable, words: list[str] | None = None) -> None:
     streams()
     words = sys.argv[1:] if words is None else words
     if HELP & {*words}:
-        show(page(Path(inspect.getsourcefile(function) or ""), function.__name__))
+        show(help_page(Path(inspect.getsourcefile(function) or ""), function.__name__))
         return
     try:
         places, named = parse(function, words)
@@ -128,7 +128,7 @@ def _keyed(word: str) -> bool:
 
 def _value(text: str, hint, name: str):
     """A word as a value of a parameter's type."""
-    from gptx.config.values import refuse_text, typed
+    from gptx.config.values import refuse_text, typed_value
 
     if text in ("null", "none") and type(None) in typing.get_args(hint):
         return None
@@ -138,10 +138,10 @@ def _value(text: str, hint, name: str):
         return text
     if typing.get_origin(hint) is tuple:  # [a,b] as in overrides, or a,b
         return tuple(part.strip() for part in text.strip("[]").split(",") if part.strip())
-    return typed({"true": True, "false": False}.get(text, text) if hint is bool else text, hint, name)
+    return typed_value({"true": True, "false": False}.get(text, text) if hint is bool else text, hint, name)
 
 
-def page(file: Path, name: str) -> str:
+def help_page(file: Path, name: str) -> str:
     """The help of the function `name` in `file`: its docstring, and a line for each option."""
     text, rows = described(file, name)
     widths = [2 + max((len(row[i]) for row in rows), default=0) for i in range(3)]

@@ -30,10 +30,10 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
     if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)+", target):
         raise ConfigError(f"{path}._target_: {target!r} is not the dotted name of a class or a function")
     if target in offered(group):
-        return find(target, path)
+        return find_target(target, path)
     trusted = tuple(filter(None, allow))
     if target.startswith(trusted):
-        found = find(target, path)
+        found = find_target(target, path)
         if callable(found) and _home(found).startswith(trusted):
             return found
         target = _home(found)
@@ -61,7 +61,7 @@ def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | No
     """The class of that name in PyTorch, if it is of the kind that the group takes."""
     if not target.startswith(prefix):
         return None
-    found, base = find(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
+    found, base = find_target(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
     fits = inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix)
     return found if fits else None
 
@@ -71,7 +71,7 @@ def _home(found: Any) -> str:
     return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
 
 
-def find(target: str, path: str) -> Any:
+def find_target(target: str, path: str) -> Any:
     """The object of that dotted name. Raises ConfigError where there is none."""
     parts = target.split(".")
     for split in range(len(parts) - 1, 0, -1):

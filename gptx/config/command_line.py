@@ -98,7 +98,7 @@ def _own_configs(words: list[str]) -> list[str]:
     return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
 
 
-def arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str, DictConfig]:
+def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str, DictConfig]:
     """The config of every job that the words mean, lists expanded as in a sweep, by what sets it apart ("" where there
     is one). Raises ConfigError for words that mean none, and for what `examine` refuses."""
     found: dict[str, DictConfig] = {}

@@ -29,7 +29,7 @@ def spelled(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def load(file: Path) -> dict:
+def load_preset(file: Path) -> dict:
     """The values of an option of conf/; interpolations stay text."""
     return OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[return-value]
 

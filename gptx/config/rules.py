@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from gptx.config.build import build, find
+from gptx.config.build import build, find_target
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
@@ -92,7 +92,7 @@ def _refuse_origin(origin: Path) -> None:
 
 def refuse_format(job: DictConfig) -> None:
     """Refuse a device that is not here, or a number format that it does not have."""
-    from gptx.ingredients.parallel import find as find_device
+    from gptx.ingredients.parallel import find_device as find_device
 
     try:
         build(job.precision).on(find_device(job.device))
@@ -127,7 +127,7 @@ def _refuse_rows(job: DictConfig, world: int) -> None:
     from gptx.ingredients.optim import trait
 
     sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
-    if sharded and trait(find(str(job.optim._target_), "optim"), "whole_matrices"):
+    if sharded and trait(find_target(str(job.optim._target_), "optim"), "whole_matrices"):
         raise ConfigError(
             f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
             "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
@@ -137,7 +137,7 @@ def _refuse_rows(job: DictConfig, world: int) -> None:
 def _refuse_fall(job: DictConfig) -> None:
     from gptx.ingredients.optim import trait
 
-    optimizer = find(str(job.optim._target_), "optim")
+    optimizer = find_target(str(job.optim._target_), "optim")
     if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)

@@ -14,7 +14,7 @@ from gptx.config.build import permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
-from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed
+from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed_value
 from gptx.units.lengths import Length, in_steps
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -167,7 +167,7 @@ def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> 
         raise ConfigError(f"{path}={plain}: write null")
     if hint is Length or (hint == Length | None and plain is not None):
         return _counted(plain, path, root)
-    return typed(plain, hint, path)
+    return typed_value(plain, hint, path)
 
 
 def _counted(length: typing.Any, path: str, root: DictConfig) -> int:

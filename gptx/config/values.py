@@ -18,7 +18,7 @@ _CHARACTERS = 4096  # of a text: no path is longer
 _SIMPLE = int | float | str | list | dict | None
 
 
-def typed(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
+def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
     """`plain` as a value of type `hint`, a tuple as a list."""
     from pydantic import ValidationError
 

@@ -15,7 +15,7 @@ def _is_sharded(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def whole(tensor: Tensor) -> Tensor:
+def whole_state(tensor: Tensor) -> Tensor:
     """All rows, on every rank; all ranks must call it together. A tensor that is not sharded as it is."""
     return tensor.full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
@@ -50,18 +50,20 @@ def split(state, rank: int):
     if not _is_sharded(state):
         return state if rank == 0 else None
     if not state.placements[0].is_shard(0):
-        return split(whole(state), rank)
+        return split(whole_state(state), rank)
     rows, most = local(state).detach(), -(-len(state) // state.device_mesh.size())
     return {ROWS: rows, OFFSET: min(most * state.device_mesh.get_local_rank(), len(state)), SHAPE: [*state.shape]}
 
 
-def joined(parts: list):
+def joined_shards(parts: list):
     """The tree of which the parts were saved, in the order of the ranks; with whole tensors on the CPU."""
     first, parts = parts[0], [part for part in parts if part is not None]
     if isinstance(first, dict):
-        return _assembled(parts) if ROWS in first else {k: joined([part.get(k) for part in parts]) for k in first}
+        return (
+            _assembled(parts) if ROWS in first else {k: joined_shards([part.get(k) for part in parts]) for k in first}
+        )
     if isinstance(first, list | tuple):
-        return type(first)(joined([part[i] for part in parts]) for i in range(len(first)))
+        return type(first)(joined_shards([part[i] for part in parts]) for i in range(len(first)))
     return first
 
 

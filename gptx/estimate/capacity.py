@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from gptx.config.build import build
-from gptx.config.command_line import arms
+from gptx.config.command_line import examined_arms
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
 from gptx.distributed.rank import world_size
@@ -41,10 +41,10 @@ def this_machine(device: str) -> Room:
     """The memory of this machine's device of that name. Raises ConfigError if there is none."""
     import torch
 
-    from gptx.ingredients.parallel import find
+    from gptx.ingredients.parallel import find_device
 
     try:
-        place = find(device)
+        place = find_device(device)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if place.type == "cuda":
@@ -63,10 +63,10 @@ def examined(words: list[str], *, here: bool = False) -> dict[str, Any]:
     """The config of every job that the words mean, by what sets it apart ("" where there is one), as far as it can be
     checked without data. Raises ConfigError, with `here` also for what this machine has no memory for."""
     room, world = this_machine if here else (lambda device: _ANYWHERE), world_size()
-    return arms(words, lambda cfg: examine(cfg, world, within(room, world)))
+    return examined_arms(words, lambda cfg: examine(cfg, world, within_room(room, world)))
 
 
-def within(room: Callable[[str], Room], world: int) -> Callable[[Any], None]:
+def within_room(room: Callable[[str], Room], world: int) -> Callable[[Any], None]:
     """The check of `refuse_too_large` for the room of a job's device and a number of processes."""
     return lambda job: refuse_too_large(job, world, room(job.device))
 

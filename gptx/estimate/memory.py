@@ -11,9 +11,9 @@ _CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
 def predict_memory(cfg, vocab_size: int) -> Footprint:
     """The footprint of a checked config on its own device, eager, for one process. Raises ValueError."""
     from gptx.distributed.rank import world_size
-    from gptx.ingredients.parallel import OneProcess, find
+    from gptx.ingredients.parallel import OneProcess, find_device
 
-    place = OneProcess(find(cfg.device))
+    place = OneProcess(find_device(cfg.device))
     place.world_size = world_size()  # its share of the batch
     observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
     parts = ingredients(cfg, parallel=place, checkpoints=None, observe=observed, log=None, data=None, compile=None)

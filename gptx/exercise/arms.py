@@ -19,7 +19,7 @@ WAYS, WAY_TURNS = ("store", "recompute"), 8
 _BOUND = 4 / 3  # a second forward pass, where a forward and a backward pass have one and two thirds of the FLOPs
 
 
-def _without_warmup(folder: Path, *overrides: str) -> Answer:
+def without_warmup(folder: Path, *overrides: str) -> Answer:
     """Does training without warmup diverge, or end worse than with it?"""
     cells, ended, lengths = _swept(folder, *overrides)
     without, warmed = ([value for level, _, value in ended if level == length] for length in lengths)
@@ -86,7 +86,7 @@ def _of_runs(cells: list, metric: str, title: str, smooth: int = 0) -> Drawing:
     return lines(Panel(title, "nats per token", tuple(curves)))
 
 
-def _precisions(folder: Path, *overrides: str) -> Answer:
+def precisions(folder: Path, *overrides: str) -> Answer:
     """Memory, speed and final loss of the same model in fp32, in bf16, and in fp16 with loss scaling?"""
     recipe = *_PRECISION, *overrides
     runs = {
@@ -125,7 +125,7 @@ def _precisions(folder: Path, *overrides: str) -> Answer:
     )  # fmt: skip
 
 
-def _checkpointing(folder: Path, *overrides: str) -> Answer:
+def checkpointing(folder: Path, *overrides: str) -> Answer:
     """A deep model with and without gradient checkpointing: peak memory, and is the overhead about 33 %?"""
     from gptx.estimate.memory import predict_memory
 
@@ -137,7 +137,7 @@ def _checkpointing(folder: Path, *overrides: str) -> Answer:
     times = turns(arms, WAY_TURNS)
     slower = time_ratio(times["recompute"], times["store"])
     seconds = {way: sorted(clock for clock, _ in found)[len(found) // 2] for way, found in times.items()}
-    store, recomputed = (metrics.read(folder / way)["train/loss"][1].tolist() for way in WAYS)
+    store, recomputed = (metrics.read_metrics(folder / way)["train/loss"][1].tolist() for way in WAYS)
     cfg = arms["store"]
     shape, place = f"{cfg.model.depth} blocks of width {cfg.model.width}", runs["store"]["hardware"]
     measured: dict[str, Number] = {}

@@ -80,7 +80,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
         passed &= _in_place(model, groups)
         drawings.append(bars(option, {",\n".join(key): size for key, size in sizes.items()}, "{:,.0f}"))
     return Answer(
-        f"gptx.plan decay with a vocabulary of {_VOCABULARY}: every parameter by name under its group (the first shown)",
+        f"gptx.plan decay with a vocabulary of {_VOCABULARY}: every parameter by name by group (the first shown)",
         measured,
         "each parameter is in exactly one group; no gain or bias is decayed; every matrix of a linear layer is",
         passed,
@@ -186,7 +186,7 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
             "control, the first micro-batch alone": part,
             "control, without the division by 4": sum_of_four,
         },
-        f"all gradients together differ by at most {_ROUNDING:g} (rounding in fp32), and both controls by more than 0.1",
+        f"all gradients together differ by at most {_ROUNDING:g} (rounding in fp32), both controls by more than 0.1",
         same <= _ROUNDING and min(part, sum_of_four) > 0.1,
         [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
         "4 micro-batches of 4 compared with one batch of 16",

@@ -51,7 +51,7 @@ def stopped(folder: Path, *overrides: str, after: int, stop: signal.Signals = si
     ended otherwise than a stopped run does."""
     with TemporaryFile("w+") as said:
         process = _start(said, folder, *overrides)
-        while process.poll() is None and metrics.read(folder).steps < after:
+        while process.poll() is None and metrics.read_metrics(folder).steps < after:
             time.sleep(0.1)
         if process.poll() is None:
             process.send_signal(stop)

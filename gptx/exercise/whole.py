@@ -32,10 +32,10 @@ _WORDS = r"[A-Za-z]{4,}"
 _COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
 
 
-def _dashboard(folder: Path, *overrides: str) -> Answer:
+def dashboard(folder: Path, *overrides: str) -> Answer:
     """Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"""
     run = run_training(folder / "run", "experiment=dashboard", *overrides)
-    found = metrics.read(run)
+    found = metrics.read_metrics(run)
     measured, whole = _signals(found)
     apart = float(numpy.abs(numpy.exp(found["train/loss"][1]) / found["train/perplexity"][1] - 1).max())
     medians, balance = found["updates/median"][1], found["updates/equilibrium"][1][-10:]
@@ -83,7 +83,7 @@ def _five(run: Path) -> list[Drawing]:
     return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
 
 
-def _resuming(folder: Path, *overrides: str) -> Answer:
+def resuming(folder: Path, *overrides: str) -> Answer:
     """Is a run that was stopped and resumed the same, bit for bit, as one that was not?"""
     recipe = "experiment=resume", *overrides
     whole, cut = run_training(folder / "whole", *recipe), folder / "cut"
@@ -96,8 +96,8 @@ def _resuming(folder: Path, *overrides: str) -> Answer:
         _maim(control, name)
     for run in resumed.values():
         run_training(run, *recipe)
-    expected, state = metrics.read(whole)["train/loss"][1], _final(whole)
-    apart = {name: abs(metrics.read(run)["train/loss"][1] - expected) for name, run in resumed.items()}
+    expected, state = metrics.read_metrics(whole)["train/loss"][1], _final(whole)
+    apart = {name: abs(metrics.read_metrics(run)["train/loss"][1] - expected) for name, run in resumed.items()}
     same = {name: equal(state, _final(run)) for name, run in resumed.items()}
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
@@ -153,7 +153,7 @@ def equal(one, other) -> bool:
     return one == other
 
 
-def _pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
+def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     """Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."""
     recipe = *_PRETRAINING, *(() if full else _SHORT), *overrides
     run = Path("runs/exercise_20_full") if full else folder / "run"
@@ -166,7 +166,7 @@ def _pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     found = re.findall(_WORDS, text)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
     share, control = _share(found, known), _share(shuffled, known)
-    signals, whole = _signals(metrics.read(run))
+    signals, whole = _signals(metrics.read_metrics(run))
     size = (
         "the whole recipe" if full else "SHORTENED to a few minutes: a smaller model on other text, as full=true is not"
     )

@@ -13,7 +13,7 @@ from annotated_types import Gt
 from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
-from gptx.compare.outcomes import environment, together
+from gptx.compare.outcomes import common_environment, environment
 from gptx.config.groups import decides
 from gptx.fit.page import incomparable, recorded_fit
 from gptx.fit.tradeoff import lowest
@@ -178,7 +178,7 @@ def read_sweep(places: Sequence[Path]) -> Sweep:
     if len(targets) > 1:
         choice = joined(map("{:g}".format, targets), "or")
         raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
-    around = together(sweep.environment for sweep in sweeps)
+    around = common_environment(sweep.environment for sweep in sweeps)
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
     return _pooled(sweeps, around)

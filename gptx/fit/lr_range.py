@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from gptx.compare.outcomes import Comparison, compare, environment, load
+from gptx.compare.outcomes import Comparison, compare, environment, load_comparison
 from gptx.config import paths
 from gptx.fit.page import Fitted, deliver, framed, place_for
 from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, middle, of_fit, range_of
@@ -70,7 +70,7 @@ def _gridded(place: Path) -> Comparison:
     """The runs of a grid of rates, from an experiment's results.json or a folder of runs. Raises ValueError for runs by
     which a rate cannot be judged."""
     file = place / "results.json" if (place / "results.json").exists() else place
-    comparison = load(file) if file.is_file() else compare(find([place]))
+    comparison = load_comparison(file) if file.is_file() else compare(find([place]))
     if _RATE not in comparison.factors:
         raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {_RATE}")
     if not any(outcome.value is not None and math.isfinite(outcome.value) for outcome in comparison.outcomes):

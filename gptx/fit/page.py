@@ -78,7 +78,7 @@ def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run]
     """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
     experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
     if readme:
-        results.refuse_other(cells, Path(readme))
+        results.refuse_other_experiment(cells, Path(readme))
     for shown in fitted.tables:
         print("\n".join([*terminal(shown), ""]))
     notes = [f"- {sentence}" for sentence in fitted.sentences] + [f"warning: {each}" for each in fitted.warnings]

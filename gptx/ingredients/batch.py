@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Le
 
 from gptx.units.lengths import Length
-from gptx.units.options import Count, check
+from gptx.units.options import Count, check_options
 
 _FORWARD_TOKENS = 16_384  # of one forward pass where the config leaves it open: enough to keep a GPU busy
 _Doublings = Annotated[int, Le(40)]  # more would leave no token
@@ -31,7 +31,7 @@ class Batch:
     lengthening: Length = 0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         for name, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
             count, steps = getattr(self, name), getattr(self, over)
             if count < 0 or (count and not steps):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gptx.distributed.shards import whole
+from gptx.distributed.shards import whole_state
 
 
 def global_norm(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
@@ -22,7 +22,7 @@ def scratch(parameters: Iterable[Tensor], *, max_norm: float) -> Tensor:
     _refuse(max_norm)
     grads = [p.grad for p in parameters if p.grad is not None]
     squares = [grad.to(torch.promote_types(grad.dtype, torch.float32)).square().sum() for grad in grads]
-    norm = torch.sqrt(whole(torch.stack(squares).sum()))
+    norm = torch.sqrt(whole_state(torch.stack(squares).sum()))
     factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
     for grad in grads:
         grad.mul_(factor)
@@ -35,7 +35,7 @@ def none(parameters: Iterable[Tensor]) -> Tensor:
     if not grads:
         return torch.zeros(())
     precise = torch.promote_types(grads[0].dtype, torch.float32)
-    return torch.linalg.vector_norm(whole(torch.stack(torch._foreach_norm(grads, 2, precise))))
+    return torch.linalg.vector_norm(whole_state(torch.stack(torch._foreach_norm(grads, 2, precise))))
 
 
 def _refuse(max_norm: float) -> None:

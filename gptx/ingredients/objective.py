@@ -11,7 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gptx.units.options import Count, Probability, check
+from gptx.units.options import Count, Probability, check_options
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NextToken:
     chunk: Count | None = None
 
     def __post_init__(self):
-        check(self)
+        check_options(self)
 
     def __call__(self, network: nn.Module, batch) -> Tensor:
         if self.chunk is not None:

@@ -141,17 +141,17 @@ def _free_after_evaluation(model: nn.Module, inputs, output) -> None:
 def ddp(*, device: str = "auto") -> OneProcess:
     """Data parallelism over the processes that torchrun started. `device` is auto (cuda, else mps, else cpu), cpu,
     cuda, cuda:1, mps. Raises ValueError where it is not there."""
-    place = find(device)
+    place = find_device(device)
     return OneProcess(place) if world_size() == 1 else _Replicas(place)
 
 
 def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess:
     """Weights, gradients and moments sharded over the processes that torchrun started; `device` as in `ddp`."""
-    place = find(device)
+    place = find_device(device)
     return OneProcess(place) if world_size() == 1 else _Sharded(place, reshard=reshard)
 
 
-def find(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
     """The torch device of that name; several processes on one machine take one GPU each."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     here = [name for name in there if there[name]]

@@ -25,7 +25,7 @@ def load(
     checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
     """
     from gptx.ingredients import checkpoints
-    from gptx.ingredients.parallel import find
+    from gptx.ingredients.parallel import find_device
     from gptx.trainer import copy
 
     if weights not in ("judged", "ema"):
@@ -46,7 +46,7 @@ def load(
             build(cfg.parametrization)(model, build(cfg.decay)(model))
         checkpoints.fill(model, state, saved)
     copy(_judged(state, weights, model, folder), model.parameters())
-    return model.to(find(device)).eval(), encoding
+    return model.to(find_device(device)).eval(), encoding
 
 
 def _judged(state: dict, weights: str, model, folder: Path) -> list:

@@ -174,7 +174,7 @@ class _Job:
         from gptx.job import summary
 
         folder, trainer = self.folder.path, self.trainer
-        code, patch = provenance.code(self.config)
+        code, patch = provenance.code_of(self.config)
         codes = provenance.since(self.record.get("code", []), info.start, code)
         files.write_text(folder / "config.yaml", recorded.as_yaml(self.config))
         files.write_text(folder / "overrides.yaml", recorded.as_yaml(info.overrides))
@@ -183,7 +183,7 @@ class _Job:
             state="running", started=now(), recipe=recipe(self.config), data=trainer.data.identity,
             data_remarks=getattr(trainer.data, "remarks", []), choices=info.choices, overrides=info.overrides,
             options=self.command.options, job=submitted_job(), git=info.git, code=codes,
-            versions=provenance.versions(), **summary.facts(trainer),
+            versions=provenance.versions(), **summary.run_facts(trainer),
             better=metrics.declared(trainer.observers.values()), error="",
         )  # fmt: skip
         if patch and self.config["record_patch"] and codes[-1]["step"] == info.start:

@@ -10,7 +10,7 @@ from gptx.estimate.footprint import Footprint
 from gptx.estimate.meter import Meter, predicted_peak
 from gptx.estimate.warnings import budget_warnings, imitation
 from gptx.ingredients.data.tokenizers import beginning, decode
-from gptx.ingredients.log import RunInfo, shown, typed
+from gptx.ingredients.log import RunInfo, shown, typed_command
 from gptx.ingredients.model.generate import generate
 from gptx.ingredients.precision import imitated
 from gptx.runs import provenance
@@ -22,7 +22,7 @@ from gptx.units.phrases import count, joined
 from gptx.units.printable import printable
 
 
-def facts(trainer) -> dict[str, dict]:
+def run_facts(trainer) -> dict[str, dict]:
     """Device, size and batch of the run, as run.json has them."""
     device, (parameters, body) = trainer.parallel.device, counts(trainer.model)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor()
@@ -44,7 +44,7 @@ def budget(trainer) -> Effort:
 
 def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     """What is trained, on what and for how long, in seven lines."""
-    spent, known, data = budget(trainer), facts(trainer), trainer.data.identity
+    spent, known, data = budget(trainer), run_facts(trainer), trainer.data.identity
     cut, place = known["batch"], known["hardware"]
     held_out = f", {amount(data['validation_tokens'])} validation tokens" if data.get("validation_tokens") else ""
     remarks = "".join(f"; {remark}" for remark in getattr(trainer.data, "remarks", []))
@@ -124,8 +124,8 @@ def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Mete
         "",
         *textwrap.indent(printable(_sample(trainer)), "    ").splitlines(),
         "",
-        f'  {typed("sample", str(folder), *trust)} prompt="the "',
-        f"  {typed('report', str(folder))}",
+        f'  {typed_command("sample", str(folder), *trust)} prompt="the "',
+        f"  {typed_command('report', str(folder))}",
     ]
 
 

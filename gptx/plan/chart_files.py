@@ -94,7 +94,7 @@ def _page(charts: Sequence[Chart]) -> str:
                     f'<div class="columns tall">{"".join(plots)}</div>{below}{table}</div>')  # fmt: skip
     if asked:
         body.append(f"<h2>The same budget by each law</h2>{section(budgets(charts))}")
-    return page.whole(title, body, ", ".join(names), {"figures": figures, "key": "0"}, command="plan")
+    return page.whole_page(title, body, ", ".join(names), {"figures": figures, "key": "0"}, command="plan")
 
 
 def _figure(chart: Chart, across: str) -> dict:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator
 
-from gptx.config.build import build, find
+from gptx.config.build import build, find_target
 from gptx.estimate.memory import vocabulary_of
 from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
@@ -37,5 +37,5 @@ def parameter_groups(cfg, vocab: str = "") -> Iterator[str]:
 
 def library_default(target: str, name: str) -> float:
     """The default of an argument of a class, for a key that the config leaves out; 0 if there is none."""
-    parameter = inspect.signature(find(target, "optim")).parameters.get(name)
+    parameter = inspect.signature(find_target(target, "optim")).parameters.get(name)
     return 0.0 if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default

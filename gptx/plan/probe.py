@@ -46,10 +46,10 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     """
     import torch
 
-    from gptx.ingredients.parallel import find
+    from gptx.ingredients.parallel import find_device
     from gptx.trainer import rng_state, set_rng_state
 
-    device = find(cfg.device)
+    device = find_device(cfg.device)
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
     try:

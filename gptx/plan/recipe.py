@@ -93,10 +93,10 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
     if text is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
     if where.device is None:
-        from gptx.ingredients.parallel import find
+        from gptx.ingredients.parallel import find_device
         from gptx.ingredients.precision import imitated
 
-        device = find(cfg.device)
+        device = find_device(cfg.device)
         yield from imitation(imitated(build(cfg.precision).on(device), device))
 
 
@@ -153,11 +153,12 @@ def _spending(cfg, vocab_size: int) -> Effort:
 
 def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
     """Bytes by part, and of which device and number format they are; or why they are not predicted."""
-    from gptx.ingredients.parallel import find
+
+    from gptx.ingredients.parallel import find_device
 
     lines = [str(found)]
     if isinstance(found, Footprint):
-        device = find(cfg.device)
+        device = find_device(cfg.device)
         dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
         lines = [*footprint_table(found), f"counted as on {device}, in {dtype}"]
     more = "without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter"

@@ -70,7 +70,7 @@ def report(
             print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
     _tell(found, targets)
     if readme:
-        results.write(found.comparison, found.answer, Path(readme))
+        results.write_page(found.comparison, found.answer, Path(readme))
         print(f"results in {Path(readme) / 'README.md'}")
     if wandb or sync:
         from gptx.report.wandb import publish
@@ -112,7 +112,7 @@ def _gathered(
     found = find(places)
     if readme:  # a mistake is said before anything is drawn
         marked.parts(Path(readme) / "README.md", results.KIND)
-        results.refuse_other(found, Path(readme))
+        results.refuse_other_experiment(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     if not begun:
         raise _NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")

@@ -72,7 +72,7 @@ def _report_page(report: Report, renew: float = 0) -> str:
         f'<div class="columns"><div><h2>Environment</h2>{page.pairs(machine_facts(cell.record))}</div>',
         f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
-    return page.whole(name, parts, str(cell.folder), report.data(figures, renew))
+    return page.whole_page(name, parts, str(cell.folder), report.data(figures, renew))
 
 
 def _trouble(cell: Run) -> Iterator[str]:

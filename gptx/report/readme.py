@@ -8,7 +8,7 @@ from typing import Any
 
 from gptx.compare.effects import effects
 from gptx.compare.figure import figure
-from gptx.compare.outcomes import Comparison, load
+from gptx.compare.outcomes import Comparison, load_comparison
 from gptx.compare.verdict import Verdict, verdict
 from gptx.files import in_one_step
 from gptx.runs.run import Run
@@ -33,8 +33,8 @@ def rewrite(folder: Path) -> bool:
     """Write an experiment's page again from its results.json; False if it has none of a report."""
     if not ((folder / "results.json").exists() and marked.command(folder / "README.md", KIND)):
         return False
-    comparison = load(folder / "results.json")
-    write(comparison, verdict(comparison), folder)
+    comparison = load_comparison(folder / "results.json")
+    write_page(comparison, verdict(comparison), folder)
     return True
 
 
@@ -44,7 +44,7 @@ def rewrite_index(parent: Path) -> bool:
     return bool(marked.command(page, INDEX)) and bool(marked.write(page, INDEX, index(parent)))
 
 
-def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
+def write_page(comparison: Comparison, said: Verdict, folder: Path) -> None:
     """Write results.json, result.png and the generated part of README.md in an experiment's folder.
 
     Raises ValueError if README.md has no place for the results, or if no run has a result; then nothing is written.
@@ -59,10 +59,10 @@ def write(comparison: Comparison, said: Verdict, folder: Path) -> None:
         figure(effects(comparison), folder / PICTURE)
     without = f" without={','.join(comparison.without)}" if comparison.without else ""
     command = re.sub(r" without=\S*", "", marked.command(page, KIND)) + without
-    marked.write(page, KIND, markdown(comparison, said), command)
+    marked.write(page, KIND, page_markdown(comparison, said), command)
 
 
-def markdown(comparison: Comparison, said: Verdict) -> str:
+def page_markdown(comparison: Comparison, said: Verdict) -> str:
     """The generated part of a comparison."""
     alt = f"{comparison.metric} by {joined(comparison.factors) or 'seed'}"
     return body(
@@ -91,7 +91,7 @@ def made(environment: dict) -> str:
     return ", ".join(told) or "nothing is recorded of how they were made"
 
 
-def refuse_other(found: Iterable[Run], experiment: Path) -> None:
+def refuse_other_experiment(found: Iterable[Run], experiment: Path) -> None:
     """Raise ValueError if the runs are not of the experiment whose page is to be written."""
     name = experiment.resolve().name
     for run in found:
@@ -120,7 +120,7 @@ def index(experiments: Path) -> str:
 
 def _how_sure(part: str, folder: Path) -> str:
     """Seeds, comparisons, hardware and date of the generated part of a page."""
-    runs = load(folder / "results.json").outcomes if "`results.json`)" in part else []
+    runs = load_comparison(folder / "results.json").outcomes if "`results.json`)" in part else []
     told = [count(len({run.seed for run in runs}), "seed")] if runs else []
     told += re.findall(r"^- (\d+ comparisons: .+)\.$", part, re.MULTILINE)
     date = r"20\d\d-\d\d-\d\d"

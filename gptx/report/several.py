@@ -9,7 +9,7 @@ import numpy
 
 from gptx.compare import words
 from gptx.compare.factors import axis
-from gptx.compare.meaning import listed, meaning, spelled
+from gptx.compare.meaning import listed, meaning, meant_text
 from gptx.compare.outcomes import arms as results_of
 from gptx.config import paths
 from gptx.report import panels, readme
@@ -90,7 +90,7 @@ def _report_page(report: Report, renew: float = 0) -> str:
         f"<h2>Environment</h2>{page.pairs(comparison.environment.items())}",
     ]  # fmt: skip
     source = " ".join(dict.fromkeys(str(cell.folder.parent) for cell in report.cells))
-    return page.whole(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
+    return page.whole_page(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
 
 
 def _asked(cells: Sequence[Run]) -> str:
@@ -175,7 +175,7 @@ def _apart(texts: list[str]) -> list[str]:
     """Texts without the values in brackets that all have, as in adamw (betas 0.9, 0.95; eps 1e-08); a dash of none."""
     split = [listed(text) for text in texts]
     shared = set.intersection(*(set(values) for _, values in split))
-    return [spelled(option, [each for each in values if each not in shared]) or "-" for option, values in split]
+    return [meant_text(option, [each for each in values if each not in shared]) or "-" for option, values in split]
 
 
 def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:

@@ -57,7 +57,7 @@ def _send(folder: Path) -> tuple[int, int, str]:
     RunFolder(folder).refuse_links()
     sink = mirror(run.literal("log"))
     id, segment = next_segment(folder / "wandb_id")
-    page = sink.page(run_info(folder, record, config), id, "online")
+    page = sink.page(info_of(folder, record, config), id, "online")
     known = {_identity(row) for row in _history(page)} if page.resumed else set()
     rows = [_as_sent(row) for row in jsonl.by_step(run.rows)]
     rows = [row for row in rows if sink.due(row["train/step"], row) and _identity(row) not in known]
@@ -70,13 +70,13 @@ def _send(folder: Path) -> tuple[int, int, str]:
 
 def mirror(config: dict) -> Wandb:
     """The run's own sink, or the default one, with time to send everything."""
-    usual = presets.load(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
+    usual = presets.load_preset(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
     own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
     options = {name: own[name] for name in usual if name != "_target_"}
     return Wandb(**options | {"finish_timeout": 3600})
 
 
-def run_info(folder: Path, record: dict, config: dict) -> RunInfo:
+def info_of(folder: Path, record: dict, config: dict) -> RunInfo:
     """What the sink knew of the run when it began."""
     overrides = record.get("overrides") or []
     return RunInfo(

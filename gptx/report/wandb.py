@@ -13,7 +13,7 @@ from gptx.compare.verdict import Verdict
 from gptx.config.errors import ConfigError
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
-from gptx.ingredients.log.wandb import first_line, imported, noted, reset
+from gptx.ingredients.log.wandb import first_line, imported, noted_id, reset
 from gptx.report import upload
 from gptx.runs import plain, schema
 from gptx.runs.run import Run
@@ -111,8 +111,8 @@ def placed(cells: list[Run], comparison: Comparison) -> "Builder":
     if len(sinks) > 1:
         names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
         raise ValueError(f"the runs are in several projects of W&B ({names}); a report shows those of one")
-    groups = list(dict.fromkeys(upload.run_info(cell.folder, cell.record, cell.config).group for cell in cells))
-    ids = {cell.name: noted(cell.folder / "wandb_id")[0] for cell in cells}
+    groups = list(dict.fromkeys(upload.info_of(cell.folder, cell.record, cell.config).group for cell in cells))
+    ids = {cell.name: noted_id(cell.folder / "wandb_id")[0] for cell in cells}
     return Builder(cells, comparison, *sinks.pop(), groups, {name: id for name, id in ids.items() if id})
 
 

@@ -160,7 +160,7 @@ class RunFolder:
     def metrics(self) -> Metrics:
         """metrics.jsonl by column, with the branches that a rollback gave up."""
         with self._readable():
-            return metrics.read(self.path)
+            return metrics.read_metrics(self.path)
 
     @cached_property
     def rows(self) -> list[dict]:
@@ -193,7 +193,7 @@ class RunFolder:
         self.record, self.config, self.overrides  # noqa: B018
         with self._readable():
             for name in ("metrics.jsonl", "events.jsonl"):
-                jsonl.opened(self.path / name).close()
+                jsonl.opened_rows(self.path / name).close()
 
     def begun(self) -> "RunFolder":
         """This folder. Raises ValueError if no run began in it."""

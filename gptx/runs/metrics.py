@@ -86,7 +86,7 @@ class Metrics:
         return int(max((steps[-1] for steps, _ in self.columns.values() if len(steps)), default=0))
 
 
-def read(folder: Path) -> Metrics:
+def read_metrics(folder: Path) -> Metrics:
     """The metrics of the run in `folder`; none where it has no file yet.
 
     Of a step done twice the later line counts. Where a rollback is why, the earlier ones are kept as `abandoned`.

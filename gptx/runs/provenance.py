@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gptx.config import paths
-from gptx.config.build import find
+from gptx.config.build import find_target
 from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
@@ -25,10 +25,10 @@ from gptx.units.printable import masked
 _WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
 _TRAINER = "gptx.trainer.Trainer"  # which every config builds
 _PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
-PATIENCE = 5.0  # seconds that git may take for one answer
+GIT_PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
 LARGEST = 10_000_000  # bytes of a changed file that is read
-LONGEST = 1_000_000  # characters of a patch
+LONGEST_PATCH = 1_000_000  # characters of a patch
 _LITERAL = re.compile(  # what a source calls a secret: API_KEY = "...", password: str = '...'
     r"""((?:(?:api|access|auth|private|secret)_?key|token|secret|passw(?:or)?d|credentials?)["']?\s*"""
     r"""(?::[^=\n"']{0,30})?[=:]\s*[rbu]?(["']))[^"'\n]+(?=\2)""",
@@ -61,7 +61,7 @@ def _ask(folder: Path, *words: str, fine: tuple[int, ...] = (0,)) -> str | None:
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     command = [*_GIT, str(folder), *words]
     try:
-        told = subprocess.run(command, capture_output=True, timeout=PATIENCE, env=environment)
+        told = subprocess.run(command, capture_output=True, timeout=GIT_PATIENCE, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return told.stdout.decode(errors="replace") if told.returncode in fine else None
@@ -75,7 +75,7 @@ def git() -> dict:
     return {"sha": commit.strip(), "dirty": status != ""} if commit else {}
 
 
-def code(config: dict) -> tuple[dict, str]:
+def code_of(config: dict) -> tuple[dict, str]:
     """The code of what a checked config builds, as run.json has it (`sources` and `repositories`), and a patch of the
     uncommitted changes of these sources, without secrets."""
     sources, files = _modules(config), dict[Path | None, list[Path]]()
@@ -100,7 +100,7 @@ def _modules(config: dict) -> dict[str, Path]:
     These are: of gptx, all modules in the rooms of these classes; of an installed package, the modules of the classes
     alone; of one's own code, all that is loaded from the same folder or below.
     """
-    homes = {str(getattr(find(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
+    homes = {str(getattr(find_target(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
     files, rooms = _loaded(homes), set(map(_room, homes)).difference(_WATCHED, [""])
     own = {name: file for name, file in files.items() if not name.startswith("gptx.")}
     kept = {name for name in files if _room(name) in rooms} | homes.intersection(own) | _beside(homes, own)
@@ -175,7 +175,7 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     parts += [_ask(root, *_DIFF, "--no-index", "--", os.devnull, name, fine=(0, 1)) for name in new]
     patch = "".join(filter(None, parts))
     facts = {"sha": (commit or "").strip()} | _changed(root, new)
-    return facts, patch if len(patch) <= LONGEST else f"# left out: {len(patch):,} characters\n"
+    return facts, patch if len(patch) <= LONGEST_PATCH else f"# left out: {len(patch):,} characters\n"
 
 
 def _changed(root: Path, new: list[str]) -> dict[str, dict]:

@@ -40,7 +40,9 @@ _LOOK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def whole(name: str, parts: Iterable[str], source: str, data: dict, command="report", script=_HERE / "page.js") -> str:
+def whole_page(
+    name: str, parts: Iterable[str], source: str, data: dict, command="report", script=_HERE / "page.js"
+) -> str:
     """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     style += f"{_palette(_LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}\n"

@@ -20,7 +20,7 @@ from gptx.job import resume
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
-from gptx.sweeps.machine import cores, fit, room, threads_asked
+from gptx.sweeps.machine import cores, room, runs_in_memory, threads_asked
 from gptx.units.amounts import clock
 
 _STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
@@ -91,7 +91,7 @@ class Local(Submission):
             return self.one_after_another(job_overrides, initial_job_idx)
         todo = {name: job[0] for name, job in self.todo(job_overrides, initial_job_idx)}
         if todo and not self.parallel:
-            self.places = min(self.places, fit(configs))
+            self.places = min(self.places, runs_in_memory(configs))
         self.train(composed, todo)
         return []
 

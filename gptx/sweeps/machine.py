@@ -14,9 +14,10 @@ _SHARE = 0.8  # of the machine's memory that runs may fill
 def room(configs: list, tasks: int) -> int:
     """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
     (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
-    from gptx.ingredients.parallel import find
 
-    on_cpu = all(find(config.device).type == "cpu" for config in configs)
+    from gptx.ingredients.parallel import find_device
+
+    on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
     processors = cores() // threads_asked(configs, 1) if on_cpu else len(visible_gpus())
     return max(1, min(len(configs), processors // tasks))
 
@@ -27,12 +28,12 @@ def threads_asked(configs: list, otherwise: int) -> int:
     return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
 
 
-def fit(configs: list) -> int:
+def runs_in_memory(configs: list) -> int:
     """Number of runs that fit in memory, if all were as large as the largest is predicted to be; on GPUs one each."""
     from gptx.estimate.memory import likely_vocabulary, prediction
-    from gptx.ingredients.parallel import find
+    from gptx.ingredients.parallel import find_device
 
-    configs = [config for config in configs if find(config.device).type == "cpu"]
+    configs = [config for config in configs if find_device(config.device).type == "cpu"]
     if not configs:
         return len(visible_gpus())
     needs = [{k: v for k, v in flat(recorded(config)).items() if decides(k, "state", "speed")} for config in configs]

@@ -24,7 +24,7 @@ from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
-from gptx.ingredients.log import now, typed
+from gptx.ingredients.log import now, typed_command
 from gptx.runs.folder import RunFolder
 from gptx.runs.manifest import note
 from gptx.sweeps import status
@@ -45,7 +45,7 @@ class Preflight(Callback):
                 raise ConfigError(f"hydra/launcher={chosen} {line}")
             refuse_choices(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
             job = job_of(config)
-            room = capacity.within(capacity.this_machine, world_size())
+            room = capacity.within_room(capacity.this_machine, world_size())
             examine(job, world_size(), room, begun=begun(job, Path(config.hydra.run.dir)))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -132,7 +132,7 @@ def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
-    examine(job, world, capacity.within(room, world), begun=begun(job, folder))
+    examine(job, world, capacity.within_room(room, world), begun=begun(job, folder))
     if local:
         refuse_format(job)
 
@@ -181,7 +181,7 @@ def _refuse_limits(launcher: DictConfig) -> None:
 
 def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     """Record what the sweep consists of, for `python -m gptx status`."""
-    about = {"command": typed("train", *sys.argv[1:]), "when": now()}
+    about = {"command": typed_command("train", *sys.argv[1:]), "when": now()}
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])

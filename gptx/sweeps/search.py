@@ -15,11 +15,11 @@ from typing import Any
 from gptx import files
 from gptx.compare.outcomes import METRIC
 from gptx.config.keys import NAME_BYTES, quoted, slug
-from gptx.ingredients.log import now, typed
+from gptx.ingredients.log import now, typed_command
 from gptx.runs import manifest, metrics
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import machine, pool
-from gptx.sweeps.space import as_override, at_end, corners, parse_space
+from gptx.sweeps.space import at_end, corners, parse_space, space_text
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
@@ -53,7 +53,7 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     space, fixed = parse_space(list(words))
     at = fixed.index("--config-dir") if "--config-dir" in fixed else len(fixed)
     options, overrides = fixed[at : at + 2], fixed[:at] + fixed[at + 2 :]
-    threads, at_once = _checked(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
+    threads, at_once = checked_space(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
         asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
@@ -80,7 +80,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _checked(space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
+def checked_space(
+    space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None
+) -> tuple[int, int]:
     """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
     from gptx.estimate.capacity import examined
 
@@ -89,7 +91,7 @@ def _checked(space: dict[str, Any], overrides: list[str], options: list[str], pa
     for i in range(max(map(len, ends.values()))):
         words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
         configs += examined([*options, *words], here=True).values()
-    at_once = parallel or min(machine.room(configs * cores(), 1), machine.fit(configs))
+    at_once = parallel or min(machine.room(configs * cores(), 1), machine.runs_in_memory(configs))
     return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
 
 
@@ -151,19 +153,19 @@ class Search:
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
-        chosen = [f"{key}={as_override(trial.params[key])}" for key in self.space]
+        chosen = [f"{key}={space_text(trial.params[key])}" for key in self.space]
         prefix, keys = f"{trial.number:03d},", tuple(self.space)
         folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
         words = [*self.words, *chosen]
         if not (folder / "run.json").exists():
-            about = {"command": typed("study", *sys.argv[1:]), "when": now()}
+            about = {"command": typed_command("study", *sys.argv[1:]), "when": now()}
             manifest.note(self.folder, [{"folder": folder.name, "overrides": words, **about}])
         known = set(self.study.trials[trial.number].intermediate_values)
         return Trial(folder, words, self.threads, trial=trial, reported=known)
 
     def look(self, each: Trial) -> None:
         """Report what a trial recorded since the last look; end it if the median of others was better at that step."""
-        for step, value in zip(*metrics.read(each.folder)[self.metric], strict=True):
+        for step, value in zip(*metrics.read_metrics(each.folder)[self.metric], strict=True):
             if int(step) not in each.reported and math.isfinite(value):
                 each.reported.add(int(step))
                 each.trial.report(float(value), int(step))
@@ -193,7 +195,7 @@ class Search:
 
     def _outcome(self, each: Trial) -> tuple[str, str, float | None]:
         """Label, details and result of a trial whose process has ended."""
-        run, made = RunFolder(each.folder), metrics.read(each.folder)
+        run, made = RunFolder(each.folder), metrics.read_metrics(each.folder)
         record, state = run.read() or {}, run.state
         finished = state == "finished"
         value = made.end(self.metric) if finished else made.last(self.metric)
@@ -221,11 +223,11 @@ def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[st
     if not ended["complete"]:
         return [f"no trial is complete: {counts or 'none was made'}"]
     best = found.best_trial
-    values = {key: f"{key}={as_override(best.params[key])}" for key in space}
+    values = {key: f"{key}={space_text(best.params[key])}" for key in space}
     where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
     lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {', '.join(values.values())}",
-             f"compare      {typed('report', str(folder))}",
-             f"again        {typed('rerun', str(where))}"]  # fmt: skip
+             f"compare      {typed_command('report', str(folder))}",
+             f"again        {typed_command('rerun', str(where))}"]  # fmt: skip
     if ends := [values[key] for key in space if at_end(space[key], best.params[key])]:
         lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
     if len(space) > 1 and ended["complete"] >= 10:

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
 from gptx.config.errors import ConfigError, one_line
-from gptx.ingredients.log import typed
+from gptx.ingredients.log import typed_command
 from gptx.runs import manifest
 from gptx.sweeps import status
 from gptx.sweeps.local import Submission
@@ -68,9 +68,9 @@ class Slurm(Submission):
         manifest.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
         for (name, _), job in zip(todo, jobs, strict=True):
             print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
-        print(f"logs         {self.folder}\nprogress     {typed('status', str(self.sweep))}")
+        print(f"logs         {self.folder}\nprogress     {typed_command('status', str(self.sweep))}")
         if not self.wait:
-            print(f"compare      {typed('report', str(self.sweep))}")
+            print(f"compare      {typed_command('report', str(self.sweep))}")
         for job in jobs if self.wait else []:
             job.wait()
         return []

@@ -47,7 +47,7 @@ def _distribution(key: str, kind: str, text: str) -> Any:
 
 def corners(distribution: Any) -> list[str]:
     """The lowest and the highest value, or all choices, as in overrides."""
-    return list(map(as_override, getattr(distribution, "choices", None) or (distribution.low, distribution.high)))
+    return list(map(space_text, getattr(distribution, "choices", None) or (distribution.low, distribution.high)))
 
 
 def at_end(distribution: Any, value: Any) -> bool:
@@ -59,6 +59,6 @@ def at_end(distribution: Any, value: Any) -> bool:
     return min(at - low, high - at) <= 0.05 * (high - low)
 
 
-def as_override(value: Any) -> str:
+def space_text(value: Any) -> str:
     """A value as in overrides; numbers have four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

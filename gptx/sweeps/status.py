@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gptx.config.errors import ConfigError
-from gptx.ingredients.log import typed
+from gptx.ingredients.log import typed_command
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import validation_words
 from gptx.runs.run import Run
@@ -145,7 +145,7 @@ def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = Non
         state, details = standing(folder, ids.get(folder, ""), jobs, made, config)
         print(f"{state:12} {folder}  {details}".rstrip())
         each.append((state, made))
-    print(f"{total(each)}\ncompare      {typed('report', str(next(iter(runs)).parent))}")
+    print(f"{total(each)}\ncompare      {typed_command('report', str(next(iter(runs)).parent))}")
     return sum(state != "finished" for state, _ in each)
 
 

@@ -35,7 +35,7 @@ class Configured:
         dataclass(kw_only=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
 
     def state_dict(self) -> dict:
         return {name: copy(getattr(self, name)) for name in self.remembered}
@@ -45,7 +45,7 @@ class Configured:
             setattr(self, name, copy(state[name]))
 
 
-def check(options: Any) -> None:
+def check_options(options: Any) -> None:
     """Raise ValueError for the first option of a dataclass that its annotation refuses: `every=0: at least 1`."""
     for option in fields(options):
         _check(option.name, getattr(options, option.name, None), option.type)

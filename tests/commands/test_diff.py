@@ -7,9 +7,9 @@ import numpy
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.diff import _lines as lines
+from gptx.commands.diff import difference_lines
 from gptx.compare.agreement import agreement, single_run
-from gptx.compare.meaning import differences, meaning
+from gptx.compare.meaning import differences_in_meaning, meaning
 from gptx.runs.metrics import Metrics
 from gptx.runs.run import Run
 
@@ -77,9 +77,11 @@ def test_of_a_schedule_that_is_not_known_here_the_recorded_rate_is_told():
 
 def test_meanings_differ_where_the_recipe_does_and_in_what_follows_from_it():
     one, other = meaning(run()), meaning(run(batch={"tokens": 1536}))
-    assert differences(one, one) == {}
-    assert set(differences(one, other)) == {"tokens per step", "tokens", "tokens per parameter", "epochs"}
-    assert differences(one, meaning(run(model={"width": 64}))) == {"model": ("nano (width 128)", "nano (width 64)")}
+    assert differences_in_meaning(one, one) == {}
+    assert set(differences_in_meaning(one, other)) == {"tokens per step", "tokens", "tokens per parameter", "epochs"}
+    assert differences_in_meaning(one, meaning(run(model={"width": 64}))) == {
+        "model": ("nano (width 128)", "nano (width 64)")
+    }
     assert one["commit"] == "0123456789ab with uncommitted changes"
 
 
@@ -110,7 +112,7 @@ def test_runs_agree_only_if_every_recorded_number_is_the_same_whatever_their_spe
 
 def beside(a: Run, b: Run, left: Metrics, right: Metrics) -> str:
     a.__dict__["metrics"], b.__dict__["metrics"] = left, right
-    return "\n".join(lines(a, b))
+    return "\n".join(difference_lines(a, b))
 
 
 def test_a_difference_stands_under_what_it_can_do():

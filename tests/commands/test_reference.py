@@ -3,8 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from gptx.commands.reference import _page as page
-from gptx.commands.reference import entries, reason, reference
+from gptx.commands.reference import entries, reason, reference, reference_page
 from gptx.config import paths, presets
 from gptx.config.compose import composed
 from gptx.config.keys import flat
@@ -12,20 +11,20 @@ from gptx.config.keys import flat
 
 def test_the_reference_is_the_one_that_conf_gives():
     file = paths.ROOT / "conf/README.md"
-    assert page() == file.read_text(), "python -m gptx reference write=conf/README.md"
+    assert reference_page() == file.read_text(), "python -m gptx reference write=conf/README.md"
 
 
 def test_every_option_of_every_group_is_in_the_reference_with_what_it_is():
     rows = {
         line.split(" | ")[0] + line.split(" | ")[1]: line.split(" | ")[2]
-        for line in page().splitlines()
+        for line in reference_page().splitlines()
         if " | " in line
     }
     for file in presets.CONF.glob("*/*.yaml"):
         if file.parent.name != "hydra":
             assert rows[f"| `{file.parent.name}``{file.stem}`"].strip(), file
-    assert "| `wandb.entity`" not in page()
-    assert "| `log.wandb.entity`" in page()
+    assert "| `wandb.entity`" not in reference_page()
+    assert "| `log.wandb.entity`" in reference_page()
 
 
 def test_the_values_are_those_that_a_run_takes():
@@ -73,10 +72,10 @@ def test_it_is_written_to_a_new_file_or_over_an_old_reference_and_over_no_other_
     for told in ("written", "up to date"):
         reference(write=str(file))
         assert capsys.readouterr().out == f"{file}: {told}\n"
-        assert file.read_text() == page()
-    file.write_text(page() + "a stale line\n")
+        assert file.read_text() == reference_page()
+    file.write_text(reference_page() + "a stale line\n")
     reference(write=str(file))
-    assert file.read_text() == page()
+    assert file.read_text() == reference_page()
     file.write_text("my own page")
     with pytest.raises(ValueError, match="holds another page, which is kept"):
         reference(write=str(file))

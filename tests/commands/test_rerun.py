@@ -45,18 +45,18 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
     monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0"})
-    assert rerun._changed_since(old(versions={"torch": "2.12.0"})) == [
+    assert rerun.code_changes(old(versions={"torch": "2.12.0"})) == [
         f"the code is not as recorded: commit was {'a' * 12}, is {'b' * 12}",
         "the packages are not as recorded: torch was 2.12.0, is 2.13.0",
     ]
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "a" * 40, "dirty": False})
-    assert rerun._changed_since(old(versions={"torch": "2.13.0"})) == []
+    assert rerun.code_changes(old(versions={"torch": "2.13.0"})) == []
 
 
 def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monkeypatch):
-    assert rerun._split(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
+    assert rerun.split_overrides(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
     with pytest.raises(ValueError, match=r"^cosine: an override is key=value"):
-        rerun._split(["cosine"])
+        rerun.split_overrides(["cosine"])
     folder = tmp_path / "runs/warmup/cell"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: warmup\n")
@@ -82,7 +82,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     again = command("rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "identical: the same to the bit in all 6 steps" in again.stdout.splitlines()[-1]
-    rows = [jsonl.read(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
+    rows = [jsonl.read_rows(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
     assert [row["train/loss"] for row in rows[0]] == [row["train/loss"] for row in rows[1]]
     records = [
         json.loads((tmp_path / f"runs/{name}/schedule=own/run.json").read_text()) for name in ("two", "two_again")

@@ -6,9 +6,9 @@ import math
 import pytest
 import yaml
 
-from gptx.commands.diff import _lines as lines
+from gptx.commands.diff import difference_lines
 from gptx.compare import factors
-from gptx.compare.outcomes import Comparison, Outcome, compare, load
+from gptx.compare.outcomes import Comparison, Outcome, compare, load_comparison
 from gptx.compare.verdict import verdict
 from gptx.config.errors import ConfigError
 from gptx.runs.run import find
@@ -186,7 +186,7 @@ def test_runs_that_hold_out_another_part_of_one_text_are_not_to_be_compared(keep
     found = verdict(compare(find([root])))
     assert found.headline == "These results cannot be compared: the runs are not of the same text."
     assert any("hold out 9,000 or 8,000 tokens" in warning for warning in found.warnings)
-    assert "8,000 tokens held out" in "\n".join(lines(*find([root])))
+    assert "8,000 tokens held out" in "\n".join(difference_lines(*find([root])))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -200,7 +200,7 @@ def test_a_key_of_another_version_that_does_not_change_the_text_is_no_factor(kee
     found = compare(find([root]))
     assert list(found.factors) == (["optim.lr"] if same else ["data.path"])
     assert not same or not found.confounded
-    keys = "\n".join(lines(*find([root])))
+    keys = "\n".join(difference_lines(*find([root])))
     assert ("data.separator" in keys, "data.path" in keys, "optim.lr" in keys) == (not same, not same, True)
 
 
@@ -270,7 +270,7 @@ def test_results_that_were_kept_before_a_run_said_where_it_ended_are_read(tmp_pa
     text = (tmp_path / "results.json").read_text()
     (tmp_path / "results.json").write_text(text.replace(', "ended_at": null', ""))
     assert "ended_at" not in (tmp_path / "results.json").read_text()
-    assert load(tmp_path / "results.json") == kept
+    assert load_comparison(tmp_path / "results.json") == kept
 
 
 def test_a_schedule_that_one_optimizer_alone_was_given_is_no_factor_but_named(keep):
@@ -306,12 +306,12 @@ def test_results_of_a_metric_of_one_s_own_keep_its_way_and_old_ones_ask_for_it(t
     arms = [Outcome({"optim": name}, 0, "finished", value) for name, value in (("a", 0.2), ("b", 0.9), ("c", 0.1))]
     Comparison("mine/accuracy", {"optim": ["a", "b", "c"]}, arms, better=kept).save(tmp_path / "results.json")
     if kept:
-        assert verdict(load(tmp_path / "results.json")).headline.startswith(
+        assert verdict(load_comparison(tmp_path / "results.json")).headline.startswith(
             "The highest mine accuracy is 0.90000 with b, "
         )
     else:
         with pytest.raises(ValueError, match="metric=mine/accuracy: nothing says whether higher or lower is better"):
-            load(tmp_path / "results.json")
+            load_comparison(tmp_path / "results.json")
 
 
 def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_were(tmp_path):
@@ -321,7 +321,7 @@ def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_we
     ], missing=["c"], environment={"torch": "2.13"}, baseline={"optim": "b"})  # fmt: skip
     kept.save(tmp_path / "results.json")
     json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
-    again = load(tmp_path / "results.json")
+    again = load_comparison(tmp_path / "results.json")
     assert math.isnan(again.outcomes[1].value)
     assert repr(again) == repr(kept)
     assert math.isnan(again.outcomes[1].value)
@@ -331,7 +331,7 @@ def test_results_are_kept_as_json_that_any_reader_takes_and_come_back_as_they_we
 def test_results_of_another_shape_are_refused_in_one_line(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(ValueError, match=r"results.json: no results of a comparison"):
-        load(tmp_path / "results.json")
+        load_comparison(tmp_path / "results.json")
 
 
 def test_runs_of_one_seed_that_differ_in_the_order_of_their_batches_are_paired_by_that(keep):

@@ -190,10 +190,10 @@ def refuses_a_foreign_folder(composed, tmp_path, marker, pairs):
             with pytest.raises(ConfigError, match=rf"{group}"):
                 load(folder)
         with pytest.raises(ConfigError, match=None if group in forensics._UNUSED else group):
-            forensics._rebuilt(RunFolder(folder).begun(), "cpu", ())
+            forensics._rebuilt(RunFolder(folder).begun(), "cpu", (), None)
         cell = Run(folder, "x", "finished", {}, {**config, group: attack(name, marker)})
         assert (
-            "learning rate at step 1" not in meaning.recipe(cell) or group != "schedule"
+            "learning rate at step 1" not in meaning.recipe_in_words(cell) or group != "schedule"
         )  # which would have called it
 
 

@@ -38,11 +38,11 @@ STRANGE = [0, -1, 1, 0.5, 1e-300, 1e300, 10**10, 2**62, 2**63, 10**30, "1e9999",
 FEW = [-1, 1e-300, 10**10, 10**30, float("nan"), "x\ny", "1e9999tok", "0-3", True, [1], {"a": 1}]
 
 
-HERE = capacity.within(capacity.this_machine, 1)
+HERE = capacity.within_room(capacity.this_machine, 1)
 
 
 def in_room(room: capacity.Room):
-    return capacity.within(lambda device: room, 1)
+    return capacity.within_room(lambda device: room, 1)
 
 
 def composed(*words: str) -> DictConfig:
@@ -263,8 +263,8 @@ def test_a_length_ends(length):
 def test_a_text_ends_and_has_a_temperature():
     for temperature, length, words in ((1e-300, 1, "temperature"), (1e9, 1, "temperature"), (0.8, 10**12, "length")):
         with pytest.raises(ValueError, match=words):
-            generate.refuse(temperature, None, None, [0], length)
-    generate.refuse(0, None, None, [0], 500)
+            generate.refuse_sampling(temperature, None, None, [0], length)
+    generate.refuse_sampling(0, None, None, [0], 500)
 
 
 def test_a_row_of_ten_thousand_brackets_is_named(tmp_path):
@@ -289,7 +289,7 @@ def test_arguments_of_commands_obey_the_same_rules():
     ):
         with pytest.raises(ConfigError, match=wrong.split("=")[0]):
             arguments.parse(command, [wrong])
-    assert values.typed("3", int, "number") == 3
+    assert values.typed_value("3", int, "number") == 3
 
 
 @pytest.mark.parametrize(

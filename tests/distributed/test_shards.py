@@ -37,21 +37,21 @@ def test_the_parts_of_three_processes_are_joined_by_their_offsets():
         {"model": {"w": rows(2, 2)}, "list": [rows(2, 2), None]},
         {"model": {"w": rows(4, 1)}, "list": [rows(4, 1), None]},
     ]
-    found = shards.joined(parts)
+    found = shards.joined_shards(parts)
     assert found["model"]["w"].tolist() == found["list"][0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
     assert (found["list"][1], found["step"], found["empty"]) == (7, 3, {})
 
 
 def test_rows_that_are_missing_are_told():
     with pytest.raises(ValueError, match="4 of 5 rows"):
-        shards.joined([{"w": rows(0, 2)}, {"w": rows(2, 2)}])
+        shards.joined_shards([{"w": rows(0, 2)}, {"w": rows(2, 2)}])
 
 
 def test_a_state_without_shards_is_rank_0_s_alone():
     state = {"a": 3.5, "b": [1, (2, "x")], "c": None}
     assert shards.split(state, 0) == state
     assert shards.split(state, 1) is None
-    assert shards.joined([shards.split(state, 0), shards.split(state, 1)]) == state
+    assert shards.joined_shards([shards.split(state, 0), shards.split(state, 1)]) == state
 
 
 class TwoProcesses:
@@ -161,7 +161,7 @@ class Losses:
 
 def read(folder, name: str) -> dict:
     files = sorted(folder.glob(f"{name}.*.pt"))
-    return shards.joined([torch.load(file, mmap=True, weights_only=True, map_location="cpu") for file in files])
+    return shards.joined_shards([torch.load(file, mmap=True, weights_only=True, map_location="cpu") for file in files])
 
 
 def work(rank: int, world: int, port: int, corpus, folder, tasks: list) -> None:

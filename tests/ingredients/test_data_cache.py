@@ -87,10 +87,9 @@ def test_the_second_time_nothing_is_written(text, capsys):
 def test_starts_and_names_of_the_documents_are_kept(tmp_path):
     for i in range(40):
         (tmp_path / f"{i:02}.txt").write_text("x" * (i + 1))
-    prepared = source(tmp_path / "*.txt")
-    written = tokenised(prepared, "bytes")
-    for split in ("train", "validation"):
-        documents = getattr(prepared, split)
+    written = tokenised(source(tmp_path / "*.txt"), "bytes")
+    splits = held_out("", text_at(str(tmp_path / "*.txt"))[0], share=0.1)
+    for split, documents in zip(("train", "validation"), splits, strict=True):
         tokens = np.fromfile(written / f"{split}.tokens", dtype="<u2")
         starts = np.load(written / f"{split}.starts.npy")
         assert starts.tolist() == [0, *(np.flatnonzero(tokens == 256)[:-1] + 1)]

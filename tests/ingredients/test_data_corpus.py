@@ -426,3 +426,48 @@ def test_where_a_text_is_and_what_its_files_are_called_is_not_what_it_is(folder,
         changed = corpus(folder / "b.txt", tokenizer="bytes").identity
         assert "(the text is not the same)" in other_text(one, changed)[0]
         assert "data.digest was" in other_text(one, corpus(here, tokenizer="bytes", validation=0.2).identity)[0]
+
+
+def own(train, validation=lambda: ["held out text\n"] * 9, **options):
+    return corpora.documents(
+        "my own", train, validation, tokenizer="bytes", context=8, seed=0, order="written", **options
+    )
+
+
+def test_a_text_of_ones_own_is_read_from_functions_and_tokenised_once(cache, capsys):
+    calls = []
+
+    def train():
+        calls.append("train")
+        return (f"document {number}\n" for number in range(50))
+
+    data = own(train)
+    assert data.identity["train_documents"] == 50
+    assert list(data.names())[:2] == ["train:0", "train:1"]
+    assert "tokenising my own" in capsys.readouterr().err
+    assert own(train).identity == data.identity
+    assert "tokenising" not in capsys.readouterr().err
+    assert own(lambda: ["another document\n"] * 9).identity["digest"] != data.identity["digest"]
+    one = own(train, version="1")
+    calls.clear()
+    assert own(train, version="1").identity == one.identity
+    assert calls == []  # what is tokenised is not read again
+    assert own(train, version="2").identity["digest"] != one.identity["digest"]
+
+
+ONCE = iter(["a text\n"] * 9)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (["a list"], "train must be a function that returns an iterable of texts"),
+        (lambda: None, "train must be a function that returns an iterable of texts"),
+        (lambda: "one text", "train must be a function that returns an iterable of texts"),
+        (lambda: ["text", b"bytes"], "train document 2 holds bytes, not text"),
+        (lambda: ONCE, r"train\(\) gave other texts the second time"),
+    ],
+)
+def test_a_text_of_ones_own_that_cannot_be_trained_on_is_refused(train, message):
+    with pytest.raises(ValueError, match=message):
+        own(train)

@@ -14,7 +14,7 @@ import torch
 
 from gptx import files
 from gptx.ingredients.checkpoints import files as checkpoints
-from gptx.ingredients.log.jsonl import Jsonl, read
+from gptx.ingredients.log.jsonl import Jsonl, read_rows
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 
@@ -35,12 +35,12 @@ def write(folder, steps, **scalars):
 def test_every_row_comes_back_as_it_was_written(tmp_path):
     row = {"train/loss": 0.1 + 0.2, "train/perplexity": math.inf, "train/tokens": 10**15, "sample/text": 'a\n"é"\x00'}
     write(tmp_path, [7], **row)
-    assert read(tmp_path / "metrics.jsonl") == [{"step": 7, **row}]
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 7, **row}]
 
 
 def test_nan_is_kept(tmp_path):
     write(tmp_path, [1], loss=math.nan)
-    assert math.isnan(read(tmp_path / "metrics.jsonl")[0]["loss"])
+    assert math.isnan(read_rows(tmp_path / "metrics.jsonl")[0]["loss"])
 
 
 def strictly(text):
@@ -55,15 +55,15 @@ def test_what_is_not_finite_is_null_with_a_word_beside_it_and_comes_back(tmp_pat
         "step": 1, "train/loss": None, "train/perplexity": None, "down": None, "fine": 1.5,
         "nonfinite": {"train/loss": "nan", "train/perplexity": "inf", "down": "-inf"},
     }  # fmt: skip
-    (row,) = read(tmp_path / "metrics.jsonl")
+    (row,) = read_rows(tmp_path / "metrics.jsonl")
     assert repr(row) == "{'step': 1, 'train/loss': nan, 'train/perplexity': inf, 'down': -inf, 'fine': 1.5}"
 
 
 def test_a_file_of_an_earlier_version_reads_the_same(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": NaN}\n{"step": 2, "train/loss": -Infinity}\n')
     opened(tmp_path)(3, {"train/loss": math.nan})
-    assert repr([row["train/loss"] for row in read(tmp_path / "metrics.jsonl")]) == "[nan, -inf, nan]"
-    steps, losses = metrics.read(tmp_path)["train/loss"]
+    assert repr([row["train/loss"] for row in read_rows(tmp_path / "metrics.jsonl")]) == "[nan, -inf, nan]"
+    steps, losses = metrics.read_metrics(tmp_path)["train/loss"]
     assert (steps.tolist(), repr(losses.tolist())) == ([1, 2, 3], "[nan, -inf, nan]")
 
 
@@ -115,7 +115,7 @@ def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tm
     record = RunFolder(folder).read()
     assert repr(record["result"]["validation/loss"]) == repr(loss)
     assert record["recipe"] == {"clip.max_norm": math.inf}
-    assert repr(metrics.read(folder).end("validation/loss")) == repr(loss)
+    assert repr(metrics.read_metrics(folder).end("validation/loss")) == repr(loss)
     assert repr(checkpoints.loss(folder / "checkpoints/step_00000006")) == repr(loss)
 
 
@@ -130,7 +130,7 @@ def test_sigkill_loses_no_row_that_the_trainer_has_handed_over(tmp_path):
         if line == "500\n":
             process.send_signal(signal.SIGKILL)
     handed_over = int(line)
-    rows = read(tmp_path / "metrics.jsonl")
+    rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows[:handed_over]] == list(range(1, handed_over + 1))
 
 
@@ -140,7 +140,7 @@ def test_a_last_line_torn_by_a_kill_spoils_neither_the_lines_before_nor_those_af
     path = tmp_path / "metrics.jsonl"
     with open(path, "a") as file:
         file.write(torn)
-    assert [row["step"] for row in read(path)][:3] == [1, 2, 3]
+    assert [row["step"] for row in read_rows(path)][:3] == [1, 2, 3]
     write(tmp_path, [4, 5])
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3, 4, 5]
 
@@ -148,7 +148,7 @@ def test_a_last_line_torn_by_a_kill_spoils_neither_the_lines_before_nor_those_af
 def test_of_a_step_done_twice_the_last_counts_and_rows_come_in_the_order_of_steps(tmp_path):
     write(tmp_path, [1, 2, 3, 4], attempt=1)
     write(tmp_path, [3, 4, 5], attempt=2)
-    rows = read(tmp_path / "metrics.jsonl")
+    rows = read_rows(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["attempt"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
 
 

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from gptx.config.build import build
 from gptx.config.compose import composed
-from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within
+from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within_documents
 from gptx.ingredients.model.gpt import GPT, parameter_counts
 from gptx.ingredients.model.mlp import MLP, SwiGLU, relu2
 
@@ -269,11 +269,11 @@ def test_without_an_end_of_text_the_document_mask_changes_nothing(changes):
 
 def test_flexattention_sees_what_the_boolean_mask_sees(monkeypatch):
     starts = torch.tensor([[0] * 5 + [5] * 7 + [12] * 4 + [16] * 24, [0] * 30 + [30] * 10])
-    dense, blocks = within(starts, blocks=False), within(starts, blocks=True)
+    dense, blocks = within_documents(starts, blocks=False), within_documents(starts, blocks=True)
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, heads, 40, 16) for heads in (4, 2, 2))
     monkeypatch.setattr(
-        "gptx.ingredients.model.attention.compiled", lambda function: function
+        "gptx.ingredients.model.attention.compiled_flex", lambda function: function
     )  # the CPU has its eager form only
     torch.testing.assert_close(attend(q, k, v, mask=blocks, scale=0.3), attend(q, k, v, mask=dense, scale=0.3))
 

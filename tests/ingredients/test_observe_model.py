@@ -157,9 +157,9 @@ def test_next_word_accuracy_counts_words_that_are_right_in_every_letter(build):
 
 
 def test_a_token_that_holds_the_end_of_one_word_and_the_beginning_of_the_next_counts_for_both():
-    assert downstream.words([b" a", b"b c", b"d "], [True, False, True]) == (0, 2)
-    assert downstream.words([b" a", b"b c", b"d "], [True, True, False]) == (1, 2)
-    assert downstream.words([b"cut", b"off"], [True, True]) == (0, 0)
+    assert downstream.words_hit([b" a", b"b c", b"d "], [True, False, True]) == (0, 2)
+    assert downstream.words_hit([b" a", b"b c", b"d "], [True, True, False]) == (1, 2)
+    assert downstream.words_hit([b"cut", b"off"], [True, True]) == (0, 0)
 
 
 class Typist(torch.nn.Module):

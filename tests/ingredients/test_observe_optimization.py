@@ -46,7 +46,7 @@ def test_clip_pressure_is_what_the_norms_and_the_bound_say(build, clip):
         assert min(norms) < bound < max(norms)  # some are clipped and some are not
     assert sum("clip/share" in row for row in rows) == 2
     clipped = sum(norm > bound for norm in norms)
-    assert rows[-1]["clip/verdict"] == clip_pressure.verdict(clipped, 6)
+    assert rows[-1]["clip/verdict"] == clip_pressure.pressure_verdict(clipped, 6)
     assert not any("clip/verdict" in row for row in rows[:-1])
 
 
@@ -61,7 +61,7 @@ def test_the_verdict_leaves_the_warmup_out(build):
      (0, 100, "clips nothing"), (0, 0, "no step came after the warmup")],
 )  # fmt: skip
 def test_the_verdict_on_published_shares(clipped, seen, start):
-    assert clip_pressure.verdict(clipped, seen).startswith(start)
+    assert clip_pressure.pressure_verdict(clipped, seen).startswith(start)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_two_processes_report_the_numbers_of_one_that_does_the_work_of_both(buil
         process = launch(processes, corpus, cwd, *same, "steps=4")
         output = process.communicate(timeout=200)[0]
         assert process.returncode == 0, output
-        rows.append(jsonl.read(cwd / "run/metrics.jsonl"))
+        rows.append(jsonl.read_rows(cwd / "run/metrics.jsonl"))
     apart = ("train/tokens_per_second", "throughput/", "memory/", "noise_scale/")
     for one, two in zip(*rows, strict=True):
         assert one.keys() == two.keys() >= {"train/cross_entropy"}

@@ -12,7 +12,7 @@ from gptx.compare import words
 from gptx.compare.effects import effects
 from gptx.compare.factors import axes, axis
 from gptx.compare.figure import figure
-from gptx.compare.outcomes import Comparison, Outcome, load
+from gptx.compare.outcomes import Comparison, Outcome, load_comparison
 from gptx.compare.verdict import verdict
 from gptx.config import paths
 from gptx.report import readme
@@ -45,8 +45,8 @@ def experiment(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
 def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
-    kept = load(folder / "results.json")
-    assert marked.parts(folder / "README.md", readme.KIND)[1].strip() == readme.markdown(kept, verdict(kept)), (
+    kept = load_comparison(folder / "results.json")
+    assert marked.parts(folder / "README.md", readme.KIND)[1].strip() == readme.page_markdown(kept, verdict(kept)), (
         f"python -m gptx pages experiments/{folder.name} writes it anew"
     )
     assert (folder / readme.PICTURE).read_bytes().startswith(b"\x89PNG")
@@ -61,7 +61,7 @@ def test_the_index_of_experiments_is_made_of_their_pages():
 
 
 def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
-    readme.write(RATES, verdict(RATES), experiment)
+    readme.write_page(RATES, verdict(RATES), experiment)
     text = (experiment / "README.md").read_text()
     assert text.startswith(f"# rates\n\nby hand <!-- kept -->\n\n<!-- results: written by {COMMAND} -->\n")
     assert text.endswith("<!-- /results -->\n\nalso by hand\n")
@@ -73,7 +73,7 @@ def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
 
 
 def test_written_again_from_the_results_it_is_the_same_also_with_another_baseline(experiment):
-    readme.write(RATES, verdict(RATES, "muon"), experiment)
+    readme.write_page(RATES, verdict(RATES, "muon"), experiment)
     before = (experiment / "README.md").read_text()
     assert "compared with muon" in before
     readme.rewrite(experiment)
@@ -85,14 +85,14 @@ def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command
     whole, less = ([each.title for each in verdict(each).tables] for each in (RATES, fewer))
     assert less == [title for title in whole if "by optim" not in title and "at its best" not in title]
     assert len(less) == len(whole) - 2
-    readme.write(fewer, verdict(fewer), experiment)
+    readme.write_page(fewer, verdict(fewer), experiment)
     before = (experiment / "README.md").read_text()
     assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
     assert "### Arms" in before
     assert not re.search(r"### .*(at its best|by optim)", before)
     readme.rewrite(experiment)
     assert (experiment / "README.md").read_text() == before
-    readme.write(RATES, verdict(RATES), experiment)
+    readme.write_page(RATES, verdict(RATES), experiment)
     assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
     with pytest.raises(
         ValueError, match=r"^without=spede: no such table; there are attribution, levels, best, arms, speed$"
@@ -101,7 +101,7 @@ def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command
 
 
 def test_the_numbers_follow_the_results(experiment):
-    readme.write(RATES, verdict(RATES), experiment)
+    readme.write_page(RATES, verdict(RATES), experiment)
     facts = json.loads((experiment / "results.json").read_text())
     facts["outcomes"][0]["value"] += 7
     (experiment / "results.json").write_text(json.dumps(facts))
@@ -117,23 +117,23 @@ def test_a_readme_without_a_place_for_results_is_refused_before_anything_is_writ
     if text is not None:
         (tmp_path / "README.md").write_text(text)
     with pytest.raises(ValueError, match=words) as error:
-        readme.write(RATES, verdict(RATES), tmp_path)
+        readme.write_page(RATES, verdict(RATES), tmp_path)
     assert "\n" not in str(error.value)
     assert {file.name for file in tmp_path.iterdir()} <= {"README.md"}
 
 
 def test_a_write_that_fails_leaves_what_was_there(experiment, monkeypatch):
-    readme.write(RATES, verdict(RATES), experiment)
+    readme.write_page(RATES, verdict(RATES), experiment)
     before = {file.name: file.read_bytes() for file in experiment.iterdir()}
     monkeypatch.setattr(Comparison, "save", lambda self, part: (part.write_text("half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        readme.write(replace(RATES, metric="validation/perplexity"), verdict(RATES), experiment)
+        readme.write_page(replace(RATES, metric="validation/perplexity"), verdict(RATES), experiment)
     assert {file.name: file.read_bytes() for file in experiment.iterdir()} == before
 
 
 def test_a_bar_in_a_level_does_not_break_the_table():
     odd = Comparison("validation/loss", {"data.path": ["a|b", "c"]}, [Outcome({"data.path": p}, 0, "finished", 2.0) for p in ("a|b", "c")])  # fmt: skip
-    rows = [line for line in readme.markdown(odd, verdict(odd)).splitlines() if line.startswith("|")]
+    rows = [line for line in readme.page_markdown(odd, verdict(odd)).splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
 
 
@@ -191,7 +191,7 @@ def test_the_sign_of_a_spread_stands_between_a_mean_and_a_standard_deviation_alo
 
 def test_results_of_which_none_can_be_drawn_have_no_figure(experiment):
     gone = replace(RATES, outcomes=[replace(each, value=float("nan")) for each in RATES.outcomes])
-    readme.write(gone, verdict(gone), experiment)
+    readme.write_page(gone, verdict(gone), experiment)
     assert "result.png" not in (experiment / "README.md").read_text()
     assert not (experiment / "result.png").exists()
 
@@ -209,6 +209,6 @@ def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, t
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
     report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
     assert "with muon, 0.5000 nats per token lower than with adamw" in (experiment / "README.md").read_text()
-    assert [each.value for each in load(experiment / "results.json").outcomes] == [2.0, 1.5]
+    assert [each.value for each in load_comparison(experiment / "results.json").outcomes] == [2.0, 1.5]
     with pytest.raises(ValueError, match="no such file"):
         report(str(tmp_path / "runs"), readme=str(tmp_path / "elsewhere"))

@@ -14,7 +14,7 @@ from gptx.runs import metrics
 def written(folder: Path, lines: list[str], events: list[dict] = []) -> metrics.Metrics:  # noqa: B006
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    return metrics.read(folder)
+    return metrics.read_metrics(folder)
 
 
 def row(step: int, loss: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gptx.commands.diff import _lines as lines
+from gptx.commands.diff import difference_lines
 from gptx.compare import outcomes
 from gptx.config import paths
 from gptx.job import resume
@@ -86,7 +86,7 @@ def library(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["clean", "changed", "untracked", "uncommitted", "ignored", "no repository"])
 def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(library, kind):
     folder, n, config = library(kind)
-    code, patch = provenance.code(config)
+    code, patch = provenance.code_of(config)
     assert {f"mine_{n}", f"helper_{n}", "gptx.ingredients.decay", "gptx.trainer"} <= {*code["sources"]}
     assert not [
         name for name in code["sources"] if name.startswith(("torch", "gptx.ingredients.log", "tests", "pytest"))
@@ -118,7 +118,7 @@ def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(libra
 
 def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(library):
     folder, n, config = library("no repository")
-    record = {"code": [{"step": 0, **provenance.code(config)[0]}]}
+    record = {"code": [{"step": 0, **provenance.code_of(config)[0]}]}
     assert provenance.changed_since(record, config) == ""
     (folder / f"helper_{n}.py").write_text(HELPER.replace("lr\n", "0.5 * lr\n"))
     assert provenance.changed_since(record, config) == ""  # this process has loaded the one before
@@ -144,8 +144,8 @@ def test_a_large_repository_costs_neither_time_nor_room(library, monkeypatch):
     (folder / "big.bin").write_bytes(b"2" * 1000)
     (folder / f"mine_{n}.py").write_text(CLASS.format(n=n) + "# long\n" * 100)
     monkeypatch.setattr(provenance, "LARGEST", 500)
-    monkeypatch.setattr(provenance, "LONGEST", 100)
-    code, patch = provenance.code(config)
+    monkeypatch.setattr(provenance, "LONGEST_PATCH", 100)
+    code, patch = provenance.code_of(config)
     changed = code["repositories"][folder.name]["changed"]
     assert changed["big.bin"] == "1,000 bytes"
     assert changed["and more"] == "22 files"
@@ -158,10 +158,10 @@ def test_a_large_repository_costs_neither_time_nor_room(library, monkeypatch):
 @pytest.mark.parametrize(("path", "patience"), [("nowhere", 5.0), (None, 0.0)])
 def test_without_git_or_with_one_that_hangs_the_sources_are_known(library, monkeypatch, path, patience):
     _, n, config = library("changed")
-    monkeypatch.setattr(provenance, "PATIENCE", patience)
+    monkeypatch.setattr(provenance, "GIT_PATIENCE", patience)
     if path:
         monkeypatch.setenv("PATH", path)
-    code, patch = provenance.code(config)
+    code, patch = provenance.code_of(config)
     assert f"helper_{n}" in code["sources"]
     assert code["repositories"] == {}
     assert patch == ""
@@ -205,18 +205,18 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
         Run(Path(name), name, "finished", {"state": "finished", "code": [each], "git": {"sha": "9" * 40}}, {"seed": 0})
         for name, each in (("a", code()), ("b", code(mine="bb", mine_py="bb")), ("c", code(sha="2" * 40)))
     ]
-    told = "\n".join(lines(cells[0], cells[1]))
+    told = "\n".join(difference_lines(cells[0], cells[1]))
     assert "other code or packages, which can change anything:" in told
     assert "code of mine" in told
     assert "mine_py bb" in told
-    assert "commit of lib" in "\n".join(lines(cells[0], cells[2]))
-    assert "same code and packages" in lines(cells[0], cells[0])
+    assert "commit of lib" in "\n".join(difference_lines(cells[0], cells[2]))
+    assert "same code and packages" in difference_lines(cells[0], cells[0])
     assert outcomes.environment(cells[:2])["code of mine"] == ["aa", "bb"]
     assert "code of mine" not in outcomes.environment([cells[0], cells[2]])
     assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
     old = Run(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
     assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
-    told = "\n".join(lines(old, cells[0]))
+    told = "\n".join(difference_lines(old, cells[0]))
     assert "sources of what was built  not known" in told
     assert "code of" not in told
     pairs = dict(machine_facts(cells[1].record))

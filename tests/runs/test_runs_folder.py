@@ -79,7 +79,7 @@ def real(corpus, tmp_path_factory) -> Path:
     trainer.sinks[0].close("finished")
     RunFolder(folder).write(state="finished", started=now(), ended=now(), recipe=recipe(config), data=trainer.data.identity,
         choices={"model": "nano", "schedule": "cosine"}, overrides=overrides, options=[], job="",
-        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), **summary.facts(trainer), error="", step=2,
+        git={"sha": "a" * 40, "dirty": False}, versions=provenance.versions(), **summary.run_facts(trainer), error="", step=2,
         result=trainer.latest, memory={"predicted": 1, "measured": 2},
     )  # fmt: skip
     (folder / "wandb_id").write_text("abcdef0123 0\n")

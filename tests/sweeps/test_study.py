@@ -33,7 +33,7 @@ def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
         "model.depth": ["2", "8"],
     }
     assert found["optim.lr"].log
-    assert space.as_override(0.0123456) == "0.01235"
+    assert space.space_text(0.0123456) == "0.01235"
 
 
 def test_a_best_value_near_an_end_of_its_range_is_known_for_it():
@@ -106,7 +106,7 @@ def search(tmp_path, monkeypatch):
     """search(trials): a study whose runs are a parabola in log10 of the rate, lowest at 1e-2; above 10 they diverge,
     and the third one fails."""
     monkeypatch.setattr("gptx.sweeps.pool.time.sleep", lambda _: None)
-    monkeypatch.setattr(study, "_checked", lambda *_: (1, 1))
+    monkeypatch.setattr(study, "checked_space", lambda *_: (1, 1))
     monkeypatch.chdir(tmp_path)
 
     def start(words: list[str], folder: Path, **_) -> Ended:

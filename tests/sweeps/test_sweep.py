@@ -27,7 +27,7 @@ from gptx.config.keys import recipe
 from gptx.config.recorded import recorded
 from gptx.distributed import rank
 from gptx.estimate.memory import _CHARACTERS, prediction
-from gptx.ingredients.log import typed
+from gptx.ingredients.log import typed_command
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import local, pool, preflight, status
@@ -397,7 +397,7 @@ def test_any_text_is_one_value_for_hydra_and_any_command_one_line_for_a_shell():
         assert keys.unquoted(value) == text
         if len(text) < 3:
             assert parser.parse_override(f"from={value}").value() == text
-        assert shlex.split(typed("sample", f"runs/{text}")) == [
+        assert shlex.split(typed_command("sample", f"runs/{text}")) == [
             "python",
             "-m",
             "gptx",
@@ -548,7 +548,7 @@ def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> Non
     monkeypatch.setattr(computer, "cores", lambda: cores)
     monkeypatch.setattr(computer, "machine_memory", lambda: memory)
     monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
-    monkeypatch.setattr("gptx.ingredients.parallel.find", lambda device: torch.device("cuda" if gpus else "cpu"))
+    monkeypatch.setattr("gptx.ingredients.parallel.find_device", lambda device: torch.device("cuda" if gpus else "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -566,16 +566,16 @@ def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cel
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
     needed = 2 * prediction(composed(), 257).peak + computer._RESERVE
     machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer._SHARE))
-    assert computer.fit([composed(), composed("seed=1")]) == 3
+    assert computer.runs_in_memory([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
-    assert computer.fit([composed()]) == 1
+    assert computer.runs_in_memory([composed()]) == 1
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
     monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
-    computer.fit([config, composed()])
+    computer.runs_in_memory([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": _CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from gptx.distributed.shards import joined
+from gptx.distributed.shards import joined_shards
 from gptx.files import delete, flush, from_json, sync, to_json, write_text
 
 WAITING = 600.0  # seconds that the first process waits for the parts of the others
@@ -171,7 +171,7 @@ def read_state(checkpoint: Path) -> dict:
     if len(parts) == 1:
         return parts[0]
     try:
-        return joined(parts)
+        return joined_shards(parts)
     except Exception as missing:
         raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gptx.ingredients.data.documents import blamed
+from gptx.ingredients.data.tokenizers import beginning, decode, save_encoding
+
 
 class Corpus:
     """What the trainer, observers and commands ask of data; a text of one's own needs `corpora.documents` alone.
@@ -36,24 +39,16 @@ class Corpus:
 
     def blame(self, first: int, losses: list[float], stride: int = 1) -> list[dict]:
         """The documents of those sequences by how far their losses lie above the others'."""
-        from gptx.ingredients.data.documents import blamed
-
         return blamed(self.documents(first, len(losses), stride), losses)
 
     def prompt(self, text: str) -> list[int]:
         """The tokens that a sample continues."""
-        from gptx.ingredients.data.tokenizers import beginning
-
         return beginning(self.encoding, text, documents=self.identity["train_documents"])
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens up to the first end of text. Raises ValueError for a token that has none."""
-        from gptx.ingredients.data.tokenizers import decode
-
         return "".join(decode(self.encoding, tokens))
 
     def save_tokenizer(self, path: str | Path) -> None:
         """Write the encoding to one file, all that a sampler needs to turn text into tokens and back."""
-        from gptx.ingredients.data.tokenizers import save_encoding
-
         save_encoding(self.encoding, path)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gptx.files import Held, delete, lock, sync
 from gptx.ingredients.data.files import CHUNK
@@ -121,11 +120,11 @@ def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers
     """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
     the same files for any number of workers (tiktoken computes outside Python's lock)."""
     dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
-    end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype)
-    starts = {"train": array("q"), "validation": array("q")}
+    end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype).tobytes()
+    starts, sizes = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0)  # tokens, bytes
 
-    def tokens_of(job: list[_Part]) -> list[tuple[_Part, NDArray[np.integer]]]:
-        return [(part, np.append(encode(part.text).astype(dtype), end[: int(part.last)])) for part in job]
+    def tokens_of(job: list[_Part]) -> list[tuple[_Part, bytes]]:
+        return [(part, encode(part.text).astype(dtype).tobytes() + end * part.last) for part in job]
 
     with ExitStack() as stack:
         tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
@@ -134,11 +133,11 @@ def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers
             with closing(in_order(tokens_of, _jobs(encoding, stream), workers)) as results:
                 for part, ids in chain.from_iterable(results):
                     if part.first:
-                        starts[part.split].append(tokens[part.split].tell() // dtype.itemsize)
+                        starts[part.split].append(sizes[part.split] // dtype.itemsize)
                         names[part.split].write(json.dumps(part.name) + "\n")
-                    tokens[part.split].write(ids.tobytes())
+                    sizes[part.split] += tokens[part.split].write(ids)
                     bar.update(len(part.text))
-                    if part.last and tokens[part.split].tell() >= limit * dtype.itemsize:
+                    if part.last and sizes[part.split] >= limit * dtype.itemsize:
                         break
     for split, found in starts.items():
         np.save(folder / f"{split}.starts.npy", np.asarray(found, dtype=np.int64))

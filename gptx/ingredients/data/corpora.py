@@ -1,4 +1,4 @@
-"""The texts to choose from: one function, one file in conf/data; and `_documents`, for a text of one's own."""
+"""The texts to choose from: one function, one file in conf/data; and `documents`, for a text of one's own."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ _TIMEOUT = 30  # seconds without an answer
 _WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
 
 
-def _documents(
+def documents(
     name: str, train: Callable[[], Iterable[str]], validation: Callable[[], Iterable[str]], *, tokenizer: str,
     context: int, seed: int, order: str, version: str = "",
 ) -> Windows:  # fmt: skip
@@ -39,7 +39,8 @@ def _documents(
     functions, digests = {"train": train, "validation": validation}, dict[str, str]()
 
     def rows(split: str) -> Iterator[tuple[str, str]]:
-        if not callable(functions[split]) or isinstance(given := functions[split](), str):
+        given = functions[split]() if callable(functions[split]) else None
+        if isinstance(given, str) or not isinstance(given, Iterable):
             raise ValueError(f"data {name}: {split} must be a function that returns an iterable of texts")
         digest = hashlib.sha256()
         for number, value in enumerate(given):

@@ -48,7 +48,7 @@ def shown(folder: Path) -> Path:
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
-def typed(command: str, *words: str) -> str:
+def typed_command(command: str, *words: str) -> str:
     """A command of gptx as one types it in a shell, quoted where needed."""
     return shlex.join(["python", "-m", *(["gptx.train"] if command == "train" else ["gptx", command]), *words])
 

@@ -73,7 +73,7 @@ class Lines:
             self.warned = True
 
 
-def read(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
     """Rows by step. If a step was made twice, as after a resume, its last line counts."""
     return by_step(rows(path)[0])
 
@@ -87,7 +87,7 @@ def by_step(found: list[dict]) -> list[dict]:
 def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
     """The rows of a file, in its order, and the number of other lines: cut by a kill, of something else, or of a step
     before `first`. No rows where there is no file; raises OSError where it cannot be read."""
-    with opened(file) as source:
+    with opened_rows(file) as source:
         lines = source.read().splitlines()
     found: list = []
     with contextlib.suppress(ValueError, RecursionError):
@@ -100,19 +100,19 @@ def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
     return kept, len(lines) - len(kept)
 
 
-def whole(value: object) -> bool:
+def whole_rows(value: object) -> bool:
     """True of a count of steps or sequences."""
     return type(value) is int and 0 <= value <= _MOST
 
 
 def _is_row(row: Any, first: int) -> bool:
-    if type(row) is not dict or not whole(row.get("step")) or row["step"] < first:
+    if type(row) is not dict or not whole_rows(row.get("step")) or row["step"] < first:
         return False
     tokens = row.get("train/tokens", 0)
     return type(tokens) in (int, float) and 0 <= tokens < 2**63
 
 
-def opened(file: Path) -> BinaryIO:
+def opened_rows(file: Path) -> BinaryIO:
     """The file to read, or an empty one where there is none. Raises OSError for what is no regular file."""
     try:
         source = open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115 - a pipe would be waited for

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import field
 
 from gptx.files import write_text
-from gptx.ingredients.log import RunInfo, Sink, now, shown, typed
+from gptx.ingredients.log import RunInfo, Sink, now, shown, typed_command
 from gptx.ingredients.log.jsonl import events
 from gptx.units.phrases import count
 from gptx.units.printable import code, md, safe
@@ -69,7 +69,7 @@ class Postmortem(Sink):
         yield "## What was done"
         yield "\n".join(self.treatment())
         yield "## Look further"
-        yield f"    {safe(typed('report', str(folder)))}"
+        yield f"    {safe(typed_command('report', str(folder)))}"
 
     def summary(self, outcome: str) -> str:
         """The whole story in a sentence or two."""
@@ -124,7 +124,7 @@ class Postmortem(Sink):
                 for d in event["documents"]
             )
             yield _table("document", "loss", "above the others", "sequences asked", "share", rows=rows)
-            yield f"    {safe(typed('forensics', folder, f'sequences={first}:{last}'))}"
+            yield f"    {safe(typed_command('forensics', folder, f'sequences={first}:{last}'))}"
 
     def treatment(self) -> Iterator[str]:
         """What the run did about it."""

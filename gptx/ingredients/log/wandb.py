@@ -24,13 +24,13 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from gptx.files import flush, opened, write_text
-from gptx.ingredients.log import RunInfo, Sink, shown, typed
+from gptx.ingredients.log import RunInfo, Sink, shown, typed_command
 from gptx.units.options import Count
 from gptx.units.printable import throughout
 
 _messages = logging.getLogger(__name__)
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "preempted": 143}
-PATIENCE = 10.0  # seconds for wandb's own process to end; then what it holds is given up
+WANDB_PATIENCE = 10.0  # seconds for wandb's own process to end; then what it holds is given up
 BACKLOG = 10_000  # rows that wait at most: 100,000 steps at every=10, some 10 MB
 _Seconds = Annotated[float, Ge(0), Le(86_400)]
 
@@ -62,7 +62,7 @@ class Wandb(Sink):
         if self.mode != "disabled":
             self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
             self.rollbacks, self.dropped = 0, 0
-            self.later = f"later: {typed('upload', str(shown(run.folder)))}"  # the command that sends what is lacking
+            self.later = f"later: {typed_command('upload', str(shown(run.folder)))}"
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
             atexit.register(self.settle, self.ended)
 
@@ -198,7 +198,7 @@ def imported() -> Any:
     return wandb
 
 
-def noted(path: Path) -> tuple[str, int]:
+def noted_id(path: Path) -> tuple[str, int]:
     """Id of the run's page and the number of its last start, as a start noted them; an empty id where none did."""
     try:
         found = re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII)
@@ -209,7 +209,7 @@ def noted(path: Path) -> tuple[str, int]:
 
 def next_segment(path: Path) -> tuple[str, int]:
     """Id of the run's page and the number of this start, from 0; noted at once, so that no other start gets it."""
-    id, previous = noted(path)
+    id, previous = noted_id(path)
     id, segment = (id, previous + 1) if id else (secrets.token_hex(5), 0)
     write_text(path, f"{id} {segment}\n")
     return id, segment
@@ -236,7 +236,7 @@ def first_line(error: Exception) -> str:
 
 def reset() -> None:
     """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
-    patience = threading.Timer(PATIENCE, _kill, [_service()])
+    patience = threading.Timer(WANDB_PATIENCE, _kill, [_service()])
     patience.daemon = True
     patience.start()
     with suppress(Exception, SystemExit):

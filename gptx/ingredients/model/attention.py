@@ -92,7 +92,7 @@ def rotated(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def within(starts: Tensor, *, blocks: bool):
+def within_documents(starts: Tensor, *, blocks: bool):
     """Mask by which each token sees the present and the past of its own document only; `starts` (B, T) is where in
     the sequence that begins. A boolean (B, 1, T, T), or FlexAttention's, which skips the blocks that see nothing."""
     B, T = starts.shape
@@ -113,11 +113,11 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
 
     run: Callable = flex_attention
     if not torch.compiler.is_compiling():
-        run = compiled(flex_attention)
+        run = compiled_flex(flex_attention)
     return run(q, k, v, **options)
 
 
 @cache
-def compiled(function: Callable) -> Callable:
+def compiled_flex(function: Callable) -> Callable:
     """The function compiled, once a process."""
     return torch.compile(function, dynamic=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-LONGEST = 1_000_000  # tokens of a text, and texts of a command
+LONGEST_SAMPLE = 1_000_000  # tokens of a text, and texts of a command
 COLDEST, HOTTEST = 1e-4, 1e4  # beyond which logits over the temperature leave 32 bits, or all tokens are alike
 
 
@@ -15,7 +15,7 @@ def generate(model: nn.Module, tokens: list[int], *, length: int, temperature: f
     """Yields `length` tokens that continue `tokens`, each as soon as it is drawn; temperature 0 takes the likeliest.
 
     The model sees the last `model.context` tokens. Raises ValueError for values that leave nothing to draw from."""
-    refuse(temperature, top_k, top_p, tokens, length)
+    refuse_sampling(temperature, top_k, top_p, tokens, length)
     device = next(model.parameters()).device
     sequence = torch.tensor([tokens], device=device)  # (1, T)
     training = model.training
@@ -43,12 +43,12 @@ def _draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | 
     return int(order[torch.multinomial(shares, 1, generator=generator)])
 
 
-def refuse(temperature: float, top_k: int | None, top_p: float | None, tokens: list[int], length: int) -> None:
+def refuse_sampling(temperature: float, top_k: int | None, top_p: float | None, tokens: list[int], length: int) -> None:
     """Raises ValueError with the key, the value and the range."""
     if temperature != 0 and not COLDEST <= temperature <= HOTTEST:
         raise ValueError(f"temperature={temperature} must be 0 (the likeliest token), or from {COLDEST} to {HOTTEST:g}")
-    if not 1 <= length <= LONGEST:
-        raise ValueError(f"length={length} must be at least 1 token, and at most {LONGEST:,}")
+    if not 1 <= length <= LONGEST_SAMPLE:
+        raise ValueError(f"length={length} must be at least 1 token, and at most {LONGEST_SAMPLE:,}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k={top_k} must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:

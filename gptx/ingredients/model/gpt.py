@@ -9,7 +9,7 @@ from annotated_types import Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptx.ingredients.model.attention import EPS, Attention, rotations, within
+from gptx.ingredients.model.attention import EPS, Attention, rotations, within_documents
 from gptx.ingredients.model.mlp import MLP, SwiGLU, gelu, relu2
 from gptx.units.options import Count, Positive, Probability, ranged
 
@@ -117,7 +117,7 @@ class GPT(nn.Module):
         starts = torch.where(tokens == self.vocab_size - 1, index, 0).cummax(dim=1).values  # (B, T)
         # FlexAttention has no dropout and no tiny heads, and compiles again for every length that a sampler asks for
         blocks = tokens.is_cuda and self.training and self.dropout.p == 0 and self.head_size >= 16
-        return index - starts, within(starts, blocks=blocks)
+        return index - starts, within_documents(starts, blocks=blocks)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden states (..., C) to logits (..., V)."""

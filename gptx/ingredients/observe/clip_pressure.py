@@ -7,7 +7,7 @@ from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.norms import norms
 from gptx.units.lengths import Length
 
-MOST, OFTEN = 0.5, 0.01  # shares of steps: see `verdict`
+MOST, OFTEN = 0.5, 0.01  # shares of steps: see `pressure_verdict`
 _TOLERANCE = 1e-4  # relative: two ways to add up the same norm differ by less
 
 
@@ -49,7 +49,7 @@ class ClipPressure(Observer):
             self.clipped += sum(c for c, r in zip(clipped, rising, strict=True) if not r)
             self.seen += rising.count(False)
             self.pairs.clear()
-        return found | ({"clip/verdict": verdict(self.clipped, self.seen)} if trainer.finished else {})
+        return found | ({"clip/verdict": pressure_verdict(self.clipped, self.seen)} if trainer.finished else {})
 
     def state_dict(self) -> dict:
         pairs = [(before, after.item(), rises) for before, after, rises in self.pairs]
@@ -60,7 +60,7 @@ class ClipPressure(Observer):
         self.clipped, self.seen, self.after = state["clipped"], state["seen"], None
 
 
-def verdict(clipped: int, seen: int) -> str:
+def pressure_verdict(clipped: int, seen: int) -> str:
     """What the share of clipped steps after the warmup means.
 
     Rare is normal: llm.c's 124M run, clipped at 1, clips 2 of 18,860 steps after its warmup (and 25 to 89 % during it),

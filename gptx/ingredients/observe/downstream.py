@@ -10,7 +10,7 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
-from gptx.ingredients.model.generate import generate, refuse
+from gptx.ingredients.model.generate import generate, refuse_sampling
 from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.validation import passes
 from gptx.units.options import Count, Positive
@@ -28,7 +28,7 @@ class Samples(Observer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse(self.temperature, None, None, [0], self.length)
+        refuse_sampling(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         self.tokens = trainer.data.prompt(self.prompt)
@@ -61,7 +61,7 @@ class NextWord(Observer):
                 right = trainer.model(batch.inputs).argmax(-1) == batch.targets
                 for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
                     counts += counted * torch.tensor(
-                        words(_pieces(trainer.data.encoding, targets), hits), device=device
+                        words_hit(_pieces(trainer.data.encoding, targets), hits), device=device
                     )
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
@@ -72,7 +72,7 @@ def _pieces(encoding, tokens: list[int]) -> list[bytes]:
     return [b"\n" if t == encoding.eot_token else encoding.decode_single_token_bytes(t) for t in tokens]
 
 
-def words(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
+def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
     """How many whole words have hits only, and how many there are.
 
     >>> words([b" re", b"turn", b" x", b" +"], [True, False, True, True])
@@ -97,7 +97,7 @@ class Parses(Observer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse(self.temperature, None, None, [0], self.length)
+        refuse_sampling(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         self.start = trainer.data.prompt("")

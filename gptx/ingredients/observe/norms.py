@@ -6,9 +6,9 @@ import statistics
 import torch
 from torch import Tensor
 
-from gptx.distributed.shards import whole
+from gptx.distributed.shards import whole_state
 from gptx.ingredients.observe import Observer
-from gptx.ingredients.observe.second_moment import FIRST, SECOND, named
+from gptx.ingredients.observe.second_moment import FIRST, SECOND, named_moments
 
 
 class Gradients(Observer):
@@ -90,7 +90,7 @@ def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
     if group is None or not group.get("decoupled_weight_decay", True):
         return None
     kept = optimizer.state.get(group["params"][0], {})
-    if named(kept, FIRST) is None or named(kept, SECOND) is None:
+    if named_moments(kept, FIRST) is None or named_moments(kept, SECOND) is None:
         return None
     beta1 = group["betas"][0]
     return math.sqrt(2 * group["lr"] * group["weight_decay"] * (1 - beta1) / (1 + beta1))
@@ -108,4 +108,4 @@ def _layer(name: str) -> str:
 
 def norms(tensors: list[Tensor]) -> Tensor:
     """L2 norm of each tensor, in fp32, (tensors,)."""
-    return whole(torch.stack(torch._foreach_norm([t.detach() for t in tensors], 2, torch.float32)))
+    return whole_state(torch.stack(torch._foreach_norm([t.detach() for t in tensors], 2, torch.float32)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gptx.distributed.shards import whole
+from gptx.distributed.shards import whole_state
 from gptx.ingredients.observe import Observer
 from gptx.units.options import Steps
 
@@ -48,11 +48,13 @@ class SecondMoment(Observer):
         found = []
         for group in self.groups:
             for state in (optimizer.state[p] for p in group["params"] if optimizer.state.get(p)):
-                first, second, t = (named(state | {"k": group.get("k")}, names) for names in (FIRST, SECOND, COUNT))
+                first, second, t = (
+                    named_moments(state | {"k": group.get("k")}, names) for names in (FIRST, SECOND, COUNT)
+                )
                 if second is None:
                     raise ValueError(_REFUSAL.format(type(optimizer).__name__))
                 m, v = (
-                    None if x is None else whole(x).flatten()[:: self.stride].float() / (1 - beta ** float(t))
+                    None if x is None else whole_state(x).flatten()[:: self.stride].float() / (1 - beta ** float(t))
                     for x, beta in zip((first, second), group["betas"], strict=True)
                 )
                 found.append((m, v, group["eps"]))
@@ -74,6 +76,6 @@ class SecondMoment(Observer):
         return {f"second_moment/{name}": value.item() for name, value in found.items()}
 
 
-def named(state: dict, names: tuple[str, ...]):
+def named_moments(state: dict, names: tuple[str, ...]):
     """What the optimizer keeps under one of those names; None if nothing."""
     return next((state[name] for name in names if name in state), None)
