@@ -1,13 +1,11 @@
 """Trains the runs of a sweep on this machine, several at a time: a launcher of Hydra's."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -139,9 +137,3 @@ class Local(Submission):
         config = self.configs.get(folder)
         made = status.work(folder, config)
         return status.standing(folder, "", {}, made, config)[0], made
-
-
-def _register() -> None:
-    """Make Hydra know the launcher: it is found by its name, in hydra_plugins only."""
-    sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
-    Plugins.instance().register(Local)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -152,7 +153,9 @@ def _find_launcher(config: DictConfig) -> None:
     if not launcher._target_.startswith("hydra_plugins.gptx."):
         return
     try:
-        import_module("gptx.sweeps.slurm" if launcher._target_.endswith("Slurm") else "gptx.sweeps.local").register()
+        name = "Slurm" if launcher._target_.endswith("Slurm") else "Local"
+        module = sys.modules["hydra_plugins.gptx"] = import_module(f"gptx.sweeps.{name.lower()}")
+        Plugins.instance().register(getattr(module, name))  # Hydra finds it by its name, in hydra_plugins only
     except ModuleNotFoundError as missing:
         cure = 'pip install -c constraints.txt "gptx[slurm]"'
         raise ConfigError(f"hydra/launcher={choice} needs the package {missing.name}: {cure}") from None

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 
 import submitit
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
@@ -45,7 +44,7 @@ class _Submitted(BaseSubmititLauncher):
         return returned
 
 
-class _Slurm(Submission):
+class Slurm(Submission):
     """Submits the runs as one job array and returns; with `wait`, when they have ended."""
 
     __module__ = "hydra_plugins.gptx"
@@ -93,9 +92,3 @@ class _Slurm(Submission):
         run = _Submitted(environment)
         run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         return run
-
-
-def _register() -> None:
-    """Make Hydra know the launcher: it is found by its name, in hydra_plugins only."""
-    sys.modules["hydra_plugins.gptx"] = sys.modules[__name__]
-    Plugins.instance().register(_Slurm)
