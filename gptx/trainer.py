@@ -81,12 +81,6 @@ class Trainer:
             self.report(loss, grad_norm, lr, time.perf_counter() - started)
             self.checkpoints(self)
 
-    def step_once(self) -> None:
-        """Make one training step without guard, observers, sinks and checkpoints."""
-        self.set_learning_rate()
-        self.accumulate_gradients()
-        self.update("accept")
-
     def set_learning_rate(self) -> float:
         """Give every parameter group its learning rate for the next step, counted from 1."""
         factor = math.prod(of(self.step + 1) for of in (self.schedule, self.batch.rate, self.guard.rate))
@@ -131,18 +125,23 @@ class Trainer:
 
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the numbers of the step, and those of every observer that is due, to the sinks."""
-        scalars = {
+        self.latest = scalars = {
             "train/loss": loss, **self.pure,
             "train/perplexity": _perplexity(self.pure.get("train/cross_entropy", loss)),
             "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": self.cursor * self.data.context,
             "train/tokens_per_second": self.batch.tokens_at(self.step) / seconds,
         }  # fmt: skip
-        self.latest = scalars
         for observer in self.observers.values():  # each sees what those before it found
             if self.step % observer.every == 0 or self.finished:
                 scalars |= observer(self)
         for sink in self.sinks:
             sink(self.step, scalars)
+
+    def step_once(self) -> None:
+        """Make one training step without guard, observers, sinks and checkpoints."""
+        self.set_learning_rate()
+        self.accumulate_gradients()
+        self.update("accept")
 
     def judge(self, loss: float, grad_norm: float) -> str:
         """The guard's verdict on the next step: accept, skip or rollback; what it found is recorded."""
