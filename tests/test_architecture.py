@@ -271,11 +271,3 @@ def test_nothing_is_called_utils():
 def test_the_loop_reads_on_one_screen():
     methods = {node.name: node for node in ast.walk(parsed(SOURCES["trainer.py"])) if isinstance(node, ast.FunctionDef)}
     assert methods["report"].end_lineno - methods["fit"].lineno < 75
-
-
-WORDS = {  # what CONTRIBUTING's word list replaces, by a pattern of what is not to be read any more
-    r"\bfore(see|saw|seen|told|tell)": "predict",
-    r"\btold at once\b": "reported immediately",
-    r"\brest days\b": "validation",
-    r"\bcannot tell\b": "not significant",
-}

@@ -3,7 +3,7 @@
 import difflib
 import re
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,54 +45,33 @@ def _line(error: Exception, words: list[str]) -> str:
         complaint = error.message.splitlines()[0]
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
-    for pattern, told in _MISTAKES.items():
-        if (found := re.search(pattern, text)) and (line := told(found, error, words)):
-            return line
+    if line := _without_its_key(text, error, words):
+        return line
+    if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]}: {_no_such_key(unknown[1], words)}"
+    if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
+        options = [file.stem for file in Path(CONF, alone[1]).glob("*.yaml")]
+        return f"{alone[1]}=[{alone[2]}]: {_no_such_option(alone[2], options)}"
+    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
+        option = missing[1].removeprefix(f"{missing[2]}/")
+        return f"{missing[2]}={option}: {_no_such_option(option, missing[3].split())}"
     return " ".join(str(error).split())
 
 
-def _choice(found: re.Match, error: Exception, words: list[str]) -> str:
-    try:  # the message names no group
-        refuse_choices(words)
-    except ConfigError as choice:
-        return str(choice)
+def _without_its_key(text: str, error: Exception, words: list[str]) -> str:
+    """The line for a complaint of Hydra's that does not say what is wrong with which key."""
+    if "Config group override must be" in text:
+        try:
+            refuse_choices(words)
+        except ConfigError as choice:
+            return str(choice)
+    if "integer string conversion" in text:
+        long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
+        return f"{long}: a number of more than 4,300 digits"
+    broken, complaint = re.search(r"Error merging override [+~]*([^=]+)=", text), text.partition("\n")[0]
+    if broken and re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint):
+        return f"{broken[1]}: not an interpolation that can be read ({complaint})"
     return ""
-
-
-def _digits(found: re.Match, error: Exception, words: list[str]) -> str:
-    long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
-    return f"{long}: a number of more than 4,300 digits"
-
-
-def _interpolation(found: re.Match, error: Exception, words: list[str]) -> str:
-    complaint = str(error.__cause__).splitlines()[0]
-    broken = re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint)
-    return f"{found[1]}: not an interpolation that can be read ({complaint})" if broken else ""
-
-
-def _key(found: re.Match, error: Exception, words: list[str]) -> str:
-    return f"{found[1]}: {_no_such_key(found[1], words)}"
-
-
-def _one_of_several(found: re.Match, error: Exception, words: list[str]) -> str:
-    options = [file.stem for file in Path(CONF, found[1]).glob("*.yaml")]
-    return f"{found[1]}=[{found[2]}]: {_no_such_option(found[2], options)}"
-
-
-def _option(found: re.Match, error: Exception, words: list[str]) -> str:
-    option = found[1].removeprefix(f"{found[2]}/")
-    return f"{found[2]}={option}: {_no_such_option(option, found[3].split())}"
-
-
-_MISTAKES: dict[str, Callable[[re.Match, Exception, list[str]], str]] = {  # what Hydra says, and what to say instead
-    "Config group override must be": _choice,
-    "integer string conversion": _digits,
-    r"Error merging override [+~]*([^=]+)=": _interpolation,
-    r"full_key: (\S+)": _key,
-    r"Could not override '([^']+)'": _key,
-    r"Could not load '(\w+)/([^']+)'": _one_of_several,
-    r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)": _option,
-}
 
 
 def _no_such_option(wrong: str, options: list[str]) -> str:

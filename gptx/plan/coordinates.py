@@ -85,7 +85,7 @@ def _seen(trainer, inputs) -> dict:
 def _slope(sizes: list[int], values: list[float]) -> float:
     """Least-squares slope of log value over log size.
 
-    >>> round(slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)
+    >>> round(_slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)
     1.0
     """
     return linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope

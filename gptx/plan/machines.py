@@ -124,7 +124,7 @@ def _rounded(number: float) -> str:
 def _lasting(seconds: float) -> str:
     """A time in short.
 
-    >>> lasting(12), lasting(5400), lasting(86400 * 3)
+    >>> _lasting(12), _lasting(5400), _lasting(86400 * 3)
     ('12 s', '1.5 h', '3 days')
     """
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):

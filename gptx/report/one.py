@@ -23,29 +23,29 @@ from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
-def _report_title(report: Report) -> str:
+def report_title(report: Report) -> str:
     """The run's name and folder."""
     folder = report.cells[0].folder.resolve()
     return f"{report.cells[0].config.get('name', folder.parent.name)} / {folder.name}"
 
 
-def _report_panels(report: Report) -> list[Panel]:
+def report_panels(report: Report) -> list[Panel]:
     """The panels of the run, on its page and in its picture."""
     return panels.of_run(report.cells[0], report.smooth)
 
 
-def _report_summary(report: Report) -> str:
+def report_summary(report: Report) -> str:
     """The run in Markdown: its numbers, and the picture next to it."""
     numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in _headline(report)])
-    head = f"# {md(_report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
+    head = f"# {md(report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
     return "\n\n".join([head, markdown(numbers), "![signals](report.png)"]) + "\n"
 
 
-def _report_page(report: Report, renew: float = 0) -> str:
+def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    (cell,), name = report.cells, _report_title(report)
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in _report_panels(report))
+    (cell,), name = report.cells, report_title(report)
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
     tiles = (
         f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
     )

@@ -31,17 +31,17 @@ _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel toge
 _INCIDENTS = 200  # that are listed
 
 
-def _report_title(report: Report) -> str:
+def report_title(report: Report) -> str:
     return f"{report.name}: {report.standing}"
 
 
-def _report_panels(report: Report) -> list[Panel]:
+def report_panels(report: Report) -> list[Panel]:
     """The panels of the comparison's picture."""
     signals = panels.signal_panels(report.arms, report.smooth)
     return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
 
 
-def _report_summary(report: Report) -> str:
+def report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
     name, answer, question = md(report.name), report.answer, _asked(report.cells)
     parts = [
@@ -57,7 +57,7 @@ def _report_summary(report: Report) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _report_page(report: Report, renew: float = 0) -> str:
+def report_page(report: Report, renew: float = 0) -> str:
     """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     comparison, answer = report.comparison, report.answer

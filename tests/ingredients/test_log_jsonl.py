@@ -116,7 +116,7 @@ def test_every_file_of_a_run_that_diverges_is_strict_json_and_tells_so(build, tm
     assert repr(record["result"]["validation/loss"]) == repr(loss)
     assert record["recipe"] == {"clip.max_norm": math.inf}
     assert repr(metrics.read_metrics(folder).end("validation/loss")) == repr(loss)
-    assert repr(checkpoints.loss(folder / "checkpoints/step_00000006")) == repr(loss)
+    assert repr(checkpoints.saved_losses(folder / "checkpoints")[6]) == repr(loss)
 
 
 def test_sigkill_loses_no_row_that_the_trainer_has_handed_over(tmp_path):

@@ -170,8 +170,8 @@ def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_pla
     for module in ("gptx.job.summary", "gptx.ingredients.precision"):
         monkeypatch.setattr(f"{module}.imitated", lambda dtype, device: imitated if dtype == torch.float16 else "")
     found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
-    run = mock.Mock(config={"schedule": {}}, choices={})
-    starts = {name: "\n".join(summary.start(trainer, run, "")) for name, trainer in found.items()}
+    run = mock.Mock(config={"schedule": {}, "device": "cpu"}, choices={}, start=0, folder=Path("x"))
+    starts = {name: "\n".join(summary.warnings(trainer, run)) for name, trainer in found.items()}
     plans = {
         name: "\n".join(planned(composed(f"precision={name}"), where=hardware_of(), vocab="257")) for name in found
     }
@@ -179,7 +179,7 @@ def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_pla
         assert ("only imitates fp16" in told["fp16"]) == bool(imitated)
         assert "imitates" not in told["fp32"]
     assert "imitates" not in "\n".join(planned(composed("precision=fp16"), where=hardware_of("h100"), vocab="257"))
-    records = [{"hardware": summary.hardware(trainer)} for trainer in found.values()]
+    records = [{"hardware": summary.run_facts(trainer)["hardware"]} for trainer in found.values()]
     cells = [Run(Path(), "", "finished", record, {}) for record in records]
     said = " ".join(unlike(environment(cells)))
     assert ("only imitates fp16" in said) == bool(imitated)

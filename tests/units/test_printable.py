@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import unicodedata
+from unittest import mock
 
 import pytest
 
@@ -150,14 +151,15 @@ class Broken:
 
 
 def test_nothing_that_goes_wrong_after_the_last_step_is_more_than_a_warning(caplog, monkeypatch, tmp_path):
-    from gptx import train
     from gptx.job import summary
+    from gptx.job.run import _Job
 
     closed = []
     after = type("After", (), {"close": lambda self, outcome: closed.append(outcome)})()
-    train.close([Broken(), after], "finished")
+    job = mock.Mock(started=0.0, trainer=mock.Mock(latest={}, checkpoints=mock.Mock(placed=lambda: False)))
+    _Job._record_end(job, [Broken(), after], "finished")
     monkeypatch.setattr(summary, "end", lambda *facts: [Broken().close("")])
-    train.conclude(type("Trainer", (), {"latest": {}})(), tmp_path, 1.0, "")
+    _Job.close(job, None)
     assert closed == ["finished"]
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert all("no such character" in record.getMessage() for record in caplog.records)

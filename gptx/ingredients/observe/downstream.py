@@ -75,7 +75,7 @@ def _pieces(encoding, tokens: list[int]) -> list[bytes]:
 def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
     """How many whole words have hits only, and how many there are.
 
-    >>> words([b" re", b"turn", b" x", b" +"], [True, False, True, True])
+    >>> words_hit([b" re", b"turn", b" x", b" +"], [True, False, True, True])
     (1, 2)
     """
     text = b"".join(tokens)

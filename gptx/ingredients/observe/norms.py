@@ -99,7 +99,7 @@ def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
 def _layer(name: str) -> str:
     """The block or top-level module that a parameter belongs to.
 
-    >>> layer("blocks.3.mlp.up.weight"), layer("token.weight")
+    >>> _layer("blocks.3.mlp.up.weight"), _layer("token.weight")
     ('blocks.3', 'token')
     """
     first, *rest = name.split(".")
