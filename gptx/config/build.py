@@ -41,9 +41,8 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
     if known := _of_library(target, path, library):
         return known
     if target.startswith("gptx."):
-        raise ConfigError(
-            f"{path}._target_: {target} is nothing that conf/{group} offers{nearest(target, offered(group))}"
-        )
+        hint = nearest(target, offered(group))
+        raise ConfigError(f"{path}._target_: {target} is nothing that conf/{group} offers{hint}")
     others = " or {}{} classes".format(*library) if library else ""
     raise ConfigError(
         f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{others}); if you trust it, "
