@@ -62,7 +62,7 @@ _OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb
 def main() -> None:
     """Run the command that the first words name."""
     words = sys.argv[1:]
-    if not words or words[0] in HELP:
+    if HELP.issuperset(words[:1]):  # no word, or a call for help
         arguments.show(_listing(COMMANDS))
         return
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
@@ -73,7 +73,7 @@ def main() -> None:
         _run(name, rest)
         return
     subjects = [other for other in COMMANDS if other.startswith(f"{name} ")]
-    if not subjects or (rest and rest[0] not in HELP):
+    if not subjects or not HELP.issuperset(rest[:1]):
         wrong = " ".join(words[: 1 + bool(subjects)])
         raise SystemExit(f"error: {wrong}: no such command{nearest(wrong, subjects or COMMANDS)}")
     arguments.show(_listing(subjects))

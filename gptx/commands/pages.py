@@ -24,11 +24,10 @@ def pages(*folders: str) -> None:
         if rewrite(folder):
             print(f"{folder / 'README.md'}: written from results.json")
         words = shlex.split(marked.command(folder / "README.md", "fit"))
-        subject = next((name for name in _FITS if name in words), "")
+        subject = next(filter(words.count, _FITS), "")
         if subject and (folder / "fit.json").exists():
             fit = getattr(import_module(f"gptx.fit.{subject}"), subject)
             options = [word for word in words if word.startswith(_KEPT)]
             arguments.call(fit, [str(folder / "fit.json"), *options, f"readme={folder}"])
-    for parent in dict.fromkeys(Path(folder).parent for folder in folders):
-        if rewrite_index(parent):
-            print(f"{parent / 'README.md'}: written from the pages")
+    for parent in filter(rewrite_index, dict.fromkeys(Path(folder).parent for folder in folders)):
+        print(f"{parent / 'README.md'}: written from the pages")

@@ -51,7 +51,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
     if code := wait(line, os.environ | {"OMP_NUM_THREADS": str(threads or 1)}, tasks):
-        return code if code > 0 else 128 - code
+        return code
     new = single_run(str(folder))
     if elsewhere := _unlike(*_circumstances(old, new)):
         print(f"warning: not as recorded: {elsewhere}")

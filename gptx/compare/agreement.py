@@ -1,6 +1,7 @@
 """Whether two runs recorded the same numbers, to the bit."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy
@@ -23,8 +24,8 @@ def single_run(folder: str) -> Run:
 
 def agreement(a: Metrics, b: Metrics) -> str:
     """Whether all numbers that both recorded are identical (speeds aside), or from which step on they differ."""
-    kinds, aside = ("train/", "validation/"), "train/tokens_per_second"
-    keys = [key for key in a.columns if key in b.columns and key.startswith(kinds) and key != aside]
+    numbers = re.compile(r"validation/|train/(?!tokens_per_second$)")
+    keys = [key for key in filter(numbers.match, a.columns) if key in b.columns]
     differing: dict[str, tuple[float, float]] = {}  # the first step, the largest difference
     both = 0
     for key in keys:

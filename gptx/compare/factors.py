@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from math import prod
 
@@ -24,15 +24,15 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
     rows, typed = _described(runs), _typed(runs)
     differing, chosen = _differing(rows), list[str]()
     for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
-        if not _determined(key, chosen, rows):
+        if not _determined([key], chosen, rows):
             chosen.append(key)
-    needed = list(chosen)
+    needed = set(chosen)
     for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
-        rest = [other for other in needed if other != key]
+        rest = needed - {key}
         groups = filter(is_group, rest)
-        if key not in typed or any(_determined(key, [group], rows) for group in groups):
-            needed = rest if all(_determined(other, rest, rows) for other in differing) else needed
-    return {key: _ordered(differing[key]) for key in needed}
+        if key not in typed or any(_determined([key], [group], rows) for group in groups):
+            needed = rest if _determined(differing, rest, rows) else needed
+    return {key: _ordered(differing[key]) for key in chosen if key in needed}
 
 
 def described_by(run: Run) -> dict[str, str]:
@@ -61,10 +61,10 @@ def _typed(runs: list[Run]) -> set[str]:
     return {key_of(word) for run in runs for word in run.record.get("overrides", [])}
 
 
-def _determined(key: str, by: list[str], rows: list[dict[str, str]]) -> bool:
-    """True if the values of `by` decide the value of `key` in these runs."""
-    seen: dict[tuple, str | None] = {}
-    return all(seen.setdefault(tuple(row.get(k) for k in by), row.get(key)) == row.get(key) for row in rows)
+def _determined(keys: Collection[str], by: Collection[str], rows: list[dict[str, str]]) -> bool:
+    """True if the values of `by` decide the values of `keys` in these runs."""
+    found = {(tuple(map(row.get, by)), tuple(map(row.get, keys))) for row in rows}
+    return len(found) == len({causes for causes, _ in found})
 
 
 def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
@@ -72,12 +72,12 @@ def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
     difference may be this instead."""
     rows, names, typed = _described(runs), tuple(found), _typed(runs)
     differing = {key: levels for key, levels in _differing(rows).items() if key not in names}
-    if rows and _equal_tokens(rows):
+    if _equal_tokens(rows):
         differing.pop("steps", None)
     groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
 
     def follows(key: str) -> bool:
-        return key not in groups and key not in typed and (under(key, groups + names) or key in _derived())
+        return key not in typed.union(groups) and (under(key, groups + names) or key in _derived())
 
     told = [
         f"{key} is {' or '.join(level or 'not set' for level in _ordered(levels))}"
@@ -90,11 +90,10 @@ def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
 def _equal_tokens(rows: list[dict[str, str]]) -> bool:
     """True if all runs have the same tokens, within one step of the largest batch: their steps follow from that."""
     try:
-        sizes = [(int(row["steps"]), int(row["batch.tokens"])) for row in rows]
-    except (KeyError, ValueError):
+        totals = [int(row["steps"]) * int(row["batch.tokens"]) for row in rows]
+        return max(totals) - min(totals) < max(int(row["batch.tokens"]) for row in rows)
+    except (KeyError, ValueError):  # also without a run
         return False
-    totals = [steps * tokens for steps, tokens in sizes]
-    return max(totals) - min(totals) < max(tokens for _, tokens in sizes)
 
 
 def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,7 @@
 """A comparison as a picture: every seed's result and the means of arms, over the learning rate if one was varied."""
 
 import math
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,16 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
         shift = 0.5 * ((i + 0.5) / len(rows) - 0.5)  # side by side where columns are words
         at = {column: float(column) if numbers else j + shift for j, column in enumerate(columns)}
         look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        name = mathtext(", ".join(named(*level) for level in levels.items()))
+        name = mathtext(", ".join(starmap(named, levels.items())))
         means = sorted((at[arm.levels.get(x, _ALL)], arm.mean) for arm in row if arm.mean is not None)
-        plot.plot(*numpy.reshape(means, (-1, 2)).T, label=name or None, markersize=7, markerfacecolor="white",
+        plot.plot(*numpy.reshape(means, (-1, 2)).T, label=name, markersize=7, markerfacecolor="white",
                   linestyle=DASHES[i % len(DASHES)] if numbers else "", **look)  # fmt: skip
         for arm in row:
             _seeds(plot, at[arm.levels.get(x, _ALL)], arm, markersize=3.5, alpha=0.6, **look)
     _ticks(plot, columns, numbers=numbers)
-    if len(rows) > _FEW:  # outside of the panel, not on many lines
-        plot.legend(frameon=False, handlelength=3.5, loc="upper left", bbox_to_anchor=(1, 1))
-    elif len(rows) > 1:
-        plot.legend(frameon=False, handlelength=3.5)
+    outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > _FEW else {}  # not on many lines
+    if len(rows) > 1:
+        plot.legend(frameon=False, handlelength=3.5, **outside)
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:

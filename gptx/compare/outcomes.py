@@ -119,7 +119,7 @@ def load_comparison(file: Path) -> Comparison:
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
     whether "higher" or "lower" is `better` in it."""
-    begun = [run for run in runs if run.config]
+    begun = list(filter(lambda run: run.config, runs))
     known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     found = factors(begun)
     outcomes = list(_outcomes(begun, found, metric))

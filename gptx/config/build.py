@@ -37,8 +37,8 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
         if callable(found) and _home(found).startswith(trusted):
             return found
         target = _home(found)
-    library = GROUPS[group].library if group in GROUPS else None
-    if library and (known := _of_library(target, path, *library)):
+    library = getattr(GROUPS.get(group), "library", None)
+    if known := _of_library(target, path, library):
         return known
     if target.startswith("gptx."):
         hint = nearest(target, offered(group))
@@ -57,13 +57,13 @@ def offered(group: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for file in files for name in _TARGET.findall(file.read_text())))
 
 
-def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | None:
+def _of_library(target: str, path: str, library: tuple[str, str] | None) -> Callable | None:
     """The class of that name in PyTorch, if it is of the kind that the group takes."""
-    if not target.startswith(prefix):
+    prefix, kind = library or ("", "")
+    if not prefix or not target.startswith(prefix):
         return None
     found, base = find_target(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
-    fits = inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix)
-    return found if fits else None
+    return found if inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix) else None
 
 
 def _home(found: Any) -> str:
@@ -99,10 +99,10 @@ def build(node: Any) -> Any:
     from hydra.utils import instantiate
     from omegaconf import DictConfig, OmegaConf, errors
 
-    if isinstance(node, DictConfig) and "_target_" not in node:
-        return {str(key): build(node[key]) for key in node}
     if not isinstance(node, DictConfig):
         return node
+    if "_target_" not in node:
+        return {str(key): build(node[key]) for key in node}
     path = str(node._get_full_key(None))
     try:
         built = instantiate(node, _convert_="all")
@@ -111,7 +111,7 @@ def build(node: Any) -> Any:
         if isinstance(cause, ValueError | OSError):
             inside = re.search(r"full_key: (\S+)", str(error))
             path = inside[1] if inside else path
-            raise refusal(path, cause, OmegaConf.select(node._get_root(), path) or ()) from cause
+            raise refusal(path, cause, OmegaConf.select(node._get_root(), path, default=())) from cause
         raise cause from None
     except errors.OmegaConfBaseException as error:  # Hydra reads a resolved text once more
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}; a text with ${{ in it cannot be built") from None

@@ -73,7 +73,7 @@ def refuse_shadowed(words: list[str]) -> None:
     paths = [word.partition("=")[2].strip("[]") for word in words if word.startswith("hydra.searchpath=")]
     folders = [part.strip(" '\"").removeprefix("file://") for path in paths for part in path.split(",")]
     for name, shipped in sorted(_shipped().items()):
-        for mine in (Path(each, name) for each in [folder, *folders] if each):
+        for mine in (Path(each, name) for each in filter(None, [folder, *folders])):
             if mine.exists() and not mine.samefile(shipped):
                 line = f"Hydra would take {shipped}, which has the same name, instead of this file"
                 raise ConfigError(f"{mine}: {line}; give it another name")

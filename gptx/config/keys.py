@@ -38,10 +38,10 @@ def near(wrong: str, known: Iterable[str]) -> str:
     """The end of a message about a key that is none of the known: the one that is meant; "" if none is near."""
     known = [key for key in known if not re.search(r"(^|\.)_", key)]
     parent, _, last = wrong.rpartition(".")
-    siblings = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == parent]
-    close = [f"{parent}.{name}".lstrip(".") for name in difflib.get_close_matches(last, siblings, n=1)]
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
+    close = map(siblings.get, difflib.get_close_matches(last, siblings, n=1))
     alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
-    synonym = [_SYNONYMS[last.lower()]] if _SYNONYMS.get(last.lower()) in known else []
+    synonym = {_SYNONYMS.get(last.lower(), "")}.intersection(known)
     if parent:
         found = [*synonym, *close, *alike]
         return f"; did you mean '{found[0]}'?" if found else f"; {parent} has {', '.join(siblings)}"

@@ -49,7 +49,7 @@ def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
     for key, given in here.items():
         group, usual = key.split(".")[0], preset.get(key, given)
         told_elsewhere = isinstance(usual, str) and (usual == "???" or "${" in usual)
-        if (group in known or group not in choices) and not told_elsewhere and not _same(usual, given, here):
+        if group not in choices.keys() - known and not told_elsewhere and not _same(usual, given, here):
             found[key] = usual
     return found
 

@@ -130,13 +130,13 @@ def _refuse_unknown(function: Callable, keys: list[str], target: str, path: str)
 
 def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str, *, partial: bool) -> None:
     """Refuse the lack of an argument that the target needs, unless gptx gives it when it calls the partial."""
-    taken = arguments(function)
-    needed = [name for name in taken if name not in keys and taken[name].default is inspect.Parameter.empty]
-    by_gptx = {name for name in needed if taken[name].kind != inspect.Parameter.KEYWORD_ONLY} | _TRAINER_GIVES
-    for name in needed:
-        if name in by_gptx and not partial and path in _FUNCTIONS:
+    for name, taken in arguments(function).items():
+        if name in keys or taken.default is not taken.empty:
+            continue
+        by_gptx = taken.kind != taken.KEYWORD_ONLY or name in _TRAINER_GIVES
+        if by_gptx and not partial and path in _FUNCTIONS:
             raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
-        if name not in by_gptx or not partial:
+        if not (by_gptx and partial):
             raise ConfigError(f"{path}.{name}: required by {target} and not set")
 
 

@@ -60,10 +60,10 @@ def report(
         raise ValueError(f"smooth={smooth} must be at least 1 step")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
-    places, said = [Path(folder) for folder in folders], ""
+    places, said = list(map(Path, folders)), ""
     options = metric, better, baseline, without, smooth
     for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
-        targets = _targets(found.cells[0].folder if len(found.cells) == 1 else places[0], out)
+        targets = _targets(found, places[0], out)
         for target in targets:
             _write(found, target, _EVERY * goes_on)
         if goes_on and said != (said := f"{found.standing}. {found.answer.headline}"):
@@ -90,7 +90,7 @@ def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report
             time.sleep(_EVERY)
             continue
         states = {cell.state for cell in found.cells}
-        idle = 0 if "running" in states else idle + 1
+        idle = (idle + 1) * ("running" not in states)
         watch = watch and ("running" in states or ("missing" in states and idle <= _PATIENCE))
         yield found, watch
         if not watch:
@@ -123,15 +123,15 @@ def _gathered(
         comparison = Comparison(metric, factors(begun), [])
         answer = Verdict({}, f"{capital(str(error))}.", [], [], [])
     else:
-        comparison = replace(comparison, without=without.split(",") if without else [])
+        comparison = replace(comparison, without=without.split(",") * bool(without))
         answer = verdict(comparison, baseline)
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
     return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, smooth)
 
 
-def _targets(folder: Path, out: str) -> list[Path]:
+def _targets(found: Report, place: Path, out: str) -> list[Path]:
     """What to write: the one file that `out` names, or a page, a picture and a summary in a folder."""
-    target = Path(out) if out else folder
+    target = Path(out or (found.cells[0].folder if len(found.cells) == 1 else place))
     if out and target.suffix in _KINDS:
         return [target]
     if out and not target.is_dir() and (target.is_file() or re.fullmatch(r"\.[A-Za-z]+", target.suffix)):

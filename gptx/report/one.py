@@ -129,11 +129,12 @@ def _recipe(cell: Run) -> Iterator[str]:
     choices, config = cell.record.get("choices", {}), cell.config
     changed = presets.departures(config, choices)
     for group, usual in presets.defaults().items():
-        several = isinstance(usual, list)
-        expected = ", ".join(usual) if several else str(usual)
-        chosen = (", ".join(config.get(group) or {}) or "none") if several else choices.get(group, "?")
-        note = f' <span class="note">instead of {html(expected)}</span>' if chosen != expected else ""
-        option = f'<span class="changed">{html(chosen)}</span>{note}' if note else html(chosen)
+        expected, chosen = str(usual), choices.get(group, "?")
+        if isinstance(usual, list):
+            expected, chosen = ", ".join(usual), ", ".join(config.get(group) or {}) or "none"
+        option = html(chosen)
+        if chosen != expected:
+            option = f'<span class="changed">{option}</span> <span class="note">instead of {html(expected)}</span>'
         values = {key: value for key, value in flat({group: config.get(group)}).items() if key != group}
         yield _row(group, option, values, changed)
     roots = ("steps", "seed", "device", "threads", "deterministic")

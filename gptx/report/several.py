@@ -66,7 +66,7 @@ def report_page(report: Report, renew: float = 0) -> str:
     points = max(_FEWEST, min(_MOST, _BUDGET // len(report.arms)))
     curves = [page.add_panel(figures, panel, points) for panel in panels.arm_panels(report, keys, report.smooth)]
     signals = [page.add_panel(figures, panel, points) for panel in panels.signal_panels(report.arms, report.smooth)]
-    chart, told = finals(report, figures), "".join(f"<p>{html(text)}</p>" for text in answer.sentences)
+    chart, told = finals(report, figures), "".join(map("<p>{}</p>".format, map(html, answer.sentences)))
     metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
     parts = [
         f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',
@@ -79,7 +79,7 @@ def report_page(report: Report, renew: float = 0) -> str:
         *_switches(report),
         f'<div class="{"panels" if len(curves) > 1 else "single"}">{"".join(curves)}</div>',
         f'<p class="note">{_LEGEND}</p>',
-        *(["<h2>The numbers</h2>", *map(section, answer.tables)] if answer.tables else []),
+        *["<h2>The numbers</h2>"] * bool(answer.tables), *map(section, answer.tables),
         "<h2>What differs between the arms</h2>",
         section(_differences(report.arms)),
         "<h2>Learning rate and other signals</h2>",

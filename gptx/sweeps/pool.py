@@ -145,7 +145,7 @@ def ask_to_end(process: subprocess.Popen, tasks: int = 1, *, again: bool = False
 
 
 def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
-    """Run a command that trains one run in this terminal; its exit code. If asked to end, wait until it has ended."""
+    """Run a command that trains one run in this terminal; its exit status. If asked to end, wait until it has ended."""
     asked = False
     with requests_to_end() as came:
         process = subprocess.Popen(line, env=environment | _SAFE_PATH, start_new_session=True)
@@ -154,7 +154,7 @@ def wait(line: list[str], environment: dict[str, str], tasks: int = 1) -> int:
                 ask_to_end(process, tasks, again=asked)
                 asked = True
             time.sleep(_LOOK)
-    return process.returncode
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode  # of a signal, as a shell's
 
 
 def note_end(folder: Path, code: int, *, asked: bool = False) -> None:

@@ -159,17 +159,18 @@ def _find_launcher(config: DictConfig) -> None:
     except ModuleNotFoundError as missing:
         cure = 'pip install -c constraints.txt "gptx[slurm]"'
         raise ConfigError(f"hydra/launcher={choice} needs the package {missing.name}: {cure}") from None
+    _refuse_limits(launcher)
+
+
+def _refuse_limits(launcher: DictConfig) -> None:
+    """Refuse what is no count, and a time in which no run can save or after which it is not put back into the queue."""
     optional = "parallel", "gpus_per_node", "cpus_per_task", "mem_gb"
     for name in ("timeout_min", "tasks_per_node", "nodes", "array_parallelism", *optional):
         count = launcher.get(name, 1)
         if (count is not None or name not in optional) and (type(count) is not int or not 1 <= count <= 10**6):
             raise ConfigError(f"hydra.launcher.{name}={count!r:.80} must be a whole number from 1 to 10^6")
-    if "timeout_min" in launcher:
-        _refuse_limits(launcher)
-
-
-def _refuse_limits(launcher: DictConfig) -> None:
-    """Refuse a time limit in which a run cannot save, or after which it would not be put back into the queue."""
+    if "timeout_min" not in launcher:
+        return
     limit = f"hydra.launcher.timeout_min={launcher.timeout_min}"
     if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
         delay = f"the {launcher.signal_delay_s} s in which the run saves (hydra.launcher.signal_delay_s)"

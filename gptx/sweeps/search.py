@@ -196,7 +196,7 @@ class Search:
     def _outcome(self, each: Trial) -> tuple[str, str, float | None]:
         """Label, details and result of a trial whose process has ended."""
         run, made = RunFolder(each.folder), metrics.read_metrics(each.folder)
-        record, state = run.read() or {}, run.state
+        record, state = run.record, run.state
         finished = state == "finished"
         value = made.end(self.metric) if finished else made.last(self.metric)
         finite = None if value is None else math.isfinite(value)
@@ -219,7 +219,7 @@ def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[st
     import optuna
 
     ended = Counter(trial.state.name.lower() for trial in found.trials)
-    counts = ", ".join(f"{count} {state}" for state, count in ended.items())
+    counts = ", ".join(map("{} {}".format, ended.values(), ended))
     if not ended["complete"]:
         return [f"no trial is complete: {counts or 'none was made'}"]
     best = found.best_trial
@@ -232,6 +232,6 @@ def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[st
         lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
     if len(space) > 1 and ended["complete"] >= 10:
         shares = optuna.importance.get_param_importances(found)
-        told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+        told = ", ".join(map("{} {:.0%}".format, shares, shares.values()))
         lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
     return lines

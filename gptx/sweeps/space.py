@@ -27,7 +27,7 @@ def _distribution(key: str, kind: str, text: str) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if kind == "choice":
-        choices = tuple(part.strip() for part in text.split(",") if part.strip())
+        choices = tuple(filter(None, map(str.strip, text.split(","))))
         if len(set(choices)) < 2:
             raise ConfigError(f"{key}=choice:{text}: at least two different values, such as choice:0,5%")
         return CategoricalDistribution(choices)
