@@ -71,12 +71,12 @@ def _without_nonfinite(value: Any) -> tuple[Any, Any]:
     """The value with null in place of NaN and infinity, and the word for each, in a list of its shape for a list."""
     if isinstance(value, dict):
         plain, words = _without_nonfinite(list(value.values()))
-        named = {key: word for key, word in zip(value, words or (), strict=False) if word}
-        return dict(zip(value, plain, strict=True)) | ({_NONFINITE: named} if named else {}), None
+        named = {_NONFINITE: {key: word for key, word in zip(value, words, strict=True) if word}} if words else {}
+        return dict(zip(value, plain, strict=True)) | named, None
     if isinstance(value, list | tuple):
         plain, words = map(list, zip(*map(_without_nonfinite, value), strict=True)) if value else ([], [])
         return plain, words if any(words) else None
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str | int | None):
         return value, None
     number = float(value)
     return (number, None) if math.isfinite(number) else (None, str(number))
@@ -85,10 +85,8 @@ def _without_nonfinite(value: Any) -> tuple[Any, Any]:
 def _with_nonfinite(value: Any, word: Any = None) -> Any:
     """The reverse, of a value and the word for it; a word without a null is left out."""
     if isinstance(value, dict):
-        words = value.get(_NONFINITE)
-        if not isinstance(words, dict):
-            return {key: _with_nonfinite(child) for key, child in value.items()}
-        return {key: _with_nonfinite(child, words.get(key)) for key, child in value.items() if key != _NONFINITE}
+        words = value.pop(_NONFINITE) if isinstance(value.get(_NONFINITE), dict) else {}
+        return {key: _with_nonfinite(child, words.get(key)) for key, child in value.items()}
     if isinstance(value, list):
         words = word if isinstance(word, list) and len(word) == len(value) else [None] * len(value)
         return [_with_nonfinite(child, each) for child, each in zip(value, words, strict=True)]

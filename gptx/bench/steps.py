@@ -105,11 +105,10 @@ def bench_steps(
         found = results[name] = {}
         for option in settings:
             pair = _take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
-            for side, label in enumerate(("transformers", option)):
-                found.setdefault(label, row(WORKLOADS[name], pair, side=side))
-        lines = [
-            (f"gptx {label}" if label != "transformers" else f"{label} fp32", *_cells(found[label])) for label in found
-        ]
+            found.setdefault("transformers", row(WORKLOADS[name], pair, side=0))
+            found[option] = row(WORKLOADS[name], pair, side=1)
+        titles = {"transformers": "transformers fp32"}
+        lines = [(titles.get(label, f"gptx {label}"), *_cells(result)) for label, result in found.items()]
         columns = "", "tokens/s", "of transformers", "of the limit", "memory", "first step"
         print_table(f"\n{name}: {WORKLOADS[name]}", columns, lines)
         quickest = max(result["tokens_per_second"] for result in found.values())

@@ -154,7 +154,7 @@ def _two_steps(ingredients: dict, data: _Blank, live: _Live, *, copied: bool) ->
         if tensor.ndim:  # no scalars such as the count of steps
             state[name] = state.get(name, 0) + storage_bytes([tensor])
     return Footprint(
-        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        parameters=sum(map(Tensor.numel, trainer.model.parameters())),
         weights=storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()]),
         gradients=gradients,
         state=state,

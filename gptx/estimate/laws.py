@@ -183,11 +183,11 @@ def _values(law: Law) -> _Checks:
     yield known, f"vocab is missing: the size of the vocabulary that its {law.units} are of"
     low, high = (1.0, 1.0) if law.operations is None else law.operations if len(law.operations) == 2 else (0.0, 0.0)
     yield 0 < low <= high < math.inf, "operations must be the least and the most FLOPs of its runs"
-    for constants in ([getattr(law, name) for name in CONSTANTS], *law.draws):
+    for constants in (attrgetter(*CONSTANTS)(law), *law.draws):
         named = dict(zip(CONSTANTS, constants, strict=False))
         wrong = [name for name, value in named.items() if not (0 < value < math.inf or (name == "E" and value == 0))]
-        complete = len(constants) == len(CONSTANTS)
-        yield complete and not wrong, f"{', '.join(wrong) or 'a draw'} must be a number above zero"
+        right = (len(constants), wrong) == (len(CONSTANTS), [])
+        yield right, f"{', '.join(wrong) or 'a draw'} must be a number above zero"
 
 
 def _optima(law: Law) -> _Checks:

@@ -46,7 +46,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
         shutil.rmtree(folder, ignore_errors=True)
     answer, options = _answer(number), {"full": True} if full else {}
     found, question = answer(folder, *overrides, **options), answer.__doc__ or ""
-    save(figure, found.title, *found.drawings, columns=3 if len(found.drawings) > 3 else 0)
+    save(figure, found.title, *found.drawings, columns=min(3, len(found.drawings)))
     print("\n".join(answer_lines(found, number, question, figure)))
     for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():
         print(f"{'written':12}{file}")

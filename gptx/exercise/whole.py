@@ -155,8 +155,10 @@ def equal(one, other) -> bool:
 
 def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     """Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."""
-    recipe = *_PRETRAINING, *(() if full else _SHORT), *overrides
-    run = Path("runs/exercise_20_full") if full else folder / "run"
+    run, short, size = (Path("runs/exercise_20_full"), (), "the whole recipe") if full else (
+        folder / "run", _SHORT, "SHORTENED to a few minutes: a smaller model on other text, as full=true is not",
+    )  # fmt: skip
+    recipe = *_PRETRAINING, *short, *overrides
     (cfg,) = configs_of(*recipe).values()
     if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         stopped(run, *recipe, after=cfg.steps // 3)
@@ -167,9 +169,6 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
     share, control = _share(found, known), _share(shuffled, known)
     signals, whole = _signals(metrics.read_metrics(run))
-    size = (
-        "the whole recipe" if full else "SHORTENED to a few minutes: a smaller model on other text, as full=true is not"
-    )
     return Answer(
         f"gptx.train experiment=gpt_10m, {size}; stopped by SIGTERM on the way and continued by the same command, then "
         "python -m gptx sample with its defaults",

@@ -178,7 +178,7 @@ def read_sweep(places: Sequence[Path]) -> Sweep:
     if len(targets) > 1:
         choice = joined(map("{:g}".format, targets), "or")
         raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
-    around = common_environment(sweep.environment for sweep in sweeps)
+    around = common_environment(map(attrgetter("environment"), sweeps))
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
     return _pooled(sweeps, around)

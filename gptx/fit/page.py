@@ -48,11 +48,12 @@ def place_for(
         raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
         marked.parts(Path(readme) / "README.md", "fit")
-    first = Path(folders[0])
-    target = Path(out or (readme if first.is_file() else "") or first)
+    target = Path(out or folders[0])
     if not out and target.is_file():
-        raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
-    if out and target.suffix and target.suffix not in kinds and not target.is_dir():
+        if not readme:
+            raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
+        return Path(readme)
+    if out and target.suffix not in ("", *kinds) and not target.is_dir():
         raise ValueError(f"out={out}: the name must end in {', '.join(kinds)}, or be a folder")
     return target
 

@@ -92,14 +92,14 @@ def range_of(cell: Run) -> Range:
         moved = f"goes from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "is not recorded"
         raise ValueError(f"{cell.name}: no range test: its learning rate {moved} and does not rise at every step; "
                          "range tests are the runs of python -m gptx.train --multirun experiment=lr_range")  # fmt: skip
-    finite = numpy.isfinite(losses)
-    end = len(losses) if finite.all() else int(finite.argmin())
-    broken = cell.metrics.last("lr_range/broken") if end == len(losses) else float(rates[end])
+    end, broken, why = len(losses), cell.metrics.last("lr_range/broken"), "broke"
+    if not (finite := numpy.isfinite(losses)).all():
+        end, why = int(finite.argmin()), "is NaN"
+        broken = float(rates[end])
     if broken is None:
         cure = f"raise the last rate: optim.lr={10 * rates[-1]:.3g}"
         raise ValueError(f"{cell.name}: the loss did not break up to a learning rate of {rates[-1]:.3g}; {cure}")
     if end < _FEWEST:
-        why = "broke" if finite.all() else "is NaN"
         raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
                          f"{_FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
     smooth = smoothed_loss(rates[:end], losses[:end])

@@ -51,7 +51,7 @@ def branch(trainer, origin: Path, config: dict) -> str:
     if refused := [line for line in found if not _fits(line, trainer)]:
         raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
     clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
-    aside = ("from",) if clock is not None else ("from", "optim.tokens")
+    aside = ["from"] + ["optim.tokens"] * (clock is None)
     keys = [key for line in found if (key := line.split()[0]) not in aside]
     before = state.get("latest", {}).get("train/lr")
     try:
@@ -118,16 +118,16 @@ def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Pat
 def _cut_positions(trainer, state: dict, origin: Path) -> None:
     """Cut the learned positions of a longer context out of a state: weights, moments, averages. Raises ValueError
     if the optimizer does not hold them."""
-    own, there = (weights.get(_ROWS) for weights in (trainer.model.state_dict(), state["model"]))
-    if own is None or there is None or len(there) <= len(own):
+    own, there = (len(weights.get(_ROWS, ())) for weights in (trainer.model.state_dict(), state["model"]))
+    if not 0 < own < there:
         return
     weight = trainer.model.get_parameter(_ROWS)
-    cut = partial(_cut, before=len(there), rows=len(own))
+    cut = partial(_cut, before=there, rows=own)
     moments = state["optimizer"]["state"]
     number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
     if number is None:
         raise ValueError(f"{origin}: learned positions are not cut under precision.weights=bf16")
-    state["model"][_ROWS] = cut(there)
+    state["model"][_ROWS] = cut(state["model"][_ROWS])
     moments[number] = {name: cut(value) for name, value in moments.get(number, {}).items()}
     number = _place(weight, list(trainer.model.parameters()))
     for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):

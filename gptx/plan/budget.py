@@ -11,6 +11,8 @@ from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory, power
 
+_LANDMARKS = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
+
 
 def plan_budget(
     *,
@@ -166,11 +168,10 @@ def _uncertainty(asked: Question, flops: float) -> Iterator[str]:
         )
     yield from extrapolated([asked.judge], flops)
     if PUBLISHED[REFIT] in asked.laws:
-        landmarks = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
         said = [
             f"{model.name} {power(model.flops)} ({_times(model.flops / flops)} x this), {amount(model.tokens)} tokens, "
             f"{amount(model.ratio)} per parameter"
-            for model in dict.fromkeys((nearest_model(flops), *landmarks))
+            for model in dict.fromkeys((nearest_model(flops), *_LANDMARKS))
         ]
         yield "FLOPs of others: " + "; ".join(said)
 

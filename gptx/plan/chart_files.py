@@ -122,7 +122,7 @@ def _trace(each: Series, across: str) -> Any:
 
     look = _LOOKS[each.role]
     colour = "var(--ink)" if look.colour is None else f"var(--curve{look.colour})"
-    ring = {"width": 2 if look.marker == "circle-open" else 0, "color": colour}
+    ring = {"width": 2 * (look.marker == "circle-open"), "color": colour}
     mode = ["lines"] * bool(look.width) + ["markers"] * bool(look.marker) + ["text"] * bool(each.labels)
     return go.Scatter(
         x=[float(f"{getattr(place, across):.6g}") for place in each.places],
@@ -178,10 +178,10 @@ def _paint(axis: Any, each: Series, across: str) -> None:
         axis.fill_between(x, each.low, each.high, color=colour, alpha=0.15, linewidth=0)
     dash = {"solid": "-", "dash": (0, (4, 2)), "dot": (0, (1.2, 1.2))}["dash" if each.beyond else look.dash]
     marker = {"": "", "circle": "o", "circle-open": "o", "square": "s", "diamond": "D"}[look.marker]
-    hollow = {"markerfacecolor": "white"} if look.marker == "circle-open" else {}
+    inside = {"circle-open": "white"}.get(look.marker, "auto")
     axis.plot(x, losses, color=colour, linewidth=0.8 * look.width, linestyle=dash if look.width else "", marker=marker,
               markersize=0.7 * look.size, alpha=look.alpha * each.depth, label=mathtext(each.name) or None,
-              **hollow)  # fmt: skip
+              markerfacecolor=inside)  # fmt: skip
     aside, vertical = ((3, 3), "bottom") if look.side == "top right" else ((5, 0), "center")
     for place, up, label in zip(x, losses, each.labels, strict=False):
         axis.annotate(mathtext(label), (place, up), aside, textcoords="offset points", fontsize=8.5, color=colour,

@@ -49,12 +49,12 @@ def read_question(
     """The question of the options; `quantities` are those of QUANTITIES. Raises ValueError for impossible amounts."""
     given = {key: text for key, text in quantities.items() if text is not None}
     numbers = {key: number(key, text, QUANTITIES[key]) for key, text in given.items()}
-    said = " ".join(f"{key}={text}" for key, text in given.items())
+    said = " ".join(map("=".join, given.items()))
     flops, parameters, tokens = _balanced(said or f"out={out}", numbers)
     _refuse_sizes(said.partition(" served")[0], flops, parameters, tokens)
     judge = law_named(law)
     entries = whole("vocab", vocab or str(judge.vocab or 50257), most=LARGEST_VOCABULARY, example="50257")
-    if judge.vocab and entries != judge.vocab:
+    if judge.vocab not in (0, entries):
         raise ValueError(f"vocab={vocab}: {judge.name} is of a vocabulary of {judge.vocab}; leave vocab= out")
     length = whole("context", context or str(judge.context), most=_LARGEST_CONTEXT, example="1024")
     file = Path(out) if out else None
@@ -63,7 +63,7 @@ def read_question(
 
 def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float | None, float | None]:
     """FLOPs, parameters and tokens, of which one is given, or the last two."""
-    flops, parameters, tokens = (numbers.get(key) for key in ("flops", "params", "tokens"))
+    flops, parameters, tokens = map(numbers.get, ("flops", "params", "tokens"))
     if flops and parameters and tokens:
         needed = 6 * parameters * tokens
         if abs(math.log(flops / needed)) > math.log1p(_ROUNDING):

@@ -192,7 +192,7 @@ def _length(spent: Effort, train_tokens: int | None) -> list[str]:
 
 def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
     """The loss of the run by each law, and the best size for as many FLOPs; or why the laws cannot say."""
-    fitting = [law for law in laws if law.speaks(vocab_size)]
+    fitting = list(filter(lambda law: law.speaks(vocab_size), laws))
     if not fitting:
         whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
         own = f", of a vocabulary of {laws[0].vocab:,}" if laws[0].vocab else ""

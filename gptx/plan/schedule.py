@@ -1,6 +1,6 @@
 """The learning rate over a run, without training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gptx.config.build import build
@@ -32,7 +32,7 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
     steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
-    rows = [(f"{step:,}", *(_value(*each, step) for each in curves.values())) for step in steps]
+    rows = [_row(step, curves.values()) for step in steps]
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
         found = list(oddities(*each)) or ["nothing looks odd"]
@@ -43,8 +43,8 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     return lines
 
 
-def _value(curve: Callable[[int], float], steps: int, step: int) -> str:
-    return f"{curve(step):.3e}" if step <= steps else "-"
+def _row(step: int, curves: Iterable[tuple[Callable[[int], float], int]]) -> tuple[str, ...]:
+    return f"{step:,}", *(f"{curve(step):.3e}" if step <= steps else "-" for curve, steps in curves)
 
 
 def curve(cfg) -> Callable[[int], float]:
@@ -91,7 +91,7 @@ def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
     if top == steps and rates[0] < peak * (1 - _ZERO):
         yield f"still rises in the last step, {steps:,}: the peak is never left"
         return
-    if top > -(-steps // 20) and steps > 20:  # 5 %, in whole steps
+    if 20 < steps <= 20 * (top - 1):  # later than 5 %, in whole steps
         yield f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual"
     if last >= peak * (1 - _ZERO):
         yield "never decays: it ends at the peak; a cool-down usually lowers the final loss"

@@ -70,10 +70,7 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise RecursionError
     if isinstance(value, dict):
         for key, child in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
-            name = key if key.isprintable() else brief(key)
-            _refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
+            _refuse_strange(child, _below(where, key), depth + 1)
     elif isinstance(value, list):
         for number, child in enumerate(value):
             _refuse_strange(child, f"{where}[{number}]", depth + 1)
@@ -81,6 +78,12 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise ValueError(f"{where}: an integer of more than {_DIGITS} digits")
     elif not isinstance(value, str | bool | int | float | None):
         raise ValueError(f"{where}: {brief(value)} is neither text nor number")
+
+
+def _below(where: str, key: Any) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
+    return f"{where}.{key if key.isprintable() else brief(key)}".lstrip(".")
 
 
 def brief(value: Any) -> str:

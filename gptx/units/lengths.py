@@ -34,4 +34,4 @@ def in_steps(length: int | str, *, steps: int, tokens: int) -> int:
         raise ValueError(f"{length!r:.200} is not a length; write {_FORMS}")
     if not 0 <= count <= _MOST:
         raise ValueError(f"{length!r:.80} is {'negative' if count < 0 else 'more than 2^53 steps'}; write {_FORMS}")
-    return max(1, round(count)) if count else 0
+    return max(int(count > 0), round(count))

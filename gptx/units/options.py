@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
+from itertools import chain
 from operator import ge, gt, le, lt
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
@@ -71,10 +72,8 @@ def ranged(group: str) -> Callable[[_Function], _Function]:
 def _check(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise ValueError(f"{name}={value}: one of {', '.join(get_args(hint))}")
-    bounds = [
-        bound for each in (hint, *get_args(hint)) for bound in getattr(each, "__metadata__", ())
-    ]  # of Count | None
-    limits = {kind: getattr(bound, kind) for bound in bounds for kind in [type(bound).__name__.lower()]}
+    annotated = (getattr(each, "__metadata__", ()) for each in (hint, *get_args(hint)))  # of Count | None
+    limits = {kind: limit for bound in chain(*annotated) for kind, limit in asdict(bound).items()}
     if value is not None and not all(_BOUNDS[kind][0](value, limit) for kind, limit in limits.items()):
         raise ValueError(
             f"{name}={value}: {', '.join(f'{_BOUNDS[kind][1]} {limit:,}' for kind, limit in limits.items())}"

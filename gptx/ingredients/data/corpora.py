@@ -118,7 +118,7 @@ def _refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
             f"the only text in '{path}' is about the rest, such as {files[0]}, and that is left out: {left_out[0]}; "
             f"unpack it, or name what to train on: data.path={files[0]}"
         )
-    if about and rest and all(suffix(file) in _UNREAD for file in rest):
+    if about and rest and _UNREAD.issuperset(map(suffix, rest)):
         raise ValueError(
             f"'{path}' holds {about[0].name} and {rest[0].name}, whose rows are not read: make it JSONL or Parquet, or "
             f"name what to train on as it is: data.path={rest[0]}"

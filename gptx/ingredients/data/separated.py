@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ def separated_files(
     given = validation or []
 
     def digest(*labels: str) -> str:
-        parts = [[[getattr(file, label) for label in labels] for file in part] for part in (train, given)]
+        parts = [[*map(attrgetter(*labels), part)] for part in (train, given)]
         return hashed("separated", separator, share if validation is None else None, *parts)
 
     def streams() -> Iterator[Documents]:
