@@ -38,10 +38,7 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
             f"about {critical:,.0f} (arXiv:2410.21676{far}): smaller batches learn more from each token"
         )
     if effort.steps < _FEWEST:
-        yield (
-            f"steps={effort.steps}: fewer than {_FEWEST} steps; batch.tokens={effort.tokens // _FEWEST:,} makes "
-            f"{_FEWEST} steps of as many tokens"
-        )
+        yield f"steps={effort.steps}: warmup and cool-down are a handful of steps each; make {_FEWEST} steps or more"
     if isinstance(warmup, int) and warmup > math.ceil(0.05 * effort.steps) and effort.steps > 20:
         share = 100 * warmup / effort.steps
         yield f"schedule.warmup={warmup:,} is {share:.3g}% of steps={effort.steps:,}; 1-5 % is usual"
