@@ -149,7 +149,7 @@ def _switches(report: Report) -> Iterator[str]:
         }
         yield _row(words.NAMES.get(side, side), [(level, None, found) for level, found in levels.items()])
         single = _row("", [(arm.named(), arm.look, [arm]) for arm in arms])
-        yield f"<details><report_summary>single arms</summary>{single}</details>"
+        yield f"<details><summary>single arms</summary>{single}</details>"
 
 
 def _row(name: str, buttons: list[tuple[str, int | None, list[ArmRuns]]]) -> str:
