@@ -114,11 +114,8 @@ def bench_steps(
         quickest = max(result["tokens_per_second"] for result in found.values())
         print(f"the loop is {loop['seconds'] * quickest / WORKLOADS[name].tokens:.2%} of the quickest of these steps")
     if file:
-        record = place | {
-            "loop": loop,
-            "shapes": {name: asdict(WORKLOADS[name]) for name in shapes},
-            "results": results,
-        }
+        sizes = {name: asdict(WORKLOADS[name]) for name in shapes}
+        record = place | {"loop": loop, "shapes": sizes, "results": results}
         write_text(Path(file), to_json(record, indent=2) + "\n")
 
 
