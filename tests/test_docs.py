@@ -25,7 +25,7 @@ batch: {tokens: 256, micro: 4}
 model: {context: 32, width: 32, depth: 2, heads: 2}
 observe: {validation: {windows: 4}}
 """
-ELSEWHERE = re.compile(r"# *(needs|takes) an? (network|cluster|GPU|hour)|# *takes hours")  # composed, not run
+ELSEWHERE = re.compile(r"# *needs a (network|cluster|GPU)|# *takes (minutes|hours)")  # composed, not run
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|\.\.\.|\$")
 SLOW = ("bench", "bench saves", "bench tokens", "bench observers", "bench wandb", "exercise")  # parsed, not run
 
@@ -78,6 +78,12 @@ def shrunk(words: list[str]) -> list[str]:
     return [*words, *own, "log=[console,jsonl]"]
 
 
+def composed(words: list[str]) -> list[str]:
+    """The words that show the config of a training run, of a sweep that of its first."""
+    kept = [word for word in words if word != "--multirun" and not word.startswith(("hydra/", "hydra."))]
+    return [*(re.sub(r",[^\[\]]*$", "", word) for word in kept), "--cfg", "job"]
+
+
 def forked(module: str, words: list[str], folder: Path) -> str:
     """Run a command in a copy of this process, which has torch already; what it printed, "" where it ended well."""
     sys.stdout.flush()
@@ -114,6 +120,8 @@ def parsed(words: list[str]) -> None:
     """Read the words of a command as it would, without running it."""
     name = named(words)
     rest = words[len(name.split()) :]
+    if not rest:  # a command that a sentence names
+        return
     module, _, function = COMMANDS[name].partition(":")
     arguments.parse(getattr(import_module(module), function), rest)
 
@@ -124,9 +132,9 @@ def tried(line: str, here: bool, folder: Path) -> str:
     module, *rest = words if words[0] == "gptx" else words[2:]
     if module == "gptx.train" or rest[:1] == ["train"]:
         rest = [word for word in rest if word != "train"]
-        return forked("gptx.train", shrunk(rest) if here else [*rest, "--cfg", "job"], folder)
+        return forked("gptx.train", shrunk(rest) if here else composed(rest), folder)
     if not rest or {"--help"} & {*rest} or rest[0] == "plan":
-        return forked("gptx", rest, folder)
+        return forked("gptx", [word for word in rest if here or not word.startswith("law=")], folder)
     rest = [re.sub(r"^(trials|steps)=.*", r"\1=2", word) for word in rest] if rest[0] == "study" else rest
     if not here or named(rest) in SLOW:
         parsed(rest)
