@@ -1,4 +1,4 @@
-"""What number formats can hold:  python -m gptx formats   (exercise 8 of the tutorial)
+"""What number formats can hold:  python -m gptx formats   (exercise 8 of "Building a GPT from Scratch")
 
 The range decides whether training is stable, the precision what a step can still change.
 """

@@ -1,1 +1,1 @@
-"""The tutorial's code exercises: each answered by a command, its numbers, and a bound that they must meet."""
+"""The code exercises of "Building a GPT from Scratch", chapter 15: each answered by a command, its numbers, and a bound that they must meet."""

@@ -1,4 +1,4 @@
-"""Answer a code exercise of the tutorial:  python -m gptx exercise 14   (without a number they are listed)."""
+"""Answer a code exercise:  python -m gptx exercise 14   (without a number they are listed)."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ _EXERCISES = dict(enumerate((  # functions whose docstring is the question
 
 
 def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "", full: bool = False) -> int:
-    """Answer a code exercise of the tutorial, 11 to 20, with numbers that pass or fail and a figure.
+    """Answer code exercise 11 to 20 of "Building a GPT from Scratch" with numbers and a figure.
 
       python -m gptx exercise
       python -m gptx exercise 14 steps=50

@@ -69,7 +69,7 @@ def answer_page(facts: dict) -> str:
         f"![{facts['question']}]({facts['figure']})",
         f"Done: {facts['method'].rstrip('.')}.",
         grid(Table("", ("measured", ""), rows)),
-        f"The tutorial: {facts['tutorial']}" if facts["tutorial"] else "",
+        f"Building a GPT from Scratch, chapter 15: {facts['tutorial']}" if facts["tutorial"] else "",
         f"(`python -m gptx exercise {facts['exercise']}`, {around['date']}, {around['processor']}, "
         f"{around['cores']} CPU cores, {versions}, commit {around['commit'] or 'unknown'})",
     ]

@@ -10,7 +10,7 @@ from gptx.exercise.training import configs_of
 from gptx.show.plots import Curve, Panel, bars, lines
 
 _SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
-_PRINTED = 50_000, 2000, 1.51e-4  # by the tutorial: step, warmup, learning rate
+_PRINTED = 50_000, 2000, 1.51e-4  # by the chapter: step, warmup, learning rate
 _EARLY = 5000  # steps in which the three differ most
 _VOCABULARY = 257  # of bytes, so that no data is read
 DRAWS, MAX_NORM = 300, 1.0
