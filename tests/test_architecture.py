@@ -39,7 +39,7 @@ SAME_LAYER = {  # imports between rooms of one layer, or between ingredients, ea
     ("observe", "model"): "observe/downstream.py writes samples with the model's own generate",
 }
 INTERNAL = ("sweeps/", "config/compose.py", "config/command_line.py")  # the gate stands where Hydra reads its files
-HYDRA = ("config/", "sweeps/designs.py", "sweeps/preflight.py", "sweeps/local.py", "sweeps/slurm.py", "train.py")
+HYDRA = ("config/", "sweeps/preflight.py", "sweeps/local.py", "sweeps/slurm.py", "train.py")
 TWICE = {"main", "log", "none"}  # names that several rooms may define; clip=none and inject=none are both functions
 HEAVY = ("wandb", "tiktoken", "matplotlib", "plotly", "tqdm", "datasets", "pydantic", "scipy", "tensorboard")
 

@@ -14,6 +14,7 @@ import pytest
 
 from gptx.__main__ import COMMANDS
 from gptx.config import arguments, paths
+from gptx.config.groups import GROUPS
 
 PAGES = [paths.ROOT / "README.md", *sorted((paths.ROOT / "docs").glob("*.md")), paths.ROOT / "CONTRIBUTING.md"]
 pytestmark = pytest.mark.skipif(not PAGES[0].exists(), reason="an installed package has no README")
@@ -163,12 +164,20 @@ def test_every_command_within_a_sentence_can_be_typed(tmp_path):
     assert not wrong, "\n\n".join(f"{line}\n{said[-800:]}" for line, said in wrong.items())
 
 
-def test_the_readme_is_short_and_names_every_option_that_it_lists_groups_of():
+def test_the_readme_is_short_and_names_every_group_and_only_options_that_there_are():
     text = PAGES[0].read_text()
     assert len(text.encode()) <= 12 * 1024
-    for file in Path(paths.CONF).glob("*/*.yaml"):
-        if file.parent.name not in ("hydra", "checkpoints", "model", "observe"):
-            assert re.search(rf"\b{file.stem}\b", text), f"{file.parent.name}={file.stem}"
+    table = dict(re.findall(r"^\| (`[^|]+`) \| (.+) \|$", text, re.MULTILINE))
+    named = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert {*GROUPS} - named <= {"checkpoints"}
+    for cell, options in table.items():
+        here = {
+            file.stem
+            for group in re.findall(r"`(\w+)`", cell)
+            for file in (paths.ROOT / f"conf/{group}").glob("*.yaml")
+        }
+        listed = {word for part in re.findall(r"`([a-z0-9_ ]+)`", options) for word in part.split()}
+        assert not here or listed <= here | {"chars", "gpt2", "tokenizer"}, f"{cell}: {listed - here}"
 
 
 def test_every_make_target_path_and_test_that_the_pages_name_is_there():

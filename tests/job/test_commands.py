@@ -324,7 +324,10 @@ def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
     seconds = time.monotonic() - began
     experiments = sorted(file.parent.name for file in (paths.ROOT / "experiments").glob("*/experiment.yaml"))
     assert "warmup" in experiments
-    for said in ("--multirun schedule=constant,warmup,cosine", "optim: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd", "schedule: constant, cosine, cosine_no_warmup, inverse_sqrt, linear, range_test, warmup, wsd",
+    options = {
+        group: sorted(file.stem for file in paths.ROOT.glob(f"conf/{group}/*.yaml")) for group in ("optim", "schedule")
+    }
+    for said in ("--multirun schedule=constant,warmup,cosine", *(f"{group}: {', '.join(each)}" for group, each in options.items()),
                  f"experiment: {', '.join(experiments)}", "lr: 0.003"):  # fmt: skip
         assert said in page.stdout, page.stdout
     assert seconds < 20  # a hang, not a speed: bench measures speed
