@@ -118,7 +118,7 @@ PUBLISHED = {
     for law in (
         Law(
             "hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28,
-            source="arXiv:2203.15556, equation 10: as printed there and in Building a GPT from Scratch", operations=CHINCHILLA,
+            source="arXiv:2203.15556, equation 10: as printed there and in Train Your GPT", operations=CHINCHILLA,
         ),
         Law(
             "hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849,

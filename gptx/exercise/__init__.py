@@ -1,1 +1,1 @@
-"""The code exercises of "Building a GPT from Scratch", chapter 15: each answered by a command, its numbers, and a bound that they must meet."""
+"""The code exercises of "Building a GPT from Scratch": a command answers each with numbers and a bound."""
