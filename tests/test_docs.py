@@ -82,7 +82,7 @@ def shrunk(words: list[str]) -> list[str]:
 def composed(words: list[str]) -> list[str]:
     """The words that show the config of a training run, of a sweep that of its first."""
     kept = [word for word in words if word != "--multirun" and not word.startswith(("hydra/", "hydra."))]
-    return [*(re.sub(r",[^\[\]]*$", "", word) for word in kept), "--cfg", "job"]
+    return [*(word if word.startswith("from=") else re.sub(r",[^\[\]]*$", "", word) for word in kept), "--cfg", "job"]
 
 
 def forked(module: str, words: list[str], folder: Path) -> str:

@@ -255,7 +255,7 @@ def test_averaged_weights_are_sampled_from_a_run_that_has_them(command):
     assert refused.returncode == 1
     assert (
         refused.stderr
-        == "error: weights=ema: run=without keeps no averaged weights; it would with observe=[validation,ema]\n"
+        == "error: weights=ema: without keeps no averaged weights; it would with observe=[validation,ema]\n"
     )
     assert "weights=best is unknown; one of judged, ema" in command("sample", "with", "weights=best").stderr
 
