@@ -72,10 +72,10 @@ def test_a_vocabulary_can_stand_for_the_data(composed):
 
 
 CHECKED = """
-from gptx import check, paths
 import sys, torch
+from gptx.config import compose, validate
 cfg = compose.composed(sys.argv[1:])
-check.check(cfg)
+validate.check(cfg)
 """
 PROBED = CHECKED + "from gptx.plan.probe import probe; print(probe(cfg).run_seconds())"
 
