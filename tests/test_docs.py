@@ -32,14 +32,14 @@ SLOW = ("bench", "bench saves", "bench tokens", "bench observers", "bench wandb"
 
 
 def commands(page: Path) -> list[tuple[str, bool]]:
-    """The commands in fences and indented blocks, each with whether it is to be run here."""
+    """The commands in fences (not of output, ```text) and indented blocks, each with whether it is to be run here."""
     found, fence, here = [], "", True
     for line in page.read_text().splitlines():
         if line.startswith("```"):
             fence, here = ("" if fence else line[3:] or "text"), True
         elif fence and ELSEWHERE.match(line):
             here = False
-        elif fence or line.startswith("    "):
+        elif fence != "text" and (fence or line.startswith("    ")):
             text = re.sub(r"\s{2,}#.*", "", line.strip())
             if text.startswith(("python -m gptx", "gptx ")):
                 found.append((text, here and not ELSEWHERE.search(line)))
