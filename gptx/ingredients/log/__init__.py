@@ -48,15 +48,15 @@ class Sink(Configured):
     def close(self, outcome: str) -> None:
         """Called at the end, also if `open` failed; `outcome` is finished, failed, interrupted or preempted."""
 
-    def attempt(self, trouble: str, write: Callable, *args: Any, **options: Any) -> None:
-        """Write; the first time that this fails, one warning says the `trouble` and why, and training goes on."""
+    def attempt(self, output: str, step: int, write: Callable, *args: Any, **options: Any) -> None:
+        """Write to an output; the first time that this fails, one warning says so, and training goes on."""
         try:
             write(*args, **options)
         except (OSError, ValueError) as error:  # ValueError: a stream that is closed, or lacks a character
-            if trouble not in self.warned:
+            if output not in self.warned:
                 reason = getattr(error, "strerror", None) or error
-                _messages.warning("%s (%s); training goes on", trouble, reason)
-            self.warned.add(trouble)
+                _messages.warning("%s lacks step %d (%s); training goes on", output, step, reason)
+            self.warned.add(output)
 
 
 def shown(folder: Path) -> Path:

@@ -60,7 +60,7 @@ class Console(Sink):
         if self.bar is not None:
             self.bar.ncols = shutil.get_terminal_size().columns  # 80 where it does not know; tqdm's own way says 0
             self.bar.set_description_str(" ".join([self.place(step), *progress]), refresh=False)
-            self.attempt("the terminal lacks lines", self.bar.update, step - self.bar.n)  # backwards after a rollback
+            self.attempt("the terminal", step, self.bar.update, step - self.bar.n)  # backwards after a rollback
         if notes or step % self.every == 0 or step in (run.start + 1, run.steps):
             self.line(step, "  ".join(progress), terminal=self.bar is None)
         for note in notes:
@@ -71,10 +71,9 @@ class Console(Sink):
 
     def close(self, outcome: str) -> None:
         """Leave the bar as it stands and close the file."""
-        if self.bar is not None:
-            self.attempt("the terminal lacks lines", self.bar.close)
-        if self.file is not None:
-            self.attempt("train.log lacks lines", self.file.close)
+        for output in filter(None, (self.bar, self.file)):
+            with contextlib.suppress(OSError, ValueError):
+                output.close()
         self.bar = self.file = None
 
     def place(self, step: int) -> str:
@@ -83,9 +82,9 @@ class Console(Sink):
     def line(self, step: int, text: str, *, terminal: bool = True) -> None:
         """Write what is said of a step to `train.log`, and on the terminal."""
         text = safe(f"step {self.place(step)}  {text}")
-        self.attempt("train.log lacks lines", print, f"{time.strftime(_CLOCK)} {text}", file=self.file)
+        self.attempt("train.log", step, print, f"{time.strftime(_CLOCK)} {text}", file=self.file)
         if terminal:
-            self.attempt("the terminal lacks lines", _print_above, text)
+            self.attempt("the terminal", step, _print_above, text)
 
 
 def _findings(scalars: dict) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Postmortem(Sink):
 
     def write(self, outcome: str) -> None:
         text = "\n\n".join(self.page(outcome)) + "\n"
-        self.attempt("postmortem.md cannot be written", write_text, self.run.folder / "postmortem.md", text)
+        self.attempt("postmortem.md", self.step, write_text, self.run.folder / "postmortem.md", text)
 
     def page(self, outcome: str) -> Iterator[str]:
         """The paragraphs of the page."""

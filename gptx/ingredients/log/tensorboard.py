@@ -1,5 +1,6 @@
 """TensorBoard: curves, samples and events in `tensorboard/` of the run folder (`tensorboard --logdir runs`)."""
 
+from contextlib import suppress
 from dataclasses import field
 from importlib.util import find_spec
 from textwrap import indent
@@ -37,12 +38,12 @@ class Tensorboard(Sink):
 
     def __call__(self, step: int, scalars: dict) -> None:
         if step % self.every == 0 or any(not name.startswith("train/") for name in scalars):
-            self.attempt("TensorBoard lacks rows", self.add, step, scalars)
+            self.attempt("TensorBoard", step, self.add, step, scalars)
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        self.attempt("TensorBoard lacks rows", self.add, step, {f"event/{kind}": facts["text"]})
+        self.attempt("TensorBoard", step, self.add, step, {f"event/{kind}": facts["text"]})
         if kind == "rollback":
-            self.attempt("TensorBoard lacks rows", self.begin, step)
+            self.attempt("TensorBoard", step, self.begin, step)
 
     def add(self, step: int, row: dict) -> None:
         for name, value in row.items():
@@ -52,6 +53,7 @@ class Tensorboard(Sink):
                 self.writer.add_scalar(name, value, step)
 
     def close(self, outcome: str) -> None:
-        if self.writer:
-            self.attempt("TensorBoard lacks rows", self.writer.close)
-        self.writer = None
+        writer, self.writer = self.writer, None
+        with suppress(OSError):
+            if writer:
+                writer.close()

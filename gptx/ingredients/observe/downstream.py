@@ -38,10 +38,11 @@ class Samples(_Writer):
         self.tokens = trainer.data.prompt(self.prompt)
 
     def __call__(self, trainer) -> dict[str, str]:
-        options = {"length": self.length, "temperature": self.temperature}
         generator = torch.Generator().manual_seed(self.seed)
         with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
-            drawn = generate(trainer.model, self.tokens, **options, generator=generator)
+            drawn = generate(
+                trainer.model, self.tokens, length=self.length, temperature=self.temperature, generator=generator
+            )
             try:
                 return {"sample/text": masked(self.prompt) + trainer.data.decode(drawn)}
             except ValueError as diverged:
