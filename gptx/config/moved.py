@@ -12,6 +12,7 @@ _JOINED = {  # modules of observers
 _MOVED = {  # the first that fits counts
     **{f"gptx.{room}observe.{old}.": f"gptx.ingredients.observe.{new}."
        for old, new in _JOINED.items() for room in ("", "ingredients.")},
+    **{f"gptx.{room}optim.lion.": "gptx.ingredients.optim.scratch." for room in ("", "ingredients.")},
     **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},  # up to version 0.1.0
 }  # fmt: skip
 
