@@ -98,7 +98,6 @@ class Batch:
 
 
 def _divisor(number: int, most: int) -> int | None:
-    """The largest divisor that is at most `most`."""
     return next((m for m in range(min(number, most), 0, -1) if number % m == 0), None)
 
 

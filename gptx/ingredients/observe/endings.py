@@ -27,7 +27,6 @@ class _Ending(Observer):
             raise ValueError(f"observe={name} {self.reason}; set observe=[{','.join(self.order)}], in that order")
 
     def end(self, trainer, reason: str) -> None:
-        """End the run for good after this step."""
         if not trainer.finished:
             trainer.ended = reason
             log.info("%s; the run ends here", reason)
@@ -63,10 +62,9 @@ class Target(_Ending):
 
 
 class Overfitting(_Ending):
-    """Validation loss minus the mean training cross-entropy since the validation before, at each validation.
-
-    The alarm comes after `patience` validations in a row that were no better than the best, while the training loss
-    fell; with `stop` it ends the run for good."""
+    """Validation loss minus the mean training cross-entropy since the validation before, at each validation. The alarm
+    comes after `patience` validations in a row that were no better than the best, while the training loss fell; with
+    `stop` it ends the run for good."""
 
     patience: Count
     stop: bool
@@ -104,10 +102,9 @@ class Overfitting(_Ending):
 
 class LrRange(_Ending):
     """The training loss, smoothed by a mean whose weights halve every `half_life` steps. The run ends once the loss has
-    lost the share `rise` of its fall since the start, or is not finite; `lr_range/broken` is the learning rate there.
-
-    `python -m gptx fit lr_range` reads a peak learning rate off such a run. Raises ValueError where validation comes
-    before it, since that would run before it is known that the run ends."""
+    lost the share `rise` of its fall since the start, or is not finite; `lr_range/broken` is the learning rate there
+    (`python -m gptx fit lr_range`). Raises ValueError where validation comes before it and would not know of the
+    end."""
 
     half_life: Positive
     rise: Share

@@ -14,15 +14,11 @@ _FEWEST = 10  # measurements that a band needs
 
 
 class NoiseScale(Observer):
-    """Gradient noise scale tr(S) / |G|^2 in tokens, with a 90 % band (88 to 92 % of the bands from 10 to 50 independent
-    measurements hold it, in simulations); below 10 measurements there is no band.
-
-    From the squared norms of the gradient of one micro-batch of each process and of the whole step, unbiased for
-    |G|^2 and tr(S) each (arXiv:1812.06162, appendix A.1). Both are averaged over the last `window` measurements before
-    the division. With a batch far below it, doubling the batch nearly halves the steps; far above it, nothing is saved.
-    It is infinite where noise hides the gradient.
-
-    Raises ValueError where a step has one micro-batch in all, and where the processes hold shards."""
+    """Gradient noise scale tr(S) / |G|^2 in tokens (arXiv:1812.06162, appendix A.1: unbiased for both, each averaged
+    over the last `window` measurements), infinite where noise hides the gradient; from 10 measurements on with a 90 %
+    band (88 to 92 % of the bands of 10 to 50 independent ones hold it, in simulations). With a batch far below it,
+    doubling the batch nearly halves the steps; far above it, nothing is saved. Raises ValueError where a step has one
+    micro-batch in all, and where the processes hold shards."""
 
     window: Count
     pairs: list[tuple[float, float]] = field(init=False, default_factory=list)  # |G|^2 and tr(S), of each measurement
@@ -88,7 +84,6 @@ def separated(one: float, whole: float, tokens: int, total: int) -> tuple[float,
 
 
 def ratio(signal: float, noise: float) -> float:
-    """Noise over signal, neither of which can be below 0."""
     return max(noise, 0.0) / signal if signal > 0 else math.inf
 
 

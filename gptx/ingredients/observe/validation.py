@@ -15,9 +15,8 @@ FORWARD_TOKENS = 4096  # per forward pass; of its own, so that the result does n
 
 
 class Validation(Observer):
-    """Cross-entropy over the same validation `windows` every time (all of them if null), without dropout.
-
-    Returns nats per token, perplexity, and bits per byte, which can be compared between tokenizers."""
+    """Cross-entropy over the same validation `windows` every time (all of them if null), without dropout: nats per
+    token, perplexity, and bits per byte, which can be compared between tokenizers."""
 
     windows: Count | None = None
 
@@ -43,11 +42,10 @@ class Validation(Observer):
 
 
 class EMA(Observer):
-    """Exponential moving average of the weights after each step, validated as the weights themselves are.
-
-    A step's share halves every `half_life` steps. The shares of all steps add up to one (the bias correction of Adam's
-    moments), so the initial weights do not count. The average is kept on the device in fp32, since a small share of a
-    bf16 weight would round to nothing; every checkpoint has it, and `python -m gptx sample RUN weights=ema` uses it."""
+    """Exponential moving average of the weights after each step, validated as the weights are. A step's share halves
+    every `half_life` steps; all shares add up to one (the bias correction of Adam's moments), so initial weights do not
+    count. It is kept in fp32, since a small share of a bf16 weight would round to nothing, in every checkpoint too:
+    `python -m gptx sample RUN weights=ema`."""
 
     half_life: Steps
     windows: Count | None = None
@@ -92,10 +90,9 @@ def passes(trainer, windows: int | None) -> Iterator[tuple]:
 
 
 def shares(windows: int, rows: int, parallel) -> Iterator[tuple[int, int, bool]]:
-    """First window and number of windows of each forward pass of this process, and whether they count.
-
-    Every process makes the same number of passes, since sharded weights are gathered only where all take part; one that
-    has no windows left repeats the last, which does not count."""
+    """First window and number of windows of each forward pass of this process, and whether they count. Every process
+    makes the same number of passes, since sharded weights are gathered only where all take part; one that has no
+    windows left repeats the last, which does not count."""
     for first in range(parallel.rank * rows, windows + parallel.rank * rows, parallel.world_size * rows):
         start = min(first, windows - 1)
         yield start, min(rows, windows - start), first < windows
