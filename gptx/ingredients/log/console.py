@@ -46,20 +46,17 @@ class Console(Sink):
             self.began = now
         left = (now - self.began) / self.made * (run.steps - step) if self.made else float("nan")
         self.made += 1
-        progress = [
-            f"loss {scalars['train/loss']:.4f}",
-            f"lr {scalars['train/lr']:.2e}",
-            f"norm {scalars['train/grad_norm']:.3g}",
-            f"{amount(scalars['train/tokens_per_second'])} tok/s",
-            f"eta {clock(left)}",
-        ]
+        progress = (
+            f"loss {scalars['train/loss']:.4f}  lr {scalars['train/lr']:.2e}  norm {scalars['train/grad_norm']:.3g}  "
+            f"{amount(scalars['train/tokens_per_second'])} tok/s  eta {clock(left)}"
+        )
         notes = list(_findings(scalars))
         if self.bar is not None:
             self.bar.ncols = shutil.get_terminal_size().columns  # 80 where it does not know; tqdm's own way says 0
-            self.bar.set_description_str(" ".join([self.place(step), *progress]), refresh=False)
+            self.bar.set_description_str(f"{self.place(step)} {progress.replace('  ', ' ')}", refresh=False)
             self.attempt("the terminal", step, self.bar.update, step - self.bar.n)  # backwards after a rollback
         if notes or step % self.every == 0 or step in (run.start + 1, run.steps):
-            self.line(step, "  ".join(progress), terminal=self.bar is None)
+            self.line(step, progress, terminal=self.bar is None)
         for note in notes:
             self.line(step, note)
 

@@ -131,14 +131,12 @@ _EVENT = {  # what commands read of an event, which may have more
 def events(file: Path) -> tuple[list[dict], int]:
     """The events of a file, in its order, and the number of other lines."""
     found, torn = rows(file, first=0)
-    kept = [{"event": "", "text": "", "time": ""} | row for row in found if _is_event(row)]
+    kept = []
+    for row in found:
+        with contextlib.suppress(ValueError):
+            _schema().validate_python(row, strict=True)
+            kept.append({"event": "", "text": "", "time": ""} | row)
     return kept, torn + len(found) - len(kept)
-
-
-def _is_event(row: dict) -> bool:
-    with contextlib.suppress(ValueError):
-        return _schema().validate_python(row, strict=True) is not None
-    return False
 
 
 @cache

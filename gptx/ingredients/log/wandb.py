@@ -57,8 +57,7 @@ class Wandb(Sink):
 
     def open(self, run: RunInfo) -> None:
         if self.mode != "disabled":
-            self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
-            self.rollbacks, self.dropped = 0, 0
+            self.rows, self.ended = queue.SimpleQueue[dict | str](), threading.Event()  # rows, then the outcome
             self.later = f"later: {typed_command('upload', str(shown(run.folder)))}"
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
             atexit.register(self.settle, self.ended)
@@ -83,8 +82,8 @@ class Wandb(Sink):
     def close(self, outcome: str) -> None:
         if self.ended is None:
             return
-        ended, self.ended, self.outcome = self.ended, None, outcome
-        self.rows.put(None)
+        ended, self.ended = self.ended, None
+        self.rows.put(outcome)
         try:
             ended.wait(0.8 * self.finish_timeout)
         finally:  # also where Ctrl-C ends the wait
@@ -109,10 +108,9 @@ class Wandb(Sink):
         try:
             id, segment = next_segment(run.folder / "wandb_id")
             page = self.start(run, id)
-            place = (
-                f"wandb sync {shlex.quote(str(shown(run.folder)))}/wandb/offline-run-*" if page.offline else page.url
-            )
-            if place and not page.offline:  # no place: it is disabled
+            folder = shlex.quote(str(shown(run.folder)))
+            place = f"wandb sync {folder}/wandb/offline-run-*" if page.offline else page.url  # none if it is disabled
+            if place and not page.offline:
                 _messages.info("W&B: %s", place)
             self.send(page, run, segment)
             if page.offline and (failure := _unwritten(Path(page.settings.sync_dir))):
@@ -132,15 +130,15 @@ class Wandb(Sink):
 
     def send(self, page: Any, run: RunInfo, segment: int) -> None:
         first = segment
-        for row in iter(self.rows.get, None):
+        while isinstance(row := self.rows.get(), dict):
             while segment < first + row["segment"]:
                 _, segment = next_segment(run.folder / "wandb_id")
             page.log({**row, "segment": segment})
             if "event/kind" in row:
                 page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
-        if self.outcome in ("interrupted", "preempted"):
+        if row in ("interrupted", "preempted"):
             page.mark_preempting()
-        page.finish(exit_code=EXIT_CODES[self.outcome])
+        page.finish(exit_code=EXIT_CODES[row])
 
     def start(self, run: RunInfo, id: str) -> Any:
         """The page of the run: online where that works, else offline; by WANDB_MODE one that does nothing."""

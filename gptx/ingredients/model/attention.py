@@ -52,7 +52,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask=None, scale: float | None = 
     take 0.2x its time at T=64, 0.5x at 256 and 512, and more than it from 1024 on."""
     shared = k.shape[1] < q.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
-        return _flex(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
+        from torch.nn.attention.flex_attention import flex_attention
+
+        # as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores
+        run: Any = flex_attention if torch.compiler.is_compiling() else compiled_flex(flex_attention)
+        return run(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
     if q.dtype == torch.bfloat16 and q.is_cpu and q.shape[-2] < 1024:
         return attend_by_products(q, k, v, mask=mask, scale=scale, dropout=dropout)
     return F.scaled_dot_product_attention(
@@ -103,14 +107,6 @@ def within_documents(starts: Tensor, *, blocks: bool):
         return create_block_mask(seen, B, None, T, T, device=starts.device)
     past = torch.ones(T, T, dtype=torch.bool, device=starts.device).tril()
     return ((starts[:, :, None] == starts[:, None, :]) & past)[:, None]
-
-
-def _flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
-    """FlexAttention as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    run: Any = flex_attention if torch.compiler.is_compiling() else compiled_flex(flex_attention)
-    return run(q, k, v, **options)
 
 
 @cache

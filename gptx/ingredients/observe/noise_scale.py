@@ -27,14 +27,14 @@ class NoiseScale(Observer):
     remembered = ("pairs",)
 
     def attach(self, trainer) -> None:
+        micro = trainer.micro_batch
         if trainer.accumulation * trainer.parallel.world_size == 1:
-            raise ValueError(
-                f"observe=noise_scale compares micro-batches with the whole step, which has only one of "
-                f"{trainer.micro_batch} sequences; set batch.micro={max(1, trainer.micro_batch // 2)} or smaller"
-            )
+            few = f"observe=noise_scale needs several micro-batches in a step, which has only one of {micro} sequences"
+            raise ValueError(f"{few}; set batch.micro={max(1, micro // 2)} or smaller")
         if trainer.parallel.writers > 1:
-            raise ValueError("observe=noise_scale needs the gradient of one micro-batch, and parallel=fsdp only has "
-                             "that of the whole step; use parallel=ddp")  # fmt: skip
+            raise ValueError(
+                "observe=noise_scale needs each micro-batch's gradient, which shards lack; use parallel=ddp"
+            )
 
         def note(parameter: Tensor) -> None:
             present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch

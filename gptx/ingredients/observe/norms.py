@@ -203,7 +203,7 @@ class ClipPressure(_AtStep):
 def pressure_verdict(clipped: int, seen: int) -> str:
     """What the share of clipped steps after the warmup means. Rare is normal: llm.c's 124M run, clipped at 1, clips 2
     of 18,860 steps after its warmup (and 25 to 89 % during it), and nanochat removed clipping since it never acted.
-    Where most are clipped, the bound sets their size, and for Adam, which ignores the gradient's scale, their weight."""
+    Where most are, the bound sets their size; Adam ignores the scale of gradients, but not of one step among others."""
     if not seen:
         return "no step came after the warmup, during which clipping is usual"
     share, seen_in = clipped / seen, f"of {seen} steps after the warmup"
