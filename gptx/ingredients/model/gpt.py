@@ -173,7 +173,6 @@ def parameter_counts(model: GPT) -> tuple[int, int]:
 def _refuse_uneven(part: str, count: int, whole: str, size: int) -> None:
     divisors = [n for n in range(1, size + 1) if size % n == 0]
     if count not in divisors:
-        nearest = " or ".join(
-            map(str, [n for n in divisors if n < count][-1:] + [n for n in divisors if n > count][:1])
-        )
+        near = [n for n in divisors if n < count][-1:] + [n for n in divisors if n > count][:1]
+        nearest = " or ".join(map(str, near))
         raise ValueError(f"model.{part}={count} does not divide model.{whole}={size}; the nearest that do: {nearest}")

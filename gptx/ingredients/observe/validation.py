@@ -133,11 +133,8 @@ class Target(_Ending):
     def __call__(self, trainer) -> dict[str, float]:
         if "validation/loss" not in trainer.latest:
             return {}
-        now = step, tokens, loss = (
-            trainer.step,
-            trainer.cursor * trainer.data.context,
-            trainer.latest["validation/loss"],
-        )
+        step, tokens, loss = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
+        now = step, tokens, loss
         (*was, worse), self.before = self.before or now, now
         if not loss <= self.loss:
             if trainer.finished:
@@ -179,11 +176,9 @@ class Overfitting(_Ending):
         self.worse += 1
         if self.worse < self.patience or train >= self.best["train"]:
             return found
-        alarm = (
-            f"overfitting: no validation was better for {self.worse} in a row; best {self.best['loss']:.4f} after "
-            f"step {self.best['step']}, now {held_out:.4f}, while the training loss fell from "
-            f"{self.best['train']:.4f} to {train:.4f}"
-        )
+        since = "no validation was better for {} in a row; best {loss:.4f} after step {step}, now {:.4f}, while"
+        fell = "the training loss fell from {train:.4f} to {:.4f}"
+        alarm = f"overfitting: {since} {fell}".format(self.worse, held_out, train, **self.best)
         if self.stop:
             self.end(trainer, alarm)
         return found | {"overfitting/alarm": alarm}
