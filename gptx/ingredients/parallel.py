@@ -104,8 +104,7 @@ class _Sharded(_Replicas):
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for module in (*model.blocks, model):  # type: ignore[misc]
             fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)
-        if self.device.type != "cuda":  # gloo sums, and does not average
-            for module in (*model.blocks, model):  # type: ignore[misc]
+            if self.device.type != "cuda":  # gloo sums, and does not average
                 module.set_force_sum_reduction_for_comms(True)
         if not self.reshard:
             model.register_forward_hook(_free_after_evaluation)

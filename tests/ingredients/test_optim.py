@@ -10,10 +10,9 @@ import torch
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
 from gptx.ingredients.optim.adam import adam
-from gptx.ingredients.optim.lion import Lion
 from gptx.ingredients.optim.muon import Muon
 from gptx.ingredients.optim.schedule_free import ScheduleFree
-from gptx.ingredients.optim.scratch import AdamW
+from gptx.ingredients.optim.scratch import AdamW, Lion
 
 
 def trajectory(make, steps=20):

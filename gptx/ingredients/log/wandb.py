@@ -12,10 +12,10 @@ import re
 import secrets
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -116,23 +116,23 @@ class Wandb(Sink):
         try:
             id, segment = next_segment(run.folder / "wandb_id")
             page = self.start(run, id)
-            url = None if page.offline else page.url
-            if url:
-                _messages.info("W&B: %s", url)
+            place = (
+                f"wandb sync {shlex.quote(str(shown(run.folder)))}/wandb/offline-run-*" if page.offline else page.url
+            )
+            if place and not page.offline:  # no place: it is disabled
+                _messages.info("W&B: %s", place)
             self.send(page, run, segment)
             if page.offline and (failure := _unwritten(Path(page.settings.sync_dir))):
                 _messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
-            elif page.offline:
-                _messages.info("W&B: wandb sync %s/wandb/offline-run-*", shlex.quote(str(shown(run.folder))))
-            elif url:  # else it is disabled
-                _messages.info("W&B: %s", url)
-        except TimeoutError:
-            _messages.warning("W&B: not all was sent in time; %s", self.later)
-            reset()
+            elif place:
+                _messages.info("W&B: %s", place)
         except Exception as error:
-            _messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
-            with suppress(Exception):
-                page.finish(exit_code=1)
+            if isinstance(error, TimeoutError):
+                _messages.warning("W&B: not all was sent in time; %s", self.later)
+            else:
+                _messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
+                with suppress(Exception):
+                    page.finish(exit_code=1)
             reset()
         finally:
             ended.set()
@@ -236,7 +236,7 @@ def first_line(error: Exception) -> str:
 
 def reset() -> None:
     """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
-    patience = threading.Timer(WANDB_PATIENCE, _kill, [_service()])
+    patience = threading.Timer(WANDB_PATIENCE, _killer())
     patience.daemon = True
     patience.start()
     with suppress(Exception, SystemExit):
@@ -248,17 +248,12 @@ def reset() -> None:
 
 def end_service() -> None:
     """Kill wandb's own process, which ends all waiting for it."""
-    _kill(_service())
+    _killer()()
 
 
-def _service() -> subprocess.Popen | None:
-    """Wandb's own process; None where it is not there yet, or wandb has changed within."""
+def _killer() -> Callable[[], object]:
+    """Kills wandb's own process; does nothing where that is not there yet, or wandb has changed within."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
     with suppress(AttributeError):
-        return setup._singleton._connection._proc._process
-    return None
-
-
-def _kill(process: subprocess.Popen | None) -> None:
-    if process:
-        process.kill()
+        return setup._singleton._connection._proc._process.kill
+    return lambda: None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,7 @@ class Attention(nn.Module):
         self.scale: float | None = None  # of the scores; None is 1/sqrt(D)
         size = width // heads
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * size, bias=bias)
-        self.norm_q = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
-        self.norm_k = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
+        self.norm_q, self.norm_k = (_HeadNorm(size, eps=EPS) if qk_norm else nn.Identity() for _ in range(2))
         self.out = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
@@ -111,9 +111,7 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
     """FlexAttention as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    run: Callable = flex_attention
-    if not torch.compiler.is_compiling():
-        run = compiled_flex(flex_attention)
+    run: Any = flex_attention if torch.compiler.is_compiling() else compiled_flex(flex_attention)
     return run(q, k, v, **options)
 
 

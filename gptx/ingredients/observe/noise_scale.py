@@ -41,18 +41,17 @@ class NoiseScale(Observer):
                              "that of the whole step; use parallel=ddp")  # fmt: skip
 
         def note(parameter: Tensor) -> None:
+            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
             if not self.due(trainer):
                 return
-            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
             if self.of != present:  # the first micro-batch of a step
                 self.norms, self.of = {}, present
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
 
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(note)
+        for parameter in filter(lambda p: p.requires_grad, trainer.model.parameters()):
+            parameter.register_post_accumulate_grad_hook(note)
 
     def __call__(self, trainer) -> dict[str, float]:
         world, accumulation = trainer.parallel.world_size, trainer.accumulation
@@ -64,12 +63,15 @@ class NoiseScale(Observer):
             if all(map(math.isfinite, pair)):
                 self.pairs = [*self.pairs, pair][-self.window :]
             self.norms = {}
-        if not self.pairs:
-            return {}
-        pairs = numpy.array(self.pairs)
-        if len(pairs) < _FEWEST:
-            return {"noise_scale/tokens": ratio(*pairs.mean(0).tolist())}
-        return dict(zip(("noise_scale/tokens", "noise_scale/low", "noise_scale/high"), band(pairs), strict=True))
+        if len(self.pairs) >= _FEWEST:
+            return dict(
+                zip(
+                    ("noise_scale/tokens", "noise_scale/low", "noise_scale/high"),
+                    band(numpy.array(self.pairs)),
+                    strict=True,
+                )
+            )
+        return {"noise_scale/tokens": ratio(*numpy.mean(self.pairs, 0).tolist())} if self.pairs else {}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)

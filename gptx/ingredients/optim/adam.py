@@ -9,10 +9,10 @@ def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_de
 
     With `beta2_half_life_tokens` the memory of the second moment halves every this many tokens, for steps of `tokens`
     each: 0.5 ** (tokens / half-life) is beta2. Raises ValueError unless both are positive."""
-    half_life, kind = beta2_half_life_tokens, torch.optim.AdamW if decoupled else torch.optim.Adam
-    if half_life is not None and (half_life <= 0 or not tokens):
-        raise ValueError(f"optim.beta2_half_life_tokens={half_life}: a number of tokens above 0, and optim."
-                         f"tokens={tokens} the tokens of a step (${{batch.tokens}})")  # fmt: skip
-    if half_life is not None and tokens:
-        betas = betas[0], 0.5 ** (tokens / half_life)
+    if beta2_half_life_tokens is not None:
+        if beta2_half_life_tokens <= 0 or not tokens:
+            raise ValueError(f"optim.beta2_half_life_tokens={beta2_half_life_tokens}: a number of tokens above 0, and "
+                             f"optim.tokens={tokens} the tokens of a step (${{batch.tokens}})")  # fmt: skip
+        betas = betas[0], 0.5 ** (tokens / beta2_half_life_tokens)
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     return kind(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)

@@ -24,9 +24,9 @@ class Muon(Optimizer):
         if not any(group["params"] for group in hidden):
             raise ValueError("optim=muon: there is nothing to apply it to, since no parameter group is named "
                              "`matrices` (as by decay=matrices); optim=adamw takes every parameter")  # fmt: skip
-        muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
-                                adjust_lr_fn="match_rms_adamw")  # fmt: skip
-        self.parts: list[torch.optim.Optimizer] = [muon]
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.Muon(
+            hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
+            adjust_lr_fn="match_rms_adamw")]  # fmt: skip
         if others:
             adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
             self.parts.append(adamw)
@@ -38,17 +38,15 @@ class Muon(Optimizer):
         return hidden, [group for group in self.param_groups if group.get("name") != "matrices"]
 
     def share(self) -> None:
-        """Let the parts work on this optimizer's own groups and state."""
+        """Let the parts work on this optimizer's own groups and state, which a load replaces by new objects."""
         for part, groups in zip(self.parts, self.divided(), strict=False):
             part.state, part.param_groups = self.state, groups
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
         for part in self.parts:
             part.step()
 
     def load_state_dict(self, state_dict) -> None:
-        """Take up a saved state, which replaces groups and state by new objects."""
         super().load_state_dict(state_dict)
         self.share()
