@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from gptx.estimate.laws import RULE, Law
+from gptx.units.amounts import amount
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Split:
     def ratio(self) -> float:
         """Tokens per parameter."""
         return self.tokens / self.parameters
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Parameters, tokens and their ratio, as in tables."""
+        return amount(self.parameters), amount(self.tokens), amount(self.ratio)
 
 
 MODELS = (
