@@ -2,8 +2,9 @@
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
-from gptx.estimate.laws import PUBLISHED, RULE, extrapolated
+from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
 from gptx.estimate.warnings import repeated
 from gptx.plan import shapes
 from gptx.plan.question import REFIT, Question, planned, read_question
@@ -55,11 +56,10 @@ def _answer(asked: Question) -> Iterator[str]:
     """The table, remarks, the size that is cheapest to serve, and how to run it."""
     found = [planned(split, asked.said) for split in _splits(asked)]
     best = naive = found[0] if asked.priced else next(split for split in found if split.law is asked.judge)
-    sizes = (asked.flops, power, "FLOPs"), (asked.parameters, amount, "parameters"), (asked.tokens, amount, "tokens")
-    given = " on ".join(f"{spelled(value)} {unit}" for value, spelled, unit in sizes if value)
-    spent = f"{power(best.flops)} FLOPs, 6" if asked.priced else "the best split by each law, at 6 FLOPs"
-    table = _comparison(found, asked)
-    yield from [f"{given}: {spent} per parameter and token", "", *terminal(table), ""]
+    size, length, _ = best.cells
+    title = f"{size} parameters on {length} tokens: {power(best.flops)} FLOPs, 6 per parameter and token"
+    table = _comparison(found, asked.judge)
+    yield from [f"{title} ({asked.said}: {best.name})", "", *terminal(table), ""]
     for remark in _remarks(asked, best):
         yield from textwrap.wrap(remark, 118, subsequent_indent="  ")
     if asked.served:
@@ -69,13 +69,17 @@ def _answer(asked: Question) -> Iterator[str]:
         yield from ["", *terminal(_serving(naive, best, asked))]
     yield from ["", *_to_run(best, asked, flops=None if asked.served else asked.flops)]
     if asked.out:
-        from gptx.plan.chart_files import chart
-
-        laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
-        laws = laws if asked.out.suffix == ".html" else laws[:1]
-        known = [*(MODELS if PUBLISHED[REFIT] in laws else ()), *[best] * (best is not naive)]
-        chart(asked.out, laws, flops=naive.flops, known=known, below=table)
+        _draw(asked.out, asked, table, naive, best)
         yield f"drawn in {asked.out}"
+
+
+def _draw(out: Path, asked: Question, table: Table, naive: Split, best: Split) -> None:
+    """Draw the budget and the size that is cheapest to serve: a page of every law, or a picture of the judge's."""
+    from gptx.plan.chart_files import chart
+
+    laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
+    known = [*(MODELS if PUBLISHED[REFIT] in laws else ()), *[best] * (best is not naive)]
+    chart(out, laws if out.suffix == ".html" else laws[:1], flops=naive.flops, known=known, below=table)
 
 
 def _splits(asked: Question) -> Iterator[Split]:
@@ -89,9 +93,9 @@ def _splits(asked: Question) -> Iterator[Split]:
     yield from (by_law(law, **one) for law in asked.laws)
 
 
-def _comparison(found: list[Split], asked: Question) -> Table:
+def _comparison(found: list[Split], judge: Law) -> Table:
     """Every split, with its loss by its own law and by the judge."""
-    judge, rows = asked.judge, []
+    rows = []
     for split in found:
         own = f"{split.law.loss(split.parameters, split.tokens):.3f}" if split.law else "-"
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
@@ -117,23 +121,26 @@ def _remarks(asked: Question, best: Split) -> Iterator[str]:
         each = f"{amount(best.ratio)} tokens per parameter"
         yield f"{each} are {stands} the {RULE:g} of Chinchilla's rule: {side}-trained"
     for law in asked.laws:
-        met, size = agrees_at(law), law.interval(lambda drawn: drawn.parameters(flops))
-        alike = f"{RULE:g} tokens per parameter are best at {power(met) if met else 'no budget of'} FLOPs"
-        said = [f"{law.name}: the best size grows as C^{law.exponents[0]:.3f}; {alike}"]
-        if law.deviations:
-            known_to = ", ".join(f"{name} {getattr(law, name):.4g} +- {sd:g}" for name, sd in law.deviations.items())
-            said.append(f"{known_to} (standard errors; how the constants vary together was not published)")
-        if size and (loss := law.interval(lambda drawn: drawn.lowest(flops))):
-            put = f"95 % of its draws put the best size of {power(flops)} FLOPs between {amount(size[0])}"
-            said.append(f"{put} and {amount(size[1])} parameters, and its loss between {loss[0]:.3f} and {loss[1]:.3f}")
-        yield "; ".join(said)
-        yield from (f"{law.name}: {warning}" for warning in law.warnings)
+        yield from (f"{law.name}: {said}" for said in ("; ".join(_known(law, flops)), *law.warnings))
     yield from extrapolated([judge], flops)
     if PUBLISHED[REFIT] in asked.laws:
         shown = [model for model in MODELS if model.name in ("GPT-3 175B", "Llama 3 8B")]
         others = dict.fromkeys((nearest_model(flops), *shown))
         named = (f"{model.name} {power(model.flops)} ({amount(model.flops / flops)} x this)" for model in others)
         yield f"FLOPs of others: {', '.join(named)}"
+
+
+def _known(law: Law, flops: float) -> Iterator[str]:
+    """How the best size of a law grows, and how sure its constants, or its answers for a budget, are."""
+    met, size = agrees_at(law), law.interval(lambda drawn: drawn.parameters(flops))
+    yield f"the best size grows as C^{law.exponents[0]:.3f}"
+    yield f"{RULE:g} tokens per parameter are best at {power(met) if met else 'no budget of'} FLOPs"
+    if law.deviations:
+        constants = ", ".join(f"{name} {getattr(law, name):.4g} +- {sd:g}" for name, sd in law.deviations.items())
+        yield f"{constants} (standard errors; how the constants vary together was not published)"
+    if size and (loss := law.interval(lambda drawn: drawn.lowest(flops))):
+        put = f"95 % of its draws put the best size of {power(flops)} FLOPs between {amount(size[0])}"
+        yield f"{put} and {amount(size[1])} parameters, and its loss between {loss[0]:.3f} and {loss[1]:.3f}"
 
 
 def _serving(naive: Split, best: Split, asked: Question) -> Table:

@@ -17,13 +17,6 @@ _Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Point(Split):
-    """A training with its loss; named if it is of a model."""
-
-    loss: float = math.nan
-
-
-@dataclass(frozen=True)
 class Series:
     """Places that are drawn alike.
 
@@ -33,13 +26,12 @@ class Series:
     """
 
     role: str
-    places: Sequence[Point]
+    places: Sequence[Split]
     beyond: bool = False  # outside of the runs that the law was fitted to
     depth: float = 1.0  # of its colour: pale for the smallest size or budget
     name: str = ""  # in the legend
     labels: Sequence[str] = ()  # of the first places
-    low: Sequence[float] = ()  # of a band of the loss
-    high: Sequence[float] = ()
+    band: Sequence[_Ends] = ()  # of the loss at each place
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,15 @@ class Chart:
     fitted: _Ends | None  # FLOPs of the runs that the law was fitted to
     flops: _Ends  # ends of that axis, and of the losses
     losses: _Ends
-    asked: Point | None  # the best place of the user's budget
-    known: tuple[Point, ...]  # models of others, at the loss that the law predicts
-    runs: tuple[Point, ...]  # at the loss that was measured
+    asked: Split | None  # the best place of the user's budget
+    known: Sequence[Split]  # models of others, at the loss that the law predicts
+    runs: Sequence[Split]  # at the loss that was measured
 
     @cached_property
     def over(self) -> dict[str, list[Series]]:
         """What is drawn over flops and over parameters."""
         best, marked = list(self._best()), list(self._marked())
-        plain = [replace(each, low=(), high=()) for each in best]
+        plain = [replace(each, band=()) for each in best]
         rule = [by_the_rule(self.law, flops) for flops in _between(*self.flops)]
         now = [Series("now", [replace(self.asked, loss=end) for end in self.losses])] if self.asked else []
         return {
@@ -107,29 +99,33 @@ class Chart:
                 yield Series("minimum", [by_the_law(law, parameters, tokens)], depth=depth)
 
     def _budgets(self) -> Iterator[Series]:
-        """Budgets over the sizes near their best ones, each with its minimum and the interval of the best size."""
-        mine = self.asked.flops if self.asked else 0.0
-        found = [each for each in round_numbers(*self.flops) if not mine or abs(math.log10(each / mine)) > _ASIDE]
-        drawn = [("budget", *each) for each in zip(found, _depths(found), strict=True)]
-        for role, flops, depth in [*drawn, *([("asked", mine, 1.0)] if mine else [])]:
-            least = best_of(self.law, flops)
-            sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
-            places = [by_the_law(self.law, size, flops / 6 / size) for size in sizes]
-            below = [place for place in places if place.loss <= self.losses[1]]
-            yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
-            if spread := self.spread(flops):
-                yield Series("spread", [replace(least, parameters=end) for end in spread])
-            if role == "budget":
-                yield Series("minimum", [least], depth=depth)
+        """Budgets over the sizes near their best ones, each with its minimum."""
+        mine = self.asked.flops if self.asked else math.inf
+        found = [each for each in round_numbers(*self.flops) if abs(math.log10(each) - math.log10(mine)) > _ASIDE]
+        for flops, depth in zip(found, _depths(found), strict=True):
+            yield from self._budget("budget", flops, depth)
+            yield Series("minimum", [best_place(self.law, flops)], depth=depth)
+        if self.asked:
+            yield from self._budget("asked", mine, 1.0)
+
+    def _budget(self, role: str, flops: float, depth: float) -> Iterator[Series]:
+        """A budget over sizes, as far as its loss is below the ceiling, and the interval of its best size."""
+        least = best_place(self.law, flops)
+        sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
+        places = [by_the_law(self.law, size, flops / 6 / size) for size in sizes]
+        below = [place for place in places if place.loss <= self.losses[1]]
+        yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
+        if spread := self.spread(flops):
+            yield Series("spread", [replace(least, parameters=end) for end in spread])
 
     def _best(self) -> Iterator[Series]:
         """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
         name = "lowest loss of each budget"
         for first, last, beyond in self.parts():
             budgets = _between(first, last)
-            bands = [band for flops in budgets if (band := self.law.interval(partial(Law.lowest, flops=flops)))]
-            low, high = zip(*bands, strict=True) if bands else ((), ())
-            yield Series("best", [best_of(self.law, flops) for flops in budgets], beyond, name=name, low=low, high=high)
+            found = (self.law.interval(partial(Law.lowest, flops=flops)) for flops in budgets)
+            places, band = [best_place(self.law, flops) for flops in budgets], [ends for ends in found if ends]
+            yield Series("best", places, beyond, name=name, band=band)
             name = ""
 
     def _marked(self) -> Iterator[Series]:
@@ -146,44 +142,45 @@ class Chart:
             yield Series("optimum", [self.asked], name=f"{power(self.asked.flops)} FLOPs: {best}")
 
 
-def chart_of(
-    law: Law,
-    *,
-    flops: float | None = None,
-    known: Iterable[Split] = (),
-    runs: Iterable[tuple[str, float, float, float]] = (),
-) -> Chart:
+def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (), runs: Sequence[Split] = ()) -> Chart:
     """The chart of a law, which was fitted to its own FLOPs or, if those are not known, to those of `runs`. Raises
     ValueError for a run without a loss."""
-    for name, *place in runs:
+    for run in runs:
+        place = run.parameters, run.tokens, run.loss
         if not all(0 < value < math.inf for value in place):
-            raise ValueError(f"{name}: has no place on a chart: parameters, tokens and loss are {place}")
-    measured = tuple(Point(name, parameters, tokens, loss=loss) for name, parameters, tokens, loss in runs)
-    models = tuple(by_the_law(law, each.parameters, each.tokens, each.name, each.source) for each in known)
-    asked = best_of(law, flops) if flops else None
-    spent = [run.flops for run in measured]
-    fitted = law.operations or ((min(spent), max(spent)) if spent else None)
-    drawn = [*(fitted or ()), *(each.flops for each in (*models, *measured, asked) if each)] or CHINCHILLA
-    room = max(2.0, math.sqrt(1e3 * min(drawn) / max(drawn)))  # the axis spans three powers of ten or more
-    low, high = min(drawn) / room, max(drawn) * room
-    worst, least = law.lowest(low), law.lowest(high)
-    losses = [each.loss for each in (*models, *measured)]
-    floor = min(least * (least / worst) ** 0.08, *(0.99 * loss for loss in losses), math.inf)
-    ceiling = max(worst * (worst / least) ** 0.12, *(1.01 * loss for loss in losses), 0.0)
-    return Chart(law, fitted, (low, high), (floor, ceiling), asked, models, measured)
+            raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {place}")
+    models = [replace(each, loss=law.loss(each.parameters, each.tokens)) for each in known]
+    asked = best_place(law, flops) if flops else None
+    fitted = law.operations or _span(run.flops for run in runs)
+    spent = _span([*(fitted or ()), *(each.flops for each in (*models, *runs, asked) if each)]) or CHINCHILLA
+    return Chart(law, fitted, *_axes(law, *spent, [*models, *runs]), asked, models, runs)
 
 
-def by_the_law(law: Law, parameters: float, tokens: float, name: str = "", source: str = "") -> Point:
+def _axes(law: Law, low: float, high: float, shown: Sequence[Split]) -> tuple[_Ends, _Ends]:
+    """The FLOPs, three powers of ten or more, and the losses that are drawn, with some room."""
+    room = max(2.0, math.sqrt(1e3 * low / high))
+    worst, least = law.lowest(low / room), law.lowest(high * room)
+    lowest, highest = _span(each.loss for each in shown) or (math.inf, 0.0)
+    losses = min(least * (least / worst) ** 0.08, 0.99 * lowest), max(worst * (worst / least) ** 0.12, 1.01 * highest)
+    return (low / room, high * room), losses
+
+
+def _span(numbers: Iterable[float]) -> _Ends | None:
+    found = sorted(numbers)
+    return (found[0], found[-1]) if found else None
+
+
+def by_the_law(law: Law, parameters: float, tokens: float) -> Split:
     """A training with the loss that a law predicts."""
-    return Point(name, parameters, tokens, source, loss=law.loss(parameters, tokens))
+    return Split("", parameters, tokens, loss=law.loss(parameters, tokens))
 
 
-def best_of(law: Law, flops: float) -> Point:
+def best_place(law: Law, flops: float) -> Split:
     """A budget spent as a law finds best."""
     return by_the_law(law, *law.optimum(flops))
 
 
-def by_the_rule(law: Law, flops: float) -> Point:
+def by_the_rule(law: Law, flops: float) -> Split:
     """A budget spent by the rule, with the loss that a law predicts."""
     rule = by_rule(flops=flops)
     return by_the_law(law, rule.parameters, rule.tokens)

@@ -1,7 +1,7 @@
 """Charts of laws as files: a page by Plotly and a picture by matplotlib, of the same series in the same look."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -9,7 +9,7 @@ from typing import Any
 
 from gptx.estimate.laws import PUBLISHED, RULE, Law
 from gptx.files import write_text
-from gptx.plan.chart import Chart, Point, Series, best_of, by_the_rule, chart_of, round_numbers
+from gptx.plan.chart import Chart, Series, best_place, by_the_rule, chart_of, round_numbers
 from gptx.plan.split import Split
 from gptx.show.plots import AXES, COLOURS, INK, drawing, dress, logarithmic
 from gptx.show.table import Table
@@ -56,18 +56,17 @@ def chart(
     laws: Sequence[Law],
     *,
     flops: float | None = None,
-    known: Iterable[Split] = (),
-    runs: Iterable[tuple[str, float, float, float]] = (),
+    known: Sequence[Split] = (),
+    runs: Sequence[Split] = (),
     below: Table | None = None,
 ) -> None:
     """Write the chart of laws: a page that needs no other file (.html), or a picture (.png, .svg).
 
-    `flops` is the user's budget; `known` are models of others, `runs` are names, parameters, tokens and measured loss;
-    a page ends with the table `below`. Raises ValueError for another suffix, and for a run without a loss.
+    `flops` is the user's budget; `known` are models of others, `runs` have their measured loss; a page ends with
+    the table `below`. Raises ValueError for another suffix, and for a run without a loss.
     """
     if target.suffix not in (".html", ".png", ".svg"):
         raise ValueError(f"out={target}: a chart is written as .html, .png or .svg")
-    known, runs = list(known), list(runs)
     charts = [chart_of(law, flops=flops, known=known, runs=runs) for law in laws]
     if target.suffix == ".html":
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +81,7 @@ def chart_reading(chart: Chart) -> str:
     """What the law says of the user's budget, compared with the rule; without one, of the ends of its runs."""
     law, best = chart.law, chart.asked
     if best is None:
-        first, last = (best_of(law, end) for end in chart.fitted or chart.flops)
+        first, last = (best_place(law, end) for end in chart.fitted or chart.flops)
         ends = f"{_spent(first)} at {power(first.flops)} FLOPs and {_spent(last)} at {power(last.flops)}"
         return f"{law.name}'s law puts {ends}."
     rule, spread, far = by_the_rule(law, best.flops), chart.spread(best.flops), ""
@@ -95,7 +94,7 @@ def chart_reading(chart: Chart) -> str:
     return f"At {power(best.flops)} FLOPs {puts}; the rule of {RULE:g} puts {_spent(rule)}, for {more}.{far}"
 
 
-def _spent(place: Point) -> str:
+def _spent(place: Split) -> str:
     """262M parameters on 6.36B tokens (24.2 per parameter)."""
     return "{} parameters on {} tokens ({} per parameter)".format(*place.cells)
 
@@ -120,7 +119,7 @@ def models(chart: Chart) -> Table:
     """Models, by their number on the chart, and runs, compared with what the law predicts and would spend FLOPs on."""
     rows = []
     for number, place in enumerate((*chart.known, *chart.runs), start=1):
-        known, best = number <= len(chart.known), best_of(chart.law, place.flops)
+        known, best = number <= len(chart.known), best_place(chart.law, place.flops)
         name, loss = (f"{number}  {place.name}", "-") if known else (place.name, f"{place.loss:.3f}")
         predicted = f"{chart.law.loss(place.parameters, place.tokens):.3f}"
         best_so = f"{amount(best.parameters)} on {amount(best.tokens)}", f"{best.loss:.3f}"
@@ -182,7 +181,7 @@ def _trace(each: Series, across: str) -> Any:
     ring = {"width": 2 * (look.marker == "circle-open"), "color": colour}
     mode = ["lines"] * bool(look.width) + ["markers"] * bool(look.marker) + ["text"] * bool(each.labels)
 
-    def told(place: Point) -> str:
+    def told(place: Split) -> str:
         size, length, ratio = place.cells
         spent = f"{size} parameters<br>{length} tokens, {ratio} per parameter<br>{power(place.flops)} FLOPs"
         return f"{f'<b>{plotly(place.name)}</b><br>' * bool(place.name)}{spent}<br>{look.loss} {place.loss:.3f}"
@@ -195,7 +194,7 @@ def _trace(each: Series, across: str) -> Any:
         marker={"symbol": look.marker or "circle", "size": look.size, "color": colour, "line": ring},
         text=[plotly(label) for label in each.labels], textposition="top right", textfont={"size": 11, "color": colour},
         hoverinfo="text" if look.loss else "skip", hovertext=[told(place) for place in each.places],
-        meta={"low": list(each.low), "high": list(each.high)} if len(each.low) else {},
+        meta=dict(zip(("low", "high"), zip(*each.band, strict=True), strict=True)) if each.band else {},
     )  # fmt: skip
 
 
@@ -228,8 +227,8 @@ def _paint(axis: Any, each: Series, across: str) -> None:
     look = _LOOKS[each.role]
     colour = INK if look.colour is None else COLOURS[look.colour]
     x, losses = [getattr(place, across) for place in each.places], [place.loss for place in each.places]
-    if len(each.low):
-        axis.fill_between(x, each.low, each.high, color=colour, alpha=0.15, linewidth=0)
+    if each.band:
+        axis.fill_between(x, *zip(*each.band, strict=True), color=colour, alpha=0.15, linewidth=0)
     dash = {"solid": "-", "dash": (0, (4, 2)), "dot": (0, (1.2, 1.2))}["dash" if each.beyond else look.dash]
     marker = {"": "", "circle": "o", "circle-open": "o", "square": "s", "diamond": "D"}[look.marker]
     axis.plot(x, losses, color=colour, linewidth=0.8 * look.width, linestyle=dash if look.width else "", marker=marker,

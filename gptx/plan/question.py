@@ -82,5 +82,5 @@ def planned(split: Split, said: str) -> Split:
     if not (_SIZES[0] <= size <= _SIZES[1] and _LENGTHS[0] <= length <= _LENGTHS[1]):
         ends = "planned are {} to {} parameters and {} to {} tokens".format(*map(power, (*_SIZES, *_LENGTHS)))
         split_so = f"{power(split.parameters)} parameters on {power(split.tokens)} tokens"
-        raise ValueError(f"{said}: by {split.name} {split_so}; {ends}")
+        raise ValueError(f"{said}: {split_so} ({split.name}); {ends}")
     return split

@@ -9,13 +9,14 @@ from gptx.units.amounts import amount
 
 @dataclass(frozen=True)
 class Split:
-    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it."""
+    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it; `loss` is measured or predicted."""
 
     name: str
     parameters: float
     tokens: float
     source: str = ""
     law: Law | None = None
+    loss: float = math.nan
 
     @property
     def flops(self) -> float:

@@ -11,20 +11,20 @@ import pytest
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.plan.chart import Chart, Series, chart_of
 from gptx.plan.chart_files import chart, chart_reading, models, notes
-from gptx.plan.split import MODELS
+from gptx.plan.split import MODELS, Split
 
 NAMES = ["GPT-3 175B", "Chinchilla 70B", "Llama 1 7B", "Llama 3 8B"]
 KNOWN = [model for model in MODELS if model.name in NAMES]
 OWN = Law("own", A=40.0, B=60.0, E=0.9, alpha=0.3, beta=0.32, units="nats a byte")
 
 
-def trained(count: int = 9, noise: float = 0.02) -> list[tuple[str, float, float, float]]:
+def trained(count: int = 9, noise: float = 0.02) -> list[Split]:
     """Runs as a user might have them: sizes and tokens of a small ladder, and losses near a law."""
     draw = random.Random(0)
     found = []
     for i in range(count):
         size, tokens = 1e5 * 3 ** (i % 3), 1e6 * 4 ** (i // 3)
-        found.append((f"run {i}", size, tokens, OWN.loss(size, tokens) * (1 + draw.gauss(0, noise))))
+        found.append(Split(f"run {i}", size, tokens, loss=OWN.loss(size, tokens) * (1 + draw.gauss(0, noise))))
     return found
 
 
@@ -124,7 +124,7 @@ def test_what_lies_beyond_the_runs_of_the_fit_is_marked_and_said():
 def test_runs_stand_at_their_measured_loss_and_say_how_far_their_law_was_fitted():
     runs = trained()
     found = chart_of(OWN, runs=runs)
-    assert [(place.name, place.parameters, place.tokens, place.loss) for place in found.runs] == runs
+    assert found.runs == runs
     assert found.fitted == pytest.approx((6e11, 6 * 9e5 * 1.6e7))
     assert all(found.losses[0] < place.loss < found.losses[1] for place in found.runs)
     assert any("nats a byte" in note for note in notes(found))
@@ -135,9 +135,9 @@ def test_the_band_holds_the_envelopes_of_95_percent_of_the_draws():
     (line, *_) = shown(chart_of(law, runs=trained()), "flops", "best")
     envelopes = [least(replace(law, **dict(zip(("A", "B", "E", "alpha", "beta"), draw, strict=True))), line.places[0].flops)[1]
                  for draw in law.draws]  # fmt: skip
-    inside = [line.low[0] - 1e-4 <= loss <= line.high[0] + 1e-4 for loss in envelopes]
+    inside = [line.band[0][0] - 1e-4 <= loss <= line.band[0][1] + 1e-4 for loss in envelopes]
     assert sum(inside) / len(inside) == pytest.approx(0.95, abs=0.03)
-    assert shown(chart_of(OWN, runs=trained()), "flops", "best")[0].low == ()
+    assert shown(chart_of(OWN, runs=trained()), "flops", "best")[0].band == []
 
 
 def test_models_have_the_numbers_of_the_table_and_runs_their_measured_loss():
@@ -148,12 +148,12 @@ def test_models_have_the_numbers_of_the_table_and_runs_their_measured_loss():
     assert [place.name for place in ring.places] == NAMES
     assert list(ring.labels) == ["1", "2", "3", "4"]
     measured = table.columns.index("loss measured")
-    assert [row[measured] for row in table.rows] == ["-"] * 4 + [f"{trained(1)[0][3]:.3f}"]
+    assert [row[measured] for row in table.rows] == ["-"] * 4 + [f"{trained(1)[0].loss:.3f}"]
 
 
 def test_a_page_needs_nothing_beside_itself_and_shows_names_as_they_are(light, tmp_path):
     file = tmp_path / "new/chart.html"
-    runs = [("a <script src='http://x'>", 1e5, 1e6, 9.0)]
+    runs = [Split("a <script src='http://x'>", 1e5, 1e6, loss=9.0)]
     chart(file, [PUBLISHED["besiroglu"], PUBLISHED["hoffmann_tex"]], flops=1e19, known=KNOWN, runs=runs)
     text = file.read_text()
     assert "<script src" not in text
@@ -178,7 +178,7 @@ def test_another_suffix_and_a_run_without_a_loss_are_told_in_a_line(tmp_path):
     with pytest.raises(ValueError, match=r"out=.*chart\.pdf: a chart is written as \.html, \.png or \.svg"):
         chart(tmp_path / "chart.pdf", [OWN])
     with pytest.raises(ValueError, match="diverged: has no place on a chart"):
-        chart(tmp_path / "chart.html", [OWN], runs=[*trained(), ("diverged", 1e6, 1e7, math.nan)])
+        chart(tmp_path / "chart.html", [OWN], runs=[*trained(), Split("diverged", 1e6, 1e7, loss=math.nan)])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -86,7 +86,7 @@ def test_a_law_can_be_chosen_and_the_words_follow(page):
 def test_own_runs_are_points_of_their_own_and_the_axes_hold_all(page):
     chosen(page, 2)
     (runs,) = named(page, OWN_COMPUTE, "your runs")
-    assert runs["y"] == pytest.approx([run[3] for run in trained()], rel=1e-5)
+    assert runs["y"] == pytest.approx([run.loss for run in trained()], rel=1e-5)
     low, high = page.evaluate("place => document.querySelector(place).layout.xaxis.range", OWN_COMPUTE)
     for trace in page.evaluate(TRACES, OWN_COMPUTE):
         assert all(low <= math.log10(x) <= high for x in trace["x"])
