@@ -85,9 +85,10 @@ def law_figure(reading: LawReading, file: Path) -> None:
     """Draw into a .png or .svg file; for .html, the chart of budgets of gptx.plan."""
     if file.suffix == ".html":
         from gptx.plan.chart_files import chart
+        from gptx.plan.split import Split
 
         every = [*reading.rungs, *(each.rung for each in reading.predictions)]
-        runs = [(rung.name, rung.parameters(reading.count), rung.tokens, rung.loss) for rung in every]
+        runs = [Split(rung.name, rung.parameters(reading.count), rung.tokens, loss=rung.loss) for rung in every]
         chart(file, [reading.law], runs=runs)
     else:
         save(file, "", lambda axis: _over_tokens(axis, reading), lambda axis: _compared(axis, reading))

@@ -6,7 +6,7 @@ from pathlib import Path
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.plan.arms import composed_arms
-from gptx.plan.decay import library_default
+from gptx.plan.parts import library_default
 from gptx.show.table import Table, terminal
 from gptx.units import lengths
 

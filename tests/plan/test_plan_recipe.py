@@ -72,7 +72,7 @@ def test_laws_predict_chinchilla_s_own_loss():
     """1.69 + 0.083 + 0.163, as equation 10 of arXiv:2203.15556 has it for 70B parameters and 1.4T tokens."""
     told = predicted_losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
     assert "1.937" in told[2]
-    assert "20.0" in told[3]
+    assert told[3].split()[-1] == "20"
 
 
 def test_published_laws_say_nothing_of_bytes():
