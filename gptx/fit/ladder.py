@@ -4,16 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy
-from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.page import incomparable, recorded_fit
+from gptx.fit.page import incomparable
 from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
@@ -23,7 +21,7 @@ _NEEDED = {
     "parameters": {*COUNTS},
     "batch": {"context"},
     "data": {"digest", "vocab_size", "train_tokens"},
-}  # of run.json
+}  # in run.json
 _BUDGETS = 4  # of isoFLOP curves
 _LEAST = 3  # sizes on a parabola
 
@@ -73,12 +71,8 @@ class Ladder:
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        names = self._names(word) if word else []
-
-        def held(rung: Rung) -> bool:
-            return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
-
-        return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
+        names = self._names(word) if word else [r.name for r in self.rungs if r.budget(count) >= 0.999 * largest]
+        return replace(self, rungs=[replace(r, held_out=r.size in names or r.name in names) for r in self.rungs])
 
     def _names(self, word: str) -> list[str]:
         known = {name for rung in self.rungs for name in (rung.size, rung.name)}
@@ -88,12 +82,6 @@ class Ladder:
                 sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
                 raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
         return names
-
-
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
-
-    ladder: Ladder
 
 
 def of_runs(cells: Sequence[Run], name: str) -> Ladder:
@@ -114,11 +102,6 @@ def of_runs(cells: Sequence[Run], name: str) -> Ladder:
     found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
     return Ladder(found, _about(used, name, around), [*against_one_law(used, found), *left_out], around)
-
-
-def of_fit(file: Path) -> Ladder:
-    """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Run, tokens: int, loss: float) -> Rung:
