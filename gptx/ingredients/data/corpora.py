@@ -11,11 +11,10 @@ from pathlib import Path
 from gptx.files import in_one_step
 from gptx.ingredients.data.cache import cache_folder, only_process, say, unwritable
 from gptx.ingredients.data.corpus import Windows
-from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix
+from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix, text_at, texts
 from gptx.ingredients.data.hub import hub as hub
 from gptx.ingredients.data.rows import ABOUT, COLUMN, row_text, source_of_rows, table_rows, tables_meant
-from gptx.ingredients.data.separated import separated_files
-from gptx.ingredients.data.sources import Source, held_out, text_at, text_files, texts
+from gptx.ingredients.data.sources import Source, held_out, separated_files, text_files
 
 _UNREAD = frozenset({".csv", ".tsv", ".json"})  # tables that are text to gptx
 _NOT_STANDARD = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
