@@ -8,7 +8,7 @@ difference without an interval.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, variance
 
 _CONFIDENCE = 0.95
@@ -45,18 +45,14 @@ class Estimate:
     @property
     def same(self) -> bool:
         """True if no seed shows any difference."""
-        return self.low == self.high == 0
+        return not (self.mean or self.low or self.high)
 
     @property
     def kind(self) -> str:
         """What the text may say: higher, lower, same or unsure."""
         if self.stated:
             return "higher" if self.mean > 0 else "lower"
-        return "same" if self.same or self.p is None else "unsure"
-
-    def __neg__(self) -> "Estimate":
-        low, high = (None if end is None else -end for end in (self.high, self.low))
-        return replace(self, mean=-self.mean, low=low, high=high)
+        return "same" if self.same else "unsure"
 
 
 def estimate(samples: Sequence[float]) -> Estimate | None:
