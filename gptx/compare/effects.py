@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy
 
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts, grouped
+from gptx.compare.factors import baseline_of, grouped, is_rate, primary
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
@@ -150,13 +150,13 @@ class Effects:
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped(runs, at_levels(names))
+        groups = grouped((run for run in runs if run.state == "finished"), at_levels(names))
         found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
 def _median(runs: list[Outcome], fact: str) -> float | None:
-    known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
+    known = [value for run in runs if (value := getattr(run, fact))]
     return median(known) if known else None
 
 

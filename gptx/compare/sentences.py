@@ -5,7 +5,8 @@ from itertools import chain, starmap
 
 from gptx.compare.effects import Effects, Factorial, Round, Square
 from gptx.compare.estimates import Estimate, holm
-from gptx.compare.outcomes import Arm, grouped
+from gptx.compare.factors import grouped
+from gptx.compare.outcomes import Arm
 from gptx.compare.words import FEW, Words, named, places, said, where
 from gptx.units.phrases import count, joined, sentence
 

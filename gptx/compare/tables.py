@@ -5,8 +5,7 @@ from itertools import starmap
 from math import prod
 
 from gptx.compare.effects import Effects, Round
-from gptx.compare.factors import numeric
-from gptx.compare.outcomes import grouped
+from gptx.compare.factors import grouped, numeric
 from gptx.compare.sentences import comparisons, more
 from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table

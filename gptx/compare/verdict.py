@@ -6,8 +6,8 @@ from itertools import chain, combinations
 
 from gptx.compare import tables
 from gptx.compare.effects import Effects, effects
-from gptx.compare.factors import is_rate
-from gptx.compare.outcomes import Comparison, Outcome, grouped
+from gptx.compare.factors import grouped, is_rate
+from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.sentences import answer
 from gptx.compare.words import Words, named, said
 from gptx.compare.words import words as words_for
