@@ -13,16 +13,14 @@ from typing import TypeVar
 import numpy
 
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts, grouped
+from gptx.compare.factors import baseline_of, grouped, is_rate, primary
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
 _FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 _Key = TypeVar("_Key")
-_Things = tuple[tuple[str, str], tuple[str, str]]
-_Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class Round:
     @property
     def same(self) -> bool:
         """True if no seed shows any difference between arms."""
-        return bool(self.known) and not any(each.mean or each.low for each in self.known.values())
+        return bool(self.known) and all(each.same for each in self.known.values())
 
     @property
     def undecided(self) -> bool:
-        """True if there are several seeds, and no difference is significant."""
-        return bool(self.known) and all(each.p is not None and not each.significant for each in self.known.values())
+        """True if no difference may be stated."""
+        return bool(self.known) and not any(each.stated for each in self.known.values())
 
     @cached_property
     def unequal(self) -> bool:
@@ -76,23 +74,26 @@ class Square:
     differences: dict[str, Estimate | None]
 
     @property
+    def main(self) -> list[Estimate | None]:
+        """What the first and what the second thing does, averaged over the other."""
+        return [self.differences[name] for name in _JUDGED[:2]]
+
+    @property
     def depends(self) -> bool:
         """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        first, second, both = (self.differences[name] for name in _JUDGED[:3])
-        if not (first and second and both and both.significant):
-            return False
-        return abs(both.mean) > min(abs(first.mean), abs(second.mean))
+        both = self.differences["interaction"]
+        sure = both is not None and both.significant
+        return sure and any(each and abs(both.mean) > abs(each.mean) for each in self.main)  # type: ignore[union-attr]
 
     @property
     def lost(self) -> list[list[str]]:
         """The levels of the arms that diverged, without those of the context."""
-        gone = [arm for arm in self.arms.values() if arm.diverged]
-        return [[level for name, level in arm.levels.items() if name not in self.context] for arm in gone]
+        gone = [arm.levels for arm in self.arms.values() if arm.diverged]
+        return [[level for name, level in levels.items() if name not in self.context] for levels in gone]
 
-    def gains(self, sign: int) -> list[int]:
-        """For each of the two things: 1 if it significantly improves the metric, -1 if it does harm, else 0."""
-        main = [self.differences[name] for name in _JUDGED[:2]]
-        return [0 if not each or not each.significant else 1 if sign * each.mean < 0 else -1 for each in main]
+    def gains(self, sign: int) -> list[float]:
+        """By how much each of the two things improves the metric; 0 where that is not significant."""
+        return [-sign * each.mean if each and each.significant else 0.0 for each in self.main]
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,13 @@ class Factorial:
     """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
     ("", "warmup"), or a level of a factor other than the baseline's."""
 
-    things: _Things
-    removes: bool  # True where the baseline has the first thing, so that turning takes it away
+    things: tuple[tuple[str, str], tuple[str, str]]
     sign: int
     squares: list[Square]
 
     @property
     def judged(self) -> list[Estimate | None]:
         return [square.differences[name] for square in self.squares for name in _JUDGED]
-
-    def turned(self, square: Square, name: str) -> Estimate | None:
-        """What turning the first thing does."""
-        found = square.differences[name]
-        return -found if found and self.removes else found
 
 
 @dataclass(frozen=True)
@@ -132,11 +127,6 @@ class Effects:
     @property
     def others(self) -> list[str]:
         return [name for name in self.baseline if name != self.factor]
-
-    @property
-    def compared(self) -> bool:
-        """True if a level can be compared with the baseline's in a context."""
-        return any(around.known for around in self.rounds)
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
@@ -160,13 +150,13 @@ class Effects:
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped(runs, at_levels(names))
+        groups = grouped((run for run in runs if run.state == "finished"), at_levels(names))
         found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
 def _median(runs: list[Outcome], fact: str) -> float | None:
-    known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
+    known = [value for run in runs if (value := getattr(run, fact))]
     return median(known) if known else None
 
 
@@ -183,7 +173,7 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     if not factor:
         return Effects(comparison, base, factor, found, [], None, None, [])
     rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
-    square = next(_factorials(comparison, found, base), None)
+    square = _factorial(comparison, found, base)
     tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
     best = _at_best(found, factor, base[factor], sign) if tuned else None
     judged = _read(rounds, square, best)
@@ -259,37 +249,31 @@ def _lead(arm: Arm, other: Arm, sign: int) -> float:
     return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
 
 
-def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:
-    """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
-    of two levels, the one that is asked about first."""
+def _factorial(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Factorial | None:
+    """The first 2 x 2 that has all four arms in some context."""
+    for factors, corners, things in _crossings(comparison, base):
+        squares = []
+        for context, group in contexts((arm for arm in found if arm.results), *factors):
+            there = {corners[at_levels(factors)(arm)]: arm for arm in group}
+            if len(there) == 4:
+                values = {corner: arm.values for corner, arm in there.items()}
+                differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
+                squares.append(Square(context, there, differences))
+        if squares:
+            return Factorial(things, comparison.sign, squares)
+    return None
+
+
+def _crossings(comparison: Comparison, base: dict[str, str]) -> Iterator[tuple[tuple[str, ...], dict, tuple]]:
+    """Factors, by their levels whether a first and a second thing are there, and the things: traits of a factor whose
+    levels are one of each combination of them; then two factors of two levels, the one that is asked about first."""
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
-        corners: _Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
         if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
-            removes = corners[base[factor],][0] == 1
-            yield from _factorial(comparison, found, (factor,), corners, (("", first), ("", second)), removes)
+            yield (factor,), corners, (("", first), ("", second))
     two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
     for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
-        one, other = ([base[name], *({*comparison.factors[name]} - {base[name]})] for name in pair)
+        one, other = (sorted(comparison.factors[name], key=lambda level: level != base[name]) for name in pair)
         corners = {(one[i], other[j]): (i, j) for i, j in product((0, 1), repeat=2)}
-        yield from _factorial(comparison, found, pair, corners, ((pair[0], one[1]), (pair[1], other[1])), False)
-
-
-def _factorial(
-    comparison: Comparison,
-    found: list[Arm],
-    factors: tuple[str, ...],
-    corners: _Corners,
-    things: _Things,
-    removes: bool,
-) -> Iterator[Factorial]:
-    """The 2 x 2 whose four arms are at these levels of the factors, if there is a context that has all four."""
-    squares = []
-    for context, group in contexts((arm for arm in found if arm.results), *factors):
-        if len(group) == 4:
-            there = {corners[at_levels(factors)(arm)]: arm for arm in group}
-            values = {corner: arm.values for corner, arm in there.items()}
-            differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-            squares.append(Square(context, there, differences))
-    if squares:
-        yield Factorial(things, removes, comparison.sign, squares)
+        yield pair, corners, ((pair[0], one[1]), (pair[1], other[1]))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy
 
 from gptx.compare.effects import Effects
-from gptx.compare.factors import axes, numeric
-from gptx.compare.outcomes import Arm, contexts, grouped
+from gptx.compare.factors import axes, grouped, numeric
+from gptx.compare.outcomes import Arm, contexts
 from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
