@@ -36,7 +36,7 @@ class Run:
             run.check()
             return cls(folder, name, run.state, run.record, run.config)
         except (ConfigError, OSError) as error:
-            return cls(folder, name, "unreadable", {}, {}, f"{error}; left out.")
+            return cls(folder, name, "unreadable", {}, {}, str(error))
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -102,7 +102,7 @@ def find(folders: list[Path]) -> list[Run]:
     if not there:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
-    empty = [Run(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in found if not found[root]]
+    empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
     return [Run.of(folder, common) for folder in there] + empty
 
 
