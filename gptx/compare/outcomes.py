@@ -158,7 +158,7 @@ def problems(runs: list[Run]) -> Iterator[str]:
     """What could not be read of the runs."""
     for run in runs:
         if run.problem:
-            yield f"{run.name}: {run.problem}"
+            yield f"{run.name}: {run.problem}; left out."
         elif run.config and run.metrics.torn > (run.state == "running"):  # whose last line may be incomplete
             yield f"{run.name}: {run.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 

@@ -33,7 +33,7 @@ def load(
     run, saved = RunFolder(folder).begun(), folder / "checkpoints"
     parts = [name for name in ("model", "decay", "parametrization") if name in run.config]
     for name in ("model", *parts):
-        run.chosen(f"{name}._target_")
+        run.known(f"{name}._target_", "config.yaml")
     config = run.literal(*parts, "steps", "batch")
     with run.naming("config.yaml"):
         cfg = checked(config, parts, allow_targets)
