@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+from typing_extensions import TypedDict
 
 from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
 from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_runs
 from gptx.fit.page import framed, interval_text, off, short
 from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval, loss_at
-from gptx.runs import schema
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, MARKERS, save
 from gptx.show.table import Table
@@ -30,6 +30,10 @@ _QUANTITIES: dict[str, Callable[[Law], float]] = {name: attrgetter(name) for nam
 }
 _SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
 _Row = tuple[str, ...]
+
+
+class _Recorded(TypedDict):
+    ladder: Ladder
 
 
 def scaling(
@@ -58,7 +62,7 @@ def scaling(
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
     first, cells = Path(folders[0]), []
     if len(folders) == 1 and first.suffix == ".json":
-        ladder = page.recorded_fit(first, schema.one("ladder", Ladder), "scaling")["ladder"]
+        ladder = page.recorded_fit(first, _Recorded, "scaling")["ladder"]
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
         cells = find([Path(folder) for folder in folders])
