@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gptx.files import Held, delete, lock, sync
+from gptx.files import Held, delete, in_one_step, lock, sync
 from gptx.ingredients.data.files import CHUNK
 from gptx.ingredients.data.sources import Documents, Source
 from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, limited, save_encoding, text_parts
@@ -190,6 +190,15 @@ def unwritable(folder: Path, error: OSError) -> OSError:
         f"the token cache {folder} cannot be written ({error.strerror or error}); "
         "make room there, or set GPTX_CACHE to a folder that can be written"
     )
+
+
+def keep(file: Path, content: bytes) -> None:
+    """Write a file below the cache folder in one step. Raises OSError that says what to do."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        in_one_step(file, lambda part: part.write_bytes(content))
+    except OSError as error:
+        raise unwritable(file, error) from error
 
 
 def checksum(path: Path) -> int:

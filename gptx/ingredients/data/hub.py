@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gptx.files import write_text
-from gptx.ingredients.data.cache import cache_folder, unwritable
+from gptx.ingredients.data.cache import cache_folder, keep
 from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.files import files_below, hashed, sha256_of
 from gptx.ingredients.data.rows import refuse_without, row_text, source_of_rows
@@ -63,11 +62,7 @@ def _commit_of(dataset: str, revision: str | None) -> str:
     if file.is_file() and re.fullmatch(r"[0-9a-f]{40}", commit := file.read_text().strip()):
         return commit
     commit = _newest_commit(dataset, revision)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, commit + "\n")
-    except OSError as error:
-        raise unwritable(file, error) from error
+    keep(file, f"{commit}\n".encode())
     return commit
 
 

@@ -47,20 +47,14 @@ def tables_meant(path: str, column: str | None) -> bool:
         return True
     root, paths = found(path)
     rows = sorted(filter(_is_table, paths))
-    if rows and (text := next(filter(_is_text, sorted({*paths} - {*rows})), None)):
-        raise ValueError(
-            f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
-            f"{text.relative_to(root)}: data.column={COLUMN} takes the rows of the tables alone, a pattern such as "
-            f"'data.path=\"{root}/**/*{text.suffix}\"' other text"
-        )
+    for other in sorted({*paths} - {*rows}) if rows else ():
+        if not ABOUT.fullmatch(other.name) and files.texts(root, [other])[0]:
+            raise ValueError(
+                f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
+                f"{other.relative_to(root)}: data.column={COLUMN} takes the rows of the tables, a pattern such as "
+                f"'data.path=\"{root}/**/*{other.suffix}\"' other text"
+            )
     return bool(rows)
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        return path.exists() and not ABOUT.fullmatch(path.name) and bool(files.text_file(path))
-    except ValueError:
-        return False
 
 
 class _Table(NamedTuple):
