@@ -5,9 +5,9 @@ from typing import Any
 from gptx.config.groups import GROUPS
 
 _JOINED = {  # modules of observers
-    "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
-    "parameters": "norms", "clip_pressure": "norms", "second_moment": "norms", "ema": "validation",
-    "samples": "downstream",
+    "target": "validation", "overfitting": "validation", "lr_range": "validation", "endings": "validation",
+    "ema": "validation", "gradients": "norms", "updates": "norms", "parameters": "norms", "clip_pressure": "norms",
+    "second_moment": "norms", "samples": "downstream",
 }  # fmt: skip
 _MOVED = {  # the first that fits counts
     **{f"gptx.{room}observe.{old}.": f"gptx.ingredients.observe.{new}."

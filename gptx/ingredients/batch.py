@@ -35,11 +35,11 @@ class Batch:
         for name, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
             count, steps = getattr(self, name), getattr(self, over)
             if count < 0 or (count and not steps):
-                raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: neither may be below 0, and "
-                                 "doublings need steps to happen in")  # fmt: skip
+                raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: negative, or without steps")
         if self.rule != "unscaled" and not self.tuned_at:
-            raise ValueError(f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per "
-                             "step at which optim.lr was tuned")  # fmt: skip
+            raise ValueError(
+                f"batch.rule={self.rule} needs batch.tuned_at, the tokens of a step that optim.lr is tuned to"
+            )
 
     def tokens_at(self, step: int) -> int:
         """Tokens of step `step`, counted from 1."""
@@ -47,10 +47,8 @@ class Batch:
 
     def context_at(self, step: int, context: int) -> int:
         """Tokens of a sequence in step `step`: windows are read whole, and cut. Raises ValueError if none can be."""
-        if context % (1 << self.context_doublings):
-            raise ValueError(
-                f"batch.context_doublings={self.context_doublings}: model.context={context} cannot be halved so often"
-            )
+        if context % (1 << (times := self.context_doublings)):
+            raise ValueError(f"batch.context_doublings={times}: model.context={context} cannot be halved so often")
         return context >> _to_come(step, self.context_doublings, self.lengthening)
 
     def rate(self, step: int) -> float:
@@ -98,7 +96,6 @@ class Batch:
 
 
 def _divisor(number: int, most: int) -> int | None:
-    """The largest divisor that is at most `most`."""
     return next((m for m in range(min(number, most), 0, -1) if number % m == 0), None)
 
 

@@ -1,7 +1,7 @@
 """Which parameters are decayed: functions from a model to parameter groups, one for each kind of parameter.
 
-A group without a `weight_decay` of its own takes the optimizer's. A model calls the module that gives its logits
-`head`; matrices in it that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
+A group without a `weight_decay` of its own takes the optimizer's. Matrices in the module that a model calls `head` (it
+gives the logits) that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
 """
 
 from torch import Tensor, nn

@@ -118,8 +118,7 @@ class _Sharded(_Replicas):
 
 def refuse_unshardable(model: nn.Module) -> None:
     if hasattr(model, "_orig_mod"):
-        raise ValueError("parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager "
-                         "or parallel=ddp")  # fmt: skip
+        raise ValueError("parallel=fsdp shards blocks, which compile=compiled fuses; use compile=eager or parallel=ddp")
     if not hasattr(model, "blocks"):
         raise ValueError(f"parallel=fsdp: {type(model).__name__} has no `blocks` to shard one by one; use parallel=ddp")
     if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
@@ -158,9 +157,7 @@ def find_device(device: str) -> torch.device:
     if kind not in here or (index and not index.isdigit()):
         raise ValueError(f"device={device} is not there; this machine has {', '.join(reversed(here))}")
     if index and world_size() > 1:
-        raise ValueError(
-            f"device={device}: {world_size()} processes would share one GPU; device={kind} gives each its own"
-        )
+        raise ValueError(f"device={device}: {world_size()} processes would share one GPU; use device={kind}")
     if kind != "cuda":
         return torch.device(kind)
     number, count = int(index or os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()

@@ -44,7 +44,6 @@ class Precision:
         return _DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
-        """Set what is global in PyTorch. Raises ValueError where the machine cannot."""
         self.on(device)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 
@@ -62,7 +61,6 @@ class Precision:
         return model
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
-        """The optimizer of these parameter groups."""
         return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:

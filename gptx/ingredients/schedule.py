@@ -1,11 +1,9 @@
 """Learning-rate schedules: pure functions from the number of a step to a multiplier of the peak learning rate.
 
-Steps are counted from 1: `schedule(0)` is 0 wherever there is a warmup, but no step is made with it. Step `warmup` is
-the first at the peak, so a warmup of 1 is none. Step `total` is made at the floor: at a floor of 0, as in the papers,
-it moves nothing. Where the decay has no steps, the peak is held to the end.
-
-Contract: a function of `step` with keyword-only options (`Length` for a number of steps), which raises ValueError for
-values that make no sense. It is called with any step, in any order, and keeps no state.
+Contract: a function of `step` with keyword-only options (`Length` for a number of steps) that raises ValueError for
+values that make no sense, is called with any step in any order, and keeps no state. Steps count from 1: `schedule(0)`
+is 0 wherever there is a warmup, but no step is made with it. Step `warmup` is the first at the peak, so a warmup of 1
+is none. Step `total` is made at the floor: at 0, as in the papers, it moves nothing. A decay of 0 holds the peak.
 """
 
 import math

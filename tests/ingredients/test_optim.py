@@ -106,7 +106,7 @@ def test_muon_makes_all_directions_of_a_matrix_move_alike():
 def test_muon_with_nothing_to_apply_to_is_refused():
     vector = torch.nn.Parameter(torch.randn(4))
     for groups in ([vector], [{"name": "vectors", "params": [vector]}]):
-        with pytest.raises(ValueError, match="optim=muon: there is nothing to apply it to"):
+        with pytest.raises(ValueError, match="optim=muon: no parameter group is named `matrices`"):
             Muon(groups, lr=0.01)
 
 

@@ -22,17 +22,14 @@ _CLOCK = "%Y-%m-%d %H:%M:%S"
 
 
 class Console(Sink):
-    """Shows loss, learning rate, norm, speed and time left: live at every step, as a plain line every `every` steps.
-
-    Plain lines also come at the first step, at the last, and with validation or text. If the terminal is gone, or the
-    disk too full for `train.log`, one warning says so; training goes on."""
+    """Shows loss, learning rate, norm, speed and time left: live at every step, as a plain line every `every` steps, at
+    the first, at the last, and with validation or text. Without terminal, or disk for `train.log`, training goes on."""
 
     every: Count
     bar: Any = field(init=False, default=None)
     file: IO[str] | None = field(init=False, default=None)
 
     def open(self, run: RunInfo) -> None:
-        """Start the bar at the step that the run was resumed from; lines are added to those of earlier starts."""
         self.run, self.made, self.began = run, 0, 0.0
         self.file = opened(run.folder / "train.log", "a", buffering=1, encoding="utf-8")
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
@@ -49,20 +46,17 @@ class Console(Sink):
             self.began = now
         left = (now - self.began) / self.made * (run.steps - step) if self.made else float("nan")
         self.made += 1
-        progress = [
-            f"loss {scalars['train/loss']:.4f}",
-            f"lr {scalars['train/lr']:.2e}",
-            f"norm {scalars['train/grad_norm']:.3g}",
-            f"{amount(scalars['train/tokens_per_second'])} tok/s",
-            f"eta {clock(left)}",
-        ]
+        progress = (
+            f"loss {scalars['train/loss']:.4f}  lr {scalars['train/lr']:.2e}  norm {scalars['train/grad_norm']:.3g}  "
+            f"{amount(scalars['train/tokens_per_second'])} tok/s  eta {clock(left)}"
+        )
         notes = list(_findings(scalars))
         if self.bar is not None:
             self.bar.ncols = shutil.get_terminal_size().columns  # 80 where it does not know; tqdm's own way says 0
-            self.bar.set_description_str(" ".join([self.place(step), *progress]), refresh=False)
+            self.bar.set_description_str(f"{self.place(step)} {progress.replace('  ', ' ')}", refresh=False)
             self.attempt("the terminal", step, self.bar.update, step - self.bar.n)  # backwards after a rollback
         if notes or step % self.every == 0 or step in (run.start + 1, run.steps):
-            self.line(step, "  ".join(progress), terminal=self.bar is None)
+            self.line(step, progress, terminal=self.bar is None)
         for note in notes:
             self.line(step, note)
 
@@ -70,7 +64,6 @@ class Console(Sink):
         self.line(step, f"{kind}: {facts['text']}")
 
     def close(self, outcome: str) -> None:
-        """Leave the bar as it stands and close the file."""
         for output in filter(None, (self.bar, self.file)):
             with contextlib.suppress(OSError, ValueError):
                 output.close()
@@ -80,7 +73,6 @@ class Console(Sink):
         return f"{step:{len(str(self.run.steps))}}/{self.run.steps}"
 
     def line(self, step: int, text: str, *, terminal: bool = True) -> None:
-        """Write what is said of a step to `train.log`, and on the terminal."""
         text = safe(f"step {self.place(step)}  {text}")
         self.attempt("train.log", step, print, f"{time.strftime(_CLOCK)} {text}", file=self.file)
         if terminal:
@@ -88,7 +80,6 @@ class Console(Sink):
 
 
 def _findings(scalars: dict) -> Iterator[str]:
-    """Lines of their own: validation, then every text."""
     texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
     validation = [
         f"{key.removeprefix('validation/').replace('_per_', '/')} {scalars[key]:.{2 if 'perplexity' in key else 4}f}"
@@ -102,7 +93,6 @@ def _findings(scalars: dict) -> Iterator[str]:
 
 
 def _print_above(text: str) -> None:
-    """Print on standard output, above the bar if there is one."""
     from tqdm import tqdm
 
     tqdm.write(safe(text), file=bare(sys.stdout))

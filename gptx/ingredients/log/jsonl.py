@@ -54,7 +54,6 @@ class Lines:
         os.ftruncate(self.handle, self.end)
 
     def add(self, row: dict) -> None:
-        """Add one line. Raises OSError without it."""
         line = to_json(row).encode() + b"\n"
         if os.write(self.handle, line) < len(line):
             os.ftruncate(self.handle, self.end)  # half a line would spoil the next one
@@ -68,7 +67,6 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def by_step(found: list[dict]) -> list[dict]:
-    """The last row of each step, in the order of the steps."""
     last = {row["step"]: row for row in found}
     return [last[step] for step in sorted(last)]
 
@@ -116,7 +114,6 @@ def opened_rows(file: Path) -> BinaryIO:
 
 
 def row_of(line: str | bytes) -> Any:
-    """What a line says; None where it was cut."""
     with contextlib.suppress(ValueError, RecursionError):
         return from_json(line)
     return None
@@ -134,14 +131,12 @@ _EVENT = {  # what commands read of an event, which may have more
 def events(file: Path) -> tuple[list[dict], int]:
     """The events of a file, in its order, and the number of other lines."""
     found, torn = rows(file, first=0)
-    kept = [{"event": "", "text": "", "time": ""} | row for row in found if _is_event(row)]
+    kept = []
+    for row in found:
+        with contextlib.suppress(ValueError):
+            _schema().validate_python(row, strict=True)
+            kept.append({"event": "", "text": "", "time": ""} | row)
     return kept, torn + len(found) - len(kept)
-
-
-def _is_event(row: dict) -> bool:
-    with contextlib.suppress(ValueError):
-        return _schema().validate_python(row, strict=True) is not None
-    return False
 
 
 @cache

@@ -1,6 +1,7 @@
 """`postmortem.md`, a page about what went wrong in a run: what happened, in which documents, and what was done."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import field
 
 from gptx.files import write_text
@@ -10,16 +11,17 @@ from gptx.units.phrases import count
 from gptx.units.printable import code, md, safe
 
 _WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
-_DIAGNOSIS = {"onset", "verdict", "cause", "response"}  # a start by an earlier version may not have noted them
-_ROLLBACK = {"cursor", "sequences", "left", "rate"}
+_ADVICE = "- step {onset} on, **{verdict}**: likely {cause}. Advice: {response}."
+_BACK = (
+    "- went back from step {left} to {step} and on at sequence {cursor:,} of the data, past those from "
+    "{sequences[0]:,} on, at {rate:.3g} times the learning rate"
+)
 SHOWN = 40  # rows of the timeline at its beginning, and as many at its end
 
 
 class Postmortem(Sink):
-    """Writes the page at every incident and again at the end; a run without incidents has none.
-
-    An incident is an event in which a guard says where the trouble began, or a rollback. What happened in earlier
-    starts of the run is read from `events.jsonl`. If the page cannot be written, one warning says so."""
+    """Writes the page at every incident (an event in which a guard says where the trouble began, or a rollback) and
+    again at the end, earlier starts of the run included; a run without incidents has none."""
 
     events: list[dict] = field(init=False, default_factory=list)
 
@@ -47,7 +49,6 @@ class Postmortem(Sink):
         self.attempt("postmortem.md", self.step, write_text, self.run.folder / "postmortem.md", text)
 
     def page(self, outcome: str) -> Iterator[str]:
-        """The paragraphs of the page."""
         folder, rollbacks = str(shown(self.run.folder)), [e for e in self.events if e["event"] == "rollback"]
         losses = (
             f", {key.replace('/', ' ')} {loss:.4f}" + (f" (after step {at})" if at != self.step else "")
@@ -66,16 +67,16 @@ class Postmortem(Sink):
                 "(one or two is usual)."
             )
         yield "## What happened"
-        timeline = [(e["time"], e["step"], md(e["event"]), md(e["text"])) for e in self.events]
+        timeline = list(_filled("| {time} | {step} | {event} | {text} |", self.events))
         if len(timeline) > 2 * SHOWN:
-            timeline[SHOWN:-SHOWN] = [("", "", "...", f"{len(timeline) - 2 * SHOWN} more in events.jsonl")]
-        yield _table("time", "after step", "event", "", rows=timeline)
-        if advice := [_advice(event) for event in self.events if event.keys() >= _DIAGNOSIS]:
+            timeline[SHOWN:-SHOWN] = [f"| | | ... | {len(timeline) - 2 * SHOWN} more in events.jsonl |"]
+        yield "\n".join(["| time | after step | event | |", "| --- | --- | --- | --- |", *timeline])
+        if advice := list(_filled(_ADVICE, self.events)):
             yield "## Verdict and advice"
             yield "\n".join(advice)
         yield from _documents(blamed, folder)
         yield "## What was done"
-        done = [_went_back(event) for event in rollbacks if event.keys() >= _ROLLBACK] or ["- no rollback"]
+        done = list(_filled(_BACK, rollbacks)) or ["- no rollback"]
         if dropped := max((event.get("dropped", 0) for event in self.events), default=0):
             done.append(f"- kept {count(dropped, 'step')} from the weights")
         yield "\n".join(done)
@@ -88,20 +89,14 @@ def incident(event: dict) -> bool:
     return "onset" in event or "sequences" in event
 
 
-def _advice(event: dict) -> str:
-    verdict, cause, response = (md(event[key]) for key in ("verdict", "cause", "response"))
-    return f"- step {event['onset']} on, **{verdict}**: likely {cause}. Advice: {response}."
-
-
-def _went_back(event: dict) -> str:
-    return (
-        f"- went back from step {event['left']} to {event['step']} and on at sequence {event['cursor']:,} of the data, "
-        f"past {event['cursor'] - event['sequences'][0]:,} sequences, at {event['rate']:.3g} times the learning rate"
-    )
+def _filled(line: str, events: Iterable[dict]) -> Iterator[str]:
+    """The line of each event that has all its values; starts by an earlier version may not have noted them."""
+    for event in events:
+        with suppress(KeyError):
+            yield line.format_map({key: md(value) if isinstance(value, str) else value for key, value in event.items()})
 
 
 def _documents(blamed: list[dict], folder: str) -> Iterator[str]:
-    """The documents in the batches of each event that names some."""
     if blamed:
         yield "## Documents in the offending batches"
         yield (
@@ -110,21 +105,10 @@ def _documents(blamed: list[dict], folder: str) -> Iterator[str]:
         )
     for event in blamed:
         first, last = event["sequences"]
-        rows = (
-            (
-                code(d["name"]).replace("|", "\\|"),
-                f"{d['loss']:.3f}",
-                f"{d['above']:+.3f}",
-                d["sequences"],
-                f"{d['share']:.1%}",
-            )
-            for d in event["documents"]
-        )
         yield f"{md(event['event'].capitalize())} after step {event['step']}, sequences {first:,} to {last:,}:"
-        yield _table("document", "loss", "above the others", "sequences asked", "share", rows=rows)
+        rows = ["| document | loss | above the others | sequences asked | share |", "| --- | --- | --- | --- | --- |"]
+        for d in event["documents"]:
+            name = code(d["name"]).replace("|", "\\|")
+            rows.append(f"| {name} | {d['loss']:.3f} | {d['above']:+.3f} | {d['sequences']} | {d['share']:.1%} |")
+        yield "\n".join(rows)
         yield f"    {safe(typed_command('forensics', folder, f'sequences={first}:{last}'))}"
-
-
-def _table(*header: str, rows: Iterable[Iterable]) -> str:
-    """A table in Markdown, of cells in Markdown."""
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (header, ["---"] * len(header), *rows))

@@ -12,10 +12,8 @@ from gptx.units.printable import safe
 
 
 class Tensorboard(Sink):
-    """Writes every row whose step `every` divides, and every row that holds more than `train/...`.
-
-    After a resume or a rollback it goes on in the same folder, and TensorBoard drops what it had of the steps that are
-    repeated. Where rows cannot be written, one warning says so and training goes on."""
+    """Writes every row whose step `every` divides, and every row that holds more than `train/...`. After a resume or a
+    rollback TensorBoard drops what it had of the steps that are repeated."""
 
     every: Count
     writer: Any = field(init=False, default=None)  # while it is open
@@ -30,7 +28,6 @@ class Tensorboard(Sink):
         self.begin(run.start)
 
     def begin(self, step: int) -> None:
-        """Start a file with what comes after step `step`."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.close("")

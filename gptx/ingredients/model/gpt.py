@@ -58,12 +58,11 @@ _INITS: dict[str, Callable[[int], float]] = {
 
 class GPT(nn.Module):
     """Tokens (B, T) to logits (B, T, vocab_size): pre-norm blocks; the head is the embedding unless `tied` is false.
-
-    `softcap` bounds the logits by cap tanh(logits / cap) (arXiv:2408.00118). With `mask` document instead of cross a
-    token attends within its own document alone, and positions count from its start; the end of text, the last token
-    of the vocabulary, opens the document that follows it: from it a sampler begins. Embedding and head have
-    `vocab_size` rounded up to `vocab_multiple` rows, a shape that GPUs multiply faster; the rows beyond the vocabulary
-    are zero and stay zero. Raises ValueError for sizes that do not divide, and for more than `context` tokens."""
+    `softcap` bounds the logits by cap tanh(logits / cap) (arXiv:2408.00118). With `mask` document a token attends
+    within its own document alone, and positions count from its start: the end of text, last token of the vocabulary,
+    from which a sampler begins. Embedding and head have `vocab_size` rounded up to `vocab_multiple` rows, a shape that
+    GPUs multiply faster; further rows are and stay zero. Raises ValueError for sizes that do not divide, and beyond
+    `context`."""
 
     @ranged("model")
     def __init__(self, *, vocab_size: int, context: Count, width: Count, depth: _Depth, heads: int,
@@ -137,7 +136,6 @@ class GPT(nn.Module):
         return index - starts, within_documents(starts, blocks=blocks)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """The head: hidden states (..., C) to logits (..., V)."""
         weight = self.token.weight if self.head is None else self.head.weight
         logits = F.linear(hidden * self.output_scale, weight)[..., : self.vocab_size]
         if self.softcap is None:

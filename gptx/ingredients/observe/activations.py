@@ -18,11 +18,9 @@ _DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it
 
 class Activations(Observer):
     """Mean, root mean square and kurtosis (3 if normal) of each block's output over the first validation `windows`, the
-    share of dead hidden units in its MLP, and its largest attention logit.
-
-    A unit is dead if it stays below 1 % of the layer's root mean square at every token: zero, or in the flat tail of
-    GELU. A logit is a score as the softmax takes it, among those that the mask allows; FlexAttention shows none. All
-    is measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
+    share of dead hidden units in its MLP (at every token below 1 % of the layer's root mean square: zero, or in the
+    flat tail of GELU), and its largest attention logit, as the softmax takes it within the mask; FlexAttention shows
+    none. Measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
 
     windows: Annotated[Count, Le(1000)]  # in one forward pass
 
@@ -50,7 +48,6 @@ class Activations(Observer):
 
 
 def _note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, output: Tensor) -> None:
-    """Moments over all tokens and channels."""
     x = output.float()
     mean, centred = x.mean(), x - x.mean()
     moments = mean, x.square().mean().sqrt(), centred.pow(4).mean() / centred.square().mean().square()
@@ -60,7 +57,6 @@ def _note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, 
 
 
 def _note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor]) -> None:
-    """Share of the units, the last dimension, that are dead."""
     x = inputs[0].float().flatten(0, -2)
     found[f"activations/{name}/dead"] = (x.abs().amax(0) < _DEAD * x.square().mean().sqrt()).float().mean()
 

@@ -17,8 +17,6 @@ from gptx.units.printable import masked
 
 
 class _Writer(Observer):
-    """Has the model write `length` tokens after a prompt, with the same random numbers of `seed` every time."""
-
     length: int
     temperature: float
     seed: int
@@ -50,11 +48,9 @@ class Samples(_Writer):
 
 
 class NextWord(Observer):
-    """Share of the words in the first validation `windows` that the model would have written itself.
-
-    A word is a run of bytes between ASCII white space; it counts as written if each token with a part of it is the
-    model's likeliest one, given the true text before. Words that a window cuts do not count. Comparable between
-    tokenizers."""
+    """Share of the words in the first validation `windows` that the model would have written itself: runs of bytes
+    between ASCII white space, not cut by a window, of which each token with a part is the model's likeliest one, given
+    the true text before. Comparable between tokenizers."""
 
     windows: Count
 
@@ -87,10 +83,9 @@ def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
 
 
 class Parses(_Writer):
-    """Share of `files` written by the model that Python's own parser accepts; for data that is Python.
-
-    A file begins as a document does and is drawn with the same random numbers every time. It ends at an end of text;
-    one that reached `length` tokens is cut before its last top-level line. Without a statement it does not count."""
+    """Share of `files` written by the model that Python's own parser accepts; for data that is Python. A file begins as
+    a document does and ends at an end of text; one that reached `length` tokens is cut before its last top-level line.
+    Without a statement it does not count."""
 
     files: Annotated[Count, Le(1000)]  # written at once
     temperature: Positive  # 0 would make all files the same
@@ -127,7 +122,6 @@ def finished(text: str) -> str:
 
 
 def _parses(text: str) -> bool:
-    """True if the text is Python with at least one statement."""
     with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse one day
         try:
             return bool(ast.parse(text).body)

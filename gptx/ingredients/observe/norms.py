@@ -39,10 +39,8 @@ class _AtStep(Observer):
 
 class Gradients(_AtStep):
     """L2 norm of the gradient of each block, embedding and other top-level module, before clipping, and the learning
-    rate of each parameter group.
-
-    Norms are taken at the optimizer's step, where gradients are those of all processes and without an fp16 scale, and
-    divided by the one factor that clipping gave to all of them. A skipped step has learning rates only."""
+    rate of each parameter group. Norms are taken at the optimizer's step, where gradients are those of all processes
+    and without an fp16 scale, and divided by the one factor of clipping. A skipped step has learning rates only."""
 
     def attach(self, trainer) -> None:
         super().attach(trainer)
@@ -74,11 +72,10 @@ class Parameters(Observer):
 
 
 class Updates(_AtStep):
-    """Root mean square of the step over that of the weight, for every parameter of two dimensions or more.
-
-    With them their median and, under an Adam with decoupled decay, the ratio at which growth by steps and shrinking
-    by decay balance: sqrt(2 lr wd (1-b1)/(1+b1)), with values of the first group that is decayed (arXiv:2305.17212).
-    At steps that report, and only then, it holds a copy of those weights. A skipped step has no ratio."""
+    """Root mean square of the step over that of the weight, for every parameter of two dimensions or more, their median
+    and, under an Adam with decoupled decay, the ratio at which growth by steps and shrinking by decay balance: sqrt(2
+    lr wd (1-b1)/(1+b1)), with values of the first group that is decayed (arXiv:2305.17212). In steps that report it
+    holds a copy of those weights. A skipped step has no ratio."""
 
     def attach(self, trainer) -> None:
         super().attach(trainer)
@@ -113,13 +110,11 @@ def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
 
 
 class SecondMoment(_AtStep):
-    """Bias-corrected second moment v of Adam in each of the first `until` steps, over a sample of coordinates.
-
-    `change` is the median of |v / v before this step - 1|: about 1/t at first, and settled once it stays near 1 - b2.
-    `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) + eps): the size of the step in
-    units of the learning rate. It is 1 at the first step and falls as gradients disagree; a v that is far too small
-    would show here. `median` is that of v. Coordinates that never had a gradient do not count. Schedule-Free keeps no
-    m, and so has no `step`. Raises ValueError for an optimizer without a second moment."""
+    """Bias-corrected second moment v of Adam in each of the first `until` steps, over a sample of coordinates that ever
+    had a gradient: its `median`, and `change`, the median of |v / v before this step - 1| (about 1/t at first, settled
+    once it stays near 1 - b2). `step` is the root mean square, and `largest_step` the maximum, of |m| / (sqrt(v) +
+    eps), the step in learning rates: 1 at the first step, less as gradients disagree; a v that is far too small would
+    show (Schedule-Free keeps no m). Raises ValueError for an optimizer without a second moment."""
 
     until: Steps
 
@@ -170,10 +165,9 @@ class SecondMoment(_AtStep):
 
 
 class ClipPressure(_AtStep):
-    """Share of the steps since the last report whose gradients were clipped, and the mean factor over all of them.
-
-    The norm after clipping is measured at the optimizer's step, so any way of clipping is seen as it acts; a skipped
-    step does not count. After the last step comes a verdict on all steps after the warmup."""
+    """Share of the steps since the last report whose gradients were clipped, and the mean factor over all of them, by
+    the norms before and after clipping of any kind; a skipped step does not count. After the last step comes a verdict
+    on all steps after the warmup."""
 
     pairs: list[tuple] = field(init=False, default_factory=list)  # norms before and after; does the schedule rise?
     clipped = seen = 0  # steps after the warmup
@@ -207,12 +201,9 @@ class ClipPressure(_AtStep):
 
 
 def pressure_verdict(clipped: int, seen: int) -> str:
-    """What the share of clipped steps after the warmup means.
-
-    Rare is normal: llm.c's 124M run, clipped at 1, clips 2 of 18,860 steps after its warmup (and 25 to 89 % during it),
-    and nanochat removed clipping since it never acted. Where most steps are clipped, the bound sets their size and not
-    the schedule; Adam ignores the gradient's scale, so of the bound only the weight of one step among others is left.
-    """
+    """What the share of clipped steps after the warmup means. Rare is normal: llm.c's 124M run, clipped at 1, clips 2
+    of 18,860 steps after its warmup (and 25 to 89 % during it), and nanochat removed clipping since it never acted.
+    Where most are, the bound sets their size; Adam ignores the scale of gradients, but not of one step among others."""
     if not seen:
         return "no step came after the warmup, during which clipping is usual"
     share, seen_in = clipped / seen, f"of {seen} steps after the warmup"

@@ -15,11 +15,10 @@ PROBE_SECONDS = 0.15
 
 
 class Throughput(Observer):
-    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU.
-
-    MFU (arXiv:2204.02311, appendix B) is the FLOPs that the model needs over those that the devices could do; the
-    peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the time
-    spent on reading data, and `peak_bytes` the most memory that any process held: the device's, else its own."""
+    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU
+    (arXiv:2204.02311, appendix B): the FLOPs that the model needs over those of the devices by data sheet, or measured
+    at the start where none is known. `data_share` is the share of the time spent on reading data, `peak_bytes` the most
+    memory that any process held: the device's, else its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,7 +71,6 @@ def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
 
 
 def computed_in(trainer) -> torch.dtype:
-    """The type of the training's large products."""
     device = trainer.parallel.device
     one = torch.ones(1, 1, dtype=next(trainer.model.parameters()).dtype, device=device)
     with trainer.precision.autocast(device):

@@ -6,12 +6,9 @@ from gptx.ingredients.optim import Optimizer
 
 
 class Muon(Optimizer):
-    """Moves hidden matrices by an orthogonalised momentum (github.com/KellerJordan/Muon; PyTorch's own class), and
-    embeddings, head and vectors by AdamW.
-
-    Parameter groups named `matrices` are Muon's. The step of a matrix is scaled to the size that AdamW's would have
-    (0.2 sqrt(max(rows, columns)), arXiv:2502.16982), so that one learning rate and one decay serve both. Raises
-    ValueError where there is no such group."""
+    """Moves hidden matrices, the parameter groups named `matrices`, by an orthogonalised momentum (PyTorch's Muon), and
+    embeddings, head and vectors by AdamW. A matrix's step has the size of AdamW's (0.2 sqrt(max(rows, columns)),
+    arXiv:2502.16982), so that one learning rate and one decay serve both. Raises ValueError without such a group."""
 
     whole_matrices = True
 
@@ -22,8 +19,9 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         hidden, others = self.divided()
         if not any(group["params"] for group in hidden):
-            raise ValueError("optim=muon: there is nothing to apply it to, since no parameter group is named "
-                             "`matrices` (as by decay=matrices); optim=adamw takes every parameter")  # fmt: skip
+            raise ValueError(
+                "optim=muon: no parameter group is named `matrices`; decay=matrices does so, or optim=adamw"
+            )
         self.parts: list[torch.optim.Optimizer] = [torch.optim.Muon(
             hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
             adjust_lr_fn="match_rms_adamw")]  # fmt: skip
@@ -33,7 +31,6 @@ class Muon(Optimizer):
         self.share()
 
     def divided(self) -> tuple[list[dict], list[dict]]:
-        """The groups of hidden matrices, and all others."""
         hidden = [group for group in self.param_groups if group.get("name") == "matrices"]
         return hidden, [group for group in self.param_groups if group.get("name") != "matrices"]
 
