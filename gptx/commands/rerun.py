@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gptx.compare import meaning
 from gptx.compare.agreement import agreement, single_run
+from gptx.config.command_line import split_overrides
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
@@ -37,7 +38,9 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         raise ValueError(f"{run}: its record does not say how it was made, so it cannot be made again")
     RunFolder(old.folder).known("overrides"), RunFolder(old.folder).known("name", "config.yaml")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
-    options, given = split_overrides(list(overrides))
+    options, given = split_overrides(overrides)
+    if wrong := [word for word in given if "=" not in word and not word.startswith("~")]:
+        raise ValueError(f"{wrong[0]}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
@@ -69,16 +72,6 @@ def _more_than_a_recipe(word: str) -> bool:
     ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
     key = key_of(word).replace("/", ".")
     return bool(re.search(r"^-|\$\{.*:", word, re.DOTALL)) or under(key, ("hydra", "allow_targets"))
-
-
-def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """`--config-dir FOLDER`, if it is there, and the overrides. Raises ValueError for anything else."""
-    at = words.index("--config-dir") if "--config-dir" in words else len(words)
-    options, given = words[at : at + 2], words[:at] + words[at + 2 :]
-    for word in given:
-        if "=" not in word and not word.startswith("~"):
-            raise ValueError(f"{word}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
-    return options, given
 
 
 def merged(old: Run, given: list[str]) -> list[str]:
