@@ -1,7 +1,7 @@
 """Whether a recipe fits in the memory of the device that it will run on, known before anything is built.
 
 Only what certainly does not fit is refused: by arithmetic on the values of the config, and where that comes near the
-limit by the prediction of `gptx.estimate.footprint`.
+limit by the prediction of `gptx.estimate.memory`.
 """
 
 import math
@@ -160,7 +160,7 @@ class _Need:
 
     @property
     def predicted(self) -> float:
-        """By `gptx.estimate.footprint`, 0 where it cannot: the peak of an eager run on a CPU, else weights, gradients
+        """By `gptx.estimate.memory`, 0 where it cannot: the peak of an eager run on a CPU, else weights, gradients
         and moments, which are there however small the batch is."""
         share = self.job.copy()
         share.batch.tokens //= self.world // world_size()

@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Iterator
 
 from gptx.config.build import build, find_target
-from gptx.estimate.footprint import Footprint
-from gptx.estimate.memory import predict_memory, vocabulary_of
+from gptx.estimate.memory import Footprint, predict_memory, vocabulary_of
 from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 

@@ -109,7 +109,7 @@ def _validation(trainer, cfg, *, asks: bool) -> tuple[dict[str, tuple[float, flo
 
 def _saving(trainer, cfg) -> tuple[dict[str, tuple[float, float]], list[str]]:
     """A save during training and the last one; and what was not tried."""
-    from gptx.estimate.footprint import named_tensors, storage_bytes
+    from gptx.estimate.memory import named_tensors, storage_bytes
 
     checkpoints, state = trainer.checkpoints, storage_bytes(each for _, each in named_tensors(trainer.state_dict()))
     if state > _LARGEST:

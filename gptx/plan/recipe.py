@@ -9,9 +9,8 @@ from typing import Any
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
-from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
-from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary_of
+from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
 from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
 from gptx.plan import machines
 from gptx.plan.arms import print_arms
