@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
 from gptx.config.build import build
 from gptx.config.command_line import examined_arms
 from gptx.config.errors import ConfigError
@@ -18,6 +21,7 @@ from gptx.config.rules import examine
 from gptx.distributed.rank import world_size
 from gptx.estimate.memory import likely_vocabulary, prediction
 from gptx.ingredients.model.size import size
+from gptx.ingredients.parallel import find_device
 from gptx.units.amounts import memory, power
 from gptx.units.hardware import machine_memory
 
@@ -39,10 +43,6 @@ _ANYWHERE = Room(1e15, "no machine")  # of a plan, which is for any machine
 
 def this_machine(device: str) -> Room:
     """The memory of this machine's device of that name. Raises ConfigError if there is none."""
-    import torch
-
-    from gptx.ingredients.parallel import find_device
-
     try:
         place = find_device(device)
     except ValueError as error:
@@ -96,8 +96,6 @@ def at_most(parameters: int) -> Iterator[None]:
         if found > 4 * parameters:  # some are registered more than once
             raise ConfigError(f"model: more than {power(found)} parameters; no machine has memory for them")
 
-    from torch.nn.modules.module import register_module_parameter_registration_hook
-
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
@@ -136,8 +134,6 @@ class _Need:
                 return 0
             multiple = values.get("vocab_multiple", 64)
             return size(vocab_size=-(-self.vocabulary // multiple) * multiple, **values).parameters
-        import torch
-
         try:
             with torch.device("meta"), at_most(int(min(self.room.size, _ANYWHERE.size))):
                 return sum(each.numel() for each in build(self.job.model)(vocab_size=self.vocabulary).parameters())
