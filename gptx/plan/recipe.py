@@ -65,12 +65,12 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
     again = "memory=recompute computes the blocks again: up to a third more than these times"
     parts = {
         "model": _sizes(spent),
-        "run": _length(spent, None if text is None else text.identity["train_tokens"]),
+        "run": _length(spent, text),
         "loss": predicted_losses(laws, spent, vocab_size),
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
         "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *[again] * recompute],
         "here": [str(probe_machine(cfg, vocab=vocab))] if probe else [],
-        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:])),
+        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)])),
     }
     for label, lines in parts.items():
         for i, line in enumerate(lines):
@@ -81,7 +81,7 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
     """All warnings; `text` is the data, None if it is not asked."""
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
-    for judge in judges:
+    for judge in judges[-1:]:
         yield from proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
@@ -151,12 +151,13 @@ def _sizes(spent: Effort) -> list[str]:
     ]
 
 
-def _length(spent: Effort, train_tokens: int | None) -> list[str]:
+def _length(spent: Effort, text: Any) -> list[str]:
     """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
     epochs = "epochs: not known, since vocab= stands for the data"
-    if train_tokens is not None:
-        epochs = f"{spent.tokens / train_tokens:.2f} epochs of {train_tokens:,} training tokens"
+    if text is not None:
+        there = text.identity["train_tokens"]
+        epochs = f"{spent.tokens / there:.2f} epochs of {there:,} training tokens"
     return [
         f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
