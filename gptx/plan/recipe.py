@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
+
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
 from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
 from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
+from gptx.ingredients.parallel import find_device
+from gptx.ingredients.precision import imitated
 from gptx.plan import machines
 from gptx.plan.arms import print_arms
 from gptx.plan.machines import Hardware
@@ -52,8 +56,6 @@ def plan_recipe(
 
 def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
     """The plan of one config in lines, its parts under their labels. Raises ConfigError or ValueError."""
-    import torch
-
     laws = [law_named(law)] if law else list(PUBLISHED.values())
     text = None if vocab else _local_data(cfg)
     vocab_size = vocabulary_of(cfg, vocab) if text is None else text.vocab_size
@@ -86,9 +88,6 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
     if text is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
     if where.device is None:
-        from gptx.ingredients.parallel import find_device
-        from gptx.ingredients.precision import imitated
-
         device = find_device(cfg.device)
         yield from imitation(imitated(build(cfg.precision).on(device), device))
 
@@ -130,8 +129,6 @@ def _on_one(cfg, where: Hardware):
 
 def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
     """Bytes by part, and of which device and number format they are; or why they are not predicted."""
-    from gptx.ingredients.parallel import find_device
-
     lines = [str(found)]
     if isinstance(found, Footprint):
         device = find_device(cfg.device)
