@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gptx.estimate.effort import Effort
-from gptx.estimate.footprint import Footprint
+from gptx.estimate.memory import Footprint
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory
 from gptx.units.hardware import DEVICES, Device, device_named

@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Iterator
 
+import torch
+
 from gptx.config.build import build, find_target
-from gptx.estimate.footprint import Footprint
-from gptx.estimate.memory import predict_memory, vocabulary_of
+from gptx.estimate.memory import Footprint, predict_memory, vocabulary_of
 from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
 
@@ -23,8 +24,6 @@ def plan_decay(*overrides: str, vocab: str = "") -> None:
 
 def parameter_groups(cfg, vocab: str = "") -> Iterator[str]:
     """The lines of one recipe."""
-    import torch
-
     with torch.device("meta"):
         model = build(cfg.model)(vocab_size=vocabulary_of(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}

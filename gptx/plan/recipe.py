@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
+
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
-from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
-from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary_of
+from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
 from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
+from gptx.ingredients.parallel import find_device
+from gptx.ingredients.precision import imitated
 from gptx.plan import machines
 from gptx.plan.arms import print_arms
 from gptx.plan.machines import Hardware
@@ -53,8 +56,6 @@ def plan_recipe(
 
 def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
     """The plan of one config in lines, its parts under their labels. Raises ConfigError or ValueError."""
-    import torch
-
     laws = [law_named(law)] if law else list(PUBLISHED.values())
     text = None if vocab else _local_data(cfg)
     vocab_size = vocabulary_of(cfg, vocab) if text is None else text.vocab_size
@@ -66,12 +67,12 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
     again = "memory=recompute computes the blocks again: up to a third more than these times"
     parts = {
         "model": _sizes(spent),
-        "run": _length(spent, None if text is None else text.identity["train_tokens"]),
+        "run": _length(spent, text),
         "loss": predicted_losses(laws, spent, vocab_size),
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
         "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *[again] * recompute],
         "here": [str(probe_machine(cfg, vocab=vocab))] if probe else [],
-        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:])),
+        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)])),
     }
     for label, lines in parts.items():
         for i, line in enumerate(lines):
@@ -82,14 +83,11 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
     """All warnings; `text` is the data, None if it is not asked."""
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
-    for judge in judges:
+    for judge in judges[-1:]:
         yield from proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
     if where.device is None:
-        from gptx.ingredients.parallel import find_device
-        from gptx.ingredients.precision import imitated
-
         device = find_device(cfg.device)
         yield from imitation(imitated(build(cfg.precision).on(device), device))
 
@@ -131,8 +129,6 @@ def _on_one(cfg, where: Hardware):
 
 def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
     """Bytes by part, and of which device and number format they are; or why they are not predicted."""
-    from gptx.ingredients.parallel import find_device
-
     lines = [str(found)]
     if isinstance(found, Footprint):
         device = find_device(cfg.device)
@@ -152,12 +148,13 @@ def _sizes(spent: Effort) -> list[str]:
     ]
 
 
-def _length(spent: Effort, train_tokens: int | None) -> list[str]:
+def _length(spent: Effort, text: Any) -> list[str]:
     """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
     epochs = "epochs: not known, since vocab= stands for the data"
-    if train_tokens is not None:
-        epochs = f"{spent.tokens / train_tokens:.2f} epochs of {train_tokens:,} training tokens"
+    if text is not None:
+        there = text.identity["train_tokens"]
+        epochs = f"{spent.tokens / there:.2f} epochs of {there:,} training tokens"
     return [
         f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",

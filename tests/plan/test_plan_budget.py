@@ -145,7 +145,7 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
     assert "mine counts nats a byte, of a vocabulary of 257; the published laws" in text
     assert "besiroglu" not in text
-    assert "extrapolated: mine rests on runs of 1e12 to 1e13 FLOPs" in " ".join(text.split())
+    assert "extrapolated from runs of 1e12 to 1e13 FLOPs: mine" in " ".join(text.split())
     assert "mine: The runs do not determine E." in text
     assert "the text of mine has 10M tokens, which this reads 650 times; beyond 4 times" in text
     assert "with a vocabulary of 257:" in text
