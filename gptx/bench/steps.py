@@ -3,7 +3,7 @@
 import os
 import statistics
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -49,8 +49,7 @@ class Workload:
         return self.tokens * (6 * weights + 12 * self.depth * self.width * self.context)
 
     def __str__(self) -> str:
-        sizes = f"{self.depth} layers, {self.width} wide, {self.heads} heads, context {self.context}"
-        return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
+        return ", ".join(f"{name} {value:,}" for name, value in asdict(self).items())
 
 
 # small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
@@ -107,7 +106,7 @@ def bench_steps(
             found.setdefault("transformers", plain)
             found[option] = ours
         for label, side in found.items():
-            title = "transformers fp32" if label == "transformers" else f"gptx {label}"
+            title = {"transformers": "transformers fp32"}.get(label, f"gptx {label}")
             ratio = "{ratio:.2f} [{lowest:.2f}, {highest:.2f}]".format(**side)
             speed, share = f"{side['tokens_per_second']:,.0f}", f"{side['share_of_limit']:.0%}"
             memory, first = f"{side['peak_bytes'] / 2**20:,.0f} MiB", f"{side['first_update']:.1f} s"
@@ -140,20 +139,22 @@ def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> l
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
-
-        def turn(*counts: int) -> list[float]:  # seconds of a step of each side
-            return [side.submit(_seconds, n).result() / n for side, n in zip(sides, counts, strict=True)]
-
+        ones = [1] * len(sides)
         try:
-            first = turn(1, 1)  # with all that it compiles
-            counts = [max(1, round(seconds / once)) for once in turn(1, 1)]
-            found = [(turn(*counts), [product_flops(dtype) for dtype in types]) for _ in range(repeats)]
+            first = _turn(sides, ones)  # with all that it compiles
+            counts = [max(1, round(seconds / once)) for once in _turn(sides, ones)]
+            found = [(_turn(sides, counts), [*map(product_flops, types)]) for _ in range(repeats)]
             memory = [side.submit(peak_memory).result() for side in sides]
         except BrokenProcessPool:
             raise ValueError(f"{' or '.join(names)} ended; its message is above") from None
     turns, limits = (list(zip(*each, strict=True)) for each in zip(*found, strict=True))
     return [row(shape, turns[0], own, limit) | {"peak_bytes": peak, "first_update": once}
             for own, limit, peak, once in zip(turns, limits, memory, first, strict=True)]  # fmt: skip
+
+
+def _turn(sides: list[ProcessPoolExecutor], counts: list[int]) -> list[float]:
+    """Seconds of a step of each side, over so many steps."""
+    return [side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)]
 
 
 _loops: list[_Loop] = []  # of this process

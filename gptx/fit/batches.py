@@ -20,6 +20,7 @@ from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
 _KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_BAND = "noise_scale/tokens", "noise_scale/low", "noise_scale/high"  # metrics
 _Positive = Annotated[float, Gt(0)]
 _place = attrgetter("batch", "rate", "seed")  # of a run in a sweep
 
@@ -59,8 +60,8 @@ class _RateArm:
 
 
 class BatchSize:
-    """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
-    (infinite where no learning rate brought every seed to the target)."""
+    """The arms of one batch size by learning rate, with the steps and tokens of the best one (infinite where no
+    learning rate brought every seed to the target)."""
 
     def __init__(self, batch: int, arms: list[_RateArm]):
         self.batch, self.arms = batch, arms
@@ -172,12 +173,13 @@ def read_sweep(places: Sequence[Path]) -> Sweep:
     if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    if len(targets := sorted({sweep.target for sweep in sweeps})) > 1:
+    if len(targets := sorted({*map(attrgetter("target"), sweeps)})) > 1:
         raise ValueError(f"observe.target.loss is {joined(map('{:g}'.format, targets), 'or')}: give runs to one loss")
     around = common_environment(map(attrgetter("environment"), sweeps))
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
-    runs, noise = (list(chain.from_iterable(map(attrgetter(name), sweeps))) for name in ("runs", "noise_scale"))
+    noise = list(chain.from_iterable(map(attrgetter("noise_scale"), sweeps)))
+    runs = list(chain.from_iterable(map(attrgetter("runs"), sweeps)))
     first = {_place(run): run for run in reversed(runs)}
     return replace(sweeps[0], runs=sorted(first.values(), key=_place), noise_scale=noise, environment=around)
 
@@ -192,7 +194,7 @@ def _trained(folders: list[Path]) -> list[Sweep]:
     for cell in ended:
         place = cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
         runs.append(_Attempt(*place, cell.metrics.last("target/step") or None))
-        ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
+        ends = [*map(cell.metrics.last, _BAND)]
         if None not in ends:
             noise.append(_NoiseScale(*place, *ends))  # type: ignore[arg-type]
     waiting, around = [cell.name for cell in filterfalse(ended_by_itself, aimed)], environment(aimed)
