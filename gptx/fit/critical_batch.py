@@ -63,7 +63,7 @@ def _fitted(sweep: Sweep) -> Fitted:
         "misfit": law.misfit,
         "without_each": without,
         "overhead_20_percent": overhead,
-        "best": [{"batch": size.batch, "rate": size.best.rate, "between_rates": size.rate, "edge": size.edge,
+        "best": [{"batch": size.batch, "rate": size.tried, "between_rates": size.rate, "edge": size.edge,
                   "updates": size.steps, "tokens": size.tokens} for size in found],
         "seeds": each,
         "noise_scale": list(map(asdict, sweep.noise_scale)),
@@ -172,7 +172,7 @@ def _left_out(sweep: Sweep) -> list[str]:
     found, reached, rates = sweep.known, sweep.reached, len(sweep.rates)
     lost, runs = [run.updates for run in sweep.runs].count(None), count(len(sweep.runs), "run")
     edges = _spelt(filter(attrgetter("edge"), found))
-    fewer = joined(f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < rates)
+    fewer = joined(f"{size.batch:,} ({len(size.rates)})" for size in sweep.sizes if len(size.rates) < rates)
     told = {
         "At {} the best learning rate is the first or last that was tried, and not used for the powers.": edges,
         "{} did not reach the target; a learning rate counts where every seed did.": f"{lost} of {runs}",
@@ -204,10 +204,10 @@ def _more(ratio: float | str | None) -> str:
 def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict]) -> Iterator[Table]:
     rows: list[_Row] = []
     for size in found:
-        seeds, by_law = size.best.seeds, law.steps(size.batch)
-        best = f"{size.best.rate:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
-        mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(seeds, ddof=1):,.0f}" if len(seeds) > 1 else "")
-        known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(seeds))
+        by_law = law.steps(size.batch)
+        best = f"{size.tried:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
+        mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(size.seeds, ddof=1):,.0f}" if len(size.seeds) > 1 else "")
+        known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(size.seeds))
         rows.append((f"{size.batch:,}", *best, *known))
     heads: _Row = (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n")
     note = (
@@ -247,7 +247,7 @@ def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     by_law = numpy.array([law.steps(batch) for batch in batches])
     axis.plot(by_law, by_law * batches, color=COLOURS[0], linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
     for size in found:
-        measured = numpy.array(size.best.seeds)
+        measured = numpy.array(size.seeds)
         axis.plot(measured, measured * size.batch, "o", color=COLOURS[1], markersize=3, alpha=0.5)
         axis.plot(size.steps, size.tokens, "o", color=COLOURS[1], markersize=6)
         place = (size.steps, size.tokens), (6, 4)
@@ -265,7 +265,7 @@ def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
         if power:
             rates = [size.ruled(found[0], power)[0] for size in found]
             axis.plot(batches, rates, color=COLOURS[look + 2], linestyle=DASHES[look + 1], label=f"{name} rule")
-    tried, between = [size.best.rate for size in found], [size.rate for size in found]
+    tried, between = [size.tried for size in found], [size.rate for size in found]
     axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
     axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
     axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
