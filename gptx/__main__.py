@@ -51,8 +51,8 @@ _GROUPS = {  # title -> command -> module:function
         "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:bench_observers",
-        "bench wandb": "gptx.bench.wandb:bench_wandb",
+        "bench observers": "gptx.bench.recording:bench_observers",
+        "bench wandb": "gptx.bench.recording:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in _GROUPS.values() for name, target in group.items()}

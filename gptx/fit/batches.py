@@ -1,10 +1,11 @@
 """How many steps runs of several batch sizes and learning rates took to a target loss."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, filterfalse, groupby, pairwise
+from itertools import chain, filterfalse, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
 _KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_BAND = "noise_scale/tokens", "noise_scale/low", "noise_scale/high"  # metrics
 _Positive = Annotated[float, Gt(0)]
 _place = attrgetter("batch", "rate", "seed")  # of a run in a sweep
 
@@ -46,54 +48,44 @@ class _NoiseScale:
     high: float
 
 
-@dataclass(frozen=True)
-class _RateArm:
-    """One learning rate at a batch size: the steps of each seed to the target, infinite where it did not get there."""
-
-    rate: float
-    seeds: list[float]
-
-    @property
-    def steps(self) -> float:
-        return sum(self.seeds) / len(self.seeds)
-
-
 class BatchSize:
-    """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
-    (infinite where no learning rate brought every seed to the target)."""
+    """A batch size: its learning rates in ascending order, each with its mean steps to the target over seeds (infinite
+    where one did not get there), and the best of them, `tried`, with the steps of its `seeds`."""
 
-    def __init__(self, batch: int, arms: list[_RateArm]):
-        self.batch, self.arms = batch, arms
-        self.best = min(arms, key=attrgetter("steps"))
-        self.steps = self.best.steps
-        self.tokens = self.steps * batch
-        self.lowest, self.highest = self.best is arms[0], self.best is arms[-1]
+    def __init__(self, batch: int, steps: dict[float, list[float]]):
+        self.batch, self.rates = batch, list(steps)
+        self.means = [sum(seeds) / len(seeds) for seeds in steps.values()]
+        self.steps = min(self.means)
+        place = self.means.index(self.steps)
+        self.tokens, self.tried = self.steps * batch, self.rates[place]
+        self.seeds = steps[self.tried]
+        self.lowest, self.highest = place == 0, place == len(steps) - 1
         self.edge = self.lowest or self.highest  # a better learning rate may lie beyond those that were tried
 
     @property
     def rate(self) -> float:
-        """The best learning rate, by a parabola through the best arm and its neighbours if all reached the target."""
-        place = self.arms.index(self.best)
-        near = [arm for arm in self.arms[max(0, place - 1) : place + 2] if math.isfinite(arm.steps)]
-        return lowest([arm.rate for arm in near], [arm.steps for arm in near]) if len(near) == 3 else self.best.rate
+        """The best learning rate, by a parabola through `tried` and its neighbours if all reached the target."""
+        near = slice(max(0, self.rates.index(self.tried) - 1), self.rates.index(self.tried) + 2)
+        known = not self.edge and math.isfinite(sum(self.means[near]))
+        return lowest(self.rates[near], self.means[near]) if known else self.tried
 
     def at(self, rate: float) -> float:
         """Steps at a learning rate, along a line in logs between two that were tried; NaN outside of those, infinite
         next to one that did not reach the target."""
-        for arm in self.arms:
-            if math.isclose(arm.rate, rate):
-                return arm.steps
-        for below, above in pairwise(self.arms):
-            if below.rate < rate < above.rate:
-                left, right = (math.log(arm.rate) - math.log(rate) for arm in (below, above))
-                part = left / (left - right)
-                return below.steps ** (1 - part) * above.steps**part
+        for tried, steps in zip(self.rates, self.means, strict=True):
+            if math.isclose(tried, rate):
+                return steps
+        for (low, some), (high, others) in pairwise(zip(self.rates, self.means, strict=True)):
+            if low < rate < high:
+                below, above = math.log(low) - math.log(rate), math.log(high) - math.log(rate)
+                part = below / (below - above)
+                return some ** (1 - part) * others**part
         return math.nan
 
     def ruled(self, start: "BatchSize", power: float) -> tuple[float, float]:
         """The learning rate of a rule that starts at the best one of another size, and the ratio of its steps to those
         of the best one tried; NaN where it is outside of those tried."""
-        rate = start.best.rate * (self.batch / start.batch) ** power
+        rate = start.tried * (self.batch / start.batch) ** power
         return rate, self.at(rate) / self.steps
 
 
@@ -111,14 +103,10 @@ class Sweep:
 
     @cached_property
     def sizes(self) -> list[BatchSize]:
-        """The batch sizes in ascending order."""
-        sizes: list[BatchSize] = []
-        for batch, runs in groupby(sorted(self.runs, key=_place), attrgetter("batch")):
-            by_rate = groupby(runs, attrgetter("rate"))
-            sizes.append(
-                BatchSize(batch, [_RateArm(rate, [r.updates or math.inf for r in own]) for rate, own in by_rate])
-            )
-        return sizes
+        steps: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for run in sorted(self.runs, key=_place):
+            steps[run.batch][run.rate].append(run.updates or math.inf)
+        return [BatchSize(batch, by_rate) for batch, by_rate in steps.items()]
 
     @property
     def seeds(self) -> list[int]:
@@ -133,21 +121,19 @@ class Sweep:
 
     @property
     def reached(self) -> list[BatchSize]:
-        """The batch sizes that reached the target."""
         return [size for size in self.sizes if math.isfinite(size.steps)]
 
     @property
     def known(self) -> list[BatchSize]:
         """Those of `reached` whose best learning rate is no end of their own rates that lies inside of all rates."""
         rates = self.rates
-        return [size for size in self.reached if not (size.lowest and size.best.rate > rates[0])
-                and not (size.highest and size.best.rate < rates[-1])]  # fmt: skip
+        return [size for size in self.reached if not (size.lowest and size.tried > rates[0])
+                and not (size.highest and size.tried < rates[-1])]  # fmt: skip
 
     @property
     def step(self) -> float:
         """The largest factor between neighbouring learning rates of a batch size."""
-        pairs = chain.from_iterable(pairwise(size.arms) for size in self.sizes)
-        return max((high.rate / low.rate for low, high in pairs), default=1.0)
+        return max((high / low for size in self.sizes for low, high in pairwise(size.rates)), default=1.0)
 
     def sides(self, critical: float) -> dict[str, tuple[list[int], tuple[float, float] | None]]:
         """On either side of the critical size: the sizes whose best rate lies inside the grid of rates, and the
@@ -172,12 +158,13 @@ def read_sweep(places: Sequence[Path]) -> Sweep:
     if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    if len(targets := sorted({sweep.target for sweep in sweeps})) > 1:
+    if len(targets := sorted({*map(attrgetter("target"), sweeps)})) > 1:
         raise ValueError(f"observe.target.loss is {joined(map('{:g}'.format, targets), 'or')}: give runs to one loss")
     around = common_environment(map(attrgetter("environment"), sweeps))
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
-    runs, noise = (list(chain.from_iterable(map(attrgetter(name), sweeps))) for name in ("runs", "noise_scale"))
+    noise = list(chain.from_iterable(map(attrgetter("noise_scale"), sweeps)))
+    runs = list(chain.from_iterable(map(attrgetter("runs"), sweeps)))
     first = {_place(run): run for run in reversed(runs)}
     return replace(sweeps[0], runs=sorted(first.values(), key=_place), noise_scale=noise, environment=around)
 
@@ -192,7 +179,7 @@ def _trained(folders: list[Path]) -> list[Sweep]:
     for cell in ended:
         place = cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
         runs.append(_Attempt(*place, cell.metrics.last("target/step") or None))
-        ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
+        ends = [*map(cell.metrics.last, _BAND)]
         if None not in ends:
             noise.append(_NoiseScale(*place, *ends))  # type: ignore[arg-type]
     waiting, around = [cell.name for cell in filterfalse(ended_by_itself, aimed)], environment(aimed)

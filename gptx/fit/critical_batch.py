@@ -1,8 +1,9 @@
 """The critical batch size: what a larger batch costs in tokens and saves in steps, until the same loss."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def _fitted(sweep: Sweep) -> Fitted:
     batches, steps, tokens = ([getattr(size, name) for size in found] for name in ("batch", "steps", "tokens"))
     law = tradeoff.fit_tradeoff(batches, steps)
     if law.low <= 0 and math.isinf(law.high):
-        raise ValueError("the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
-                         f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
+        open_ended = "the runs do not determine a critical batch size: any size is inside its 95 % interval"
+        raise ValueError(f"{open_ended}; add batch sizes ({len(found)} so far) or seeds")
     each, without = _by_seed(sweep, law.critical), tradeoff.without_each(batches, steps)
     overhead = {"law": _OVERHEAD * law.critical, "measured": tradeoff.above_fewest(batches, tokens, _OVERHEAD)}
     title = f"To a validation loss of {sweep.target:g}"
@@ -62,7 +63,7 @@ def _fitted(sweep: Sweep) -> Fitted:
         "misfit": law.misfit,
         "without_each": without,
         "overhead_20_percent": overhead,
-        "best": [{"batch": size.batch, "rate": size.best.rate, "between_rates": size.rate, "edge": size.edge,
+        "best": [{"batch": size.batch, "rate": size.tried, "between_rates": size.rate, "edge": size.edge,
                   "updates": size.steps, "tokens": size.tokens} for size in found],
         "seeds": each,
         "noise_scale": list(map(asdict, sweep.noise_scale)),
@@ -87,13 +88,15 @@ def _fitted(sweep: Sweep) -> Fitted:
 def _check(sweep: Sweep) -> None:
     found, reached, needed = sweep.known, sweep.reached, tradeoff.FEWEST_SIZES
     if not reached:
-        lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
-        raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
-                         f"or steps{lost}")  # fmt: skip
+        none, cure = (
+            f"no run reached the target, a validation loss of {sweep.target:g}",
+            "raise observe.target.loss or steps",
+        )
+        raise ValueError(f"{none}; {cure}; {count(len(sweep.waiting), 'run')} not at the end")
     if len(found) < needed <= len(reached):
-        others = _spelt(size for size in reached if size not in found)
-        raise ValueError(f"the best learning rate is known at {len(found)} batch sizes, and {needed} are needed: at "
-                         f"{others} tokens per step some rates have not ended; finish the sweep")  # fmt: skip
+        known = f"the best learning rate is known at {len(found)} batch sizes, and {needed} are needed"
+        unknown = f"at {_spelt(reached, found)} tokens per step some rates have not ended"
+        raise ValueError(f"{known}: {unknown}; finish the sweep")
 
 
 def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
@@ -147,7 +150,6 @@ def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: d
 
 
 def _powers(sweep: Sweep, critical: float, each: list[dict]) -> Iterator[str]:
-    """The exponent of the batch size in the best learning rate, below and above the critical size."""
     for side, (batches, known) in sweep.sides(critical).items():
         if known is None:
             yield f"{side} the critical batch size, {count(len(batches), 'best rate')} inside the grid give no power."
@@ -169,28 +171,22 @@ def _left_out(sweep: Sweep) -> list[str]:
     """Which sizes, rates and runs do not count, and why."""
     found, reached, rates = sweep.known, sweep.reached, len(sweep.rates)
     lost, runs = [run.updates for run in sweep.runs].count(None), count(len(sweep.runs), "run")
+    edges = _spelt(filter(attrgetter("edge"), found))
+    fewer = joined(f"{size.batch:,} ({len(size.rates)})" for size in sweep.sizes if len(size.rates) < rates)
     told = {
-        "At {} the best learning rate is the first or last that was tried, and not used for the powers.": _spelt(
-            size for size in found if size.edge
-        ),
+        "At {} the best learning rate is the first or last that was tried, and not used for the powers.": edges,
         "{} did not reach the target; a learning rate counts where every seed did.": f"{lost} of {runs}",
-        "At {} tokens per step no learning rate did with every seed.": _spelt(
-            size for size in sweep.sizes if size not in reached
-        ),
-        f"Of {count(rates, 'learning rate')} fewer ended at {{}} tokens per step.": joined(
-            f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < rates
-        ),
-        "Not fitted, since the best learning rate may be one that only other sizes tried: {}.": _spelt(
-            size for size in reached if size not in found
-        ),
+        "At {} tokens per step no learning rate did with every seed.": _spelt(sweep.sizes, reached),
+        f"Of {count(rates, 'learning rate')} fewer ended at {{}} tokens per step.": fewer,
+        "Not fitted, since the best learning rate may be one that only other sizes tried: {}.": _spelt(reached, found),
         "Left out, since not at their end: {}.": joined(sweep.waiting),
     }
     return [sentence.format(which) for sentence, which in told.items() if which]
 
 
-def _spelt(sizes: Iterable[BatchSize]) -> str:
-    """Batch sizes in a sentence: 256, 512 and 1,024."""
-    return joined(f"{size.batch:,}" for size in sizes)
+def _spelt(sizes: Iterable[BatchSize], known: Sequence[BatchSize] = ()) -> str:
+    """Batch sizes that are not `known`, in a sentence: 256, 512 and 1,024."""
+    return joined(f"{size.batch:,}" for size in sizes if size not in known)
 
 
 def _power(value: float | None) -> str:
@@ -200,19 +196,18 @@ def _power(value: float | None) -> str:
 
 def _more(ratio: float | str | None) -> str:
     """How far a ratio is from one: +12 %."""
-    if ratio is None or isinstance(ratio, str):
-        return ratio or "untried"
-    return "untried" if math.isnan(ratio) else _NOT_REACHED if math.isinf(ratio) else f"{round(100 * (ratio - 1)):+d} %"
+    if ratio is None or ratio != ratio:
+        return "untried"
+    return _NOT_REACHED if ratio in (math.inf, _NOT_REACHED) else f"{round(100 * (float(ratio) - 1)):+d} %"
 
 
 def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict]) -> Iterator[Table]:
-    """Steps and tokens by batch size, what each rule for the learning rate costs, and what every seed says alone."""
     rows: list[_Row] = []
     for size in found:
-        seeds, by_law = size.best.seeds, law.steps(size.batch)
-        best = f"{size.best.rate:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
-        mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(seeds, ddof=1):,.0f}" if len(seeds) > 1 else "")
-        known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(seeds))
+        by_law = law.steps(size.batch)
+        best = f"{size.tried:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
+        mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(size.seeds, ddof=1):,.0f}" if len(size.seeds) > 1 else "")
+        known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(size.seeds))
         rows.append((f"{size.batch:,}", *best, *known))
     heads: _Row = (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n")
     note = (
@@ -231,38 +226,32 @@ def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict])
     )
     yield Table(f"What a rule from {found[0].batch:,} tokens per step would cost", heads, rows, note)
     if each:
-        heads = (
-            "seed",
-            "critical size",
-            "off the law",
-            "power below",
-            "power above",
-            *(f"{name} costs" for name in RULES),
-        )
+        heads = "seed", "critical size", "off the law", "power below", "power above", *map("{} costs".format, RULES)
+        rows = []
+        for one in each:
+            alone = "-", "-"
+            if "misfit" in one:
+                alone = f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %"
+            powers, costs = map(_power, one["powers"].values()), map(_more, one["updates_by_rule"].values())
+            rows.append((str(one["seed"]), *alone, *powers, *costs))
         note = (
             f"Powers: of the batch size in the best learning rate, below and above {law.critical:,.0f} tokens. Costs: "
             "how many more steps a rule takes than the best learning rate tried, at most, up to that size, from the "
             "seed's own best one at the smallest."
         )
-        yield Table("Seed by seed", heads, list(map(_seed, each)), note)
-
-
-def _seed(one: dict) -> _Row:
-    law = (f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %") if "misfit" in one else ("-", "-")
-    return str(one["seed"]), *law, *map(_power, one["powers"].values()), *map(_more, one["updates_by_rule"].values())
+        yield Table("Seed by seed", heads, rows, note)
 
 
 def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
-    """Steps against tokens, measured and by the law."""
     batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
     by_law = numpy.array([law.steps(batch) for batch in batches])
     axis.plot(by_law, by_law * batches, color=COLOURS[0], linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
     for size in found:
-        measured = numpy.array(size.best.seeds)
+        measured = numpy.array(size.seeds)
         axis.plot(measured, measured * size.batch, "o", color=COLOURS[1], markersize=3, alpha=0.5)
         axis.plot(size.steps, size.tokens, "o", color=COLOURS[1], markersize=6)
-        look = {"textcoords": "offset points", "fontsize": 8, "color": INK}
-        axis.annotate(f"{size.batch:,}", (size.steps, size.tokens), (6, 4), **look)
+        place = (size.steps, size.tokens), (6, 4)
+        axis.annotate(f"{size.batch:,}", *place, textcoords="offset points", fontsize=8, color=INK)
     dashed = {"color": AXES, "linestyle": "--", "linewidth": 1}
     axis.axvline(law.fewest_steps, label=f"Smin {law.fewest_steps:,.0f}", **dashed)
     axis.axhline(law.fewest_tokens, label=f"Emin {law.fewest_tokens:,.0f}", **dashed)
@@ -276,7 +265,7 @@ def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
         if power:
             rates = [size.ruled(found[0], power)[0] for size in found]
             axis.plot(batches, rates, color=COLOURS[look + 2], linestyle=DASHES[look + 1], label=f"{name} rule")
-    tried, between = [size.best.rate for size in found], [size.rate for size in found]
+    tried, between = [size.tried for size in found], [size.rate for size in found]
     axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
     axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
     axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")

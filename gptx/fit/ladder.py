@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy
@@ -17,11 +17,7 @@ from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 _MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-_NEEDED = {
-    "parameters": {*COUNTS},
-    "batch": {"context"},
-    "data": {"digest", "vocab_size", "train_tokens"},
-}  # in run.json
+_NEEDED = {"parameters": {*COUNTS}, "batch": {"context"}, "data": {"digest", "vocab_size", "train_tokens"}}
 _BUDGETS = 4  # of isoFLOP curves
 _LEAST = 3  # sizes on a parabola
 
@@ -129,23 +125,18 @@ def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
+def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> Iterator[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
-    said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
-    said += [f"{told}." for told in incomparable(environment(list(cells)))]
+    if differing := [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]:
+        yield f"The runs differ in more than size and length: {joined(differing)}."
+    yield from (f"{told}." for told in incomparable(environment(list(cells))))
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
     if len(contexts) > 1:
-        said.append(
-            f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
-        )
+        yield f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
     text = min((cell.record["data"]["train_tokens"] for cell in cells), default=0)
     longest = max((rung.tokens for rung in found), default=0)
     if longest > text:
-        said.append(
-            f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
-        )
-    return said
+        yield f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
 
 
 @dataclass(frozen=True)
@@ -166,7 +157,7 @@ def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
     budgets = [rung.budget(count) for rung in found]
-    read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
+    read = (_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33))
     full = [each for each in read if len(each.sizes) >= _LEAST]
     step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]

@@ -101,7 +101,6 @@ def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
 
 
 def _fitted(found: Sequence[_Test], mean: float, around: dict, comparison: Comparison) -> Fitted:
-    """The reading of range tests, judged by a grid."""
     proposed = geometric_mean([each.proposed for each in found])
     rows = grid_costs(comparison, proposed)
     first, warnings = rows[0], []
@@ -144,26 +143,24 @@ def _sentences(found: Sequence[_Test], mean: float, comparison: Comparison) -> I
         f"minimum / 10), the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to "
         f"{max(ends):.2g}. Alone, {alone} of {len(found)} would have chosen the grid's best."
     )
-    if len(found) > 1:
-        there = grid_costs(comparison, mean)[0]
-        yield f"The rule on the mean of the runs' curves: {mean:.2g}; nearest {there.nearest:g}, {there.told}."
     readings = {
+        "The rule on the mean of the runs' curves": [mean] * len(found),
         "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
         "Half way down the longest fall (fastai's valley)": [each.valley for each in found],
         "The lowest smoothed loss itself, from where it rises (arXiv:1506.01186)": [each.lowest for each in found],
     }
     for name, rates in readings.items():
-        lost = len(found) - len(rates)
-        said = [f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower"] * bool(lost)
+        lost, said = len(found) - len(rates), []
         if rates:
             there = grid_costs(comparison, geometric_mean(rates))[0]
-            span = f"{geometric_mean(rates):.2g} ({min(rates):.2g} to {max(rates):.2g})"
-            said.insert(0, f"{span}; nearest {there.nearest:g}, {there.told}")
+            span = f" ({min(rates):.2g} to {max(rates):.2g})" if len({*rates}) > 1 else ""
+            said.append(f"{geometric_mean(rates):.2g}{span}; nearest {there.nearest:g}, {there.told}")
+        if lost:
+            said.append(f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower")
         yield f"{name}: {'; '.join(said)}."
 
 
 def _tables(found: Sequence[_Test], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
-    """The rates that each run says, and what the proposal costs in each row of the grid."""
     runs: list[tuple[str, ...]] = []
     for each in found:
         there = grid_costs(comparison, each.proposed)[0]
@@ -188,7 +185,6 @@ def _tables(found: Sequence[_Test], rows: Sequence[_Checked], comparison: Compar
 
 
 def _draw(axis: Any, found: Sequence[_Test], rows: Sequence[_Checked]) -> None:
-    """Each run's loss and smoothed loss over its rate, with the rates that are read off it."""
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):
         colour, dashes = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)]

@@ -15,7 +15,7 @@ from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
 from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_runs
 from gptx.fit.page import framed, interval_text, off, short
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval, loss_at
+from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, MARKERS, save
 from gptx.show.table import Table
@@ -103,7 +103,6 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
 
 
 def _headline(reading: LawReading) -> str:
-    """The prediction and the outcome."""
     held, runs = reading.predictions, len(reading.rungs)
     if not held:
         return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
@@ -120,7 +119,6 @@ def _headline(reading: LawReading) -> str:
 
 
 def _fits(reading: LawReading) -> str:
-    """How well the law fits."""
     lengths, away = [rung.tokens for rung in reading.rungs], abs(reading.residuals)
     worst = int(numpy.argmax(away))
     far, half, most = reading.rungs[worst], float(numpy.median(away)), float(numpy.exp(reading.residuals[worst]))
@@ -133,7 +131,7 @@ def _fits(reading: LawReading) -> str:
 
 
 def patterned(reading: LawReading) -> Iterator[str]:
-    """The warning that residuals are no scatter, but have a shape that the law cannot have."""
+    """The warning that residuals have a shape that the law cannot have."""
     sizes, lengths = numpy.log(reading.sizes), numpy.log([rung.tokens for rung in reading.rungs])
     both = (sizes - sizes.mean()) * (lengths - lengths.mean())
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
@@ -150,8 +148,8 @@ def undetermined(reading: LawReading) -> Iterator[str]:
     """The warnings that the runs leave a constant open."""
     floor = interval(reading.law, attrgetter("E"))
     if floor[0] < 0.05 * min(rung.loss for rung in reading.rungs):
-        yield (f"The runs do not determine E, the irreducible loss ({interval_text(floor)}): all are far above it, and "
-               "the law says little about much longer or larger runs.")  # fmt: skip
+        far = "all are far above it, and the law says little about much longer or larger runs"
+        yield f"The runs do not determine E, the irreducible loss ({interval_text(floor)}): {far}."
     for name in CONSTANTS[3:]:
         low, high = interval(reading.law, attrgetter(name))
         if high > 3 * low:
@@ -177,20 +175,17 @@ def _facts(reading: LawReading) -> dict:
 
 
 def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterator[Table]:
-    """What was predicted and the constants, by both counts of N, the best split of budgets with and without the law,
-    and every run."""
     first, law = readings[0], readings[0].law
     rows: list[_Row] = [
-        (each.rung.name, COUNTS[reading.count], f"{each.expected:.4f}", interval_text(each.law, ".3f"),
-         interval_text(each.run, ".3f"), f"{each.rung.loss:.4f}", off(each.rung.loss / each.expected),
-         "yes" if each.inside else "no")
+        (each.rung.name, COUNTS[reading.count], f"{each.expected:.4f}",
+         *(interval_text(span, ".3f") for span in (each.law, each.run)),
+         f"{each.rung.loss:.4f}", off(each.rung.loss / each.expected), "yes" if each.inside else "no")
         for reading in readings for each in reading.predictions
     ]  # fmt: skip
     heads: _Row = ("run", "N", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside")
     note = f"Loss in {law.units}. The interval of a run, which inside refers to, includes the runs' scatter."
     yield Table("Held out", heads, rows, note, names=2)
-    heads = ("", *(head for each in readings for head in (f"N: {COUNTS[each.count]}", "95 %")))
-    rows = []
+    rows = [("", *chain.from_iterable((f"N: {COUNTS[each.count]}", "95 %") for each in readings))]
     for name, value in _QUANTITIES.items():
         cells = ((short(value(each.law)), interval_text(each.law.interval(value))) for each in readings)
         rows.append((name, *chain.from_iterable(cells)))
@@ -198,7 +193,7 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
         f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs. Without "
         "embeddings is Kaplan's count, every parameter Chinchilla's (arXiv:2406.12907)."
     )
-    yield Table("Constants", heads, rows, note)
+    yield Table("Constants", rows[0], rows[1:], note)
     budgets = [*map(float, numpy.geomspace(min(first.budgets), max(first.budgets), 3))]
     budgets += [each.rung.budget(first.count) for each in first.predictions[:1]]
     heads = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
@@ -206,11 +201,10 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
         f"*: smaller or larger than any size trained. The rule of {RULE:.0f} tokens per parameter was found with far "
         "larger models on subword tokens."
     )
-    rows = [_split(law, flops, first.sizes) for flops in budgets]
-    yield Table("The best split of a budget, by the law", heads, rows, note)
+    splits = [_split(law, flops, first.sizes) for flops in budgets]
+    yield Table("The best split of a budget, by the law", heads, splits, note)
     heads = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
-    rows = [_isoflop(each, law) for each in curves]
-    yield Table("IsoFLOP: the same budget spent on several sizes", heads, rows)
+    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [_isoflop(each, law) for each in curves])
     rows = [
         (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
         for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
@@ -255,14 +249,14 @@ def _over_tokens(axis: Any, reading: LawReading) -> None:
     along = numpy.geomspace(min(ends), max(ends), 50)
     for place, size in enumerate(dict.fromkeys(reading.sizes)):
         here = [rung for rung in reading.rungs if rung.parameters(reading.count) == size]
+        tokens, losses = zip(*((rung.tokens, rung.loss) for rung in here), strict=True)
         colour, name = colours[place % len(colours)], mathtext(f"{here[0].size}, {short(size)}")
-        points = [rung.tokens for rung in here], [rung.loss for rung in here]
-        axis.plot(*points, MARKERS[place % len(MARKERS)], markersize=5, color=colour, label=name)
+        axis.plot(tokens, losses, MARKERS[place % len(MARKERS)], markersize=5, color=colour, label=name)
         axis.plot(along, [law.loss(size, tokens) for tokens in along], color=colour, linewidth=1.1)
     for each in reading.predictions:
         size = each.rung.parameters(reading.count)
         along = numpy.geomspace(min(ends), max(each.rung.tokens, *ends), 50)
-        low, high = zip(*(interval(law, loss_at(size, tokens)) for tokens in along), strict=True)
+        low, high = zip(*(interval(law, partial(Law.loss, parameters=size, tokens=t)) for t in along), strict=True)
         axis.fill_between(along, low, high, color=held, alpha=0.15, linewidth=0)
         axis.plot(along, [law.loss(size, tokens) for tokens in along], "--", color=held, linewidth=1.1)
     _held_out(axis, reading, across=False)
@@ -270,11 +264,10 @@ def _over_tokens(axis: Any, reading: LawReading) -> None:
 
 
 def _compared(axis: Any, reading: LawReading) -> None:
-    """Measured loss over that of the law: the better the law, the nearer all runs are to the diagonal."""
     measured = [rung.loss for rung in reading.rungs]
-    every = [*reading.by_law, *measured]
-    every += [loss for each in reading.predictions for loss in (each.expected, each.rung.loss, *each.run)]
-    axis.plot([min(every), max(every)], [min(every), max(every)], ":", color=AXES, linewidth=1)
+    held_out = [loss for each in reading.predictions for loss in (each.expected, each.rung.loss, *each.run)]
+    ends = [end([*reading.by_law, *measured, *held_out]) for end in (min, max)]
+    axis.plot(ends, ends, ":", color=AXES, linewidth=1)
     axis.plot(reading.by_law, measured, "o", markersize=5, color=COLOURS[0], label="fitted")
     _held_out(axis, reading, across=True)
     framed(axis, "measured compared with the law", "by the law", "measured", subs=_SUBS)

@@ -49,11 +49,9 @@ def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     _, squares = _profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
     if best == 0:
-        raise ValueError("the steps to the target do not fall with the batch size: even the smallest is far above a "
-                         "critical one; add smaller ones")  # fmt: skip
+        raise ValueError("all batch sizes are far above a critical one: steps do not fall with them; add smaller ones")
     if best == _PLACES - 1:
-        raise ValueError("the steps to the target fall in proportion to the batch size: even the largest is far below "
-                         "a critical one; add larger ones")  # fmt: skip
+        raise ValueError("all batch sizes are far below a critical one: steps fall in proportion; add larger ones")
     finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], _PLACES)
     offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
