@@ -115,7 +115,6 @@ def _ingredient(run: Run, group: str) -> str:
 
 
 def _length(run: Run) -> dict[str, str]:
-    """Steps, tokens of a step and in all, tokens per parameter, epochs."""
     steps, batch = run.config.get("steps"), batch_of(run.config)
     if not isinstance(steps, int) or batch is None:
         return {}
@@ -148,7 +147,6 @@ def _data(run: Run) -> str:
 
 
 def _precision(run: Run) -> str:
-    """The number format, with what `auto` became."""
     device = run.record.get("hardware", {}).get("device", "")
     if run.config.get("precision", {}).get("compute") != "auto" or not device:
         return _ingredient(run, "precision")

@@ -47,7 +47,6 @@ def comparisons(made: Iterable[Estimate | None]) -> str:
 
 
 def _alone(arm: Arm, words: Words) -> list[str]:
-    """What runs came to that differ in nothing but their seeds."""
     seeds = count(len(arm.results), "seed")
     if arm.diverged:
         return [f"The run diverged in {arm.diverged} of {seeds}."]
@@ -98,7 +97,6 @@ def _significant(around: Round, names: dict[str, str]) -> Iterator[str]:
 
 
 def _levels(found: Effects, words: Words) -> list[str]:
-    """What each level does in each context, instead of the baseline's level."""
     factor, base = found.factor, found.baseline[found.factor]
     told = {}
     for level in found.comparison.factors[factor]:
@@ -112,7 +110,6 @@ def _levels(found: Effects, words: Words) -> list[str]:
 
 
 def _summary(found: Effects, differing: list[str], words: Words) -> str:
-    """Which levels differ from the baseline's in any context, of several."""
     who = f"{joined(differing)} differ" if differing else f"no {said(found.factor)} differs"
     sure = "significantly" if any(each and each.p is not None for each in found.judged) else "in single seeds"
     base = f"from {named(found.factor, found.baseline[found.factor])} in {words.metric}"

@@ -100,7 +100,6 @@ def _rows(found: Effects, words: Words, title: str, shown: Iterable[tuple[Round,
 
 
 def _costs(found: Effects, words: Words) -> Iterator[Table]:
-    """Speed, time and memory, by what may change them."""
     names, costs = found.costs
     rows = []
     for key, (speed, seconds, peak) in costs.items():
