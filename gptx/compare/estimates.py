@@ -37,21 +37,12 @@ class Estimate:
         return self.p is not None and self.p <= self.limit
 
     @property
-    def stated(self) -> bool:
-        """True if the text may say its direction: it is significant, or of a single seed, which the text then says."""
-        return self.significant or (self.p is None and self.mean != 0)
-
-    @property
-    def same(self) -> bool:
-        """True if no seed shows any difference."""
-        return not (self.mean or self.low or self.high)
-
-    @property
     def kind(self) -> str:
-        """What the text may say: higher, lower, same or unsure."""
-        if self.stated:
-            return "higher" if self.mean > 0 else "lower"
-        return "same" if self.same else "unsure"
+        """What the text may say: same where no seed shows any difference; higher or lower where that is significant, or
+        of a single seed, which the text then says; else unsure."""
+        if not (self.mean or self.low or self.high):
+            return "same"
+        return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
 
 
 def estimate(samples: Sequence[float]) -> Estimate | None:

@@ -114,11 +114,10 @@ def traits(runs: list[Run], factors: Iterable[str]) -> dict:
     one}. A factor is left out where one of its levels has no such answer, or several."""
     found = {}
     for factor in (name for name in factors if name.split(".")[0] == "schedule"):
-        shapes: dict[str, list] = {}
-        for run in runs:
-            shapes.setdefault(described_by(run).get(factor, ""), []).append(_shape(run.config))
-        if all(each[0] and each.count(each[0]) == len(each) for each in shapes.values()):
-            found[factor] = {level: each[0] for level, each in shapes.items()}
+        shapes = [(described_by(run).get(factor, ""), _shape(run.config)) for run in runs]
+        known = dict(shapes)
+        if all(shape and shape == known[level] for level, shape in shapes):
+            found[factor] = known
     return found
 
 
@@ -159,7 +158,6 @@ def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _meant(text: str, levels: list[str]) -> str | None:
-    """The level that `text` means: the same word, or the same number."""
     same = (level for level in levels if numeric([text, level]) and float(text) == float(level))
     return text if text in levels else next(same, None)
 
@@ -216,7 +214,6 @@ def numeric(levels: Iterable[str]) -> bool:
 
 
 def _ordered(levels: Iterable[str]) -> list[str]:
-    """Numbers sorted; other levels in the order of their appearance."""
     levels = list(levels)
     try:
         return sorted(levels, key=float)

@@ -57,7 +57,6 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
-    """The levels on the x-axis, which is logarithmic where they are far apart."""
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)

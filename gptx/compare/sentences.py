@@ -1,9 +1,9 @@
 """The templates of headlines and sentences. None claims more than its estimates do where they are judged together."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, starmap
+from itertools import chain, compress, starmap
 
-from gptx.compare.effects import Effects, Factorial, Round, Square
+from gptx.compare.effects import Effects, Round, Square
 from gptx.compare.estimates import Estimate, holm
 from gptx.compare.factors import grouped
 from gptx.compare.outcomes import Arm
@@ -22,10 +22,10 @@ def answer(found: Effects, words: Words) -> list[str]:
     """The headline, and the sentences that it rests on."""
     if not found.factor:
         return _alone(found.arms[0], words)
-    two, lead = found.factorial, f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
+    lead = f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
     ranking = _ranking(found.best, found.factor, words, lead) if found.best else []
-    if two and any(two.judged):
-        told = [*_crossed(two, words), _shares(two), *ranking]
+    if any(square.differences["first"] for square in found.squares):
+        told = [*_crossed(found.squares, words), _shares(found.squares), *ranking]
     elif len(found.rounds) == 1:
         told = _ranking(found.rounds[0], found.factor, words)
     elif found.best and (len(found.comparison.factors[found.factor]) > 2 or not any(x.known for x in found.rounds)):
@@ -47,7 +47,6 @@ def comparisons(made: Iterable[Estimate | None]) -> str:
 
 
 def _alone(arm: Arm, words: Words) -> list[str]:
-    """What runs came to that differ in nothing but their seeds."""
     seeds = count(len(arm.results), "seed")
     if arm.diverged:
         return [f"The run diverged in {arm.diverged} of {seeds}."]
@@ -66,10 +65,10 @@ def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[s
     to = {level: words.relation(each, f"with {names[around.baseline]}") for level, each in around.known.items()}
     if len(values) < 2:
         return [sentence(lead, f"only {names[x]} has a {metric} to compare: {value}") for x, value in values.items()]
-    if around.same:
+    if around.kinds == {"same"}:
         every = f"every {said(factor)} has the same {metric} as {names[around.baseline]} in each common seed"
         return [sentence(lead, every)]
-    if around.undecided:
+    if around.kinds and around.kinds <= {"same", "unsure"}:
         far = max(around.known, key=lambda level: abs(around.known[level].mean))
         none = f"no {said(factor)} differs significantly from {short} in {metric}"
         return [sentence(lead, none), f"The {metric} that differs most is {values[far]} with {names[far]}, {to[far]}."]
@@ -98,7 +97,6 @@ def _significant(around: Round, names: dict[str, str]) -> Iterator[str]:
 
 
 def _levels(found: Effects, words: Words) -> list[str]:
-    """What each level does in each context, instead of the baseline's level."""
     factor, base = found.factor, found.baseline[found.factor]
     told = {}
     for level in found.comparison.factors[factor]:
@@ -112,7 +110,6 @@ def _levels(found: Effects, words: Words) -> list[str]:
 
 
 def _summary(found: Effects, differing: list[str], words: Words) -> str:
-    """Which levels differ from the baseline's in any context, of several."""
     who = f"{joined(differing)} differ" if differing else f"no {said(found.factor)} differs"
     sure = "significantly" if any(each and each.p is not None for each in found.judged) else "in single seeds"
     base = f"from {named(found.factor, found.baseline[found.factor])} in {words.metric}"
@@ -144,11 +141,11 @@ def _clause(kind: str, changes: list[_Change], words: Words) -> str:
     return f"ends {words.amount(' to '.join(ends))} {kind} {there}".rstrip()
 
 
-def _crossed(two: Factorial, words: Words) -> list[str]:
+def _crossed(squares: list[Square], words: Words) -> list[str]:
     """What the first of two things does: averaged over the other, or where the average is no answer, that it depends
     on the other."""
-    (first, second), averaged, depends = starmap(named, two.things), list[_Change](), list[str]()
-    for square in two.squares:
+    (first, second), averaged, depends = starmap(named, squares[0].things), list[_Change](), list[str]()
+    for square in squares:
         if (main := square.differences["first"]) and square.depends:
             alone, both = (words.change(square.differences[name]) for name in ("first alone", "first with second"))
             effect = f"the effect of {first} on the {words.metric} depends on {second}"
@@ -161,24 +158,24 @@ def _crossed(two: Factorial, words: Words) -> list[str]:
     return [*filter(None, [head]), *depends, *rest]
 
 
-def _shares(two: Factorial) -> str:
+def _shares(squares: list[Square]) -> str:
     """Contributed more: warmup at learning rate 0.01; not significant at learning rate 0.0003."""
-    squares = grouped(two.squares, lambda square: more(two, square))
-    told = (f"{word} {places(each.context for each in group)}".strip() for word, group in squares.items())
+    told = (
+        f"{word} {places(each.context for each in group)}".strip() for word, group in grouped(squares, more).items()
+    )
     return f"Contributed more: {'; '.join(told)}."
 
 
-def more(two: Factorial, square: Square) -> str:
+def more(square: Square) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
-    lead, names = square.differences["lead"], list(starmap(named, two.things))
-    if lost := square.lost:
-        return f"{joined(map(joined, lost))} diverged"
+    lead, gains, names = square.differences["lead"], square.gains, list(starmap(named, square.things))
+    if lost := sum(arm.diverged > 0 for arm in square.arms.values()):
+        return f"{count(lost, 'arm')} diverged"
     if lead is None or lead.p is None:
         return "single seed" if lead else "no common seed"
     if square.depends:
         return "each depends on the other"
-    gains = square.gains(two.sign)
     if max(gains) <= 0 > min(gains):
-        return f"harm by {joined(name for name, gain in zip(names, gains, strict=True) if gain < 0)}"
-    ahead = int(two.sign * lead.mean > 0)
+        return f"harm by {joined(compress(names, gains))}"
+    ahead = int(square.sign * lead.mean > 0)
     return names[ahead] if lead.significant and gains[ahead] > 0 else "not significant"

@@ -16,18 +16,18 @@ _GRIDS = 4  # at most: of more contexts, the table of arms has it all
 
 def _attribution(found: Effects, words: Words) -> Iterator[Table]:
     """Main effects and interaction in each context, and what contributed more there."""
-    if not (two := found.factorial):
-        return
     rows = []
-    for square in two.squares:
-        shown = [*square.main, square.differences["interaction"]]
+    for square in found.squares:
+        *shown, _ = square.judged
         n = str(shown[0].n if shown[0] else 0)
-        rows.append((where(square.context) or "here", *map(words.change, shown), n, more(two, square)))
-    things = tuple(starmap(named, two.things))
+        rows.append((where(square.context) or "here", *map(words.change, shown), n, more(square)))
+    if not rows:
+        return
+    things = tuple(starmap(named, found.squares[0].things))
     note = (
         f"{words.metric.capitalize()}{words.per}, with 95 % intervals, each by itself: what {joined(things)} do, each "
         "averaged over arms without and with the other, and how much more with it (interaction). What contributed more "
-        f"is judged after correction. {comparisons(two.judged)}"
+        f"is judged after correction. {comparisons(x for square in found.squares for x in square.judged)}"
     )
     columns = ("", *things, "interaction", "n", "contributed more")
     yield Table(f"What {joined(things)} contribute", columns, rows, note.strip())
@@ -100,7 +100,6 @@ def _rows(found: Effects, words: Words, title: str, shown: Iterable[tuple[Round,
 
 
 def _costs(found: Effects, words: Words) -> Iterator[Table]:
-    """Speed, time and memory, by what may change them."""
     names, costs = found.costs
     rows = []
     for key, (speed, seconds, peak) in costs.items():

@@ -74,8 +74,8 @@ class Words:
         if found is None:
             return "-"
         text, *span = self.ends(found)
-        told = ["the same" if found.same else " to ".join(span) or "single seed"]
-        if span and not (found.significant_alone or found.same):
+        told = ["the same" if found.kind == "same" else " to ".join(span) or "single seed"]
+        if span and not found.significant_alone and found.kind != "same":
             told.append("not significant")
         if not found.paired:
             told.append("unpaired")
@@ -88,9 +88,8 @@ class Words:
         text, *span = self.ends(found)
         interval = f"95 % interval {' to '.join(span)}" if span else "no interval"
         seeds = count(found.n, "seed") if found.paired else "no seed in common"
-        if found.stated:
-            way = "higher" if found.mean > 0 else "lower"
-            return f"{self.amount(text.lstrip('+-'))} {way} than {other} ({interval}, {seeds})"
+        if found.kind in ("higher", "lower"):
+            return f"{self.amount(text.lstrip('+-'))} {found.kind} than {other} ({interval}, {seeds})"
         before = " before correction" * found.significant_alone
         return f"not significantly different from that {other} ({text}, {interval}{before}, {seeds})"
 

@@ -154,7 +154,7 @@ def test_without_warmup_it_diverges_is_an_answer_too():
     found = verdict(compared({"schedule": list(TRAITS)}, lambda levels: 2.0 if TRAITS[levels["schedule"]][0] else math.nan, traits=SCHEDULES))  # fmt: skip
     assert found.headline == ("No schedule differs significantly from cosine in validation loss; but 6 of 12 ended runs diverged "
                               "(constant and cosine_no_warmup).")  # fmt: skip
-    assert table(found, "contribute").rows[0][-1] == "constant and cosine_no_warmup diverged"
+    assert table(found, "contribute").rows[0][-1] == "2 arms diverged"
 
 
 def test_runs_under_way_are_counted_and_the_rest_is_compared():
