@@ -25,9 +25,9 @@ from gptx.units.phrases import count
 from gptx.units.printable import html, md, plotly
 
 _LEGEND = (
-    "A line is the mean of an arm's seeds, in a band from the lowest to the highest of them; of training, from the "
-    "lowest to the highest step of any. It goes as far as every seed that has begun, and ends where one diverges. A "
-    "branch that a rollback discarded is dashed and ends in a cross. Click an arm to hide it, twice to see it alone."
+    "A line is the mean of an arm's seeds, in a band from the lowest to the highest (of training: of single steps); it "
+    "ends where a seed diverges or is not as far yet. A dashed branch with a cross was discarded by a rollback. Click "
+    "an arm to hide it, twice to see it alone."
 )
 _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel together, and of one curve
 _INCIDENTS = 200  # that are listed
