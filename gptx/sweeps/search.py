@@ -225,6 +225,8 @@ class Search:
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
         label, details, value = self._outcome(each)
+        if label == "finished":
+            details = f"{self.metric} {value:.4f}"
         if label in _TOLD:
             self.study.tell(each.trial, value if label == "finished" else None, state=TrialState[_TOLD[label]])
         self.failed += label in ("FAILED", "running")
@@ -241,7 +243,7 @@ class Search:
         why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
         outcomes = (  # the first one that is true
             (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
-            (finished and finite, state, f"{self.metric} {value:.4f}" if finite else ""),
+            (finished and finite, state, ""),
             (state == "running", state, "in another process; the same command goes on with it afterwards"),
             (each.pruned, "pruned", ""),
             (record.get("diverged") or finite is False, "diverged", ""),

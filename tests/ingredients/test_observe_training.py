@@ -11,7 +11,7 @@ from test_parallel import launch
 from gptx.config import paths
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log import jsonl
-from gptx.job.build import attach
+from gptx.job.resume import refused
 
 EVERY = ["observe.validation.every=2", "observe.throughput.every=1", "observe.clip_pressure.every=2",
          "observe.gradients.every=1", "observe.updates.every=1", "observe.activations.every=1",
@@ -148,8 +148,8 @@ def test_observers_attach_once_however_often_fit_is_called(build):
     ],
 )  # fmt: skip
 def test_what_an_observer_cannot_work_with_is_one_line(build, words, message):
-    with pytest.raises(ConfigError, match=message) as caught:
-        attach(build(*words))
+    with pytest.raises(ConfigError, match=message) as caught, refused():
+        build(*words).attach()
     assert "\n" not in str(caught.value)
 
 
