@@ -57,12 +57,10 @@ def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
         for name, tensor in own.items():
             if source[name] not in names:
                 raise ValueError(f"{file}: it holds no {name}, which the model has")
-            whole = there.get_tensor(source[name])
+            whole, shape = there.get_tensor(source[name]), tuple(tensor.shape)
             weights[name] = whole[: len(tensor)] if name == cut else whole
-            if weights[name].shape != tensor.shape:
-                raise ValueError(
-                    f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {tuple(tensor.shape)}"
-                )
+            if weights[name].shape != shape:
+                raise ValueError(f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {shape}")
         for name in sorted(names - {*source.values()}):
             raise ValueError(f"{file}: it holds {name}, which the model does not have")
         model.load_state_dict({name: like(weight, own[name]) for name, weight in weights.items()})

@@ -86,9 +86,8 @@ def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
     names = {name: _ROW.sub("", name) for sequence in documents for name in sequence}
     several = len({*names.values()}) > 1
     nats = np.nan_to_num(np.array(losses), nan=_NOT_FINITE, posinf=_NOT_FINITE)
-    parts: dict[str, dict[int, float]] = defaultdict(
-        lambda: defaultdict(float)
-    )  # of each document, per sequence, its share of that
+    # of each document, per sequence, its share of that
+    parts: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for number, sequence in enumerate(documents):
         for name, tokens in sequence.items():
             parts[names[name] if several else name][number] += tokens / sum(sequence.values())

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the firs
 
 
 def source_of_rows(
-    name: str, where: str, *, digest: str, content: str, train: Rows, validation: Rows | None, share: float,
+    name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
     """A source of rows, each one document. Without `validation` a row is held out if a hash of its text falls below
@@ -37,6 +38,7 @@ def source_of_rows(
             yield (("validation", name, (text,)) for name, text in validation())
         yield ((split(text), name, (text,)) for name, text in train())
 
+    name, content = re.sub(r"[^\w.-]+", "-", name), content or digest
     return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
                   left_out=left_out)  # fmt: skip
 
@@ -49,17 +51,13 @@ def tables_meant(path: str, column: str | None) -> bool:
     rows = sorted(filter(_is_table, paths))
     for other in sorted({*paths} - {*rows}) if rows else ():
         if not ABOUT.fullmatch(other.name) and files.texts(root, [other])[0]:
-            raise ValueError(
-                f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
-                f"{other.relative_to(root)}: data.column={COLUMN} takes the rows of the tables, a pattern such as "
-                f"'data.path=\"{root}/**/*{other.suffix}\"' other text"
-            )
+            line = f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and text, {other.relative_to(root)}"
+            pattern = f"'data.path=\"{root}/**/*{other.suffix}\"'"
+            raise ValueError(f"{line}: data.column={COLUMN} takes the rows, a pattern such as {pattern} the text")
     return bool(rows)
 
 
 class _Table(NamedTuple):
-    """A file of rows, as it was when it was read through once."""
-
     name: str
     path: Path
     sha256: str
@@ -77,15 +75,11 @@ def table_rows(path: str, validation_path: str | None, *, column: str, share: fl
         return hashed(column, share if held is None else None, *parts)
 
     return source_of_rows(
-        "text",
-        " and ".join(filter(None, (path, validation_path))),
-        digest=digest(lambda table: (table.name, table.sha256)),
-        content=digest(lambda table: table.sha256),
-        train=lambda: _rows_of(train, column),
-        validation=None if held is None else lambda: _rows_of(held, column),
-        share=share,
-        left_out=left_out + left_out_there,
-    )
+        "text", " and ".join(filter(None, (path, validation_path))), left_out=left_out + left_out_there,
+        digest=digest(lambda table: (table.name, table.sha256)), content=digest(lambda table: table.sha256),
+        train=partial(_rows_of, train, column), share=share,
+        validation=None if held is None else partial(_rows_of, held, column),
+    )  # fmt: skip
 
 
 def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:

@@ -40,8 +40,7 @@ def known(name: str) -> str:
     if not (size := re.fullmatch(r"bpe:(\d+)", name)):
         raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}, bpe:SIZE (such as bpe:4096)")
     if len(size[1]) > 20 or not 257 <= int(size[1]) <= _LARGEST:
-        raise ValueError(f"tokenizer={name:.80}: a size of at least 257, the bytes and the end of text, and at most "
-                         f"{_LARGEST:,}")  # fmt: skip
+        raise ValueError(f"tokenizer={name:.80}: a size from 257, the bytes and the end of text, to {_LARGEST:,}")
     return f"bpe:{int(size[1])}"
 
 
@@ -70,10 +69,9 @@ def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
     try:
         return tiktoken.get_encoding("gpt2")
     except OSError as error:
-        raise ConnectionError(
-            f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); start once with a network "
-            "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
-        ) from error
+        line = f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); use a network once"
+        cure = "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
+        raise ConnectionError(f"{line}, {cure}") from error
 
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
@@ -90,10 +88,8 @@ def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
     tokenizer.train_from_iterator(at_word_boundaries(limited(text, _BPE_TEXT)), trainer)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if len(vocabulary) < vocab_size - 1:
-        raise ValueError(
-            f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only; "
-            f"give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less"
-        )
+        line = f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only"
+        raise ValueError(f"{line}; give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less")
     # Byte-level encodings write a byte as itself if it is visible in Latin-1, else as a letter from U+0100 on.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = (byte for byte in range(256) if byte not in visible)
@@ -147,10 +143,8 @@ def _char_encoder(encoding: "Encoding") -> _Encoder:
         ids = table[_code_points(text)]
         if (ids < 0).any():
             stranger = text[int(np.argmax(ids < 0))]
-            raise ValueError(
-                f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters of the "
-                "training and validation text that tokenizer=chars knows"
-            )
+            line = f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters"
+            raise ValueError(f"{line} of the training and validation text that tokenizer=chars knows")
         return ids
 
     return encode

@@ -21,11 +21,10 @@ class Advice(Configured):
         return onset
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at step `step`."""
         return 1.0
 
     def rolled_back(self, step: int, clock: int) -> int:
-        """Called after a rollback to after step `step`; the number of batches to skip beyond those already drawn."""
+        """What a Guard answers; `clock` counts the steps judged."""
         return 0
 
 
