@@ -18,11 +18,9 @@ from gptx.units.options import Configured, Count, Steps
 
 
 class Checkpoints(Configured):
-    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay.
-
-    The best one has the lowest validation loss of those saved after a step that was validated; if a save by `every` was
-    not, the next step that is validated is saved too.
-    """
+    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay. Best is the lowest
+    loss of those saved after a step that was validated; if a save by `every` was not, the next step that is gets saved
+    too."""
 
     every: Steps
     keep: Count
@@ -61,8 +59,8 @@ class Checkpoints(Configured):
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
-        """Save after a step of `every`, the first that is validated after one that was not, and the last. Raises
-        OSError if the run ends here and cannot be saved."""
+        """Save after a step of `every`, the first validated after one that was not, and the last. Raises OSError for
+        the last."""
         if not self.writing.is_alive():
             self.wait()  # returns immediately, and warns of a failure
         ends = trainer.finished or bool(trainer.stopped)
@@ -78,8 +76,8 @@ class Checkpoints(Configured):
         return saved(self.folder)
 
     def save(self, trainer, *, wait: bool = False) -> None:
-        """Copy the state and write the copy while training goes on; a save that fails is warned about, and leaves
-        those before it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
+        """Copy the state and write the copy while training goes on; a failure is a warning, and leaves the saves before
+        it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
         if self.writing.is_alive() and not wait and not self.warned:
             log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
             self.warned = True
@@ -164,8 +162,8 @@ class Checkpoints(Configured):
         """Load the newest checkpoint that is whole into the trainer; False if there is none.
 
         With `before`, one saved on schedule (not by a signal: an interrupted run goes back to where any other would)
-        before that step; if there is none, the oldest: of a run that branched off, or changed `every`, it is from
-        before all that can still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
+        before that step, or the oldest: of a run that branched off, or changed `every`, it is from before all that can
+        still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
@@ -197,8 +195,8 @@ def refuse_without_optimizer(state: dict, where: Path) -> None:
 
 
 def chosen_state(run: Path, checkpoint: str) -> dict:
-    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or the name of one. Raises
-    ValueError if there is none, or if the one named is damaged."""
+    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or a name. Raises
+    ValueError."""
     folder = run / "checkpoints"
     if checkpoint == "newest":
         if state := files.newest(saved(folder)):
@@ -235,7 +233,6 @@ def refuse_other_model(state: dict, model, where: Path) -> None:
 
 
 def _own(state: dict, where: Path) -> dict:
-    """The state. Raises ValueError if a part of it is not of the kind that a run saves."""
     kinds = {"model": dict, "observers": dict, "optimizer": dict, "recipe": dict, "data": dict, "judged": list | None}
     facts = {"model": None, "judged": None} | (state if isinstance(state, dict) else {})
     wrong = [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]

@@ -11,8 +11,8 @@ _Path = tuple  # of keys and indices, from the root of a state to a tensor
 
 
 class Writing(Thread):
-    """Runs `write` while training goes on; without it, it has ended. Python's exit waits for it, since no daemon may be
-    killed in C++ code."""
+    """Runs `write`, if any, while training goes on. No daemon: Python's exit waits for it, and kills it in no C++
+    code."""
 
     def __init__(self, write: Callable[[], None] | None = None):
         super().__init__(name="checkpoint")

@@ -58,7 +58,6 @@ def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> 
 
 
 def _fault(folder: Path, recipe: dict[str, Any]) -> str:
-    """What is wrong with a cache folder; empty if nothing is."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         if meta["recipe"] != recipe:
@@ -108,8 +107,8 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
 
 
 def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
-    """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
-    the same files for any number of workers (tiktoken computes outside Python's lock)."""
+    """Tokenise all documents in `workers` threads (tiktoken computes outside Python's lock) and write them in order,
+    each followed by one end of text."""
     dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype).tobytes()
     starts, sizes, within = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0), False

@@ -78,8 +78,8 @@ def text(
     *, path: str, validation_path: str | None, column: str | None, tokenizer: str, context: int, seed: int,
     validation: float, order: str, separator: str | None = None,
 ) -> Windows:  # fmt: skip
-    """Any local text: a file, a folder with its subfolders or a glob, one document per file, per text between
-    separators, or per row of a table. Raises ValueError or FileNotFoundError. Earlier configs have no `separator`."""
+    """Any local text: one document per file, per text between separators, or per row of a table. Raises ValueError or
+    FileNotFoundError. Earlier configs have no `separator`."""
     if separator == "":
         raise ValueError("data.separator is empty; null is none")
     kinds = {tables_meant(each, column) for each in (path, validation_path) if each is not None}
@@ -127,7 +127,6 @@ def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, va
 
 
 def _downloaded_shakespeare() -> Path:
-    """The file, downloaded if it is missing or not as it was published. Raises ConnectionError that says what to do."""
     import http.client
     import urllib.request
 
@@ -158,9 +157,9 @@ def hub(
     *, dataset: str, config: str | None, revision: str | None, split: str, validation_split: str | None, column: str,
     tokens: int | str | None, tokenizer: str, context: int, seed: int, validation: float, order: str,
 ) -> Windows:  # fmt: skip
-    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
-    tokens as asked for, read as a stream. The digest is of the address with the commit, so that what is tokenised
-    already needs no network. Raises ConnectionError or ValueError that say what to do."""
+    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, as a stream of rows, each a document.
+    The digest is of address and commit, so that what is tokenised needs no network. Raises ConnectionError or
+    ValueError."""
     check_share(validation)
     local, limit = Path(dataset).is_dir(), number_of_tokens(tokens)
     commit = _digest_of(Path(dataset)) if local else _commit_of(dataset, revision)
@@ -187,8 +186,8 @@ def _digest_of(folder: Path) -> str:
 
 
 def _commit_of(dataset: str, revision: str | None) -> str:
-    """The commit that `revision` named when it was first used here; null is the newest at that time. Kept in the cache,
-    so that a run means the same data tomorrow and without a network."""
+    """The commit that `revision` (null: the newest) named at its first use here, kept in the cache: a run means the
+    same data tomorrow."""
     if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         return str(revision)
     file = cache_folder() / "commits" / re.sub(r"[^\w.-]+", "--", f"{dataset}@{revision or 'newest'}")
@@ -200,7 +199,6 @@ def _commit_of(dataset: str, revision: str | None) -> str:
 
 
 def _newest_commit(dataset: str, revision: str | None) -> str:
-    """The commit that the hub has for a revision. Raises ValueError if it has none, ConnectionError without it."""
     for limit in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         os.environ.setdefault(limit, str(_SECONDS))
     from huggingface_hub import HfApi, errors
@@ -227,7 +225,6 @@ def _unreachable(dataset: str, error: Exception) -> ConnectionError:
 def _streamed(
     dataset: str, config: str | None, revision: str | None, column: str, split: str
 ) -> Iterator[tuple[str, str]]:
-    """The rows that have text. Raises ValueError that names what there is instead of what was asked for."""
     try:
         for number, row in enumerate(_table(dataset, config, revision, split)):
             refuse_without(column, f"dataset {dataset}", row)
@@ -240,7 +237,6 @@ def _streamed(
 
 
 def _table(dataset: str, config: str | None, revision: str | None, split: str) -> Any:
-    """A split as a stream of rows."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -138,7 +138,6 @@ def _left_out(reasons: Sequence[str]) -> list[str]:
 
 
 def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
-    """What to say about equal documents; `apart`: held-out ones that are trained on are left out."""
     every, trained = len(train) + len(held), int(among(held, train).sum())
     copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
     lines = [f"{copies:,} of {every:,} documents are copies of others"] * bool(copies)

@@ -19,9 +19,9 @@ class Mixture(Corpus):
     """Corpora of one tokenizer, each giving its weight's share of the sequences.
 
     Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
-    takes them from its own run of sequences one after another: where a sequence comes from is a function of its place
-    in the run, and a source visits each of its windows once before it begins again. Raises ValueError for weights that
-    do not belong to the sources or do not add up to 1, and for sources of different tokenizers.
+    takes them from its own run of sequences one after another: it visits each of its windows once before it begins
+    again. Raises ValueError for weights that do not belong to the sources or do not add up to 1, and for different
+    tokenizers.
     """
 
     def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
@@ -51,8 +51,8 @@ class Mixture(Corpus):
         return mixed
 
     def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
-        """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
-        on, (count, 2)."""
+        """Source, and the number of the sequence there, of every `stride`-th sequence of the run from `first` on,
+        (count, 2)."""
         blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
         slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
         ends = np.cumsum(self.counts)
@@ -111,8 +111,6 @@ def _refuse_odd_weights(weights: dict[str, float], sources: dict[str, Any]) -> N
 
 
 def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: int) -> None:
-    """Raise ValueError unless all sources have one vocabulary, and the tokenizer and context of the mixture."""
-
     def vocabulary(corpus: Windows) -> tuple:
         return corpus.encoding._pat_str, corpus.encoding._mergeable_ranks, corpus.encoding._special_tokens
 
@@ -149,8 +147,8 @@ def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
 
 
 def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64]:
-    """Source and number of windows in an order where every beginning has the weights' shares, as long as all sources
-    last, (windows, 2)."""
+    """Source and number of windows, (windows, 2): every beginning has the weights' shares, as long as all sources
+    last."""
     most = min(windows / weight for windows, weight in zip(available, weights, strict=True))
     numbers = [np.arange(max(1, int(most * weight + 1e-6))) for weight in weights]
     due = np.concatenate([(number + 0.5) / len(number) for number in numbers])

@@ -26,8 +26,8 @@ def source_of_rows(
     name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
-    """A source of rows, each one document. Without `validation` a row is held out if a hash of its text falls below
-    `share`: the same text is never in both splits. `tokens` is a Source's."""
+    """A source of rows, each one document. Without `validation` those are held out whose text has a hash below `share`,
+    so that the same text is never in both splits."""
 
     def split(text: str) -> str:
         falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64
@@ -83,7 +83,6 @@ def table_rows(path: str, validation_path: str | None, *, column: str, share: fl
 
 
 def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
-    """The tables that `path` means, each seen to have the column, and why other files are left out."""
     root, paths = found(path)
     chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if _is_table(file))
     if not chosen:
@@ -95,8 +94,7 @@ def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
 
 
 def _is_table(path: Path) -> bool:
-    """True by its name, for .json if its first two lines that are not blank are JSON objects; not for the cache of
-    `datasets`."""
+    """True by its name, or for a .json whose first two lines are JSON objects; not for the cache of `datasets`."""
     if (kind := suffix(path)) != ".json":
         return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
@@ -117,7 +115,6 @@ def _rows_of(tables: Iterable[_Table], column: str) -> Iterator[tuple[str, str]]
 
 
 def _texts_of(path: Path, column: str) -> Iterator[str | None]:
-    """One column of a table, in flat memory. Raises ValueError that names the file."""
     try:
         files.refuse_pointer(path)
         reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl

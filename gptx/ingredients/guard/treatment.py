@@ -50,7 +50,7 @@ class Rollback(Advice):
 
     def before(self, onset: int, step: int) -> int:
         """Rollback target: `margin` steps before the first symptom, since what spoils the weights shows later; no
-        earlier than the oldest checkpoint or the previous rollback's target, which was sound."""
+        earlier than the oldest checkpoint or the previous target, which was sound."""
         return max(1, onset - self.margin, step - self.lookback + 1, *(int(one[0]) + 1 for one in self.done[-1:]))
 
     def rate(self, step: int) -> float:
