@@ -1,7 +1,7 @@
 """Command lines made from functions: positional parameters are words in order, keyword-only ones are key=value.
 
-The help page is read from the source, so that no command is imported for it. A docstring has one sentence, examples,
-and a block of `name: meaning` lines below `Options:`.
+The help page is read from the source, without importing it: a docstring has one sentence, examples, and a block of
+`name: meaning` lines below `Options:`.
 """
 
 import ast
@@ -18,6 +18,7 @@ from pathlib import Path
 from gptx.config.errors import ConfigError, nearest
 
 HELP = {"-h", "--help", "help"}
+_NEEDED = "a value is needed; --help shows an example"
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false", "tuple[str, ...]": "list"}
 _USUAL = {  # meanings of options that several commands have
     "run": "folder of a run, such as runs/default/base",
@@ -31,21 +32,18 @@ _USUAL = {  # meanings of options that several commands have
 }
 
 
-def call(function: Callable, words: list[str] | None = None) -> None:
-    """Call `function` with the words of the command line; what it returns is the exit code.
-
-    A mistake is one line and exit code 1.
-    """
+def call(function: Callable, words: list[str]) -> None:
+    """Call `function` with the words of the command line; what it returns is the exit code. A mistake is one line and
+    exit code 1."""
     from gptx.units.printable import streams
 
     streams()
-    words = sys.argv[1:] if words is None else words
-    if HELP & {*words}:
-        show(help_page(Path(inspect.getsourcefile(function) or ""), function.__name__))
-        return
     try:
-        places, named = parse(function, words)
         with _closed_pipe():
+            if HELP & {*words}:
+                print(help_page(Path(inspect.getsourcefile(function) or ""), function.__name__), flush=True)
+                return
+            places, named = parse(function, words)
             if code := function(*places, **named):
                 raise SystemExit(int(code))
     except (ConfigError, ValueError, OSError) as error:
@@ -84,25 +82,21 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
         _refuse(word, keys, places, given)
         if name in keys and equals:
             given[name] = _value(text, hints[name], name)
-        elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
+        elif places and (
+            places[0].kind is inspect.Parameter.VAR_POSITIONAL
+            or not (equals and name.isidentifier() and not os.path.exists(word))
+        ):
             place = places.pop(0)
             places += [place] * (place.kind is place.VAR_POSITIONAL)  # which takes all words that follow
             positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
         else:
             line = f"{name}: no such key{nearest(name, keys)}"
             raise ConfigError(line if equals else f"{word!r} is not key=value; keys: {', '.join(keys)}")
-    _refuse_missing(signature, positional, given)
-    return positional, given
-
-
-def _refuse_missing(signature: inspect.Signature, positional: list, given: dict) -> None:
-    empty = inspect.Parameter.empty  # "" for a needed value would be the working folder
-    kept = {name: value for name, value in given.items() if value != "" or signature.parameters[name].default != empty}
     try:
-        signature.bind(*positional, **kept)
+        signature.bind(*positional, **given)
     except TypeError as error:  # missing a required argument: 'run'
-        name = str(error).split("'")[1]
-        raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
+        raise ConfigError(f"{str(error).split(chr(39))[1]}: {_NEEDED}") from None
+    return positional, given
 
 
 def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict) -> None:
@@ -112,18 +106,14 @@ def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict)
         raise ConfigError("an empty word: a value is needed")
     if name in given:
         raise ConfigError(f"{name}: is given twice")
+    if name in keys and equals and not text and keys[name].default is inspect.Parameter.empty:
+        raise ConfigError(f"{name}: {_NEEDED}")  # an empty path would be the working folder
     if equals and name in [place.name for place in places] and not os.path.exists(word):
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
         example = {bool: "true"}.get(keys[option].annotation, "...")
         raise ConfigError(f"{word}: write {option}={text or example}")
-
-
-def _keyed(word: str) -> bool:
-    """True for key=value; folders, such as seed=0, may look like it."""
-    name, equals, _ = word.partition("=")
-    return bool(equals) and name.isidentifier() and not os.path.exists(word)
 
 
 def _value(text: str, hint, name: str):
@@ -169,18 +159,13 @@ def described(file: Path, name: str) -> tuple[str, list[tuple[str, str, str, str
     return text.rstrip(), rows
 
 
-def _spelled(value: object) -> str:
-    if value in (None, "", ()):
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _default(node: ast.expr | None, tree: ast.Module) -> str:
     """A default as one types it; a constant's value is looked up, also in the file that it is imported from."""
     if node is None:
         return "needed"
     if not isinstance(node, ast.Name):
-        return _spelled(ast.literal_eval(node))
+        value = ast.literal_eval(node)
+        return "none" if value in (None, "", ()) else str(value).lower() if isinstance(value, bool) else str(value)
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)
