@@ -105,11 +105,13 @@ def _run() -> None:
         sys.argv[1:] = command_line.prepared(sys.argv[1:])
         compose.register()
         _job()
-    except (ConfigError, HydraException, ValueError, OSError) as error:  # Hydra's are partly OSErrors too
+    except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too
         told = command_line.explained(error, sys.argv[1:])
-        if not isinstance(told, ConfigError | OSError):
+        if not isinstance(told, ConfigError):
             raise
         raise SystemExit(_complaint(told)) from None
+    except OSError as error:
+        raise SystemExit(_complaint(error)) from None
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from pathlib import Path
 from gptx.config.errors import ConfigError, nearest
 
 HELP = {"-h", "--help", "help"}
-_NEEDED = "a value is needed; --help shows an example"
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false", "tuple[str, ...]": "list"}
 _USUAL = {  # meanings of options that several commands have
     "run": "folder of a run, such as runs/default/base",
@@ -73,7 +72,7 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
     Raises ConfigError for an unknown key, a wrong type, a missing value or an old spelling.
     """
     signature, hints = inspect.signature(function), typing.get_type_hints(function)
-    keys = {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    keys = {name: signature.parameters[name] for name in inspect.getfullargspec(function).kwonlyargs}
     places = list(signature.parameters.values())[: len(signature.parameters) - len(keys)]  # keyword-only ones come last
     positional: list = []
     given: dict = {}
@@ -81,11 +80,9 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
         name, equals, text = word.partition("=")
         _refuse(word, keys, places, given)
         if name in keys and equals:
-            given[name] = _value(text, hints[name], name)
-        elif places and (
-            places[0].kind is inspect.Parameter.VAR_POSITIONAL
-            or not (equals and name.isidentifier() and not os.path.exists(word))
-        ):
+            if text or keys[name].default is not signature.empty:  # else an empty path would be the working folder
+                given[name] = _value(text, hints[name], name)
+        elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
             place = places.pop(0)
             places += [place] * (place.kind is place.VAR_POSITIONAL)  # which takes all words that follow
             positional.append(_value(word, hints.get(place.name, str), place.name.upper()))
@@ -95,7 +92,7 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
     try:
         signature.bind(*positional, **given)
     except TypeError as error:  # missing a required argument: 'run'
-        raise ConfigError(f"{str(error).split(chr(39))[1]}: {_NEEDED}") from None
+        raise ConfigError(f"{str(error).split(chr(39))[1]}: a value is needed; --help shows an example") from None
     return positional, given
 
 
@@ -106,14 +103,18 @@ def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict)
         raise ConfigError("an empty word: a value is needed")
     if name in given:
         raise ConfigError(f"{name}: is given twice")
-    if name in keys and equals and not text and keys[name].default is inspect.Parameter.empty:
-        raise ConfigError(f"{name}: {_NEEDED}")  # an empty path would be the working folder
     if equals and name in [place.name for place in places] and not os.path.exists(word):
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
         example = {bool: "true"}.get(keys[option].annotation, "...")
         raise ConfigError(f"{word}: write {option}={text or example}")
+
+
+def _keyed(word: str) -> bool:
+    """True for key=value; folders, such as seed=0, may look like it."""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isidentifier() and not os.path.exists(word)
 
 
 def _value(text: str, hint, name: str):
