@@ -84,15 +84,6 @@ def main() -> None:
     A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
     """
     streams(lasting=True)
-    try:
-        _run()
-    except SystemExit as end:
-        if isinstance(end.code, str) and not first_to_say(end.code):
-            raise SystemExit(1) from None
-        raise
-
-
-def _run() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we report them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
@@ -100,11 +91,20 @@ def _run() -> None:
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     try:
+        _run()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except SystemExit as end:
+        if isinstance(end.code, str) and not first_to_say(end.code):
+            raise SystemExit(1) from None
+        raise
+
+
+def _run() -> None:
+    try:
         sys.argv[1:] = command_line.prepared(sys.argv[1:])
         compose.register()
         _job()
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
     except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too
         told = command_line.explained(error, sys.argv[1:])
         if not isinstance(told, ConfigError):
