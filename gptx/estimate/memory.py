@@ -112,13 +112,18 @@ def predict_memory(cfg, vocab_size: int) -> Footprint:
     place = OneProcess(find_device(cfg.device))
     place.world_size = world_size()  # its share of the batch
     observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
-    data = _Blank(vocab_size, cfg.data.context, place.device)
-    given = {"compile": lambda model: model, "inject": lambda trainer: None, "checkpoints": None, "log": None}
-    parts = ingredients(cfg, parallel=place, observe=observed, data=data, **given)
+    given = {
+        "data": None,
+        "compile": lambda model: model,
+        "inject": lambda trainer: None,
+        "checkpoints": None,
+        "log": None,
+    }
+    parts = ingredients(cfg, parallel=place, observe=observed, **given)
     before, live = rng_state(place.device), _Live()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
-            found = _two_steps(parts, live)
+            found = _two_steps(parts | {"data": _Blank(vocab_size, cfg.data.context, place.device)}, live)
     except Exception as error:  # an ingredient may raise anything for tensors without values
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"the memory cannot be predicted: {said}") from error
