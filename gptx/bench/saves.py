@@ -44,12 +44,11 @@ def bench_saves(
         saves.place(Path(place))
         first = in_turns({"training waits, first background save": works["training waits, background save"]}, 1)
         found = in_turns(works, repeats)
-        size = sum(file.stat().st_size for file in saves.saved()[-1].iterdir())
+        megabytes = sum(file.stat().st_size for file in saves.saved()[-1].iterdir()) / 1e6
     _, waited, behind, during, rest = found.values()
     found["until it is on the disk"] = list(map(sum, zip(behind, during, rest, strict=True)))
     rows = [(name, f"{spread(times)} s") for name, times in (found | first).items()]
-    ratios = [b / w for b, w in zip(behind, waited, strict=True)]
-    title = (
-        f"{model} on {made.parallel.device}, a checkpoint of {size / 1e6:,.0f} MB in {place}, {count(repeats, 'turn')}"
-    )
-    print_table(title, ("", "median [range]"), [*rows, ("background over synchronous, within a turn", spread(ratios))])
+    ratios = spread(b / w for b, w in zip(behind, waited, strict=True))
+    where = f"{model} on {made.parallel.device}, a checkpoint of {megabytes:,.0f} MB in {place}"
+    rows.append(("background over synchronous, within a turn", ratios))
+    print_table(f"{where}, {count(repeats, 'turn')}", ("", "median [range]"), rows)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy
 from numpy import ndarray
 
-from gptx.compare.outcomes import Comparison, compare, environment, load_comparison
+from gptx.compare.outcomes import Comparison, compare, load_comparison
 from gptx.config import paths
 from gptx.fit.page import Fitted, deliver, framed, place_for
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, of_fit, range_of
+from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, read_ranges
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
@@ -40,12 +40,7 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     readme: an experiment's folder, such as experiments/lr_range, whose page is written
     """
     place = place_for(folders, out, readme, "lr_range")
-    if len(folders) == 1 and folders[0].endswith(".json"):
-        cells, (found, mean, around) = [], of_fit(Path(folders[0]))
-    else:
-        cells = ended([Path(folder) for folder in folders])
-        found, around = [range_of(cell) for cell in cells], environment(cells)
-        mean = mean_proposal(found)
+    found, mean, around, cells = read_ranges([Path(folder) for folder in folders])
     deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
 
 
