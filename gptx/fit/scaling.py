@@ -12,9 +12,8 @@ import numpy
 
 from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
-from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_runs
+from gptx.fit.ladder import COUNTS, Ladder, LawReading, Minimum, NoLaw, fit_law, interval, minima, of_runs
 from gptx.fit.page import framed, interval_text, off, short
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
 from gptx.runs import schema
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, MARKERS, save
@@ -51,7 +50,7 @@ def scaling(
     out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/scaling, whose page is written
     """
-    target = page.place_for(folders, out, readme, "scaling", (*page.FIGURE_KINDS, ".html"))
+    target = page.place_for(folders, out, readme, "scaling", ".html")
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
