@@ -68,9 +68,9 @@ def recorded_fit(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
-    choices = {what: joined(map(str, values), "or") for what, values in found.items()}
-    return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
+    several = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
+    told = "{} is {}: losses on different texts are not comparable"
+    return [told.format(what, joined(map(str, values), "or")) for what, values in several.items()]
 
 
 def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:

@@ -98,12 +98,10 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
 
 
 def _headline(reading: LawReading) -> str:
-    held, runs = reading.predictions, len(reading.rungs)
-    if not held:
-        return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
-    if len(held) > 1:
-        inside = sum(each.inside for each in held)
-        return f"{inside} of {len(held)} held-out runs ended inside the 95 % interval predicted from {runs} others."
+    held = reading.predictions
+    if len(held) != 1:
+        inside = f"{sum(each.inside for each in held)} of {len(held)} held-out runs ended inside its 95 % interval"
+        return f"A law was fitted to {len(reading.rungs)} runs; {inside}."
     (one,) = held
     times = one.rung.budget(reading.count) / max(reading.budgets)
     return (
