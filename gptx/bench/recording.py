@@ -43,7 +43,6 @@ def bench_observers(
     model: preset of the model, see conf/model/
     turns: steps to measure with a report, and as many without
     steps: length of the run, of which an `every` may be a share
-    threads: CPU threads of PyTorch; null is its own choice
     """
     known = sorted(path.stem for path in Path(paths.CONF, "observe").glob("*.yaml") if path.stem != "all")
     names, rows = chosen("observer", observer, known), []
@@ -114,7 +113,6 @@ def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", 
     model: preset of the model, see conf/model/
     rows: number of rows to send
     mode: offline or online, as for W&B
-    threads: CPU threads of PyTorch; null is its own choice
     """
     refuse_below_one(rows=rows)
     torch.set_num_threads(threads or torch.get_num_threads())

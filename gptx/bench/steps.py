@@ -83,7 +83,6 @@ def bench_steps(
     setting: fp32, bf16, fp32_compiled, bf16_compiled or all
     repeats: number of turns
     seconds: length of one side's turn, about
-    threads: CPU threads of PyTorch; null is its own choice
     file: JSON file for the numbers
     """
     shapes, settings = chosen("shape", shape, list(WORKLOADS)), chosen("setting", setting, _SETTINGS)

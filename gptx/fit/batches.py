@@ -148,10 +148,8 @@ class Sweep:
 
 def read_sweep(places: Sequence[Path]) -> Sweep:
     """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
-    and seed the first one counts.
-
-    Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
-    """
+    and seed the first one counts. Raises ValueError where no run has a target, or not all the same one, or where they
+    differ in something else."""
     folders, files = ([place for place in places if (place.suffix == ".json") is kind] for kind in (False, True))
     sweeps = _trained(folders) if folders else []
     sweeps += [recorded_fit(file, Sweep, "critical_batch") for file in files]

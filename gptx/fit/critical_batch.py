@@ -101,7 +101,6 @@ def _check(sweep: Sweep) -> None:
 
 def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
     """What the runs of each seed say alone, None where they cannot; nothing where there is one seed.
-
     `powers` are those of the batch size in the best learning rate on either side of the critical size, and
     `updates_by_rule` the largest ratio of a rule's steps to the best rate's, up to the critical size.
     """
@@ -124,10 +123,7 @@ def _worst(found: list[BatchSize], critical: float, power: float) -> float | str
 
 
 def _span(low: float, high: float) -> str:
-    """An interval that may be open at one end."""
-    if low <= 0:
-        return f"at most {high:,.0f}"
-    return f"{low:,.0f} to {high:,.0f}" if math.isfinite(high) else f"at least {low:,.0f}"
+    return f"{max(low, 0):,.0f} to {high:,.0f}"
 
 
 def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: dict) -> Iterator[str]:
@@ -168,7 +164,6 @@ def _powers(sweep: Sweep, critical: float, each: list[dict]) -> Iterator[str]:
 
 
 def _left_out(sweep: Sweep) -> list[str]:
-    """Which sizes, rates and runs do not count, and why."""
     found, reached, rates = sweep.known, sweep.reached, len(sweep.rates)
     lost, runs = [run.updates for run in sweep.runs].count(None), count(len(sweep.runs), "run")
     edges = _spelt(filter(attrgetter("edge"), found))
@@ -259,7 +254,6 @@ def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
 
 
 def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
-    """The best learning rate by batch size, with the rules that start at the smallest."""
     batches = [size.batch for size in found]
     for look, (name, power) in enumerate(RULES.items()):
         if power:

@@ -1,7 +1,6 @@
 """A peak learning rate from runs whose rate rose until the loss broke, and what it costs by a grid of rates."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -12,10 +11,10 @@ from typing import Any
 import numpy
 from numpy import ndarray
 
-from gptx.compare.outcomes import Comparison, compare, environment, load_comparison
+from gptx.compare.outcomes import Comparison, arms, compare, contexts, load_comparison
 from gptx.config import paths
 from gptx.fit.page import Fitted, deliver, framed, place_for
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, of_fit, range_of
+from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, read_ranges
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
@@ -40,12 +39,7 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     readme: an experiment's folder, such as experiments/lr_range, whose page is written
     """
     place = place_for(folders, out, readme, "lr_range")
-    if len(folders) == 1 and folders[0].endswith(".json"):
-        cells, (found, mean, around) = [], of_fit(Path(folders[0]))
-    else:
-        cells = ended([Path(folder) for folder in folders])
-        found, around = [range_of(cell) for cell in cells], environment(cells)
-        mean = mean_proposal(found)
+    found, mean, around, cells = read_ranges([Path(folder) for folder in folders])
     deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
 
 
@@ -84,18 +78,16 @@ def _gridded(place: Path) -> Comparison:
 
 def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
-    results: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for outcome in comparison.outcomes:
-        row = ", ".join(level for name, level in outcome.levels.items() if name != _RATE) or "all"
-        if outcome.value is not None:
-            value = outcome.value if math.isfinite(outcome.value) else math.inf
-            results[row][float(outcome.levels[_RATE])].append(value)
     found = []
-    for row, by_rate in results.items():
-        losses = {at: sum(values) / len(values) for at, values in by_rate.items()}
+    for levels, tried in contexts(arms(comparison), _RATE):
+        known = [arm for arm in tried if arm.results]
+        losses = {float(arm.levels[_RATE]): math.inf if arm.mean is None else arm.mean for arm in known}
+        if not losses:
+            continue
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
         best, ends = min(losses, key=losses.__getitem__), (min(losses), max(losses))
         reached, lowest, outside = losses[nearest], losses[best], not ends[0] <= rate <= ends[1]
+        row = ", ".join(levels.values()) or "all"
         found.append(_Checked(row, nearest, reached, best, lowest, outside, best in ends, reached - lowest))
     return sorted(found, key=attrgetter("lowest"))
 

@@ -10,6 +10,7 @@ import numpy
 from numpy import ndarray
 from typing_extensions import TypedDict
 
+from gptx.compare.outcomes import environment
 from gptx.fit.batches import ended_by_itself
 from gptx.fit.page import recorded_fit
 from gptx.runs.run import Run, find
@@ -52,22 +53,21 @@ class _Recorded(TypedDict):
     environment: dict
 
 
-def of_fit(file: Path) -> tuple[list[Range[ndarray]], float, dict]:
-    """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
-    file."""
-    found: _Recorded = recorded_fit(file, _Recorded, "lr_range")
-    arrays = [{key: numpy.array(getattr(run, key).split(), float) for key in CURVES} for run in found["runs"]]
-    runs = [Range(**vars(run) | curves) for run, curves in zip(found["runs"], arrays, strict=True)]
-    return runs, found["of_the_mean_curve"], found["environment"]
-
-
-def ended(folders: Sequence[Path]) -> list[Run]:
-    """The runs in some folders that came to their end. Raises ValueError where there is none."""
-    cells = find(list(folders))
-    if not (found := list(filter(ended_by_itself, cells))):
+def read_ranges(places: Sequence[Path]) -> tuple[list[Range[ndarray]], float, dict, list[Run]]:
+    """The range tests of the runs in some folders, or of an earlier fit whose fit.json is named; what the mean of their
+    curves proposes; their environment; the runs that are at hand. Raises ValueError where no run is at its end."""
+    if len(places) == 1 and places[0].suffix == ".json":
+        found: _Recorded = recorded_fit(places[0], _Recorded, "lr_range")
+        arrays = [{key: numpy.array(getattr(run, key).split(), float) for key in CURVES} for run in found["runs"]]
+        runs = [Range(**vars(run) | curves) for run, curves in zip(found["runs"], arrays, strict=True)]
+        return runs, found["of_the_mean_curve"], found["environment"], []
+    cells = find(list(places))
+    ended = list(filter(ended_by_itself, cells))
+    if not ended:
         states = joined([f"{cell.name} is {cell.state}" for cell in cells])
-        raise ValueError(f"{', '.join(map(str, folders))}: no run there is at its end ({states})")
-    return found
+        raise ValueError(f"{', '.join(map(str, places))}: no run there is at its end ({states})")
+    tests = [range_of(cell) for cell in ended]
+    return tests, _mean_proposal(tests), environment(ended), ended
 
 
 def range_of(cell: Run) -> Range[ndarray]:
@@ -132,7 +132,7 @@ def half_way_down(values: Sequence[float] | ndarray) -> int:
     return last - longest + longest // 2
 
 
-def mean_proposal(found: Sequence[Range[ndarray]]) -> float:
+def _mean_proposal(found: Sequence[Range[ndarray]]) -> float:
     """What the mean over runs of their smoothed losses proposes, at the rates that all of them came to."""
     low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
     rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]

@@ -13,9 +13,8 @@ from typing_extensions import TypedDict
 
 from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
-from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_runs
+from gptx.fit.ladder import COUNTS, Ladder, LawReading, Minimum, NoLaw, fit_law, interval, minima, of_runs
 from gptx.fit.page import framed, interval_text, off, short
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, MARKERS, save
 from gptx.show.table import Table
@@ -55,7 +54,7 @@ def scaling(
     out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/scaling, whose page is written
     """
-    target = page.place_for(folders, out, readme, "scaling", (*page.FIGURE_KINDS, ".html"))
+    target = page.place_for(folders, out, readme, "scaling", ".html")
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
@@ -103,12 +102,10 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
 
 
 def _headline(reading: LawReading) -> str:
-    held, runs = reading.predictions, len(reading.rungs)
-    if not held:
-        return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
-    if len(held) > 1:
-        inside = sum(each.inside for each in held)
-        return f"{inside} of {len(held)} held-out runs ended inside the 95 % interval predicted from {runs} others."
+    held = reading.predictions
+    if len(held) != 1:
+        inside = f"{sum(each.inside for each in held)} of {len(held)} held-out runs ended inside its 95 % interval"
+        return f"A law was fitted to {len(reading.rungs)} runs; {inside}."
     (one,) = held
     times = one.rung.budget(reading.count) / max(reading.budgets)
     return (

@@ -36,12 +36,10 @@ class Tradeoff:
 
 
 def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
-    """The law of least squares in log steps (and in log tokens, which differ by the batch size only).
-
-    The interval of Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2
-    degrees of freedom: noise is what the law leaves over, whether by chance or because the law does not hold.
-    Raises ValueError for fewer than FEWEST_SIZES batch sizes, and where no batch size near them is critical.
-    """
+    """The law of least squares in log steps (and in log tokens, which differ by the batch size only). The interval of
+    Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2 degrees of freedom:
+    noise is what the law leaves over, whether by chance or because the law does not hold. Raises ValueError for fewer
+    than FEWEST_SIZES batch sizes, and where no batch size near them is critical."""
     sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
     if (different := len(set(batches))) < FEWEST_SIZES:
         raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST_SIZES}")

@@ -120,7 +120,7 @@ def commands(real, tmp_path, monkeypatch):
         "status": lambda run: status_of(str(run.parent)),
         "ladder": lambda run: ladder.of_runs(find([run]), "one"),
         "batches": lambda run: batches.read_sweep([run]),
-        "ranges": lambda run: [ranges.range_of(cell) for cell in ranges.ended([run])],
+        "ranges": lambda run: ranges.read_ranges([run]),
     }
 
 
