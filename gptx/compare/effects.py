@@ -45,7 +45,7 @@ class Round:
     @cached_property
     def unequal(self) -> bool:
         """True if arms with a mean have other seeds, so that their means do not compare, and share some."""
-        seeds = {self.arms[level].seeds for level in self.ranking}
+        seeds = {frozenset(self.arms[level].values) for level in self.ranking}
         return len(seeds) > 1 and any(each.paired for each in self.known.values())
 
     @cached_property
