@@ -116,10 +116,10 @@ def diverged(values: _Values) -> int:
     return sum(not math.isfinite(value) for value in values.values())
 
 
-def holm(estimates: Iterable[Estimate | None]) -> float:
+def holm(estimates: Iterable[Estimate]) -> float:
     """The largest significant p-value after Holm's correction, below zero where none is: at most one family of twenty
     without any true effect shows one."""
-    p = sorted(each.p for each in estimates if each and each.p is not None)
+    p = sorted(each.p for each in estimates if each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):
         if value * (len(p) - i) > 1 - _CONFIDENCE:
