@@ -58,7 +58,7 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     import torch
 
     from gptx.config.build import build
-    from gptx.plan.decay import parameter_groups
+    from gptx.plan.parts import parameter_groups
 
     arms = configs_of("model=nano", "decay=matrices,no_embeddings", *overrides)
     rows, drawings, passed = dict[str, dict](), [], True

@@ -10,7 +10,7 @@ import numpy
 
 from gptx.compare import words
 from gptx.compare.factors import axis
-from gptx.compare.meaning import listed, meaning, meant_text
+from gptx.compare.meaning import apart, meaning
 from gptx.compare.outcomes import arms as results_of
 from gptx.compare.outcomes import grouped
 from gptx.config import paths
@@ -152,17 +152,11 @@ def _differences(arms: Sequence[ArmRuns]) -> Table:
     """The facts in which arms differ, of runs of the same seed where all have one in common."""
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
-    columns = {name: _apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
+    columns = {name: apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
     columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
-    rows = list(zip((arm.named() for arm in arms), *columns.values(), strict=True))
+    texts = ([text or "-" for text in column] for column in columns.values())
+    rows = list(zip((arm.named() for arm in arms), *texts, strict=True))
     return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
-
-
-def _apart(texts: list[str]) -> list[str]:
-    """Texts without the values in brackets that all have, as in adamw (betas 0.9, 0.95; eps 1e-08); a dash of none."""
-    split = [listed(text) for text in texts]
-    shared = set.intersection(*(set(values) for _, values in split))
-    return [meant_text(option, [each for each in values if each not in shared]) or "-" for option, values in split]
 
 
 def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
