@@ -52,7 +52,7 @@ def write_answer(answer: Answer, number: int, question: str, figure: Path, exper
     facts |= {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
     facts |= {"figure": figure.name, "environment": _environment()}
     results = experiment / "results.json"
-    if results.exists() and "exercise" not in (plain.read_json(results) or {}):
+    if results.exists() and "exercise" not in (plain.read(results) or {}):
         results = experiment / f"exercise_{number}.json"
     marked.write(experiment / "README.md", "exercise", answer_page(facts))
     write_text(results, to_json(facts, indent=1) + "\n")

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 
 def trainer_of(cfg: Any) -> "Trainer":
-    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
-    processes would train different things."""
+    """The Trainer of a checked config. Raises ConfigError if an ingredient refuses its values, or the ranks differ."""
     from gptx.trainer import Trainer
 
     arguments = ingredients(cfg)

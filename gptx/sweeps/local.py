@@ -37,15 +37,12 @@ class Submission(BasicLauncher):
         self.sweep = Path(str(config.hydra.sweep.dir))
 
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
-        """Folder name and own config of a run."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
-        """Folder name and arguments for `slurm.Submitted` of every run that is not finished, running or queued.
-
-        Raises ConfigError, with the keys, if a folder holds a run of another recipe.
-        """
+        """Folder name and job, as submitted, of every run that is not finished, running or queued. Raises ConfigError,
+        with the keys, if a folder holds a run of another recipe."""
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):

@@ -48,11 +48,8 @@ class Pool:
 
     def run(self, jobs: Iterator[Job], *, ended: Callable[[Any], None],
             watch: Callable[[Any], None] = lambda job: None, message: str) -> None:  # fmt: skip
-        """Train every job and call `ended` with it afterwards, and `watch` every `look` seconds while it runs.
-
-        When this process is asked to end, it prints the `message` and starts no further job; those that run save and
-        end. Asked again, they end at once.
-        """
+        """Train every job and call `ended` with it afterwards, and `watch` every `look` seconds while it runs. Asked to
+        end, print the `message` and start no further job; those that run save and end, and asked again end at once."""
         with requests_to_end() as came:
             try:
                 self._fill(jobs)
@@ -89,7 +86,6 @@ class Pool:
 def room(configs: list, tasks: int) -> int:
     """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
     (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
-
     from gptx.ingredients.parallel import find_device
 
     on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
@@ -99,8 +95,7 @@ def room(configs: list, tasks: int) -> int:
 
 def threads_asked(configs: list, otherwise: int) -> int:
     """The threads per process that the recipes or the environment ask for."""
-    asked = max(config.threads or 0 for config in configs)
-    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
+    return max(each.threads or 0 for each in configs) or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
 
 
 def runs_in_memory(configs: list) -> int:
@@ -148,10 +143,8 @@ def train_command(words: list[str], *, tasks: int = 1, threads: int | None = Non
 
 def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
           gpus: int | None = None) -> subprocess.Popen:  # fmt: skip
-    """Start a run in `folder`, on the share of the machine of one of `places` places.
-
-    It prints to its log, and a Ctrl-C in the terminal does not reach it: who started it decides when it ends.
-    """
+    """Start a run on the share of the machine of one of `places` places. It prints to its log, and a Ctrl-C in the
+    terminal does not reach it: who started it decides when it ends."""
     environment = os.environ | _SAFE_PATH | {"OMP_NUM_THREADS": str(threads)}
     if known := visible_gpus():
         mine = share(known, place, places, gpus or (tasks if tasks > 1 else None))
@@ -167,10 +160,8 @@ def start_run(words: list[str], folder: Path, *, place: int, places: int, thread
 @contextmanager
 def requests_to_end() -> Iterator[Callable[[], bool]]:
     """Catch the signals that ask this process to end; yields a function that says whether one came since its last call.
-
-    After the first one, only another Ctrl-C is a request: a scheduler sends several signals, and so does a terminal
-    that closes. A signal that this process was started to ignore is still ignored, but not by its child processes.
-    """
+    After the first one only another Ctrl-C counts: a scheduler sends several, and so does a terminal that closes. What
+    this process was started to ignore is still ignored, but not by its child processes."""
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     heard: list[int] = []

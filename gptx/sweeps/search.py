@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,7 @@ def alone(folder: Path) -> AbstractContextManager:
 
 
 def parse_space(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The distribution of each searched key, and the other words. Raises ConfigError if there is none, or an invalid
-    range."""
+    """The distribution of each searched key, and the other words. Raises ConfigError for none, or an invalid range."""
     space, rest = {}, []
     for word in words:
         if match := re.fullmatch(r"([^=]+)=(log|float|int|choice):(.*)", word):
@@ -183,14 +183,11 @@ class Search:
         """Make `count` trials, first those that were begun and have not ended; True if stopped."""
         import optuna
 
-        begun = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
-        trials = (
-            self.prepared(optuna.trial.Trial(self.study, begun[i]._trial_id) if i < len(begun) else
-                          self.study.ask(self.space))
-            for i in range(count)
-        )  # fmt: skip
+        ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
+        begun = (optuna.trial.Trial(self.study, number) for number in ids)
+        trials = chain(begun, map(self.study.ask, repeat(self.space)))
         processes = pool.Pool(at_once, look=1.0)
-        processes.run(trials, ended=self.tell, watch=self.look, message=_STOPPED)
+        processes.run(map(self.prepared, islice(trials, count)), ended=self.tell, watch=self.look, message=_STOPPED)
         return processes.stopped
 
     def prepared(self, trial) -> Trial:
@@ -216,10 +213,8 @@ class Search:
             pool.ask_to_end(each.process)
 
     def tell(self, each: Trial) -> None:
-        """Tell Optuna and the terminal how a trial ended.
-
-        A trial that was stopped, or that another process holds (as after a kill of its study), goes on later.
-        """
+        """Tell Optuna and the terminal how a trial ended. One that was stopped, or that another process holds (as after
+        a kill of its study), goes on later."""
         from optuna.trial import TrialState
 
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)
