@@ -148,12 +148,12 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
     commit = (_ask(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip()
-    names = [str(file) for file in sources]
+    names = list(map(str, sources))
     others = _ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
     new = (others or "").split("\0")[:-1]
     diffs = [["HEAD", "--", *names]] if names and commit else []
     diffs += [["--no-index", "--", os.devnull, name] for name in new]
-    patch = "".join(_ask(root, *_DIFF, *words) or "" for words in diffs)
+    patch = "".join(filter(None, (_ask(root, *_DIFF, *words) for words in diffs)))
     return {"sha": commit} | _changed(root, new), patch if len(
         patch
     ) <= LONGEST_PATCH else f"# left out: {len(patch):,} characters\n"

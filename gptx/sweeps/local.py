@@ -105,9 +105,7 @@ class Local(Submission):
             pool.Job(self.sweep / name, [*words, *options(self.config.hydra)], composed[name].threads or threads)
             for name, words in todo.items()
         )
-        runs = pool.Pool(self.places, tasks=self.tasks, gpus=self.gpus)
-        runs.run(jobs, ended=self.ended, message=_STOPPED)
-        if runs.stopped:
+        if pool.train_all(jobs, self.places, ended=self.ended, message=_STOPPED, tasks=self.tasks, gpus=self.gpus):
             raise KeyboardInterrupt
 
     def ended(self, job: pool.Job) -> None:

@@ -186,9 +186,8 @@ class Search:
         ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
         begun = (optuna.trial.Trial(self.study, number) for number in ids)
         trials = chain(begun, map(self.study.ask, repeat(self.space)))
-        processes = pool.Pool(at_once, look=1.0)
-        processes.run(map(self.prepared, islice(trials, count)), ended=self.tell, watch=self.look, message=_STOPPED)
-        return processes.stopped
+        jobs = map(self.prepared, islice(trials, count))
+        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
