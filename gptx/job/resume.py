@@ -174,10 +174,8 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> None:
     """Raise ConfigError if a recorded run was trained on another text, with the key that reads the text as an earlier
     version did, which had no separator, if that gives the same text."""
-    found = same.other_text(record["data"], identity)
-    divided = [
-        k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in record.get("recipe", ())
-    ]
+    found, known = same.other_text(record["data"], identity), record.get("recipe", ())
+    divided = [k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in known]
     as_before = cfg.copy()
     for key in divided if found else ():
         *path, last = key.split(".")
@@ -189,10 +187,8 @@ def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> N
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{folder} holds {what}: {'; '.join(found[:3])}{more}; "
-            f"choose another name=, or overwrite=true to delete it{way}"
-        )
+        cure = f"choose another name=, or overwrite=true to delete it{way}"
+        raise ConfigError(f"{folder} holds {what}: {'; '.join(found[:3])}{more}; {cure}")
 
 
 def _way_on(folder: RunFolder, record: dict, config: dict) -> str:

@@ -154,9 +154,8 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     diffs = [["HEAD", "--", *names]] if names and commit else []
     diffs += [["--no-index", "--", os.devnull, name] for name in new]
     patch = "".join(filter(None, (_ask(root, *_DIFF, *words) for words in diffs)))
-    return {"sha": commit} | _changed(root, new), patch if len(
-        patch
-    ) <= LONGEST_PATCH else f"# left out: {len(patch):,} characters\n"
+    whole = len(patch) <= LONGEST_PATCH
+    return {"sha": commit} | _changed(root, new), patch if whole else f"# left out: {len(patch):,} characters\n"
 
 
 def _changed(root: Path, new: list[str]) -> dict[str, dict]:

@@ -21,7 +21,6 @@ from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
 from gptx.units.amounts import clock
-from gptx.units.hardware import cores
 
 _STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
 
@@ -96,7 +95,7 @@ class Local(Submission):
     def train(self, composed: dict[str, DictConfig], todo: dict[str, list[str]]) -> None:
         """Train the runs in `todo` (folder name -> overrides); `composed` are the configs of all runs of the sweep."""
         # independent of other work on the machine and of which runs are left: the same sweep has the same threads
-        threads = pool.threads_asked([*composed.values()], max(1, cores() // (self.places * self.tasks)))
+        threads = pool.threads_of([*composed.values()], self.places * self.tasks)
         print(f"{self.places} at a time, each in a process of its own with threads={threads}")
         self.configs = {self.sweep / name: recorded(config) for name, config in composed.items()}
         here = {folder: self.stands(folder) for folder in self.configs if folder.name not in todo}

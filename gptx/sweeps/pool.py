@@ -83,13 +83,14 @@ def room(configs: list, tasks: int) -> int:
     from gptx.ingredients.parallel import find_device
 
     on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
-    processors = cores() // threads_asked(configs, 1) if on_cpu else len(visible_gpus())
+    processors = cores() // threads_of(configs, cores()) if on_cpu else len(visible_gpus())
     return max(1, min(len(configs), processors // tasks))
 
 
-def threads_asked(configs: list, otherwise: int) -> int:
-    """The threads per process that the recipes or the environment ask for."""
-    return max(each.threads or 0 for each in configs) or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
+def threads_of(configs: list, at_once: int) -> int:
+    """The threads of a process: as the recipes or the environment ask, else a share of the cores for `at_once`."""
+    asked = max(config.threads or 0 for config in configs) or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return asked or max(1, cores() // at_once)
 
 
 def runs_in_memory(configs: list) -> int:

@@ -134,7 +134,7 @@ def checked_space(space: dict, overrides: list[str], options: list[str], paralle
         words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
         configs += examined([*options, *words], here=True).values()
     at_once = parallel or min(pool.room(configs * cores(), 1), pool.runs_in_memory(configs))
-    return pool.threads_asked(configs, max(1, cores() // at_once)), at_once
+    return pool.threads_of(configs, at_once), at_once
 
 
 def _opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):

@@ -54,9 +54,7 @@ def work(run: Run) -> Work:
     return Work(run.metrics.steps, own, steps, tokens, seconds, max(wall, seconds), flops)
 
 
-def standing(
-    folder: Path, config: dict | None = None, job: str = "", jobs: Mapping[str, str] = {}
-) -> tuple[str, Work, str]:
+def standing(folder: Path, config: dict | None = None, job: str = "", jobs: Mapping = {}) -> tuple[str, Work, str]:
     """(state, work, details) of the run in a folder; `job` is the id of its last SLURM job or "", `jobs` the queue. If
     the folder holds a run of another `config`, this one has failed: another command took its folder."""
     run = Run.of(folder)
