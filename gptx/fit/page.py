@@ -8,7 +8,7 @@ from typing import Any
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
@@ -59,7 +59,7 @@ def place_for(folders: tuple[str, ...], out: str, readme: str, subject: str, *mo
 def recorded_fit(file: Path, form: Any, subject: str) -> Any:
     """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
     try:
-        return schema.validated(plain.read_json(file, most=_LARGEST), form, file, strict=False)
+        return plain.validated(plain.read(file, most=_LARGEST), form, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:

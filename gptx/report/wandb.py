@@ -15,7 +15,7 @@ from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted_id, reset
 from gptx.report import upload
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
@@ -79,7 +79,7 @@ def _connection() -> tuple[Any, str]:
 def _saved(file: Path) -> dict:
     """Id, address and project of the report that an earlier call saved; empty if there is none."""
     try:
-        return schema.validated(plain.read_json(file).get("saved", {}), schema.Saved, file)
+        return plain.validated(plain.read(file).get("saved", {}), plain.SAVED, file)
     except (FileNotFoundError, ConfigError, AttributeError):
         return {}
 
