@@ -53,8 +53,8 @@ class Precision:
         return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32 and self.weights == "fp32")
 
     def convert(self, model: nn.Module) -> nn.Module:
-        """The model with weights of the chosen type; in fp8 linear layers of sizes that are multiples of 16 multiply,
-        scaled by tensor (arXiv:2209.05433; torchao). Raises ValueError where torchao is missing."""
+        """The model in its weight type; in fp8 linear layers whose sizes are multiples of 16 multiply, scaled
+        by tensor (arXiv:2209.05433; torchao). Raises ValueError where torchao is missing."""
         for parameter in model.parameters() if self.weights == "bf16" else ():
             parameter.data = parameter.data.bfloat16()
         if self.compute != "fp8":
