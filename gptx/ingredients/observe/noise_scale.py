@@ -35,11 +35,13 @@ class NoiseScale(Observer):
             raise ValueError("observe=noise_scale needs gradients of micro-batches, not of shards; use parallel=ddp")
 
         def note(parameter: Tensor) -> None:
-            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
             if not self.due(trainer):
                 return
-            if self.of != present:  # the first micro-batch of a step
-                self.norms, self.of = {}, present
+            if self.of != (
+                trainer.step,
+                trainer.micro_batch,
+            ):  # the first of a step, also of one that ran out of memory
+                self.norms, self.of = {}, (trainer.step, trainer.micro_batch)
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)

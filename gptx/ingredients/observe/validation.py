@@ -133,16 +133,15 @@ class Target(_Ending):
     def __call__(self, trainer) -> dict[str, float]:
         if "validation/loss" not in trainer.latest:
             return {}
-        step, tokens, loss = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
-        now = step, tokens, loss
-        (*was, worse), self.before = self.before or now, now
+        now = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
+        (*was, worse), (*here, loss), self.before = self.before or now, now, now
         if not loss <= self.loss:
             if trainer.finished:
-                text = "target: %g was not reached in %d steps; the last validation loss is %.4f"
-                log.info(text, self.loss, step, loss)
+                told = f"the last validation loss is {loss:.4f}"
+                log.info("target: %g was not reached in %d steps; %s", self.loss, trainer.step, told)
             return {}
         share = (worse - self.loss) / (worse - loss) if worse > self.loss else 1.0
-        step, tokens = (old + share * (new - old) for old, new in zip(was, (step, tokens), strict=True))
+        step, tokens = (old + share * (new - old) for old, new in zip(was, here, strict=True))
         reached = f"the validation loss is {loss:.4f}, at most {self.loss:g}"
         self.end(trainer, f"target: {reached}, after {step:.0f} steps and {tokens:.0f} tokens")
         return {"target/step": step, "target/tokens": tokens}
