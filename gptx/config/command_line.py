@@ -215,5 +215,5 @@ def _refuse_choice(word: str, chosen: Any, group: Group) -> None:
             f"{word!r:.120}: the name of an option alone is needed, as in "
             f"{group.name}={f'[{right}]' if group.several else right}; options: {', '.join(options)}"
         )
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"{group.name}=[{','.join(names)}]: {twice[0]} is there twice")
+    if names.count(most := max(names, key=names.count, default="")) > 1:
+        raise ConfigError(f"{group.name}=[{','.join(names)}]: {most} is there twice")

@@ -17,7 +17,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.validate import OPTIMIZER
+from gptx.config.values import OPTIMIZER
 from gptx.ingredients.log import shown
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
