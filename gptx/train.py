@@ -23,7 +23,6 @@ from gptx.distributed.peers import PeerLost, first_to_say
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import world_size
 from gptx.ingredients.log import shown
-from gptx.job.run import EXPECTED, Command, note_failure, train
 from gptx.units.printable import streams
 
 log = logging.getLogger("gptx")
@@ -32,10 +31,12 @@ log = logging.getLogger("gptx")
 @hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
 def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
+    from gptx.job.run import EXPECTED, Command, note_failure, train  # and PyTorch, which --help does without
+
     chosen = HydraConfig.get()
     folder, sweep = Path(chosen.runtime.output_dir), chosen.mode == RunMode.MULTIRUN
     try:
-        return train(cfg, folder, _command(chosen))
+        return train(cfg, folder, Command(**_typed(chosen)))
     except PeerLost as lost:  # reported already; a sweep has too few processes for its other runs
         note_failure(folder, lost, sweep=sweep)
         raise SystemExit(1) from None
@@ -59,16 +60,16 @@ def _job(cfg: DictConfig) -> float:
         gc.collect()
 
 
-def _command(chosen) -> Command:
-    """What was typed, from Hydra's own section of the config."""
+def _typed(chosen) -> dict:
+    """What was typed, from Hydra's own section of the config, for `Command`."""
     placed = any(key_of(word) == "hydra.run.dir" for word in chosen.overrides.hydra)
     choices = chosen.runtime.choices.items()
-    return Command(
-        choices={group: str(name) for group, name in choices if not group.startswith("hydra") and name is not None},
-        overrides=recorded.typed(chosen.overrides.task),
-        options=recorded.typed(options(chosen)),
-        lone=chosen.mode == RunMode.RUN and not placed and not submitted_job(),
-    )
+    return {
+        "choices": {group: str(name) for group, name in choices if not group.startswith("hydra") and name is not None},
+        "overrides": recorded.typed(chosen.overrides.task),
+        "options": recorded.typed(options(chosen)),
+        "lone": chosen.mode == RunMode.RUN and not placed and not submitted_job(),
+    }
 
 
 def _complaint(error: Exception) -> str:

@@ -36,7 +36,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     old = single_run(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record does not say how it was made, so it cannot be made again")
-    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
+    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).known("name", "config.yaml")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
     options, given = split_overrides(overrides)
     words = merged(old, given)
