@@ -1,8 +1,6 @@
-"""Hydra's own section of a config, checked before Hydra builds anything from it.
-
-Callbacks, launcher, sweeper and logging can all run code, some of it without a `_target_`. So a key may have the value
-that gptx ships, or the one that was typed on the command line; a file may set only what is plain data.
-"""
+"""Hydra's own section of a config, checked before Hydra builds anything from it, as callbacks, launcher, sweeper and
+logging can all run code, some of it without a `_target_`: a key may have the value that gptx ships, or the one that was
+typed on the command line; a file may set only what is plain data."""
 
 import re
 from collections.abc import Callable

@@ -21,10 +21,8 @@ _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 
 def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become steps.
-
-    `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
-    never what was read from a folder.
-    """
+    `allow` names the packages that the command line trusts (`cfg.allow_targets` of a config that Hydra composed), and
+    nothing that was read from a folder."""
     _refuse_root(cfg)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
