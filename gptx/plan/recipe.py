@@ -10,10 +10,9 @@ import torch
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
-from gptx.estimate.effort import Effort, effort
+from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, imitation, packing, proportion
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
 from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
-from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
 from gptx.ingredients.parallel import find_device
 from gptx.ingredients.precision import imitated
 from gptx.plan import machines

@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptx.config import paths
+from gptx.estimate.effort import critical_batch_size
 from gptx.estimate.laws import SUBWORDS
-from gptx.estimate.warnings import critical_batch_size
 from gptx.ingredients.model.size import Size, size
 from gptx.units.amounts import amount
 
@@ -125,9 +125,6 @@ def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | N
 
 def peak_rate(parameters: float) -> float:
     """A first guess at Adam's peak learning rate: _RATES, joined by straight lines in logarithms."""
-    if parameters <= _RATES[0][0]:
-        return _RATES[0][1]
-    for (low, above), (high, below) in pairwise(_RATES):
-        if parameters <= high:
-            return above * (below / above) ** (math.log(parameters / low) / math.log(high / low))
-    return _RATES[-1][1]
+    (low, above), (high, below) = next((pair for pair in pairwise(_RATES) if parameters <= pair[1][0]), _RATES[-2:])
+    share = math.log(parameters / low) / math.log(high / low)
+    return above * (below / above) ** min(1.0, max(0.0, share))
