@@ -39,13 +39,11 @@ class Effort:
         return self.tokens_per_parameter / RULE
 
     def record(self) -> dict[str, float]:
-        """What run.json keeps."""
         names = "flops", "flops_per_token", "tokens", "tokens_per_parameter", "chinchilla_multiple"
         return {name: getattr(self, name) for name in names}
 
 
 def effort(model, batch, steps: int) -> Effort:
-    """The effort of training `model` for `steps` steps of `batch`."""
     total, body = counts(model)
     count = getattr(model, "flops_per_token", None)
     tokens = sum(batch.tokens_at(step) for step in range(1, steps + 1))
@@ -70,18 +68,12 @@ def critical_batch_size(tokens: float) -> float:
 
     22.91 D^0.47 sequences of 512, D in millions of tokens, cost 20 % more tokens than small batches; fitted to 85M-1.2B
     parameters on C4, and hardly dependent on the size (arXiv:2410.21676).
-
-    >>> round(critical_batch_size(2.5e9), -3)
-    464000.0
     """
     return 512 * 22.91 * (tokens / 1e6) ** 0.47
 
 
 def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int | None = None) -> Iterator[str]:
-    """Warnings about length, batch and warmup of a run on a text of `train_tokens`.
-
-    A `warmup` that is no number of steps is left alone: a schedule of the user's may mean something else by it.
-    """
+    """Warnings about length, batch and warmup, which may be no number, of a run on a text of `train_tokens`."""
     batch, critical = effort.tokens_per_step, critical_batch_size(effort.tokens)
     if batch > critical:
         far = "" if _FITTED[0] <= effort.parameters <= _FITTED[1] else ", an extrapolation from 85M-1.2B parameters"

@@ -92,7 +92,6 @@ def _splits(asked: Question) -> Iterator[Split]:
 
 
 def _comparison(found: list[Split], judge: Law) -> Table:
-    """Every split, with its loss by its own law and by the judge."""
     rows = []
     for split in found:
         own = f"{split.by(split.law).loss:.3f}" if split.law else "-"

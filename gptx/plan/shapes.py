@@ -39,10 +39,6 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
     (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
-
-    >>> found = shape(124_439_808, vocab_size=50257, context=1024)
-    >>> found.width, found.depth, found.heads
-    (768, 12, 12)
     """
 
     def awkwardness(found: _Shape) -> float:
@@ -82,7 +78,6 @@ def preset(name: str) -> dict:
 
 
 def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
-    """The preset whose count is nearest to `parameters`, with a vocabulary of that size."""
     names = sorted(file.stem for file in Path(paths.CONF, "model").glob("*.yaml"))
     sizes = {name: size(**preset(name), vocab_size=vocab_size) for name in names}
     name = min(names, key=lambda name: abs(math.log(sizes[name].parameters / parameters)))
