@@ -34,8 +34,8 @@ _GROUPS = {  # title -> command -> module:function
         "plan budget": "gptx.plan.budget:plan_budget",
         "plan recipe": "gptx.plan.recipe:plan_recipe",
         "plan schedule": "gptx.plan.schedule:plan_schedule",
-        "plan decay": "gptx.plan.decay:plan_decay",
-        "plan memory": "gptx.plan.memory:plan_memory",
+        "plan decay": "gptx.plan.parts:plan_decay",
+        "plan memory": "gptx.plan.parts:plan_memory",
         "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
     },
     "fit to finished runs": {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gptx.bench.frame import in_turns, print_table, process, refuse_below_one, spread, trainer
 from gptx.ingredients.data.cache import tokenised
-from gptx.ingredients.data.sources import Source, text_at, text_files
+from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.sources import Source, text_files
 from gptx.units.hardware import cores, peak_memory
 from gptx.units.phrases import count
 

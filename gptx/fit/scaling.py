@@ -14,7 +14,6 @@ from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
 from gptx.fit.ladder import COUNTS, Ladder, LawReading, Minimum, NoLaw, fit_law, interval, minima, of_runs
 from gptx.fit.page import framed, interval_text, off, short
-from gptx.runs import schema
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, MARKERS, save
 from gptx.show.table import Table
@@ -57,7 +56,7 @@ def scaling(
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
     first, cells = Path(folders[0]), []
     if len(folders) == 1 and first.suffix == ".json":
-        ladder = page.recorded_fit(first, schema.one("ladder", Ladder), "scaling")["ladder"]
+        ladder = page.recorded_fit(first, {"ladder": Ladder}, "scaling")["ladder"]
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
         cells = find([Path(folder) for folder in folders])
@@ -226,9 +225,10 @@ def law_figure(reading: LawReading, file: Path) -> None:
     """Draw into a .png or .svg file; for .html, the chart of budgets of gptx.plan."""
     if file.suffix == ".html":
         from gptx.plan.chart_files import chart
+        from gptx.plan.split import Split
 
         every = [*reading.rungs, *(each.rung for each in reading.predictions)]
-        runs = [(rung.name, rung.parameters(reading.count), rung.tokens, rung.loss) for rung in every]
+        runs = [Split(rung.name, rung.parameters(reading.count), rung.tokens, loss=rung.loss) for rung in every]
         chart(file, [reading.law], runs=runs)
     else:
         save(file, "", lambda axis: _over_tokens(axis, reading), lambda axis: _compared(axis, reading))

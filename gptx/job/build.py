@@ -36,11 +36,3 @@ def agree(cfg: Any, parallel: Any, data: Any) -> None:
                 f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s; every process needs the "
                 "same command, environment and files"
             )
-
-
-def attach(trainer: "Trainer") -> None:
-    """Let the observers attach to a trainer that is to run. Raises ConfigError if one cannot."""
-    try:
-        trainer.attach()
-    except ValueError as error:
-        raise refusal("", error) from error

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,12 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
     folder = RunFolder(path)
     folder.refuse_strangers()
     folder.refuse_links(overwrite=cfg.overwrite and not _requeued(folder))
-    with _owned(folder), messages_to(path) if rank() == 0 else _silence():
+    with ExitStack() as owned:
+        if rank() == 0:  # which holds the folder for all ranks
+            owned.enter_context(folder.own())
+        else:  # Hydra makes the folder again after rank 0 removed it
+            owned.callback(folder.remove_empty)
+        owned.enter_context(messages_to(path) if rank() == 0 else _silence())
         config = recorded.recorded(cfg)
         if cfg.overwrite and _requeued(folder):
             cfg.overwrite = False  # what is there is its own
@@ -58,7 +63,6 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             if record.get("state") == "finished":
                 return _already(folder, record, config)
         job = _Job(cfg, config, folder, record, command)
-        job.prepare()
         with together(job.trainer.parallel, EXPECTED) as peers:
             job.resume()
             handler = job.run(peers)
@@ -76,39 +80,37 @@ class _Job:
     """One start of a run, in a process that owns its folder."""
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
-        """`record` is what the folder says of the run so far, `config` the recorded form of `cfg`."""
-        self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
-
-    def prepare(self) -> None:
-        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
+        """Prepare: build the trainer. `record` is what the folder says of the run so far, `config` the recorded form of
+        `cfg`. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
         import torch
 
         from gptx.estimate.memory import prediction
         from gptx.estimate.meter import Meter
         from gptx.job.build import trainer_of
 
-        torch.set_num_threads(self.cfg.threads or _default_threads())
+        self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
+        torch.set_num_threads(cfg.threads or _default_threads())
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it
-        torch.use_deterministic_algorithms(self.cfg.deterministic)
-        self.trainer = trainer_of(self.cfg)
+        torch.use_deterministic_algorithms(cfg.deterministic)
+        self.trainer = trainer_of(cfg)
         self.started = time.perf_counter()
-        self.predicted = prediction(self.cfg, self.trainer.data.vocab_size) if rank() == 0 else ""
+        self.predicted = prediction(cfg, self.trainer.data.vocab_size) if rank() == 0 else ""
         self.meter = Meter(self.trainer.parallel.device)
 
     def resume(self) -> None:
         """Load the newest checkpoint, or the state to branch from; with overwrite=true, remove the old run."""
-        from gptx.job.build import attach
-
         trainer, cfg, folder = self.trainer, self.cfg, self.folder
         if "data" in self.record:
-            resume.refuse_other_text(folder, self.record, trainer.data.identity)
+            resume.refuse_other_text(folder, self.record, trainer.data.identity, cfg)
         trainer.checkpoints.place(folder.path, recipe=recipe(self.config), data=trainer.data.identity)
-        self.resumed = not cfg.overwrite and resume.restore(trainer)
+        with resume.refused():  # if checkpoints are there, and none is whole
+            self.resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
         origin = None if self.resumed else cfg["from"]
         self.branched = "" if origin is None else resume.branch(trainer, Path(origin), self.config)
         if len(set(trainer.parallel.gather(trainer.step))) > 1:
             raise ConfigError(f"{folder}: the ranks see different checkpoints there; it must be on a shared disk")
-        attach(trainer)
+        with resume.refused():  # if an observer has nothing to observe
+            trainer.attach()
         if cfg.overwrite:  # only now, when nothing can refuse the new run any more
             for link in folder.clear() if rank() == 0 else ():
                 log.warning("%s was a symbolic link; the link is removed, what it points to is left", shown(link))
@@ -238,19 +240,6 @@ def note_failure(path: Path, error: Exception, *, sweep: bool) -> None:
 def _requeued(folder: RunFolder) -> bool:
     """True if this same job of a scheduler began the run in the folder, before it was put back into the queue."""
     return bool(submitted_job()) and (folder.read() or {}).get("job") == submitted_job()
-
-
-@contextmanager
-def _owned(folder: RunFolder) -> Iterator[None]:
-    """Rank 0 holds the folder for all ranks; each removes it if it is empty in the end."""
-    if rank() == 0:
-        with folder.own():
-            yield
-        return
-    try:
-        yield
-    finally:
-        folder.remove_empty()  # which Hydra made again after rank 0 removed it
 
 
 @contextmanager

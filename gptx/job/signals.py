@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from gptx.distributed.rank import rank
 from gptx.runs.folder import RunFolder
@@ -22,13 +22,13 @@ def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
     requeued, but only once everything is saved and closed.
     """
     while True:
-        with _stopping(trainer) as before:
+        with _stopping(trainer):
             trainer.fit()
         if not trainer.stopped:
             return None
         asked, trainer.asked = trainer.asked, ""
         trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=_URGENCY.index)
-        handler = before[signal.Signals[trainer.stopped]]
+        handler = signal.getsignal(signal.Signals[trainer.stopped])
         if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
             return None
         if trainer.stopped == "SIGUSR2":
@@ -47,14 +47,12 @@ def requeue(handler: Callable) -> None:
     raise SystemExit
 
 
-@contextmanager
-def _stopping(trainer) -> Iterator[dict]:
-    """Let a signal end the run after the step under way; yield the handlers that were there before.
+def _stopping(trainer) -> AbstractContextManager[None]:
+    """Let a signal end the run after the step under way.
 
     After the first signal, Ctrl-C ends the process at once; others are only noted, since a scheduler sends several.
     The end of the terminal is ignored if this process was started so, as by nohup.
     """
-    before = {number: signal.getsignal(number) for number in (signal.Signals[name] for name in _URGENCY)}
 
     def ask(number: int, frame) -> None:
         name = signal.Signals(number).name
@@ -64,11 +62,16 @@ def _stopping(trainer) -> Iterator[dict]:
             with suppress(OSError):  # a terminal that is gone
                 os.write(2, b"\nSIGINT: this step is finished and saved; Ctrl-C again leaves at once\n")
 
-    for number, handler in before.items():
-        if number != signal.SIGHUP or handler != signal.SIG_IGN:
-            signal.signal(number, ask)
+    ignored = ["SIGHUP"] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else []
+    return caught([signal.Signals[name] for name in _URGENCY if name not in ignored], ask)
+
+
+@contextmanager
+def caught(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
+    """Have the handler take these signals; afterwards those that took them before do so again."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield before
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

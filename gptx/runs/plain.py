@@ -1,12 +1,9 @@
-"""JSON and YAML files as plain values: nothing in a file is executed, and its size and depth are bounded.
+"""JSON and YAML files as plain values: nothing is executed, size and depth are bounded, errors name the file."""
 
-Every error is one line that names the file.
-"""
-
-import functools
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +20,13 @@ _DIGITS = 300  # of an integer that a float can still hold
 
 
 def read_json(file: Path, *, most: int = _LARGEST) -> Any:
-    """What a JSON file holds. Raises FileNotFoundError if there is none, ConfigError for any other problem."""
-    return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique, parse_int=_integer))
+    """What a JSON file holds. Raises FileNotFoundError if there is none, else ConfigError."""
+    return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique))
 
 
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds, if it is plain values: no tags and no aliases. Raises as `read_json` does."""
-    return _parsed(file, _LARGEST, lambda text: yaml.load(text, Loader=_loader()))
+    return _parsed(file, _LARGEST, lambda text: yaml.load(text, Loader=_Plain))
 
 
 def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
@@ -48,20 +45,19 @@ def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
 
 
 def content(file: Path, most: int = _LARGEST) -> bytes:
-    """The bytes of a regular file. Raises FileNotFoundError if there is none, ConfigError if it is no regular file or
-    larger than `most`."""
+    """The bytes of a regular file, at most `most`. Raises FileNotFoundError if there is none, else ConfigError."""
     try:
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a pipe would block
             about = os.fstat(opened.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise ConfigError(f"{file} cannot be read (it is no file)")
-            if about.st_size > most:
-                raise ConfigError(f"{file} cannot be read (it has {about.st_size:,} bytes, at most {most:,} are usual)")
-            return opened.read(most)
+            if stat.S_ISREG(about.st_mode) and about.st_size <= most:
+                return opened.read(most)
+            size = f"it has {about.st_size:,} bytes, at most {most:,} are usual"
+            problem = size if stat.S_ISREG(about.st_mode) else "it is no file"
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror or error})") from None
+        problem = str(error.strerror or error)
+    raise ConfigError(f"{file} cannot be read ({problem})")
 
 
 def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
@@ -70,7 +66,10 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise RecursionError
     if isinstance(value, dict):
         for key, child in value.items():
-            _refuse_strange(child, _below(where, key), depth + 1)
+            if not isinstance(key, str):
+                raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
+            name = key if key.isprintable() else brief(key)
+            _refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for number, child in enumerate(value):
             _refuse_strange(child, f"{where}[{number}]", depth + 1)
@@ -80,45 +79,26 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise ValueError(f"{where}: {brief(value)} is neither text nor number")
 
 
-def _below(where: str, key: Any) -> str:
-    if not isinstance(key, str):
-        raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
-    return f"{where}.{key if key.isprintable() else brief(key)}".lstrip(".")
-
-
 def brief(value: Any) -> str:
     """A value as text that fits into a message."""
     text = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _integer(text: str) -> int:
-    if len(text) > _DIGITS:
-        raise ValueError(f"an integer of {len(text):,} digits")
-    return int(text)
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {brief(next(key for key in keys if keys.count(key) > 1))} comes twice")
-    return found
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"the key {brief(key)} comes twice")
+    return dict(pairs)
 
 
-@functools.cache
-def _loader() -> type:
-    base: Any = yaml_loader()
+class _Plain(yaml_loader()):  # type: ignore[misc]
+    """Without tags and aliases."""
 
-    class Plain(base):
-        """Without tags and aliases."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event: Any = self.peek_event()
-            if isinstance(event, yaml.AliasEvent) or event.anchor:
-                raise yaml.MarkedYAMLError(problem="an alias or its anchor", problem_mark=event.start_mark)
-            if event.tag is not None:
-                raise yaml.MarkedYAMLError(problem=f"the tag {brief(event.tag)}", problem_mark=event.start_mark)
-            return super().compose_node(parent, index)
-
-    return Plain
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        anchored = isinstance(event, yaml.AliasEvent) or event.anchor
+        if anchored or event.tag is not None:
+            problem = "an alias or its anchor" if anchored else f"the tag {brief(event.tag)}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)

@@ -1,7 +1,4 @@
-"""What the files of a run folder may hold: the keys that gptx reads, with their types.
-
-Every key may be missing, and other keys may be there, since a folder outlives the version that wrote it.
-"""
+"""The keys that gptx reads from a run folder, with their types; each may be missing, and others may be there."""
 
 import functools
 from datetime import datetime
@@ -31,17 +28,15 @@ _Digests = dict[str, str]
 
 def _typed(kinds: dict[str, Any]) -> Any:
     """A dict type from rows of dotted keys, several in one text, and their type; `?` after a key allows null."""
-    inner: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}
     for keys, kind in kinds.items():
-        for key in keys.split():
-            name, _, rest = key.partition(".")
+        for name, _, rest in (key.partition(".") for key in keys.split()):
             if rest:
-                inner.setdefault(name, {})[rest] = kind
+                found.setdefault(name, {})[rest] = kind
             else:
                 found[name] = kind
-    found |= {name: _typed(rows) for name, rows in inner.items()}
-    optional = {name.rstrip("?"): kind | None if name.endswith("?") else kind for name, kind in found.items()}
+    types = {name: _typed(kind) if isinstance(kind, dict) else kind for name, kind in found.items()}
+    optional = {name.rstrip("?"): kind | None if name.endswith("?") else kind for name, kind in types.items()}
     return TypedDict("Keys", optional, total=False)  # type: ignore[operator]
 
 
@@ -94,8 +89,8 @@ class Saved(TypedDict):
 
 
 def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
-    """`value` as the type `kind`, a dict with all its other keys. Raises ConfigError with the file, the field, what is
-    there and what would be right."""
+    """`value` as the type `kind`, without other keys. Raises ConfigError with the file, the field, what is there and
+    what would be right."""
     from pydantic import ValidationError
 
     try:
@@ -106,14 +101,14 @@ def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
     for part in problem["loc"]:
         name = part if str(part).isprintable() else brief(part)
         field += f"[{part}]" if isinstance(part, int) else f".{name}"
-    field = field.lstrip(".")
+    field = field.lstrip(".") or "all of it"
     if problem["type"] == "missing":
         raise ConfigError(f"{file}: {field} is missing")
     right = {
         "literal_error": "one of " + problem.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", "),
         "predicate_failed": "a date and time such as 2026-11-30T12:00:00+00:00",
     }.get(problem["type"], problem["msg"].removeprefix("Input should be "))
-    raise ConfigError(f"{file}: {field or 'all of it'}: {brief(problem['input'])} is not {right}")
+    raise ConfigError(f"{file}: {field}: {brief(problem['input'])} is not {right}")
 
 
 @functools.cache
@@ -121,9 +116,3 @@ def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
-
-
-@functools.cache
-def one(key: str, kind: Any) -> Any:
-    """The type of a dict that has that key."""
-    return TypedDict("One", {key: kind})  # type: ignore[operator]

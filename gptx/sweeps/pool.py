@@ -1,4 +1,4 @@
-"""Runs as processes of this machine: their command, several at a time with a share of the machine each, their end."""
+"""Runs as processes of this machine: how many at a time, the share of it that each has, their command and their end."""
 
 import os
 import signal
@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from gptx import files
-from gptx.config.keys import key_of, quoted
+from gptx.config.groups import decides
+from gptx.config.keys import flat, key_of, quoted
+from gptx.config.recorded import recorded
+from gptx.job.signals import caught
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.machine import share, visible_gpus
+from gptx.units.hardware import cores, machine_memory
 
+_RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
+_SHARE = 0.8  # of the machine's memory that runs may fill
 _LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
@@ -42,7 +47,7 @@ class Pool:
         self.stopped = False
 
     def run(self, jobs: Iterator[Job], *, ended: Callable[[Any], None],
-            watch: Callable[[Any], None] | None = None, message: str) -> None:  # fmt: skip
+            watch: Callable[[Any], None] = lambda job: None, message: str) -> None:  # fmt: skip
         """Train every job and call `ended` with it afterwards, and `watch` every `look` seconds while it runs.
 
         When this process is asked to end, it prints the `message` and starts no further job; those that run save and
@@ -54,8 +59,7 @@ class Pool:
                 while self.running:
                     time.sleep(self.look)
                     for place, job in list(self.running.items()):
-                        if watch:
-                            watch(job)
+                        watch(job)
                         if job.process.poll() is not None:
                             ended(self.running.pop(place))
                     if came():
@@ -80,6 +84,58 @@ class Pool:
         for job in self.running.values():
             job.asked = True
             ask_to_end(job.process, self.tasks, again=again)
+
+
+def room(configs: list, tasks: int) -> int:
+    """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
+    (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
+
+    from gptx.ingredients.parallel import find_device
+
+    on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
+    processors = cores() // threads_asked(configs, 1) if on_cpu else len(visible_gpus())
+    return max(1, min(len(configs), processors // tasks))
+
+
+def threads_asked(configs: list, otherwise: int) -> int:
+    """The threads per process that the recipes or the environment ask for."""
+    asked = max(config.threads or 0 for config in configs)
+    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
+
+
+def runs_in_memory(configs: list) -> int:
+    """Number of runs that fit in memory, if all were as large as the largest is predicted to be; on GPUs one each."""
+    from gptx.estimate.memory import likely_vocabulary, prediction
+    from gptx.ingredients.parallel import find_device
+
+    configs = [config for config in configs if find_device(config.device).type == "cpu"]
+    if not configs:
+        return len(visible_gpus())
+    needs = [{k: v for k, v in flat(recorded(config)).items() if decides(k, "state", "speed")} for config in configs]
+    different = {str(keys): config for keys, config in zip(needs, configs, strict=True)}
+    found = [prediction(config, likely_vocabulary(config)) for config in different.values()]
+    largest = max(getattr(footprint, "peak", 0) for footprint in found)
+    return max(1, int(_SHARE * machine_memory() // (2 * largest + _RESERVE)))  # an allocator keeps as much again
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use."""
+    import torch
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [name for name in chosen.split(",") if name]
+
+
+def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:
+    """The GPUs of one of `places` places: `count` each, by default an equal share; shared if there are too few.
+
+    >>> share(["0", "1", "2", "3"], place=1, places=2, count=None), share(["0"], place=1, places=2, count=None)
+    (['2', '3'], ['0'])
+    """
+    count = count or max(1, len(gpus) // places)
+    return [gpus[(place * count + i) % len(gpus)] for i in range(min(count, len(gpus)))]
 
 
 def train_command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
@@ -115,12 +171,13 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
     After the first one, only another Ctrl-C is a request: a scheduler sends several signals, and so does a terminal
     that closes. A signal that this process was started to ignore is still ignored, but not by its child processes.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     heard: list[int] = []
     seen = 0
 
     def note(number: int, frame) -> None:
-        if before[signal.Signals(number)] is not signal.SIG_IGN and (number == signal.SIGINT or not heard):
+        if number not in ignored and (number == signal.SIGINT or not heard):
             heard.append(number)
 
     def came() -> bool:
@@ -128,13 +185,8 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
         before, seen = seen, len(heard)
         return seen > before
 
-    for number in before:
-        signal.signal(number, note)
-    try:
+    with caught(numbers, note):
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def ask_to_end(process: subprocess.Popen, tasks: int = 1, *, again: bool = False) -> None:
@@ -162,18 +214,16 @@ def note_end(folder: Path, code: int, *, asked: bool = False) -> None:
     if not code or (folder / "run.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if stopped := "interrupted" if asked else _STATES.get(-code if code < 0 else code - 128):
-        RunFolder(folder).write(state=stopped)
-    else:
-        RunFolder(folder).write(state="failed", error=last_words(log(folder)) or f"ended with exit code {code}")
+    stopped = "interrupted" if asked else _STATES.get(-code if code < 0 else code - 128)
+    error = {} if stopped else {"error": last_words(log(folder)) or f"ended with exit code {code}"}
+    RunFolder(folder).write(state=stopped or "failed", **error)
 
 
 def log(folder: Path) -> Path:
-    """The file that a process started here prints to."""
     return folder / "process.log"
 
 
 def last_words(log: Path) -> str:
     """The last line that a process printed."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    lines = log.read_text(errors="replace").strip().split("\n") if log.exists() else [""]
+    return lines[-1].strip()
