@@ -34,8 +34,8 @@ _GROUPS = {  # title -> command -> module:function
         "plan budget": "gptx.plan.budget:plan_budget",
         "plan recipe": "gptx.plan.recipe:plan_recipe",
         "plan schedule": "gptx.plan.schedule:plan_schedule",
-        "plan decay": "gptx.plan.decay:plan_decay",
-        "plan memory": "gptx.plan.memory:plan_memory",
+        "plan decay": "gptx.plan.parts:plan_decay",
+        "plan memory": "gptx.plan.parts:plan_memory",
         "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
     },
     "fit to finished runs": {
@@ -51,8 +51,8 @@ _GROUPS = {  # title -> command -> module:function
         "bench": "gptx.bench.steps:bench_steps",
         "bench saves": "gptx.bench.saves:bench_saves",
         "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:bench_observers",
-        "bench wandb": "gptx.bench.wandb:bench_wandb",
+        "bench observers": "gptx.bench.recording:bench_observers",
+        "bench wandb": "gptx.bench.recording:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in _GROUPS.values() for name, target in group.items()}

@@ -16,8 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gptx.config import compose, mistakes, paths, recorded
-from gptx.config.command_line import prepared
+from gptx.config import command_line, compose, paths, recorded
 from gptx.config.errors import ConfigError, one_line, refusal
 from gptx.config.keys import key_of, options
 from gptx.distributed.peers import PeerLost, first_to_say
@@ -102,13 +101,13 @@ def _run() -> None:
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     try:
-        sys.argv[1:] = prepared(sys.argv[1:])
+        sys.argv[1:] = command_line.prepared(sys.argv[1:])
         compose.register()
         _job()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too
-        told = mistakes.explained(error, sys.argv[1:])
+        told = command_line.explained(error, sys.argv[1:])
         if not isinstance(told, ConfigError):
             raise
         raise SystemExit(_complaint(told)) from None

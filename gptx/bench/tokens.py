@@ -8,7 +8,8 @@ from itertools import cycle
 
 from gptx.bench.frame import print_table, process, refuse_below_one, spread
 from gptx.ingredients.data.cache import tokenised
-from gptx.ingredients.data.sources import Source, text_at, text_files
+from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.sources import Source, text_files
 from gptx.units.hardware import cores, peak_memory
 
 _MB = 1_000_000

@@ -13,16 +13,14 @@ from typing import TypeVar
 import numpy
 
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts, grouped
+from gptx.compare.factors import baseline_of, grouped, is_rate, primary
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
 _FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 _Key = TypeVar("_Key")
-_Things = tuple[tuple[str, str], tuple[str, str]]
-_Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,9 @@ class Round:
         return {level: each for level, each in self.differences.items() if each}
 
     @property
-    def same(self) -> bool:
-        """True if no seed shows any difference between arms."""
-        return bool(self.known) and not any(each.mean or each.low for each in self.known.values())
-
-    @property
-    def undecided(self) -> bool:
-        """True if there are several seeds, and no difference is significant."""
-        return bool(self.known) and all(each.p is not None and not each.significant for each in self.known.values())
+    def kinds(self) -> set[str]:
+        """What may be said of the differences."""
+        return {each.kind for each in self.known.values()}
 
     @cached_property
     def unequal(self) -> bool:
@@ -68,51 +61,30 @@ class Round:
 
 @dataclass(frozen=True)
 class Square:
-    """What two things do in four arms that are alike in all else, by whether the first and the second are there: an
-    estimate for each of CONTRASTS, None where an arm diverged or no seed is common to all four."""
+    """What two things do in four arms that are alike in all else, by whether the first and the second are there. A
+    thing is a trait such as ("", "warmup"), or a level of a factor other than the baseline's."""
 
+    things: tuple[tuple[str, str], tuple[str, str]]
     context: dict[str, str]
     arms: dict[tuple[int, int], Arm]
-    differences: dict[str, Estimate | None]
+    sign: int
+    differences: dict[str, Estimate | None]  # by CONTRASTS; None where an arm diverged or no seed is common to all four
+
+    @property
+    def judged(self) -> list[Estimate | None]:
+        return [self.differences[name] for name in _JUDGED]
 
     @property
     def depends(self) -> bool:
         """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        first, second, both = (self.differences[name] for name in _JUDGED[:3])
-        if not (first and second and both and both.significant):
-            return False
-        return abs(both.mean) > min(abs(first.mean), abs(second.mean))
+        *main, both, _ = self.judged
+        sure = both is not None and both.significant
+        return sure and any(each and abs(both.mean) > abs(each.mean) for each in main)  # type: ignore[union-attr]
 
     @property
-    def lost(self) -> list[list[str]]:
-        """The levels of the arms that diverged, without those of the context."""
-        gone = [arm for arm in self.arms.values() if arm.diverged]
-        return [[level for name, level in arm.levels.items() if name not in self.context] for arm in gone]
-
-    def gains(self, sign: int) -> list[int]:
-        """For each of the two things: 1 if it significantly improves the metric, -1 if it does harm, else 0."""
-        main = [self.differences[name] for name in _JUDGED[:2]]
-        return [0 if not each or not each.significant else 1 if sign * each.mean < 0 else -1 for each in main]
-
-
-@dataclass(frozen=True)
-class Factorial:
-    """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
-    ("", "warmup"), or a level of a factor other than the baseline's."""
-
-    things: _Things
-    removes: bool  # True where the baseline has the first thing, so that turning takes it away
-    sign: int
-    squares: list[Square]
-
-    @property
-    def judged(self) -> list[Estimate | None]:
-        return [square.differences[name] for square in self.squares for name in _JUDGED]
-
-    def turned(self, square: Square, name: str) -> Estimate | None:
-        """What turning the first thing does."""
-        found = square.differences[name]
-        return -found if found and self.removes else found
+    def gains(self) -> list[float]:
+        """By how much each of the two things improves the metric; 0 where that is not significant."""
+        return [-self.sign * each.mean if each and each.significant else 0.0 for each in self.judged[:2]]
 
 
 @dataclass(frozen=True)
@@ -125,18 +97,13 @@ class Effects:
     factor: str  # that is asked about; "" where only seeds differ
     arms: list[Arm]
     rounds: list[Round]
-    factorial: Factorial | None
+    squares: list[Square]  # in each context that has all four arms
     best: Round | None  # each level at its best learning rate
     judged: list[Estimate | None]
 
     @property
     def others(self) -> list[str]:
         return [name for name in self.baseline if name != self.factor]
-
-    @property
-    def compared(self) -> bool:
-        """True if a level can be compared with the baseline's in a context."""
-        return any(around.known for around in self.rounds)
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
@@ -160,13 +127,13 @@ class Effects:
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped(runs, at_levels(names))
+        groups = grouped((run for run in runs if run.state == "finished"), at_levels(names))
         found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
 def _median(runs: list[Outcome], fact: str) -> float | None:
-    known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
+    known = [value for run in runs if (value := getattr(run, fact))]
     return median(known) if known else None
 
 
@@ -181,23 +148,22 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     """The numbers of a comparison whose arms are these."""
     factor, sign = primary(comparison.factors), comparison.sign
     if not factor:
-        return Effects(comparison, base, factor, found, [], None, None, [])
+        return Effects(comparison, base, factor, found, [], [], None, [])
     rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
-    square = next(_factorials(comparison, found, base), None)
+    squares = next(filter(None, _factorials(comparison, found, base)), [])
     tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
     best = _at_best(found, factor, base[factor], sign) if tuned else None
-    judged = _read(rounds, square, best)
+    judged = _read(rounds, squares, best)
     limited = partial(_limited, limit=holm(judged))
-    square = square and replace(square, squares=list(map(limited, square.squares)))
-    return Effects(comparison, base, factor, found, list(map(limited, rounds)), square, best and limited(best), judged)
+    rounds, squares = list(map(limited, rounds)), list(map(limited, squares))
+    return Effects(comparison, base, factor, found, rounds, squares, best and limited(best), judged)
 
 
-def _read(rounds: list[Round], square: Factorial | None, best: Round | None) -> list[Estimate | None]:
+def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate | None]:
     """The estimates that the text reads: those of the 2 x 2, else of all rounds (unless several levels are compared at
     their best), and of the levels at their best."""
-    if square and any(square.judged):
-        found = square.judged
-    else:
+    found = [each for square in squares for each in square.judged]
+    if not any(found):
         several = best and len({level for around in rounds for level in around.arms}) > 2
         found = [each for around in rounds for each in around.differences.values() if not several]
     return [*found, *(best.differences.values() if best else ())]
@@ -246,50 +212,36 @@ def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
     around = _round({}, best.values(), factor, base, sign)
     differences = dict(around.differences)
     for level, each in around.known.items():
-        if each.p is not None:
-            better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-            p = max(_lead(best[better], arm, sign) for arm in tried[worse])
-            differences[level] = replace(each, p=min(1.0, p * len(tried[better])))
+        better, worse = (level, base) if sign * each.mean < 0 else (base, level)
+        leads = [difference(best[better].values, arm.values) for arm in tried[worse]]
+        p = max(x.p if x and x.p is not None and sign * x.mean < 0 else 1.0 for x in leads)
+        differences[level] = replace(each, p=each.p and min(1.0, p * len(tried[better])))
     return replace(around, differences=differences)
 
 
-def _lead(arm: Arm, other: Arm, sign: int) -> float:
-    """The p-value of an arm being better than another one; 1 where it is not, or has no p-value."""
-    found = difference(arm.values, other.values)
-    return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
-
-
-def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:
+def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
     """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
     of two levels, the one that is asked about first."""
+    squares = partial(_squares, [arm for arm in found if arm.results], comparison.sign)
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
-        corners: _Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
         if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
-            removes = corners[base[factor],][0] == 1
-            yield from _factorial(comparison, found, (factor,), corners, (("", first), ("", second)), removes)
+            yield squares((factor,), corners, (("", first), ("", second)))
     two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
     for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
-        one, other = ([base[name], *({*comparison.factors[name]} - {base[name]})] for name in pair)
+        one, other = (sorted(comparison.factors[name], key=lambda level: level != base[name]) for name in pair)
         corners = {(one[i], other[j]): (i, j) for i, j in product((0, 1), repeat=2)}
-        yield from _factorial(comparison, found, pair, corners, ((pair[0], one[1]), (pair[1], other[1])), False)
+        yield squares(pair, corners, ((pair[0], one[1]), (pair[1], other[1])))
 
 
-def _factorial(
-    comparison: Comparison,
-    found: list[Arm],
-    factors: tuple[str, ...],
-    corners: _Corners,
-    things: _Things,
-    removes: bool,
-) -> Iterator[Factorial]:
-    """The 2 x 2 whose four arms are at these levels of the factors, if there is a context that has all four."""
+def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dict, things: tuple) -> list[Square]:
+    """The 2 x 2 in each context that has all four arms; `corners`: by levels of `factors`, which things are there."""
     squares = []
-    for context, group in contexts((arm for arm in found if arm.results), *factors):
-        if len(group) == 4:
-            there = {corners[at_levels(factors)(arm)]: arm for arm in group}
-            values = {corner: arm.values for corner, arm in there.items()}
+    for context, group in contexts(found, *factors):
+        there = {corners[at_levels(factors)(arm)]: arm for arm in group}
+        values = {corner: arm.values for corner, arm in there.items()}
+        if len(there) == 4:
             differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-            squares.append(Square(context, there, differences))
-    if squares:
-        yield Factorial(things, removes, comparison.sign, squares)
+            squares.append(Square(things, context, there, sign, differences))
+    return squares

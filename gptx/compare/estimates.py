@@ -1,14 +1,13 @@
 """How sure a difference of means over a few seeds is.
 
-Runs of one seed share initial weights and batches. Differences are therefore taken seed by seed, with Student's t
-interval over the seeds; a seed without a result in one of the arms is left out. Arms that share no seed are compared as
-independent samples (Welch's t). An arm with a diverged run has no mean and no difference: None. A single seed gives a
-difference without an interval.
+Runs of one seed share initial weights and batches, so differences are taken seed by seed, with Student's t interval
+over the seeds that both arms have; arms that share no seed are compared as independent samples (Welch's t). An arm with
+a diverged run has no mean and no difference: None. A single seed gives a difference without an interval.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, variance
 
 _CONFIDENCE = 0.95
@@ -38,25 +37,12 @@ class Estimate:
         return self.p is not None and self.p <= self.limit
 
     @property
-    def stated(self) -> bool:
-        """True if the text may say its direction: it is significant, or of a single seed, which the text then says."""
-        return self.significant or (self.p is None and self.mean != 0)
-
-    @property
-    def same(self) -> bool:
-        """True if no seed shows any difference."""
-        return self.low == self.high == 0
-
-    @property
     def kind(self) -> str:
-        """What the text may say: higher, lower, same or unsure."""
-        if self.stated:
-            return "higher" if self.mean > 0 else "lower"
-        return "same" if self.same or self.p is None else "unsure"
-
-    def __neg__(self) -> "Estimate":
-        low, high = (None if end is None else -end for end in (self.high, self.low))
-        return replace(self, mean=-self.mean, low=low, high=high)
+        """What the text may say: same where no seed shows any difference; higher or lower where that is significant, or
+        of a single seed, which the text then says; else unsure."""
+        if not (self.mean or self.low or self.high):
+            return "same"
+        return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
 
 
 def estimate(samples: Sequence[float]) -> Estimate | None:
@@ -74,10 +60,9 @@ def _student(mean: float, squared: float, degrees: float, n: int, *, paired: boo
 
     if n == 1:
         return Estimate(mean, 1, paired=paired)
-    if not squared:
-        return Estimate(mean, n, mean, mean, float(not mean), paired)
     error = math.sqrt(squared)
-    half, p = quantile(degrees) * error, float(2 * stdtr(degrees, -abs(mean) / error))
+    half = quantile(degrees) * error if error else 0.0
+    p = float(2 * stdtr(degrees, -abs(mean) / error)) if error else float(not mean)
     return Estimate(mean, n, mean - half, mean + half, p, paired)
 
 
@@ -93,17 +78,13 @@ def difference(values: _Values, baseline: _Values) -> Estimate | None:
     or has no result."""
     if diverged(values) or diverged(baseline):
         return None
-    a, b = _there(values), _there(baseline)
-    if pairs := [a[seed] - b[seed] for seed in a if seed in b]:
-        return estimate(pairs)
-    return _unpaired(list(a.values()), list(b.values())) if a and b else None
+    a, b = ({seed: value for seed, value in each.items() if value is not None} for each in (values, baseline))
+    if a and b and a.keys().isdisjoint(b):
+        return _unpaired(a.values(), b.values())
+    return estimate([a[seed] - b[seed] for seed in a if seed in b])
 
 
-def _there(values: _Values) -> dict[int, float]:
-    return {seed: value for seed, value in values.items() if value is not None}
-
-
-def _unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate:
+def _unpaired(a: Collection[float], b: Collection[float]) -> Estimate:
     """The mean of `a` less that of `b`, with Welch's interval."""
     parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
     squared = sum(part for part, _ in parts)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy
 
 from gptx.compare.effects import Effects
-from gptx.compare.factors import axes, numeric
-from gptx.compare.outcomes import Arm, contexts, grouped
+from gptx.compare.factors import axes, grouped, numeric
+from gptx.compare.outcomes import Arm, contexts
 from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
@@ -57,7 +57,6 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
-    """The levels on the x-axis, which is logarithmic where they are far apart."""
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)

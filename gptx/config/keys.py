@@ -42,10 +42,9 @@ def near(wrong: str, known: Iterable[str]) -> str:
     close = map(siblings.get, difflib.get_close_matches(last, siblings, n=1))
     alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
     synonym = {_SYNONYMS.get(last.lower(), "")}.intersection(known)
-    if parent:
-        found = [*synonym, *close, *alike]
-        return f"; did you mean '{found[0]}'?" if found else f"; {parent} has {', '.join(siblings)}"
-    found = [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    found = (
+        [*synonym, *close, *alike] if parent else [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    )
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
@@ -57,7 +56,7 @@ def nodes(node: Any, prefix: str = "") -> list[str]:
 
 def key_of(override: str) -> str:
     """The key that an override of the command line sets."""
-    return re.match(r"[+~]*([^=@]+)", override)[1]  # type: ignore[index]
+    return re.split("[=@]", override.lstrip("+~"))[0]
 
 
 def under(name: str, keys: tuple[str, ...]) -> bool:

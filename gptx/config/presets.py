@@ -1,5 +1,6 @@
 """What conf/ says: the options that the recipe takes by default, their values, and where a run differs from them."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from gptx.config import paths
+from gptx.config.groups import GROUPS
 from gptx.config.keys import flat
 from gptx.units import lengths
+from gptx.units.phrases import joined
 
 CONF = Path(paths.CONF)
 HIDDEN = ("_target_", "_partial_", "_convert_")
@@ -27,6 +30,18 @@ def spelled(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(spelled, value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
+    """The end of a message about a key that the option of its group lacks and others have, beside the `chosen` ones if
+    several may be: those whose files have it, of which the ones that need a value for it; "" if none has."""
+    group, _, name = key.partition(".")
+    files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
+    found = {option: content[name] for option, content in files.items() if name in content}
+    options = [option for option, given in found.items() if given == "???"] or list(found)
+    if options and GROUPS[group].several:
+        return f"; add {group}=[{','.join([*chosen, options[0]])}]"
+    return f"; add {group}={joined(options, 'or')}" if options else ""
 
 
 def load_preset(file: Path) -> dict:

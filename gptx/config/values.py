@@ -3,7 +3,6 @@
 import math
 import re
 import typing
-from collections.abc import Iterator
 from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
@@ -20,30 +19,24 @@ _SIMPLE = int | float | str | list | dict | None
 
 def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
     """`plain` as a value of type `hint`, a tuple as a list."""
-    from pydantic import ValidationError
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
     if is_dataclass(hint):  # which pydantic would make of a dict
         raise ConfigError(f"{path}: {plain!r:.200} is not a valid {_named(hint)}; an object has a _target_")
     try:
-        meant = _adapter(hint).validate_python(plain)
+        adapter: TypeAdapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type that brings its own settings
+        adapter = TypeAdapter(hint)
+    try:
+        meant = adapter.validate_python(plain)
     except ValidationError as error:
         inside = "".join(f"[{part}]" for part in error.errors()[0]["loc"] if isinstance(part, int))
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
-    for each, value, where in _pairs(plain, meant, path):
-        _refuse_value(each, value, where)
+    _refuse_meaningless(plain, meant, path)
     return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
-
-
-def _adapter(hint: typing.Any) -> typing.Any:
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type that brings its own settings
-        return TypeAdapter(hint)
 
 
 def _named(hint: typing.Any) -> str:
@@ -52,23 +45,18 @@ def _named(hint: typing.Any) -> str:
     return str(hint).replace("typing.", "").replace(" | None", " or null")
 
 
-def _pairs(given: typing.Any, meant: typing.Any, path: str) -> Iterator[tuple]:
-    """Every single value, as it was given and as it is meant, and its path."""
+def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:
+    """Refuse a text or a number, at any depth, that means nothing for any key."""
     if isinstance(meant, dict) and isinstance(given, dict):
-        for name, each in zip(given, zip(given.values(), meant.values(), strict=True), strict=True):
-            yield from _pairs(*each, f"{path}.{name}")
+        for name, was, each in zip(given, given.values(), meant.values(), strict=True):
+            _refuse_meaningless(was, each, f"{path}.{name}")
     elif isinstance(meant, list | tuple) and isinstance(given, list | tuple):
-        for place, each in enumerate(zip(given, meant, strict=True)):
-            yield from _pairs(*each, f"{path}[{place}]")
-    else:
-        yield given, meant, path
-
-
-def _refuse_value(given: typing.Any, value: typing.Any, path: str) -> None:
-    if isinstance(value, str):
-        refuse_text(value, path)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        _refuse_number(given, value, path)
+        for place, (was, each) in enumerate(zip(given, meant, strict=True)):
+            _refuse_meaningless(was, each, f"{path}[{place}]")
+    elif isinstance(meant, str):
+        refuse_text(meant, path)
+    elif isinstance(meant, int | float) and not isinstance(meant, bool):
+        _refuse_number(given, meant, path)
 
 
 def refuse_text(text: str, path: str) -> None:

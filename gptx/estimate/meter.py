@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import torch
 
-from gptx.estimate.footprint import Footprint, named_tensors, storage_bytes
+from gptx.estimate.memory import Footprint, named_tensors, storage_bytes
 from gptx.units.amounts import memory
 from gptx.units.hardware import peak_memory
 

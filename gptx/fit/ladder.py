@@ -2,28 +2,22 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy
-from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.page import incomparable, recorded_fit
+from gptx.fit.page import incomparable
 from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 _MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-_NEEDED = {
-    "parameters": {*COUNTS},
-    "batch": {"context"},
-    "data": {"digest", "vocab_size", "train_tokens"},
-}  # of run.json
+_NEEDED = {"parameters": {*COUNTS}, "batch": {"context"}, "data": {"digest", "vocab_size", "train_tokens"}}
 _BUDGETS = 4  # of isoFLOP curves
 _LEAST = 3  # sizes on a parabola
 
@@ -73,12 +67,8 @@ class Ladder:
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        names = self._names(word) if word else []
-
-        def held(rung: Rung) -> bool:
-            return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
-
-        return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
+        names = self._names(word) if word else [r.name for r in self.rungs if r.budget(count) >= 0.999 * largest]
+        return replace(self, rungs=[replace(r, held_out=r.size in names or r.name in names) for r in self.rungs])
 
     def _names(self, word: str) -> list[str]:
         known = {name for rung in self.rungs for name in (rung.size, rung.name)}
@@ -88,12 +78,6 @@ class Ladder:
                 sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
                 raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
         return names
-
-
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
-
-    ladder: Ladder
 
 
 def of_runs(cells: Sequence[Run], name: str) -> Ladder:
@@ -114,11 +98,6 @@ def of_runs(cells: Sequence[Run], name: str) -> Ladder:
     found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
     return Ladder(found, _about(used, name, around), [*against_one_law(used, found), *left_out], around)
-
-
-def of_fit(file: Path) -> Ladder:
-    """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Run, tokens: int, loss: float) -> Rung:
@@ -146,23 +125,18 @@ def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
+def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> Iterator[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
-    said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
-    said += [f"{told}." for told in incomparable(environment(list(cells)))]
+    if differing := [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]:
+        yield f"The runs differ in more than size and length: {joined(differing)}."
+    yield from (f"{told}." for told in incomparable(environment(list(cells))))
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
     if len(contexts) > 1:
-        said.append(
-            f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
-        )
+        yield f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
     text = min((cell.record["data"]["train_tokens"] for cell in cells), default=0)
     longest = max((rung.tokens for rung in found), default=0)
     if longest > text:
-        said.append(
-            f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
-        )
-    return said
+        yield f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
 
 
 @dataclass(frozen=True)
@@ -183,7 +157,7 @@ def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
     budgets = [rung.budget(count) for rung in found]
-    read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
+    read = (_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33))
     full = [each for each in read if len(each.sizes) >= _LEAST]
     step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy
@@ -47,7 +48,6 @@ class LawReading:
 
     @property
     def by_law(self) -> list[float]:
-        """The loss of each run by the law."""
         return [rung.loss / float(numpy.exp(left)) for rung, left in zip(self.rungs, self.residuals, strict=True)]
 
 
@@ -65,10 +65,9 @@ def fit_law(ladder: Ladder, count: str, draws: int) -> LawReading:
     runs = numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in kept], float).T
     huber.refuse_undetermined(runs)
     best, _ = huber.fit_constants(runs)
-    spent = [rung.budget(count) for rung in kept]
+    spent, drawn = [rung.budget(count) for rung in kept], huber.bootstrap(runs, best, draws)
     known: dict[str, Any] = asdict(ladder.about) | dict(zip(CONSTANTS, best, strict=True))
     source = f"{len(kept)} runs of {ladder.about.name}; N: {COUNTS[count]}"
-    drawn = huber.bootstrap(runs, best, draws)
     law = Law(**known, source=source, draws=drawn, operations=(min(spent), max(spent)))
     if law.undetermined:
         raise NoLaw(f"these {len(kept)} runs do not follow the law, and no best size is known: {law.undetermined}, as "
@@ -79,7 +78,7 @@ def fit_law(ladder: Ladder, count: str, draws: int) -> LawReading:
 
 def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Prediction:
     """The prediction of a law for a run. Runs scatter as the fitted ones do, corrected for the five constants."""
-    loss = loss_at(rung.parameters(count), rung.tokens)
+    loss = partial(Law.loss, parameters=rung.parameters(count), tokens=rung.tokens)
     lost = (len(residuals) / max(1, len(residuals) - len(CONSTANTS))) ** 0.5
     scatter = numpy.random.default_rng(0).choice(residuals * lost, size=(len(law.draws), 50))
     drawn = numpy.array([loss(Law(law.name, *draw)) for draw in law.draws])
@@ -89,8 +88,3 @@ def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Pred
 
 def interval(law: Law, quantity: Callable[[Law], float]) -> Span:
     return law.interval(quantity) or (0.0, 0.0)
-
-
-def loss_at(size: float, tokens: float) -> Callable[[Law], float]:
-    """The loss of a size after some tokens, as a function of the law."""
-    return lambda law: law.loss(size, tokens)

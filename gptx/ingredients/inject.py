@@ -9,27 +9,29 @@ import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Lt
 
-from gptx.units.lengths import Length
-from gptx.units.options import Positive, ranged
+from gptx.units.options import Positive, Steps, ranged
 
 log = logging.getLogger(__name__)
+_Factor = Annotated[float, Gt(0), Lt(math.inf)]  # for a gradient of NaN there is nan_gradient
 
 
 def none(trainer) -> None:
     """No fault."""
 
 
-def loss_jump(trainer, *, batch: Length, factor: float) -> None:
+@ranged("inject")
+def loss_jump(trainer, *, batch: Steps, factor: _Factor) -> None:
     """The loss of one batch, and with it the gradient, is `factor` times as large."""
-    _refuse_factor(factor)
     _spoil(trainer, batch, 1, lambda real, network, tokens, number: real(network, tokens) * factor)
 
 
-def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
+@ranged("inject")
+def nan_gradient(trainer, *, batch: Steps, batches: Steps) -> None:
     """One number in the gradient of the network's output is NaN, in `batches` batches; their loss is not."""
 
     def spoiled(gradient):
@@ -49,7 +51,7 @@ def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
 
 
 @ranged("inject")
-def drift(trainer, *, batch: Length, batches: Length, nats: Positive) -> None:
+def drift(trainer, *, batch: Steps, batches: Steps, nats: Positive) -> None:
     """Labels get worse: over `batches` batches the loss rises by up to `nats` over that of the true labels, since the
     loss of a neighbour's labels gets a growing weight (up to 1, where the two losses are too close)."""
 
@@ -62,9 +64,9 @@ def drift(trainer, *, batch: Length, batches: Length, nats: Positive) -> None:
     _spoil(trainer, batch, batches, fault)
 
 
-def lr_bug(trainer, *, batch: Length, batches: Length, factor: float) -> None:
+@ranged("inject")
+def lr_bug(trainer, *, batch: Steps, batches: Steps, factor: _Factor) -> None:
     """The learning rate is `factor` times as high, for `batches` batches."""
-    _refuse_factor(factor)
     number, real = _numbered(trainer, batch, batches), trainer.schedule
     trainer.schedule = lambda step: real(step) * (factor if number() else 1.0)
 
@@ -83,23 +85,14 @@ def _spoil(trainer, batch: int, batches: int, fault: Callable) -> None:
 def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
     """A function that says which batch of the fault the present one is, from 1; 0 for none. Raises ValueError for a
     fault that would not come."""
-    if not 1 <= batch <= trainer.steps:
+    if batch > trainer.steps:
         raise ValueError(f"inject.batch={batch}: batches are counted from 1 to {trainer.steps} here")
-    if batches < 1:
-        raise ValueError(f"inject.batches={batches}: at least 1")
 
     def number() -> int:
         drawn = trainer.cursor * trainer.data.context // trainer.batch.tokens + 1  # in full batches
         return drawn - batch + 1 if batch <= drawn < batch + batches else 0
 
     return number
-
-
-def _refuse_factor(factor: float) -> None:
-    if not 0 < factor < math.inf:
-        raise ValueError(
-            f"inject.factor={factor:g}: more than 0, such as 10; for a gradient of NaN inject=nan_gradient"
-        )
 
 
 def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> None:

@@ -45,7 +45,8 @@ def load(
         model = build(cfg.model)(vocab_size=encoding.n_vocab)
         if "parametrization" in parts:  # it may scale what the model computes
             build(cfg.parametrization)(model, build(cfg.decay)(model))
-        checkpoints.fill(model, state, saved)
+        checkpoints.refuse_other_model(state, model, saved)
+        model.load_state_dict(state["model"])
     copy(_judged(state, weights, model, folder), model.parameters())
     return model.to(find_device(device)).eval(), encoding
 

@@ -1,12 +1,14 @@
 """The learning rate over a run, without training."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.plan.arms import composed_arms
-from gptx.plan.decay import library_default
+from gptx.plan.parts import library_default
 from gptx.show.table import Table, terminal
 from gptx.units import lengths
 
@@ -32,7 +34,10 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
     steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
-    rows = [_row(step, curves.values()) for step in steps]
+    rows = [
+        (f"{step:,}", *(f"{rate(step):.3e}" if step <= last else "-" for rate, last in curves.values()))
+        for step in steps
+    ]
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
         found = list(oddities(*each)) or ["nothing looks odd"]
@@ -41,10 +46,6 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
         draw_curves(curves, Path(out))
         lines.append(f"drawn in {out}")
     return lines
-
-
-def _row(step: int, curves: Iterable[tuple[Callable[[int], float], int]]) -> tuple[str, ...]:
-    return f"{step:,}", *(f"{curve(step):.3e}" if step <= steps else "-" for curve, steps in curves)
 
 
 def curve(cfg) -> Callable[[int], float]:
@@ -69,8 +70,6 @@ def _steps(word: str, arms: list) -> set[int]:
 
 def _sampled(curve: Callable[[int], float], steps: int) -> tuple:
     """Steps, with the first and the last, and their learning rates, as arrays."""
-    import numpy
-
     chosen = numpy.unique(numpy.linspace(1, steps, min(steps, _SAMPLES)).round().astype(int))
     return chosen, numpy.array([curve(int(step)) for step in chosen])
 

@@ -4,17 +4,19 @@ import math
 from dataclasses import dataclass
 
 from gptx.estimate.laws import RULE, Law
+from gptx.units.amounts import amount
 
 
 @dataclass(frozen=True)
 class Split:
-    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it."""
+    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it; `loss` is measured or predicted."""
 
     name: str
     parameters: float
     tokens: float
     source: str = ""
     law: Law | None = None
+    loss: float = math.nan
 
     @property
     def flops(self) -> float:
@@ -24,6 +26,11 @@ class Split:
     def ratio(self) -> float:
         """Tokens per parameter."""
         return self.tokens / self.parameters
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Parameters, tokens and their ratio, as in tables."""
+        return amount(self.parameters), amount(self.tokens), amount(self.ratio)
 
 
 MODELS = (

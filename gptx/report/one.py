@@ -45,22 +45,20 @@ def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     (cell,), name = report.cells, report_title(report)
+    state, recorded = html(cell.state), RunFolder(cell.folder).events
     plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
-    tiles = (
-        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
-    )
+    tiles = (f'<div class="tile"><b>{html(value)}</b><span>{html(of)}</span></div>' for value, of in _headline(report))
     texts = (
         f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
         for key, (step, text) in cell.metrics.texts.items()
     )
-    events = [
-        (f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in RunFolder(cell.folder).events
-    ]
+    events = [(f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in recorded]
+    trouble = [f"The run is {cell.state}: {cell.record.get('error') or 'no reason recorded'}"]
     kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
     parts = [
-        f'<h1>{html(name)} <span class="state {html(cell.state)}">{html(cell.state)}</span></h1>',
+        f'<h1>{html(name)} <span class="state {state}">{state}</span></h1>',
         f'<p class="note">{html(_sentence(cell))}</p>',
-        page.warned(_trouble(cell)),
+        page.warned([*trouble * (cell.state not in ("finished", "running")), *outcomes.problems([cell])]),
         f'<div class="tiles">{"".join(tiles)}</div>',
         "<h2>Signals</h2>",
         page.controls(report.axes, report.smooth),
@@ -73,13 +71,6 @@ def report_page(report: Report, renew: float = 0) -> str:
         f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
     return page.whole_page(name, parts, str(cell.folder), report.data(figures, renew))
-
-
-def _trouble(cell: Run) -> Iterator[str]:
-    """Why the run is not as it should be, and what of it cannot be read."""
-    if cell.state not in ("finished", "running"):
-        yield f"The run is {cell.state}" + (f": {cell.record['error']}" if cell.record.get("error") else ".")
-    yield from outcomes.problems([cell])
 
 
 def _sentence(cell: Run) -> str:

@@ -19,14 +19,7 @@ from gptx.units.printable import md
 KIND, INDEX = "results", "index"  # of what stands between the markers of an experiment's page, and of all pages
 _ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
 PICTURE = "result.png"
-_SHOWN = {
-    "date": "",
-    "hardware": "",
-    "threads": "threads ",
-    "commit": "commit ",
-    "python": "python ",
-    "torch": "torch ",
-}
+_SHOWN = {"date": "", "hardware": ""} | {name: f"{name} " for name in ("threads", "commit", "python", "torch")}
 
 
 def rewrite(folder: Path) -> bool:
@@ -64,10 +57,8 @@ def write_page(comparison: Comparison, said: Verdict, folder: Path) -> None:
 
 def page_markdown(comparison: Comparison, said: Verdict) -> str:
     """The generated part of a comparison."""
-    alt = f"{comparison.metric} by {joined(comparison.factors) or 'seed'}"
-    return body(
-        said, (alt, PICTURE) if comparison.drawable else (), comparison.environment, "every run in `results.json`"
-    )
+    picture = (f"{comparison.metric} by {joined(comparison.factors) or 'seed'}", PICTURE) if comparison.drawable else ()
+    return body(said, picture, comparison.environment, "every run in `results.json`")
 
 
 def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:

@@ -18,11 +18,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gptx.config.command_line import jobs
+from gptx.config.command_line import explained, jobs, refuse_choices
 from gptx.config.errors import ConfigError, one_line, refusal
 from gptx.config.groups import decides
 from gptx.config.keys import flat, key_of, slug
-from gptx.config.mistakes import explained, refuse_choices
 from gptx.config.recorded import recorded
 from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size

@@ -123,8 +123,8 @@ def test_a_changed_folder_is_another_corpus(folder):
         ({"split": "test"}, r"stories has no split 'test'; its splits: train, validation"),
         ({"validation_split": "dev"}, r"stories has no split 'dev'; its splits: train, validation"),
         ({"config": "zh"}, r"data\.config=zh: dataset .*stories has default"),
-        ({"tokens": "many"}, r"data\.tokens=many is not a number of tokens; write 100M"),
-        ({"tokens": 0}, r"data\.tokens=0 is not a number of tokens"),
+        ({"tokens": "many"}, r"data\.tokens=many: a number above 0, such as 100M, or null for all"),
+        ({"tokens": 0}, r"data\.tokens=0: a number above 0"),
         ({"validation": 2.0}, r"validation=2\.0 must be a share"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_page_that_cannot_be_written_is_told_once(tmp_path, caplog):
     (tmp_path / "postmortem.md").mkdir()
     tell(sinks, *[(5, "spike", {"text": "bad", "onset": 5})] * 3)
     assert len(caplog.records) == 1
-    assert re.search(r"postmortem.md cannot be written \(Is a directory\); training goes on", caplog.text)
+    assert re.search(r"postmortem.md lacks step 5 \(Is a directory\); training goes on", caplog.text)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "finished"])

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from gptx.config.errors import ConfigError
 from gptx.ingredients.model import generate
 from gptx.ingredients.observe import activations, downstream
-from gptx.ingredients.observe.endings import Overfitting
-from gptx.ingredients.observe.validation import Validation
+from gptx.ingredients.observe.validation import Overfitting, Validation
 from gptx.job.resume import refused
 
 

@@ -82,11 +82,12 @@ def test_an_observer_that_is_restored_is_as_a_new_one_whatever_it_has_seen_since
         trainer.fit()
         return found
 
-    several = "observe=[lr_range,all,second_moment,noise_scale,parses,custom,target]"
-    words = [several, *EVERY, "observe.clip_pressure.every=5", "batch.micro=4",
+    known = {file.stem for file in Path(paths.CONF, "observe").glob("*.yaml")} - {"all"}
+    first = ["lr_range", "validation"]  # in this order: the others read the last validation
+    words = [f"observe=[{','.join([*first, *sorted(known - {*first})])}]", *EVERY, "observe.clip_pressure.every=5", "batch.micro=4",
              "observe.target.loss=1e-3", "observe.lr_range.rise=1", "steps=7"]  # fmt: skip
     used, states = build(*words, folder="used"), []
-    assert {file.stem for file in Path(paths.CONF, "observe").glob("*.yaml")} - {"all"} == used.observers.keys()
+    assert used.observers.keys() == known
     used.sinks.append(lambda step, _: states.append(deepcopy(used.state_dict())) if step == 2 else None)
     used.sinks.append(lambda step, _: setattr(used, "stopped", "SIGTERM" if step == 4 else ""))
     used.fit()

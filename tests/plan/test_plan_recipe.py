@@ -10,9 +10,8 @@ from test_plan import main
 
 from gptx.config.errors import ConfigError
 from gptx.estimate.effort import Effort, effort
-from gptx.estimate.footprint import Footprint
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.memory import predict_memory
+from gptx.estimate.memory import Footprint, predict_memory
 from gptx.estimate.warnings import budget_warnings, critical_batch_size, packing, proportion
 from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
@@ -72,7 +71,7 @@ def test_laws_predict_chinchilla_s_own_loss():
     """1.69 + 0.083 + 0.163, as equation 10 of arXiv:2203.15556 has it for 70B parameters and 1.4T tokens."""
     told = predicted_losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
     assert "1.937" in told[2]
-    assert "20.0" in told[3]
+    assert told[3].split()[-1] == "20"
 
 
 def test_published_laws_say_nothing_of_bytes():
@@ -84,7 +83,7 @@ def test_published_laws_say_nothing_of_bytes():
 
 def test_what_a_law_says_far_from_its_runs_is_called_extrapolated_and_worse_than_guessing_not_said():
     told = "\n".join(predicted_losses(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
-    assert "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 FLOPs" in told
+    assert "extrapolated from runs of 1e18 to 1.3e22 FLOPs: hoffmann_rounded, hoffmann_tex, besiroglu" in told
     told = "\n".join(predicted_losses([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
     assert "42 would be worse than guessing, 10.8" in told  # ln 50257 is 10.825
     assert "besiroglu           42" not in told

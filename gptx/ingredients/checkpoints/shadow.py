@@ -22,17 +22,16 @@ class Writing(Thread):
     def run(self) -> None:
         try:
             self.write()
-        except BaseException as failure:  # `result` raises it in the thread that trains
+        except BaseException as failure:  # `finish` raises it in the thread that trains
             self.failure = failure
         finally:
             del self.write  # it holds the state
 
-    def result(self) -> OSError | None:
-        """Wait for the end; what the disk refused is returned, and any other failure raised."""
+    def finish(self) -> None:
+        """Wait for the end; raises what `write` raised."""
         self.join()
-        if self.failure is not None and not isinstance(self.failure, OSError):
+        if self.failure:
             raise self.failure
-        return self.failure
 
 
 class Shadow:
@@ -43,8 +42,7 @@ class Shadow:
         self.reserving: Writing | None = None
 
     def reserve(self, state: dict) -> None:
-        """Begin to allocate what a copy of the state will need, while training goes on: the system takes longer to find
-        the memory than a copy takes."""
+        """Allocate for a copy of the state while training goes on: to find the memory takes longer than to copy."""
 
         def allocate() -> None:
             self.buffers = {path: _buffer(tensor, None).zero_() for path, tensor in _tensors(state)}
@@ -55,7 +53,7 @@ class Shadow:
     def __call__(self, state: dict) -> dict:
         """The state as it is now, its tensors on the CPU; the copy returned before is overwritten."""
         if self.reserving:
-            self.reserving.result()
+            self.reserving.finish()
             self.reserving = None
         before, self.buffers = self.buffers, {}
         copies: dict[int, Tensor] = {}  # by the id of the original: what deepcopy takes for already copied
@@ -72,15 +70,13 @@ class Shadow:
 
 
 def _buffer(tensor: Tensor, buffer: Tensor | None) -> Tensor:
-    """The buffer if the tensor fits in it exactly, else a new one; pinned for a GPU, which copies to no other memory
-    while it goes on."""
+    """The buffer if it fits exactly, else a new one; pinned for a GPU, which copies to no other memory in passing."""
     if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
         return buffer
     return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
 
 
 def _tensors(node, path: _Path = ()) -> Iterator[tuple[_Path, Tensor]]:
-    """Every tensor in nested dicts, lists and tuples, with its place."""
     if isinstance(node, Tensor):
         yield path, node
     elif isinstance(node, dict | list | tuple):

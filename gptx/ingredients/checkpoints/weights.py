@@ -50,26 +50,22 @@ def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
     Raises ValueError that names the first tensor that is missing, has another shape, or is not the model's, which is
     then as it was.
     """
-    own = model.state_dict()
+    own, weights = model.state_dict(), {}
     with _opened(file) as (there, metadata):
-        source = {name: name if name in there.keys() else metadata.get(name, name) for name in own}  # noqa: SIM118
-        _refuse_unlike(file, own, source, there, cut)
-        whole = {name: there.get_tensor(source[name]) for name in own}
-        whole |= {cut: whole[cut][: len(own[cut])]} if cut in own else {}
-        model.load_state_dict({name: like(whole[name], own[name]) for name in own})
-
-
-def _refuse_unlike(file: Path, own: dict[str, Tensor], source: dict[str, str], there: Any, cut: str) -> None:
-    names = {*there.keys()}
-    for name, tensor in own.items():
-        if source[name] not in names:
-            raise ValueError(f"{file}: it holds no {name}, which the model has")
-        shape = tuple(there.get_slice(source[name]).get_shape())
-        longer = name == cut and shape[0] > len(tensor) and shape[1:] == tensor.shape[1:]
-        if shape != tensor.shape and not longer:
-            raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
-    for name in sorted(names - {*source.values()}):
-        raise ValueError(f"{file}: it holds {name}, which the model does not have")
+        names = {*there.keys()}
+        source = {name: name if name in names else metadata.get(name, name) for name in own}
+        for name, tensor in own.items():
+            if source[name] not in names:
+                raise ValueError(f"{file}: it holds no {name}, which the model has")
+            whole = there.get_tensor(source[name])
+            weights[name] = whole[: len(tensor)] if name == cut else whole
+            if weights[name].shape != tensor.shape:
+                raise ValueError(
+                    f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {tuple(tensor.shape)}"
+                )
+        for name in sorted(names - {*source.values()}):
+            raise ValueError(f"{file}: it holds {name}, which the model does not have")
+        model.load_state_dict({name: like(weight, own[name]) for name, weight in weights.items()})
 
 
 @contextmanager

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from gptx.files import in_one_step
-from gptx.ingredients.data.cache import cache_folder, only_process, say, unwritable
+from gptx.ingredients.data.cache import cache_folder, keep, only_process, say
 from gptx.ingredients.data.corpus import Windows
-from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix
+from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix, text_at, texts
 from gptx.ingredients.data.hub import hub as hub
 from gptx.ingredients.data.rows import ABOUT, COLUMN, row_text, source_of_rows, table_rows, tables_meant
-from gptx.ingredients.data.separated import separated_files
-from gptx.ingredients.data.sources import Source, held_out, text_at, text_files, texts
+from gptx.ingredients.data.sources import Source, held_out, separated_files, text_files
 
 _UNREAD = frozenset({".csv", ".tsv", ".json"})  # tables that are text to gptx
 _NOT_STANDARD = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
@@ -32,9 +30,9 @@ def documents(
 ) -> Windows:  # fmt: skip
     """A text of one's own: `train` and `validation` are functions that return an iterable of texts, each a document.
 
-    They are called more than once and must give the same texts every time. The texts are read at every start, which
-    decides whether they are tokenised already; with `version`, which you change when the texts change, they are read
-    only to be tokenised. Raises ValueError for a document that is no text, and for texts that differ between calls.
+    They are called more than once and must give the same texts every time. The texts are read at every start, to see
+    whether they are tokenised already; with `version`, which you change with the texts, only to be tokenised. Raises
+    ValueError for a document that is no text, and for texts that differ between calls.
     """
     functions, digests = {"train": train, "validation": validation}, dict[str, str]()
 
@@ -48,9 +46,7 @@ def documents(
                 digest.update(f"{len(text)} {text}".encode())
                 yield f"{split}:{number}", text
         if digests.setdefault(split, digest.hexdigest()) != digest.hexdigest():
-            raise ValueError(
-                f"data {name}: {split}() gave other texts the second time; it must give the same each time"
-            )
+            raise ValueError(f"data {name}: {split}() gave other texts the second time; it must give the same ones")
 
     for split in () if version else functions:
         deque(rows(split), maxlen=0)
@@ -80,8 +76,7 @@ def text(
     validation: float, order: str, separator: str | None = None,
 ) -> Windows:  # fmt: skip
     """Any local text: a file, a folder with its subfolders or a glob, one document per file, per text between
-    separators, or per row of a table; raises ValueError or FileNotFoundError if there is none. Configs of earlier
-    versions have no `separator`."""
+    separators, or per row of a table. Raises ValueError or FileNotFoundError. Earlier configs have no `separator`."""
     if separator == "":
         raise ValueError("data.separator is empty; null is none")
     kinds = {tables_meant(each, column) for each in (path, validation_path) if each is not None}
@@ -96,7 +91,6 @@ def text(
 
 
 def _local_text(path: str, validation_path: str | None, *, separator: str | None, share: float) -> Source:
-    """The files of text at `path`, and for validation those at another path or a share of these."""
     files, left_out = text_at(path, separator)
     held, left_out_there = (None, []) if validation_path is None else text_at(validation_path, separator)
     where = " and ".join(filter(None, (path, validation_path)))
@@ -134,36 +128,28 @@ def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, va
 
 
 def _downloaded_shakespeare() -> Path:
-    """The downloaded file, fetched if it is missing or not as it was published."""
+    """The file, downloaded if it is missing or not as it was published. Raises ConnectionError that says what to do."""
+    import http.client
+    import urllib.request
+
     file = cache_folder() / "downloads" / "tinyshakespeare.txt"
     if _published(file):
         return file
     with only_process(file):
-        if not _published(file):
-            say(f"data: downloading {ADDRESS} to {file}")
-            content = _fetched(ADDRESS)
-            try:
-                in_one_step(file, lambda part: part.write_bytes(content))
-            except OSError as error:
-                raise unwritable(file, error) from error
+        if _published(file):
+            return file
+        say(f"data: downloading {ADDRESS} to {file}")
+        try:
+            with urllib.request.urlopen(ADDRESS, timeout=_TIMEOUT) as answer:
+                content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ConnectionError(f"{ADDRESS} cannot be downloaded ({reason}); {_WITHOUT_NETWORK}") from error
+        if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
+            raise ConnectionError(f"{ADDRESS} has something other than tiny Shakespeare; {_WITHOUT_NETWORK}")
+        keep(file, content)
     return file
 
 
 def _published(file: Path) -> bool:
     return file.is_file() and sha256_of(file) == SHAKESPEARE_SHA256
-
-
-def _fetched(url: str) -> bytes:
-    """The content behind `url`, if it is what was published; raises ConnectionError that says what to do."""
-    import http.client
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            content: bytes = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ConnectionError(f"{url} cannot be downloaded ({reason}); {_WITHOUT_NETWORK}") from error
-    if hashlib.sha256(content).hexdigest() != SHAKESPEARE_SHA256:
-        raise ConnectionError(f"{url} answered with something other than tiny Shakespeare; {_WITHOUT_NETWORK}")
-    return content

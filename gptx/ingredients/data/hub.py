@@ -5,19 +5,18 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gptx.files import write_text
-from gptx.ingredients.data.cache import cache_folder, unwritable
+from gptx.ingredients.data.cache import cache_folder, keep
 from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.files import files_below, hashed, sha256_of
-from gptx.ingredients.data.rows import Rows, refuse_without, row_text, source_of_rows
+from gptx.ingredients.data.rows import refuse_without, row_text, source_of_rows
 from gptx.ingredients.data.sources import check_share
+from gptx.units.amounts import whole
 
 _SECONDS = 10  # without an answer of the hub
-_SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _HTTP = {"httpx", "httpcore", "aiohttp", "requests", "urllib3", "huggingface_hub"}  # what `datasets` may read with
 
 
@@ -26,40 +25,29 @@ def hub(
     tokens: int | str | None, tokenizer: str, context: int, seed: int, validation: float, order: str,
 ) -> Windows:  # fmt: skip
     """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, one document per row: as many
-    tokens as asked for, read as a stream. Raises ConnectionError or ValueError that say what to do.
-
-    The digest is of the address with the commit, so that what is tokenised already needs no network."""
+    tokens as asked for, read as a stream. The digest is of the address with the commit, so that what is tokenised
+    already needs no network. Raises ConnectionError or ValueError that say what to do."""
     check_share(validation)
     local, limit = Path(dataset).is_dir(), number_of_tokens(tokens)
     commit = _digest_of(Path(dataset)) if local else _commit_of(dataset, revision)
     digest = hashed(None if local else dataset, config, commit, split, validation_split, column, limit,
                     validation if validation_split is None else 0)  # fmt: skip
-
-    def rows(chosen: str) -> Rows:
-        return lambda: _streamed(dataset, config, None if local else commit, chosen, column)
-
-    name = re.sub(r"[^\w.-]+", "-", Path(dataset).name if local else dataset)
+    rows = partial(_streamed, dataset, config, None if local else commit, column)
     source = source_of_rows(
-        name, f"dataset {dataset}" + (f" ({config})" if config else ""), digest=digest, content=digest,
-        train=rows(split), validation=None if validation_split is None else rows(validation_split), share=validation,
-        tokens=limit,
+        re.sub(r"[^\w.-]+", "-", Path(dataset).name if local else dataset),
+        f"dataset {dataset}" + (f" ({config})" if config else ""), digest=digest, content=digest,
+        train=partial(rows, split), validation=None if validation_split is None else partial(rows, validation_split),
+        share=validation, tokens=limit,
     )  # fmt: skip
     return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
 def number_of_tokens(tokens: int | str | None) -> int | None:
     """100M as 100,000,000; None for all there are. Raises ValueError for what is no number."""
-    if tokens is None:
-        return None
-    amount = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)([kMBT]?)", str(tokens))
-    count = round(float(amount[1]) * _SCALE[amount[2]]) if amount else 0
-    if count < 1:
-        raise ValueError(f"data.tokens={tokens} is not a number of tokens; write 100M, 100000000, or null for all")
-    return count
+    return None if tokens is None else whole("data.tokens", str(tokens), most=10**15, example="100M, or null for all")
 
 
 def _digest_of(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files in a folder."""
     files = sorted(path for path in files_below(folder) if path.exists())
     facts = (json.dumps([path.relative_to(folder).as_posix(), sha256_of(path)]) for path in files)
     return hashlib.sha256("".join(facts).encode()).hexdigest()
@@ -70,21 +58,16 @@ def _commit_of(dataset: str, revision: str | None) -> str:
     so that a run means the same data tomorrow and without a network."""
     if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         return str(revision)
-    name = re.sub(r"[^\w.-]+", "--", f"{dataset}@{revision or 'newest'}")
-    file = cache_folder() / "commits" / name
+    file = cache_folder() / "commits" / re.sub(r"[^\w.-]+", "--", f"{dataset}@{revision or 'newest'}")
     if file.is_file() and re.fullmatch(r"[0-9a-f]{40}", commit := file.read_text().strip()):
         return commit
     commit = _newest_commit(dataset, revision)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, commit + "\n")
-    except OSError as error:
-        raise unwritable(file, error) from error
+    keep(file, f"{commit}\n".encode())
     return commit
 
 
 def _newest_commit(dataset: str, revision: str | None) -> str:
-    """Ask the hub for the commit of a revision; raises ValueError if it knows none, ConnectionError without it."""
+    """The commit that the hub has for a revision. Raises ValueError if it has none, ConnectionError without it."""
     for limit in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         os.environ.setdefault(limit, str(_SECONDS))
     from huggingface_hub import HfApi, errors
@@ -110,27 +93,19 @@ def _unreachable(dataset: str, error: Exception) -> ConnectionError:
     )
 
 
-@contextmanager
-def _reaching(dataset: str) -> Iterator[None]:
-    """Raise ConnectionError for an error of the connection: an OSError, or of an HTTP library whose errors are none."""
+def _streamed(
+    dataset: str, config: str | None, revision: str | None, column: str, split: str
+) -> Iterator[tuple[str, str]]:
+    """The rows that have text. Raises ValueError that names what there is instead of what was asked for."""
     try:
-        yield
+        for number, row in enumerate(_table(dataset, config, revision, split)):
+            refuse_without(column, f"dataset {dataset}", row)
+            if text := row_text(row[column], f"data.column={column}: row {number + 1} of dataset {dataset}"):
+                yield f"{split}:{number}", text
     except Exception as error:
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in _HTTP:
             raise _unreachable(dataset, error) from error
         raise
-
-
-def _streamed(
-    dataset: str, config: str | None, revision: str | None, split: str, column: str
-) -> Iterator[tuple[str, str]]:
-    """The rows that have text; raises ValueError that names what there is instead of what was asked for."""
-    table = _table(dataset, config, revision, split)
-    with _reaching(dataset):
-        for number, row in enumerate(table):
-            refuse_without(column, f"dataset {dataset}", row)
-            if text := row_text(row[column], f"data.column={column}: row {number + 1} of dataset {dataset}"):
-                yield f"{split}:{number}", text
 
 
 def _table(dataset: str, config: str | None, revision: str | None, split: str) -> Any:
@@ -138,14 +113,13 @@ def _table(dataset: str, config: str | None, revision: str | None, split: str) -
     import datasets
 
     datasets.disable_progress_bars()
-    with _reaching(dataset):
-        try:
-            names = datasets.get_dataset_config_names(dataset, revision=revision)
-            if config not in names and (config is not None or len(names) > 1):
-                raise ValueError(f"data.config={config}: dataset {dataset} has {', '.join(names)}")
-            splits = datasets.load_dataset(dataset, config, revision=revision, streaming=True)
-        except FileNotFoundError as error:
-            raise ValueError(f"data.dataset={dataset}: {' '.join(str(error).split())}") from error
+    try:
+        names = datasets.get_dataset_config_names(dataset, revision=revision)
+        if config not in names and (config is not None or len(names) > 1):
+            raise ValueError(f"data.config={config}: dataset {dataset} has {', '.join(names)}")
+        splits = datasets.load_dataset(dataset, config, revision=revision, streaming=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"data.dataset={dataset}: {' '.join(str(error).split())}") from error
     if split not in splits:
         raise ValueError(f"dataset {dataset} has no split '{split}'; its splits: {', '.join(splits)}")
     return splits[split]

@@ -6,18 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptx.ingredients.data.files import (
-    DAMAGED,
-    decompressed,
-    found,
-    hash64,
-    hashed,
-    refuse_pointer,
-    sha256_of,
-    suffix,
-    unreadable,
-)  # fmt: skip
-from gptx.ingredients.data.sources import Documents, Source, check_share, text_file
+from gptx.ingredients.data import files
+from gptx.ingredients.data.files import DAMAGED, decompressed, found, hash64, hashed, suffix
+from gptx.ingredients.data.sources import Documents, Source, check_share
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")  # of .json, files with a row a line
 _LONGEST = 1 << 24  # bytes of a line that is looked at to find out whether a .json has a row a line
@@ -51,26 +42,19 @@ def source_of_rows(
 
 
 def tables_meant(path: str, column: str | None) -> bool:
-    """True if `path` means tables: a column is asked for, or there are tables and no text but about them. Raises
-    ValueError if it may mean either."""
+    """True for tables: a column is asked for, or there is no text but about them. Raises ValueError for both."""
     if column is not None:
         return True
     root, paths = found(path)
     rows = sorted(filter(_is_table, paths))
-    if rows and (text := next(filter(_is_text, sorted({*paths} - {*rows})), None)):
-        raise ValueError(
-            f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
-            f"{text.relative_to(root)}: data.column={COLUMN} takes the rows of the tables alone, a pattern such as "
-            f"'data.path=\"{root}/**/*{text.suffix}\"' other text"
-        )
+    for other in sorted({*paths} - {*rows}) if rows else ():
+        if not ABOUT.fullmatch(other.name) and files.texts(root, [other])[0]:
+            raise ValueError(
+                f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
+                f"{other.relative_to(root)}: data.column={COLUMN} takes the rows of the tables, a pattern such as "
+                f"'data.path=\"{root}/**/*{other.suffix}\"' other text"
+            )
     return bool(rows)
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        return path.exists() and not ABOUT.fullmatch(path.name) and bool(text_file(path))
-    except ValueError:
-        return False
 
 
 class _Table(NamedTuple):
@@ -113,12 +97,12 @@ def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
     for _, file in chosen:
         next(_texts_of(file, column), None)
     left_out = [f"{file} is no table" for file in sorted({*paths} - {file for _, file in chosen})]
-    return [_Table(name, file, sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
+    return [_Table(name, file, files.sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
 
 
 def _is_table(path: Path) -> bool:
-    """True for a table by its name, for .json if its first two lines that are not blank are a JSON object each; not for
-    what `datasets` keeps of its own work."""
+    """True by its name, for .json if its first two lines that are not blank are JSON objects; not for the cache of
+    `datasets`."""
     if (kind := suffix(path)) != ".json":
         return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
@@ -139,28 +123,21 @@ def _rows_of(tables: Iterable[_Table], column: str) -> Iterator[tuple[str, str]]
 
 
 def _texts_of(path: Path, column: str) -> Iterator[str | None]:
-    """One column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
+    """One column of a table, in flat memory. Raises ValueError that names the file."""
     try:
-        refuse_pointer(path)
+        files.refuse_pointer(path)
         reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl
         for number, value in enumerate(reader(path, column)):
             yield row_text(value, f"data.column={column}: row {number + 1} of {path}")
     except DAMAGED as error:
-        raise ValueError(str(unreadable(path, error))) from error
+        raise ValueError(str(files.unreadable(path, error))) from error
 
 
 def row_text(value: Any, place: str) -> str | None:
-    """The text of a row, with U+FFFD for half a surrogate pair, None if it has none; raises ValueError if it is
-    something else."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError(f"{place} holds {type(value).__name__}, not text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    """The text of a row, with U+FFFD for half a surrogate pair, or None. Raises ValueError for anything else."""
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    raise ValueError(f"{place} holds {type(value).__name__}, not text")
 
 
 def jsonl(path: Path, column: str) -> Iterator[Any]:
@@ -180,7 +157,7 @@ def jsonl(path: Path, column: str) -> Iterator[Any]:
 
 
 def _column(path: Path, column: str) -> Iterator[Any]:
-    """A column of a Parquet file, of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
+    """A column of a Parquet file, or of a stream (which `datasets` saves) or a file of Arrow batches."""
     import pyarrow.ipc
     import pyarrow.parquet
 

@@ -34,7 +34,7 @@ def construct(name: str, text: Iterable[str]) -> "Encoding":
 
 
 def known(name: str) -> str:
-    """Return `name` if it is a tokenizer's, else raise ValueError with the list."""
+    """The name of a tokenizer. Raises ValueError with the list if it is none's."""
     if name in CONSTRUCTORS:
         return name
     if not (size := re.fullmatch(r"bpe:(\d+)", name)):
@@ -57,8 +57,7 @@ def bytes_encoding(text: Iterable[str] = ()) -> "Encoding":
 
 
 def chars_encoding(text: Iterable[str]) -> "Encoding":
-    """The distinct characters of `text` in the order of their code points, and the end of text (nanoGPT's character
-    level; the end of text is ours)."""
+    """The distinct characters of `text` in the order of their code points (nanoGPT's), and the end of text."""
     seen = np.zeros(0x110000, dtype=bool)
     for piece in text:
         seen[_code_points(piece)] = True
@@ -66,7 +65,6 @@ def chars_encoding(text: Iterable[str]) -> "Encoding":
 
 
 def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
-    """GPT-2's byte-pair encoding, 50,257 tokens; raises ConnectionError if tiktoken neither has nor can fetch it."""
     import tiktoken
 
     try:
@@ -80,8 +78,7 @@ def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
     """Byte-level pairs learnt from the first _BPE_TEXT characters of `text` in words of GPT-2's pattern (Sennrich et
-    al. 2016; Radford et al. 2019), `vocab_size` tokens with the end of text; raises ValueError if the text has too few
-    pairs."""
+    al. 2016; Radford et al. 2019). Raises ValueError if the text has too few for `vocab_size` tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -120,7 +117,6 @@ CONSTRUCTORS: dict[str, Callable[[Iterable[str]], "Encoding"]] = {
 
 
 def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
-    """Number `tokens` from 0 and put the end of text last."""
     import tiktoken
 
     ranks = {token: rank for rank, token in enumerate(tokens)}
@@ -128,8 +124,7 @@ def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
 
 
 def encode(encoding: "Encoding", text: str) -> NDArray[np.integer]:
-    """The token ids of ordinary text, (tokens,); raises ValueError for a character that the vocabulary lacks, where
-    tiktoken itself would abort."""
+    """The token ids of ordinary text, (tokens,). Raises ValueError for a character that the vocabulary lacks."""
     return encoder(encoding)(text)
 
 
@@ -143,12 +138,7 @@ def text_parts(encoding: "Encoding", pieces: Iterable[str]) -> Iterable[str]:
     return pieces if encoding.name in VECTORISED else at_word_boundaries(pieces)
 
 
-def _byte_encoder(encoding: "Encoding") -> _Encoder:
-    return lambda text: np.frombuffer(text.encode(), dtype=np.uint8)
-
-
 def _char_encoder(encoding: "Encoding") -> _Encoder:
-    """Token ids by a table of code points."""
     characters = {token.decode(): rank for token, rank in encoding._mergeable_ranks.items()}
     table = np.full(0x110000, -1, dtype=np.int32)
     table[_code_points("".join(characters))] = list(characters.values())
@@ -167,8 +157,6 @@ def _char_encoder(encoding: "Encoding") -> _Encoder:
 
 
 def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
-    """Token ids by tiktoken, without a detour through Python integers."""
-
     def encode(text: str) -> NDArray[np.integer]:
         try:
             return encoding.encode_to_numpy(text, disallowed_special=())
@@ -180,7 +168,10 @@ def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
     return encode
 
 
-VECTORISED: dict[str, Callable[["Encoding"], _Encoder]] = {"bytes": _byte_encoder, "chars": _char_encoder}
+VECTORISED: dict[str, Callable[["Encoding"], _Encoder]] = {
+    "bytes": lambda encoding: lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
+    "chars": _char_encoder,
+}
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
@@ -204,7 +195,7 @@ def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
 
 def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
     """The text of each token once its characters are whole, up to the first end of text. Raises ValueError for a token
-    that is none of the encoding's."""
+    that the encoding lacks."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:
         if token == encoding.eot_token:
@@ -217,11 +208,8 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues: `prompt` as the beginning of a document. Raises ValueError for an unknown
-    character.
-
-    They begin with an end of text if the model was trained on several documents; a single one has none before it, and
-    a model that never read that token would write nonsense after it."""
+    """The tokens that a sample continues: `prompt` as the beginning of a document, after an end of text if the model
+    was trained on several: else it never read that token. Raises ValueError for an unknown character."""
     if documents > 1:
         return [encoding.eot_token, *encode(encoding, prompt).tolist()]
     return encode(encoding, prompt or "\n").tolist()
@@ -261,7 +249,6 @@ def load_encoding(path: str | Path) -> "Encoding":
 
 
 def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
-    """Raise ValueError, or another error, for what is no encoding of gptx's."""
     numbers, symbols = [*ranks.values(), *special.values()], {bytes([value]): value for value in range(256)}
     problems = {
         "the number of a token is none": not all(type(n) is int and 0 <= n < _MOST_TOKENS for n in numbers),

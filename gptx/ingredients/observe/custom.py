@@ -12,11 +12,10 @@ from gptx.ingredients.observe import Observer
 
 
 class Custom(Observer):
-    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go.
-
-    The function gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form.
-    It may draw random numbers: training does not notice. It is also called once before the first step, with the result
-    thrown away. Raises ValueError, then already, where it returns something else."""
+    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go. It
+    gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form, may draw
+    random numbers (training does not notice), and is tried once before the first step. Raises ValueError, then already,
+    where it returns something else."""
 
     function: Callable
     better: dict[str, str] | None = None  # type: ignore[assignment, misc]
