@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from typing_extensions import TypedDict
 
 from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
@@ -29,10 +28,6 @@ _QUANTITIES: dict[str, Callable[[Law], float]] = {name: attrgetter(name) for nam
 }
 _SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
 _Row = tuple[str, ...]
-
-
-class _Recorded(TypedDict):
-    ladder: Ladder
 
 
 def scaling(
@@ -61,7 +56,7 @@ def scaling(
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
     first, cells = Path(folders[0]), []
     if len(folders) == 1 and first.suffix == ".json":
-        ladder = page.recorded_fit(first, _Recorded, "scaling")["ladder"]
+        ladder = page.recorded_fit(first, {"ladder": Ladder}, "scaling")["ladder"]
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
         cells = find([Path(folder) for folder in folders])

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from gptx.estimate.effort import repeated
 from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
-from gptx.estimate.warnings import repeated
 from gptx.plan import shapes
 from gptx.plan.question import REFIT, Question, planned, read_question
 from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
@@ -92,7 +92,6 @@ def _splits(asked: Question) -> Iterator[Split]:
 
 
 def _comparison(found: list[Split], judge: Law) -> Table:
-    """Every split, with its loss by its own law and by the judge."""
     rows = []
     for split in found:
         own = f"{split.by(split.law).loss:.3f}" if split.law else "-"

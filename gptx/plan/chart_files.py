@@ -131,7 +131,6 @@ def models(chart: Chart) -> Table:
 
 
 def _page(charts: Sequence[Chart], below: Table | None) -> str:
-    """A page of charts, of which one is shown at a time."""
     from gptx.show import page
     from gptx.show.table import section
 
@@ -152,7 +151,6 @@ def _page(charts: Sequence[Chart], below: Table | None) -> str:
 
 
 def _figure(chart: Chart, across: str) -> dict:
-    """A figure of Plotly's."""
     from gptx.show.page import figured
 
     _, label, spelled = _PANELS[across]
@@ -199,7 +197,6 @@ def _trace(each: Series, across: str) -> Any:
 
 
 def _draw(figure: Any, chart: Chart) -> None:
-    """Draw a chart on a figure of matplotlib."""
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     figure.suptitle(mathtext(fill(chart_reading(chart), 165)), fontsize=11, color=INK, x=0.012, ha="left")

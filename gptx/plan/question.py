@@ -61,9 +61,9 @@ def read_question(
 def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float | None, float | None]:
     """FLOPs, parameters and tokens, of which one is given, or the last two."""
     flops, parameters, tokens = map(numbers.get, ("flops", "params", "tokens"))
-    if flops and parameters and tokens:
+    if parameters and tokens:
         needed = 6 * parameters * tokens
-        if abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
+        if flops and abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
             product = f"6 x {power(parameters)} x {power(tokens)} is {power(needed)}"
             raise ValueError(f"{said}: contradict each other, {product}; leave one of them out")
         return None, parameters, tokens

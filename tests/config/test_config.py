@@ -156,7 +156,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["schedule=wsd", "schedule.floor=1.5"], "schedule.floor=1.5: a share of the peak learning rate"),
         (["clip.max_norm=0"], "clip.max_norm=0.*: above 0; clip=none"),
         (["clip=scratch", "clip.max_norm=-1"], "clip.max_norm=-1.*: above 0"),
-        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas=\[2, 0.9\]: from 0 to below 1"),
+        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas\[0\]=2.0: from 0 to below 1"),
         (["optim=muon", "optim.momentum=1.5"], "optim.momentum=1.5: from 0 to below 1"),
         (["optim=schedule_free", "schedule=constant", "optim.betas=[0,0.9]"], r"optim.betas=\[0.*above 0 and below 1"),
         (["optim.lr=inf"], "optim.lr: inf is not finite; numbers must be"),

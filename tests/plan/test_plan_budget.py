@@ -12,9 +12,8 @@ import pytest
 from test_plan import main
 
 from gptx.config.compose import composed
-from gptx.estimate.effort import Effort
+from gptx.estimate.effort import Effort, budget_warnings
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import shapes
 from gptx.plan.question import read_question
