@@ -155,11 +155,9 @@ class Held(Exception):
 
 
 def lock(file: Path, waiting: Callable[[Held], None] | None = None) -> AcquireReturnProxy:
-    """Hold the lock `file` for this process alone, until the end of a `with`.
-
-    Raises Held if another process holds it; with `waiting`, calls that once and waits. Raises OSError that names the
-    file if it cannot be written, and the folder if nothing can be locked there.
-    """
+    """Hold the lock `file` for this process alone, until the end of a `with`. Raises Held if another process holds it;
+    with `waiting`, calls that once and waits. Raises OSError with the file if it cannot be written, with the folder if
+    nothing can be locked there."""
     try:
         return _lock(file)
     except Held as held:

@@ -39,8 +39,6 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     RunFolder(old.folder).known("overrides"), RunFolder(old.folder).known("name", "config.yaml")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
     options, given = split_overrides(overrides)
-    if wrong := [word for word in given if "=" not in word and not word.startswith("~")]:
-        raise ValueError(f"{wrong[0]}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
@@ -49,7 +47,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
-    beyond = [word for word in sorted({*words, *options} - {*overrides}) if _more_than_a_recipe(word)]
+    beyond = list(filter(_more_than_a_recipe, sorted({*words, *options} - {*overrides})))
     if beyond and not trust:
         raise ValueError(
             f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust the "
@@ -76,6 +74,8 @@ def _more_than_a_recipe(word: str) -> bool:
 
 def merged(old: Run, given: list[str]) -> list[str]:
     """The overrides of a run, of which those that are given replace its own with the same key, and a new name."""
+    if wrong := [word for word in given if "=" not in word and not word.startswith("~")]:
+        raise ValueError(f"{wrong[0]}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
     named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
     dropped = {*named, "name", "overwrite"}  # a run that replaced another one must not replace itself
@@ -99,7 +99,6 @@ def code_changes(old: Run) -> list[str]:
 
 
 def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
-    """Of each run: the machine, the digest of the text, and the facts about code that both recorded."""
     both = zip((old, new), provenance.of_both(old.record, new.record), strict=True)
     return [
         meaning.place(run) | {"data": str(run.record.get("data", {}).get("digest", ""))[:12]} | code
@@ -108,6 +107,5 @@ def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
 
 
 def _unlike(old: dict[str, str], new: dict[str, str]) -> str:
-    """The differences between two dicts of facts, a phrase each."""
     found = meaning.differences_in_meaning(old, new)
     return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())

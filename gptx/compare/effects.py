@@ -10,8 +10,6 @@ from itertools import combinations, product
 from statistics import median
 from typing import TypeVar
 
-import numpy
-
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
 from gptx.compare.factors import baseline_of, grouped, is_rate, primary
 from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
@@ -31,32 +29,25 @@ class Round:
     arms: dict[str, Arm]
     baseline: str
     sign: int  # 1 where lower is better, -1 where higher is
-    differences: dict[str, Estimate | None]  # empty without an arm at the baseline's level
-
-    @cached_property
-    def known(self) -> dict[str, Estimate]:
-        return {level: each for level, each in self.differences.items() if each}
+    differences: dict[str, Estimate]  # by level, where there is an estimate
 
     @property
     def kinds(self) -> set[str]:
         """What may be said of the differences."""
-        return {each.kind for each in self.known.values()}
+        return {each.kind for each in self.differences.values()}
 
-    @cached_property
+    @property
     def unequal(self) -> bool:
         """True if arms with a mean have other seeds, so that their means do not compare, and share some."""
-        seeds = {self.arms[level].seeds for level in self.ranking}
-        return len(seeds) > 1 and any(each.paired for each in self.known.values())
-
-    @cached_property
-    def winner(self) -> str | None:
-        return winner(self.arms, self.sign)
+        seeds = {frozenset(self.arms[level].values) for level in self.ranking}
+        return len(seeds) > 1 and any(each.paired for each in self.differences.values())
 
     @cached_property
     def ranking(self) -> list[str]:
         """The levels that have a mean, the best first; those that are better than the baseline stand before it."""
-        away = {level: self.sign * each.mean for level, each in self.known.items()}
-        return sorted(ranked(self.arms, self.sign), key=lambda level: numpy.sign(away.get(level, 0.0)))
+        away = {level: self.sign * each.mean for level, each in self.differences.items()}
+        above = {level: (mean > 0) - (mean < 0) for level, mean in away.items()}
+        return sorted(ranked(self.arms, self.sign), key=lambda level: above.get(level, 0))
 
 
 @dataclass(frozen=True)
@@ -68,23 +59,22 @@ class Square:
     context: dict[str, str]
     arms: dict[tuple[int, int], Arm]
     sign: int
-    differences: dict[str, Estimate | None]  # by CONTRASTS; None where an arm diverged or no seed is common to all four
+    differences: dict[str, Estimate]  # by CONTRASTS; empty where an arm diverged or no seed is common to all four
 
     @property
-    def judged(self) -> list[Estimate | None]:
-        return [self.differences[name] for name in _JUDGED]
+    def judged(self) -> list[Estimate]:
+        return [self.differences[name] for name in _JUDGED if self.differences]
 
     @property
     def depends(self) -> bool:
         """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        *main, both, _ = self.judged
-        sure = both is not None and both.significant
-        return sure and any(each and abs(both.mean) > abs(each.mean) for each in main)  # type: ignore[union-attr]
+        first, second, both, _ = self.judged
+        return both.significant and abs(both.mean) > min(abs(first.mean), abs(second.mean))
 
     @property
     def gains(self) -> list[float]:
         """By how much each of the two things improves the metric; 0 where that is not significant."""
-        return [-self.sign * each.mean if each and each.significant else 0.0 for each in self.judged[:2]]
+        return [-self.sign * each.mean if each.significant else 0.0 for each in self.judged[:2]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ class Effects:
     rounds: list[Round]
     squares: list[Square]  # in each context that has all four arms
     best: Round | None  # each level at its best learning rate
-    judged: list[Estimate | None]
+    judged: list[Estimate]
 
     @property
     def others(self) -> list[str]:
@@ -159,11 +149,11 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     return Effects(comparison, base, factor, found, rounds, squares, best and limited(best), judged)
 
 
-def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate | None]:
+def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate]:
     """The estimates that the text reads: those of the 2 x 2, else of all rounds (unless several levels are compared at
     their best), and of the levels at their best."""
     found = [each for square in squares for each in square.judged]
-    if not any(found):
+    if not found:
         several = best and len({level for around in rounds for level in around.arms}) > 2
         found = [each for around in rounds for each in around.differences.values() if not several]
     return [*found, *(best.differences.values() if best else ())]
@@ -171,8 +161,7 @@ def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> lis
 
 def _limited(found, limit: float):
     """The same round or square, where no larger p-value than `limit` is significant."""
-    limited = {key: each and replace(each, limit=limit) for key, each in found.differences.items()}
-    return replace(found, differences=limited)
+    return replace(found, differences={key: replace(each, limit=limit) for key, each in found.differences.items()})
 
 
 def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
@@ -198,7 +187,7 @@ def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str
     arms = {arm.levels[factor]: arm for arm in group}
     away = {level: difference(arm.values, arms[base].values) for level, arm in arms.items()
             if level != base and base in arms}  # fmt: skip
-    return Round(context, arms, base, sign, away)
+    return Round(context, arms, base, sign, {level: each for level, each in away.items() if each})
 
 
 def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
@@ -210,13 +199,18 @@ def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
-    differences = dict(around.differences)
-    for level, each in around.known.items():
+    differences = {}
+    for level, each in around.differences.items():
         better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-        leads = [difference(best[better].values, arm.values) for arm in tried[worse]]
-        p = max(x.p if x and x.p is not None and sign * x.mean < 0 else 1.0 for x in leads)
+        p = max(_lead(best[better], arm, sign) for arm in tried[worse])
         differences[level] = replace(each, p=each.p and min(1.0, p * len(tried[better])))
-    return replace(around, differences=differences)
+    return replace(around, arms={level: around.arms[level] for level in around.ranking}, differences=differences)
+
+
+def _lead(arm: Arm, other: Arm, sign: int) -> float:
+    """The p-value of an arm being better than another one; 1 where it is not, or has no p-value."""
+    found = difference(arm.values, other.values)
+    return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
 
 
 def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
@@ -243,5 +237,6 @@ def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dic
         values = {corner: arm.values for corner, arm in there.items()}
         if len(there) == 4:
             differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-            squares.append(Square(things, context, there, sign, differences))
+            known = {name: each for name, each in differences.items() if each}
+            squares.append(Square(things, context, there, sign, known))
     return squares

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 
 _CONFIDENCE = 0.95
-_Values = Mapping[int, float | None]  # a result by seed: NaN diverged, None has no result
+_Values = Mapping[int, float]  # a result by seed: NaN diverged
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,9 @@ def difference(values: _Values, baseline: _Values) -> Estimate | None:
     or has no result."""
     if diverged(values) or diverged(baseline):
         return None
-    a, b = ({seed: value for seed, value in each.items() if value is not None} for each in (values, baseline))
-    if a and b and a.keys().isdisjoint(b):
-        return _unpaired(a.values(), b.values())
-    return estimate([a[seed] - b[seed] for seed in a if seed in b])
+    if values and baseline and values.keys().isdisjoint(baseline):
+        return _unpaired(values.values(), baseline.values())
+    return estimate([values[seed] - baseline[seed] for seed in values if seed in baseline])
 
 
 def _unpaired(a: Collection[float], b: Collection[float]) -> Estimate:
@@ -108,19 +107,19 @@ def contrast(arms: Mapping[tuple, _Values], weights: Mapping[tuple, float]) -> E
     """The weighted sum of some arms over the seeds that all have; None where one diverged or no seed is common."""
     if any(map(diverged, arms.values())):
         return None
-    seeds = [seed for seed in next(iter(arms.values())) if all(v.get(seed) is not None for v in arms.values())]
-    return estimate([sum(w * arms[place][seed] for place, w in weights.items()) for seed in seeds])  # type: ignore[misc, operator]
+    seeds = [seed for seed in next(iter(arms.values())) if all(seed in values for values in arms.values())]
+    return estimate([sum(weight * arms[place][seed] for place, weight in weights.items()) for seed in seeds])
 
 
 def diverged(values: _Values) -> int:
     """The number of seeds whose run diverged."""
-    return sum(value is not None and not math.isfinite(value) for value in values.values())
+    return sum(not math.isfinite(value) for value in values.values())
 
 
-def holm(estimates: Iterable[Estimate | None]) -> float:
+def holm(estimates: Iterable[Estimate]) -> float:
     """The largest significant p-value after Holm's correction, below zero where none is: at most one family of twenty
     without any true effect shows one."""
-    p = sorted(each.p for each in estimates if each and each.p is not None)
+    p = sorted(each.p for each in estimates if each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):
         if value * (len(p) - i) > 1 - _CONFIDENCE:

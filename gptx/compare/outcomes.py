@@ -13,8 +13,7 @@ from gptx.compare import estimates
 from gptx.compare.factors import confounded, described_by, factors, grouped, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
-from gptx.runs import metrics, provenance, schema
-from gptx.runs.plain import read_json
+from gptx.runs import metrics, plain, provenance
 from gptx.runs.run import Run
 
 METRIC = "validation/loss"
@@ -73,20 +72,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Arm:
-    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, a seed without result is absent."""
 
     levels: dict[str, str]
-    values: dict[int, float | None]
+    values: dict[int, float]
     states: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def results(self) -> list[float]:
-        return [value for value in self.values.values() if value is not None]
-
-    @cached_property
-    def seeds(self) -> frozenset[int]:
-        """The seeds that have a result."""
-        return frozenset(seed for seed, value in self.values.items() if value is not None)
+        return list(self.values.values())
 
     @cached_property
     def diverged(self) -> int:
@@ -106,7 +100,7 @@ class Arm:
 def load_comparison(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
-        found: Comparison = schema.validated(read_json(file, most=_LARGEST), Comparison, file, strict=False)
+        found: Comparison = plain.validated(plain.read(file, most=_LARGEST), Comparison, file, strict=False)
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
                 raise ConfigError(f"a run has no level of {name}")
@@ -218,9 +212,9 @@ def arms(comparison: Comparison) -> list[Arm]:
     """The arms in the order of their levels, the last factor changing first; two runs of a seed count as their mean."""
     factors, found = comparison.factors, []
     for levels, runs in grouped(comparison.outcomes, at_levels(factors)).items():
-        seeds = grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed)
-        known = {seed: [run.value for run in several if run.value is not None] for seed, several in seeds.items()}
-        values = {seed: fmean(each) if each else None for seed, each in known.items()}
+        ended = sorted((run for run in runs if run.value is not None), key=lambda run: run.seed)
+        seeds = grouped(ended, lambda run: run.seed)
+        values = {seed: fmean(run.value for run in several) for seed, several in seeds.items()}
         found.append(Arm(dict(zip(factors, levels, strict=True)), values, tuple(run.state for run in runs)))
     return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
 

@@ -24,11 +24,12 @@ def answer(found: Effects, words: Words) -> list[str]:
         return _alone(found.arms[0], words)
     lead = f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
     ranking = _ranking(found.best, found.factor, words, lead) if found.best else []
-    if any(square.differences["first"] for square in found.squares):
+    several = len(found.comparison.factors[found.factor]) > 2
+    if any(square.differences for square in found.squares):
         told = [*_crossed(found.squares, words), _shares(found.squares), *ranking]
     elif len(found.rounds) == 1:
         told = _ranking(found.rounds[0], found.factor, words)
-    elif found.best and (len(found.comparison.factors[found.factor]) > 2 or not any(x.known for x in found.rounds)):
+    elif found.best and (several or not any(around.differences for around in found.rounds)):
         told = ranking
     else:
         told = [*_levels(found, words), *ranking]
@@ -36,9 +37,9 @@ def answer(found: Effects, words: Words) -> list[str]:
     return [*told, *filter(None, [comparisons(found.judged)])]
 
 
-def comparisons(made: Iterable[Estimate | None]) -> str:
+def comparisons(made: Iterable[Estimate]) -> str:
     """12 comparisons: 5 significant at 95 %, 2 after Holm correction. "" for fewer than two."""
-    judged = [each for each in made if each and each.p is not None]
+    judged = [each for each in made if each.p is not None]
     if len(judged) < 2:
         return ""
     limit, alone = holm(judged), sum(each.significant_alone for each in judged)
@@ -62,14 +63,14 @@ def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[s
     short, metric = named(factor, around.baseline), words.metric
     names = {around.baseline: short} | {level: _arm(arm, factor, around) for level, arm in around.arms.items()}
     values = {level: words.amount(words.number(around.arms[level].mean)) for level in around.ranking}
-    to = {level: words.relation(each, f"with {names[around.baseline]}") for level, each in around.known.items()}
+    to = {level: words.relation(each, f"with {names[around.baseline]}") for level, each in around.differences.items()}
     if len(values) < 2:
         return [sentence(lead, f"only {names[x]} has a {metric} to compare: {value}") for x, value in values.items()]
     if around.kinds == {"same"}:
         every = f"every {said(factor)} has the same {metric} as {names[around.baseline]} in each common seed"
         return [sentence(lead, every)]
     if around.kinds and around.kinds <= {"same", "unsure"}:
-        far = max(around.known, key=lambda level: abs(around.known[level].mean))
+        far = max(around.differences, key=lambda level: abs(around.differences[level].mean))
         none = f"no {said(factor)} differs significantly from {short} in {metric}"
         return [sentence(lead, none), f"The {metric} that differs most is {values[far]} with {names[far]}, {to[far]}."]
     first, second = around.ranking[:2]
@@ -90,20 +91,18 @@ def _arm(arm: Arm, factor: str, around: Round) -> str:
 
 def _significant(around: Round, names: dict[str, str]) -> Iterator[str]:
     """Which arms are significantly higher and lower than the baseline's, where there are several."""
-    ways = grouped((x for x, each in around.known.items() if each.significant), lambda x: around.known[x].kind)
-    for way, levels in sorted(ways.items()) if len(around.known) > 1 else ():
-        arms = joined(names[x] for x in levels) if len(levels) <= FEW else f"{len(levels)} arms"
+    sure = [level for level, each in around.differences.items() if each.significant and len(around.differences) > 1]
+    for way, levels in sorted(grouped(sure, lambda level: around.differences[level].kind).items()):
+        arms = joined(names[level] for level in levels) if len(levels) <= FEW else f"{len(levels)} arms"
         yield f"Significantly {way} than with {names[around.baseline]}: {arms}."
 
 
 def _levels(found: Effects, words: Words) -> list[str]:
-    factor, base = found.factor, found.baseline[found.factor]
-    told = {}
-    for level in found.comparison.factors[factor]:
-        if level != base:
-            changes = [(around.context, around.known[level]) for around in found.rounds if level in around.known]
-            turn = f"with {named(factor, level)} instead of {named(factor, base)}"
-            told[named(factor, level)] = _turned(turn, changes, words)
+    factor, base, told = found.factor, found.baseline[found.factor], {}
+    for level in (level for level in found.comparison.factors[factor] if level != base):
+        changes = [(each.context, each.differences[level]) for each in found.rounds if level in each.differences]
+        turn = f"with {named(factor, level)} instead of {named(factor, base)}"
+        told[named(factor, level)] = _turned(turn, changes, words)
     heads = {name: head for name, (head, _) in told.items() if head}
     lead = [] if len(told) == 1 or len(heads) == 1 else [_summary(found, list(heads), words)]
     return [*lead, *heads.values(), *chain.from_iterable(rest for _, rest in told.values())]
@@ -111,7 +110,7 @@ def _levels(found: Effects, words: Words) -> list[str]:
 
 def _summary(found: Effects, differing: list[str], words: Words) -> str:
     who = f"{joined(differing)} differ" if differing else f"no {said(found.factor)} differs"
-    sure = "significantly" if any(each and each.p is not None for each in found.judged) else "in single seeds"
+    sure = "significantly" if any(each.p is not None for each in found.judged) else "in single seeds"
     base = f"from {named(found.factor, found.baseline[found.factor])} in {words.metric}"
     return sentence(f"{who} {sure} {base}{', in some settings' * bool(differing)}")
 
@@ -146,12 +145,12 @@ def _crossed(squares: list[Square], words: Words) -> list[str]:
     on the other."""
     (first, second), averaged, depends = starmap(named, squares[0].things), list[_Change](), list[str]()
     for square in squares:
-        if (main := square.differences["first"]) and square.depends:
+        if square.differences and square.depends:
             alone, both = (words.change(square.differences[name]) for name in ("first alone", "first with second"))
             effect = f"the effect of {first} on the {words.metric} depends on {second}"
             depends.append(sentence(where(square.context), f"{effect}: {alone} without it, {both} with it"))
-        elif main:
-            averaged.append((square.context, main))
+        elif square.differences:
+            averaged.append((square.context, square.differences["first"]))
     if not averaged:
         return depends
     head, rest = _turned(f"with {first}, averaged over runs with and without {second}", averaged, words)
@@ -168,7 +167,7 @@ def _shares(squares: list[Square]) -> str:
 
 def more(square: Square) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
-    lead, gains, names = square.differences["lead"], square.gains, list(starmap(named, square.things))
+    lead, gains, names = square.differences.get("lead"), square.gains, list(starmap(named, square.things))
     if lost := sum(arm.diverged > 0 for arm in square.arms.values()):
         return f"{count(lost, 'arm')} diverged"
     if lead is None or lead.p is None:

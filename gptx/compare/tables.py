@@ -1,15 +1,15 @@
 """The tables behind a verdict."""
 
-from collections.abc import Iterable, Iterator
-from itertools import starmap
+from collections.abc import Iterator
+from itertools import chain, starmap
 from math import prod
 
-from gptx.compare.effects import Effects, Round
+from gptx.compare.effects import Effects, Round, winner
 from gptx.compare.factors import grouped, numeric
 from gptx.compare.sentences import comparisons, more
 from gptx.compare.words import Words, label, named, where
 from gptx.show.table import Table
-from gptx.units.phrases import count, joined
+from gptx.units.phrases import joined
 
 _GRIDS = 4  # at most: of more contexts, the table of arms has it all
 
@@ -18,7 +18,7 @@ def _attribution(found: Effects, words: Words) -> Iterator[Table]:
     """Main effects and interaction in each context, and what contributed more there."""
     rows = []
     for square in found.squares:
-        *shown, _ = square.judged
+        shown = [square.differences.get(name) for name in ("first", "second", "interaction")]
         n = str(shown[0].n if shown[0] else 0)
         rows.append((where(square.context) or "here", *map(words.change, shown), n, more(square)))
     if not rows:
@@ -56,7 +56,7 @@ def _grid(found: Effects, across: str, here: str, rounds: list[Round], words: Wo
 
 
 def _cells(around: Round, words: Words) -> dict[str, str]:
-    best = around.winner if len(around.ranking) > 1 else None
+    best = winner(around.arms, around.sign) if len(around.ranking) > 1 else None
     told = {level: words.spread(arm) for level, arm in around.arms.items()}
     return {level: f"**{text}**" if level == best else text for level, text in told.items()}
 
@@ -66,7 +66,7 @@ def _best(found: Effects, words: Words) -> Iterator[Table]:
     if best := found.best:
         title = f"Each {found.factor} at its best {joined(map(label, found.others))}"
         note = "Chosen on the seeds that are shown, which flatters every row; the correction counts the choice."
-        yield _rows(found, words, title, [(best, level) for level in best.ranking], note)
+        yield _rows(found, words, title, [best], note)
 
 
 def _arms(found: Effects, words: Words) -> Iterator[Table]:
@@ -77,26 +77,21 @@ def _arms(found: Effects, words: Words) -> Iterator[Table]:
         f"seed{same}, intervals Student's t, each by itself."
     )
     if found.rounds:
-        yield _rows(found, words, "Arms", [(around, level) for around in found.rounds for level in around.arms], note)
+        yield _rows(found, words, "Arms", found.rounds, note)
 
 
-def _rows(found: Effects, words: Words, title: str, shown: Iterable[tuple[Round, str]], note: str) -> Table:
-    """Arms with mean, spread, n, states of their runs and difference from the baseline."""
-    factors, rows, made = [*found.others, found.factor], [], []
-    for around, level in shown:
-        arm, base, away = around.arms[level], around.arms.get(around.baseline), around.differences.get(level)
-        n = len(arm.results)
-        compared = "baseline" if arm is base else words.change(away, n)
-        if arm is not base and (base is None or base.mean is None):
-            compared = "baseline diverged" if base and base.diverged else "no baseline"
-        mean = f"diverged in {arm.diverged} of {count(n, 'seed')}" if arm.diverged else words.number(arm.mean)
-        states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
-        levels = (arm.levels[name] or "-" for name in factors)
-        rows.append((*levels, mean, words.number(arm.spread), str(n), states, compared))
-        made.append(away)
+def _rows(found: Effects, words: Words, title: str, rounds: list[Round], note: str) -> Table:
+    """Arms with mean and spread, n, states of their runs and difference from the baseline."""
+    factors, rows = [*found.others, found.factor], []
+    for around in rounds:
+        for level, arm in around.arms.items():
+            n, levels = len(arm.results), (arm.levels[name] or "-" for name in factors)
+            states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
+            away = "baseline" if level == around.baseline else words.change(around.differences.get(level), n)
+            rows.append((*levels, words.spread(arm), str(n), states, away))
+    note = f"{note} {comparisons(chain.from_iterable(around.differences.values() for around in rounds))}".strip()
     heading = f"compared with {named(found.factor, found.baseline[found.factor])} (95 % interval)"
-    columns = (*map(label, factors), "mean", "sd", "n", "runs", heading)
-    return Table(title, columns, rows, f"{note} {comparisons(made)}".strip(), len(factors))
+    return Table(title, (*map(label, factors), "mean ± sd", "n", "runs", heading), rows, note, len(factors))
 
 
 def _costs(found: Effects, words: Words) -> Iterator[Table]:

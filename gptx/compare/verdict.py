@@ -130,11 +130,11 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 def _unlike_seeds(found: Effects) -> Iterator[str]:
     """Which arms lack which seeds, and how they are compared then."""
     there = [arm for arm in found.arms if arm.results]
-    seeds = set().union(*(arm.seeds for arm in there))
-    lack = [(_name(arm.levels), sorted(seeds - arm.seeds)) for arm in there if arm.seeds != seeds]
+    seeds = set().union(*(arm.values for arm in there))
+    lack = [(_name(arm.levels), sorted(seeds - arm.values.keys())) for arm in there if arm.values.keys() != seeds]
     if lack:
         told = _listed(f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}" for name, gone in lack)
-        welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
+        welch = any(a.values.keys().isdisjoint(b.values) for a, b in combinations(there, 2))
         unpaired = ", and as unpaired (Welch's t) where they share none" * welch
         yield f"{told}: arms are compared in the seeds that both have{unpaired}."
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:

@@ -29,10 +29,8 @@ _LARGEST = 100_000  # values of a file: a config has a hundred
 
 
 def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
-    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section.
-
-    Raises ConfigError, and what Hydra raises (gptx.config.command_line explains it).
-    """
+    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section. Raises ConfigError, and
+    what Hydra raises (gptx.config.command_line explains it)."""
     register()
     outer = GlobalHydra.instance().hydra  # of a command that is under way
     GlobalHydra.instance().clear()
@@ -84,10 +82,9 @@ class _Experiments(FileConfigSource):
         return config_path in ("", "experiment")
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        if config_path == "":
-            return [] if results_filter == ObjectType.CONFIG else ["experiment"]
-        files = () if results_filter == ObjectType.GROUP else Path(self.path).glob("*/experiment.yaml")
-        return sorted(file.parent.name for file in files)
+        groups = results_filter != ObjectType.CONFIG
+        names = sorted(file.parent.name for file in Path(self.path).glob("*/experiment.yaml"))
+        return ["experiment"] * groups if config_path == "" else names if results_filter != ObjectType.GROUP else []
 
 
 class _SearchPath(SearchPathPlugin):
@@ -135,10 +132,8 @@ def _open(apply: Callable) -> Callable:
 
 
 def _bounded(load: Callable) -> Callable:
-    """Hydra's way to read a file: an experiment is laid over the whole config, also without `# @package _global_`.
-
-    Raises ConfigError for a file whose aliases make more of it than a memory holds.
-    """
+    """Hydra's way to read a file: an experiment is laid over the whole config, also without `# @package _global_`, and
+    ConfigError is raised for one whose aliases make more of it than a memory holds."""
 
     @functools.wraps(load)
     def load_config(self, config_path):

@@ -19,7 +19,7 @@ HIDDEN = ("_target_", "_partial_", "_convert_")
 
 @cache
 def defaults() -> dict[str, str | list[str]]:
-    """The option of every ingredient in conf/train.yaml's defaults list, in its order; a list where several may be."""
+    """The option of every ingredient in conf/train.yaml's defaults list; a list where several may be."""
     entries = yaml.safe_load((CONF / "train.yaml").read_text())["defaults"]
     chosen = {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
     return {group: option for group, option in chosen.items() if option is not None and group != "hydra"}
@@ -33,14 +33,15 @@ def spelled(value: object) -> str:
 
 
 def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
-    """The end of a message about a key that the option of its group lacks and others have, beside the `chosen` ones if
-    several may be: those whose files have it, of which the ones that need a value for it; "" if none has."""
+    """The end of a message about a key that other options of its group have, beside the `chosen` keys where several
+    options may be; "" if none has it."""
     group, _, name = key.partition(".")
     files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
-    found = {option: content[name] for option, content in files.items() if name in content}
-    options = [option for option, given in found.items() if given == "???"] or list(found)
+    options = [option for option, content in files.items() if name in content]
+    options.sort(key=lambda option: files[option][name] != "???")  # those that need a value for it come first
     if options and GROUPS[group].several:
-        return f"; add {group}=[{','.join([*chosen, options[0]])}]"
+        present = [each.partition(".")[2] for each in chosen if each != key]
+        return f"; add {group}=[{','.join([*present, options[0]])}]"
     return f"; add {group}={joined(options, 'or')}" if options else ""
 
 
@@ -50,11 +51,8 @@ def load_preset(file: Path) -> dict:
 
 
 def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
-    """The keys of a run's config whose values are not those of the options it chose, with the options' values.
-
-    A length is compared as the number of steps that it means in this run; what interpolates another key is not
-    compared, since that key says it.
-    """
+    """The keys of a run's config whose values are not those of the options it chose, with the options' values; a length
+    is compared by the steps that it means in this run, and what interpolates another key, which says it, is not."""
     from gptx.config.compose import composed
 
     known = {group: option for group, option in choices.items() if (CONF / group / f"{option}.yaml").exists()}

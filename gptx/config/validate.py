@@ -1,7 +1,4 @@
-"""Checks a composed config against the signatures of what it names, before anything is built.
-
-A Python signature is the schema: names, types and what is required are written once, there.
-"""
+"""Checks a composed config before anything is built; the schema are the signatures of what it names."""
 
 import inspect
 import re
@@ -49,7 +46,6 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
 
 
 def _refuse_root(cfg: DictConfig) -> None:
-    """Refuse an unknown key of the root, and the lack of one."""
     known = {row.name: row for row in ROWS}
     for key in map(str, cfg):
         if key not in known:
@@ -64,16 +60,13 @@ def _objects(cfg: DictConfig, group: Group) -> list[tuple[str, typing.Any]]:
     """Path and node of everything that a group builds: one object, or any number, by name."""
     whole = value(cfg, group.name, group.name) if group.name in cfg else None
     found = [(group.name, whole)]
-    if group.several and (whole is None or isinstance(whole, DictConfig)):
+    if group.several and isinstance(whole, DictConfig | None):
         found = [(path, node) for path, node in _children(whole, group.name) if node is not None]
     for path, node in found:
         refuse_text(path.removeprefix("observe."), "a name")
         if not isinstance(node, DictConfig) or "_target_" not in node:
-            cure = f"; choose an option of conf/{group.name}"
-            if group.several:
-                others = [each.removeprefix(f"{group.name}.") for each, _ in found if each != path]
-                cure = f"; in a file of conf/{group.name} it stands below a name of its own, such as `mine:`"
-                cure = elsewhere(path, others) or cure
+            below = ", which stands below a name of its own, such as `mine:`" if group.several else ""
+            cure = elsewhere(path, dict(found)) or f"; choose an option of conf/{group.name}{below}"
             raise ConfigError(f"{path}: expected an object with a _target_, got {node!r:.80}{cure}")
         if group.builds != "function":
             _refuse_partial(node, path)
@@ -148,34 +141,37 @@ def _convert(node: DictConfig, key: str, path: str, hint: typing.Any, root: Dict
         return
     plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
     source = re.fullmatch(r"\$\{(\w[\w.]*)\}", str(node._get_node(key)._value()))  # type: ignore[union-attr]
-    path = source[1] if source else path  # the key that the value is taken from
-    if isinstance(plain, str) and plain.strip().lower() == "none" and type(None) in typing.get_args(hint):
-        raise ConfigError(f"{path}={plain}: write null")
-    is_length = hint is Length or (hint == Length | None and plain is not None)
-    meant = _counted(plain, path, root) if is_length else typed_value(plain, hint, path)
+    meant = _meant(plain, hint, source[1] if source else path, root)  # the key that the value is taken from
     if meant != plain or type(meant) is not type(plain):
         with open_dict(node):
             node[key] = meant
 
 
-def _counted(length: typing.Any, path: str, root: DictConfig) -> int:
-    """A length in steps. Raises ConfigError if it is none, or written by a clock which the run does not have."""
+def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> typing.Any:
+    if isinstance(plain, str) and plain.strip().lower() == "none" and type(None) in typing.get_args(hint):
+        raise ConfigError(f"{path}={plain}: write null")
+    if hint is not Length and (hint != Length | None or plain is None):
+        return typed_value(plain, hint, path)
     batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
     tokens = batch.get("tokens")
-    if isinstance(tokens, float) and tokens.is_integer():  # 2e3
-        tokens = int(tokens)
-    text = length if isinstance(length, str) else ""
-    if path == "steps" and text.endswith("%"):
-        raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
-    if text.endswith("tok") and batch.get("doublings"):
-        line = "tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
-        raise ConfigError(f"{path}={length}: {line}")
-    if text and (not isinstance(tokens, int) or tokens <= 0):
-        raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
+    if isinstance(plain, str):
+        _refuse_clock(plain, path, tokens, grows=bool(batch.get("doublings")))
     try:
-        return in_steps(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
+        return in_steps(plain, steps=0 if path == "steps" else root.steps, tokens=tokens)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _refuse_clock(length: str, path: str, tokens: typing.Any, *, grows: bool) -> None:
+    """Refuse a length that is written by a clock which the run does not have."""
+    if path == "steps" and length.endswith("%"):
+        raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
+    if length.endswith("tok") and grows:
+        raise ConfigError(
+            f"{path}={length}: tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
+        )
+    if not isinstance(tokens, int | float) or not tokens > 0 or tokens % 1:  # 2e3 is whole
+        raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
 
 
 def _refuse_partial(node: DictConfig, path: str) -> None:
@@ -184,7 +180,6 @@ def _refuse_partial(node: DictConfig, path: str) -> None:
 
 
 def _refuse_optimizer(optim: DictConfig) -> None:
-    """Refuse a value of an optimizer, whichever it is, outside the range of its word."""
     for name, (least, limit, words) in OPTIMIZER.items():
         given = optim.get(name)
         numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
@@ -196,14 +191,13 @@ def value(node: DictConfig, key: str, path: str) -> typing.Any:
     """The value of `key`, interpolations resolved. Raises ConfigError if it is mandatory and missing, or broken."""
     try:
         return node[key]
-    except errors.MissingMandatoryValue:
-        raise ConfigError(f"{path}: a value is needed; set {path}=...") from None
     except errors.OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
+        missing = isinstance(error, errors.MissingMandatoryValue)
+        line = f"a value is needed; set {path}=..." if missing else str(error).splitlines()[0]
+        raise ConfigError(f"{path}: {line}") from None
 
 
 def _children(node: typing.Any, path: str) -> list[tuple[str, typing.Any]]:
-    """Path and value of everything directly in a dict or list node."""
     if isinstance(node, DictConfig):
         return [(f"{path}.{key!s}", value(node, str(key), f"{path}.{key!s}")) for key in node]
     if isinstance(node, ListConfig):

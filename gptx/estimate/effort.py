@@ -31,7 +31,7 @@ class Effort:
         return self.tokens_per_parameter / RULE
 
     def record(self) -> dict[str, float]:
-        """The part of it that run.json keeps."""
+        """What run.json keeps."""
         names = "flops", "flops_per_token", "tokens", "tokens_per_parameter", "chinchilla_multiple"
         return {name: getattr(self, name) for name in names}
 

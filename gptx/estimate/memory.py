@@ -27,7 +27,8 @@ _CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes on one device; `state` is what the optimizer keeps of every weight, by name."""
+    """Bytes on one device, the most of them at the peak; `state` is what the optimizer keeps of every weight, by name,
+    in all the moments."""
 
     parameters: int  # their number, not bytes
     weights: int
@@ -40,12 +41,10 @@ class Footprint:
 
     @property
     def moments(self) -> int:
-        """All that the optimizer keeps."""
         return sum(self.state.values())
 
     @property
     def peak(self) -> int:
-        """The most that the device holds of the run's tensors."""
         return max(self.step, self.validation)
 
     def __str__(self) -> str:
@@ -83,7 +82,7 @@ class _Live(TorchDispatchMode):
 
 
 class _OnDevice(TokenBatch):
-    """A batch that is already on its device: tensors without data cannot be moved."""
+    """A batch where it is needed: tensors without data cannot be moved."""
 
     def to(self, device):
         return self
@@ -112,13 +111,12 @@ def predict_memory(cfg, vocab_size: int) -> Footprint:
     place = OneProcess(find_device(cfg.device))
     place.world_size = world_size()  # its share of the batch
     observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
-    data = _Blank(vocab_size, cfg.data.context, place.device)
-    given = {"compile": lambda model: model, "inject": lambda trainer: None, "checkpoints": None, "log": None}
-    parts = ingredients(cfg, parallel=place, observe=observed, data=data, **given)
+    parts = ingredients(cfg, parallel=place, observe=observed, data=None, checkpoints=None, log=None,
+                        compile=lambda model: model, inject=lambda trainer: None)  # fmt: skip
     before, live = rng_state(place.device), _Live()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), live:
-            found = _two_steps(parts, live)
+            found = _two_steps(parts | {"data": _Blank(vocab_size, cfg.data.context, place.device)}, live)
     except Exception as error:  # an ingredient may raise anything for tensors without values
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"the memory cannot be predicted: {said}") from error
@@ -153,9 +151,8 @@ def _two_steps(parts: dict, live: _Live) -> Footprint:
     kept: list[int] = []
 
     def in_place(**arguments) -> torch.nn.Module:
-        """The model where it was built: PyTorch cannot move parameters without data."""
         built = parts["model"](**arguments)
-        built.to = lambda device: built
+        built.to = lambda device: built  # PyTorch cannot move parameters without data
         return built
 
     def watched(objective, network, batch) -> Tensor:
@@ -207,10 +204,6 @@ def named_tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
     """Every tensor in nested dicts and lists, with the nearest key above it."""
     if isinstance(node, Tensor):
         yield key, node
-    items: Iterable = ()
-    if isinstance(node, dict):
-        items = node.items()
-    elif isinstance(node, list | tuple):
-        items = ((key, child) for child in node)
-    for name, child in items:
-        yield from named_tensors(child, name if isinstance(name, str) else key)
+    elif isinstance(node, dict | list | tuple):
+        for name, child in node.items() if isinstance(node, dict) else zip([key] * len(node), node, strict=True):
+            yield from named_tensors(child, name if isinstance(name, str) else key)

@@ -63,7 +63,7 @@ def write_answer(answer: Answer, number: int, question: str, figure: Path, exper
     told = {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
     facts = {"exercise": number, "question": question} | told | {"figure": figure.name, "environment": environment}
     results, page = experiment / "results.json", experiment / "README.md"
-    if results.exists() and "exercise" not in (plain.read_json(results) or {}):
+    if results.exists() and "exercise" not in (plain.read(results) or {}):
         results = experiment / f"exercise_{number}.json"
     marked.write(page, "exercise", answer_page(facts))
     write_text(results, to_json(facts, indent=1) + "\n")

@@ -10,7 +10,7 @@ from gptx.exercise.answer import Answer, of_each
 from gptx.exercise.training import configs_of, record, run_training, time_ratio, turns
 from gptx.runs import metrics
 from gptx.runs.run import Run, find
-from gptx.show.plots import Curve, Drawing, Panel, bars, lines, smoothed
+from gptx.show.plots import Curve, Drawing, Panel, bars, lines
 
 # The models and batches of the experiments of these names; shorter, on text that every machine has.
 _WARMUP = ("experiment=warmup", "data=stdlib", "steps=300", "schedule=cosine", "schedule.warmup=0,50", "optim.lr=1e-2",
@@ -27,12 +27,10 @@ def without_warmup(folder: Path, *overrides: str) -> Answer:
     cells, ended = _swept(folder, *overrides)
     without, warmed = (list(losses.values()) for losses in ended.values())
     gone, gone_warmed = (len(losses) - sum(map(math.isfinite, losses)) for losses in (without, warmed))
-    gap, spread, first = fmean(without) - fmean(warmed), max(map(numpy.ptp, (without, warmed))), cells[0].config
-    found = f"{gone} of {len(cells)} runs diverged." if gone else "none of these runs diverged"
+    gap, spread, cfg = fmean(without) - fmean(warmed), max(map(numpy.ptp, (without, warmed))), cells[0].config
     return Answer(
-        f"cosine schedules with {max(ended)} steps of warmup and without, {len(warmed)} seeds each; {first['steps']} "
-        f"steps of {first['batch']['tokens']} tokens at a peak learning rate of {first['optim']['lr']:g}; runs of one "
-        "seed share weights and batches",
+        f"{cfg['steps']} steps of {cfg['batch']['tokens']} tokens; cosine to a peak of {cfg['optim']['lr']:g}, with "
+        f"{max(ended)} steps of warmup and none, {len(warmed)} seeds each; runs of one seed share weights and batches",
         {
             **{f"validation loss, warmup {length}, seed {seed}": loss
                for length, losses in ended.items() for seed, loss in losses.items()},
@@ -43,11 +41,10 @@ def without_warmup(folder: Path, *overrides: str) -> Answer:
         },
         "without warmup the loss ends higher by more than the seeds of an arm differ, or more of its runs diverge",
         gone > gone_warmed or gap > spread,
-        [_of_runs(cells, "validation/loss", "Validation loss"),
-         _of_runs(cells, "train/loss", "Training loss, mean of 20 steps", smooth=20)],
+        [_of_runs(cells, "validation/loss", "Validation loss", "dots"),
+         _of_runs(cells, "train/loss", "Training loss, mean of 20 steps", "line", smooth=20)],
         "Training without and with warmup",
-        '"starting at the full learning rate often causes immediate divergence": '
-        f"{found}{', they end on a higher plateau.' if not gone and gap > 0 else ''}",
+        f'"starting at the full learning rate often causes immediate divergence": {gone} of {len(without)} runs did',
     )  # fmt: skip
 
 
@@ -69,13 +66,10 @@ def _swept(folder: Path, *overrides: str) -> tuple[list[Run], dict[int, dict[int
     return cells, dict(sorted(ended.items()))
 
 
-def _of_runs(cells: list[Run], metric: str, title: str, smooth: int = 0) -> Drawing:
+def _of_runs(cells: list[Run], metric: str, title: str, style: str, smooth: int = 0) -> Drawing:
     """A metric of some runs on the same axes, a line a run; with `smooth`, means of that many values."""
-    curves = []
-    for place, cell in enumerate(cells):
-        steps, values = cell.metrics[metric]
-        values, style = (smoothed(values, smooth), "line") if smooth else (values, "dots")
-        curves.append(Curve(cell.name, steps, values, style, place))
+    columns = enumerate((cell.name, *cell.metrics[metric]) for cell in cells)
+    curves = (Curve(*column, style, place, smooth=smooth) for place, column in columns)
     return lines(Panel(title, "nats per token", tuple(curves)))
 
 

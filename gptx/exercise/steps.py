@@ -43,8 +43,7 @@ def schedules(folder: Path, *overrides: str) -> Answer:
         if (warmup, steps) == (2000, 100_000):
             tutorial = f"prints 1.51e-04 for step 50,000 of warmup 2,000; the formula gives {rates[50_000]:.2e}"
     return Answer(
-        "composed by gptx.plan schedule; nothing is trained. A longer warmup keeps more of the first steps small and "
-        "shifts the cosine a little later; the mean learning rate of the run stays: both parts average a half",
+        "composed by gptx.plan schedule; nothing is trained",
         of_each(rows),
         "each peaks at the end of its warmup, changes no faster than warmup or cosine allow (continuous), ends at 0",
         passed,

@@ -45,21 +45,18 @@ def dashboard(folder: Path, *overrides: str) -> Answer:
     }
     medians, balance = found["updates/median"][1], found["updates/equilibrium"][1]
     if len(medians):
+        measured["update/weight ratio, first report"] = float(medians[0])
         measured["update/weight ratio, median of the last ten reports"] = float(numpy.median(medians[-10:]))
     if len(balance):
         measured["AdamW's equilibrium of that ratio, likewise"] = float(numpy.median(balance[-10:]))
     return Answer(
-        "gptx.train experiment=dashboard (observe=[validation,updates,...]), drawn by the report; all that was "
-        f"recorded is on the page of python -m gptx report {run}",
+        f"gptx.train experiment=dashboard; all that was recorded is on the page of python -m gptx report {run}",
         measured,
         "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
         whole and apart < 1e-6,
         _five(run),
         f"The five signals of {run}",
-        f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in this run, '
-        "with the learning rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1))."
-        if len(medians)
-        else "",
+        '"a healthy value is around 1e-3"; where AdamW\'s decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)).',
     )
 
 
@@ -69,10 +66,10 @@ def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
     whole = True
     for key in _SIGNALS:
         steps, values = found[key]
-        whole &= len(values) > 0 and bool(numpy.isfinite(values).all()) and steps[-1] >= 0.9 * found.steps
-        whole &= key.startswith("updates/") or len(values) == found.steps
+        covered = max(steps, default=0) >= 0.9 * found.steps > 0 and numpy.isfinite(values).all()
+        whole &= bool(covered) and (key.startswith("updates/") or len(values) == found.steps)
         rows[key] = {"values": len(values), "last": float(values[-1]) if len(values) else "none"}
-    return rows, bool(whole)
+    return rows, whole
 
 
 def _five(run: Path) -> list[Drawing]:
@@ -109,8 +106,8 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         for place, (name, difference) in enumerate(apart.items())
     )
     return Answer(
-        f"gptx.train experiment=resume once through; once stopped by SIGTERM after step {step} and started again by "
-        "the same command; and resumed from checkpoints with something taken out",
+        f"gptx.train experiment=resume: once through; stopped by SIGTERM after step {step} and started again; resumed "
+        "from checkpoints with something taken out",
         {
             "steps": steps,
             "stopped after step": step,
@@ -122,8 +119,7 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         same["resumed"] and not apart["resumed"].any() and sum(same.values()) == 1,
         [lines(Panel("Difference of the training loss from the uninterrupted run", "nats", curves, log=True))],
         f"Stopped after step {step} and resumed",
-        "its checkpoint has weights, optimizer and PyTorch's random state; without the position in the data, which is "
-        "one of the controls, it would not resume exactly either.",
+        "its checkpoint has no position in the data, without which it would not resume exactly, as a control shows.",
     )
 
 

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
@@ -63,7 +63,7 @@ def recorded_fit(file: Path, form: Any, subject: str) -> Any:
     ValueError for another file."""
     kind = TypedDict("Recorded", form) if isinstance(form, dict) else form  # type: ignore[operator]
     try:
-        return schema.validated(plain.read_json(file, most=_LARGEST), kind, file, strict=False)
+        return plain.validated(plain.read(file, most=_LARGEST), kind, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:

@@ -68,17 +68,8 @@ class Batch:
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
         row, divisor = context * world_size, 1 if self.micro == "auto" else micro  # an open one takes whatever divides
-        share = divisor * row
-        if self.tokens < 1 or self.tokens % share:
-            below = max(self.tokens, 0) // share * share
-            nearest = f"{below} or {below + share}" if below else f"{share}"
-            rows, rest = divmod(max(self.tokens, 0), row)
-            smaller = None if rest else _divisor(rows, min(divisor - 1, _FORWARD_TOKENS))
-            raise ValueError(
-                f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
-                f"{divisor} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
-                + (f", or batch.micro={smaller}" if smaller else "")
-            )
+        if self.tokens < 1 or self.tokens % (divisor * row):
+            raise ValueError(self.indivisible(divisor, context, world_size))
         if self.tokens % (row << self.doublings):
             raise ValueError(
                 f"batch.doublings={self.doublings}: the first steps would have {self.tokens >> self.doublings} tokens, "
@@ -88,15 +79,28 @@ class Batch:
         micro = math.gcd(micro, rows)
         return micro, rows // micro
 
+    def indivisible(self, micro: int, context: int, world_size: int) -> str:
+        rows, rest = divmod(max(self.tokens, 0), context * world_size)
+        share = micro * context * world_size
+        below = rows // micro * share
+        smaller = 0 if rest else _divisor(rows, min(micro - 1, _FORWARD_TOKENS))
+        return (
+            f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
+            f"{micro} x {context} x {world_size} = {share}; the nearest that work: "
+            + (f"{below} or {below + share}" if below else f"{share}")
+            + (f", or batch.micro={smaller}" if smaller else "")
+        )
+
     def halved(self, micro: int) -> "Batch":
         """The same recipe in smaller micro-batches than `micro`. Raises ValueError if one is a single sequence."""
         if micro <= 1:
             raise ValueError("batch.micro=1 does not fit")
-        return replace(self, micro=_divisor(micro, micro // 2) or 1)
+        return replace(self, micro=_divisor(micro, micro // 2))
 
 
-def _divisor(number: int, most: int) -> int | None:
-    return next((m for m in range(min(number, most), 0, -1) if number % m == 0), None)
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is at most `most`; 0 where none is."""
+    return next((m for m in range(min(number, most), 0, -1) if number % m == 0), 0)
 
 
 def _to_come(step: int, doublings: int, length: int) -> int:

@@ -52,8 +52,8 @@ def nan_gradient(trainer, *, batch: Steps, batches: Steps) -> None:
 
 @ranged("inject")
 def drift(trainer, *, batch: Steps, batches: Steps, nats: Positive) -> None:
-    """Labels get worse: over `batches` batches the loss rises by up to `nats` over that of the true labels, since the
-    loss of a neighbour's labels gets a growing weight (up to 1, where the two losses are too close)."""
+    """Over `batches` batches the loss rises by up to `nats` over that of the true labels, since that of a neighbour's
+    labels gets a growing weight (up to 1, where the two losses are too close)."""
 
     def fault(real, network, tokens, number):
         loss = real(network, tokens)
@@ -83,8 +83,8 @@ def _spoil(trainer, batch: int, batches: int, fault: Callable) -> None:
 
 
 def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
-    """A function that says which batch of the fault the present one is, from 1; 0 for none. Raises ValueError for a
-    fault that would not come."""
+    """A function that says which batch of the fault this one is, from 1; 0 for none. Raises ValueError if none will
+    come."""
     if batch > trainer.steps:
         raise ValueError(f"inject.batch={batch}: batches are counted from 1 to {trainer.steps} here")
 
@@ -96,8 +96,8 @@ def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
 
 
 def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> None:
-    """Sequences with a document whose name matches the pattern `documents` become random tokens, or a random phrase of
-    1 to 13 tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
+    """Sequences with a document whose name matches `documents` become random tokens, or a random phrase of 1 to 13
+    tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
     if not any(fnmatchcase(name, documents) for name in trainer.data.names()):
         count, first = trainer.data.identity["train_documents"], next(trainer.data.names())
         log.warning("inject.documents=%s: no training document has such a name, so nothing is poisoned; of %d the "

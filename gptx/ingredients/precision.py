@@ -53,12 +53,21 @@ class Precision:
         return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32 and self.weights == "fp32")
 
     def convert(self, model: nn.Module) -> nn.Module:
-        """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
-        if self.compute == "fp8":
-            return with_fp8_products(model)
+        """The model in its weight type; in fp8 linear layers whose sizes are multiples of 16 multiply, scaled
+        by tensor (arXiv:2209.05433; torchao). Raises ValueError where torchao is missing."""
         for parameter in model.parameters() if self.weights == "bf16" else ():
             parameter.data = parameter.data.bfloat16()
-        return model
+        if self.compute != "fp8":
+            return model
+        try:
+            from torchao.float8 import convert_to_float8_training
+        except ImportError as error:
+            raise ValueError("precision=fp8 needs the package torchao: pip install 'gptx[fp8]'") from error
+
+        def fits(module: nn.Module, name: str) -> bool:
+            return isinstance(module, nn.Linear) and not (module.in_features % 16 or module.out_features % 16)
+
+        return convert_to_float8_training(model, module_filter_fn=fits)
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
         return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
@@ -76,19 +85,6 @@ def imitated(dtype: torch.dtype, device: torch.device) -> str:
     if not name or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""
     return "" if getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() else name
-
-
-def with_fp8_products(model: nn.Module) -> nn.Module:
-    """Linear layers whose sizes are multiples of 16 multiply in fp8, scaled by tensor (arXiv:2209.05433; torchao)."""
-    try:
-        from torchao.float8 import convert_to_float8_training
-    except ImportError as error:
-        raise ValueError("precision=fp8 needs the package torchao: pip install 'gptx[fp8]'") from error
-
-    def fits(module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Linear) and not (module.in_features % 16 or module.out_features % 16)
-
-    return convert_to_float8_training(model, module_filter_fn=fits)
 
 
 def stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:

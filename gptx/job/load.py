@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import torch
+
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
 from gptx.config.validate import checked
 from gptx.estimate.capacity import at_most
+from gptx.ingredients import checkpoints
+from gptx.ingredients.parallel import find_device
 from gptx.runs.folder import RunFolder
+from gptx.trainer import copy
 
 
 def load(
@@ -22,10 +27,6 @@ def load(
     """Model and tiktoken encoding of a checkpoint (newest, best or step_00000100) of the run in `folder`, with the
     `weights` that the run was judged by, or those of its ema. Raises ValueError if there is no run, no such checkpoint
     or no such weights, ConfigError if its config names a class that is not allowed."""
-    from gptx.ingredients import checkpoints
-    from gptx.ingredients.parallel import find_device
-    from gptx.trainer import copy
-
     if weights not in ("judged", "ema"):
         raise ValueError(f"weights={weights} is unknown; one of judged, ema")
     run, saved = RunFolder(folder).begun(), folder / "checkpoints"
@@ -66,12 +67,8 @@ def _judged(state: dict, weights: str, model, folder: Path) -> list:
 
 def _refuse_other_shapes(cfg, vocab_size: int, state: dict, where: Path) -> None:
     """Raise ValueError unless the config's model has the weights of the state; this takes no memory for either."""
-    import torch
-
-    from gptx.ingredients.checkpoints import refuse_other_model
-
     try:
         with torch.device("meta"), at_most(sum(tensor.numel() for tensor in state["model"].values())):
-            refuse_other_model(state, build(cfg.model)(vocab_size=vocab_size), where)
+            checkpoints.refuse_other_model(state, build(cfg.model)(vocab_size=vocab_size), where)
     except (RuntimeError, OverflowError) as error:
         raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None

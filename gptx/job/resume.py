@@ -19,7 +19,10 @@ from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
 from gptx.config.validate import OPTIMIZER
+from gptx.estimate.learning_rate import learning_rate
+from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer, saved, step_of, take, weights
 from gptx.ingredients.log import shown
+from gptx.ingredients.optim import trait
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
@@ -59,8 +62,6 @@ def branch(trainer, origin: Path, config: dict) -> str:
 
 def _read(origin: Path, steps: int) -> tuple[dict, dict]:
     """The state of a checkpoint to begin from, and a record with its recipe and data. Raises ValueError."""
-    from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer
-
     state = read_state(origin)
     refuse_without_optimizer(state, origin)
     told = "recipe" in state  # earlier versions leave it in the folder of the run
@@ -74,8 +75,6 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 
 def _fits(line: str, trainer) -> bool:
     """True if a state can be loaded although a key of its recipe changes as the line says."""
-    from gptx.ingredients.optim import trait
-
     key = line.split()[0]
     if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
@@ -89,8 +88,6 @@ def _fits(line: str, trainer) -> bool:
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
     """Load a state of another recipe, in which these keys differ; the optimizer keeps the values of its new recipe, a
     new seed draws new numbers, the text goes on at the same token. Raises ValueError if it does not fit."""
-    from gptx.ingredients.checkpoints import take
-
     own = [{word: group[word] for word in OPTIMIZER if word in group} for group in trainer.optimizer.param_groups]
     context = recipe.get("data.context", trainer.data.context)
     try:
@@ -132,8 +129,6 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
 def _take_weights(trainer, file: Path, config: dict) -> str:
     """Begin with the weights of a safetensors file alone; return one line about it. Raises ValueError if they are
     another model's, or of another vocabulary."""
-    from gptx.ingredients.checkpoints import weights
-
     facts = weights.export_facts(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
@@ -161,8 +156,8 @@ def record_of(folder: RunFolder) -> dict | None:
 
 
 def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
-    """Raise ConfigError, with the keys that differ, if the folder holds a run of something else, or one that an
-    observer ended and that would end elsewhere now."""
+    """Raise ConfigError, with the keys that differ, if the folder holds another run, or one that an observer ended and
+    that would end elsewhere now."""
     config = recorded.recorded(cfg)
     if found := same.other_recipe(record, config):
         _refuse(folder, found, _way_on(folder, record, config))
@@ -179,10 +174,8 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> None:
     """Raise ConfigError if a recorded run was trained on another text, with the key that reads the text as an earlier
     version did, which had no separator, if that gives the same text."""
-    found = same.other_text(record["data"], identity)
-    divided = [
-        k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in record.get("recipe", ())
-    ]
+    found, known = same.other_text(record["data"], identity), record.get("recipe", ())
+    divided = [k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in known]
     as_before = cfg.copy()
     for key in divided if found else ():
         *path, last = key.split(".")
@@ -194,17 +187,12 @@ def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> N
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{folder} holds {what}: {'; '.join(found[:3])}{more}; "
-            f"choose another name=, or overwrite=true to delete it{way}"
-        )
+        cure = f"choose another name=, or overwrite=true to delete it{way}"
+        raise ConfigError(f"{folder} holds {what}: {'; '.join(found[:3])}{more}; {cure}")
 
 
 def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
     """The words that continue a run with more steps from its end; empty if the recipe differs otherwise."""
-    from gptx.estimate.learning_rate import learning_rate
-    from gptx.ingredients.checkpoints.files import saved, step_of
-
     there = saved(folder.path / "checkpoints")
     keys = [line.split()[0] for line in same.other_recipe(record, config)]
     if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, _LENGTH) for key in keys):
@@ -216,14 +204,11 @@ def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
 
 
 def shorter(folder: RunFolder, config: dict) -> str:
-    """A line about a finished run of the same recipe with fewer steps in a folder next to this one, and how to go on
-    from its end; empty if there is none."""
-    for other in map(
-        RunFolder, sorted({file.parent for file in folder.path.parent.glob("*/run.json")} - {folder.path})
-    ):
+    """A line about a finished run with fewer steps in a folder next to this one, and how to go on from its end."""
+    for other in map(RunFolder, sorted(file.parent for file in folder.path.parent.glob("*/run.json"))):
         with suppress(ConfigError, OSError):
-            finished = other.record.get("state") == "finished" and "recipe" in other.record
-            if finished and (way := _way_on(other, other.record, config)):
+            fits = other.path != folder.path and other.record.get("state") == "finished" and "recipe" in other.record
+            if fits and (way := _way_on(other, other.record, config)):
                 return f"{other} made {other.record['recipe']['steps']:,} of these steps; this is a new run{way}"
     return ""
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
@@ -17,10 +16,9 @@ _URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several sig
 def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
     """Train until done or stopped by a signal. Return the scheduler's requeue handler if the job must be requeued.
 
-    A scheduler with handlers of its own at work, as submitit has, decides about the end. Its SIGTERM may come long
-    before the process is killed, or without that: the state is saved and training goes on. At its SIGUSR2 the job is
-    requeued, but only once everything is saved and closed.
-    """
+    A scheduler with handlers of its own, as submitit has, decides about the end: at its SIGTERM, which may come long
+    before a kill or without one, the state is saved and training goes on; at its SIGUSR2 the job is requeued, once
+    everything is saved and closed."""
     while True:
         with _stopping(trainer):
             trainer.fit()
@@ -39,20 +37,9 @@ def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
         trainer.stopped = ""
 
 
-def requeue(handler: Callable) -> None:
-    """Have rank 0 put the job back into the queue, which ends the job; the other ranks wait for that."""
-    if rank() == 0:
-        handler(signal.SIGUSR2, None)
-    time.sleep(60)
-    raise SystemExit
-
-
 def _stopping(trainer) -> AbstractContextManager[None]:
-    """Let a signal end the run after the step under way.
-
-    After the first signal, Ctrl-C ends the process at once; others are only noted, since a scheduler sends several.
-    The end of the terminal is ignored if this process was started so, as by nohup.
-    """
+    """Let a signal end the run after the step under way. After the first one, Ctrl-C ends the process at once; others
+    are only noted, since a scheduler sends several. SIGHUP is ignored if this process was started so, as by nohup."""
 
     def ask(number: int, frame) -> None:
         name = signal.Signals(number).name

@@ -63,9 +63,7 @@ def _answer(asked: Question) -> Iterator[str]:
     for remark in _remarks(asked, best):
         yield from textwrap.wrap(remark, 118, subsequent_indent="  ")
     if asked.served:
-        best = planned(
-            cheapest(asked.judge, asked.judge.loss(naive.parameters, naive.tokens), asked.served), asked.said
-        )
+        best = planned(cheapest(asked.judge, naive.by(asked.judge).loss, asked.served), asked.said)
         yield from ["", *terminal(_serving(naive, best, asked))]
     yield from ["", *_to_run(best, asked, flops=None if asked.served else asked.flops)]
     if asked.out:
@@ -97,10 +95,9 @@ def _comparison(found: list[Split], judge: Law) -> Table:
     """Every split, with its loss by its own law and by the judge."""
     rows = []
     for split in found:
-        own = f"{split.law.loss(split.parameters, split.tokens):.3f}" if split.law else "-"
+        own = f"{split.by(split.law).loss:.3f}" if split.law else "-"
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
-        loss = f"{judge.loss(split.parameters, split.tokens):.3f}"
-        rows.append((split.name, power(split.flops), *split.cells, own, loss, lost))
+        rows.append((split.name, power(split.flops), *split.cells, own, f"{split.by(judge).loss:.3f}", lost))
     columns = "", "FLOPs", "parameters", "tokens", "per parameter", "its own loss", f"loss by {judge.name}"
     best = f"the best is the split of the same FLOPs by {judge.name}"
     note = f"Losses are {judge.units}, on the text that the laws were fitted to; {best}."
@@ -150,7 +147,7 @@ def _serving(naive: Split, best: Split, asked: Question) -> Table:
         serving = 2 * split.parameters * served
         totals.append(split.flops + serving)
         rows.append((name, *split.cells, power(split.flops), power(serving), power(totals[-1])))
-    loss = f"{asked.judge.loss(naive.parameters, naive.tokens):.3f} that {asked.judge.name} expects"
+    loss = f"{naive.by(asked.judge).loss:.3f} that {asked.judge.name} expects"
     title = f"to serve {amount(served)} tokens, 2 FLOPs per parameter each, at the loss of {loss}:"
     columns = "", "parameters", "tokens", "per parameter", "to train", "to serve", "together"
     note = (

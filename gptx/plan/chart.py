@@ -51,7 +51,7 @@ class Chart:
         """What is drawn over flops and over parameters."""
         best, marked = list(self._best()), list(self._marked())
         plain = [replace(each, band=()) for each in best]
-        rule = [by_the_rule(self.law, flops) for flops in _between(*self.flops)]
+        rule = [by_rule(flops=flops).by(self.law) for flops in _between(*self.flops)]
         now = [Series("now", [replace(self.asked, loss=end) for end in self.losses])] if self.asked else []
         return {
             "flops": [*now, *self._sizes(), *best, *marked],
@@ -93,10 +93,10 @@ class Chart:
             first = max(low / 6 / parameters, law.tokens_to(parameters, self.losses[1]) or math.inf)
             last = high / 6 / parameters
             if first < last:
-                places = [by_the_law(law, parameters, each) for each in _between(first, last)]
+                places = [Split("", parameters, each).by(law) for each in _between(first, last)]
                 yield Series("size", places, depth=depth, labels=[amount(parameters)])
             if first <= tokens <= last:
-                yield Series("minimum", [by_the_law(law, parameters, tokens)], depth=depth)
+                yield Series("minimum", [Split("", parameters, tokens).by(law)], depth=depth)
 
     def _budgets(self) -> Iterator[Series]:
         """Budgets over the sizes near their best ones, each with its minimum."""
@@ -112,7 +112,7 @@ class Chart:
         """A budget over sizes, as far as its loss is below the ceiling, and the interval of its best size."""
         least = best_place(self.law, flops)
         sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
-        places = [by_the_law(self.law, size, flops / 6 / size) for size in sizes]
+        places = [Split("", size, flops / 6 / size).by(self.law) for size in sizes]
         below = [place for place in places if place.loss <= self.losses[1]]
         yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
         if spread := self.spread(flops):
@@ -134,7 +134,7 @@ class Chart:
             labels = [str(i + 1) for i in range(len(self.known))]
             yield Series("known", self.known, name="models of others", labels=labels)
         for run in self.runs:
-            yield Series("stem", [run, by_the_law(self.law, run.parameters, run.tokens)])
+            yield Series("stem", [run, run.by(self.law)])
         if self.runs:
             yield Series("runs", self.runs, name="your runs")
         if self.asked:
@@ -149,7 +149,7 @@ def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (
         place = run.parameters, run.tokens, run.loss
         if not all(0 < value < math.inf for value in place):
             raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {place}")
-    models = [replace(each, loss=law.loss(each.parameters, each.tokens)) for each in known]
+    models = [each.by(law) for each in known]
     asked = best_place(law, flops) if flops else None
     fitted = law.operations or _span(run.flops for run in runs)
     spent = _span([*(fitted or ()), *(each.flops for each in (*models, *runs, asked) if each)]) or CHINCHILLA
@@ -170,20 +170,9 @@ def _span(numbers: Iterable[float]) -> _Ends | None:
     return (found[0], found[-1]) if found else None
 
 
-def by_the_law(law: Law, parameters: float, tokens: float) -> Split:
-    """A training with the loss that a law predicts."""
-    return Split("", parameters, tokens, loss=law.loss(parameters, tokens))
-
-
 def best_place(law: Law, flops: float) -> Split:
-    """A budget spent as a law finds best."""
-    return by_the_law(law, *law.optimum(flops))
-
-
-def by_the_rule(law: Law, flops: float) -> Split:
-    """A budget spent by the rule, with the loss that a law predicts."""
-    rule = by_rule(flops=flops)
-    return by_the_law(law, rule.parameters, rule.tokens)
+    """A budget spent as a law finds best, with its loss."""
+    return Split("", *law.optimum(flops)).by(law)
 
 
 def _depths(found: Sequence[float]) -> list[float]:

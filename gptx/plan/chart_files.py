@@ -9,8 +9,8 @@ from typing import Any
 
 from gptx.estimate.laws import PUBLISHED, RULE, Law
 from gptx.files import write_text
-from gptx.plan.chart import Chart, Series, best_place, by_the_rule, chart_of, round_numbers
-from gptx.plan.split import Split
+from gptx.plan.chart import Chart, Series, best_place, chart_of, round_numbers
+from gptx.plan.split import Split, by_rule
 from gptx.show.plots import AXES, COLOURS, INK, drawing, dress, logarithmic
 from gptx.show.table import Table
 from gptx.units.amounts import amount, power
@@ -84,7 +84,7 @@ def chart_reading(chart: Chart) -> str:
         first, last = (best_place(law, end) for end in chart.fitted or chart.flops)
         ends = f"{_spent(first)} at {power(first.flops)} FLOPs and {_spent(last)} at {power(last.flops)}"
         return f"{law.name}'s law puts {ends}."
-    rule, spread, far = by_the_rule(law, best.flops), chart.spread(best.flops), ""
+    rule, spread, far = by_rule(flops=best.flops).by(law), chart.spread(best.flops), ""
     if chart.fitted and chart.outside(best.flops, best.flops):
         size, end = ("largest", chart.fitted[1]) if best.flops > chart.fitted[1] else ("smallest", chart.fitted[0])
         far = f" That is {amount(best.flops / end)} times the {size} run that it was fitted to: a guess."
@@ -121,7 +121,7 @@ def models(chart: Chart) -> Table:
     for number, place in enumerate((*chart.known, *chart.runs), start=1):
         known, best = number <= len(chart.known), best_place(chart.law, place.flops)
         name, loss = (f"{number}  {place.name}", "-") if known else (place.name, f"{place.loss:.3f}")
-        predicted = f"{chart.law.loss(place.parameters, place.tokens):.3f}"
+        predicted = f"{place.by(chart.law).loss:.3f}"
         best_so = f"{amount(best.parameters)} on {amount(best.tokens)}", f"{best.loss:.3f}"
         rows.append((name, *place.cells, power(place.flops), loss, predicted, *best_so, place.source))
     columns = ("", "parameters", "tokens", "tokens per parameter", "FLOPs", "loss measured", "predicted",

@@ -37,14 +37,16 @@ def hardware_of(hardware: str = "", devices: int = 1, price: float | None = None
 
 def time_and_room(where: Hardware, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:
     """Time, cost and memory at a place; without a device the time on several, and whether none is large enough."""
+    shown = [where.device] if where.device else [device for device in DEVICES if device.name in _SHOWN]
+    rows = [_row(device, spent, precision, where) for device in shown]
     if spent.parameters < _BUSY:
         yield "not predicted for a GPU: a model so small leaves it idle between products; probe=true measures here"
-    elif where.device:
-        yield from _alone(where.device, spent, precision, where)
-    else:
-        rows = [_row(device, spent, precision, where.devices) for device in DEVICES if device.name in _SHOWN]
+    elif where.device is None:
         title = f"of the steps alone, on {where.devices} (hardware=NAME shows one, with price= its cost)"
         yield from terminal(Table(title, ("", "time", "share of the peak", "source"), rows, names=4))
+    else:
+        name, time, share, source = rows[0]
+        yield from [f"{name}: {share} ({source})", time] if share else [f"{name} {time}"]
     if isinstance(found, Footprint) and (where.device or required(found, shards) > _LARGEST.memory):
         yield room_on(found, where.device or _LARGEST, shards=shards)
 
@@ -64,29 +66,19 @@ def form(precision, device: Device) -> str:
     return "tf32" if precision.tf32 else precision.compute
 
 
-def _row(device: Device, spent: Effort, precision, devices: int) -> tuple[str, str, str, str]:
-    """A device, the time there, the share of its peak that trainings reach (38% of 989.4 TFLOP/s) and its source."""
-    used = form(precision, device)
-    time = seconds(spent, device, used, devices)
-    if time is None:
-        return device.name, f"has no {used}", "", ""
-    share = f"{device.mfu:.0%} of {(device.peak(used) or 0) / 1e12:,.4g} TFLOP/s in {used}"
-    return device.name, _lasting(time), share, device.source
-
-
-def _alone(device: Device, spent: Effort, precision, where: Hardware) -> Iterator[str]:
-    """Time and cost on one kind of device."""
+def _row(device: Device, spent: Effort, precision, where: Hardware) -> tuple[str, str, str, str]:
+    """A device, time and cost there, the share of its peak that trainings reach (38% of 989.4 TFLOP/s), its source."""
     used = form(precision, device)
     whole = seconds(spent, device, used, where.devices)
-    name, time, share, source = _row(device, spent, precision, where.devices)
     if whole is None:
-        yield f"{name} {time}: precision={'bf16, ' * device.bf16}fp16 or fp32"
-        return
+        return device.name, f"has no {used}: precision={'bf16, ' * device.bf16}fp16 or fp32", "", ""
+    share = f"{device.mfu:.0%} of {(device.peak(used) or 0) / 1e12:,.4g} TFLOP/s in {used}"
     alike = "" if used in ("bf16", "fp16") else f", seen in 16 bits and assumed for {used}"
-    yield f"{name}: {share} ({source}{alike})"
-    hours = whole * where.devices / 3600
-    cost = f", {amount(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{time} on {where.devices}, {amount(hours)} device-hours{cost}; without validation and saves"
+    hours, time = whole * where.devices / 3600, _lasting(whole)
+    if where.device:
+        cost = f", {amount(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
+        time += f" on {where.devices}, {amount(hours)} device-hours{cost}; without validation and saves"
+    return device.name, time, share, device.source + alike
 
 
 def required(found: Footprint, shards: int) -> int:
@@ -99,15 +91,14 @@ def required(found: Footprint, shards: int) -> int:
 def room_on(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help if it does not."""
     need = required(found, shards)
-    said = f"{memory(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
+    said = f"{memory(need)} at the peak{f', with 1/{shards} of weights, gradients and moments' * (shards > 1)}"
     if need <= device.memory:
         return f"{said}: fits on {device.name} with its {memory(device.memory)}"
     there = f"larger than any listed hardware, of which {_LARGEST.name} has the most, {memory(_LARGEST.memory)}"
-    enough = [other for other in DEVICES if other.memory >= need]
-    if enough:
-        smallest = min(enough, key=lambda other: other.memory).name
+    if need <= _LARGEST.memory:
+        enough = min((other for other in DEVICES if other.memory >= need), key=lambda other: other.memory)
         there = f"does not fit on {device.name} with its {memory(device.memory)}; the smallest that is listed and "
-        there += f"large enough is {smallest}"
+        there += f"large enough is {enough.name}"
     devices = "more devices" if shards > 1 else "parallel=fsdp devices=8"
     return f"{said}: {there}; a smaller batch.micro, memory=recompute or {devices} may help"
 

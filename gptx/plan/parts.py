@@ -56,7 +56,7 @@ def plan_memory(*overrides: str, vocab: str = "") -> None:
 
 
 def footprint_table(found: Footprint) -> list[str]:
-    """A footprint as lines of a table."""
+    """A footprint as a table."""
     each = f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each"
     rows = [
         ("weights", each, found.weights),

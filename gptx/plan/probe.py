@@ -34,16 +34,16 @@ class Probe:
     left_out: tuple[str, ...]  # what a run does besides
 
     def run_seconds(self) -> float:
-        """The whole run, without what is left out."""
         return sum(seconds * count for seconds, count in self.parts.values())
 
     def __str__(self) -> str:
-        said = []
-        for name, (seconds, count) in self.parts.items():
-            times = f" x {count:g}" if count != 1 else ""
-            said += [f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{times}"] * (count > 0)
-        total = f"{clock(round(self.run_seconds()))} on this machine, measured: {', '.join(said)}"
-        return f"{total}; not in it: {', '.join(self.left_out)}"
+        said = ", ".join(
+            f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{f' x {count:g}' * (count != 1)}"
+            for name, (seconds, count) in self.parts.items()
+            if count
+        )
+        total = clock(round(self.run_seconds()))
+        return f"{total} on this machine, measured: {said}; not in it: {', '.join(self.left_out)}"
 
 
 def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:

@@ -114,8 +114,7 @@ def _local_data(cfg) -> Any:
 
 
 def _on_one(cfg, where: Hardware):
-    """The config of one device's share of every step, in its number format. Raises ConfigError if a batch does not
-    divide."""
+    """The config of one device's share of every step, in its number format. Raises ConfigError if it has none."""
     try:
         build(cfg.batch).split(cfg.data.context, where.devices)
     except ValueError as error:
@@ -139,10 +138,9 @@ def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
 
 
 def _sizes(spent: Effort) -> list[str]:
-    """Parameters and FLOPs per token, by both counts."""
-    padding = f"{spent.padding:,} more pad the vocabulary"
     return [
-        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head; {padding}",
+        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head; {spent.padding:,} more pad the "
+        "vocabulary",
         f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does; 6N is "
         f"{amount(6 * spent.parameters)} with all parameters, {amount(6 * spent.body)} without embeddings and head",
     ]

@@ -1,6 +1,6 @@
 """The learning rate over a run, without training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
@@ -40,8 +40,7 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     ]
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
-        found = list(oddities(*each)) or ["nothing looks odd"]
-        lines += [f"{f'{name}: ' * bool(name)}{said}" for said in found]
+        lines += [f"{f'{name}: ' * bool(name)}{said}" for said in oddities(*each) or ["nothing looks odd"]]
     if out:
         draw_curves(curves, Path(out))
         lines.append(f"drawn in {out}")
@@ -74,30 +73,27 @@ def _sampled(curve: Callable[[int], float], steps: int) -> tuple:
     return chosen, numpy.array([curve(int(step)) for step in chosen])
 
 
-def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
-    """Warnings about the shape of a curve, whatever function made it."""
-    if steps == 1:
-        return  # a single value has no shape
+def oddities(curve: Callable[[int], float], steps: int) -> list[str]:
+    """Warnings about the shape of a curve, whatever function made it; a single value has none."""
     made, rates = _sampled(curve, steps)
     peak, last = rates.max(), rates[-1]
     if peak <= 0:
-        yield "the learning rate is 0 in every step: nothing is learned"
-        return
+        return ["the learning rate is 0 in every step: nothing is learned"]
     top = int(made[(rates >= peak * (1 - _ZERO)).argmax()])
+    if top == steps and rates[0] < peak * (1 - _ZERO):
+        return [f"still rises in the last step, {steps:,}: the peak is never left"]
     level = (abs(rates - last) > _ZERO * peak).nonzero()[0]  # not yet as at the end
     settled = int(made[level[-1] + 1]) if len(level) else 1
     nothing = round(float((rates <= _ZERO * peak).mean()) * steps)
-    if top == steps and rates[0] < peak * (1 - _ZERO):
-        yield f"still rises in the last step, {steps:,}: the peak is never left"
-        return
-    if 20 < steps <= 20 * (top - 1):  # later than 5 %, in whole steps
-        yield f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual"
-    if last >= peak * (1 - _ZERO):
-        yield "never decays: it ends at the peak; a cool-down usually lowers the final loss"
-    elif settled < 0.95 * steps:
-        yield f"reaches its end, {last:.3g}, at step {settled:,}, {1 - settled / steps:.0%} of the run too early"
-    if nothing > max(1, 0.01 * steps):
-        yield f"is 0 in {nothing:,} steps, which change nothing"
+    flat = last >= peak * (1 - _ZERO)
+    early = f"reaches its end, {last:.3g}, at step {settled:,}, {1 - settled / steps:.0%} of the run too early"
+    judged = {
+        f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual": 20 < steps <= 20 * (top - 1),
+        "never decays: it ends at the peak; a cool-down usually lowers the final loss": flat and steps > 1,
+        early: settled < 0.95 * steps and not flat,
+        f"is 0 in {nothing:,} steps, which change nothing": nothing > max(1, 0.01 * steps),
+    }
+    return [said for said, odd in judged.items() if odd]
 
 
 def draw_curves(curves: dict[str, tuple[Callable[[int], float], int]], file: Path) -> None:

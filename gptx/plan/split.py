@@ -1,7 +1,7 @@
 """How FLOPs are split between parameters and tokens: by the rule of thumb, by a law, by others, and for serving."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptx.estimate.laws import RULE, Law
 from gptx.units.amounts import amount
@@ -31,6 +31,10 @@ class Split:
     def cells(self) -> tuple[str, str, str]:
         """Parameters, tokens and their ratio, as in tables."""
         return amount(self.parameters), amount(self.tokens), amount(self.ratio)
+
+    def by(self, law: Law) -> "Split":
+        """The same with the loss that a law predicts."""
+        return replace(self, loss=law.loss(self.parameters, self.tokens))
 
 
 MODELS = (
@@ -82,7 +86,7 @@ def agrees_at(law: Law, ratio: float = RULE) -> float | None:
 
 def above_the_best(split: Split, judge: Law) -> float:
     """Nats that the best split of the same FLOPs would gain by the law `judge`."""
-    return max(0.0, judge.loss(split.parameters, split.tokens) - judge.lowest(split.flops))
+    return max(0.0, split.by(judge).loss - judge.lowest(split.flops))
 
 
 def cheapest(law: Law, loss: float, served: float) -> Split:

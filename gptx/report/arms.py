@@ -1,5 +1,6 @@
 """What a report is made of: runs, the arms that they belong to (alike but for their seeds), and the verdict."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,10 +34,8 @@ class ArmRuns:
         return ", ".join(told) or self.cells[0].name
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number.
-
-        So no mean goes on over the remaining runs when one diverges, or is not as far yet.
-        """
+        """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number, so that no mean goes on
+        over the remaining runs when one diverges, or is not as far yet."""
         columns = [cell.metrics[key] for cell in self.cells]
         if len(columns) == 1:
             steps, values = columns[0]
@@ -71,9 +70,8 @@ class Report:
     @property
     def standing(self) -> str:
         """How many runs are in which state."""
-        states = [cell.state for cell in self.cells]
-        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        return f"{len(states)} runs, {', '.join(counts) if len(counts) > 1 else f'all {states[0]}'}"
+        counts = Counter(cell.state for cell in self.cells)
+        return f"{len(self.cells)} runs: {', '.join(f'{number} {state}' for state, number in counts.items())}"
 
     @property
     def axes(self) -> list[str]:

@@ -8,7 +8,6 @@ import numpy
 from gptx.compare import outcomes
 from gptx.config import presets
 from gptx.config.keys import flat
-from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
 from gptx.runs import provenance
@@ -19,7 +18,6 @@ from gptx.show import page
 from gptx.show.plots import Panel, smoothed
 from gptx.show.table import Table, markdown
 from gptx.units import amounts
-from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
@@ -78,7 +76,7 @@ def _sentence(cell: Run) -> str:
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
     return ", ".join([
-        f"{choices.get('model', 'a model')} of {spell(float(total))} parameters" if total else "a model",
+        f"{choices.get('model', 'a model')} of {amounts.spell(float(total))} parameters" if total else "a model",
         f"on {record.get('data', {}).get('name', choices.get('data', '?'))}",
         f"{cell.metrics.steps:,} of {config.get('steps', '?')} steps of "
         f"{record.get('batch', {}).get('tokens', 0):,} tokens",
@@ -107,9 +105,9 @@ def _training(recorded: Metrics, record: dict, smooth: int) -> Iterator[tuple[st
         yield f"{smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"
     if tokens := recorded.last("train/tokens"):
         total = record.get("parameters", {}).get("total")
-        yield spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"
+        yield amounts.spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"
     if len(speed):
-        yield spell(float(f"{numpy.median(speed):.3g}")), "tokens per second, median"
+        yield amounts.spell(float(f"{numpy.median(speed):.3g}")), "tokens per second, median"
     if record.get("started") and record.get("ended"):
         first, last = (datetime.fromisoformat(record[name]) for name in ("started", "ended"))
         yield amounts.clock((last - first).total_seconds()), "from the last start to the end"
@@ -136,10 +134,11 @@ def _row(name: str, option: str, values: dict, changed: dict) -> str:
     told = []
     for key, given in values.items():
         short, usual = html(key.removeprefix(f"{name}.")), changed.get(key, given)
+        value, expected = (html(presets.spelled(each)) for each in (given, usual))
         if given != usual:
-            told.append(f'<span class="changed">{short} {html(spelled(given))} ({html(spelled(usual))})</span>')
+            told.append(f'<span class="changed">{short} {value} ({expected})</span>')
         elif not key.endswith(presets.HIDDEN):
-            told.append(f"<span>{short} <b>{html(spelled(given))}</b></span>")
+            told.append(f"<span>{short} <b>{value}</b></span>")
     return f'<tr><th>{html(name)}</th><td>{option}</td><td class="values">{" ".join(told)}</td></tr>'
 
 

@@ -115,5 +115,5 @@ def _how_sure(part: str, folder: Path) -> str:
     told = [count(len({run.seed for run in runs}), "seed")] if runs else []
     told += re.findall(r"^- (\d+ comparisons: .+)\.$", part, re.MULTILINE)
     date = r"20\d\d-\d\d-\d\d"
-    made_on = re.search(rf"^\(.*?({date}(?:(?:,| or) {date})*), ([^,]+)", part, re.MULTILINE)
-    return "; ".join([*told, *([f"{made_on[2]}, {made_on[1]}"] if made_on else [])])
+    made_on = re.findall(rf"^\(.*?({date}(?:(?:,| or) {date})*), ([^,]+)", part, re.MULTILINE)
+    return "; ".join([*told, *(f"{hardware}, {day}" for day, hardware in made_on[:1])])

@@ -90,10 +90,9 @@ def report_page(report: Report, renew: float = 0) -> str:
 def _asked(cells: Sequence[Run]) -> str:
     """The question of the experiment that the runs are of, as its README puts it; "" without one."""
     names = {cell.record.get("choices", {}).get("experiment") for cell in cells if cell.record}
-    file = Path(paths.ROOT) / "experiments" / str(next(iter(names), None)) / "README.md"
-    if len(names) != 1 or not file.exists():
-        return ""
-    return readme.question(file.read_text(encoding="utf-8")).replace("`", "")
+    file = Path(paths.ROOT, "experiments", *map(str, names), "README.md")
+    there = len(names) == 1 and file.exists()
+    return readme.question(file.read_text(encoding="utf-8")).replace("`", "") if there else ""
 
 
 def finals(report: Report, figures: list[dict]) -> str:
@@ -153,10 +152,9 @@ def _differences(arms: Sequence[ArmRuns]) -> Table:
     """The facts in which arms differ, of runs of the same seed where all have one in common."""
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
-    columns = {name: apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
+    columns = {name: apart([each.get(name, "-") for each in facts]) for name in dict.fromkeys(chain(*facts))}
     columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
-    texts = ([text or "-" for text in column] for column in columns.values())
-    rows = list(zip((arm.named() for arm in arms), *texts, strict=True))
+    rows = list(zip((arm.named() for arm in arms), *columns.values(), strict=True))
     return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
 
 
@@ -164,11 +162,11 @@ def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
     """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
-        if cell.state not in ("finished", "running", "missing"):
-            reason = cell.record.get("error") or cell.problem or "no reason recorded"
-            found.append((cell.name, f"{cell.state}: {reason}"))
-        for event in RunFolder(cell.folder).events:
-            found.append((cell.name, f"step {event['step']:,}, {event.get('event')}: {event.get('text', '')}"))
+        reason = cell.record.get("error") or cell.problem or "no reason recorded"
+        events = RunFolder(cell.folder).events
+        said = [f"{cell.state}: {reason}"] * (cell.state not in ("finished", "running", "missing"))
+        said += [f"step {each['step']:,}, {each.get('event')}: {each.get('text', '')}" for each in events]
+        found += [(cell.name, text) for text in said]
     if len(found) > _INCIDENTS:
         found = [*found[:_INCIDENTS], ("...", f"{len(found) - _INCIDENTS} more, in events.jsonl of the runs")]
     return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]

@@ -15,7 +15,7 @@ from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted_id, reset
 from gptx.report import upload
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
@@ -30,12 +30,9 @@ _SEND = "sync=true sends"
 def publish(
     folders: list[Path], cells: list[Run], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
 ) -> list[str]:
-    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key. Returns lines
-    that say what was done. The same comparison again renews the same report.
-
-    `sync` first sends what W&B lacks of the runs. Raises ValueError where the package is missing, no run is there, or
-    W&B refuses or does not answer.
-    """
+    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
+    one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
+    ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
     begun = list(filter(lambda cell: cell.config, cells))
     builder, file = placed(begun, comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
@@ -65,7 +62,7 @@ def publish(
 
 
 def _connection() -> tuple[Any, str]:
-    """W&B's interface; or None, and why there is none. Raises what wandb does if W&B refuses or does not answer."""
+    """W&B's interface, or None and why there is none. Raises what wandb does if W&B refuses or does not answer."""
     wandb = imported()
     # Silent before all else: only then does wandb raise where it would ask for a key.
     mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
@@ -82,7 +79,7 @@ def _connection() -> tuple[Any, str]:
 def _saved(file: Path) -> dict:
     """Id, address and project of the report that an earlier call saved; empty if there is none."""
     try:
-        return schema.validated(plain.read_json(file).get("saved", {}), schema.Saved, file)
+        return plain.validated(plain.read(file).get("saved", {}), plain.SAVED, file)
     except (FileNotFoundError, ConfigError, AttributeError):
         return {}
 
@@ -160,7 +157,6 @@ class Builder:
         return f"recipe.{factor}" if any(factor in cell.record.get("choices", {}) for cell in self.cells) else factor
 
     def report(self, verdict: Verdict, made: str) -> Any:
-        """The answer in words and tables, then charts of the runs."""
         wr, factors = self.wr, self.comparison.factors
         warnings = [wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))]
         blocks = [
@@ -183,16 +179,12 @@ class Builder:
         keys = {factor: self.config_key(factor) for factor in factors}
         every, others = list(keys.values()), " over all levels of the other factors" * (len(keys) > 1)
         signals = [self.curve("train/lr"), self.curve("train/grad_norm", log_y=True), self.curve("train/loss", w=24)]
-        levels = [
-            (wr.Config(key), {"display_name": name, "log": spans_much(factors[name])}) for name, key in keys.items()
-        ]
-        columns = [
-            wr.ParallelCoordinatesPlotColumn(metric=each, **look)
-            for each, look in [*levels, (wr.Config("seed"), {}), (wr.SummaryMetric(metric), {})]
-        ]
-        title, layout = f"every run: levels, seed and last {metric}", wr.Layout(w=24, h=9)
+        column, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
+        logarithmic = {name: spans_much(factors[name]) for name in keys}
+        columns = [column(wr.Config(keys[name]), display_name=name, log=log) for name, log in logarithmic.items()]
+        columns += [column(wr.Config("seed")), column(wr.SummaryMetric(metric))]
         apart = [
-            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=layout),
+            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
             wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
         ]
         told = f"A line or bar is the mean of a level's runs{others}, from the lowest to the highest."
@@ -221,10 +213,8 @@ class Builder:
         return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **_CURVE, **_MEANS, **options)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
-        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text.
-
-        Only with a connection does it say whose project: it asks the server for that. Otherwise it is the report's own.
-        """
+        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text. They are of
+        the report's own project, or with a connection, of which wandb asks the server, of the one that it names."""
         from wandb_workspaces import expr
 
         chosen = [expr.Metric("Group").isin(self.groups)]

@@ -12,7 +12,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.keys import flat
 from gptx.config.moved import current
 from gptx.ingredients.log import jsonl, shown
-from gptx.runs import metrics, plain, schema
+from gptx.runs import metrics, plain
 from gptx.runs.metrics import Metrics
 
 KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
@@ -22,8 +22,8 @@ _TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
 
 
 class RunFolder:
-    """The run in the folder `path`. Its files are read once, when first asked for; a missing file is empty. Raises
-    ConfigError, with the file and the field, for one that is not what it should be."""
+    """The run in the folder `path`; its files are read once, a missing one is empty. Raises ConfigError, with file and
+    field, for one that is not what it should be."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -75,16 +75,15 @@ class RunFolder:
 
     def read(self) -> dict[str, Any] | None:
         """run.json as it is now; None if there is none."""
-        return current(self._plain("run.json", schema.RECORD))
+        return current(self._plain("run.json", plain.RECORD))
 
     def _plain(self, name: str, kind: Any) -> Any:
-        """The values of a JSON or YAML file; None if there is none."""
         file = self.path / name
         try:
-            value = plain.read_json(file) if file.suffix == ".json" else plain.read_yaml(file)
+            value = plain.read(file)
         except FileNotFoundError:
             return None
-        schema.validated(value, kind, file)
+        plain.validated(value, kind, file)
         return value
 
     def write(self, **values: Any) -> None:
@@ -103,8 +102,7 @@ class RunFolder:
         return links
 
     def refuse_links(self, *, overwrite: bool = False) -> None:
-        """Raise ConfigError for a symbolic link in the folder, unless `overwrite` removes it. Only checkpoints may be
-        one, to a folder on another disk."""
+        """Raise ConfigError for a symbolic link, unless `overwrite` removes it; checkpoints may be one, to a folder."""
         for link in self._entries():
             if not link.is_symlink() or (overwrite and link.name not in KEPT):
                 continue
@@ -115,8 +113,7 @@ class RunFolder:
                 raise ConfigError(f"{shown(link)} is {line}")
 
     def refuse_strangers(self) -> None:
-        """Raise ConfigError if the folder holds something and no run: `hydra.run.dir` may name any folder, and
-        overwrite=true empties it."""
+        """Raise ConfigError if the folder holds what is no run's: hydra.run.dir may name any; overwrite empties it."""
         known = (*KEPT, *_BEGINNINGS, "checkpoints", "wandb", "wandb_id")
         for entry in self._entries() if not self.holds_run else ():
             if entry.name not in known and not entry.name.startswith(".part.") and not _holds_runs(entry):
@@ -130,17 +127,12 @@ class RunFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml: lengths are steps, groups are nested, interpolations are text."""
-        config = self._plain("config.yaml", schema.CONFIG) or {}
+        config = self._plain("config.yaml", plain.CONFIG) or {}
         for key, value in flat(config).items():
             kind = _OF_HYDRA.get(key.rpartition(".")[2], object)
             if not isinstance(value, kind):
                 raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {plain.brief(value)} is not a {kind.__name__}")
         return current(config)
-
-    @cached_property
-    def overrides(self) -> list[str]:
-        """overrides.yaml: what was typed."""
-        return self._plain("overrides.yaml", list[str]) or []
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -176,7 +168,7 @@ class RunFolder:
 
     def check(self) -> None:
         """Raise ConfigError for a file that is not what it should be; single lines of metrics and events may be."""
-        self.record, self.config, self.overrides  # noqa: B018
+        self.record, self.config, self._plain("overrides.yaml", list[str])
         with self._readable():
             for name in ("metrics.jsonl", "events.jsonl"):
                 jsonl.opened_rows(self.path / name).close()
@@ -202,8 +194,7 @@ class RunFolder:
         resolving it would look up what a stranger asks for."""
         config = {name: self.config[name] for name in names or self.config if name in self.config}
         for key, value in flat(config).items():
-            texts = [key, *(value if isinstance(value, list) else [value])]
-            if any("${" in str(text) for text in texts):
+            if "${" in f"{key} {value}":
                 line = f"{plain.brief(value)} is not resolved, since it was read from a folder; write its value there"
                 raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {line}")
         return config
@@ -225,6 +216,5 @@ class RunFolder:
             raise ConfigError(f"{error.filename or self.path} cannot be read ({error.strerror or error})") from None
 
 
-def _holds_runs(entry: Path) -> bool:
-    """True for a folder of other runs, such as runs/a/b where runs/a is one too."""
+def _holds_runs(entry: Path) -> bool:  # such as runs/a/b, where runs/a is a run too
     return entry.is_dir() and not entry.is_symlink() and any(entry.rglob("run.json"))

@@ -8,7 +8,7 @@ from typing import Any
 from gptx import files
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log.jsonl import row_of
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.units.printable import without_credentials
 
 _LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
@@ -32,7 +32,7 @@ def noted(sweep: Path) -> dict[str, dict]:
     for text in lines:
         line: Any = row_of(text)
         with suppress(ConfigError):
-            schema.validated(line, schema.NOTED, file)
+            plain.validated(line, plain.NOTED, file)
             folder = PurePath(name := line.get("folder", ""))  # of a stranger's sweep any other, which is not read
             if folder.parts and not folder.is_absolute() and ".." not in folder.parts and "\0" not in name:
                 found[name] = found.get(name, {}) | line

@@ -53,13 +53,13 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _ask(folder: Path, *words: str, fine: tuple[int, ...] = (0,)) -> str | None:
+def _ask(folder: Path, *words: str) -> str | None:
     """What git prints; None without git or a repository, or if it takes too long."""
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     with suppress(OSError, subprocess.TimeoutExpired):
         command = [*_GIT, str(folder), *words]
         told = subprocess.run(command, capture_output=True, timeout=GIT_PATIENCE, env=environment)
-        return told.stdout.decode(errors="replace") if told.returncode in fine else None
+        return told.stdout.decode(errors="replace") if told.returncode in (0, 1) else None  # 1: files differ
     return None
 
 
@@ -120,7 +120,6 @@ def _loaded(homes: set[str]) -> dict[str, Path]:
 
 
 def _targets(node: Any) -> set[str]:
-    """Every `_target_` in a config."""
     own = {node["_target_"]} if isinstance(node, dict) and "_target_" in node else set()
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return own.union(*map(_targets, children))
@@ -138,31 +137,29 @@ def digest(file: Path) -> str:
 
 
 def _repository_of(folder: Path) -> Path | None:
-    """The root of the repository in which a folder lies."""
     folder = folder.resolve()
     return next((root for root in (folder, *folder.parents) if (root / ".git").exists()), None)
 
 
 @cache
 def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
-    """Commit and changed files of a repository, each with what it is, and the patch of its `sources`; those that no
-    commit has count as changed, unless git ignores them. Empty if git does not know the repository."""
+    """Commit and changed files of a repository, and the patch of its `sources`, of which those that no commit has count
+    as changed, unless git ignores them. Empty if git does not know the repository."""
     if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
-    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
-    names = [str(file) for file in sources]
+    commit = (_ask(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip()
+    names = list(map(str, sources))
     others = _ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
     new = (others or "").split("\0")[:-1]
-    parts = [_ask(root, *_DIFF, "HEAD", "--", *names)] if names and commit else []
-    parts += [_ask(root, *_DIFF, "--no-index", "--", os.devnull, name, fine=(0, 1)) for name in new]
-    patch = "".join(filter(None, parts))
-    facts = {"sha": (commit or "").strip()} | _changed(root, new)
-    return facts, patch if len(patch) <= LONGEST_PATCH else f"# left out: {len(patch):,} characters\n"
+    diffs = [["HEAD", "--", *names]] if names and commit else []
+    diffs += [["--no-index", "--", os.devnull, name] for name in new]
+    patch = "".join(filter(None, (_ask(root, *_DIFF, *words) for words in diffs)))
+    whole = len(patch) <= LONGEST_PATCH
+    return {"sha": commit} | _changed(root, new), patch if whole else f"# left out: {len(patch):,} characters\n"
 
 
 def _changed(root: Path, new: list[str]) -> dict[str, dict]:
-    """The changed files of a repository and those that are `new` to it, each with what it is; empty if git does not
-    answer in time."""
+    """What the changed and the `new` files of a repository are; empty if git does not answer in time."""
     status = _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
     if status is None:
         return {}

@@ -64,10 +64,8 @@ class Run:
 
     @cached_property
     def spent(self) -> ndarray:
-        """Seconds of each step: tokens over tokens per second; empty if they are not known.
-
-        The first step of a run that branched off another counts the tokens of all before it; its own are their mean.
-        """
+        """Seconds of each step: tokens over tokens per second; empty if they are not known. Of a run that branched off,
+        the first step counts the tokens of all before it; its own are their mean."""
         (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
         if not len(speed) or len(speed) != len(tokens):
             return numpy.empty(0)

@@ -26,8 +26,7 @@ def of_another(record: dict, config: dict) -> str:
 
 
 def moved_text(record: dict, config: dict) -> list[str]:
-    """The keys that name another place of the text than in a recorded run with a digest. The name of a dataset of the
-    hub is no place."""
+    """The keys that name another place of the text (not the name on a hub) than in a recorded run with a digest."""
     old, new = record["recipe"], recipe(config)
     keys = [k for k in new if re.fullmatch(_PLACES, k) and old.get(k) != new[k]]
     keys = [k for k in keys if not k.endswith(".dataset") or Path(str(new[k])).is_dir()]
@@ -35,17 +34,15 @@ def moved_text(record: dict, config: dict) -> list[str]:
 
 
 def meaningless(records: list[dict], keys: Iterable[str]) -> set[str]:
-    """Those of the keys of recorded runs that say where the text is, or what may divide it, if all runs have the same
-    text by its digests."""
+    """Those of the keys that say where the text is, or what may divide it, if all runs have the same by its digests."""
     texts = [record.get("data", {}) for record in records]
     same = any(all(name in t and t[name] == texts[0].get(name) for t in texts) for name in ("digest", "content"))
     return {k for k in keys if re.fullmatch(_PLACES, k)} if same else set()
 
 
 def other_text(old: dict, new: dict) -> list[str]:
-    """What separates two texts, by the identities of their corpora, one phrase for each fact; nothing if only names of
-    texts and files differ, or earlier versions held copies out. Earlier runs have no digest of the `content` alone:
-    theirs includes the names."""
+    """What separates two texts, by the identities of their corpora, one phrase for each fact; nothing if only names
+    differ, or earlier versions held copies out. Earlier runs have no digest of `content`: theirs includes the names."""
     before, after = flat({"data": old}), flat({"data": new})
     same = {k.rpartition(".")[0] for k in before if k.endswith((".content", ".digest")) and before[k] == after.get(k)}
 

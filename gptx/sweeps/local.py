@@ -21,7 +21,6 @@ from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
 from gptx.units.amounts import clock
-from gptx.units.hardware import cores
 
 _STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
 
@@ -37,15 +36,12 @@ class Submission(BasicLauncher):
         self.sweep = Path(str(config.hydra.sweep.dir))
 
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
-        """Folder name and own config of a run."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
-        """Folder name and arguments for `slurm.Submitted` of every run that is not finished, running or queued.
-
-        Raises ConfigError, with the keys, if a folder holds a run of another recipe.
-        """
+        """Folder name and job, as submitted, of every run that is not finished, running or queued. Raises ConfigError,
+        with the keys, if a folder holds a run of another recipe."""
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
@@ -99,7 +95,7 @@ class Local(Submission):
     def train(self, composed: dict[str, DictConfig], todo: dict[str, list[str]]) -> None:
         """Train the runs in `todo` (folder name -> overrides); `composed` are the configs of all runs of the sweep."""
         # independent of other work on the machine and of which runs are left: the same sweep has the same threads
-        threads = pool.threads_asked([*composed.values()], max(1, cores() // (self.places * self.tasks)))
+        threads = pool.threads_of([*composed.values()], self.places * self.tasks)
         print(f"{self.places} at a time, each in a process of its own with threads={threads}")
         self.configs = {self.sweep / name: recorded(config) for name, config in composed.items()}
         here = {folder: self.stands(folder) for folder in self.configs if folder.name not in todo}
@@ -108,9 +104,7 @@ class Local(Submission):
             pool.Job(self.sweep / name, [*words, *options(self.config.hydra)], composed[name].threads or threads)
             for name, words in todo.items()
         )
-        runs = pool.Pool(self.places, tasks=self.tasks, gpus=self.gpus)
-        runs.run(jobs, ended=self.ended, message=_STOPPED)
-        if runs.stopped:
+        if pool.train_all(jobs, self.places, ended=self.ended, message=_STOPPED, tasks=self.tasks, gpus=self.gpus):
             raise KeyboardInterrupt
 
     def ended(self, job: pool.Job) -> None:

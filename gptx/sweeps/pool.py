@@ -21,6 +21,7 @@ from gptx.units.hardware import cores, machine_memory
 
 _RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
 _SHARE = 0.8  # of the machine's memory that runs may fill
+_OfJob = Callable[[Any], None]
 _LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
@@ -38,69 +39,58 @@ class Job:
     process: subprocess.Popen = field(init=False)
 
 
-class Pool:
-    """Trains runs as processes, `places` at a time, each with its share of the machine."""
+def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, watch: _OfJob = lambda job: None,
+              look: float = _LOOK, tasks: int = 1, gpus: int | None = None) -> bool:  # fmt: skip
+    """Train every job as a process, `places` at a time, each with its share of the machine; call `ended` with it
+    afterwards, and `watch` every `look` seconds while it runs. True if this process was asked to end: it then prints
+    the `message` and starts no further job; those that run save and end, and asked again end at once."""
+    running: dict[int, Job] = {}  # by place
+    stopped = False
 
-    def __init__(self, places: int, *, tasks: int = 1, gpus: int | None = None, look: float = _LOOK):
-        self.places, self.tasks, self.gpus, self.look = places, tasks, gpus, look
-        self.running: dict[int, Job] = {}  # by place
-        self.stopped = False
-
-    def run(self, jobs: Iterator[Job], *, ended: Callable[[Any], None],
-            watch: Callable[[Any], None] = lambda job: None, message: str) -> None:  # fmt: skip
-        """Train every job and call `ended` with it afterwards, and `watch` every `look` seconds while it runs.
-
-        When this process is asked to end, it prints the `message` and starts no further job; those that run save and
-        end. Asked again, they end at once.
-        """
-        with requests_to_end() as came:
-            try:
-                self._fill(jobs)
-                while self.running:
-                    time.sleep(self.look)
-                    for place, job in list(self.running.items()):
-                        watch(job)
-                        if job.process.poll() is not None:
-                            ended(self.running.pop(place))
-                    if came():
-                        self._end(again=self.stopped)
-                        self.stopped = True
-                        print(message, flush=True)
-                    self._fill(jobs)
-            finally:
-                if not self.stopped:  # an error: nobody waits for them any more
-                    self._end()
-
-    def _fill(self, jobs: Iterator[Job]) -> None:
-        for place in [place for place in range(self.places) if place not in self.running]:
-            if self.stopped or (job := next(jobs, None)) is None:
-                return
-            job.process = start_run(job.words, job.folder, place=place, places=self.places, threads=job.threads,
-                                tasks=self.tasks, gpus=self.gpus)  # fmt: skip
-            self.running[place] = job
-            print(f"started      {job.folder}  log: {log(job.folder)}", flush=True)
-
-    def _end(self, *, again: bool = False) -> None:
-        for job in self.running.values():
+    def end(*, again: bool = False) -> None:
+        for job in running.values():
             job.asked = True
-            ask_to_end(job.process, self.tasks, again=again)
+            ask_to_end(job.process, tasks, again=again)
+
+    with requests_to_end() as came:
+        try:
+            while True:
+                free = [place for place in range(places) if place not in running]
+                for place, job in zip(free, () if stopped else jobs, strict=False):
+                    job.process = start_run(job.words, job.folder, place=place, places=places, threads=job.threads,
+                                            tasks=tasks, gpus=gpus)  # fmt: skip
+                    running[place] = job
+                    print(f"started      {job.folder}  log: {log(job.folder)}", flush=True)
+                if not running:
+                    return stopped
+                time.sleep(look)
+                for place, job in list(running.items()):
+                    watch(job)
+                    if job.process.poll() is not None:
+                        ended(running.pop(place))
+                if came():
+                    end(again=stopped)
+                    stopped = True
+                    print(message, flush=True)
+        finally:
+            if not stopped:  # an error: nobody waits for them any more
+                end()
 
 
 def room(configs: list, tasks: int) -> int:
     """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
     (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
-
     from gptx.ingredients.parallel import find_device
 
     on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
-    processors = cores() // threads_asked(configs, 1) if on_cpu else len(visible_gpus())
+    processors = cores() // threads_of(configs, cores()) if on_cpu else len(visible_gpus())
     return max(1, min(len(configs), processors // tasks))
 
 
-def threads_asked(configs: list, otherwise: int) -> int:
-    """The threads per process that the recipes or the environment ask for."""
-    asked = max(config.threads or 0 for config in configs)
-    return asked or int(os.environ.get("OMP_NUM_THREADS") or 0) or otherwise
+def threads_of(configs: list, at_once: int) -> int:
+    """The threads of a process: as the recipes or the environment ask, else a share of the cores for `at_once`."""
+    asked = max(config.threads or 0 for config in configs) or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return asked or max(1, cores() // at_once)
 
 
 def runs_in_memory(configs: list) -> int:
@@ -148,10 +138,8 @@ def train_command(words: list[str], *, tasks: int = 1, threads: int | None = Non
 
 def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
           gpus: int | None = None) -> subprocess.Popen:  # fmt: skip
-    """Start a run in `folder`, on the share of the machine of one of `places` places.
-
-    It prints to its log, and a Ctrl-C in the terminal does not reach it: who started it decides when it ends.
-    """
+    """Start a run on the share of the machine of one of `places` places. It prints to its log, and a Ctrl-C in the
+    terminal does not reach it: who started it decides when it ends."""
     environment = os.environ | _SAFE_PATH | {"OMP_NUM_THREADS": str(threads)}
     if known := visible_gpus():
         mine = share(known, place, places, gpus or (tasks if tasks > 1 else None))
@@ -167,10 +155,8 @@ def start_run(words: list[str], folder: Path, *, place: int, places: int, thread
 @contextmanager
 def requests_to_end() -> Iterator[Callable[[], bool]]:
     """Catch the signals that ask this process to end; yields a function that says whether one came since its last call.
-
-    After the first one, only another Ctrl-C is a request: a scheduler sends several signals, and so does a terminal
-    that closes. A signal that this process was started to ignore is still ignored, but not by its child processes.
-    """
+    After the first one only another Ctrl-C counts: a scheduler sends several, and so does a terminal that closes. What
+    this process was started to ignore is still ignored, but not by its child processes."""
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     heard: list[int] = []

@@ -27,7 +27,9 @@ from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
+from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed_command
+from gptx.job.resume import record_of
 from gptx.runs.folder import RunFolder
 from gptx.runs.manifest import note
 from gptx.sweeps import status
@@ -82,11 +84,7 @@ def _or_end() -> Iterator[None]:
 
 
 def begun(job: DictConfig, folder: Path) -> bool:
-    """True if the run in the folder is finished or goes on from its own checkpoints. Raises ConfigError for a damaged
-    record."""
-    from gptx.ingredients.checkpoints.files import saved  # which imports torch
-    from gptx.job.resume import record_of
-
+    """True if the run there is finished or has checkpoints of its own. Raises ConfigError for a damaged record."""
     if job.overwrite:
         return False
     record_of(RunFolder(folder))
@@ -105,8 +103,8 @@ def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
 
 
 def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
-    """Examine every job of a sweep and record what it consists of; return the config of each run by its folder.
-    SystemExit with a table of the jobs that cannot run."""
+    """Examine every job of a sweep and record them; the config of each run by its folder. SystemExit with a table of
+    the jobs that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
@@ -125,8 +123,8 @@ def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
         except Exception as error:  # composing can fail in many ways; each is a line of the table
             problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(explained(error, overrides))}")
     if problems:
-        found = "\n".join(problems)
-        raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
+        line = f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:"
+        raise SystemExit("\n".join([line, *problems]))
     if rank() == 0:
         note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
         said = [f"{len(recipes)} runs in {config.hydra.sweep.dir}", kinship(list(recipes.values()))]
@@ -185,7 +183,6 @@ def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
 
 
 def _lines_of(config: DictConfig) -> list[list[str]]:
-    """The overrides of every job of a basic sweep, in order."""
     params = config.hydra.sweeper.get("params") or {}
     words = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
     named = {key_of(word) for word in words}

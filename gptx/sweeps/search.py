@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,7 @@ def alone(folder: Path) -> AbstractContextManager:
 
 
 def parse_space(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The distribution of each searched key, and the other words. Raises ConfigError if there is none, or an invalid
-    range."""
+    """The distribution of each searched key, and the other words. Raises ConfigError for none, or an invalid range."""
     space, rest = {}, []
     for word in words:
         if match := re.fullmatch(r"([^=]+)=(log|float|int|choice):(.*)", word):
@@ -134,7 +134,7 @@ def checked_space(space: dict, overrides: list[str], options: list[str], paralle
         words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
         configs += examined([*options, *words], here=True).values()
     at_once = parallel or min(pool.room(configs * cores(), 1), pool.runs_in_memory(configs))
-    return pool.threads_asked(configs, max(1, cores() // at_once)), at_once
+    return pool.threads_of(configs, at_once), at_once
 
 
 def _opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
@@ -183,15 +183,11 @@ class Search:
         """Make `count` trials, first those that were begun and have not ended; True if stopped."""
         import optuna
 
-        begun = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
-        trials = (
-            self.prepared(optuna.trial.Trial(self.study, begun[i]._trial_id) if i < len(begun) else
-                          self.study.ask(self.space))
-            for i in range(count)
-        )  # fmt: skip
-        processes = pool.Pool(at_once, look=1.0)
-        processes.run(trials, ended=self.tell, watch=self.look, message=_STOPPED)
-        return processes.stopped
+        ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
+        begun = (optuna.trial.Trial(self.study, number) for number in ids)
+        trials = chain(begun, map(self.study.ask, repeat(self.space)))
+        jobs = map(self.prepared, islice(trials, count))
+        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
@@ -216,10 +212,8 @@ class Search:
             pool.ask_to_end(each.process)
 
     def tell(self, each: Trial) -> None:
-        """Tell Optuna and the terminal how a trial ended.
-
-        A trial that was stopped, or that another process holds (as after a kill of its study), goes on later.
-        """
+        """Tell Optuna and the terminal how a trial ended. One that was stopped, or that another process holds (as after
+        a kill of its study), goes on later."""
         from optuna.trial import TrialState
 
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)

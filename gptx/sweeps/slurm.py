@@ -17,17 +17,10 @@ from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
 
 
-class _Failed(Exception):
-    """Of a run, whose log and record say why."""
-
-
 class _Submitted(BaseSubmititLauncher):
-    """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails.
-    `environment` is set before PyTorch is loaded."""
+    """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails."""
 
-    def __init__(self, environment: dict[str, str]):
-        super().__init__()
-        self.environment = environment
+    environment: dict[str, str]  # set before PyTorch is loaded
 
     def __call__(self, *job) -> JobReturn:
         streams(lasting=True)
@@ -38,7 +31,7 @@ class _Submitted(BaseSubmititLauncher):
             _ = returned.return_value
         except Exception as error:
             sys.tracebacklimit = 0
-            raise _Failed(one_line(error)) from None  # the process ends with 1, and SLURM notices
+            raise RuntimeError(one_line(error)) from None  # the process ends with 1, and SLURM notices
         return returned
 
 
@@ -78,8 +71,9 @@ class Slurm(Submission):
         """The submitted jobs. Raises ConfigError with SLURM's message if it refused them."""
         shared = submitit.AutoExecutor._typed_parameters()
         limits = {name if name in shared else f"slurm_{name}": value for name, value in self.limits.items()}
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)}
-        run = _Submitted(threads)
+        run = _Submitted()
+        threads = os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)
+        run.environment = {"OMP_NUM_THREADS": threads}
         run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)

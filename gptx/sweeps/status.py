@@ -54,13 +54,9 @@ def work(run: Run) -> Work:
     return Work(run.metrics.steps, own, steps, tokens, seconds, max(wall, seconds), flops)
 
 
-def standing(
-    folder: Path, config: dict | None = None, job: str = "", jobs: Mapping[str, str] = {}
-) -> tuple[str, Work, str]:
-    """(state, work, details) of the run in a folder; `job` is the id of its last SLURM job or "", `jobs` the queue.
-
-    If the folder holds a run of another `config`, this one has failed: another command took its folder.
-    """
+def standing(folder: Path, config: dict | None = None, job: str = "", jobs: Mapping = {}) -> tuple[str, Work, str]:
+    """(state, work, details) of the run in a folder; `job` is the id of its last SLURM job or "", `jobs` the queue. If
+    the folder holds a run of another `config`, this one has failed: another command took its folder."""
     run = Run.of(folder)
     if config and (other := of_another(run.record, config)):
         return "failed", Work(), other
@@ -93,11 +89,9 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
 
 
 def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]:
-    """The remaining seconds of every unfinished run; `done` is the sum of all work.
-
-    A run that has not begun is expected to take as long as the finished ones took on average, with their start; before
-    one has finished, as long as the steps of the `longest` run take at the average speed.
-    """
+    """The remaining seconds of every unfinished run; `done` is the sum of all work. One that has not begun is expected
+    to take as long as the finished ones took on average, with their start; before one has finished, as long as the
+    steps of the `longest` run take at the average speed."""
     finished = [made for state, made in each if state == "finished" and made.seconds]
     usual, overhead = longest * done.seconds / done.own, 1.0
     if finished:  # which includes validation, saves and the start
@@ -113,9 +107,7 @@ def _sum(works: Iterable[Work]) -> Work:
 
 def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = None) -> int:
     """Print the state of each run of a sweep, their sum, and the command that compares them; the number of unfinished.
-
-    `runs` has the config of each folder if it is known, `ids` its last SLURM job.
-    """
+    `runs` has the config of each folder if it is known, `ids` its last SLURM job."""
     ids, jobs, each = ids or {}, dict[str, str](), []
     try:
         jobs = queue() if any(ids.values()) else {}
@@ -130,10 +122,8 @@ def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = Non
 
 
 def queue() -> dict[str, str]:
-    """The state of every SLURM job that waits, runs or is being ended, by its id: 42, or 42_0 in an array.
-
-    Raises ValueError if SLURM does not answer.
-    """
+    """The state of every SLURM job that waits, runs or is being ended, by its id: 42, or 42_0 in an array. Raises
+    ValueError if SLURM does not answer."""
     if not shutil.which("squeue"):
         return {}
     asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)

@@ -81,7 +81,7 @@ def test_a_difference_has_the_digits_of_its_own_interval():
         losses("optim", {"adamw": base, "muon": [x - 0.02 + gap for x, gap in zip(base, GAP, strict=True)]})
     )
     assert "with muon, 0.0198 nats per token lower than with adamw (95 % interval -0.0224 to -0.0172, 3 seeds)" in found.headline  # fmt: skip
-    assert table(found, "Arms").rows[1][1:3] == ("2.0", "1.0")
+    assert table(found, "Arms").rows[1][1:3] == ("2.0 ± 1.0", "3")
     slower = verdict(losses("optim", {"adamw": (20.0, 21.0), "muon": (11.0, 11.6)}))
     assert (
         "with muon, 9.2 nats per token lower than with adamw (95 % interval -11.7 to -6.7, 2 seeds)" in slower.headline
@@ -144,7 +144,7 @@ def test_repeated_runs_count_as_runs_and_once_as_seeds():
     whole = compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0, seeds=2)
     again = replace(whole, outcomes=[*whole.outcomes, whole.outcomes[0], whole.outcomes[3]])
     assert "0 of 6 ended runs diverged." in verdict(again).sentences
-    assert table(verdict(again), "Arms").rows[0][3:5] == ("2", "3 finished")
+    assert table(verdict(again), "Arms").rows[0][2:4] == ("2", "3 finished")
 
 
 def test_of_runs_under_way_it_is_not_said_that_they_did_not_diverge():

@@ -399,7 +399,7 @@ def own(tmp_path, monkeypatch):
         (["optim=whole", TRUSTED[1]], "optim: mylib.Mine needs 'params', which gptx gives it later; add _partial_: true"),
         (["optim=mine", "allow_targets=mylib."],
          "allow_targets: 'mylib.' is not a valid list[str]; write allow_targets=[mylib.]"),
-        (["observe=[look]", TRUSTED[1]], "observe._target_: expected an object with a _target_, got 'mylib.Look'; in a file of conf/observe it stands below"),
+        (["observe=[look]", TRUSTED[1]], "observe._target_: expected an object with a _target_, got 'mylib.Look'; choose an option of conf/observe, which stands"),
         (["batch.tokens=abc"], "batch.tokens: 'abc' is not a valid int"),
         (["optim=adamv"], "optim=adamv: no such option; did you mean 'adamw'? Options: adafactor, adam_l2,"),
         (["experiment=zzz"], "experiment=zzz: no such option; Options: accumulation, bare,"),

@@ -308,9 +308,9 @@ def test_the_values_of_a_config_are_those_that_omegaconf_writes(real, tmp_path):
     odd = {"a": [1e-3, 1e22, 0.1, -0.0, 3], "b": {"on": "on", "1": "1e-3", "null": None, "x": "2026-01-01"}, "c": True,
            "d": "two\nlines", "e": "\u00e9\u202e", "f": "0x1f", "g": "", "h": "1_000", "i": "???"}  # fmt: skip
     OmegaConf.save(OmegaConf.create(odd), file)
-    assert plain.read_yaml(file) == odd
+    assert plain.read(file) == odd
     file.write_text("a: 1e-3\nb: 2026-01-01\nc: .5\nd: 1e3\ne: 0o7\nf: yes\n")
-    assert plain.read_yaml(file) == OmegaConf.to_container(OmegaConf.load(file))
+    assert plain.read(file) == OmegaConf.to_container(OmegaConf.load(file))
     assert RunFolder(real).config == OmegaConf.to_container(OmegaConf.load(real / "config.yaml"))
 
 

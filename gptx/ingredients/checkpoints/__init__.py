@@ -18,11 +18,9 @@ from gptx.units.options import Configured, Count, Steps
 
 
 class Checkpoints(Configured):
-    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay.
-
-    The best one has the lowest validation loss of those saved after a step that was validated; if a save by `every` was
-    not, the next step that is validated is saved too.
-    """
+    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay. Best is the lowest
+    loss of those saved after a step that was validated; if a save by `every` was not, the next step that is gets saved
+    too."""
 
     every: Steps
     keep: Count
@@ -32,7 +30,7 @@ class Checkpoints(Configured):
     identity: dict[str, dict] = field(init=False, default_factory=dict)
     run: tuple[int, int] | None = field(init=False, default=None)  # the identity of the run folder
     shadow: Shadow = field(init=False, default_factory=Shadow)
-    writing: Writing | None = field(init=False, default=None)  # the save under way
+    writing: Writing = field(init=False, default_factory=Writing)  # the latest save
     reserved = False  # memory for the copies
     warned = False  # that the disk is slower than `every`
     unvalidated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
@@ -61,9 +59,9 @@ class Checkpoints(Configured):
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
-        """Save after a step of `every`, the first that is validated after one that was not, and the last. Raises
-        OSError if the run ends here and cannot be saved."""
-        if self.writing and not self.writing.is_alive():
+        """Save after a step of `every`, the first validated after one that was not, and the last. Raises OSError for
+        the last."""
+        if not self.writing.is_alive():
             self.wait()  # returns immediately, and warns of a failure
         ends = trainer.finished or bool(trainer.stopped)
         validated, waits, left = "validation/loss" in trainer.latest, self.unvalidated, -trainer.step % self.every
@@ -71,16 +69,16 @@ class Checkpoints(Configured):
         if not left or (waits and validated) or ends:
             self.save(trainer, wait=ends)
         elif not self.reserved and trainer.step + left < trainer.steps:  # a save before the last
-            self.shadow.reserve(trainer.parallel.part(trainer.state_dict()) or {})
+            self.shadow.reserve(trainer.parallel.part(trainer.state_dict()))
             self.reserved = True
 
     def saved(self) -> list[Path]:
         return saved(self.folder)
 
     def save(self, trainer, *, wait: bool = False) -> None:
-        """Copy the state and write the copy while training goes on; a save that fails is warned about, and leaves
-        those before it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
-        if self.writing and self.writing.is_alive() and not wait and not self.warned:
+        """Copy the state and write the copy while training goes on; a failure is a warning, and leaves the saves before
+        it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
+        if self.writing.is_alive() and not wait and not self.warned:
             log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
             self.warned = True
         self.wait()
@@ -139,10 +137,8 @@ class Checkpoints(Configured):
 
     def wait(self, *, strict: bool = False) -> None:
         """Return when nothing is being written; warn, or if `strict` raise OSError, if what was could not be."""
-        writing, self.writing = self.writing, None
         try:
-            if writing:
-                writing.finish()
+            self.writing.finish()
         except OSError as failure:
             if strict:
                 raise
@@ -166,18 +162,16 @@ class Checkpoints(Configured):
         """Load the newest checkpoint that is whole into the trainer; False if there is none.
 
         With `before`, one saved on schedule (not by a signal: an interrupted run goes back to where any other would)
-        before that step; if there is none, the oldest: of a run that branched off, or changed `every`, it is from
-        before all that can still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
+        before that step, or the oldest: of a run that branched off, or changed `every`, it is from before all that can
+        still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
         state = self.newest(before)
         if state is None:
             if before is None and (there := self.saved()):
-                raise ValueError(
-                    f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over with "
-                    "them there; overwrite=true deletes it and starts again, another name= leaves it"
-                )
+                line = f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over"
+                raise ValueError(f"{line}; overwrite=true deletes it and starts again, another name= leaves it")
             return False
         refuse_without_optimizer(state, self.folder)
         take(trainer, state, self.folder)
@@ -196,15 +190,13 @@ def refuse_without_optimizer(state: dict, where: Path) -> None:
     """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
     _own(state, where)
     if "optimizer" not in state:
-        raise ValueError(
-            f"{where}: the checkpoint holds no optimizer state; to start from its weights alone, "
-            "python -m gptx export them and give the file as from=FILE.safetensors"
-        )
+        cure = "to start from its weights alone, python -m gptx export them and give the file as from=FILE.safetensors"
+        raise ValueError(f"{where}: the checkpoint holds no optimizer state; {cure}")
 
 
 def chosen_state(run: Path, checkpoint: str) -> dict:
-    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or the name of one. Raises
-    ValueError if there is none, or if the one named is damaged."""
+    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or a name. Raises
+    ValueError."""
     folder = run / "checkpoints"
     if checkpoint == "newest":
         if state := files.newest(saved(folder)):
@@ -224,8 +216,8 @@ def take(trainer, state: dict, where: Path) -> None:
     try:
         trainer.load_state_dict(state)
     except KeyError as missing:
-        raise ValueError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
-                         "or export the weights") from None  # fmt: skip
+        line = f"{where}: saved by another version of gptx: {missing} is not in it"
+        raise ValueError(f"{line}; continue with that one, or export the weights") from None
     except (TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(f"{where}: its state is not one of this recipe ({' '.join(str(error).split())})") from None
 
@@ -241,7 +233,6 @@ def refuse_other_model(state: dict, model, where: Path) -> None:
 
 
 def _own(state: dict, where: Path) -> dict:
-    """The state. Raises ValueError if a part of it is not of the kind that a run saves."""
     kinds = {"model": dict, "observers": dict, "optimizer": dict, "recipe": dict, "data": dict, "judged": list | None}
     facts = {"model": None, "judged": None} | (state if isinstance(state, dict) else {})
     wrong = [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]

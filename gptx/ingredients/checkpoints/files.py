@@ -55,8 +55,8 @@ def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool
 
 
 def best_of(losses: dict[int, float]) -> list[int]:
-    """The step with the lowest loss, the earliest of several (the others may be copies of it, by an earlier version);
-    empty if no loss is known."""
+    """The step with the lowest loss, the earliest of several (later ones may be copies, by an earlier version), if
+    any."""
     finite = [(loss, step) for step, loss in losses.items() if math.isfinite(loss)]
     return [step for _, step in sorted(finite)[:1]]
 
@@ -104,8 +104,8 @@ def remove(checkpoint: Path) -> None:
 
 
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
-    """Write this process's part of the checkpoint; the first process ends it. Raises OSError, and then nothing of the
-    checkpoint is left."""
+    """Write this process's part of the checkpoint; the first process ends it. If that raises OSError, nothing is left
+    of it."""
     folder, name = aside(final), _names(writers)[writer]
     try:
         if writer == 0:
@@ -148,10 +148,8 @@ def abandon(folder: Path, writers: int) -> None:
 
 
 def read_state(checkpoint: Path) -> dict:
-    """The state saved in that folder, on the CPU, plain values and tensors only.
-
-    Raises ValueError that names the file if one is missing, torn or altered, or holds what could run code.
-    """
+    """The state saved in that folder, on the CPU, plain values and tensors only. Raises ValueError that names the file
+    if one is missing, torn or altered, or holds what could run code."""
     counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
     names = _names(max(counts, default=1))
     parts = [_read(checkpoint / f"{name}.pt", mmap=len(names) > 1) for name in names]

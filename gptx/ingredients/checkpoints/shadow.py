@@ -11,13 +11,15 @@ _Path = tuple  # of keys and indices, from the root of a state to a tensor
 
 
 class Writing(Thread):
-    """Runs `write` while training goes on. Not a daemon: Python's exit waits for it, and kills it in no C++ code."""
+    """Runs `write`, if any, while training goes on. No daemon: Python's exit waits for it, and kills it in no C++
+    code."""
 
-    def __init__(self, write: Callable[[], None]):
+    def __init__(self, write: Callable[[], None] | None = None):
         super().__init__(name="checkpoint")
-        self.write = write
         self.failure: BaseException | None = None
-        self.start()
+        if write:
+            self.write = write
+            self.start()
 
     def run(self) -> None:
         try:
@@ -28,10 +30,12 @@ class Writing(Thread):
             del self.write  # it holds the state
 
     def finish(self) -> None:
-        """Wait for the end; raises what `write` raised."""
-        self.join()
-        if self.failure:
-            raise self.failure
+        """Wait for the end; raises, once, what `write` raised."""
+        if self.is_alive():
+            self.join()
+        failure, self.failure = self.failure, None
+        if failure:
+            raise failure
 
 
 class Shadow:
@@ -39,9 +43,9 @@ class Shadow:
 
     def __init__(self):
         self.buffers: dict[_Path, Tensor] = {}
-        self.reserving: Writing | None = None
+        self.reserving = Writing()
 
-    def reserve(self, state: dict) -> None:
+    def reserve(self, state: dict | None) -> None:
         """Allocate for a copy of the state while training goes on: to find the memory takes longer than to copy."""
 
         def allocate() -> None:
@@ -52,9 +56,7 @@ class Shadow:
     @torch.no_grad()
     def __call__(self, state: dict) -> dict:
         """The state as it is now, its tensors on the CPU; the copy returned before is overwritten."""
-        if self.reserving:
-            self.reserving.finish()
-            self.reserving = None
+        self.reserving.finish()
         before, self.buffers = self.buffers, {}
         copies: dict[int, Tensor] = {}  # by the id of the original: what deepcopy takes for already copied
         seen: dict[tuple, Tensor] = {}  # tensors of one memory, such as tied weights, have one copy

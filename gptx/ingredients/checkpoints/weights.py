@@ -14,10 +14,8 @@ from gptx.files import in_one_step
 
 
 def save_weights(file: Path, model: nn.Module, **facts) -> None:
-    """Write every weight of the model under its full name, one that has several names once, and `facts`.
-
-    In the file's metadata each fact is JSON, and a name that was left out stands with the one that holds its weight.
-    """
+    """Write every weight of the model under its full name, one that has several names once, and `facts`. In the
+    metadata each fact is JSON, and a name that was left out stands with the one that holds its weight."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -44,12 +42,9 @@ def save_weights(file: Path, model: nn.Module, **facts) -> None:
 
 
 def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
-    """Give the model the weights of a file that `save_weights` made or that has the same names; of the tensor `cut` the
-    first rows, as many as the model has.
-
-    Raises ValueError that names the first tensor that is missing, has another shape, or is not the model's, which is
-    then as it was.
-    """
+    """Give the model the weights of a file of `save_weights` or with the same names; of the tensor `cut` as many rows
+    as it has. Raises ValueError, before it changes, for the first tensor that is missing, of another shape, or not the
+    model's."""
     own, weights = model.state_dict(), {}
     with _opened(file) as (there, metadata):
         names = {*there.keys()}
@@ -57,12 +52,10 @@ def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
         for name, tensor in own.items():
             if source[name] not in names:
                 raise ValueError(f"{file}: it holds no {name}, which the model has")
-            whole = there.get_tensor(source[name])
+            whole, shape = there.get_tensor(source[name]), tuple(tensor.shape)
             weights[name] = whole[: len(tensor)] if name == cut else whole
-            if weights[name].shape != tensor.shape:
-                raise ValueError(
-                    f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {tuple(tensor.shape)}"
-                )
+            if weights[name].shape != shape:
+                raise ValueError(f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {shape}")
         for name in sorted(names - {*source.values()}):
             raise ValueError(f"{file}: it holds {name}, which the model does not have")
         model.load_state_dict({name: like(weight, own[name]) for name, weight in weights.items()})

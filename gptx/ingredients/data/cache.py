@@ -24,7 +24,7 @@ from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, li
 from gptx.units.hardware import cores
 from gptx.units.printable import bare
 
-_Part = tuple[str, str, str | None]  # split and name of a document, and a part of its text; None is its end
+_Part = tuple[str, str, str]  # split and name of a document, and a part of its text; empty is its end
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
@@ -58,7 +58,6 @@ def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> 
 
 
 def _fault(folder: Path, recipe: dict[str, Any]) -> str:
-    """What is wrong with a cache folder; empty if nothing is."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         if meta["recipe"] != recipe:
@@ -108,14 +107,14 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
 
 
 def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
-    """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
-    the same files for any number of workers (tiktoken computes outside Python's lock)."""
+    """Tokenise all documents in `workers` threads (tiktoken computes outside Python's lock) and write them in order,
+    each followed by one end of text."""
     dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype).tobytes()
     starts, sizes, within = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0), False
 
     def encoded(job: list[_Part]) -> list[tuple[_Part, bytes]]:
-        return [(part, end if part[2] is None else encode(part[2]).astype(dtype).tobytes()) for part in job]
+        return [(part, encode(part[2]).astype(dtype).tobytes() if part[2] else end) for part in job]
 
     with ExitStack() as stack:
         tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
@@ -127,8 +126,8 @@ def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers
                         starts[split].append(sizes[split] // dtype.itemsize)
                         names[split].write(json.dumps(name) + "\n")
                     sizes[split] += tokens[split].write(ids)
-                    within = text is not None
-                    bar.update(len(text or ""))
+                    within = bool(text)
+                    bar.update(len(text))
                     if not within and sizes[split] >= limit * dtype.itemsize:
                         break
     for split, found in starts.items():
@@ -140,9 +139,9 @@ def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
     job: list[_Part] = []
     size = 0
     for split, name, pieces in documents:
-        for text in chain(text_parts(encoding, pieces), [None]):
+        for text in chain(filter(None, text_parts(encoding, pieces)), [""]):
             job.append((split, name, text))
-            size += len(text or "")
+            size += len(text)
             if size >= CHUNK:
                 yield job
                 job, size = [], 0

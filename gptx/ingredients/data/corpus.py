@@ -58,10 +58,8 @@ class Windows(Corpus):
         self.encoding = load_encoding(folder / "tokenizer.json")
         self.vocab_size = self.encoding.n_vocab
         if self.encoding.eot_token != self.vocab_size - 1:
-            raise ValueError(
-                f"tokenizer={tokenizer}: the end of text is token {self.encoding.eot_token:,} and must be the last, "
-                f"{self.vocab_size - 1:,}, where model.mask=document looks for it"
-            )
+            line = f"the end of text is token {self.encoding.eot_token:,} and must be the last, {self.vocab_size - 1:,}"
+            raise ValueError(f"tokenizer={tokenizer}: {line}, where model.mask=document looks for it")
         self.token_bytes = torch.from_numpy(token_lengths(self.encoding))
         self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
         self.where = source.where
@@ -82,10 +80,8 @@ class Windows(Corpus):
     def refuse_short(self, split: str, length: int) -> None:
         if length <= self.context:
             shorter = f", or set model.context to {length - 1} or less" if length > 1 else ""
-            raise ValueError(
-                f"the {split} text of {self.where} has {length:,} tokens, fewer than one window of "
-                f"context + 1 = {self.context + 1:,}; give more text, hold out another share{shorter}"
-            )
+            line = f"{length:,} tokens, fewer than one window of context + 1 = {self.context + 1:,}; give more text"
+            raise ValueError(f"the {split} text of {self.where} has {line}, hold out another share{shorter}")
 
     def hold_out_without(self, trained: NDArray[np.uint64]) -> int:
         """Leave documents of these contents out of the validation text; returns how many there were."""
@@ -142,7 +138,6 @@ def _left_out(reasons: Sequence[str]) -> list[str]:
 
 
 def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
-    """What to say about equal documents; `apart`: held-out ones that are trained on are left out."""
     every, trained = len(train) + len(held), int(among(held, train).sum())
     copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
     lines = [f"{copies:,} of {every:,} documents are copies of others"] * bool(copies)

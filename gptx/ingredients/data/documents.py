@@ -21,8 +21,8 @@ _NOT_FINITE = 100.0  # nats that a loss of NaN or infinity counts as: more than 
 
 
 class Catalogue:
-    """Where the documents of a split begin, mapped into memory, and their names, read when they are asked for: there
-    may be ten million of both."""
+    """Where the documents of a split begin, mapped into memory, and their names, read on demand: there may be ten
+    million."""
 
     def __init__(self, base: Path):
         self.starts = np.load(f"{base}.starts.npy", mmap_mode="r")  # (documents,)
@@ -80,15 +80,14 @@ def among(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bo
 
 def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
     """What the sequences are made of: name, sequences, their mean loss, by how many nats it is `above` that of all
-    others, and the share of the tokens. Rows of tables count as their file if there are several files, and sequences
-    in proportion to their tokens. The order is that of the t-statistic at a common variance, so that a neighbour which
-    shares one bad sequence comes after the document that has ten."""
+    others, and the share of the tokens; the order is that of the t-statistic at a common variance, so that a neighbour
+    which shares one bad sequence comes after the document that has ten. Rows of tables count as their file if there are
+    several."""
     names = {name: _ROW.sub("", name) for sequence in documents for name in sequence}
     several = len({*names.values()}) > 1
     nats = np.nan_to_num(np.array(losses), nan=_NOT_FINITE, posinf=_NOT_FINITE)
-    parts: dict[str, dict[int, float]] = defaultdict(
-        lambda: defaultdict(float)
-    )  # of each document, per sequence, its share of that
+    # of each document, per sequence, its share of that
+    parts: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for number, sequence in enumerate(documents):
         for name, tokens in sequence.items():
             parts[names[name] if several else name][number] += tokens / sum(sequence.values())

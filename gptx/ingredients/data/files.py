@@ -99,8 +99,8 @@ def _once(paths: Iterable[Path]) -> list[Path]:
 
 
 def files_below(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
-    """Every file below `root`, also links to nothing, that is neither hidden nor in a folder that is hidden, is a run's
-    or is named in `without`. What is behind links to folders comes last."""
+    """Every file below `root` that is not hidden, also links to nothing, except below folders that are hidden, a run's
+    or named in `without`; what is behind links to folders comes last."""
     for folder, names in _folders(root, without):
         visible = (folder / name for name in names if not name.startswith("."))
         yield from (path for path in visible if path.is_file() or not path.exists())
@@ -143,8 +143,8 @@ class TextFile:
         return Document(self, self.start, self.characters)
 
     def passages(self, cuts: Iterable[tuple[int, int]]) -> Iterator[Iterator[str]]:
-        """For each (start, stop), in ascending order, its characters in pieces of at most CHUNK. The file is read once;
-        a passage must be read before the next one is asked for. Raises ValueError if the file has changed."""
+        """For each (start, stop), ascending, its characters in pieces of at most CHUNK, to be read before the next one
+        is asked for. Raises ValueError if the file has changed."""
         place = 0
 
         def upto(stop: int) -> Iterator[str]:
@@ -174,8 +174,7 @@ class Document:
 
     def pieces(self) -> Iterator[str]:
         """The text in pieces of at most CHUNK characters; raises ValueError if the file has changed."""
-        for text in self.file.passages([(self.start, self.stop)]):
-            yield from text
+        return itertools.chain.from_iterable(self.file.passages([(self.start, self.stop)]))
 
 
 def text_at(path: str, separator: str | None = None) -> tuple[list[TextFile], list[str]]:

@@ -19,9 +19,9 @@ class Mixture(Corpus):
     """Corpora of one tokenizer, each giving its weight's share of the sequences.
 
     Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
-    takes them from its own run of sequences one after another: where a sequence comes from is a function of its place
-    in the run, and a source visits each of its windows once before it begins again. Raises ValueError for weights that
-    do not belong to the sources or do not add up to 1, and for sources of different tokenizers.
+    takes them from its own run of sequences one after another: it visits each of its windows once before it begins
+    again. Raises ValueError for weights that do not belong to the sources or do not add up to 1, and for different
+    tokenizers.
     """
 
     def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
@@ -40,13 +40,8 @@ class Mixture(Corpus):
         self.validation_windows = len(self.validation_order)
         rates = zip(corpora, self.counts.tolist(), strict=True)
         self.windows = min(corpus.windows * BLOCK // turns for corpus, turns in rates)  # until the first begins again
-        parts = {name: source.identity for name, source in self.sources.items()}
-        named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
-        content = hashed({name: part["content"] for name, part in parts.items()}, self.weights)
-        sums = ("train_tokens", "validation_tokens", "train_documents", "validation_documents")
-        self.identity = {"name": "mixture", "digest": hashed(named, self.weights), "content": content}
-        self.identity |= {"tokenizer": tokenizer, "vocab_size": self.vocab_size, "weights": self.weights}
-        self.identity |= {"sources": parts, **{fact: sum(part[fact] for part in parts.values()) for fact in sums}}
+        shared = {"tokenizer": tokenizer, "vocab_size": self.vocab_size, "weights": self.weights}
+        self.identity = _identity({name: source.identity for name, source in self.sources.items()}, shared)
 
     def __call__(self, first: int, count: int) -> TokenBatch:
         sources, numbers = self.places(first, count).T
@@ -56,8 +51,8 @@ class Mixture(Corpus):
         return mixed
 
     def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
-        """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
-        on, (count, 2)."""
+        """Source, and the number of the sequence there, of every `stride`-th sequence of the run from `first` on,
+        (count, 2)."""
         blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
         slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
         ends = np.cumsum(self.counts)
@@ -82,14 +77,23 @@ class Mixture(Corpus):
         return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
 
     def __str__(self) -> str:
-        parts = (
-            f"{weight:.1%} {name} ({facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents)"
-            for (name, weight), facts in zip(self.weights.items(), self.identity["sources"].values(), strict=True)
-        )
+        parts = []
+        for name, facts in self.identity["sources"].items():
+            amount = f"{facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents"
+            parts.append(f"{self.weights[name]:.1%} {name} ({amount})")
         return (
             f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
             f"{self.windows:,} windows of {self.context:,} until a source begins again"
         )
+
+
+def _identity(parts: dict[str, dict], shared: dict[str, Any]) -> dict[str, Any]:
+    named = {name: {fact: part[fact] for fact in part if fact != "content"} for name, part in parts.items()}
+    content = {name: part["content"] for name, part in parts.items()}
+    digests = {"digest": hashed(named, shared["weights"]), "content": hashed(content, shared["weights"])}
+    sums = ("train_tokens", "validation_tokens", "train_documents", "validation_documents")
+    counts = {fact: sum(part[fact] for part in parts.values()) for fact in sums}
+    return {"name": "mixture", **digests, **shared, "sources": parts, **counts}
 
 
 def _refuse_odd_weights(weights: dict[str, float], sources: dict[str, Any]) -> None:
@@ -107,8 +111,6 @@ def _refuse_odd_weights(weights: dict[str, float], sources: dict[str, Any]) -> N
 
 
 def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: int) -> None:
-    """Raise ValueError unless all sources have one vocabulary, and the tokenizer and context of the mixture."""
-
     def vocabulary(corpus: Windows) -> tuple:
         return corpus.encoding._pat_str, corpus.encoding._mergeable_ranks, corpus.encoding._special_tokens
 
@@ -120,10 +122,8 @@ def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: i
         if source.context != context:
             raise ValueError(f"data.sources.{name}.context={source.context} is not the mixture's {context}")
         if vocabulary(source) != vocabulary(corpus):
-            raise ValueError(
-                f"data.sources.{first} and data.sources.{name} have different vocabularies, since "
-                f"tokenizer={tokenizer} learns one from each text; choose another, such as data.tokenizer=gpt2"
-            )
+            line = f"data.sources.{first} and data.sources.{name} have different vocabularies"
+            raise ValueError(f"{line}, since tokenizer={tokenizer} learns one from each text; use data.tokenizer=gpt2")
 
 
 def _held_apart(name: str, sources: dict[str, Windows]) -> list[str]:
@@ -147,8 +147,8 @@ def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
 
 
 def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64]:
-    """Source and number of windows in an order where every beginning has the weights' shares, as long as all sources
-    last, (windows, 2)."""
+    """Source and number of windows, (windows, 2): every beginning has the weights' shares, as long as all sources
+    last."""
     most = min(windows / weight for windows, weight in zip(available, weights, strict=True))
     numbers = [np.arange(max(1, int(most * weight + 1e-6))) for weight in weights]
     due = np.concatenate([(number + 0.5) / len(number) for number in numbers])

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,11 @@ Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the firs
 
 
 def source_of_rows(
-    name: str, where: str, *, digest: str, content: str, train: Rows, validation: Rows | None, share: float,
+    name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
-    """A source of rows, each one document. Without `validation` a row is held out if a hash of its text falls below
-    `share`: the same text is never in both splits. `tokens` is a Source's."""
+    """A source of rows, each one document. Without `validation` those are held out whose text has a hash below `share`,
+    so that the same text is never in both splits."""
 
     def split(text: str) -> str:
         falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64
@@ -37,6 +38,7 @@ def source_of_rows(
             yield (("validation", name, (text,)) for name, text in validation())
         yield ((split(text), name, (text,)) for name, text in train())
 
+    name, content = re.sub(r"[^\w.-]+", "-", name), content or digest
     return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
                   left_out=left_out)  # fmt: skip
 
@@ -49,17 +51,13 @@ def tables_meant(path: str, column: str | None) -> bool:
     rows = sorted(filter(_is_table, paths))
     for other in sorted({*paths} - {*rows}) if rows else ():
         if not ABOUT.fullmatch(other.name) and files.texts(root, [other])[0]:
-            raise ValueError(
-                f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
-                f"{other.relative_to(root)}: data.column={COLUMN} takes the rows of the tables, a pattern such as "
-                f"'data.path=\"{root}/**/*{other.suffix}\"' other text"
-            )
+            line = f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and text, {other.relative_to(root)}"
+            pattern = f"'data.path=\"{root}/**/*{other.suffix}\"'"
+            raise ValueError(f"{line}: data.column={COLUMN} takes the rows, a pattern such as {pattern} the text")
     return bool(rows)
 
 
 class _Table(NamedTuple):
-    """A file of rows, as it was when it was read through once."""
-
     name: str
     path: Path
     sha256: str
@@ -77,19 +75,14 @@ def table_rows(path: str, validation_path: str | None, *, column: str, share: fl
         return hashed(column, share if held is None else None, *parts)
 
     return source_of_rows(
-        "text",
-        " and ".join(filter(None, (path, validation_path))),
-        digest=digest(lambda table: (table.name, table.sha256)),
-        content=digest(lambda table: table.sha256),
-        train=lambda: _rows_of(train, column),
-        validation=None if held is None else lambda: _rows_of(held, column),
-        share=share,
-        left_out=left_out + left_out_there,
-    )
+        "text", " and ".join(filter(None, (path, validation_path))), left_out=left_out + left_out_there,
+        digest=digest(lambda table: (table.name, table.sha256)), content=digest(lambda table: table.sha256),
+        train=partial(_rows_of, train, column), share=share,
+        validation=None if held is None else partial(_rows_of, held, column),
+    )  # fmt: skip
 
 
 def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
-    """The tables that `path` means, each seen to have the column, and why other files are left out."""
     root, paths = found(path)
     chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if _is_table(file))
     if not chosen:
@@ -101,8 +94,7 @@ def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
 
 
 def _is_table(path: Path) -> bool:
-    """True by its name, for .json if its first two lines that are not blank are JSON objects; not for the cache of
-    `datasets`."""
+    """True by its name, or for a .json whose first two lines are JSON objects; not for the cache of `datasets`."""
     if (kind := suffix(path)) != ".json":
         return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
@@ -123,7 +115,6 @@ def _rows_of(tables: Iterable[_Table], column: str) -> Iterator[tuple[str, str]]
 
 
 def _texts_of(path: Path, column: str) -> Iterator[str | None]:
-    """One column of a table, in flat memory. Raises ValueError that names the file."""
     try:
         files.refuse_pointer(path)
         reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl

@@ -57,9 +57,9 @@ def text_files(
 
 
 def held_out(where: str, files: list[TextFile], *, share: float) -> tuple[list[Document], list[Document]]:
-    """Documents for training and for validation: whole files are held out, in the order of a hash of their names, as
-    many as fit into `share`, if they come to at least half of it; else, for one or few files, the last `share` of the
-    characters of each. Raises ValueError if nothing would be left to train on."""
+    """Documents for training and for validation: as many whole files as fit into `share`, in the order of a hash of
+    their names, or if that is less than half of it, the last `share` of each. Raises ValueError if nothing is left to
+    train on."""
     check_share(share)
     if chosen := _held_files(files, share):
         train, held = ([file.whole for file in files if (file.name in chosen) == out] for out in (False, True))
@@ -72,8 +72,7 @@ def held_out(where: str, files: list[TextFile], *, share: float) -> tuple[list[D
 
 
 def _held_files(files: list[TextFile], share: float) -> set[str]:
-    """Names of the files to hold out. If copies of what is trained on leave less than half the share, copies are held
-    out together or not at all."""
+    """Names of files to hold out; copies together, if those of what is trained on leave less than half the share."""
     ordered = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest())
     copies = defaultdict(list)
     for file in ordered:
@@ -112,10 +111,9 @@ def separated_files(
     where: str, train: list[TextFile], validation: list[TextFile] | None, separator: str, share: float,
     left_out: Sequence[str],
 ) -> Source:  # fmt: skip
-    """A source of text files, each document of which ends where the separator stands; line breaks at its ends are left
-    out. A file without the separator is one document, as it is. Without `validation`, documents are held out in the
-    order of a hash of their text, as many as fit into `share`, so that equal ones stay together; if these are few and
-    long and come to less than half of it, the end of each one."""
+    """A source of text files, each document of which ends where the separator stands, without line breaks at its ends.
+    Without `validation`, documents are held out in the order of a hash of their text, as many as fit into `share`; if
+    these come to less than half of it, the end of each one."""
     check_share(share)
     given = validation or []
 
@@ -176,7 +174,7 @@ def _divided(files: list[TextFile], found: list[NDArray[np.int64]], share: float
 
 
 def _read(file: TextFile, cuts: NDArray[np.int64]) -> Documents:
-    """The documents of a file, each up to its middle as training text, and from there as validation text."""
+    """The documents of a file, each up to its middle for training and from there for validation."""
     parts = cuts[:, [0, 1, 1, 2]].reshape(-1, 2)
     for number, text in enumerate(file.passages(parts)):
         if parts[number, 0] < parts[number, 1]:

@@ -40,8 +40,7 @@ def known(name: str) -> str:
     if not (size := re.fullmatch(r"bpe:(\d+)", name)):
         raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}, bpe:SIZE (such as bpe:4096)")
     if len(size[1]) > 20 or not 257 <= int(size[1]) <= _LARGEST:
-        raise ValueError(f"tokenizer={name:.80}: a size of at least 257, the bytes and the end of text, and at most "
-                         f"{_LARGEST:,}")  # fmt: skip
+        raise ValueError(f"tokenizer={name:.80}: a size from 257, the bytes and the end of text, to {_LARGEST:,}")
     return f"bpe:{int(size[1])}"
 
 
@@ -70,15 +69,14 @@ def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
     try:
         return tiktoken.get_encoding("gpt2")
     except OSError as error:
-        raise ConnectionError(
-            f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); start once with a network "
-            "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
-        ) from error
+        line = f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); use a network once"
+        cure = "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
+        raise ConnectionError(f"{line}, {cure}") from error
 
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
-    """Byte-level pairs learnt from the first _BPE_TEXT characters of `text` in words of GPT-2's pattern (Sennrich et
-    al. 2016; Radford et al. 2019). Raises ValueError if the text has too few for `vocab_size` tokens."""
+    """Pairs learnt from the first _BPE_TEXT characters in words of GPT-2's pattern (Sennrich et al. 2016; Radford et
+    al. 2019). Raises ValueError if there are too few."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -90,10 +88,8 @@ def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
     tokenizer.train_from_iterator(at_word_boundaries(limited(text, _BPE_TEXT)), trainer)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if len(vocabulary) < vocab_size - 1:
-        raise ValueError(
-            f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only; "
-            f"give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less"
-        )
+        line = f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only"
+        raise ValueError(f"{line}; give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less")
     # Byte-level encodings write a byte as itself if it is visible in Latin-1, else as a letter from U+0100 on.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = (byte for byte in range(256) if byte not in visible)
@@ -123,13 +119,9 @@ def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)})
 
 
-def encode(encoding: "Encoding", text: str) -> NDArray[np.integer]:
-    """The token ids of ordinary text, (tokens,). Raises ValueError for a character that the vocabulary lacks."""
-    return encoder(encoding)(text)
-
-
 def encoder(encoding: "Encoding") -> _Encoder:
-    """A function text -> token ids, equal to `encoding.encode_ordinary` and vectorised if one token is one symbol."""
+    """A function text -> token ids, (tokens,), equal to `encoding.encode_ordinary` and vectorised if one token is one
+    symbol. It raises ValueError for a character that the vocabulary lacks."""
     return VECTORISED.get(encoding.name, _byte_pair_encoder)(encoding)
 
 
@@ -147,10 +139,8 @@ def _char_encoder(encoding: "Encoding") -> _Encoder:
         ids = table[_code_points(text)]
         if (ids < 0).any():
             stranger = text[int(np.argmax(ids < 0))]
-            raise ValueError(
-                f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters of the "
-                "training and validation text that tokenizer=chars knows"
-            )
+            line = f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters"
+            raise ValueError(f"{line} of the training and validation text that tokenizer=chars knows")
         return ids
 
     return encode
@@ -179,8 +169,8 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
-    """Cut the same text again, always before a blank or line break that follows something visible: no match of GPT-2's
-    pattern crosses such a place, so that the tokens of the parts are the tokens of the whole."""
+    """The text cut before blanks and line breaks that follow something visible: no match of GPT-2's pattern crosses
+    those, so that the tokens of the parts are the tokens of the whole."""
     rest: list[str] = []  # since the last such place; searched once, or text without blanks would take quadratic time
     for piece in pieces:
         last = rest[-1][-1:] if rest else ""
@@ -194,8 +184,7 @@ def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
-    """The text of each token once its characters are whole, up to the first end of text. Raises ValueError for a token
-    that the encoding lacks."""
+    """The text of each token once its characters are whole, up to the first end of text. Raises ValueError."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:
         if token == encoding.eot_token:
@@ -208,11 +197,11 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues: `prompt` as the beginning of a document, after an end of text if the model
-    was trained on several: else it never read that token. Raises ValueError for an unknown character."""
+    """The tokens that a sample continues, after an end of text if the model was trained on several documents: else it
+    never read that token. Raises ValueError for an unknown character."""
     if documents > 1:
-        return [encoding.eot_token, *encode(encoding, prompt).tolist()]
-    return encode(encoding, prompt or "\n").tolist()
+        return [encoding.eot_token, *encoder(encoding)(prompt).tolist()]
+    return encoder(encoding)(prompt or "\n").tolist()
 
 
 def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
@@ -225,9 +214,8 @@ def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
 def save_encoding(encoding: "Encoding", path: str | Path) -> None:
     """Write all that `load_encoding` needs into one JSON file, complete or not at all."""
     ranks = {base64.b64encode(token).decode(): rank for token, rank in encoding._mergeable_ranks.items()}
-    content = {"name": encoding.name, "pat_str": encoding._pat_str, "special_tokens": encoding._special_tokens,
-               "mergeable_ranks": ranks}  # fmt: skip
-    write_text(Path(path), json.dumps(content, indent=0))
+    facts = {"name": encoding.name, "pat_str": encoding._pat_str, "special_tokens": encoding._special_tokens}
+    write_text(Path(path), json.dumps(facts | {"mergeable_ranks": ranks}, indent=0))
 
 
 def load_encoding(path: str | Path) -> "Encoding":
@@ -240,10 +228,8 @@ def load_encoding(path: str | Path) -> "Encoding":
         _refuse_odd(content["name"], ranks, content["special_tokens"])
         return tiktoken.Encoding(content["name"], pat_str=content["pat_str"], mergeable_ranks=ranks,
                                  special_tokens=content["special_tokens"])  # fmt: skip
-    except OSError:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and not _is_panic(error):
+        if isinstance(error, OSError) or not (isinstance(error, Exception) or _is_panic(error)):
             raise
         raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
 

@@ -49,23 +49,15 @@ class Postmortem(Sink):
         self.attempt("postmortem.md", self.step, write_text, self.run.folder / "postmortem.md", text)
 
     def page(self, outcome: str) -> Iterator[str]:
-        folder, rollbacks = str(shown(self.run.folder)), [e for e in self.events if e["event"] == "rollback"]
-        losses = (
-            f", {key.replace('/', ' ')} {loss:.4f}" + (f" (after step {at})" if at != self.step else "")
-            for key, (at, loss) in self.losses.items()
-        )
-        yield f"# Post-mortem of {md(folder)}"
-        yield (
-            f"Diagnoses: {sum('verdict' in e for e in self.events)}, rollbacks: {len(rollbacks)}. The run {outcome} "
-            f"after step {self.step} of {self.run.steps}{''.join(losses)}. Written {now()}."
-        )
+        folder = str(shown(self.run.folder))
         blamed = [event for event in self.events if event.get("documents") and "sequences" in event]
+        yield f"# Post-mortem of {md(folder)}"
+        losses = [f", {key.replace('/', ' ')} {loss:.4f} after step {at}" for key, (at, loss) in self.losses.items()]
+        yield f"The run {outcome} after step {self.step} of {self.run.steps}{''.join(losses)}. Written {now()}."
         if blamed:
             worst = max((event["documents"][0] for event in blamed), key=lambda document: document["above"])
-            yield (
-                f"Highest in the offending batches: {code(worst['name'])}, {worst['above']:.2f} nats above the others "
-                "(one or two is usual)."
-            )
+            above = f"{worst['above']:.2f} nats above the others (one or two is usual)"
+            yield f"Highest in the offending batches: {code(worst['name'])}, {above}."
         yield "## What happened"
         timeline = list(_filled("| {time} | {step} | {event} | {text} |", self.events))
         if len(timeline) > 2 * SHOWN:
@@ -76,10 +68,9 @@ class Postmortem(Sink):
             yield "\n".join(advice)
         yield from _documents(blamed, folder)
         yield "## What was done"
-        done = list(_filled(_BACK, rollbacks)) or ["- no rollback"]
-        if dropped := max((event.get("dropped", 0) for event in self.events), default=0):
-            done.append(f"- kept {count(dropped, 'step')} from the weights")
-        yield "\n".join(done)
+        done = list(_filled(_BACK, self.events)) or ["- no rollback"]
+        dropped = max((event.get("dropped", 0) for event in self.events), default=0)
+        yield "\n".join([*done, f"- kept {count(dropped, 'step')} from the weights"])
         yield "## Look further"
         yield f"    {safe(typed_command('report', folder))}"
 

@@ -175,8 +175,7 @@ class Overfitting(_Ending):
         if not math.isfinite(held_out + train):  # a run that diverged memorises nothing
             return found
         if not self.best or held_out < self.best["loss"]:
-            self.best, self.worse = {"loss": held_out, "step": trainer.step, "train": train}, 0
-            return found
+            self.best, self.worse = {"loss": held_out, "step": trainer.step, "train": train}, -1
         self.worse += 1
         if self.worse < self.patience or train >= self.best["train"]:
             return found
