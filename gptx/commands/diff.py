@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from numpy import ndarray
 
 from gptx.compare import meaning
-from gptx.compare.agreement import agreement, single_run
 from gptx.compare.factors import level_text
+from gptx.compare.meaning import agreement, single_run
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
