@@ -192,7 +192,7 @@ def single_run(folder: str) -> Run:
     if len(found) > 1:
         raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
     if found[0].problem:
-        raise ValueError(found[0].problem.removesuffix("; left out."))
+        raise ValueError(found[0].problem)
     if not found[0].config:
         raise ValueError(f"{folder}: the run there did not begin, and there is nothing to compare")
     return found[0]

@@ -13,8 +13,7 @@ from gptx.compare import estimates
 from gptx.compare.factors import confounded, described_by, factors, grouped, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
-from gptx.runs import metrics, provenance, schema
-from gptx.runs.plain import read_json
+from gptx.runs import metrics, plain, provenance
 from gptx.runs.run import Run
 
 METRIC = "validation/loss"
@@ -101,7 +100,7 @@ class Arm:
 def load_comparison(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
-        found: Comparison = schema.validated(read_json(file, most=_LARGEST), Comparison, file, strict=False)
+        found: Comparison = plain.validated(plain.read(file, most=_LARGEST), Comparison, file, strict=False)
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
                 raise ConfigError(f"a run has no level of {name}")
@@ -153,7 +152,7 @@ def problems(runs: list[Run]) -> Iterator[str]:
     """What could not be read of the runs."""
     for run in runs:
         if run.problem:
-            yield f"{run.name}: {run.problem}"
+            yield f"{run.name}: {run.problem}; left out."
         elif run.config and run.metrics.torn > (run.state == "running"):  # whose last line may be incomplete
             yield f"{run.name}: {run.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 

@@ -1,15 +1,17 @@
 """Whether a recipe fits in the memory of the device that it will run on, known before anything is built.
 
 Only what certainly does not fit is refused: by arithmetic on the values of the config, and where that comes near the
-limit by the prediction of `gptx.estimate.footprint`.
+limit by the prediction of `gptx.estimate.memory`.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gptx.config.build import build
 from gptx.config.command_line import examined_arms
@@ -18,6 +20,7 @@ from gptx.config.rules import examine
 from gptx.distributed.rank import world_size
 from gptx.estimate.memory import likely_vocabulary, prediction
 from gptx.ingredients.model.size import size
+from gptx.ingredients.parallel import find_device
 from gptx.units.amounts import memory, power
 from gptx.units.hardware import machine_memory
 
@@ -39,10 +42,6 @@ _ANYWHERE = Room(1e15, "no machine")  # of a plan, which is for any machine
 
 def this_machine(device: str) -> Room:
     """The memory of this machine's device of that name. Raises ConfigError if there is none."""
-    import torch
-
-    from gptx.ingredients.parallel import find_device
-
     try:
         place = find_device(device)
     except ValueError as error:
@@ -72,15 +71,20 @@ def within_room(room: Callable[[str], Room], world: int) -> Callable[[Any], None
 
 
 def refuse_too_large(job: Any, world: int, room: Room) -> None:
-    """Raise ConfigError, with the key that asks for most, if the run of a checked config needs more than the room."""
-    need = _Need(job, world, room)
-    needed = need.least
-    if needed <= room.size < 4 * need.likely:
-        needed = max(needed, need.predicted)
+    """Raise ConfigError, with the key that asks for most, if the run of a checked config needs more than the room.
+
+    No run does without weights and gradients, and of a micro-batch the tokens and their logits.
+    """
+    parameters, shards = _parameters(job, room), world if str(job.parallel._target_).endswith(".fsdp") else 1
+    each = 2 if job.precision.get("weights") == "bf16" else 4
+    logits = 0 if job.objective.get("chunk") else 2 * likely_vocabulary(job, _SMALLEST)
+    needed = 2 * each * parameters / shards + _tokens(job, room) * (16 + logits)
+    if needed <= room.size < 4 * _likely(job, room, parameters):
+        needed = max(needed, _predicted(job, world, room, shards))
     if needed > room.size:
         size = memory(needed) if needed < 1e15 else f"{power(needed)} B"
         raise ConfigError(
-            f"{need.largest()}: {power(need.parameters)} parameters, with what a step needs besides, take {size} of "
+            f"{_largest(job, room)}: {power(parameters)} parameters, with what a step needs besides, take {size} of "
             f"memory; {room.device} has {memory(room.size)}"
         )
 
@@ -96,8 +100,6 @@ def at_most(parameters: int) -> Iterator[None]:
         if found > 4 * parameters:  # some are registered more than once
             raise ConfigError(f"model: more than {power(found)} parameters; no machine has memory for them")
 
-    from torch.nn.modules.module import register_module_parameter_registration_hook
-
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
@@ -105,81 +107,57 @@ def at_most(parameters: int) -> Iterator[None]:
         hook.remove()
 
 
-@dataclass(frozen=True)
-class _Need:
-    """Bytes that each device needs for the run of a checked config."""
-
-    job: Any
-    world: int
-    room: Room
-
-    @property
-    def vocabulary(self) -> int:
-        return likely_vocabulary(self.job, _SMALLEST)
-
-    @property
-    def shards(self) -> int:
-        return self.world if str(self.job.parallel._target_).endswith(".fsdp") else 1
-
-    @property
-    def tokens(self) -> int:
-        """Of a micro-batch, at least: where a GPU is too small it is halved down to one sequence."""
-        micro = self.job.batch.get("micro")
-        return self.job.data.context * (micro if isinstance(micro, int) and self.room.cpu else 1)
-
-    @cached_property
-    def parameters(self) -> int:
-        """Of gptx's own model by arithmetic, 0 for values that it refuses; a user's model is built without data."""
-        if self.job.model._target_ == _GPT:
-            values = {str(key): self.job.model[key] for key in self.job.model if not str(key).startswith("_")}
-            if min(value for value in values.values() if type(value) is int) < 1:
-                return 0
-            multiple = values.get("vocab_multiple", 64)
-            return size(vocab_size=-(-self.vocabulary // multiple) * multiple, **values).parameters
-        import torch
-
-        try:
-            with torch.device("meta"), at_most(int(min(self.room.size, _ANYWHERE.size))):
-                return sum(each.numel() for each in build(self.job.model)(vocab_size=self.vocabulary).parameters())
-        except (RuntimeError, OverflowError) as error:
-            raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
-
-    @property
-    def least(self) -> float:
-        """What no run does without: weights and gradients, and of a micro-batch the tokens and their logits."""
-        each = 2 if self.job.precision.get("weights") == "bf16" else 4
-        logits = 0 if self.job.objective.get("chunk") else 2 * self.vocabulary
-        return 2 * each * self.parameters / self.shards + self.tokens * (16 + logits)
-
-    @property
-    def likely(self) -> float:
-        """As with Adam in fp32, and activations of a GPT's usual number; roughly."""
-        wide = self.job.model.get("width", 0) * self.job.model.get("depth", 0)
-        count = self.tokens if isinstance(self.job.batch.get("micro"), int) else 16_384
-        return 16 * self.parameters + self.room.cpu * count * (12 * self.vocabulary + 120 * wide)
-
-    @property
-    def predicted(self) -> float:
-        """By `gptx.estimate.footprint`, 0 where it cannot: the peak of an eager run on a CPU, else weights, gradients
-        and moments, which are there however small the batch is."""
-        share = self.job.copy()
-        share.batch.tokens //= self.world // world_size()
-        found = prediction(share, self.vocabulary)
-        if isinstance(found, str):
+def _parameters(job: Any, room: Room) -> int:
+    """Those of gptx's own model by arithmetic, 0 for values that it refuses; a user's model is built without data."""
+    vocabulary = likely_vocabulary(job, _SMALLEST)
+    if job.model._target_ == _GPT:
+        values = {str(key): job.model[key] for key in job.model if not str(key).startswith("_")}
+        if min(value for value in values.values() if type(value) is int) < 1:
             return 0
-        state = (found.weights + found.gradients + found.moments) / self.shards
-        eager = str(self.job.compile._target_).endswith(".eager") and self.shards == 1
-        return max(state, found.peak) if self.room.cpu and eager else state
+        multiple = values.get("vocab_multiple", 64)
+        return size(vocab_size=-(-vocabulary // multiple) * multiple, **values).parameters
+    try:
+        with torch.device("meta"), at_most(int(min(room.size, _ANYWHERE.size))):
+            return sum(each.numel() for each in build(job.model)(vocab_size=vocabulary).parameters())
+    except (RuntimeError, OverflowError) as error:
+        raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
 
-    def largest(self) -> str:
-        """The key and value without which least would be needed, as they are typed."""
-        if self.job.model._target_ != _GPT:
-            return "model"
-        found = {}
-        for key in [*(f"model.{name}" for name in self.job.model), "batch.micro", "data.context", "data.tokenizer"]:
-            group, name = key.split(".")
-            if type(value := self.job[group].get(name)) is int or name == "tokenizer":
-                without = self.job.copy()
-                without[group][name] = 1 if name != "tokenizer" else "chars"
-                found[f"{key}={value}"] = _Need(without, self.world, self.room).likely
-        return min(found, key=lambda line: found[line])
+
+def _tokens(job: Any, room: Room, otherwise: int = 0) -> int:
+    """Tokens of a micro-batch, at least: where a GPU is too small it is halved down to one sequence."""
+    micro = job.batch.get("micro")
+    return (job.data.context * (micro if room.cpu else 1)) if isinstance(micro, int) else otherwise or job.data.context
+
+
+def _likely(job: Any, room: Room, parameters: int) -> float:
+    """Bytes with Adam in fp32, and activations of a GPT's usual number; roughly."""
+    wide = job.model.get("width", 0) * job.model.get("depth", 0)
+    each = 12 * likely_vocabulary(job, _SMALLEST) + 120 * wide
+    return 16 * parameters + room.cpu * _tokens(job, room, otherwise=16_384) * each
+
+
+def _predicted(job: Any, world: int, room: Room, shards: int) -> float:
+    """Bytes by `gptx.estimate.memory`, 0 where it cannot: the peak of an eager run on a CPU, else weights, gradients
+    and moments, which are there however small the batch is."""
+    share = job.copy()
+    share.batch.tokens //= world // world_size()
+    found = prediction(share, likely_vocabulary(job, _SMALLEST))
+    if isinstance(found, str):
+        return 0
+    state = (found.weights + found.gradients + found.moments) / shards
+    eager = str(job.compile._target_).endswith(".eager") and shards == 1
+    return max(state, found.peak) if room.cpu and eager else state
+
+
+def _largest(job: Any, room: Room) -> str:
+    """The key and value without which least would be needed, as they are typed."""
+    if job.model._target_ != _GPT:
+        return "model"
+    found = {}
+    for key in [*(f"model.{name}" for name in job.model), "batch.micro", "data.context", "data.tokenizer"]:
+        group, name = key.split(".")
+        if type(value := job[group].get(name)) is int or name == "tokenizer":
+            without = job.copy()
+            without[group][name] = 1 if name != "tokenizer" else "chars"
+            found[f"{key}={value}"] = _likely(without, room, _parameters(without, room))
+    return min(found, key=lambda line: found[line])

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from statistics import quantiles
+from typing import ClassVar
 
 from gptx.units.amounts import power
 
@@ -31,6 +32,8 @@ class Law:
     The defaults are those of a published law: of subword text in general, known by its constants alone.
     """
 
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+
     name: str
     A: float
     B: float
@@ -49,7 +52,6 @@ class Law:
     warnings: tuple[str, ...] = ()  # of its fit
 
     def loss(self, parameters: float, tokens: float) -> float:
-        """Nats per token after training on `tokens` tokens."""
         return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
 
     @property
@@ -63,17 +65,11 @@ class Law:
         return ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.exponents[0]
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the lowest loss with this many FLOPs.
-
-        >>> size, tokens = PUBLISHED["besiroglu"].optimum(5.76e23)
-        >>> f"{size:.3g} {tokens:.3g}"
-        '7.22e+10 1.33e+12'
-        """
+        """Parameters and tokens of the lowest loss with this many FLOPs."""
         size = self.parameters(flops)
         return size, flops / 6 / size
 
     def lowest(self, flops: float) -> float:
-        """The lowest loss of a budget."""
         return self.loss(*self.optimum(flops))
 
     def speaks(self, vocab_size: int) -> bool:
@@ -91,16 +87,11 @@ class Law:
     def undetermined(self) -> str:
         """Which exponents, or their 95 % intervals, reach an end of what a fit tries, because the loss of the runs does
         not fall with N or D; "" if none does."""
-        found = []
-        for name in CONSTANTS[3:]:
-            values = (getattr(self, name), *(self.interval(attrgetter(name)) or ()))
-            if min(values) < 1.01 * FLATTEST or max(values) > 0.99 * STEEPEST:
-                found.append(name)
-        reach = f"{'reaches' if len(found) == 1 else 'reach'} an end of what a fit tries, {FLATTEST:g} or {STEEPEST:g}"
-        return f"{' and '.join(found)} {reach}" if found else ""
+        ends = {name: (getattr(self, name), *(self.interval(attrgetter(name)) or ())) for name in CONSTANTS[3:]}
+        found = [name for name, each in ends.items() if min(each) < 1.01 * FLATTEST or max(each) > 0.99 * STEEPEST]
+        return f"{' and '.join(found)} at an end of what a fit tries, {FLATTEST:g} or {STEEPEST:g}" if found else ""
 
     def save(self, file: Path) -> None:
-        """Write it as JSON for `chosen`."""
         file.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     def flops_for(self, parameters: float) -> float:
@@ -139,59 +130,34 @@ def law_named(word: str) -> Law:
         return PUBLISHED[word]
     if not Path(word).is_file():
         raise ValueError(f"law={word}: no such law or file; {', '.join(PUBLISHED)}, or the law.json of a fit")
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        law = _read(Path(word))
-        for wrong in (mistake for stage in (_forms, _values, _optima) for holds, mistake in stage(law) if not holds):
+        law = TypeAdapter(Law).validate_json(Path(word).read_bytes())
+        for wrong in (mistake for holds, mistake in _values(law) if not holds):
             raise ValueError(wrong)
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, ArithmeticError, OSError) as error:
-        said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+    except (ValueError, ArithmeticError, OSError) as error:
+        said: object = error
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ValueError(f"law={word}: holds no law ({said}); python -m gptx fit scaling writes one") from None
     return law
 
 
-def _read(file: Path) -> Law:
-    """The law of a file, with numbers for its constants. Raises one of several errors for a file without a law."""
-    facts = json.loads(file.read_text())
-    numbers = {name: float(facts[name]) for name in CONSTANTS}
-    draws = tuple(tuple(float(value) for value in draw) for draw in facts.get("draws", ()))
-    operations = facts.get("operations")
-    ends = None if operations is None else tuple(float(end) for end in operations)
-    if not isinstance(warnings := facts.get("warnings", []), list):
-        raise ValueError("warnings must be a list of texts")
-    return Law(**facts | numbers | {"draws": draws, "operations": ends, "warnings": tuple(warnings)})
-
-
-_Checks = Iterator[tuple[object, str]]  # something that must be true, and the mistake if it is not
-
-
-def _forms(law: Law) -> _Checks:
-    """Types."""
-    for name in ("name", "source", "units", "recipe"):
-        yield isinstance(getattr(law, name), str), f"{name} must be text"
+def _values(law: Law) -> Iterator[tuple[object, str]]:
+    """What must be true of the values of a law, and the mistake if it is not."""
     for name, least in (("context", 1), ("vocab", 0), ("text", 0)):
-        value = getattr(law, name)
-        yield type(value) is int and value >= least, f"{name} must be a whole number, at least {least}"
-    yield all(isinstance(warning, str) for warning in law.warnings), "warnings must be texts"
-    yield isinstance(law.deviations, dict) and {*law.deviations} <= {*CONSTANTS}, "deviations must be of its constants"
-    yield all(isinstance(value, int | float) for value in law.deviations.values()), "deviations must be numbers"
-
-
-def _values(law: Law) -> _Checks:
-    """Values in their ranges."""
+        yield getattr(law, name) >= least, f"{name} must be a whole number, at least {least}"
+    yield {*law.deviations} <= {*CONSTANTS}, "deviations must be of its constants"
     yield re.fullmatch(r"[\w./@+~=,: -]*", law.recipe), "recipe must be overrides of gptx.train"
     known = law.vocab or law.units == PUBLISHED["besiroglu"].units
     yield known, f"vocab is missing: the size of the vocabulary that its {law.units} are of"
-    low, high = (1.0, 1.0) if law.operations is None else law.operations if len(law.operations) == 2 else (0.0, 0.0)
+    low, high = law.operations or (1.0, 1.0)
     yield 0 < low <= high < math.inf, "operations must be the least and the most FLOPs of its runs"
     for constants in (attrgetter(*CONSTANTS)(law), *law.draws):
-        named = dict(zip(CONSTANTS, constants, strict=False))
-        wrong = [name for name, value in named.items() if not (0 < value < math.inf or (name == "E" and value == 0))]
-        right = (len(constants), wrong) == (len(CONSTANTS), [])
-        yield right, f"{', '.join(wrong) or 'a draw'} must be a number above zero"
-
-
-def _optima(law: Law) -> _Checks:
-    """A best size of every budget."""
+        for name, value in zip(CONSTANTS, constants, strict=True):
+            yield 0 < value < math.inf or (name == "E" and value == 0), f"{name} must be a number above zero"
     drawn = all(_minimised(Law("a draw", *draw), *_WIDEST, least=0) for draw in law.draws)
     yield drawn, "a draw has no best size of any budget"
     own = _minimised(law, *(law.operations or CHINCHILLA), least=1) and _minimised(law, *_WIDEST, least=0)
@@ -208,13 +174,10 @@ def _minimised(law: Law, *budgets: float, least: float) -> bool:
 
 
 def extrapolated(laws: list[Law], flops: float) -> list[str]:
-    """A sentence on laws whose runs took fewer or more FLOPs than a budget; none if there are no such laws."""
+    """A sentence for laws whose runs took fewer or more FLOPs than a budget."""
     found: dict[tuple[float, float], list[str]] = {}
     for law in laws:
         if law.operations and not law.operations[0] <= flops <= law.operations[1]:
             found.setdefault(law.operations, []).append(law.name)
-    return [
-        f"extrapolated: {', '.join(names)} {'rests' if len(names) == 1 else 'rest'} on runs of {power(low)} to "
-        f"{power(high)} FLOPs"
-        for (low, high), names in found.items()
-    ]
+    return [f"extrapolated from runs of {power(low)} to {power(high)} FLOPs: {', '.join(names)}"
+            for (low, high), names in found.items()]  # fmt: skip

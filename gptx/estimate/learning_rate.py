@@ -43,5 +43,4 @@ def batch_of(config: dict) -> Batch | None:
 
 
 def _arguments(node: dict) -> dict:
-    """The arguments that a node of a config gives."""
     return {key: value for key, value in node.items() if key not in presets.HIDDEN}

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import NamedTuple
 
 from gptx.estimate.laws import CHINCHILLA, RULE, Law
-from gptx.plan.split import by_rule
+from gptx.plan.split import Split, by_rule
 from gptx.units.amounts import amount, power
 
 _POINTS = 65  # of a line
@@ -17,224 +16,173 @@ _ASIDE = 0.3  # of a power of ten: a budget nearer to the user's is not drawn
 _Ends = tuple[float, float]
 
 
-class Point(NamedTuple):
-    """A training of this many parameters on this many tokens, with its loss; named if it is of a model."""
-
-    parameters: float
-    tokens: float
-    loss: float
-    name: str = ""
-
-    @property
-    def flops(self) -> float:
-        return 6 * self.parameters * self.tokens
-
-
 @dataclass(frozen=True)
 class Series:
     """Places that are drawn alike.
 
-    Its role is size, budget or asked (the user's budget) for lines of one size or budget, touch, minimum or optimum for
-    their best places, spread for the 95 % interval of a best size, best (the lowest loss of every budget), rule, known
+    Its role is size, budget or asked (the user's budget) for lines of one size or budget, minimum or optimum for their
+    best places, spread for the 95 % interval of a best size, best (the lowest loss of every budget), rule, known
     (models of others), runs, stem (from a run to its predicted loss), or now (the user's FLOPs).
     """
 
     role: str
-    places: Sequence[Point]
+    places: Sequence[Split]
     beyond: bool = False  # outside of the runs that the law was fitted to
     depth: float = 1.0  # of its colour: pale for the smallest size or budget
     name: str = ""  # in the legend
     labels: Sequence[str] = ()  # of the first places
-    low: Sequence[float] = ()  # of a band of the loss
-    high: Sequence[float] = ()
+    band: Sequence[_Ends] = ()  # of the loss at each place
 
 
 @dataclass(frozen=True)
 class Chart:
-    """All that is drawn of a law, over FLOPs and over parameters, with the ends of both axes and of the losses."""
+    """All that is drawn of a law, over FLOPs and over parameters."""
 
     law: Law
     fitted: _Ends | None  # FLOPs of the runs that the law was fitted to
-    flops: _Ends
-    parameters: _Ends
+    flops: _Ends  # ends of that axis, and of the losses
     losses: _Ends
-    asked: Point | None  # the best place of the user's budget
-    spread: _Ends | None  # the 95 % interval of its size
-    known: tuple[Point, ...]  # models of others, at the loss that the law predicts
-    runs: tuple[Point, ...]  # at the loss that was measured
-    over: dict[str, list[Series]]  # flops and parameters
+    asked: Split | None  # the best place of the user's budget
+    known: Sequence[Split]  # models of others, at the loss that the law predicts
+    runs: Sequence[Split]  # at the loss that was measured
 
-    def of(self, across: str, role: str) -> list[Series]:
-        """The series of a role."""
-        return [each for each in self.over[across] if each.role == role]
+    @cached_property
+    def over(self) -> dict[str, list[Series]]:
+        best, marked = list(self._best()), list(self._marked())
+        plain = [replace(each, band=()) for each in best]
+        rule = [by_rule(flops=flops).by(self.law) for flops in _between(*self.flops)]
+        now = [Series("now", [replace(self.asked, loss=end) for end in self.losses])] if self.asked else []
+        return {
+            "flops": [*now, *self._sizes(), *best, *marked],
+            "parameters": [
+                *self._budgets(),
+                *plain,
+                Series("rule", rule, name=f"{RULE:g} tokens per parameter"),
+                *marked,
+            ],
+        }
 
-    @property
-    def beyond(self) -> list[_Ends]:
-        """The FLOPs that lie outside of the runs of the fit."""
-        return [part for part in _parts(*self.flops, self.fitted) if _outside(*part, self.fitted)]
+    def ends(self, across: str) -> _Ends:
+        if across == "flops":
+            return self.flops
+        within = [each.places for each in self.over[across] if each.role not in ("best", "rule")]
+        sizes = [place.parameters for places in within for place in places]
+        return min(sizes) / 1.2, max(sizes) * 1.2
+
+    def parts(self) -> list[tuple[float, float, bool]]:
+        """The FLOPs that are drawn, cut where the runs of the fit begin and end; True for a part beyond them."""
+        low, high = self.flops
+        cuts = [low, *(end for end in self.fitted or () if low < end < high), high]
+        return [(first, last, self.outside(first, last)) for first, last in pairwise(cuts)]
+
+    def outside(self, low: float, high: float) -> bool:
+        return self.fitted is not None and not (self.fitted[0] <= low and high <= self.fitted[1])
+
+    def spread(self, flops: float) -> _Ends | None:
+        return self.law.interval(partial(Law.parameters, flops=flops))
+
+    def _sizes(self) -> Iterator[Series]:
+        """Sizes over FLOPs, from where their loss comes below the ceiling, each with the place where it is the best."""
+        law, (low, high) = self.law, self.flops
+        found = round_numbers(law.parameters(low), law.parameters(high), most=7)
+        for parameters, depth in zip(found, _depths(found), strict=True):
+            tokens = law.flops_for(parameters) / 6 / parameters
+            first = max(low / 6 / parameters, law.tokens_to(parameters, self.losses[1]) or math.inf)
+            last = high / 6 / parameters
+            if first < last:
+                places = [Split("", parameters, each).by(law) for each in _between(first, last)]
+                yield Series("size", places, depth=depth, labels=[amount(parameters)])
+            if first <= tokens <= last:
+                yield Series("minimum", [Split("", parameters, tokens).by(law)], depth=depth)
+
+    def _budgets(self) -> Iterator[Series]:
+        """Budgets over the sizes near their best ones, each with its minimum."""
+        mine = self.asked.flops if self.asked else math.inf
+        found = [each for each in round_numbers(*self.flops) if abs(math.log10(each) - math.log10(mine)) > _ASIDE]
+        for flops, depth in zip(found, _depths(found), strict=True):
+            yield from self._budget("budget", flops, depth)
+            yield Series("minimum", [best_place(self.law, flops)], depth=depth)
+        if self.asked:
+            yield from self._budget("asked", mine, 1.0)
+
+    def _budget(self, role: str, flops: float, depth: float) -> Iterator[Series]:
+        """A budget over sizes, as far as its loss is below the ceiling, and the interval of its best size."""
+        least = best_place(self.law, flops)
+        sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
+        places = [Split("", size, flops / 6 / size).by(self.law) for size in sizes]
+        below = [place for place in places if place.loss <= self.losses[1]]
+        yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
+        if spread := self.spread(flops):
+            yield Series("spread", [replace(least, parameters=end) for end in spread])
+
+    def _best(self) -> Iterator[Series]:
+        """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
+        name = "lowest loss of each budget"
+        for first, last, beyond in self.parts():
+            budgets = _between(first, last)
+            found = (self.law.interval(partial(Law.lowest, flops=flops)) for flops in budgets)
+            places, band = [best_place(self.law, flops) for flops in budgets], [ends for ends in found if ends]
+            yield Series("best", places, beyond, name=name, band=band)
+            name = ""
+
+    def _marked(self) -> Iterator[Series]:
+        """Models by number, runs at their measured loss, joined with the predicted one, and the user's budget."""
+        if self.known:
+            labels = [str(i + 1) for i in range(len(self.known))]
+            yield Series("known", self.known, name="models of others", labels=labels)
+        for run in self.runs:
+            yield Series("stem", [run, run.by(self.law)])
+        if self.runs:
+            yield Series("runs", self.runs, name="your runs")
+        if self.asked:
+            best = f"{amount(self.asked.parameters)} parameters on {amount(self.asked.tokens)} tokens"
+            yield Series("optimum", [self.asked], name=f"{power(self.asked.flops)} FLOPs: {best}")
 
 
-def chart_of(
-    law: Law,
-    *,
-    flops: float | None = None,
-    known: Iterable[tuple[str, float, float]] = (),
-    runs: Iterable[tuple[str, float, float, float]] = (),
-) -> Chart:
+def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (), runs: Sequence[Split] = ()) -> Chart:
     """The chart of a law, which was fitted to its own FLOPs or, if those are not known, to those of `runs`. Raises
     ValueError for a run without a loss."""
-    models = tuple(by_the_law(law, parameters, tokens, name) for name, parameters, tokens in known)
-    measured = tuple(Point(parameters, tokens, loss, name) for name, parameters, tokens, loss in runs)
-    _refuse(measured)
-    asked = by_the_law(law, *law.optimum(flops)) if flops else None
-    fitted = law.operations or _ends(measured)
-    low, high = _wide([*(fitted or ()), *(point.flops for point in (*models, *measured, asked) if point)])
-    losses = _losses(law, low, high, [point.loss for point in (*models, *measured)])
-    budgets = list(_budgets(law, _beside(round_numbers(low, high), flops), flops, losses[1], fitted))
-    marked = list(_marked(law, models, measured, asked))
-    return Chart(
-        law, fitted, (low, high), _breadth([*budgets, *marked]), losses, asked,
-        law.interval(partial(Law.parameters, flops=flops)) if flops else None, models, measured,
-        {"flops": [*_now(asked, losses), *_sizes(law, low, high, losses[1]), *_best(law, low, high, fitted), *marked],
-         "parameters": [*budgets, *(replace(each, low=(), high=()) for each in _best(law, low, high, fitted)),
-                        _rule(law, low, high), *marked]},
-    )  # fmt: skip
-
-
-def by_the_law(law: Law, parameters: float, tokens: float, name: str = "") -> Point:
-    """A training with the loss that a law predicts."""
-    return Point(parameters, tokens, law.loss(parameters, tokens), name)
-
-
-def by_the_rule(law: Law, flops: float) -> Point:
-    """A budget spent by the rule, with the loss that a law predicts."""
-    rule = by_rule(flops=flops)
-    return by_the_law(law, rule.parameters, rule.tokens)
-
-
-def _refuse(runs: Sequence[Point]) -> None:
     for run in runs:
-        if not all(0 < value < math.inf for value in run[:3]):
-            raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {run[:3]}")
+        place = run.parameters, run.tokens, run.loss
+        if not all(0 < value < math.inf for value in place):
+            raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {place}")
+    models = [each.by(law) for each in known]
+    asked = best_place(law, flops) if flops else None
+    fitted = law.operations or _span(run.flops for run in runs)
+    spent = _span([*(fitted or ()), *(each.flops for each in (*models, *runs, asked) if each)]) or CHINCHILLA
+    return Chart(law, fitted, *_axes(law, *spent, [*models, *runs]), asked, models, runs)
 
 
-def _breadth(shown: Sequence[Series]) -> _Ends:
-    """The parameters from the fewest to the most, with some room."""
-    sizes = [point.parameters for each in shown for point in each.places]
-    return min(sizes) / 1.2, max(sizes) * 1.2
-
-
-def _now(asked: Point | None, losses: _Ends) -> Iterator[Series]:
-    if asked:
-        yield Series("now", [asked._replace(loss=end) for end in losses])
-
-
-def _rule(law: Law, low: float, high: float) -> Series:
-    places = [by_the_rule(law, amount) for amount in _steps(low, high)]
-    return Series("rule", places, name=f"{RULE:g} tokens per parameter")
-
-
-def _ends(points: Sequence[Point]) -> _Ends | None:
-    found = [point.flops for point in points]
-    return (min(found), max(found)) if found else None
-
-
-def _losses(law: Law, low: float, high: float, shown: list[float]) -> _Ends:
-    """The ends of the losses: the best ones of the span and those of points, with some room."""
-    worst, lowest = law.lowest(low), law.lowest(high)
-    ratio = worst / lowest
-    floor = min([lowest / ratio**0.08, *(0.99 * loss for loss in shown)])
-    return floor, max([worst * ratio**0.12, *(1.01 * loss for loss in shown)])
-
-
-def _beside(amounts: list[float], mine: float | None) -> list[float]:
-    """The budgets that are not too near to the user's own."""
-    return [each for each in amounts if not mine or abs(math.log10(each / mine)) > _ASIDE]
-
-
-def _sizes(law: Law, low: float, high: float, ceiling: float) -> Iterator[Series]:
-    """Sizes over FLOPs, from where their loss comes below the ceiling, each with the place where it is the best."""
-    found = round_numbers(law.parameters(low), law.parameters(high), most=7)
-    for i, parameters in enumerate(found):
-        below, tokens = law.tokens_to(parameters, ceiling) or math.inf, law.flops_for(parameters) / 6 / parameters
-        first, last, depth = max(low / 6 / parameters, below), high / 6 / parameters, _depth(i, len(found))
-        if first < last:
-            places = [by_the_law(law, parameters, each) for each in _steps(first, last)]
-            yield Series("size", places, depth=depth, labels=[amount(parameters)])
-            if first <= tokens <= last:
-                yield Series("touch", [by_the_law(law, parameters, tokens)], depth=depth)
-
-
-def _budgets(
-    law: Law, amounts: list[float], mine: float | None, ceiling: float, fitted: _Ends | None
-) -> Iterator[Series]:
-    """Budgets over the sizes near their best ones, each with its minimum and the interval of the best size."""
-    for i, flops in enumerate([*amounts, *([mine] if mine else [])]):
-        own, depth, least = flops == mine, _depth(i, len(amounts)), by_the_law(law, *law.optimum(flops))
-        sizes = _steps(least.parameters * _AWAY, least.parameters / _AWAY)
-        places = [place for n in sizes if (place := by_the_law(law, n, flops / 6 / n)).loss <= ceiling]
-        beyond = _outside(flops, flops, fitted)
-        yield Series("asked" if own else "budget", places, beyond, 1.0 if own else depth, labels=[power(flops)])
-        if spread := law.interval(partial(Law.parameters, flops=flops)):
-            yield Series("spread", [least._replace(parameters=end) for end in spread])
-        if not own:
-            yield Series("minimum", [least], depth=depth)
-
-
-def _best(law: Law, low: float, high: float, fitted: _Ends | None) -> Iterator[Series]:
-    """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
-    for i, (first, last) in enumerate(_parts(low, high, fitted)):
-        amounts = _steps(first, last)
-        places = [by_the_law(law, *law.optimum(amount)) for amount in amounts]
-        bands = [band for amount in amounts if (band := law.interval(partial(Law.lowest, flops=amount)))]
-        lows, highs = zip(*bands, strict=True) if bands else ((), ())
-        name = "lowest loss of each budget" * (i == 0)
-        yield Series("best", places, _outside(first, last, fitted), name=name, low=lows, high=highs)
-
-
-def _marked(law: Law, models: Sequence[Point], runs: Sequence[Point], asked: Point | None) -> Iterator[Series]:
-    """Models by number, runs at their measured loss, joined with the predicted one, and the user's budget."""
-    if models:
-        yield Series("known", models, name="models of others", labels=[str(i + 1) for i in range(len(models))])
-    for run in runs:
-        yield Series("stem", [run, by_the_law(law, run.parameters, run.tokens)])
-    if runs:
-        yield Series("runs", runs, name="your runs")
-    if asked:
-        best = f"{amount(asked.parameters)} parameters on {amount(asked.tokens)} tokens"
-        yield Series("optimum", [asked], name=f"{power(asked.flops)} FLOPs: {best}")
-
-
-def _depth(place: int, count: int) -> float:
-    return 0.35 + 0.65 * min(1.0, place / max(1, count - 1))
-
-
-def _parts(low: float, high: float, fitted: _Ends | None) -> list[_Ends]:
-    """The FLOPs that are drawn, cut where the runs of the fit begin and end."""
-    return list(pairwise([low, *(end for end in fitted or () if low < end < high), high]))
-
-
-def _outside(low: float, high: float, fitted: _Ends | None) -> bool:
-    return fitted is not None and not (fitted[0] <= low and high <= fitted[1])
-
-
-def _steps(low: float, high: float) -> list[float]:
-    """Numbers from low to high whose neighbours have the same ratio."""
-    return [low * (high / low) ** (i / (_POINTS - 1)) for i in range(_POINTS)]
-
-
-def _wide(found: list[float]) -> _Ends:
-    """The ends of numbers with some room on both sides, and at least three powers of ten."""
-    low, high = (min(found), max(found)) if found else CHINCHILLA
+def _axes(law: Law, low: float, high: float, shown: Sequence[Split]) -> tuple[_Ends, _Ends]:
+    """The FLOPs, three powers of ten or more, and the losses that are drawn, with some room."""
     room = max(2.0, math.sqrt(1e3 * low / high))
-    return low / room, high * room
+    worst, least = law.lowest(low / room), law.lowest(high * room)
+    lowest, highest = _span(each.loss for each in shown) or (math.inf, 0.0)
+    losses = min(least * (least / worst) ** 0.08, 0.99 * lowest), max(worst * (worst / least) ** 0.12, 1.01 * highest)
+    return (low / room, high * room), losses
+
+
+def _span(numbers: Iterable[float]) -> _Ends | None:
+    found = sorted(numbers)
+    return (found[0], found[-1]) if found else None
+
+
+def best_place(law: Law, flops: float) -> Split:
+    """A budget spent as a law finds best, with its loss."""
+    return Split("", *law.optimum(flops)).by(law)
+
+
+def _depths(found: Sequence[float]) -> list[float]:
+    return [0.35 + 0.65 * place / max(1, len(found) - 1) for place in range(len(found))]
+
+
+def _between(low: float, high: float) -> list[float]:
+    return [low * (high / low) ** (i / (_POINTS - 1)) for i in range(_POINTS)]
 
 
 def round_numbers(low: float, high: float, most: int = 8) -> list[float]:
     """Round numbers between two, at most this many and as dense as that allows.
 
-    >>> [f"{number:g}" for number in round_numbers(5e17, 4e22)]
-    ['1e+18', '1e+19', '1e+20', '1e+21', '1e+22']
     >>> [f"{number:g}" for number in round_numbers(4e7, 4e10)]
     ['1e+08', '3e+08', '1e+09', '3e+09', '1e+10', '3e+10']
     """

@@ -1,7 +1,6 @@
 """The coordinate check: does a learning rate tuned on a narrow model serve a wide one?"""
 
 import math
-from functools import partial
 from statistics import linear_regression
 from typing import Any
 
@@ -31,17 +30,17 @@ def plan_coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updat
         raise ConfigError(f"widths={widths}: at least two different widths, such as 64,128,256")
     if not 1 <= updates <= 9999:
         raise ConfigError(f"updates={updates}: a number of steps, from 1 to 9,999")
-    print_arms(overrides, partial(_changes, sizes=sizes, steps=updates))
+    print_arms(overrides, lambda cfg: _changes(cfg, sizes, updates))
 
 
 def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
-    """The table of one recipe."""
     rows = []
     for parametrization in ("standard", "mup"):
         found = [_moved(_at_width(cfg, parametrization, size, sizes[0]), steps) for size in sizes]
         for what in found[0]:
             values = [row[what] for row in found]
-            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{_slope(sizes, values):.2f}"))
+            slope = linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope
+            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{slope:.2f}"))
     return terminal(Table("", ("mean |change|", "", *(f"{size:,}" for size in sizes), "slope"), rows, names=2))
 
 
@@ -66,8 +65,7 @@ def _moved(cfg: Any, steps: int) -> dict[str, float]:
     before = _seen(trainer, inputs)
     for _ in range(steps):
         trainer.step_once()
-    after = _seen(trainer, inputs)
-    return {what: (after[what] - before[what]).abs().mean().item() for what in before}
+    return {what: (after - before[what]).abs().mean().item() for what, after in _seen(trainer, inputs).items()}
 
 
 def _seen(trainer, inputs) -> dict:
@@ -80,12 +78,3 @@ def _seen(trainer, inputs) -> dict:
         kept["logits"] = trainer.model(inputs)
     handle.remove()
     return kept
-
-
-def _slope(sizes: list[int], values: list[float]) -> float:
-    """Least-squares slope of log value over log size.
-
-    >>> round(_slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)
-    1.0
-    """
-    return linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope

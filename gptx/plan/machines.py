@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gptx.estimate.effort import Effort
-from gptx.estimate.footprint import Footprint
+from gptx.estimate.memory import Footprint
 from gptx.show.table import Table, terminal
-from gptx.units.amounts import memory
+from gptx.units.amounts import amount, memory
 from gptx.units.hardware import DEVICES, Device, device_named
 
 _SHOWN = "h200", "h100", "a100", "l40s", "rtx4090", "t4"  # if no device is asked for
@@ -37,12 +37,16 @@ def hardware_of(hardware: str = "", devices: int = 1, price: float | None = None
 
 def time_and_room(where: Hardware, spent: Effort, precision, found: Footprint | str, shards: int) -> Iterator[str]:
     """Time, cost and memory at a place; without a device the time on several, and whether none is large enough."""
+    shown = [where.device] if where.device else [device for device in DEVICES if device.name in _SHOWN]
+    rows = [_row(device, spent, precision, where) for device in shown]
     if spent.parameters < _BUSY:
         yield "not predicted for a GPU: a model so small leaves it idle between products; probe=true measures here"
     elif where.device is None:
-        yield from _several(spent, precision, where.devices)
+        title = f"of the steps alone, on {where.devices} (hardware=NAME shows one, with price= its cost)"
+        yield from terminal(Table(title, ("", "time", "share of the peak", "source"), rows, names=4))
     else:
-        yield from _alone(where.device, spent, precision, where)
+        name, time, share, source = rows[0]
+        yield from [f"{name}: {share} ({source})", time] if share else [f"{name} {time}"]
     if isinstance(found, Footprint) and (where.device or required(found, shards) > _LARGEST.memory):
         yield room_on(found, where.device or _LARGEST, shards=shards)
 
@@ -62,35 +66,19 @@ def form(precision, device: Device) -> str:
     return "tf32" if precision.tf32 else precision.compute
 
 
-def _share(device: Device, used: str) -> str:
-    """The share of the peak that trainings reach: 38% of 989.4 TFLOP/s in bf16."""
-    return f"{device.mfu:.0%} of {(device.peak(used) or 0) / 1e12:,.4g} TFLOP/s in {used}"
-
-
-def _alone(device: Device, spent: Effort, precision, where: Hardware) -> Iterator[str]:
-    """Time and cost on one kind of device."""
+def _row(device: Device, spent: Effort, precision, where: Hardware) -> tuple[str, str, str, str]:
+    """A device, time and cost there, the share of its peak that trainings reach (38% of 989.4 TFLOP/s), its source."""
     used = form(precision, device)
     whole = seconds(spent, device, used, where.devices)
     if whole is None:
-        yield f"{device.name} has no {used}: precision={'bf16, ' * device.bf16}fp16 or fp32"
-        return
+        return device.name, f"has no {used}: precision={'bf16, ' * device.bf16}fp16 or fp32", "", ""
+    share = f"{device.mfu:.0%} of {(device.peak(used) or 0) / 1e12:,.4g} TFLOP/s in {used}"
     alike = "" if used in ("bf16", "fp16") else f", seen in 16 bits and assumed for {used}"
-    yield f"{device.name}: {_share(device, used)} ({device.source}{alike})"
-    hours = whole * where.devices / 3600
-    cost = f", {_rounded(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
-    yield f"{_lasting(whole)} on {where.devices}, {_rounded(hours)} device-hours{cost}; without validation and saves"
-
-
-def _several(spent: Effort, precision, devices: int) -> list[str]:
-    """The time on several kinds of devices."""
-    rows: list[tuple[str, ...]] = []
-    for device in (device for device in DEVICES if device.name in _SHOWN):
-        used = form(precision, device)
-        whole = seconds(spent, device, used, devices)
-        time = _lasting(whole) if whole else f"has no {used}"
-        rows.append((device.name, time, _share(device, used) if whole else "", device.source if whole else ""))
-    title = f"of the steps alone, on {devices} (hardware=NAME shows one, with price= its cost)"
-    return terminal(Table(title, ("", "time", "share of the peak", "source"), rows, names=4))
+    hours, time = whole * where.devices / 3600, _lasting(whole)
+    if where.device:
+        cost = f", {amount(hours * where.price)} at {where.price:g} each, without energy" if where.price else ""
+        time += f" on {where.devices}, {amount(hours)} device-hours{cost}; without validation and saves"
+    return device.name, time, share, device.source + alike
 
 
 def required(found: Footprint, shards: int) -> int:
@@ -103,22 +91,16 @@ def required(found: Footprint, shards: int) -> int:
 def room_on(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help if it does not."""
     need = required(found, shards)
-    amount = f"{memory(need)} at the peak" + f", with 1/{shards} of weights, gradients and moments" * (shards > 1)
-    devices = "more devices" if shards > 1 else "parallel=fsdp devices=8"
-    relief = f"a smaller batch.micro, memory=recompute or {devices} may help"
+    said = f"{memory(need)} at the peak{f', with 1/{shards} of weights, gradients and moments' * (shards > 1)}"
     if need <= device.memory:
-        return f"{amount}: fits on {device.name} with its {memory(device.memory)}"
-    if need > _LARGEST.memory:
-        most = f"of which {_LARGEST.name} has the most, {memory(_LARGEST.memory)}"
-        return f"{amount}: larger than any listed hardware, {most}; {relief}"
-    enough = min((other for other in DEVICES if other.memory >= need), key=lambda device: device.memory)
-    smallest = f"the smallest that is listed and large enough is {enough.name}"
-    return f"{amount}: does not fit on {device.name} with its {memory(device.memory)}; {smallest}; {relief}"
-
-
-def _rounded(number: float) -> str:
-    """Three digits, with commas."""
-    return f"{float(f'{number:.3g}'):,.10g}"
+        return f"{said}: fits on {device.name} with its {memory(device.memory)}"
+    there = f"larger than any listed hardware, of which {_LARGEST.name} has the most, {memory(_LARGEST.memory)}"
+    if need <= _LARGEST.memory:
+        enough = min((other for other in DEVICES if other.memory >= need), key=lambda other: other.memory)
+        there = f"does not fit on {device.name} with its {memory(device.memory)}; the smallest that is listed and "
+        there += f"large enough is {enough.name}"
+    devices = "more devices" if shards > 1 else "parallel=fsdp devices=8"
+    return f"{said}: {there}; a smaller batch.micro, memory=recompute or {devices} may help"
 
 
 def _lasting(seconds: float) -> str:

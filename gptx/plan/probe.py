@@ -8,11 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from gptx.config.build import build, ingredients
-from gptx.estimate.memory import vocabulary_of
+from gptx.estimate.memory import named_tensors, storage_bytes, vocabulary_of
+from gptx.ingredients.data.corpus import RandomTokens
+from gptx.ingredients.observe.throughput import wall
+from gptx.ingredients.observe.validation import FORWARD_TOKENS
+from gptx.ingredients.parallel import OneProcess, find_device
+from gptx.trainer import Trainer, rng_state, set_rng_state
 from gptx.units.amounts import clock
 
 STEP = "a step"
+_Parts = dict[str, tuple[float, float]]
 _WARM = 2  # steps before the clock starts, besides the first: the optimizer has its state, the allocator its memory
 _LARGEST = 4_000_000_000  # bytes of a state that is written to the disk for trial
 
@@ -21,21 +29,21 @@ _LARGEST = 4_000_000_000  # bytes of a state that is written to the disk for tri
 class Probe:
     """The parts of a run on this machine: by name, seconds of each and how many of it the run has."""
 
-    parts: dict[str, tuple[float, float]]
+    parts: _Parts
     spread: str  # of the seconds of a step
     left_out: tuple[str, ...]  # what a run does besides
 
     def run_seconds(self) -> float:
-        """The whole run, without what is left out."""
         return sum(seconds * count for seconds, count in self.parts.values())
 
     def __str__(self) -> str:
-        said = []
-        for name, (seconds, count) in self.parts.items():
-            times = f" x {count:g}" if count != 1 else ""
-            said += [f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{times}"] * (count > 0)
-        total = f"{clock(round(self.run_seconds()))} on this machine, measured: {', '.join(said)}"
-        return f"{total}; not in it: {', '.join(self.left_out)}"
+        said = ", ".join(
+            f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{f' x {count:g}' * (count != 1)}"
+            for name, (seconds, count) in self.parts.items()
+            if count
+        )
+        total = clock(round(self.run_seconds()))
+        return f"{total} on this machine, measured: {said}; not in it: {', '.join(self.left_out)}"
 
 
 def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
@@ -44,11 +52,6 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     `vocab` stands for the data's vocabulary. One process; nothing stays: no run folder, no checkpoint, and random
     states and threads of this process as they were.
     """
-    import torch
-
-    from gptx.ingredients.parallel import find_device
-    from gptx.trainer import rng_state, set_rng_state
-
     device = find_device(cfg.device)
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
@@ -62,15 +65,11 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
 
 def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     """The parts of a run, measured one after the other; `asks`: the data may be asked for its validation text."""
-    from gptx.ingredients.data.corpus import RandomTokens
-    from gptx.ingredients.parallel import OneProcess
-    from gptx.trainer import Trainer
-
     began = time.perf_counter()
     full = cfg.batch.copy()
     full.doublings = full.context_doublings = 0
-    data, place = RandomTokens(vocab_size=vocab_size, context=cfg.data.context), OneProcess(device)
-    given = {"batch": build(full), "data": data, "parallel": place, "inject": lambda trainer: None}
+    data = RandomTokens(vocab_size=vocab_size, context=cfg.data.context)
+    given = {"batch": build(full), "data": data, "parallel": OneProcess(device), "inject": lambda trainer: None}
     trainer = Trainer(**ingredients(cfg, **given, observe=None, log=None))
     built = time.perf_counter() - began
 
@@ -91,10 +90,8 @@ def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe
     return Probe(parts, f"median of {len(times)}, {_brief(min(times))} to {_brief(max(times))}", tuple(left_out))
 
 
-def _validation(trainer, cfg, *, asks: bool) -> tuple[dict[str, tuple[float, float]], list[str]]:
+def _validation(trainer, cfg, *, asks: bool) -> tuple[_Parts, list[str]]:
     """A validation pass, from two forward passes; and what is not known of it."""
-    from gptx.ingredients.observe.validation import FORWARD_TOKENS
-
     node = (cfg.get("observe") or {}).get("validation")
     if node is None:
         return {}, []
@@ -107,10 +104,8 @@ def _validation(trainer, cfg, *, asks: bool) -> tuple[dict[str, tuple[float, flo
     return {"a validation pass": (took, -(-cfg.steps // observer.every))}, []
 
 
-def _saving(trainer, cfg) -> tuple[dict[str, tuple[float, float]], list[str]]:
+def _saving(trainer, cfg) -> tuple[_Parts, list[str]]:
     """A save during training and the last one; and what was not tried."""
-    from gptx.estimate.footprint import named_tensors, storage_bytes
-
     checkpoints, state = trainer.checkpoints, storage_bytes(each for _, each in named_tensors(trainer.state_dict()))
     if state > _LARGEST:
         return {}, [f"saves, of {state / 1e9:.1f} GB each"]
@@ -128,13 +123,10 @@ def _saving(trainer, cfg) -> tuple[dict[str, tuple[float, float]], list[str]]:
 
 def _timed(trainer, work: Callable[[], object]) -> float:
     """Seconds of some work, until the device has done it."""
-    from gptx.ingredients.observe.throughput import wall
-
     started = wall(trainer.parallel.device)
     work()
     return wall(trainer.parallel.device) - started
 
 
 def _brief(seconds: float) -> str:
-    """12.3 ms or 4.56 s."""
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

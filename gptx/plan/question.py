@@ -1,11 +1,10 @@
 """The options of a budget, read and checked."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptx.estimate.laws import LARGEST_VOCABULARY, PUBLISHED, RULE, SUBWORDS, Law, law_named
+from gptx.estimate.laws import LARGEST_VOCABULARY, PUBLISHED, SUBWORDS, Law, law_named
 from gptx.plan.split import Split
 from gptx.units.amounts import number, power, whole
 
@@ -15,7 +14,6 @@ _LARGEST_CONTEXT = 10**8  # tokens of a sequence; the longest known have some 10
 _ROUNDING = 0.05  # by which three numbers with two digits each may miss 6 N D
 _SIZES = 1e3, 1e14  # parameters that are planned for; the largest models known have some 1e12
 _LENGTHS = 1e3, 1e18  # tokens
-_PLANNED = "{} to {}".format(*map(power, _SIZES))
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ def read_question(
     numbers = {key: number(key, text, QUANTITIES[key]) for key, text in given.items()}
     said = " ".join(map("=".join, given.items()))
     flops, parameters, tokens = _balanced(said or f"out={out}", numbers)
-    _refuse_sizes(said.partition(" served")[0], flops, parameters, tokens)
     judge = law_named(law)
     entries = whole("vocab", vocab or str(judge.vocab or 50257), most=LARGEST_VOCABULARY, example="50257")
     if judge.vocab not in (0, entries):
@@ -64,9 +61,9 @@ def read_question(
 def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float | None, float | None]:
     """FLOPs, parameters and tokens, of which one is given, or the last two."""
     flops, parameters, tokens = map(numbers.get, ("flops", "params", "tokens"))
-    if flops and parameters and tokens:
+    if parameters and tokens:
         needed = 6 * parameters * tokens
-        if abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
+        if flops and abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
             product = f"6 x {power(parameters)} x {power(tokens)} is {power(needed)}"
             raise ValueError(f"{said}: contradict each other, {product}; leave one of them out")
         return None, parameters, tokens
@@ -79,24 +76,11 @@ def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float
     return flops, parameters, tokens
 
 
-def _refuse_sizes(said: str, flops: float | None, parameters: float | None, tokens: float | None) -> None:
-    """Raise ValueError for a size that no model has, with the least and the most that are planned for."""
-    if parameters is not None and not _SIZES[0] <= parameters <= _SIZES[1]:
-        raise ValueError(f"{said}: a model of {power(parameters)} parameters; {_PLANNED} are planned")
-    if tokens is not None and not _LENGTHS[0] <= tokens <= _LENGTHS[1]:
-        ends = "{} to {}".format(*map(power, _LENGTHS))
-        raise ValueError(f"{said}: a training on {power(tokens)} tokens; {ends} are planned")
-    size = parameters or (math.sqrt(flops / 6 / RULE) if flops else (tokens or 0) / RULE)
-    if not _SIZES[0] <= size <= _SIZES[1]:
-        planned = f"at {RULE:g} tokens per parameter; models of {_PLANNED} are planned"
-        raise ValueError(f"{said}: a model of {power(size)} parameters, {planned}")
-
-
-def refuse_splits(found: Iterable[Split], said: str) -> None:
-    """Raise ValueError for a split that is no training, with the least and the most that are planned for."""
-    for split in found:
-        size, length = (float(f"{each:.9g}") for each in (split.parameters, split.tokens))  # an inverse is not exact
-        if not (_SIZES[0] <= size <= _SIZES[1] and _LENGTHS[0] <= length <= _LENGTHS[1]):
-            planned = f"{_PLANNED} parameters and {power(_LENGTHS[0])} to {power(_LENGTHS[1])} tokens"
-            split_so = f"{power(split.parameters)} parameters on {power(split.tokens)} tokens"
-            raise ValueError(f"{said}: by {split.name} {split_so}; planned are {planned}")
+def planned(split: Split, said: str) -> Split:
+    """The split. Raises ValueError for one that is no training, with the least and the most that are planned for."""
+    size, length = (float(f"{each:.9g}") for each in (split.parameters, split.tokens))  # an inverse is not exact
+    if not (_SIZES[0] <= size <= _SIZES[1] and _LENGTHS[0] <= length <= _LENGTHS[1]):
+        ends = "planned are {} to {} parameters and {} to {} tokens".format(*map(power, (*_SIZES, *_LENGTHS)))
+        split_so = f"{power(split.parameters)} parameters on {power(split.tokens)} tokens"
+        raise ValueError(f"{said}: {split_so} ({split.name}); {ends}")
+    return split

@@ -3,27 +3,26 @@
 import math
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
+
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
-from gptx.estimate.effort import Effort, effort
-from gptx.estimate.footprint import Footprint
+from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, imitation, packing, proportion
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
-from gptx.estimate.memory import likely_vocabulary, prediction, vocabulary_of
-from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
+from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
+from gptx.ingredients.parallel import find_device
+from gptx.ingredients.precision import imitated
 from gptx.plan import machines
 from gptx.plan.arms import print_arms
 from gptx.plan.machines import Hardware
-from gptx.plan.memory import footprint_table
+from gptx.plan.parts import footprint_table
 from gptx.plan.probe import probe as probe_machine
-from gptx.plan.split import by_rule
+from gptx.plan.split import by_law, by_rule
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, power
-
-_Part = tuple[str, list[str]]  # a label, and its lines
 
 
 def plan_recipe(
@@ -50,61 +49,57 @@ def plan_recipe(
     law: the scaling law that predicts the loss: a published one or a fit's law.json; by default all published ones
     vocab: size of the vocabulary; by default the data's
     """
-    print_arms(
-        overrides,
-        partial(planned, where=machines.hardware_of(hardware, devices, price), probe=probe, law=law, vocab=vocab),
-    )
+    where = machines.hardware_of(hardware, devices, price)
+    print_arms(overrides, partial(planned, where=where, probe=probe, law=law, vocab=vocab))
 
 
 def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: str = "") -> Iterator[str]:
-    """The plan of one config in lines. Raises ConfigError or ValueError."""
+    """The plan of one config in lines, its parts under their labels. Raises ConfigError or ValueError."""
     laws = [law_named(law)] if law else list(PUBLISHED.values())
-    for label, lines in _parts(cfg, where, laws, vocab, measured=probe):
-        indents = [f"{label:11}", *[" " * 11] * len(lines)]
-        yield from (f"{indent}{line.removeprefix('  ')}" for indent, line in zip(indents, lines, strict=False))
-
-
-def _parts(cfg, where: Hardware, laws: list[Law], vocab: str, *, measured: bool) -> Iterator[_Part]:
-    """The parts of the plan that have something to say."""
     text = None if vocab else _local_data(cfg)
     vocab_size = vocabulary_of(cfg, vocab) if text is None else text.vocab_size
-    spent, shards = _spending(cfg, vocab_size), where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
-    yield "model", _sizes(spent)
-    yield "run", _length(spent, None if text is None else text.identity["train_tokens"])
-    yield "loss", predicted_losses(laws, spent, vocab_size)
+    with torch.device("meta"):
+        spent = effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
     share = _on_one(cfg, where)
-    found = prediction(share, vocab_size)
-    yield "memory", _memory(share, found, buckets=where.devices > 1 and shards == 1)
-    times = list(machines.time_and_room(where, spent, build(cfg.precision), found, shards))
-    if str(cfg.memory._target_).endswith(".recompute"):
-        times.append("memory=recompute computes the blocks again: up to a third more than these times")
-    yield "time", times
-    if measured:
-        yield "here", [str(probe_machine(cfg, vocab=vocab))]
-    yield "warning", list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)][-1:]))
+    found, shards = prediction(share, vocab_size), where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
+    recompute = str(cfg.memory._target_).endswith(".recompute")
+    again = "memory=recompute computes the blocks again: up to a third more than these times"
+    parts = {
+        "model": _sizes(spent),
+        "run": _length(spent, text),
+        "loss": predicted_losses(laws, spent, vocab_size),
+        "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
+        "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *[again] * recompute],
+        "here": [str(probe_machine(cfg, vocab=vocab))] if probe else [],
+        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)])),
+    }
+    for label, lines in parts.items():
+        for i, line in enumerate(lines):
+            yield f"{label if i == 0 else '':11}{line.removeprefix('  ')}"
 
 
 def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
-    """All warnings; `text` is the data, None if it is not asked."""
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
-    for judge in judges:
+    for judge in judges[-1:]:
         yield from proportion(spent, judge)
     if text is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
     if where.device is None:
-        from gptx.ingredients.parallel import find_device
-        from gptx.ingredients.precision import imitated
-
         device = find_device(cfg.device)
         yield from imitation(imitated(build(cfg.precision).on(device), device))
 
 
 def _local_data(cfg) -> Any:
-    """The data, if it is here. Raises ConfigError if it would have to be fetched."""
+    """The data, if it is here. Raises ConfigError if it would have to be fetched: every attempt to reach another
+    machine, by whichever library, fails at once."""
+
+    def refuse(*_, **__):
+        raise socket.gaierror("a plan fetches nothing")
+
+    usual, socket.getaddrinfo = socket.getaddrinfo, refuse
     try:
-        with _without_network():
-            return build(cfg.data)
+        return build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
@@ -112,26 +107,12 @@ def _local_data(cfg) -> Any:
         raise ConfigError(
             f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it, of this vocabulary"
         ) from None
-
-
-@contextmanager
-def _without_network() -> Iterator[None]:
-    """Every attempt to reach another machine fails at once, whichever library makes it."""
-
-    def refuse(*_, **__):
-        raise socket.gaierror("a plan fetches nothing")
-
-    usual = socket.getaddrinfo
-    socket.getaddrinfo = refuse
-    try:
-        yield
     finally:
         socket.getaddrinfo = usual
 
 
 def _on_one(cfg, where: Hardware):
-    """The config of one device's share of every step, in its number format. Raises ConfigError if a batch does not
-    divide."""
+    """The config of one device's share of every step, in its number format. Raises ConfigError if it has none."""
     try:
         build(cfg.batch).split(cfg.data.context, where.devices)
     except ValueError as error:
@@ -143,19 +124,8 @@ def _on_one(cfg, where: Hardware):
     return share
 
 
-def _spending(cfg, vocab_size: int) -> Effort:
-    """The effort of a config; its model is built without data."""
-    import torch
-
-    with torch.device("meta"):
-        return effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
-
-
 def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
     """Bytes by part, and of which device and number format they are; or why they are not predicted."""
-
-    from gptx.ingredients.parallel import find_device
-
     lines = [str(found)]
     if isinstance(found, Footprint):
         device = find_device(cfg.device)
@@ -166,61 +136,50 @@ def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
 
 
 def _sizes(spent: Effort) -> list[str]:
-    """Parameters and FLOPs per token, by both counts."""
-    padding = f", and {spent.padding:,} that pad the vocabulary" if spent.padding else ""
     return [
-        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head{padding}",
+        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head; {spent.padding:,} more pad the "
+        "vocabulary",
         f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does; 6N is "
         f"{amount(6 * spent.parameters)} with all parameters, {amount(6 * spent.body)} without embeddings and head",
     ]
 
 
-def _length(spent: Effort, train_tokens: int | None) -> list[str]:
-    """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
+def _length(spent: Effort, text: Any) -> list[str]:
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
-    lines = [
+    epochs = "epochs: not known, since vocab= stands for the data"
+    if text is not None:
+        there = text.identity["train_tokens"]
+        epochs = f"{spent.tokens / there:.2f} epochs of {there:,} training tokens"
+    return [
         f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
         f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
         f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
         f"{spent.tokens_per_step / critical:.2g} x the critical batch of this many tokens, about {critical:,.0f}",
+        epochs,
     ]
-    if train_tokens is None:
-        return [*lines, "epochs: not known, since vocab= stands for the data"]
-    epochs = spent.tokens / train_tokens
-    return [*lines, f"{epochs:.2f} epochs of {train_tokens:,} training tokens" + ": none is seen twice" * (epochs <= 1)]
 
 
 def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:
     """The loss of the run by each law, and the best size for as many FLOPs; or why the laws cannot say."""
-    fitting = list(filter(lambda law: law.speaks(vocab_size), laws))
+    fitting = [law for law in laws if law.speaks(vocab_size)]
     if not fitting:
         whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
-        own = f", of a vocabulary of {laws[0].vocab:,}" if laws[0].vocab else ""
-        return [
-            f"not predicted: {whose} of {laws[0].units}{own}, not of a vocabulary of {vocab_size:,}; "
-            "experiment=scaling fits a law to runs of yours, for law=FILE"
-        ]
+        own = f", of a vocabulary of {laws[0].vocab:,}" * (laws[0].vocab > 0)
+        said = f"not predicted: {whose} of {laws[0].units}{own}, not of a vocabulary of {vocab_size:,}"
+        return [f"{said}; experiment=scaling fits a law to runs of yours, for law=FILE"]
     flops, guess = 6 * spent.parameters * spent.tokens, math.log(vocab_size)
     rows, below = [], []
     for law in fitting:
-        loss = law.loss(spent.parameters, spent.tokens)
+        loss, best = law.loss(spent.parameters, spent.tokens), by_law(law, flops=flops)
         band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
-        spread = f" ({band[0]:.3f} to {band[1]:.3f})" if band else ""
-        if loss < guess:
-            rows.append((law.name, f"{loss:.3f}{spread}", *_best(*law.optimum(flops)), f"{law.lowest(flops):.3f}"))
-        else:
-            rows.append((law.name, "-", "", "", "", ""))
-            below.append(
-                f"{law.name}: {loss:.3g} would be worse than guessing, {guess:.3f}: the run is too short for it"
-            )
+        shown = f"{loss:.3f}{' ({:.3f} to {:.3f})'.format(*band) if band else ''}" if loss < guess else "-"
+        rows.append((law.name, shown, *best.cells, f"{law.lowest(flops):.3f}"))
+        if loss >= guess:
+            worse = f"{loss:.3g} would be worse than guessing, {guess:.3f}"
+            below.append(f"{law.name}: {worse}: the run is too short for it")
         below += [f"{law.name}: {warning}" for warning in law.warnings]
     if vocab_size >= SUBWORDS:
-        rule = by_rule(flops=flops)
-        rows.append((f"rule of {RULE:g}", "", *_best(rule.parameters, rule.tokens), ""))
+        rows.append((f"rule of {RULE:g}", "", *by_rule(flops=flops).cells, ""))
     title = f"{fitting[0].units}, and the best size for as many FLOPs (6ND = {power(flops)})"
     columns = "law", "loss", "best parameters", "tokens", "per parameter", "its loss"
     return [*terminal(Table(title, columns, rows)), *below, *extrapolated(fitting, flops)]
-
-
-def _best(size: float, tokens: float) -> tuple[str, str, str]:
-    return amount(size), amount(tokens), f"{tokens / size:.1f}"

@@ -1,12 +1,14 @@
 """The learning rate over a run, without training."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.plan.arms import composed_arms
-from gptx.plan.decay import library_default
+from gptx.plan.parts import library_default
 from gptx.show.table import Table, terminal
 from gptx.units import lengths
 
@@ -32,19 +34,17 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
     steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
-    rows = [_row(step, curves.values()) for step in steps]
+    rows = [
+        (f"{step:,}", *(f"{rate(step):.3e}" if step <= last else "-" for rate, last in curves.values()))
+        for step in steps
+    ]
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
-        found = list(oddities(*each)) or ["nothing looks odd"]
-        lines += [f"{f'{name}: ' * bool(name)}{said}" for said in found]
+        lines += [f"{f'{name}: ' * bool(name)}{said}" for said in oddities(*each) or ["nothing looks odd"]]
     if out:
         draw_curves(curves, Path(out))
         lines.append(f"drawn in {out}")
     return lines
-
-
-def _row(step: int, curves: Iterable[tuple[Callable[[int], float], int]]) -> tuple[str, ...]:
-    return f"{step:,}", *(f"{curve(step):.3e}" if step <= steps else "-" for curve, steps in curves)
 
 
 def curve(cfg) -> Callable[[int], float]:
@@ -69,36 +69,31 @@ def _steps(word: str, arms: list) -> set[int]:
 
 def _sampled(curve: Callable[[int], float], steps: int) -> tuple:
     """Steps, with the first and the last, and their learning rates, as arrays."""
-    import numpy
-
     chosen = numpy.unique(numpy.linspace(1, steps, min(steps, _SAMPLES)).round().astype(int))
     return chosen, numpy.array([curve(int(step)) for step in chosen])
 
 
-def oddities(curve: Callable[[int], float], steps: int) -> Iterator[str]:
-    """Warnings about the shape of a curve, whatever function made it."""
-    if steps == 1:
-        return  # a single value has no shape
+def oddities(curve: Callable[[int], float], steps: int) -> list[str]:
+    """Warnings about the shape of a curve, whatever function made it; a single value has none."""
     made, rates = _sampled(curve, steps)
     peak, last = rates.max(), rates[-1]
     if peak <= 0:
-        yield "the learning rate is 0 in every step: nothing is learned"
-        return
+        return ["the learning rate is 0 in every step: nothing is learned"]
     top = int(made[(rates >= peak * (1 - _ZERO)).argmax()])
+    if top == steps and rates[0] < peak * (1 - _ZERO):
+        return [f"still rises in the last step, {steps:,}: the peak is never left"]
     level = (abs(rates - last) > _ZERO * peak).nonzero()[0]  # not yet as at the end
     settled = int(made[level[-1] + 1]) if len(level) else 1
     nothing = round(float((rates <= _ZERO * peak).mean()) * steps)
-    if top == steps and rates[0] < peak * (1 - _ZERO):
-        yield f"still rises in the last step, {steps:,}: the peak is never left"
-        return
-    if 20 < steps <= 20 * (top - 1):  # later than 5 %, in whole steps
-        yield f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual"
-    if last >= peak * (1 - _ZERO):
-        yield "never decays: it ends at the peak; a cool-down usually lowers the final loss"
-    elif settled < 0.95 * steps:
-        yield f"reaches its end, {last:.3g}, at step {settled:,}, {1 - settled / steps:.0%} of the run too early"
-    if nothing > max(1, 0.01 * steps):
-        yield f"is 0 in {nothing:,} steps, which change nothing"
+    flat = last >= peak * (1 - _ZERO)
+    early = f"reaches its end, {last:.3g}, at step {settled:,}, {1 - settled / steps:.0%} of the run too early"
+    judged = {
+        f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual": 20 < steps <= 20 * (top - 1),
+        "never decays: it ends at the peak; a cool-down usually lowers the final loss": flat and steps > 1,
+        early: settled < 0.95 * steps and not flat,
+        f"is 0 in {nothing:,} steps, which change nothing": nothing > max(1, 0.01 * steps),
+    }
+    return [said for said, odd in judged.items() if odd]
 
 
 def draw_curves(curves: dict[str, tuple[Callable[[int], float], int]], file: Path) -> None:

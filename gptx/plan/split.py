@@ -1,20 +1,22 @@
 """How FLOPs are split between parameters and tokens: by the rule of thumb, by a law, by others, and for serving."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptx.estimate.laws import RULE, Law
+from gptx.units.amounts import amount
 
 
 @dataclass(frozen=True)
 class Split:
-    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it."""
+    """A training of `parameters` on `tokens`; `source` tells of it, `law` found it; `loss` is measured or predicted."""
 
     name: str
     parameters: float
     tokens: float
     source: str = ""
     law: Law | None = None
+    loss: float = math.nan
 
     @property
     def flops(self) -> float:
@@ -22,8 +24,15 @@ class Split:
 
     @property
     def ratio(self) -> float:
-        """Tokens per parameter."""
         return self.tokens / self.parameters
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        return amount(self.parameters), amount(self.tokens), amount(self.ratio)
+
+    def by(self, law: Law) -> "Split":
+        """The same with the loss that a law predicts."""
+        return replace(self, loss=law.loss(self.parameters, self.tokens))
 
 
 MODELS = (
@@ -75,7 +84,7 @@ def agrees_at(law: Law, ratio: float = RULE) -> float | None:
 
 def above_the_best(split: Split, judge: Law) -> float:
     """Nats that the best split of the same FLOPs would gain by the law `judge`."""
-    return max(0.0, judge.loss(split.parameters, split.tokens) - judge.lowest(split.flops))
+    return max(0.0, split.by(judge).loss - judge.lowest(split.flops))
 
 
 def cheapest(law: Law, loss: float, served: float) -> Split:

@@ -70,26 +70,28 @@ def test_a_published_law_is_chosen_by_its_name():
     [
         ("[1", "holds no law"),
         ("[1]", "holds no law"),
-        ('{"name": "x", "A": 1}', "holds no law (B is missing)"),
+        ('{"name": "x", "A": 1}', "holds no law (B: Field required)"),
         ("[" * 100_000, "holds no law"),
         ({"A": -1}, "A must be a number above zero"),
         ({"alpha": "NaN"}, "alpha must be a number above zero"),
-        ({"draws": [[1, 2]]}, "a draw must be"),
+        ({"draws": [[1, 2]]}, "draws.0.2: Field required"),
         ({"colour": 1}, "colour"),
-        ({"units": None}, "units must be text"),
-        ({"name": 5}, "name must be text"),
-        ({"recipe": 5}, "recipe must be text"),
-        ({"operations": [1]}, "operations must be"),
-        ({"operations": []}, "operations must be"),
+        ({"units": None}, "units: Input should be a valid string"),
+        ({"name": 5}, "name: Input should be a valid string"),
+        ({"recipe": 5}, "recipe: Input should be a valid string"),
+        ({"operations": [1]}, "operations.1: Field required"),
+        ({"operations": []}, "operations.0: Field required"),
+        ({"operations": [2, 1]}, "operations must be"),
         ({"operations": 7}, "holds no law"),
-        ({"warnings": "abc"}, "warnings must be a list of texts"),
+        ({"warnings": "abc"}, "warnings: Input should be a valid array"),
         ({"recipe": "; rm -rf /"}, "recipe must be overrides of gptx.train"),
-        ({"context": "many"}, "context must be a whole number, at least 1"),
+        ({"context": "many"}, "context: Input should be a valid integer"),
         ({"text": -1}, "text must be a whole number, at least 0"),
-        ({"warnings": [5]}, "warnings must be texts"),
+        ({"warnings": [5]}, "warnings.0: Input should be a valid string"),
         ({"vocab": -1}, "vocab must be a whole number, at least 0"),
         ({"units": "nats a byte"}, "vocab is missing"),
-        ({"deviations": [1]}, "deviations must be"),
+        ({"deviations": [1]}, "deviations: Input should be an object"),
+        ({"deviations": {"C": 1}}, "deviations must be"),
         ({"alpha": 0.01, "beta": 0.01}, "no best size"),
         ({"alpha": 1e-9, "beta": 1e-9}, "no best size"),
         ({"draws": [[1, 1e300, 1, 1e-3, 1e-3]]}, "a draw has no best size"),
@@ -109,7 +111,7 @@ def test_a_law_whose_runs_follow_none_is_refused(tmp_path, alpha, drawn):
     """Fits wrote such files once: their exponents stand at an end of what was tried."""
     file, draws = tmp_path / "law.json", ((400.0, 400.0, 1.7, drawn, 0.3), (400.0, 400.0, 1.7, alpha, 0.3)) * 20
     laws.Law("old", A=400.0, B=400.0, E=1.7, alpha=alpha, beta=0.3, draws=draws).save(file)
-    with pytest.raises(ValueError, match=r"holds no law \(its runs follow none: alpha reaches an end"):
+    with pytest.raises(ValueError, match=r"holds no law \(its runs follow none: alpha at an end of what"):
         laws.law_named(str(file))
 
 

@@ -16,10 +16,8 @@ from scipy.special import logsumexp
 from gptx.commands.pages import pages
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, law_named
 from gptx.fit import huber
-from gptx.fit.ladder import About, Ladder, Rung, against_one_law, minima
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, predict
-from gptx.fit.scaling import fitted, patterned, scaling, undetermined
-from gptx.fit.scaling_views import law_figure
+from gptx.fit.ladder import About, Ladder, LawReading, NoLaw, Rung, against_one_law, fit_law, minima, predict
+from gptx.fit.scaling import fitted, law_figure, patterned, scaling, undetermined
 from gptx.runs.run import find
 
 REFIT = PUBLISHED["besiroglu"]
@@ -217,7 +215,7 @@ def test_runs_of_one_loss_get_no_law_and_an_earlier_one_does_not_stay(tmp_path):
     for one in rungs():
         folder(tmp_path, replace(one, loss=2.5))
     KNOWN.save(tmp_path / "law.json")
-    told = r"do not follow the law, and no best size is known: alpha and beta reach an end .* removed.*law\.json"
+    told = r"do not follow the law, and no best size is known: alpha and beta at an end .* removed.*law\.json"
     with pytest.raises(ValueError, match=told):
         scaling(str(tmp_path), holdout="none", draws=100)
     assert not any((tmp_path / name).exists() for name in ("law.json", "fit.json", "fit.png"))
@@ -227,7 +225,7 @@ def test_runs_of_one_loss_get_no_law_and_an_earlier_one_does_not_stay(tmp_path):
 def test_runs_whose_loss_rises_with_size_or_with_tokens_get_no_law(name):
     rise = 0.2 * numpy.log([one.total if name == "alpha" else one.tokens for one in rungs()])
     found = [replace(one, loss=one.loss + float(more)) for one, more in zip(rungs(), rise, strict=True)]
-    with pytest.raises(NoLaw, match=f"{name} reaches an end of what a fit tries"):
+    with pytest.raises(NoLaw, match=f"{name} at an end of what a fit tries"):
         fit_law(ladder(found), "total", 3)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gptx import __main__
-from gptx.estimate import footprint
+from gptx.estimate import memory
 from gptx.estimate.memory import predict_memory, prediction
 from gptx.plan.schedule import oddities
 
@@ -174,7 +174,7 @@ def test_what_cannot_compute_without_values_is_said_and_stops_no_run(composed, m
     def refuse(*_, **__):
         raise RuntimeError("needs values\nand more")
 
-    monkeypatch.setattr(footprint, "Trainer", refuse)
+    monkeypatch.setattr(memory, "Trainer", refuse)
     assert prediction(composed(), 257) == "the memory cannot be predicted: needs values"
 
 

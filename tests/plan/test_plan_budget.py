@@ -12,9 +12,8 @@ import pytest
 from test_plan import main
 
 from gptx.config.compose import composed
-from gptx.estimate.effort import Effort
+from gptx.estimate.effort import Effort, budget_warnings
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import shapes
 from gptx.plan.question import read_question
@@ -109,8 +108,8 @@ def test_two_quantities_give_the_third_and_are_priced_as_given(plan):
                   ["flops=3.14e23", "params=175e9", "tokens=300e9"]):  # fmt: skip
         text = plan(*words)
         assert text.startswith("175B parameters on 300B tokens: 3.15e23 FLOPs"), words
-        assert "1.71 tokens per parameter are 1/12 of the 20 of Chinchilla's rule: under-trained" in text
-    assert "7.5 x the 20 of Chinchilla's rule: over-trained" in plan("params=6.7B", "tokens=1T")
+        assert "1.71 tokens per parameter are 1/11.7 of the 20 of Chinchilla's rule: under-trained" in text
+    assert "7.46 x the 20 of Chinchilla's rule: over-trained" in plan("params=6.7B", "tokens=1T")
 
 
 def test_every_law_is_printed_with_its_loss_and_what_its_answer_costs_by_the_refit(plan):
@@ -126,7 +125,6 @@ def test_every_law_is_printed_with_its_loss_and_what_its_answer_costs_by_the_ref
     assert (rows["hoffmann_rounded"][-1], rows["besiroglu"][-1]) == (f"{lost:+.4f}", "best")
     assert "alpha 0.3478 +- 0.02" in text
     assert "how the constants vary together was not published)" in " ".join(text.split())
-    assert "a 0.454-0.455" in text
 
 
 def test_a_law_that_judges_recommends_its_own_split(plan):
@@ -146,7 +144,7 @@ def test_a_fitted_law_is_a_line_more_with_the_spread_of_its_draws_and_its_own_un
     assert 0.36 < highest - lowest < 0.4  # the draws differ in E alone, by 0.4
     assert "mine counts nats a byte, of a vocabulary of 257; the published laws" in text
     assert "besiroglu" not in text
-    assert "extrapolated: mine rests on runs of 1e12 to 1e13 FLOPs" in " ".join(text.split())
+    assert "extrapolated from runs of 1e12 to 1e13 FLOPs: mine" in " ".join(text.split())
     assert "mine: The runs do not determine E." in text
     assert "the text of mine has 10M tokens, which this reads 650 times; beyond 4 times" in text
     assert "with a vocabulary of 257:" in text
@@ -171,7 +169,7 @@ def own(tmp_path, **facts) -> str:
 
 @pytest.mark.parametrize(("words", "facts", "said"), [
     ("flops=1e19 vocab=65", {}, "vocab=65: own is of a vocabulary of 257; leave vocab= out"),
-    ("flops=1e19", {"alpha": 0.05, "beta": 0.9}, "tokens; planned are 1e3 to 1e14 parameters and 1e3 to 1e18 tokens"),
+    ("flops=1e19", {"alpha": 0.05, "beta": 0.9}, "tokens (own); planned are 1e3 to 1e14 parameters and 1e3 to 1e18 tokens"),
     ("params=1e14", {"beta": 0.0105}, "law=own: has no split of that which is a number"),
     ("flops=1e19 served=1e12", {"alpha": 2.95, "beta": 2.95}, "law=own: has no split of that which is a number"),
 ])  # fmt: skip
@@ -319,10 +317,10 @@ def test_flops_follow_the_shape_that_was_found(plan):
     ("params=124m", "params=124m: a number above 0, such as 124M"),
     ("flop=1e19", "flop: no such key; did you mean 'flops'?"),
     ("flops=1e19 serve=1e9", "serve: no such key; did you mean 'served'?"),
-    ("flops=10", "flops=10: a model of 0.289 parameters, at 20 tokens per parameter; models of 1e3 to 1e14"),
-    ("tokens=2e3", "tokens=2e3: a model of 100 parameters"),
-    ("params=1e30", "params=1e30: a model of 1e30 parameters; 1e3 to 1e14 are planned"),
-    ("params=1e9 flops=1e9", "params=1e9: a training on 0.167 tokens"),
+    ("flops=10", "flops=10: 0.289 parameters on 5.77 tokens (20 tokens per parameter); planned are 1e3 to 1e14"),
+    ("tokens=2e3", "tokens=2e3: 100 parameters on 2e3 tokens"),
+    ("params=1e30", "params=1e30: 1e30 parameters on"),
+    ("params=1e9 flops=1e9", "1e9 parameters on 0.167 tokens (as given)"),
     ("flops=1e19 model=nano", "model: belongs to a recipe"),
     ("flops=1e19 optim.lr=1e-3", "optim.lr: belongs to a recipe"),
     ("flops=1e19 device=cpu", "device: belongs to a recipe"),
@@ -332,16 +330,16 @@ def test_flops_follow_the_shape_that_was_found(plan):
     ("bugdet flops=1e19", "bugdet: nothing to plan of that name"),
     ("flops=1e19 nano", "'nano' is not key=value"),
     ("flops=1e19 flops=1e20", "flops: is given twice"),
-    ("flops=1e19 vocab=1.5", "vocab=1.5: a whole number, such as 50257"),
-    ("flops=1e19 vocab=1e30", "vocab=1e30: at most 10,000,000 are planned, such as 50257"),
-    ("flops=1e19 context=1e9", "context=1e9: at most 100,000,000 are planned, such as 1024"),
+    ("flops=1e19 vocab=1.5", "vocab=1.5: a whole number of at most 10,000,000, such as 50257"),
+    ("flops=1e19 vocab=1e30", "vocab=1e30: a whole number of at most 10,000,000, such as 50257"),
+    ("flops=1e19 context=1e9", "context=1e9: a whole number of at most 100,000,000, such as 1024"),
     ("flops=", "flops=: a number above 0"),
     ("tokens", "'tokens' is not key=value"),
     ("served=1e12", "served=1e12: goes with flops=, params= or tokens="),
     ("out=chart.png", "out=chart.png: goes with flops=, params= or tokens="),
     ("=1e19", "=1e19: which key? flops=1e19, say"),
-    ("flops=1e31", "flops=1e31: a model of 2.89e14 parameters, at 20 tokens per parameter; models of 1e3 to 1e14"),
-    ("flops=1e19 served=1e30", "flops=1e19 served=1e30: by training and serving "),
+    ("flops=1e31", "flops=1e31: 2.89e14 parameters on"),
+    ("flops=1e19 served=1e30", "tokens (training and serving); planned are 1e3 to 1e14"),
     ("flops=1e19 law=besirogl", "law=besirogl: no such law or file"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_would_be_right(words, said):
@@ -373,11 +371,11 @@ def test_how_often_a_text_is_read_is_said_of_the_text_of_the_command(plan):
 
 def test_a_chart_with_tokens_served_has_the_budget_that_was_asked_for_and_both_sizes(plan, tmp_path):
     text = plan("flops=1e19", "served=1e12", f"out={tmp_path / 'chart.html'}")
-    assert re.search(r"the second saves [\d.]+% for 4 x the training", " ".join(text.split()))
+    assert re.search(r"the second saves [\d.]+% for 4.01 x the training", " ".join(text.split()))
     page = (tmp_path / "chart.html").read_text()
     assert "1e19 FLOPs" in page
     assert "262M parameters on 6.36B tokens" in page
-    assert "to train and serve" in page
+    assert "training and serving" in page
 
 
 def test_a_chart_that_cannot_be_written_leaves_the_old_one_and_is_named(plan, tmp_path, monkeypatch):
@@ -419,7 +417,7 @@ def test_the_chart_gets_the_budget_and_the_known_models(plan, monkeypatch, tmp_p
     ((target, laws), named) = drawn[0]
     assert (target, laws[0].name, named["flops"]) == (tmp_path / "chart.html", "besiroglu", 1e19)  # the judge first
     assert {law.name for law in laws} == set(PUBLISHED)
-    assert ("GPT-3 175B", 175e9, 300e9) in named["known"]
+    assert [*named["known"]] == [*MODELS]
 
 
 def test_overrides_without_a_subject_are_planned_whole(plan, monkeypatch):

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from test_plan_chart import KNOWN, OWN, drawn, trained
+from test_plan_chart import KNOWN, OWN, drawn, shown, trained
 
 from gptx.estimate.laws import PUBLISHED
 from gptx.plan.chart import chart_of
@@ -86,7 +86,7 @@ def test_a_law_can_be_chosen_and_the_words_follow(page):
 def test_own_runs_are_points_of_their_own_and_the_axes_hold_all(page):
     chosen(page, 2)
     (runs,) = named(page, OWN_COMPUTE, "your runs")
-    assert runs["y"] == pytest.approx([run[3] for run in trained()], rel=1e-5)
+    assert runs["y"] == pytest.approx([run.loss for run in trained()], rel=1e-5)
     low, high = page.evaluate("place => document.querySelector(place).layout.xaxis.range", OWN_COMPUTE)
     for trace in page.evaluate(TRACES, OWN_COMPUTE):
         assert all(low <= math.log10(x) <= high for x in trace["x"])
@@ -96,7 +96,7 @@ def test_models_have_numbers_and_sizes_their_names_in_the_plot(page):
     chosen(page, 2)
     told = page.locator(f"{OWN_COMPUTE} .textpoint").all_text_contents()
     found = chart_of(OWN, flops=1e19, known=KNOWN, runs=trained())
-    sizes = [label for size in found.of("flops", "size") for label in size.labels]
+    sizes = [label for size in shown(found, "flops", "size") for label in size.labels]
     assert {*sizes, "1", "2", "3", "4"} <= set(told)
     assert "1 GPT-3 175B" in page.locator("main").inner_text()
 
@@ -106,7 +106,7 @@ def test_the_band_of_a_law_with_draws_is_drawn(page):
     assert page.evaluate(filled, COMPUTE) == 0
     chosen(page, 2)
     assert page.evaluate(filled, OWN_COMPUTE) == len(
-        chart_of(OWN, flops=1e19, known=KNOWN, runs=trained()).of("flops", "best")
+        shown(chart_of(OWN, flops=1e19, known=KNOWN, runs=trained()), "flops", "best")
     )
 
 

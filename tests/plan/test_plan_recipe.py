@@ -9,11 +9,9 @@ import torch
 from test_plan import main
 
 from gptx.config.errors import ConfigError
-from gptx.estimate.effort import Effort, effort
-from gptx.estimate.footprint import Footprint
+from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, packing, proportion
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.memory import predict_memory
-from gptx.estimate.warnings import budget_warnings, critical_batch_size, packing, proportion
+from gptx.estimate.memory import Footprint, predict_memory
 from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision
@@ -72,7 +70,7 @@ def test_laws_predict_chinchilla_s_own_loss():
     """1.69 + 0.083 + 0.163, as equation 10 of arXiv:2203.15556 has it for 70B parameters and 1.4T tokens."""
     told = predicted_losses([PUBLISHED["hoffmann_rounded"]], spent(70_000_000_000, 1_400_000_000_000), 32_000)
     assert "1.937" in told[2]
-    assert "20.0" in told[3]
+    assert told[3].split()[-1] == "20"
 
 
 def test_published_laws_say_nothing_of_bytes():
@@ -84,7 +82,7 @@ def test_published_laws_say_nothing_of_bytes():
 
 def test_what_a_law_says_far_from_its_runs_is_called_extrapolated_and_worse_than_guessing_not_said():
     told = "\n".join(predicted_losses(list(PUBLISHED.values()), spent(tokens=50_000_000), 50_257))
-    assert "extrapolated: hoffmann_rounded, hoffmann_tex, besiroglu rest on runs of 1e18 to 1.3e22 FLOPs" in told
+    assert "extrapolated from runs of 1e18 to 1.3e22 FLOPs: hoffmann_rounded, hoffmann_tex, besiroglu" in told
     told = "\n".join(predicted_losses([PUBLISHED["besiroglu"]], spent(tokens=51_200), 50_257))
     assert "42 would be worse than guessing, 10.8" in told  # ln 50257 is 10.825
     assert "besiroglu           42" not in told
@@ -267,7 +265,7 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
 @pytest.mark.parametrize(("words", "message"), [
     ("devices=²", "devices: '²' is not a valid int"),
     ("vocab=²", "vocab=²: a number above 0, such as 50257"),
-    ("vocab=10000001", "vocab=10000001: at most 10,000,000 are planned"),
+    ("vocab=10000001", "vocab=10000001: a whole number of at most 10,000,000"),
     ("devices=0", "devices=0: how many there are, at least 1"),
     ("devices=3", "devices=3: batch.tokens=.* is not a multiple of"),
     ("price=2.5", "price=2.5: of which device"),

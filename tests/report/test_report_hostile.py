@@ -12,6 +12,7 @@ from test_report_browser import BROWSER, WHY, browser, visit  # noqa: F401
 from gptx.config import arguments
 from gptx.estimate.laws import Law
 from gptx.plan.chart_files import chart
+from gptx.plan.split import Split
 from gptx.report.__main__ import report
 from gptx.units.printable import safe
 
@@ -135,7 +136,7 @@ LAWS = [Law(f"{place} {HOSTILE}", A=40.0, B=60.0, E=0.9, alpha=0.3, beta=0.32, u
 @pytest.mark.parametrize("kind", ["html", pytest.param("svg", marks=pytest.mark.slow)])
 def test_a_chart_of_laws_from_somebody_else_holds_their_words_as_text_alone(kind, tmp_path):
     file = tmp_path / f"chart.{kind}"
-    chart(file, LAWS, flops=1e19, known=[(HOSTILE, 7e9, 1e12)], runs=[(HOSTILE, 1e6, 1e8, 3.0)])
+    chart(file, LAWS, flops=1e19, known=[Split(HOSTILE, 7e9, 1e12)], runs=[Split(HOSTILE, 1e6, 1e8, loss=3.0)])
     written = file.read_text()
     assert written.count("<script") == (3 if kind == "html" else 0)
     assert safe(written) == written
@@ -166,7 +167,13 @@ def test_a_browser_shows_the_words_and_runs_nothing(browser, hostile, tmp_path):
 
 def page_of_chart(browser, tmp_path) -> str:  # noqa: F811
     """What the browser shows of the laws."""
-    chart(tmp_path / "chart.html", LAWS, flops=1e19, known=[(HOSTILE, 7e9, 1e12)], runs=[(HOSTILE, 1e6, 1e8, 3.0)])
+    chart(
+        tmp_path / "chart.html",
+        LAWS,
+        flops=1e19,
+        known=[Split(HOSTILE, 7e9, 1e12)],
+        runs=[Split(HOSTILE, 1e6, 1e8, loss=3.0)],
+    )
     page = browser.new_page()
     page.goto(f"file://{tmp_path / 'chart.html'}")
     page.wait_for_function("() => document.querySelectorAll('.plot .main-svg').length >= 2")
