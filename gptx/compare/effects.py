@@ -1,7 +1,4 @@
-"""The numbers of a comparison, computed once: arms, differences with intervals, attribution, best levels and costs.
-
-Verdict, tables, figure and pages only read them.
-"""
+"""The numbers of a comparison, computed once; verdict, tables, figure and pages only read them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -52,7 +49,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Square:
-    """Four arms, alike in all else, with and without two things: traits such as ("", "warmup"), or levels of factors."""
+    """Four arms, alike in all else, with and without two things: traits such as ("", "warmup"), or levels."""
 
     things: tuple[tuple[str, str], tuple[str, str]]
     context: dict[str, str]
@@ -125,7 +122,7 @@ def _median(runs: list[Outcome], fact: str) -> float | None:
 
 
 def effects(comparison: Comparison, baseline: str = "") -> Effects:
-    """The numbers of a comparison; `baseline` as baseline_of() reads it. Raises ValueError for a level that no run has."""
+    """The numbers of a comparison; `baseline` as for baseline_of(). Raises ValueError for a level that no run has."""
     base = baseline_of(comparison.factors, comparison.baseline, baseline)
     return of_arms(comparison, base, arms(comparison))
 
@@ -146,7 +143,7 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
 
 
 def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate]:
-    """The estimates that the text reads: of squares, else of rounds if these are told; and of the levels at their best."""
+    """The estimates that the text reads: of squares, else of rounds if they are told, and of levels at their best."""
     found = [each for square in squares for each in square.judged]
     if not found:
         several = best and len({level for around in rounds for level in around.arms}) > 2

@@ -38,7 +38,7 @@ class Estimate:
 
     @property
     def kind(self) -> str:
-        """same, if no seed differs; higher or lower, if significant or of a single seed, as the text says then; else unsure."""
+        """same: no seed differs; higher or lower: significant, or of a single seed, as the text says; else unsure."""
         if not (self.mean or self.low or self.high):
             return "same"
         return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
@@ -115,7 +115,7 @@ def diverged(values: _Values) -> int:
 
 
 def holm(estimates: Iterable[Estimate]) -> float:
-    """The largest p-value that Holm's correction keeps, below 0 for none: 1 of 20 families without any effect has one."""
+    """The largest p-value that Holm's correction keeps, below 0 for none: 1 of 20 families without effects has one."""
     p = sorted(each.p for each in estimates if each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):

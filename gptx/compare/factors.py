@@ -66,7 +66,7 @@ def _determined(keys: Collection[str], by: Collection[str], rows: list[dict[str,
 
 
 def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
-    """What differs between arms and does not follow from the `found` factors, as phrases: it may be the cause instead."""
+    """What differs between arms and does not follow from the `found` factors, in phrases: possible other causes."""
     (rows, differing), typed, names = _described(runs), _typed(runs), tuple(found)
     if _equal_tokens(rows):
         differing.pop("steps", None)
@@ -131,8 +131,8 @@ def _shape(config: dict) -> dict[str, bool] | None:
 
 def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) -> dict[str, str]:
     """The level of each factor that the others are compared with: as `text` says (factor=level, comma separated, or a
-    level alone), else as `kept`, else the option of conf/train.yaml, else the first level. Raises ValueError for a level
-    or factor that no run has, or for an unclear one."""
+    level alone), else as `kept`, else the option of conf/train.yaml, else the first level. Raises ValueError for a
+    level or factor that no run has, or for an unclear one."""
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
     whole = any(text in levels for levels in factors.values())  # a level may have commas

@@ -102,12 +102,12 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
         return curve, 1.0
     first = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1]
     finite = numpy.isfinite(values)
-    sums = numpy.add.reduceat(numpy.where(finite, values, 0.0), first)
-    counts = numpy.add.reduceat(finite.astype(float), first)
-    means = numpy.divide(sums, counts, out=numpy.full(points, numpy.nan), where=counts > 0)
     low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
     with numpy.errstate(invalid="ignore"):
         low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
+        means = numpy.add.reduceat(numpy.where(finite, values, 0.0), first) / numpy.add.reduceat(
+            finite, first, dtype=int
+        )
     last = steps[numpy.append(first[1:], len(steps)) - 1]
     return replace(curve, steps=last, values=means, low=low, high=high), len(steps) / points
 
