@@ -153,10 +153,9 @@ def _differences(arms: Sequence[ArmRuns]) -> Table:
     common = set.intersection(*({cell.seed for cell in arm.cells} for arm in arms))
     facts = [meaning(min(arm.cells, key=lambda cell: (cell.seed not in common, cell.seed))) for arm in arms]
     columns = {name: apart([each.get(name, "") for each in facts]) for name in dict.fromkeys(chain(*facts))}
-    columns = {name: texts for name, texts in columns.items() if len(set(texts)) > 1}
-    texts = ([text or "-" for text in column] for column in columns.values())
-    rows = list(zip((arm.named() for arm in arms), *texts, strict=True))
-    return Table("", ("arm", *columns), rows, "" if columns else "Nothing but the seeds.", len(columns) + 1)
+    told = {name: [text or "-" for text in texts] for name, texts in columns.items() if len(set(texts)) > 1}
+    rows = list(zip(map(ArmRuns.named, arms), *told.values(), strict=True))
+    return Table("", ("arm", *told), rows, "Nothing but the seeds." * (not told), len(told) + 1)
 
 
 def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
