@@ -6,9 +6,8 @@ import textwrap
 
 from numpy import ndarray
 
-from gptx.compare.agreement import agreement, single_run
 from gptx.compare.factors import level_text
-from gptx.compare.meaning import differences_in_meaning, origin, place, recipe_in_words
+from gptx.compare.meaning import agreement, differences_in_meaning, origin, place, recipe_in_words, single_run
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
@@ -67,11 +66,12 @@ def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
 def _results(a: Run, b: Run) -> list[str]:
     """The last numbers of the runs, their losses at the same step and after the same tokens, and their agreement."""
     rows = {"state": (a.state, b.state), "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}")}
-    for key in [key for key in a.metrics.columns if key.startswith("validation/") and key in b.metrics.columns]:
-        (steps, values), (others, theirs) = a.metrics[key], b.metrics[key]
-        at_the_end = steps[-1] == a.metrics.steps and others[-1] == b.metrics.steps
-        of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
-        rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
+    for key in filter(b.metrics.columns.__contains__, a.metrics.columns):
+        if key.startswith("validation/"):
+            (steps, values), (others, theirs) = a.metrics[key], b.metrics[key]
+            at_the_end = (steps[-1], others[-1]) == (a.metrics.steps, b.metrics.steps)
+            of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
+            rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
     rows["time in steps"] = f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"
     (steps, losses), (others, theirs) = a.metrics["train/loss"], b.metrics["train/loss"]
     found = _table("result:", rows) + _on_the_way("step", (steps, others), (losses, theirs))

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from gptx.compare import meaning
-from gptx.compare.agreement import agreement, single_run
+from gptx.compare.meaning import agreement, single_run
 from gptx.config.command_line import split_overrides
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
@@ -47,12 +47,8 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         print(f"warning: {warning}")
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
-    beyond = list(filter(_more_than_a_recipe, sorted({*words, *options} - {*overrides})))
-    if beyond and not trust:
-        raise ValueError(
-            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust the "
-            "author of that folder"
-        )
+    if not trust:
+        _refuse_beyond(run, {*words, *options} - {*overrides})
     line = train_command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
@@ -65,11 +61,16 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     return 0
 
 
-def _more_than_a_recipe(word: str) -> bool:
-    """True for what could run or read more: an option, a key of Hydra's or of trust, and a resolver such as
-    ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
-    key = key_of(word).replace("/", ".")
-    return bool(re.search(r"^-|\$\{.*:", word, re.DOTALL)) or under(key, ("hydra", "allow_targets"))
+def _refuse_beyond(run: str, recorded: set[str]) -> None:
+    """Raise ValueError for words of a record that are an option, a key of Hydra's or of trust, or have a resolver such
+    as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
+    keys = {word: key_of(word).replace("/", ".") for word in sorted(recorded)}
+    risky = re.compile(r"-|.*\$\{.*:", re.DOTALL)
+    if beyond := [word for word in keys if risky.match(word) or under(keys[word], ("hydra", "allow_targets"))]:
+        raise ValueError(
+            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust the "
+            "author of that folder"
+        )
 
 
 def merged(old: Run, given: list[str]) -> list[str]:

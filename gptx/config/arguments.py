@@ -67,10 +67,8 @@ def _closed_pipe() -> Iterator[None]:
 
 
 def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
-    """The positional and the named arguments that `words` give.
-
-    Raises ConfigError for an unknown key, a wrong type, a missing value or an old spelling.
-    """
+    """The positional and the named arguments that `words` give. Raises ConfigError for an unknown key, a wrong type, a
+    missing value or an old spelling."""
     signature, hints = inspect.signature(function), typing.get_type_hints(function)
     keys = {name: signature.parameters[name] for name in inspect.getfullargspec(function).kwonlyargs}
     places = list(signature.parameters.values())[: len(signature.parameters) - len(keys)]  # keyword-only ones come last
@@ -118,7 +116,6 @@ def _keyed(word: str) -> bool:
 
 
 def _value(text: str, hint, name: str):
-    """A word as a value of a parameter's type."""
     from gptx.config.values import refuse_text, typed_value
 
     if text in ("null", "none") and type(None) in typing.get_args(hint):

@@ -32,7 +32,7 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
             return found
         target = _home(found)
     library = getattr(GROUPS.get(group), "library", None)
-    if library and (known := _of_library(target, path, *library)):
+    if known := _of_library(target, path, library):
         return known
     if target.startswith("gptx."):
         hint = nearest(target, offered(group))
@@ -51,8 +51,9 @@ def offered(group: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for file in files for name in _TARGET.findall(file.read_text())))
 
 
-def _of_library(target: str, path: str, prefix: str, kind: str) -> Callable | None:
-    if not target.startswith(prefix):
+def _of_library(target: str, path: str, library: tuple[str, str] | None) -> Callable | None:
+    prefix, kind = library or ("", "")
+    if not prefix or not target.startswith(prefix):
         return None
     found, base = find_target(target, path), getattr(importlib.import_module(prefix[:-1]), kind)
     return found if inspect.isclass(found) and issubclass(found, base) and _home(found).startswith(prefix) else None

@@ -29,10 +29,8 @@ _REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-reru
 
 
 def prepared(words: list[str]) -> list[str]:
-    """The words as Hydra needs them: options and their values before the overrides, `from=FOLDER` in quotes.
-
-    Raises ConfigError for options that Hydra or gptx does not have, and for files with the names of gptx's own.
-    """
+    """The words as Hydra needs them: options before overrides, `from=FOLDER` in quotes. Raises ConfigError for options
+    that Hydra or gptx does not have, and for files with the names of gptx's own."""
     options: list[str] = []
     overrides: list[str] = []
     for word in words:
@@ -56,7 +54,6 @@ def _refuse_options(options: list[str], overrides: list[str]) -> None:
 
 
 def _as_override(option: str, overrides: list[str]) -> str:
-    """How what was typed as an option is written."""
     name, equals, text = option.strip("-").partition("=")
     name, keys = name.replace("-", "_"), nodes(OmegaConf.to_container(composed(), resolve=False))
     meant = re.search("'(.+)'", f"'{name}'" if name in keys else near(name, keys))
@@ -140,11 +137,8 @@ def _values(value: object) -> float:
 
 
 def explained(error: Exception, words: list[str], name: str = "") -> Exception:
-    """A mistake in the words of a command line as a ConfigError, after the `name` of its job; other errors as they are.
-
-    Hydra, and the logging that it sets up, raise a bare ValueError for a few mistakes.
-    """
-    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    """A mistake in the words of a command line as a ConfigError, after the `name` of its job; others unchanged."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts  # others raise ValueError too
     if isinstance(error, ConfigError):
         line = str(error)
     elif isinstance(error, HydraException) or "hydra" in parts[-4:] or parts[-2:] == ("logging", "config.py"):
@@ -215,5 +209,5 @@ def _refuse_choice(word: str, chosen: Any, group: Group) -> None:
             f"{word!r:.120}: the name of an option alone is needed, as in "
             f"{group.name}={f'[{right}]' if group.several else right}; options: {', '.join(options)}"
         )
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"{group.name}=[{','.join(names)}]: {twice[0]} is there twice")
+    if names.count(most := max(names, key=names.count, default="")) > 1:
+        raise ConfigError(f"{group.name}=[{','.join(names)}]: {most} is there twice")

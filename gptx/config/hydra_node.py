@@ -1,12 +1,11 @@
-"""Hydra's own section of a config, checked before Hydra builds anything from it.
-
-Callbacks, launcher, sweeper and logging can all run code, some of it without a `_target_`. So a key may have the value
-that gptx ships, or the one that was typed on the command line; a file may set only what is plain data.
-"""
+"""Hydra's own section of a config, checked before Hydra builds anything from it, as callbacks, launcher, sweeper and
+logging can all run code, some of it without a `_target_`: a key may have the value that gptx ships, or the one that was
+typed on the command line; a file may set only what is plain data."""
 
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -64,7 +63,7 @@ _PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: nothi
 def refuse(composed: DictConfig, words: list[Override]) -> None:
     """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
     hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
-    typed = {key for word in words for key in _set_by(word)}
+    typed = {*chain.from_iterable(map(_set_by, words))}
     if sorted([*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]) != sorted(str(w.input_line) for w in words):
         raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
     try:

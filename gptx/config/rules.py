@@ -23,10 +23,8 @@ def job_of(composed: DictConfig) -> DictConfig:
 
 def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *, begun: bool = False) -> None:
     """Raise ConfigError for what can be known to be wrong with a run on `world` processes without reading its data.
-
-    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that. A run that
-    has `begun` needs nothing at `from` any more.
-    """
+    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that; a run that
+    has `begun` needs nothing at `from` any more."""
     import torch
 
     check(job, allow=value(job, "allow_targets", "allow_targets") or ())

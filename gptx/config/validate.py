@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
@@ -12,26 +12,17 @@ from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
 from gptx.config.presets import elsewhere
-from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed_value
+from gptx.config.values import refuse_text, typed_value
 from gptx.units.lengths import Length, in_steps
 
 _TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
 _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
-OPTIMIZER = {  # what these words mean in every optimizer: the lowest value, the limit, and both in words
-    "lr": (0, GREATEST, "0 or more"),
-    "weight_decay": (0, GREATEST, "0 or more"),
-    "eps": (SMALLEST, GREATEST, "above 0: a weight without a gradient would become 0/0"),
-    "momentum": (0, 1, "from 0 to below 1"),
-    "betas": (0, 1, "from 0 to below 1"),
-}
 
 
 def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become steps.
-
-    `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
-    never what was read from a folder.
-    """
+    `allow` names the packages that the command line trusts (`cfg.allow_targets` of a config that Hydra composed), and
+    nothing that was read from a folder."""
     _refuse_root(cfg)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
@@ -42,7 +33,6 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     for group in GROUPS.values():
         for path, node in _objects(cfg, group):
             walk(node, path, allow, cfg)
-    _refuse_optimizer(cfg.optim)
 
 
 def _refuse_root(cfg: DictConfig) -> None:
@@ -152,39 +142,31 @@ def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> 
         raise ConfigError(f"{path}={plain}: write null")
     if hint is not Length and (hint != Length | None or plain is None):
         return typed_value(plain, hint, path)
-    batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
-    tokens = batch.get("tokens")
-    if isinstance(plain, str):
-        _refuse_clock(plain, path, tokens, grows=bool(batch.get("doublings")))
+    tokens = _tokens(plain, path, root) if isinstance(plain, str) else 1
     try:
         return in_steps(plain, steps=0 if path == "steps" else root.steps, tokens=tokens)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _refuse_clock(length: str, path: str, tokens: typing.Any, *, grows: bool) -> None:
-    """Refuse a length that is written by a clock which the run does not have."""
+def _tokens(length: str, path: str, root: DictConfig) -> typing.Any:
+    """The tokens of a step. Raises ConfigError for a length that is written by a clock which the run does not have."""
+    batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
+    tokens = batch.get("tokens")
     if path == "steps" and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
-    if length.endswith("tok") and grows:
+    if length.endswith("tok") and batch.get("doublings"):
         raise ConfigError(
             f"{path}={length}: tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
         )
     if not isinstance(tokens, int | float) or not tokens > 0 or tokens % 1:  # 2e3 is whole
         raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
+    return tokens
 
 
 def _refuse_partial(node: DictConfig, path: str) -> None:
     if node.get("_partial_", False):
         raise ConfigError(f"{path}._partial_=true: an object is needed here, not a function; leave it out")
-
-
-def _refuse_optimizer(optim: DictConfig) -> None:
-    for name, (least, limit, words) in OPTIMIZER.items():
-        given = optim.get(name)
-        numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-        if any(isinstance(number, int | float) and not least <= number < limit for number in numbers):
-            raise ConfigError(f"optim.{name}={given}: {words}")
 
 
 def value(node: DictConfig, key: str, path: str) -> typing.Any:

@@ -8,11 +8,19 @@ from dataclasses import is_dataclass
 from gptx.config.errors import ConfigError
 
 _EXACT = 2**53  # up to here every whole number is also a float
-_WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
-    "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),
+_SMALLEST, _GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
+_BELOW_1 = math.nextafter(1, 0)
+OPTIMIZER = {  # what these words mean in every optimizer: the least, the most, and both in words
+    "lr": (0, _GREATEST, "0 or more"),
+    "weight_decay": (0, _GREATEST, "0 or more"),
+    "eps": (_SMALLEST, _GREATEST, "above 0: a weight without a gradient would become 0/0"),
+    "momentum": (0, _BELOW_1, "from 0 to below 1"),
+    "betas": (0, _BELOW_1, "from 0 to below 1"),
+}
+_RANGES: dict[str, tuple[float, float, str]] = {f"optim.{word}": limits for word, limits in OPTIMIZER.items()} | {
+    "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),  # of data.seed too
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
-SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
 _CHARACTERS = 4096  # of a text: no path is longer
 _SIMPLE = int | float | str | list | dict | None
 
@@ -42,7 +50,7 @@ def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
 def _named(hint: typing.Any) -> str:
     if name := "" if typing.get_args(hint) else getattr(hint, "__name__", ""):
         return str(name)
-    return str(hint).replace("typing.", "").replace(" | None", " or null")
+    return str(hint).replace("typing.", "").replace("Literal[", "choice of [").replace(" | None", " or null")
 
 
 def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:
@@ -70,23 +78,24 @@ def refuse_text(text: str, path: str) -> None:
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
-    """Refuse what is no number although its type takes it, and what no counter or 32 bits hold."""
+    """Refuse what is no number although its type takes it, what no counter or 32 bits hold, and what its key means."""
     if isinstance(given, bool):
         raise ConfigError(f"{path}={str(given).lower()}: a number, not true or false")
+    most: float = _EXACT
     if isinstance(number, float):
+        most = _GREATEST
         if not math.isfinite(number):
             raise ConfigError(f"{path}: {given!r:.80} is not finite; numbers must be")
-        if number and not SMALLEST <= abs(number) <= GREATEST:
-            raise ConfigError(f"{path}={number}: 0, or from {SMALLEST} to {GREATEST} in size, as 32 bits hold")
-        return
-    if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
+        if number and not _SMALLEST <= abs(number) <= _GREATEST:
+            raise ConfigError(f"{path}={number}: 0, or from {_SMALLEST} to {_GREATEST} in size, as 32 bits hold")
+    elif isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
         raise ConfigError(f"{path}: {given!r:.80} is not a valid int{_as_a_list(given, int, path)}")
-    least, most, words = _WHOLE.get(path.rpartition(".")[2], (-_EXACT, _EXACT, f"whole numbers go to 2^53, {_EXACT:,}"))
+    key = path.partition("[")[0]
+    unknown = -most, most, f"whole numbers go to 2^53, {_EXACT:,}"
+    least, most, words = _RANGES.get(key, _RANGES.get(key.rpartition(".")[2], unknown))
     if not least <= number <= most:
-        digits = number.bit_length() * 3 // 10
-        raise ConfigError(
-            f"{path}={number}: {words}" if digits < 30 else f"{path}: a number of {digits} digits: {words}"
-        )
+        shown = f"={number}" if abs(number) < 1e30 else f": a number of {math.log10(abs(number)):.0f} digits"
+        raise ConfigError(f"{path}{shown}: {words}")
 
 
 def _as_a_list(text: typing.Any, hint: typing.Any, path: str) -> str:

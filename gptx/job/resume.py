@@ -18,7 +18,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.validate import OPTIMIZER
+from gptx.config.values import OPTIMIZER
 from gptx.estimate.learning_rate import learning_rate
 from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer, saved, step_of, take, weights
 from gptx.ingredients.log import shown
