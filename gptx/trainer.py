@@ -182,11 +182,10 @@ class Trainer:
     @torch.no_grad()
     def losses_of(self, first: int, count: int, stride: int = 1) -> list[float]:
         """Loss of `count` sequences of the run, every `stride`-th from `first` on, under the weights as they are."""
-        with self.evaluation():
-            numbers = range(first, first + count * stride, stride)
-            batches = (self.data(number, 1).to(self.parallel.device) for number in numbers)
-            with self.precision.autocast(self.parallel.device):
-                return torch.stack([self.objective(self.network, batch) for batch in batches]).tolist()
+        device, numbers = self.parallel.device, range(first, first + count * stride, stride)
+        with self.evaluation(), self.precision.autocast(device):
+            losses = [self.objective(self.network, self.data(number, 1).to(device)) for number in numbers]
+            return torch.stack(losses).tolist()
 
     def suspects(self, first: int, last: int) -> dict:
         """The documents of the sequences `first` to `last`, those first whose loss lies furthest above the others',
@@ -275,8 +274,7 @@ def copy(values, parameters) -> None:
 def rng_state(device: torch.device) -> dict:
     """State of every random generator of this process."""
     kind, keys, *rest = numpy.random.get_state()
-    plain = (kind, [int(key) for key in keys], *rest)
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": plain}
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, [*map(int, keys)], *rest)}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 

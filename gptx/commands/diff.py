@@ -6,9 +6,8 @@ import textwrap
 
 from numpy import ndarray
 
-from gptx.compare.agreement import agreement, single_run
 from gptx.compare.factors import level_text
-from gptx.compare.meaning import differences_in_meaning, origin, place, recipe_in_words
+from gptx.compare.meaning import agreement, differences_in_meaning, origin, place, recipe_in_words, single_run
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from gptx.compare import meaning
-from gptx.compare.agreement import agreement, single_run
+from gptx.compare.meaning import agreement, single_run
 from gptx.config.command_line import split_overrides
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance

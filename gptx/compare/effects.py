@@ -1,7 +1,4 @@
-"""The numbers of a comparison, computed once: arms, differences with intervals, attribution, best levels and costs.
-
-Verdict, tables, figure and pages only read them.
-"""
+"""The numbers of a comparison, computed once; verdict, tables, figure and pages only read them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -52,8 +49,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Square:
-    """What two things do in four arms that are alike in all else, by whether the first and the second are there. A
-    thing is a trait such as ("", "warmup"), or a level of a factor other than the baseline's."""
+    """Four arms, alike in all else, with and without two things: traits such as ("", "warmup"), or levels."""
 
     things: tuple[tuple[str, str], tuple[str, str]]
     context: dict[str, str]
@@ -79,8 +75,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Effects:
-    """All numbers of a comparison. `judged` are the estimates that its text may claim something of; significant among
-    them is what Holm's correction over all of them keeps."""
+    """All numbers of a comparison. Holm corrects over `judged`, the estimates that its text may claim something of."""
 
     comparison: Comparison
     baseline: dict[str, str]  # the level of each factor that the others are compared with
@@ -97,8 +92,7 @@ class Effects:
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
-        """By learning rate, the best arms that stand at the edge of its grid, so that a better rate may lie beyond. The
-        next level inside must have a result."""
+        """By learning rate, the best arms that stand at the edge of its grid, if the next level inside has a result."""
         rates, found = [*filter(is_rate, self.baseline)], dict[str, list[Arm]]()
         for rate, (_, group) in product(rates, contexts(self.arms, *rates)):
             tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
@@ -128,8 +122,7 @@ def _median(runs: list[Outcome], fact: str) -> float | None:
 
 
 def effects(comparison: Comparison, baseline: str = "") -> Effects:
-    """The numbers of a comparison. `baseline` names levels as factor=level, comma separated, or a level alone. Raises
-    ValueError for a level that no run has."""
+    """The numbers of a comparison; `baseline` as for baseline_of(). Raises ValueError for a level that no run has."""
     base = baseline_of(comparison.factors, comparison.baseline, baseline)
     return of_arms(comparison, base, arms(comparison))
 
@@ -150,8 +143,7 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
 
 
 def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate]:
-    """The estimates that the text reads: those of the 2 x 2, else of all rounds (unless several levels are compared at
-    their best), and of the levels at their best."""
+    """The estimates that the text reads: of squares, else of rounds if they are told, and of levels at their best."""
     found = [each for square in squares for each in square.judged]
     if not found:
         several = best and len({level for around in rounds for level in around.arms}) > 2
@@ -191,11 +183,9 @@ def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str
 
 
 def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
-    """Each level of `factor` at its best combination of the others' levels.
-
-    Choosing flatters, so p-values count it: a level is better than another one if one of its combinations is better
-    than each of the other one's, and it had as many chances as it has combinations.
-    """
+    """Each level of `factor` at its best combination of the others' levels. Choosing flatters, so p-values count it: a
+    level is better than another one if one of its combinations is better than each of the other one's, and it had as
+    many chances as it has combinations."""
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)

@@ -38,8 +38,7 @@ class Estimate:
 
     @property
     def kind(self) -> str:
-        """What the text may say: same where no seed shows any difference; higher or lower where that is significant, or
-        of a single seed, which the text then says; else unsure."""
+        """same: no seed differs; higher or lower: significant, or of a single seed, as the text says; else unsure."""
         if not (self.mean or self.low or self.high):
             return "same"
         return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
@@ -74,8 +73,7 @@ def quantile(degrees: float) -> float:
 
 
 def difference(values: _Values, baseline: _Values) -> Estimate | None:
-    """How far `values` lie above `baseline` over the seeds that both have, else unpaired; None where either diverged
-    or has no result."""
+    """How far `values` lie above `baseline` in common seeds, else unpaired; None if one diverged or has no result."""
     if diverged(values) or diverged(baseline):
         return None
     if values and baseline and values.keys().isdisjoint(baseline):
@@ -117,8 +115,7 @@ def diverged(values: _Values) -> int:
 
 
 def holm(estimates: Iterable[Estimate]) -> float:
-    """The largest significant p-value after Holm's correction, below zero where none is: at most one family of twenty
-    without any true effect shows one."""
+    """The largest p-value that Holm's correction keeps, below 0 for none: 1 of 20 families without effects has one."""
     p = sorted(each.p for each in estimates if each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):

@@ -45,8 +45,7 @@ def described_by(run: Run) -> dict[str, str]:
 
 
 def _described(runs: list[Run]) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
-    """What describes each run that has begun; and the keys that matter in which they differ, with their levels in the
-    order of appearance."""
+    """What describes each run that has begun, and the keys that matter in which they differ, with their levels."""
     begun = [run for run in runs if run.config]
     rows = [described_by(run) for run in begun]
     keys = dict.fromkeys(chain.from_iterable(rows))
@@ -67,8 +66,7 @@ def _determined(keys: Collection[str], by: Collection[str], rows: list[dict[str,
 
 
 def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
-    """What differs between the arms although it does not follow from the `found` factors, as phrases: the cause of a
-    difference may be this instead."""
+    """What differs between arms and does not follow from the `found` factors, in phrases: possible other causes."""
     (rows, differing), typed, names = _described(runs), _typed(runs), tuple(found)
     if _equal_tokens(rows):
         differing.pop("steps", None)
@@ -133,10 +131,8 @@ def _shape(config: dict) -> dict[str, bool] | None:
 
 def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) -> dict[str, str]:
     """The level of each factor that the others are compared with: as `text` says (factor=level, comma separated, or a
-    level alone), else as `kept`, else the option of conf/train.yaml, else the first level.
-
-    Raises ValueError for a level or factor that no run has, or for an unclear one.
-    """
+    level alone), else as `kept`, else the option of conf/train.yaml, else the first level. Raises ValueError for a
+    level or factor that no run has, or for an unclear one."""
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
     whole = any(text in levels for levels in factors.values())  # a level may have commas
@@ -181,8 +177,7 @@ def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
 
 
 def axis(factors: dict[str, list[str]]) -> str:
-    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
-    last of several; "" where there is none."""
+    """The x-axis: the last factor of numbers that is no config group, a learning rate before any other; "" for none."""
     numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
     return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
 

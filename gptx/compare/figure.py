@@ -21,8 +21,7 @@ _ALL = "all runs"  # the one level where only seeds differ
 
 
 def figure(found: Effects, file: Path) -> None:
-    """Draw a comparison that has a result in a .png or .svg file: results over the factor of the x-axis, a line for
-    each combination of other factors, and a panel for each combination of the rest (only the fullest ones)."""
+    """Draw a comparison that has a result in a .png or .svg file, as axes() says; of many panels the fullest ones."""
     x, lines, apart = axes(found.comparison.factors)
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]

@@ -1,16 +1,20 @@
-"""What a run means, in facts with units: what it computes, where it is computed, and with what it was made.
+"""Two runs side by side: what each means, in facts with units read from its folder, and whether their numbers agree.
 
-Read from the run folder alone, as text, so that two runs can be shown side by side. A difference in the recipe decides
-the result, one in the place its last digits, and one in the code may do either.
+A difference in the recipe decides the result, one in the place its last digits, and one in the code may do either.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy
 
 from gptx.config import presets
 from gptx.config.keys import flat, under
 from gptx.estimate.learning_rate import batch_of, learning_rate
-from gptx.runs.run import Run
+from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run, find
 
 _SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 _SAMPLES = 1000  # steps at which the peak of the learning rate is searched
@@ -180,3 +184,39 @@ def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:
         "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
         "cool-down": f"to {last / peak:.2g} of the peak" if peak and last < peak * (1 - 1e-9) else "none",
     }
+
+
+def single_run(folder: str) -> Run:
+    """The run in a folder. Raises ValueError if there is none, if there are several, or if it did not begin."""
+    found = find([Path(folder)])
+    if len(found) > 1:
+        raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
+    if found[0].problem:
+        raise ValueError(found[0].problem)
+    if not found[0].config:
+        raise ValueError(f"{folder}: the run there did not begin, and there is nothing to compare")
+    return found[0]
+
+
+def agreement(a: Metrics, b: Metrics) -> str:
+    """Whether all numbers that both recorded are identical (speeds aside), or from which step on they differ."""
+    numbers = re.compile(r"validation/|train/(?!tokens_per_second$)")
+    keys = [key for key in filter(numbers.match, a.columns) if key in b.columns]
+    differing: dict[str, tuple[float, float]] = {}  # the first step, the largest difference
+    both = 0
+    for key in keys:
+        steps, mine, theirs = numpy.intersect1d(a[key][0], b[key][0], return_indices=True)
+        x, y = a[key][1][mine], b[key][1][theirs]
+        other = (x != y) & ~(numpy.isnan(x) & numpy.isnan(y))
+        both = max(both, len(steps))
+        if other.any():
+            differing[key] = float(steps[other][0]), float(numpy.nanmax(numpy.abs(x - y)[other]))
+    if not both:
+        return "no step was recorded by both"
+    if not differing:
+        more = "" if a.steps == b.steps else f", one goes on to {max(a.steps, b.steps):,}"
+        return f"identical: the same to the bit in all {both:,} steps that both recorded ({', '.join(keys)}){more}"
+    first = int(min(differing.values())[0])
+    largest = (f"{key} by up to {most:.2g}" for key, (_, most) in itertools.islice(differing.items(), 4))
+    since = f"the same up to step {first - 1:,}, then different" if first > 1 else "different from the first step on"
+    return f"not identical: {since}, {', '.join(largest)}"

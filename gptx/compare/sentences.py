@@ -141,8 +141,7 @@ def _clause(kind: str, changes: list[_Change], words: Words) -> str:
 
 
 def _crossed(squares: list[Square], words: Words) -> list[str]:
-    """What the first of two things does: averaged over the other, or where the average is no answer, that it depends
-    on the other."""
+    """What the first of two things does, averaged over the other, or that it depends on the other."""
     (first, second), averaged, depends = starmap(named, squares[0].things), list[_Change](), list[str]()
     for square in squares:
         if square.differences and square.depends:

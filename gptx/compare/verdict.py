@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain
 
 from gptx.compare import tables
 from gptx.compare.effects import Effects, effects
-from gptx.compare.factors import grouped, is_rate
+from gptx.compare.factors import grouped
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.sentences import answer
 from gptx.compare.words import Words, named, said
@@ -74,21 +74,13 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        what = joined(map(said, comparison.factors)) or "their seeds"
-        yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
-               "difference.")  # fmt: skip
-    for arm in found.arms:
-        if arm.diverged:
-            of = f"{arm.diverged} of {count(len(arm.results), 'seed')}"
-            yield f"{_name(arm.levels)} diverged in {of}: it has no mean and cannot win."
-    yield from _incomplete(comparison)
-    yield from _unlike_seeds(found)
-    for rate, arms in found.edges.items():
-        rest = ({name: level for name, level in arm.levels.items() if not is_rate(name)} for arm in arms)
-        best = _listed(
-            arm.levels[rate] + f" ({_name(other)})" * bool(other) for arm, other in zip(arms, rest, strict=True)
-        )
-        yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {best}."
+        what, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
+        yield f"The arms differ in more than {what}: {differing}. This may be the cause of a difference."
+    for before, phrases, after in (*_of_runs(comparison), *_of_arms(found)):
+        if phrases:
+            yield f"{before}{_listed(phrases)}{after}"
+    if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
+        yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
     yield from unlike(comparison.environment)
     yield from comparison.problems
 
@@ -103,22 +95,17 @@ def _different_texts(environment: dict, words: Words) -> Iterator[str]:
             yield f"The runs {told.format(texts)}: their results cannot be compared."
 
 
-def _incomplete(comparison: Comparison) -> Iterator[str]:
-    """Runs without a result, runs that ended early, and runs of one arm and seed."""
-    waiting = grouped((run for run in comparison.outcomes if run.value is None), lambda run: run.state)
-    bare = waiting.pop("finished", [])
-    told = [f"{len(runs)} {state}" for state, runs in waiting.items()]
-    told += [f"{len(comparison.missing)} not begun"] if comparison.missing else []
-    if told:
-        whole = len(comparison.outcomes) + len(comparison.missing)
-        yield f"Of {count(whole, 'run')}, {joined(told)}: left out."
-    if bare:
-        yield f"Finished without {comparison.metric} at the end, and left out: {_listed(map(_run, bare))}."
-    if early := _ended_early(comparison):
-        named_runs = _listed(f"{_run(each)}, at step {each.ended_at}" for each in early)
-        yield f"Runs that ended early, and thus have fewer steps: {named_runs}."
-    if twice := len(comparison.outcomes) - len({_run(each) for each in comparison.outcomes}):
-        yield f"{count(twice, 'run')} of the same arm and seed as another one: they count as one, with their mean."
+def _of_runs(comparison: Comparison) -> Iterator[tuple[str, list[str], str]]:
+    """Runs that are left out or count otherwise, each with what is said before and after them."""
+    unended = grouped((run for run in comparison.outcomes if run.value is None), lambda run: run.state)
+    bare, whole = unended.pop("finished", []), len(comparison.outcomes) + len(comparison.missing)
+    states = {state: len(runs) for state, runs in unended.items()} | {"not begun": len(comparison.missing)}
+    yield f"Of {count(whole, 'run')}, left out: ", [f"{n} {state}" for state, n in states.items() if n], "."
+    yield f"Finished without {comparison.metric} at the end, and left out: ", list(map(_run, bare)), "."
+    early = [f"{_run(each)}, at step {each.ended_at}" for each in _ended_early(comparison)]
+    yield "Runs that ended early, and thus have fewer steps: ", early, "."
+    twice = [run for run, same in grouped(comparison.outcomes, _run).items() if len(same) > 1]
+    yield "Several runs of the same arm and seed, which count as one, with their mean: ", twice, "."
 
 
 def _ended_early(comparison: Comparison) -> list[Outcome]:
@@ -127,18 +114,18 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
     return [run for run in runs if run.ended_at is not None and run.value is not None]
 
 
-def _unlike_seeds(found: Effects) -> Iterator[str]:
-    """Which arms lack which seeds, and how they are compared then."""
-    there = [arm for arm in found.arms if arm.results]
-    seeds = set().union(*(arm.values for arm in there))
-    lack = [(_name(arm.levels), sorted(seeds - arm.values.keys())) for arm in there if arm.values.keys() != seeds]
-    if lack:
-        told = _listed(f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}" for name, gone in lack)
-        welch = any(a.values.keys().isdisjoint(b.values) for a, b in combinations(there, 2))
-        unpaired = ", and as unpaired (Welch's t) where they share none" * welch
-        yield f"{told}: arms are compared in the seeds that both have{unpaired}."
-    if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
-        yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
+def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
+    """Arms that diverged, lack seeds or are the best at an edge, each with what is said before and after them."""
+    names = [(_name(arm.levels), arm) for arm in found.arms if arm.results]
+    lost = [f"{name} diverged in {x.diverged} of {count(len(x.results), 'seed')}" for name, x in names if x.diverged]
+    yield "", lost, ": such an arm has no mean and cannot win."
+    seeds = {seed for _, arm in names for seed in arm.values}
+    gone = {name: sorted(seeds - arm.values.keys()) for name, arm in names}
+    lack = [f"{name} lacks {joined(map('seed {}'.format, some))}" for name, some in gone.items() if some]
+    yield "", lack, ": arms are compared in the seeds that both have, or as unpaired (Welch's t) if they share none."
+    for rate, arms in found.edges.items():
+        best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: "
+        yield best, [_name(arm.levels) for arm in arms], "."
 
 
 def unlike(environment: dict) -> Iterator[str]:

@@ -119,8 +119,7 @@ def said(factor: str) -> str:
 
 
 def named(factor: str, level: str) -> str:
-    """A level of a factor as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true; a level of no
-    factor is a trait such as warmup."""
+    """A level as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true; of no factor, a trait."""
     if not factor or is_group(factor):
         return f"no {factor}" if level in _NONE else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"

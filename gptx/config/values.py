@@ -50,7 +50,7 @@ def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
 def _named(hint: typing.Any) -> str:
     if name := "" if typing.get_args(hint) else getattr(hint, "__name__", ""):
         return str(name)
-    return str(hint).replace("typing.", "").replace(" | None", " or null")
+    return str(hint).replace("typing.", "").replace("Literal[", "choice of [").replace(" | None", " or null")
 
 
 def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:

@@ -52,7 +52,6 @@ class Law:
     warnings: tuple[str, ...] = ()  # of its fit
 
     def loss(self, parameters: float, tokens: float) -> float:
-        """Nats per token after training on `tokens` tokens."""
         return self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta
 
     @property
@@ -66,17 +65,11 @@ class Law:
         return ratio ** (1 / (self.alpha + self.beta)) * (flops / 6) ** self.exponents[0]
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the lowest loss with this many FLOPs.
-
-        >>> size, tokens = PUBLISHED["besiroglu"].optimum(5.76e23)
-        >>> f"{size:.3g} {tokens:.3g}"
-        '7.22e+10 1.33e+12'
-        """
+        """Parameters and tokens of the lowest loss with this many FLOPs."""
         size = self.parameters(flops)
         return size, flops / 6 / size
 
     def lowest(self, flops: float) -> float:
-        """The lowest loss of a budget."""
         return self.loss(*self.optimum(flops))
 
     def speaks(self, vocab_size: int) -> bool:
@@ -99,7 +92,6 @@ class Law:
         return f"{' and '.join(found)} at an end of what a fit tries, {FLATTEST:g} or {STEEPEST:g}" if found else ""
 
     def save(self, file: Path) -> None:
-        """Write it as JSON for `chosen`."""
         file.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     def flops_for(self, parameters: float) -> float:

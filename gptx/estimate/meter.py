@@ -33,7 +33,6 @@ class Meter:
 
     @contextlib.contextmanager
     def over(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Measure what happens inside."""
         own = storage_bytes(tensor for _, tensor in named_tensors([model.state_dict(), optimizer.state_dict()]))
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).malloc_trim(0)  # free memory of an earlier run would be used unseen
@@ -52,9 +51,8 @@ class Meter:
             self._look()
 
     def _watch(self, ended: Event) -> None:
-        """Look again and again, except on a GPU: there PyTorch records the peak itself."""
         began, wait = time.perf_counter(), _OFTEN
-        while self.device.type != "cuda" and not ended.wait(wait):
+        while self.device.type != "cuda" and not ended.wait(wait):  # there PyTorch records the peak itself
             self._look()
             wait = min(_SELDOM, max(_OFTEN, _EVERY * (time.perf_counter() - began)))
 
@@ -64,7 +62,6 @@ class Meter:
         self.held = max(self.held, kept - self.before[1])
 
     def compared_with(self, predicted: Footprint | str) -> str:
-        """The predicted peak and the measured one."""
         whole = predicted_peak(predicted, self.device)
         expected = predicted if whole is None else f"predicted {memory(whole)}"
         return f"{expected}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
@@ -77,29 +74,23 @@ def predicted_peak(predicted: Footprint | str, device: torch.device) -> int | No
     return predicted.peak + (predicted.copy if device.type == "cpu" else 0)
 
 
-def _now(device: torch.device) -> tuple[int, int]:
-    """Bytes allocated and bytes held: on a GPU the most since the peak was reset, else those of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-    held, file = peak_memory(), Path("/proc/self/statm")
-    if file.exists():  # memory that is no file's
-        resident, shared = map(int, file.read_text().split()[1:3])
-        held = (resident - shared) * resource.getpagesize()
-    return _handed_out() or held, held
-
-
 class _Mallinfo(ctypes.Structure):
     """glibc's struct mallinfo2, see mallinfo(3): ten sizes, of which 4 is hblkhd and 7 is uordblks."""
 
     _fields_ = [("sizes", ctypes.c_size_t * 10)]
 
 
-def _handed_out() -> int:
-    """Bytes that malloc gave to the process and that are not freed; 0 elsewhere than in glibc 2.33 and later."""
-    try:
+def _now(device: torch.device) -> tuple[int, int]:
+    """Bytes allocated and bytes held: on a GPU the most since the peak was reset, else those of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    held, file, allocated = peak_memory(), Path("/proc/self/statm"), 0
+    if file.exists():  # memory that is no file's
+        resident, shared = map(int, file.read_text().split()[1:3])
+        held = (resident - shared) * resource.getpagesize()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc from 2.33 on
         mallinfo = ctypes.CDLL(None).mallinfo2
-    except (OSError, AttributeError):
-        return 0
-    mallinfo.restype = _Mallinfo
-    sizes = mallinfo().sizes
-    return sizes[4] + sizes[7]
+        mallinfo.restype = _Mallinfo
+        sizes = mallinfo().sizes
+        allocated = sizes[4] + sizes[7]
+    return allocated or held, held

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
@@ -57,9 +59,11 @@ def place_for(folders: tuple[str, ...], out: str, readme: str, subject: str, *mo
 
 
 def recorded_fit(file: Path, form: Any, subject: str) -> Any:
-    """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
+    """What the fit.json of an earlier fit holds, of the type `form`, or a dict of keys with the types in `form`. Raises
+    ValueError for another file."""
+    kind = TypedDict("Recorded", form) if isinstance(form, dict) else form  # type: ignore[operator]
     try:
-        return plain.validated(plain.read(file, most=_LARGEST), form, file, strict=False)
+        return plain.validated(plain.read(file, most=_LARGEST), kind, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:

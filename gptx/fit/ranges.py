@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 
 import numpy
 from numpy import ndarray
-from typing_extensions import TypedDict
 
 from gptx.compare.outcomes import environment
 from gptx.fit.batches import ended_by_itself
@@ -45,19 +44,12 @@ class Range(Generic[_Values]):
     smooth: _Values
 
 
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
-
-    runs: list[Range[str]]
-    of_the_mean_curve: float
-    environment: dict
-
-
 def read_ranges(places: Sequence[Path]) -> tuple[list[Range[ndarray]], float, dict, list[Run]]:
     """The range tests of the runs in some folders, or of an earlier fit whose fit.json is named; what the mean of their
     curves proposes; their environment; the runs that are at hand. Raises ValueError where no run is at its end."""
     if len(places) == 1 and places[0].suffix == ".json":
-        found: _Recorded = recorded_fit(places[0], _Recorded, "lr_range")
+        form = {"runs": list[Range[str]], "of_the_mean_curve": float, "environment": dict}
+        found = recorded_fit(places[0], form, "lr_range")
         arrays = [{key: numpy.array(getattr(run, key).split(), float) for key in CURVES} for run in found["runs"]]
         runs = [Range(**vars(run) | curves) for run, curves in zip(found["runs"], arrays, strict=True)]
         return runs, found["of_the_mean_curve"], found["environment"], []

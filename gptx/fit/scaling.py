@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from typing_extensions import TypedDict
 
 from gptx.estimate.laws import CONSTANTS, RULE, Law
 from gptx.fit import page
@@ -29,10 +28,6 @@ _QUANTITIES: dict[str, Callable[[Law], float]] = {name: attrgetter(name) for nam
 }
 _SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
 _Row = tuple[str, ...]
-
-
-class _Recorded(TypedDict):
-    ladder: Ladder
 
 
 def scaling(
@@ -61,7 +56,7 @@ def scaling(
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
     first, cells = Path(folders[0]), []
     if len(folders) == 1 and first.suffix == ".json":
-        ladder = page.recorded_fit(first, _Recorded, "scaling")["ladder"]
+        ladder = page.recorded_fit(first, {"ladder": Ladder}, "scaling")["ladder"]
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
         cells = find([Path(folder) for folder in folders])
@@ -198,10 +193,10 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
         f"*: smaller or larger than any size trained. The rule of {RULE:.0f} tokens per parameter was found with far "
         "larger models on subword tokens."
     )
-    splits = [_split(law, flops, first.sizes) for flops in budgets]
+    splits = [*map(partial(_split, law, first.sizes), budgets)]
     yield Table("The best split of a budget, by the law", heads, splits, note)
     heads = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
-    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [_isoflop(each, law) for each in curves])
+    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [*map(partial(_isoflop, law), curves)])
     rows = [
         (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
         for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
@@ -209,7 +204,7 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
     yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
 
 
-def _split(law: Law, flops: float, sizes: Sequence[int]) -> _Row:
+def _split(law: Law, sizes: Sequence[int], flops: float) -> _Row:
     """A budget, its best size (* where it is outside of `sizes`), tokens and their ratio with intervals, and loss."""
     size, tokens = law.optimum(flops)
     star = "" if min(sizes) <= size <= max(sizes) else "*"
@@ -218,7 +213,7 @@ def _split(law: Law, flops: float, sizes: Sequence[int]) -> _Row:
     return f"{flops:.2g}", *best, short(tokens), short(tokens / size), ratio, f"{law.loss(size, tokens):.3f}"
 
 
-def _isoflop(curve: Minimum, law: Law) -> _Row:
+def _isoflop(law: Law, curve: Minimum) -> _Row:
     losses = ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(curve.sizes, curve.losses, strict=True))
     lowest = curve.sizes[int(numpy.argmin(curve.losses))]
     side = {curve.sizes[0]: "below", curve.sizes[-1]: "above"}.get(lowest, "about")

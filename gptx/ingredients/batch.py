@@ -37,9 +37,7 @@ class Batch:
             if count < 0 or (count and not steps):
                 raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: negative, or without steps")
         if self.rule != "unscaled" and not self.tuned_at:
-            raise ValueError(
-                f"batch.rule={self.rule} needs batch.tuned_at, the tokens of a step that optim.lr is tuned to"
-            )
+            raise ValueError(f"batch.rule={self.rule} needs batch.tuned_at, the tokens of a step that optim.lr is for")
 
     def tokens_at(self, step: int) -> int:
         """Tokens of step `step`, counted from 1."""

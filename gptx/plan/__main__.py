@@ -36,16 +36,12 @@ def plan(*words: str) -> None:
         raise ValueError(f"{words[keys.index('')]}: which key? flops=1e19, say")
     if "=" not in first and first not in QUANTITIES and not first.startswith(("-", "~")):
         raise ValueError(f"{first}: nothing to plan of that name{nearest(first, _SUBJECTS)}")
-    subject = "budget" if _of_a_budget({*keys}) else "recipe"
+    quantities = {*keys} & {*QUANTITIES} - {"served"}
+    subject = "budget" if quantities or ({"served", "out"} & {*keys} and _BUDGET.issuperset(keys)) else "recipe"
     _refuse_misspelt({*keys}, subject)
     function = getattr(import_module(f"gptx.plan.{subject}"), f"plan_{subject}")
     places, named = arguments.parse(function, list(words))
     return function(*places, **named)
-
-
-def _of_a_budget(keys: set[str]) -> bool:
-    """True if one key is a quantity, or if all are a budget's and one is no recipe's."""
-    return bool(keys & ({*QUANTITIES} - {"served"}) or (keys & {"served", "out"} and keys <= _BUDGET))
 
 
 def _refuse_misspelt(keys: set[str], subject: str) -> None:

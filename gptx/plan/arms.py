@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 
 def composed_arms(overrides: Sequence[str]) -> dict:
-    """The config of every arm, lists expanded as in a sweep, by what sets it apart; "" for a single one.
-
-    Raises ConfigError with one line for what gptx.train would refuse on every machine.
-    """
+    """The config of every arm, lists expanded as in a sweep, by what sets it apart; "" for a single one. Raises
+    ConfigError with one line for what gptx.train would refuse on every machine."""
     from gptx.config.errors import ConfigError
     from gptx.estimate.capacity import examined
 

@@ -39,7 +39,8 @@ def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
         found = [_moved(_at_width(cfg, parametrization, size, sizes[0]), steps) for size in sizes]
         for what in found[0]:
             values = [row[what] for row in found]
-            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{_slope(sizes, values):.2f}"))
+            slope = linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope
+            rows.append((parametrization, what, *(f"{value:.2e}" for value in values), f"{slope:.2f}"))
     return terminal(Table("", ("mean |change|", "", *(f"{size:,}" for size in sizes), "slope"), rows, names=2))
 
 
@@ -77,12 +78,3 @@ def _seen(trainer, inputs) -> dict:
         kept["logits"] = trainer.model(inputs)
     handle.remove()
     return kept
-
-
-def _slope(sizes: list[int], values: list[float]) -> float:
-    """Least-squares slope of log value over log size.
-
-    >>> round(_slope([1, 2, 4], [3.0, 6.0, 12.0]), 6)
-    1.0
-    """
-    return linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope

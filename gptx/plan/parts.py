@@ -23,7 +23,6 @@ def plan_decay(*overrides: str, vocab: str = "") -> None:
 
 
 def parameter_groups(cfg, vocab: str = "") -> Iterator[str]:
-    """The lines of one recipe."""
     with torch.device("meta"):
         model = build(cfg.model)(vocab_size=vocabulary_of(cfg, vocab))
     names = {id(p): name for name, p in model.named_parameters()}

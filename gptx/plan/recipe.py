@@ -10,10 +10,9 @@ import torch
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
-from gptx.estimate.effort import Effort, effort
+from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, imitation, packing, proportion
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
 from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
-from gptx.estimate.warnings import budget_warnings, critical_batch_size, imitation, packing, proportion
 from gptx.ingredients.parallel import find_device
 from gptx.ingredients.precision import imitated
 from gptx.plan import machines
@@ -80,7 +79,6 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
 
 
 def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
-    """All warnings; `text` is the data, None if it is not asked."""
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
     for judge in judges[-1:]:
@@ -147,7 +145,6 @@ def _sizes(spent: Effort) -> list[str]:
 
 
 def _length(spent: Effort, text: Any) -> list[str]:
-    """Tokens and FLOPs of the run, its batch, and how often it reads the text."""
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
     epochs = "epochs: not known, since vocab= stands for the data"
     if text is not None:

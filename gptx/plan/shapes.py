@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptx.config import paths
+from gptx.estimate.effort import critical_batch_size
 from gptx.estimate.laws import SUBWORDS
-from gptx.estimate.warnings import critical_batch_size
 from gptx.ingredients.model.size import Size, size
 from gptx.units.amounts import amount
 
@@ -39,10 +39,6 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
     (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
-
-    >>> found = shape(124_439_808, vocab_size=50257, context=1024)
-    >>> found.width, found.depth, found.heads
-    (768, 12, 12)
     """
 
     def awkwardness(found: _Shape) -> float:
@@ -82,7 +78,6 @@ def preset(name: str) -> dict:
 
 
 def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
-    """The preset whose count is nearest to `parameters`, with a vocabulary of that size."""
     names = sorted(file.stem for file in Path(paths.CONF, "model").glob("*.yaml"))
     sizes = {name: size(**preset(name), vocab_size=vocab_size) for name in names}
     name = min(names, key=lambda name: abs(math.log(sizes[name].parameters / parameters)))
@@ -125,9 +120,6 @@ def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | N
 
 def peak_rate(parameters: float) -> float:
     """A first guess at Adam's peak learning rate: _RATES, joined by straight lines in logarithms."""
-    if parameters <= _RATES[0][0]:
-        return _RATES[0][1]
-    for (low, above), (high, below) in pairwise(_RATES):
-        if parameters <= high:
-            return above * (below / above) ** (math.log(parameters / low) / math.log(high / low))
-    return _RATES[-1][1]
+    (low, above), (high, below) = next((pair for pair in pairwise(_RATES) if parameters <= pair[1][0]), _RATES[-2:])
+    share = math.log(parameters / low) / math.log(high / low)
+    return above * (below / above) ** min(1.0, max(0.0, share))

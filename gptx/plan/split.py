@@ -24,12 +24,13 @@ class Split:
 
     @property
     def ratio(self) -> float:
-        """Tokens per parameter."""
         return self.tokens / self.parameters
+
+    def __str__(self) -> str:
+        return f"{amount(self.parameters)} parameters on {amount(self.tokens)} tokens"
 
     @property
     def cells(self) -> tuple[str, str, str]:
-        """Parameters, tokens and their ratio, as in tables."""
         return amount(self.parameters), amount(self.tokens), amount(self.ratio)
 
     def by(self, law: Law) -> "Split":

@@ -189,9 +189,7 @@ def since(before: list[dict], step: int, now: dict) -> list[dict]:
 
 def changed_since(record: dict, config: dict) -> str:
     """The names of the files that are not as they were when a recorded run was made; empty if all are."""
-    made = record["code"][-1].get("sources", {}) if record.get("code") else {}
-    if not made:
-        return ""
+    made = (record.get("code") or [{}])[-1].get("sources", {})
     found = [str(shown(file)) for name, file in _modules(config).items() if made.get(name) not in (None, digest(file))]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return f"{', '.join(found[:3])}{more}"

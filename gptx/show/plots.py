@@ -75,8 +75,7 @@ class Panel:
 
 
 def smoothed(values: ndarray, window: int) -> ndarray:
-    """The mean of the last `window` values at each place, of those that are finite; NaN where the value itself is not,
-    so that the line of a run that diverged ends there."""
+    """The mean of the last `window` finite values; NaN where the value itself is not, where the line of a run ends."""
     finite = numpy.isfinite(values)
     sums, counts = (numpy.cumsum(x, dtype=float) for x in (numpy.where(finite, values, 0.0), finite))
     for total in (sums, counts):
@@ -103,20 +102,19 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
         return curve, 1.0
     first = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1]
     finite = numpy.isfinite(values)
-    sums = numpy.add.reduceat(numpy.where(finite, values, 0.0), first)
-    counts = numpy.add.reduceat(finite.astype(float), first)
-    means = numpy.divide(sums, counts, out=numpy.full(points, numpy.nan), where=counts > 0)
     low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
     with numpy.errstate(invalid="ignore"):
         low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
+        means = numpy.add.reduceat(numpy.where(finite, values, 0.0), first) / numpy.add.reduceat(
+            finite, first, dtype=int
+        )
     last = steps[numpy.append(first[1:], len(steps)) - 1]
     return replace(curve, steps=last, values=means, low=low, high=high), len(steps) / points
 
 
 @contextmanager
 def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator[Any]:
-    """A matplotlib figure of a size in inches. It is written to a .png or .svg file, in one step and the same every
-    time, when the block ends."""
+    """A matplotlib figure of a size in inches, which is written, the same every time, when the block ends."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -129,8 +127,7 @@ def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
-    """Write drawings, each of a size in inches, into a .png or .svg file: all side by side, or in rows of `columns`.
-    Returns the file."""
+    """Write drawings, each of a size in inches, side by side or in rows of `columns` into a file, and return it."""
     columns = columns or len(drawings)
     rows = -(-len(drawings) // columns)
     with drawing(file, size[0] * columns, size[1] * rows) as figure:

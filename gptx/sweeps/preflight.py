@@ -98,7 +98,7 @@ def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
     local = launcher.get("_target_", "gptx.Local").endswith(("BasicLauncher", "gptx.Local"))
     room = capacity.this_machine if local else partial(capacity.asked, launcher)
     examine(job, world, capacity.within_room(room, world), begun=begun(job, folder))
-    if local:
+    if launcher and local:
         refuse_format(job)
 
 

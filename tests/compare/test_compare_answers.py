@@ -32,7 +32,9 @@ def test_a_missing_hard_seed_does_not_make_an_arm_the_best(state):
     rows = {"0.001": (2.5, 2.6, 3.5), "0.0029": (2.02, 2.12, None), "0.003": (2.0, 2.11, 3.02)}
     found = verdict(losses("optim.lr", rows, state))
     assert found.headline.startswith("The lowest validation loss in common seeds is with learning rate 0.003, ")
-    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have." in found.warnings
+    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have" in " ".join(
+        found.warnings
+    )
 
 
 def test_the_best_is_never_above_the_baseline_that_it_is_compared_with():
@@ -72,7 +74,7 @@ def test_arms_without_a_common_seed_are_compared_as_unpaired_and_it_is_said():
     found = verdict(losses("optim", {"adamw": (2.0, 2.1, 2.2, None, None), "muon": (None, None, None, 1.1, 1.2)}))
     assert "lower than with adamw (95 % interval -1.20 to -0.70, no seed in common)" in found.headline
     assert table(found, "Arms").rows[1][-1] == "-0.95 (-1.20 to -0.70, unpaired)"
-    assert "as unpaired (Welch's t) where they share none" in " ".join(found.warnings)
+    assert "as unpaired (Welch's t) if they share none" in " ".join(found.warnings)
 
 
 def test_a_difference_has_the_digits_of_its_own_interval():
@@ -168,7 +170,7 @@ def test_a_best_learning_rate_at_the_edge_of_its_grid_is_a_warning(best, edge):
     def loss(levels):
         return 2.0 - 0.1 * (levels["optim.lr"] == (best if levels["optim"] == "muon" else "0.003"))
 
-    text = f"The best learning rate is at the edge of its grid, and a better one may lie beyond: {best} (muon)."
+    text = f"The best learning rate is at the edge of its grid, and a better one may lie beyond: muon, learning rate {best}."
     assert (text in verdict(compared(factors, loss)).warnings) == edge
     assert not edge or "may lie beyond: " in " ".join(verdict(compared({"optim.lr": factors["optim.lr"]}, lambda levels: loss({"optim": "muon"} | levels))).warnings)  # fmt: skip
 

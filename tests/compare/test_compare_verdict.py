@@ -160,7 +160,7 @@ def test_without_warmup_it_diverges_is_an_answer_too():
 
 def test_runs_under_way_are_counted_and_the_rest_is_compared():
     found = verdict(compared({"optim": ["adamw", "muon", "sgd"]}, lambda levels: {"adamw": 2.0, "muon": 1.5}.get(levels["optim"]), missing=["optim=lion,seed=0"]))  # fmt: skip
-    assert "Of 10 runs, 3 running and 1 not begun: left out." in found.warnings
+    assert "Of 10 runs, left out: 3 running; 1 not begun." in found.warnings
     assert found.headline.startswith("The lowest validation loss is 1.519 nats per character with muon, 0.50")
     assert table(found, "Arms").rows[2][1:4] == ("-", "0", "3 running")
 
@@ -309,4 +309,7 @@ def test_two_runs_of_one_arm_and_seed_count_once():
     assert row[2] == "3"
     expected = (whole.outcomes[3].value + whole.outcomes[4].value + (whole.outcomes[5].value + 3.0) / 2) / 3
     assert float(row[1].split(" ± ")[0]) == pytest.approx(expected, abs=0.01)
-    assert any("1 run of the same arm and seed as another one" in text for text in verdict(again).warnings)
+    assert any(
+        "Several runs of the same arm and seed, which count as one, with their mean: muon, seed 2." in text
+        for text in verdict(again).warnings
+    )

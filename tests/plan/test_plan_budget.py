@@ -12,9 +12,8 @@ import pytest
 from test_plan import main
 
 from gptx.config.compose import composed
-from gptx.estimate.effort import Effort
+from gptx.estimate.effort import Effort, budget_warnings
 from gptx.estimate.laws import PUBLISHED, Law
-from gptx.estimate.warnings import budget_warnings
 from gptx.ingredients.model.size import size
 from gptx.plan import shapes
 from gptx.plan.question import read_question
@@ -396,7 +395,8 @@ def test_a_chart_that_cannot_be_written_leaves_the_old_one_and_is_named(plan, tm
 
 def test_units_are_read_and_the_usual_vocabulary_is_gpt2s():
     asked = read_question(tokens="2.5B", served="1T")
-    assert (asked.tokens, asked.served, asked.vocab, asked.context, asked.judge) == (2.5e9, 1e12, 50257, 1024, REFIT)
+    assert (asked.one, asked.served, asked.vocab, asked.context) == ({"tokens": 2.5e9}, 1e12, 50257, 1024)
+    assert asked.judge == REFIT
 
 
 @pytest.mark.parametrize(("name", "shown"), [

@@ -9,10 +9,9 @@ import torch
 from test_plan import main
 
 from gptx.config.errors import ConfigError
-from gptx.estimate.effort import Effort, effort
+from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, packing, proportion
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.estimate.memory import Footprint, predict_memory
-from gptx.estimate.warnings import budget_warnings, critical_batch_size, packing, proportion
 from gptx.ingredients.batch import Batch
 from gptx.ingredients.model.gpt import GPT
 from gptx.ingredients.precision import Precision

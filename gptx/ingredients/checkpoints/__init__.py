@@ -167,15 +167,13 @@ class Checkpoints(Configured):
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
-        state = self.newest(before)
-        if state is None:
-            if before is None and (there := self.saved()):
-                line = f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over"
-                raise ValueError(f"{line}; overwrite=true deletes it and starts again, another name= leaves it")
-            return False
-        refuse_without_optimizer(state, self.folder)
-        take(trainer, state, self.folder)
-        return True
+        if (state := self.newest(before)) is not None:
+            refuse_without_optimizer(state, self.folder)
+            take(trainer, state, self.folder)
+        elif before is None and (there := self.saved()):
+            line = f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over"
+            raise ValueError(f"{line}; overwrite=true deletes it and starts again, another name= leaves it")
+        return state is not None
 
     def newest(self, before: int | None = None) -> dict | None:
         """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
@@ -188,8 +186,7 @@ class Checkpoints(Configured):
 
 def refuse_without_optimizer(state: dict, where: Path) -> None:
     """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
-    _own(state, where)
-    if "optimizer" not in state:
+    if "optimizer" not in _own(state, where):
         cure = "to start from its weights alone, python -m gptx export them and give the file as from=FILE.safetensors"
         raise ValueError(f"{where}: the checkpoint holds no optimizer state; {cure}")
 
@@ -199,7 +196,7 @@ def chosen_state(run: Path, checkpoint: str) -> dict:
     ValueError."""
     folder = run / "checkpoints"
     if checkpoint == "newest":
-        if state := files.newest(saved(folder)):
+        if (state := files.newest(saved(folder))) is not None:
             return _own(state, folder)
         raise ValueError(f"{run}: no whole checkpoint in {folder}; let the run reach its first one")
     named = {path.name: path for path in saved(folder)}

@@ -29,7 +29,6 @@ def saved(folder: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step after which that checkpoint was saved."""
     return int(checkpoint.stem.removeprefix("step_"))
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from gptx.distributed.shards import like
 from gptx.files import in_one_step
@@ -19,15 +19,10 @@ def save_weights(file: Path, model: nn.Module, **facts) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    weights: dict[str, Tensor] = {}
-    names: dict[tuple, str] = {}
-    shared: dict[str, str] = {}
-    for name, tensor in model.state_dict().items():
-        first = names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), name)
-        if first == name:
-            weights[name] = tensor.contiguous()
-        else:
-            shared[name] = first
+    own, names = model.state_dict(), dict[tuple, str]()
+    first = {name: names.setdefault((each.data_ptr(), each.shape, each.stride()), name) for name, each in own.items()}
+    weights = {name: own[name].contiguous() for name in names.values()}
+    shared = {name: other for name, other in first.items() if other != name}
     about = {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared}
 
     def fill(part: Path) -> None:
@@ -42,9 +37,8 @@ def save_weights(file: Path, model: nn.Module, **facts) -> None:
 
 
 def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
-    """Give the model the weights of a file of `save_weights` or with the same names; of the tensor `cut` as many rows
-    as it has. Raises ValueError, before it changes, for the first tensor that is missing, of another shape, or not the
-    model's."""
+    """Give the model the weights of a file with its names; of the tensor `cut` as many rows as it has. Raises
+    ValueError, before anything changes, for the first tensor that is missing, of another shape, or not the model's."""
     own, weights = model.state_dict(), {}
     with _opened(file) as (there, metadata):
         names = {*there.keys()}

@@ -42,9 +42,9 @@ def cache_folder() -> Path:
 
 
 def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> Path:
-    """The folder that holds `source` as tokens, written first (by `workers` threads, by default one per core) if it is
-    missing or damaged: per split `.tokens` (little-endian uint16 or uint32), `.starts.npy` (documents,) and
-    `.names.jsonl`; and `tokenizer.json`. Raises OSError that names the cache if it cannot be written."""
+    """The folder that holds `source` as tokens, written (by `workers` threads, else one per core) if it is missing or
+    damaged: per split `.tokens` (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and
+    `tokenizer.json`. Raises OSError that names the cache if it cannot be written."""
     recipe = {"source": source.name, "tokenizer": tokenizer, "digest": source.digest}
     folder = cache_folder() / FORMAT / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
     if not _fault(folder, recipe):

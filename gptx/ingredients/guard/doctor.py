@@ -143,8 +143,7 @@ class Doctor(Guard):
 
     def treat(self, step: int, loss: float, verdict: _Verdict, text: str) -> str:
         """Report the diagnosis; returns the verdict that the treatment asks for."""
-        self.diagnosis = _told(text, verdict)
-        self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
+        self.diagnosis = self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
         self.onset = self.treatment.before(self.incident["onset"], step)
         asked = self.treatment()
         if asked:
@@ -160,10 +159,14 @@ class Doctor(Guard):
             return f"{'the gradient' if math.isfinite(loss) else 'the loss'} is not finite"
         return f"loss {loss:.4g} where {self.detector.level():.4g} is usual, z = {reading.z:.1f}"
 
-    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> None:
+    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> str:
+        """Keep an event for the trainer; returns its text."""
         when = {key: self.incident[key] for key in ("onset", "detected") if key in self.incident}
-        named = {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response} if verdict else {}
-        self.events.append((kind, {"text": _told(text, verdict), **when, **facts, **named}))
+        if verdict:
+            text = f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}"
+            facts |= {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response}
+        self.events.append((kind, {"text": text, **when, **facts}))
+        return text
 
     def rate(self, step: int) -> float:
         return self.treatment.rate(step)
@@ -189,7 +192,3 @@ class Doctor(Guard):
         super().load_state_dict(state)
         self.detector.load_state_dict(state["detector"])
         self.treatment.load_state_dict(state["treatment"])
-
-
-def _told(text: str, verdict: _Verdict | None) -> str:
-    return f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}" if verdict else text

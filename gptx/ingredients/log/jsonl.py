@@ -101,12 +101,10 @@ def _is_row(row: Any) -> bool:
 
 def opened_rows(file: Path) -> BinaryIO:
     """The file to read, or an empty one where there is none. Raises OSError for what is no regular file."""
-    try:
-        source = open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115 - a pipe would be waited for
+    try:  # without waiting for the other end of a pipe
+        source = open(str(file), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
     except FileNotFoundError:
         return io.BytesIO()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from None
     if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
         source.close()
         raise OSError(errno.EINVAL, "it is no file", str(file))

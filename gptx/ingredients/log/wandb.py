@@ -189,11 +189,10 @@ def imported() -> Any:
 
 def noted_id(path: Path) -> tuple[str, int]:
     """Id of the run's page and the number of its last start, as a start noted them; an empty id where none did."""
-    try:
-        found = re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII)
-    except (FileNotFoundError, ValueError):
-        found = None
-    return (found[1], int(found[2])) if found else ("", 0)
+    with suppress(FileNotFoundError, ValueError):
+        if found := re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII):
+            return found[1], int(found[2])
+    return "", 0
 
 
 def next_segment(path: Path) -> tuple[str, int]:

@@ -105,8 +105,7 @@ class GPT(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 2:
-                adds = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(parameter, std=residual if adds else 0.02)
+                nn.init.normal_(parameter, std=residual if name.endswith(("out.weight", "down.weight")) else 0.02)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
             nn.init.normal_(self.head.weight[: self.vocab_size], std=0.02)
@@ -136,8 +135,8 @@ class GPT(nn.Module):
         return index - starts, within_documents(starts, blocks=blocks)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        weight = self.token.weight if self.head is None else self.head.weight
-        logits = F.linear(hidden * self.output_scale, weight)[..., : self.vocab_size]
+        head = self.token if self.head is None else self.head
+        logits = F.linear(hidden * self.output_scale, head.weight)[..., : self.vocab_size]
         if self.softcap is None:
             return logits
         if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse near the cap, where the likeliest tokens are
@@ -173,7 +172,6 @@ def parameter_counts(model: GPT) -> tuple[int, int]:
 def _refuse_uneven(part: str, count: int, whole: str, size: int) -> None:
     divisors = [n for n in range(1, size + 1) if size % n == 0]
     if count not in divisors:
-        nearest = " or ".join(
-            map(str, [n for n in divisors if n < count][-1:] + [n for n in divisors if n > count][:1])
-        )
+        near = [n for n in divisors if n < count][-1:] + [n for n in divisors if n > count][:1]
+        nearest = " or ".join(map(str, near))
         raise ValueError(f"model.{part}={count} does not divide model.{whole}={size}; the nearest that do: {nearest}")

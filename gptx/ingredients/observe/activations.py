@@ -49,11 +49,9 @@ class Activations(Observer):
 
 def _note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, output: Tensor) -> None:
     x = output.float()
-    mean, centred = x.mean(), x - x.mean()
-    moments = mean, x.square().mean().sqrt(), centred.pow(4).mean() / centred.square().mean().square()
-    found |= {
-        f"activations/{name}/{word}": each for word, each in zip(("mean", "rms", "kurtosis"), moments, strict=True)
-    }
+    mean, name = x.mean(), f"activations/{name}"
+    found[f"{name}/mean"], found[f"{name}/rms"] = mean, x.square().mean().sqrt()
+    found[f"{name}/kurtosis"] = (x - mean).pow(4).mean() / (x - mean).square().mean().square()
 
 
 def _note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor]) -> None:

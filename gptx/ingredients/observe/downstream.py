@@ -56,15 +56,13 @@ class NextWord(Observer):
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
-        device, encoding = trainer.parallel.device, trainer.data.encoding
-        counts = torch.zeros(2, device=device)
+        device, counts = trainer.parallel.device, torch.zeros(2, device=trainer.parallel.device)
+        end, bytes_of = trainer.data.encoding.eot_token, trainer.data.encoding.decode_single_token_bytes
         with trainer.evaluation(), trainer.precision.autocast(device):
             for batch, counted in passes(trainer, self.windows):
                 right = trainer.model(batch.inputs).argmax(-1) == batch.targets
                 for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
-                    pieces = [
-                        b"\n" if t == encoding.eot_token else encoding.decode_single_token_bytes(t) for t in targets
-                    ]
+                    pieces = [b"\n" if token == end else bytes_of(token) for token in targets]
                     counts += counted * torch.tensor(words_hit(pieces, hits), device=device)
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
@@ -103,11 +101,11 @@ class Parses(_Writer):
                 logits = logits.nan_to_num(posinf=0.0)  # a model that has diverged writes nonsense, and nothing stops
                 token = torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator)
                 sequence = torch.cat([sequence, token.to(device)], dim=1)
-        drawn = sequence[:, len(self.start) :].tolist()
-        texts = [(trainer.data.decode(tokens), trainer.data.encoding.eot_token in tokens) for tokens in drawn]
-        return {
-            "downstream/parses": sum(_parses(text if ended else finished(text)) for text, ended in texts) / self.files
-        }
+        accepted = 0
+        for tokens in sequence[:, len(self.start) :].tolist():
+            text = trainer.data.decode(tokens)
+            accepted += _parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
+        return {"downstream/parses": accepted / self.files}
 
 
 def finished(text: str) -> str:

@@ -32,16 +32,16 @@ class NoiseScale(Observer):
             few = f"observe=noise_scale needs several micro-batches in a step, which has only one of {micro} sequences"
             raise ValueError(f"{few}; set batch.micro={max(1, micro // 2)} or smaller")
         if trainer.parallel.writers > 1:
-            raise ValueError(
-                "observe=noise_scale needs each micro-batch's gradient, which shards lack; use parallel=ddp"
-            )
+            raise ValueError("observe=noise_scale needs gradients of micro-batches, not of shards; use parallel=ddp")
 
         def note(parameter: Tensor) -> None:
-            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
             if not self.due(trainer):
                 return
-            if self.of != present:  # the first micro-batch of a step
-                self.norms, self.of = {}, present
+            if self.of != (
+                trainer.step,
+                trainer.micro_batch,
+            ):  # the first of a step, also of one that ran out of memory
+                self.norms, self.of = {}, (trainer.step, trainer.micro_batch)
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
@@ -60,13 +60,8 @@ class NoiseScale(Observer):
                 self.pairs = [*self.pairs, pair][-self.window :]
             self.norms = {}
         if len(self.pairs) >= _FEWEST:
-            return dict(
-                zip(
-                    ("noise_scale/tokens", "noise_scale/low", "noise_scale/high"),
-                    band(numpy.array(self.pairs)),
-                    strict=True,
-                )
-            )
+            middle, low, high = band(numpy.array(self.pairs))
+            return {"noise_scale/tokens": middle, "noise_scale/low": low, "noise_scale/high": high}
         return {"noise_scale/tokens": ratio(*numpy.mean(self.pairs, 0).tolist())} if self.pairs else {}
 
     def load_state_dict(self, state: dict) -> None:

@@ -189,12 +189,10 @@ class ClipPressure(_AtStep):
             return {}
         found: dict = {}
         if self.pairs:
-            norms = [(before, float(after)) for before, after, _ in self.pairs]
-            factors = [after / before if after < before * (1 - _TOLERANCE) else 1.0 for before, after in norms]
-            found = {
-                "clip/share": sum(f < 1 for f in factors) / len(factors),
-                "clip/scale": sum(factors) / len(factors),
-            }
+            pairs = [(before, float(after)) for before, after, _ in self.pairs]
+            factors = [after / before if after < before * (1 - _TOLERANCE) else 1.0 for before, after in pairs]
+            found["clip/share"] = sum(factor < 1 for factor in factors) / len(factors)
+            found["clip/scale"] = sum(factors) / len(factors)
             late = [factor < 1 for factor, (*_, rises) in zip(factors, self.pairs, strict=True) if not rises]
             self.clipped, self.seen, self.pairs = self.clipped + sum(late), self.seen + len(late), []
         return found | ({"clip/verdict": pressure_verdict(self.clipped, self.seen)} if trainer.finished else {})

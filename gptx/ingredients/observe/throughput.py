@@ -30,9 +30,7 @@ class Throughput(Observer):
         known = data_sheet(name, dtype, torch.get_float32_matmul_precision() != "highest")
         self.peak = known or measured_peak(device, dtype)
         if trainer.parallel.rank == 0:
-            source = (
-                f"from the data sheet of {name}" if known else "measured by a matrix product: no data sheet is known"
-            )
+            source = f"from the data sheet of {name}" if known else "measured by a matrix product"
             log.info("the peak for MFU is %.4g TFLOP/s a process, %s", self.peak / 1e12, source)
         flops = getattr(trainer.model, "flops_per_token", None)
         self.flops = flops() if flops else 6 * sum(p.numel() for p in trainer.model.parameters())

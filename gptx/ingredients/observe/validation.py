@@ -133,19 +133,15 @@ class Target(_Ending):
     def __call__(self, trainer) -> dict[str, float]:
         if "validation/loss" not in trainer.latest:
             return {}
-        now = step, tokens, loss = (
-            trainer.step,
-            trainer.cursor * trainer.data.context,
-            trainer.latest["validation/loss"],
-        )
-        (*was, worse), self.before = self.before or now, now
+        now = trainer.step, trainer.cursor * trainer.data.context, trainer.latest["validation/loss"]
+        (*was, worse), (*here, loss), self.before = self.before or now, now, now
         if not loss <= self.loss:
             if trainer.finished:
-                text = "target: %g was not reached in %d steps; the last validation loss is %.4f"
-                log.info(text, self.loss, step, loss)
+                told = f"the last validation loss is {loss:.4f}"
+                log.info("target: %g was not reached in %d steps; %s", self.loss, trainer.step, told)
             return {}
         share = (worse - self.loss) / (worse - loss) if worse > self.loss else 1.0
-        step, tokens = (old + share * (new - old) for old, new in zip(was, (step, tokens), strict=True))
+        step, tokens = (old + share * (new - old) for old, new in zip(was, here, strict=True))
         reached = f"the validation loss is {loss:.4f}, at most {self.loss:g}"
         self.end(trainer, f"target: {reached}, after {step:.0f} steps and {tokens:.0f} tokens")
         return {"target/step": step, "target/tokens": tokens}
@@ -179,11 +175,9 @@ class Overfitting(_Ending):
         self.worse += 1
         if self.worse < self.patience or train >= self.best["train"]:
             return found
-        alarm = (
-            f"overfitting: no validation was better for {self.worse} in a row; best {self.best['loss']:.4f} after "
-            f"step {self.best['step']}, now {held_out:.4f}, while the training loss fell from "
-            f"{self.best['train']:.4f} to {train:.4f}"
-        )
+        since = "no validation was better for {} in a row; best {loss:.4f} after step {step}, now {:.4f}, while"
+        fell = "the training loss fell from {train:.4f} to {:.4f}"
+        alarm = f"overfitting: {since} {fell}".format(self.worse, held_out, train, **self.best)
         if self.stop:
             self.end(trainer, alarm)
         return found | {"overfitting/alarm": alarm}

@@ -10,9 +10,7 @@ def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_de
     half-life). Raises ValueError unless both are positive."""
     if (half_life := beta2_half_life_tokens) is not None:
         if half_life <= 0 or not tokens:
-            raise ValueError(
-                f"optim.beta2_half_life_tokens={half_life}: above 0, with tokens={tokens} (${{batch.tokens}})"
-            )
+            raise ValueError(f"optim.beta2_half_life_tokens={half_life}, optim.tokens={tokens}: two numbers above 0")
         betas = betas[0], 0.5 ** (tokens / half_life)
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     return kind(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)

@@ -19,9 +19,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         hidden, others = self.divided()
         if not any(group["params"] for group in hidden):
-            raise ValueError(
-                "optim=muon: no parameter group is named `matrices`; decay=matrices does so, or optim=adamw"
-            )
+            raise ValueError("optim=muon: no parameter group is named `matrices`, as by decay=matrices; or optim=adamw")
         self.parts: list[torch.optim.Optimizer] = [torch.optim.Muon(
             hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
             adjust_lr_fn="match_rms_adamw")]  # fmt: skip
