@@ -27,9 +27,8 @@ def _groups(model: nn.Module, *, spared: tuple[str, ...]) -> list[dict]:
     embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     head = {*dict(model.named_children()).get("head", nn.Module()).parameters()}
     found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
-    for p in model.parameters():
+    for p in filter(lambda p: p.requires_grad, model.parameters()):
         kind = "embeddings" if p in embeddings else "vectors" if p.ndim < 2 else "head" if p in head else "matrices"
-        if p.requires_grad:
-            found[kind].append(p)
+        found[kind].append(p)
     undecayed = {kind: {"weight_decay": 0.0} for kind in spared}
     return [{"name": kind, "params": params} | undecayed.get(kind, {}) for kind, params in found.items() if params]

@@ -5,8 +5,6 @@ the factor by which each group's learning rate differs from the optimizer's. `ra
 group (matrices, embeddings, head, vectors), and `all` one for every group.
 """
 
-from itertools import chain
-
 import torch
 from torch import nn
 
@@ -43,11 +41,10 @@ def mup(
     if not hidden:
         raise ValueError("parametrization=mup: no parameter group is named `matrices`; decay=matrices names them")
     wider: float = model.width / base_width  # type: ignore[operator, assignment]
-    for parameter in chain(*(group["params"] for group in hidden)):
-        parameter.mul_(wider**-0.5)
+    for group in hidden:
+        torch._foreach_mul_(group["params"], wider**-0.5)
     for block in model.blocks:  # type: ignore[union-attr]
         block.attention.scale = base_head_size**0.5 / (model.width / block.attention.heads)
     model.output_scale = 1 / wider  # type: ignore[assignment]
     factors = standard(model, groups, rates=rates)
-    own = (1 / wider if group.get("name") == "matrices" else 1.0 for group in groups)
-    return [of_width * factor for of_width, factor in zip(own, factors, strict=True)]
+    return [1 / wider * f if g.get("name") == "matrices" else f for g, f in zip(groups, factors, strict=True)]

@@ -7,7 +7,6 @@ from dataclasses import field
 from gptx.files import write_text
 from gptx.ingredients.log import RunInfo, Sink, now, shown, typed_command
 from gptx.ingredients.log.jsonl import events
-from gptx.units.phrases import count
 from gptx.units.printable import code, md, safe
 
 _WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
@@ -68,9 +67,9 @@ class Postmortem(Sink):
             yield "\n".join(advice)
         yield from _documents(blamed, folder)
         yield "## What was done"
-        done = list(_filled(_BACK, self.events)) or ["- no rollback"]
-        dropped = max((event.get("dropped", 0) for event in self.events), default=0)
-        yield "\n".join([*done, f"- kept {count(dropped, 'step')} from the weights"])
+        rollbacks, dropped = [*_filled(_BACK, self.events)], [event.get("dropped", 0) for event in self.events]
+        done = f"- rollbacks: {len(rollbacks)}; steps kept from the weights: {max(dropped, default=0)}"
+        yield "\n".join([*rollbacks, done])
         yield "## Look further"
         yield f"    {safe(typed_command('report', folder))}"
 

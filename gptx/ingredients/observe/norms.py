@@ -187,15 +187,16 @@ class ClipPressure(_AtStep):
             self.pairs.append((trainer.latest["train/grad_norm"], self.found.pop("after"), rises))
         if trainer.step % self.period and not trainer.finished:
             return {}
-        found: dict = {}
-        if self.pairs:
-            pairs = [(before, float(after)) for before, after, _ in self.pairs]
-            factors = [after / before if after < before * (1 - _TOLERANCE) else 1.0 for before, after in pairs]
-            found["clip/share"] = sum(factor < 1 for factor in factors) / len(factors)
-            found["clip/scale"] = sum(factors) / len(factors)
-            late = [factor < 1 for factor, (*_, rises) in zip(factors, self.pairs, strict=True) if not rises]
-            self.clipped, self.seen, self.pairs = self.clipped + sum(late), self.seen + len(late), []
+        found = self.shares() if self.pairs else {}
         return found | ({"clip/verdict": pressure_verdict(self.clipped, self.seen)} if trainer.finished else {})
+
+    def shares(self) -> dict:
+        pairs = [(before, float(after)) for before, after, _ in self.pairs]
+        factors = [after / before if after < before * (1 - _TOLERANCE) else 1.0 for before, after in pairs]
+        late = [factor < 1 for factor, (*_, rises) in zip(factors, self.pairs, strict=True) if not rises]
+        self.clipped, self.seen, self.pairs = self.clipped + sum(late), self.seen + len(late), []
+        clipped = sum(factor < 1 for factor in factors)
+        return {"clip/share": clipped / len(factors), "clip/scale": sum(factors) / len(factors)}
 
 
 def pressure_verdict(clipped: int, seen: int) -> str:
