@@ -104,7 +104,7 @@ def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
         raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
     ends = [  # of a time that left no line
         event["sequences"][1] for event in run.events
-        if event["event"] == "rollback" and event.get("left") == step - 1 and "sequences" in event
+        if (event["event"], event.get("left"), "sequences" in event) == ("rollback", step - 1, True)
     ] + ends  # fmt: skip
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]

@@ -167,7 +167,7 @@ def _default(node: ast.expr | None, tree: ast.Module) -> str:
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)
-        if isinstance(line, ast.ImportFrom) and node.id in [each.name for each in line.names]:
+        if isinstance(line, ast.ImportFrom) and re.search(rf"\b{node.id}\b", ast.unparse(line)):
             file = Path(__file__).parents[2].joinpath(*str(line.module).split(".")).with_suffix(".py")
             return _default(node, ast.parse(file.read_text(encoding="utf-8")))
     return node.id

@@ -101,13 +101,15 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     try:
         refuse_shadowed(words)
         option, words = split_overrides(words)
-        if option and not Path(option[-1]).is_dir():
-            raise ConfigError(f"{' '.join(option)}: no such folder")
-        lines = jobs([*words, *(f"hydra.searchpath=[file://{Path(folder).resolve()}]" for folder in option[1:])])
+        if option:
+            if not Path(option[-1]).is_dir():
+                raise ConfigError(f"{' '.join(option)}: no such folder")
+            words = [*words, f"hydra.searchpath=[file://{Path(option[-1]).resolve()}]"]
+        lines = jobs(words)
         every = [{key_of(override): override for override in line} for line in lines]
         swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
         for line, overrides in zip(every, lines, strict=True):
-            name = ", ".join(line[key] for key in swept)
+            name = ", ".join(map(line.__getitem__, swept))
             refuse_choices(overrides)
             examine(cfg := composed(overrides))
             found[name] = cfg

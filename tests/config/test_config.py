@@ -154,7 +154,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["precision=tf32"], "precision=tf32 needs an NVIDIA GPU"),
         (["schedule.floor=-0.1"], "schedule.floor=-0.1: a share of the peak learning rate, from 0 to 1"),
         (["schedule=wsd", "schedule.floor=1.5"], "schedule.floor=1.5: a share of the peak learning rate"),
-        (["clip.max_norm=0"], "clip.max_norm=0.*: above 0; clip=none"),
+        (["clip.max_norm=0"], "clip.max_norm=0.*: above 0"),
         (["clip=scratch", "clip.max_norm=-1"], "clip.max_norm=-1.*: above 0"),
         (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas\[0\]=2.0: from 0 to below 1"),
         (["optim=muon", "optim.momentum=1.5"], "optim.momentum=1.5: from 0 to below 1"),
