@@ -137,8 +137,8 @@ def _values(value: object) -> float:
 
 
 def explained(error: Exception, words: list[str], name: str = "") -> Exception:
-    """A mistake in the words of a command line as a ConfigError, after the `name` of its job; other errors unchanged."""
-    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts  # Hydra and logging raise ValueError too
+    """A mistake in the words of a command line as a ConfigError, after the `name` of its job; others unchanged."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts  # others raise ValueError too
     if isinstance(error, ConfigError):
         line = str(error)
     elif isinstance(error, HydraException) or "hydra" in parts[-4:] or parts[-2:] == ("logging", "config.py"):

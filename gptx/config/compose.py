@@ -82,9 +82,10 @@ class _Experiments(FileConfigSource):
         return config_path in ("", "experiment")
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        groups = results_filter != ObjectType.CONFIG
-        names = sorted(file.parent.name for file in Path(self.path).glob("*/experiment.yaml"))
-        return ["experiment"] * groups if config_path == "" else names if results_filter != ObjectType.GROUP else []
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else ["experiment"]
+        files = () if results_filter == ObjectType.GROUP else Path(self.path).glob("*/experiment.yaml")
+        return sorted(file.parent.name for file in files)
 
 
 class _SearchPath(SearchPathPlugin):

@@ -29,9 +29,11 @@ def looked_up(name: str, *default: Any) -> Any:
 def recorded(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values, resolved, as every file and every sink has it. A text from the environment stands as
     it was written, with a digest by which another value is noticed, but for the name, which the run folder shows."""
-    for text in [text for text in hidden if text in cfg.name]:
+    name = cfg.name
+    found = {str(key): name if key == "name" else _value(cfg, key) for key in cfg}
+    for text in [text for text in hidden if text in name]:
         del hidden[text]
-    return {str(key): cfg.name if key == "name" else _value(cfg, key) for key in cfg}
+    return found
 
 
 def _value(node: DictConfig | ListConfig, key: Any) -> Any:

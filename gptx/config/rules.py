@@ -12,6 +12,8 @@ from gptx.config.errors import ConfigError, refusal
 from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
 
+_WITH_DEVICE = ("parallel", "compile", "inject")  # built where the run is, not tried before
+
 
 def job_of(composed: DictConfig) -> DictConfig:
     """A copy of the job's own config, without Hydra's."""
@@ -50,7 +52,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    tried = {"data", "batch", "parallel", "compile", "inject", *trials}
+    tried = {"data", "batch", *_WITH_DEVICE, *trials}
     for group in [*trials, *(name for name in GROUPS if name not in tried)]:
         _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
     _refuse_optimizer(job, world)

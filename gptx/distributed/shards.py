@@ -57,9 +57,9 @@ def split(state, rank: int):
 def joined_shards(parts: list):
     """The tree of which the parts were saved, in the order of the ranks; with whole tensors on the CPU."""
     first, parts = parts[0], [part for part in parts if part is not None]
-    if isinstance(first, dict) and ROWS in first:
-        return _assembled(parts)
     if isinstance(first, dict):
+        if ROWS in first:
+            return _assembled(parts)
         return {key: joined_shards([part.get(key) for part in parts]) for key in first}
     if isinstance(first, list | tuple):
         return type(first)(joined_shards([part[i] for part in parts]) for i in range(len(first)))

@@ -44,7 +44,7 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
     answer = _answer(number)
-    question, found = answer.__doc__ or "", answer(folder, *overrides, **{"full": True} if full else {})
+    question, found = str(answer.__doc__), answer(folder, *overrides, **{"full": True} if full else {})
     save(figure, found.title, *found.drawings, columns=min(3, len(found.drawings)))
     print("\n".join(answer_lines(found, number, question, figure)))
     for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():

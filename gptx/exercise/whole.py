@@ -156,7 +156,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
         run_training(run, *recipe, stop_after=cfg.steps // 3)
     run_training(run, *recipe)
-    resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))
+    resumed = ", ".join(re.findall(r"continues after \w+ (\d+)", (run / "train.log").read_text())) or "never"
     sample, data, told = ["-m", "gptx", "sample", str(run), "length=1500"], build(cfg.data), record(run)
     print(f"$ python {' '.join(sample)}", flush=True)
     made = subprocess.run([sys.executable, *sample], capture_output=True, text=True)
@@ -165,7 +165,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     known = set(re.findall(_WORDS, data.encoding.decode(data(0, _SEQUENCES).inputs.flatten().tolist())))
     found = re.findall(_WORDS, made.stdout)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
-    share, control = (sum(word in known for word in words) / max(1, len(words)) for words in (found, shuffled))
+    share, control = (sum(map(known.__contains__, words)) / max(1, len(words)) for words in (found, shuffled))
     signals, whole = _signals(read_metrics(run))
     return Answer(
         f"gptx.train experiment=gpt_10m, {size}; stopped by SIGTERM on the way and continued by the same command, then "
@@ -173,7 +173,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
         {
             "parameters": told["parameters"]["total"],
             "steps": told["step"],
-            "resumed after step": resumed or "never",
+            "resumed after step": resumed,
             "validation loss": told["result"].get("validation/loss", float("nan")),
             "words of four letters or more in the sample": len(found),
             "share of them that the training text has": share,
@@ -183,7 +183,7 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
         },
         f"it was resumed, all five signals are whole, and {_COHERENT[full]:.0%} of the sample's words (four letters or "
         "more) are words of the training text",
-        bool(resumed) and whole and share >= _COHERENT[full],
+        resumed != "never" and whole and share >= _COHERENT[full],
         _five(run),
         f"The five signals of {run}",
         details=("the sample:", *made.stdout.splitlines()),
@@ -208,6 +208,6 @@ def _postmortem(run: Path, resumed: str) -> Path:
         f"- largest gradient norm: {norms.max():.3g} at step {steps[norms.argmax()]:.0f}, median "
         f"{median_high(norms):.3g}{clipped}\n"
         f"- largest rise of the training loss from one step to the next: {numpy.diff(losses).max(initial=0.0):.3f}\n"
-        f"- stopped and continued after step: {resumed or 'never'}\n{story * (run / 'postmortem.md').exists()}",
+        f"- stopped and continued after step: {resumed}\n{story * (run / 'postmortem.md').exists()}",
     )
     return file

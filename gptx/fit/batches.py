@@ -109,11 +109,9 @@ class Sweep:
         return [BatchSize(batch, by_rate) for batch, by_rate in steps.items()]
 
     @property
-    def seeds(self) -> list[int]:
-        return sorted({run.seed for run in self.runs})
-
-    def of(self, seed: int) -> "Sweep":
-        return replace(self, runs=[run for run in self.runs if run.seed == seed])
+    def by_seed(self) -> dict[int, "Sweep"]:
+        seeds = sorted({run.seed for run in self.runs})
+        return {seed: replace(self, runs=[run for run in self.runs if run.seed == seed]) for seed in seeds}
 
     @property
     def rates(self) -> list[float]:

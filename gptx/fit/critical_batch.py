@@ -105,8 +105,7 @@ def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
     `updates_by_rule` the largest ratio of a rule's steps to the best rate's, up to the critical size.
     """
     rows = []
-    for seed in sweep.seeds if len(sweep.seeds) > 1 else ():
-        own = sweep.of(seed)
+    for seed, own in sweep.by_seed.items() if len(sweep.by_seed) > 1 else ():
         law = tradeoff.law_or_none([size.batch for size in own.known], [size.steps for size in own.known])
         alone = {"critical_batch_tokens": law.critical, "misfit": law.misfit} if law else {}
         powers = {side: known and known[0] for side, (_, known) in own.sides(critical).items()}
@@ -214,7 +213,7 @@ def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict])
     for size in found:
         ruled = [size.ruled(found[0], power) for power in RULES.values()]
         rows.append((f"{size.batch:,}", *(f"{rate:.2g}: {_more(ratio)}" for rate, ratio in ruled)))
-    heads = (_PER_STEP, *(f"{name} ({power:g})" for name, power in RULES.items()))
+    heads = (_PER_STEP, *map("{} ({:g})".format, RULES, RULES.values()))
     note = (
         "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
         "best one tried it takes, by a line in logs between those tried; untried: outside of them."

@@ -142,13 +142,12 @@ def _sentences(found: Sequence[_Test], mean: float, comparison: Comparison) -> I
         "The lowest smoothed loss itself, from where it rises (arXiv:1506.01186)": [each.lowest for each in found],
     }
     for name, rates in readings.items():
-        lost, said = len(found) - len(rates), []
+        lost = len(found) - len(rates)
+        said = [f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower"] * bool(lost)
         if rates:
             there = grid_costs(comparison, geometric_mean(rates))[0]
             span = f" ({min(rates):.2g} to {max(rates):.2g})" if len({*rates}) > 1 else ""
-            said.append(f"{geometric_mean(rates):.2g}{span}; nearest {there.nearest:g}, {there.told}")
-        if lost:
-            said.append(f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower")
+            said.insert(0, f"{geometric_mean(rates):.2g}{span}; nearest {there.nearest:g}, {there.told}")
         yield f"{name}: {'; '.join(said)}."
 
 

@@ -193,10 +193,10 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
         f"*: smaller or larger than any size trained. The rule of {RULE:.0f} tokens per parameter was found with far "
         "larger models on subword tokens."
     )
-    splits = [_split(law, flops, first.sizes) for flops in budgets]
+    splits = [*map(partial(_split, law, first.sizes), budgets)]
     yield Table("The best split of a budget, by the law", heads, splits, note)
     heads = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
-    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [_isoflop(each, law) for each in curves])
+    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [*map(partial(_isoflop, law), curves)])
     rows = [
         (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
         for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
@@ -204,7 +204,7 @@ def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterat
     yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
 
 
-def _split(law: Law, flops: float, sizes: Sequence[int]) -> _Row:
+def _split(law: Law, sizes: Sequence[int], flops: float) -> _Row:
     """A budget, its best size (* where it is outside of `sizes`), tokens and their ratio with intervals, and loss."""
     size, tokens = law.optimum(flops)
     star = "" if min(sizes) <= size <= max(sizes) else "*"
@@ -213,7 +213,7 @@ def _split(law: Law, flops: float, sizes: Sequence[int]) -> _Row:
     return f"{flops:.2g}", *best, short(tokens), short(tokens / size), ratio, f"{law.loss(size, tokens):.3f}"
 
 
-def _isoflop(curve: Minimum, law: Law) -> _Row:
+def _isoflop(law: Law, curve: Minimum) -> _Row:
     losses = ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(curve.sizes, curve.losses, strict=True))
     lowest = curve.sizes[int(numpy.argmin(curve.losses))]
     side = {curve.sizes[0]: "below", curve.sizes[-1]: "above"}.get(lowest, "about")

@@ -21,8 +21,9 @@ class NextToken:
     A loss that is more than the cross-entropy has that as its attribute `cross_entropy`, which the run logs too.
     PyTorch 2.13's `F.linear_cross_entropy` knows no log Z, soft-cap or autocast and was slower (CPU, 50,304 tokens)."""
 
-    z_loss: Annotated[float, Ge(0)] = 0.0  # times the mean of log^2 Z, Z the softmax's denominator: keeps logits from
-    # drifting (PaLM, arXiv:2204.02311, section 5)
+    z_loss: Annotated[float, Ge(0)] = (
+        0.0  # times mean log^2 Z, against drifting logits (PaLM, arXiv:2204.02311, sec. 5)
+    )
     label_smoothing: Probability = 0.0  # share of the target that is spread over the vocabulary
     chunk: Count | None = None  # positions whose logits are held at a time, and computed again in the backward pass
 

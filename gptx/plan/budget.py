@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from gptx.estimate.effort import repeated
 from gptx.estimate.laws import PUBLISHED, RULE, Law, extrapolated
@@ -54,41 +53,28 @@ def plan_budget(
 
 def _answer(asked: Question) -> Iterator[str]:
     """The table, remarks, the size that is cheapest to serve, and how to run it."""
-    found = [planned(split, asked.said) for split in _splits(asked)]
-    best = naive = found[0] if asked.priced else next(split for split in found if split.law is asked.judge)
-    size, length, _ = best.cells
-    title = f"{size} parameters on {length} tokens: {power(best.flops)} FLOPs, 6 per parameter and token"
-    table = _comparison(found, asked.judge)
-    yield from [f"{title} ({asked.said}: {best.name})", "", *terminal(table), ""]
+    splits = [by_rule(**asked.one), *(by_law(law, **asked.one) for law in asked.laws)]
+    splits = [asked.given, *splits] if asked.given else splits
+    best = naive = asked.given or by_law(asked.judge, **asked.one)
+    title = f"{best}: {power(best.flops)} FLOPs, 6 per parameter and token ({asked.said}: {best.name})"
+    table = _comparison([planned(split, asked.said) for split in splits], asked.judge)
+    yield from [title, "", *terminal(table), ""]
     for remark in _remarks(asked, best):
         yield from textwrap.wrap(remark, 118, subsequent_indent="  ")
     if asked.served:
         best = planned(cheapest(asked.judge, naive.by(asked.judge).loss, asked.served), asked.said)
         yield from ["", *terminal(_serving(naive, best, asked))]
-    yield from ["", *_to_run(best, asked, flops=None if asked.served else asked.flops)]
+    yield from ["", *_to_run(best, asked)]
     if asked.out:
-        _draw(asked.out, asked, table, naive, best)
+        from gptx.plan.chart_files import chart
+
+        laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
+        laws = laws if asked.out.suffix == ".html" else laws[:1]
+        known = [*(MODELS if PUBLISHED[REFIT] in asked.laws else ()), *[best] * (best is not naive)]
+        chart(
+            asked.out, laws[: None if asked.out.suffix == ".html" else 1], flops=naive.flops, known=known, below=table
+        )
         yield f"drawn in {asked.out}"
-
-
-def _draw(out: Path, asked: Question, table: Table, naive: Split, best: Split) -> None:
-    """Draw the budget and the size that is cheapest to serve: a page of every law, or a picture of the judge's."""
-    from gptx.plan.chart_files import chart
-
-    laws = sorted(asked.laws, key=lambda law: law is not asked.judge)  # the judge's is seen first
-    known = [*(MODELS if PUBLISHED[REFIT] in laws else ()), *[best] * (best is not naive)]
-    chart(out, laws if out.suffix == ".html" else laws[:1], flops=naive.flops, known=known, below=table)
-
-
-def _splits(asked: Question) -> Iterator[Split]:
-    """What was given whole, then the answers of the rule and of every law."""
-    one: dict = {"flops": asked.flops or 0.0, "parameters": asked.parameters, "tokens": asked.tokens}
-    if asked.parameters is not None and asked.tokens is not None:
-        given = Split("as given", asked.parameters, asked.tokens)
-        one = {"flops": given.flops}
-        yield given
-    yield by_rule(**one)
-    yield from (by_law(law, **one) for law in asked.laws)
 
 
 def _comparison(found: list[Split], judge: Law) -> Table:
@@ -111,7 +97,7 @@ def _remarks(asked: Question, best: Split) -> Iterator[str]:
         yield f"{vocabulary}; the published laws count other tokens and are left out"
     elif not judge.speaks(asked.vocab):
         yield f"{judge.name} is of subword tokens; those of a vocabulary of {asked.vocab} are shorter, of fewer nats"
-    if asked.priced:
+    if asked.given:
         share = best.ratio / RULE
         stands, side = (f"{amount(share)} x", "over") if share >= 1 else (f"1/{amount(1 / share)} of", "under")
         each = f"{amount(best.ratio)} tokens per parameter"
@@ -142,7 +128,7 @@ def _known(law: Law, flops: float) -> Iterator[str]:
 def _serving(naive: Split, best: Split, asked: Question) -> Table:
     """The size that is cheapest to train and serve, compared with the one that is cheapest to train."""
     served, rows, totals = asked.served or 0.0, [], []
-    for name, split in (("as given" if asked.priced else "training alone", naive), ("training and serving", best)):
+    for name, split in (("as given" if asked.given else "training alone", naive), ("training and serving", best)):
         serving = 2 * split.parameters * served
         totals.append(split.flops + serving)
         rows.append((name, *split.cells, power(split.flops), power(serving), power(totals[-1])))
@@ -156,11 +142,11 @@ def _serving(naive: Split, best: Split, asked: Question) -> Table:
     return Table(title, columns, rows, note)
 
 
-def _to_run(best: Split, asked: Question, flops: float | None) -> Iterator[str]:
+def _to_run(best: Split, asked: Question) -> Iterator[str]:
     """The nearest preset, a shape of that size, its memory, and the command. Where FLOPs are set, tokens follow."""
     wanted, judge = best.parameters, asked.judge
     found = shapes.shape(wanted, vocab_size=asked.vocab, context=asked.context)
-    count = found.size.parameters
+    count, flops = found.size.parameters, 0.0 if asked.served or asked.given else asked.one.get("flops", 0.0)
     tokens = flops / 6 / count if flops else best.tokens
     yield f"for {amount(wanted)} parameters, with a vocabulary of {asked.vocab:,}:"
     parts = f"  weights, gradients and Adam's moments: 16 bytes per parameter in fp32 = {memory(16 * wanted)}"

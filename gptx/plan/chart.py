@@ -135,8 +135,7 @@ class Chart:
         if self.runs:
             yield Series("runs", self.runs, name="your runs")
         if self.asked:
-            best = f"{amount(self.asked.parameters)} parameters on {amount(self.asked.tokens)} tokens"
-            yield Series("optimum", [self.asked], name=f"{power(self.asked.flops)} FLOPs: {best}")
+            yield Series("optimum", [self.asked], name=f"{power(self.asked.flops)} FLOPs: {self.asked}")
 
 
 def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (), runs: Sequence[Split] = ()) -> Chart:

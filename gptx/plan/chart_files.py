@@ -95,8 +95,7 @@ def chart_reading(chart: Chart) -> str:
 
 
 def _spent(place: Split) -> str:
-    """262M parameters on 6.36B tokens (24.2 per parameter)."""
-    return "{} parameters on {} tokens ({} per parameter)".format(*place.cells)
+    return f"{place} ({amount(place.ratio)} per parameter)"
 
 
 def notes(chart: Chart) -> list[str]:
@@ -126,8 +125,7 @@ def models(chart: Chart) -> Table:
         rows.append((name, *place.cells, power(place.flops), loss, predicted, *best_so, place.source))
     columns = ("", "parameters", "tokens", "tokens per parameter", "FLOPs", "loss measured", "predicted",
                "best with as many FLOPs", "loss of that", "source")  # fmt: skip
-    width = len(columns) if chart.known else -1
-    return Table("", columns[:width], [row[:width] for row in rows], f"Predicted and best by {chart.law.name}'s law.")
+    return Table("", columns, rows, f"Predicted and best by {chart.law.name}'s law.")
 
 
 def _page(charts: Sequence[Chart], below: Table | None) -> str:
@@ -139,9 +137,8 @@ def _page(charts: Sequence[Chart], below: Table | None) -> str:
     menu = page.menu("law", "key", [(str(i), name) for i, name in enumerate(names)])
     body = [f"<h1>{html(title)}</h1>", *[f'<div class="controls">{menu}</div>'] * (len(charts) > 1)]
     for i, chart in enumerate(charts):
-        plots = [
-            page.add_figure(figures, _figure(chart, across), _PANELS[across][0], scale=False) for across in _PANELS
-        ]
+        drawn = {title: _figure(chart, across) for across, (title, *_) in _PANELS.items()}
+        plots = [page.add_figure(figures, figure, title, scale=False) for title, figure in drawn.items()]
         told = "".join(f'<p class="note">{html(note)}</p>' for note in notes(chart))
         table = f"<h2>Models on the chart</h2>{section(models(chart))}" if chart.known or chart.runs else ""
         body.append(f'<div data-key="{i}"><p class="question">{html(chart_reading(chart))}</p>'
@@ -200,9 +197,8 @@ def _draw(figure: Any, chart: Chart) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     figure.suptitle(mathtext(fill(chart_reading(chart), 165)), fontsize=11, color=INK, x=0.012, ha="left")
-    for axis, (across, (title, label, spelled)) in zip(
-        figure.subplots(1, 2, sharey=True), _PANELS.items(), strict=True
-    ):
+    for axis, across in zip(figure.subplots(1, 2, sharey=True), _PANELS, strict=True):
+        title, label, spelled = _PANELS[across]
         axis.set(xlim=chart.ends(across), ylim=chart.losses)
         logarithmic(axis, subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7))
         axis.xaxis.set_major_locator(FixedLocator(round_numbers(*chart.ends(across))))

@@ -18,21 +18,16 @@ _LENGTHS = 1e3, 1e18  # tokens
 
 @dataclass(frozen=True)
 class Question:
-    """One of FLOPs, parameters and tokens, the others None; or parameters and tokens together, to be priced."""
+    """What a budget is asked for; `one` has its flops, parameters or tokens, `given` is a training to be priced."""
 
-    flops: float | None
-    parameters: float | None
-    tokens: float | None
+    one: dict[str, float]
+    given: Split | None
     served: float | None
     judge: Law
     vocab: int
     context: int
     out: Path | None
     said: str  # the quantities as they were given
-
-    @property
-    def priced(self) -> bool:
-        return self.parameters is not None and self.tokens is not None
 
     @property
     def laws(self) -> list[Law]:
@@ -48,32 +43,30 @@ def read_question(
     given = {key: text for key, text in quantities.items() if text is not None}
     numbers = {key: number(key, text, QUANTITIES[key]) for key, text in given.items()}
     said = " ".join(map("=".join, given.items()))
-    flops, parameters, tokens = _balanced(said or f"out={out}", numbers)
+    one, split = _balanced(said or f"out={out}", numbers)
     judge = law_named(law)
     entries = whole("vocab", vocab or str(judge.vocab or 50257), most=LARGEST_VOCABULARY, example="50257")
     if judge.vocab not in (0, entries):
         raise ValueError(f"vocab={vocab}: {judge.name} is of a vocabulary of {judge.vocab}; leave vocab= out")
     length = whole("context", context or str(judge.context), most=_LARGEST_CONTEXT, example="1024")
     file = Path(out) if out else None
-    return Question(flops, parameters, tokens, numbers.get("served"), judge, entries, length, file, said)
+    return Question(one, split, numbers.get("served"), judge, entries, length, file, said)
 
 
-def _balanced(said: str, numbers: dict[str, float]) -> tuple[float | None, float | None, float | None]:
-    """FLOPs, parameters and tokens, of which one is given, or the last two."""
-    flops, parameters, tokens = map(numbers.get, ("flops", "params", "tokens"))
-    if parameters and tokens:
-        needed = 6 * parameters * tokens
-        if flops and abs(math.log(flops / needed)) > math.log1p(_ROUNDING):
-            product = f"6 x {power(parameters)} x {power(tokens)} is {power(needed)}"
-            raise ValueError(f"{said}: contradict each other, {product}; leave one of them out")
-        return None, parameters, tokens
-    if flops and parameters:
-        return None, parameters, flops / 6 / parameters
-    if flops and tokens:
-        return None, flops / 6 / tokens, tokens
-    if not {*numbers} - {"served"}:
+def _balanced(said: str, numbers: dict[str, float]) -> tuple[dict[str, float], Split | None]:
+    """The quantity that is given, or of two and more the FLOPs and the split that they are."""
+    names = {"flops": "flops", "params": "parameters", "tokens": "tokens"}
+    one = {name: numbers[key] for key, name in names.items() if key in numbers}
+    if not one:
         raise ValueError(f"{said}: goes with flops=, params= or tokens=")
-    return flops, parameters, tokens
+    if len(one) == 1:
+        return one, None
+    tokens = one.get("tokens") or one["flops"] / 6 / one["parameters"]
+    split = Split("as given", one.get("parameters") or one["flops"] / 6 / tokens, tokens)
+    if abs(math.log(one.get("flops", split.flops) / split.flops)) > math.log1p(_ROUNDING):
+        product = f"6 x {power(split.parameters)} x {power(tokens)} is {power(split.flops)}"
+        raise ValueError(f"{said}: contradict each other, {product}; leave one of them out")
+    return {"flops": split.flops}, split
 
 
 def planned(split: Split, said: str) -> Split:

@@ -26,6 +26,9 @@ class Split:
     def ratio(self) -> float:
         return self.tokens / self.parameters
 
+    def __str__(self) -> str:
+        return f"{amount(self.parameters)} parameters on {amount(self.tokens)} tokens"
+
     @property
     def cells(self) -> tuple[str, str, str]:
         return amount(self.parameters), amount(self.tokens), amount(self.ratio)

@@ -75,7 +75,7 @@ def report(
     if wandb or sync:
         from gptx.report.wandb import publish
 
-        print("\n".join(publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync)))
+        print("\n".join(publish(places, found, targets[0].parent, sync)))
 
 
 def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[Report, bool]]:

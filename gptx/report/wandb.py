@@ -15,6 +15,7 @@ from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted_id, reset
 from gptx.report import upload
+from gptx.report.arms import Report
 from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show.table import grid
@@ -27,17 +28,15 @@ _MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to
 _SEND = "sync=true sends"
 
 
-def publish(
-    folders: list[Path], cells: list[Run], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
-) -> list[str]:
+def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
     """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
     one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
     ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
-    begun = list(filter(lambda cell: cell.config, cells))
-    builder, file = placed(begun, comparison), out / "report.wandb.json"
+    begun = list(filter(lambda cell: cell.config, found.cells))
+    builder, file = placed(begun, found.comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
     saved = _saved(file)
-    _write(file, builder.report(verdict, made), saved)
+    _write(file, builder.report(found.answer, made), saved)
     try:
         api, why = _connection()
         if api is None:
@@ -46,10 +45,10 @@ def publish(
         for cell in begun if sync else ():
             if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
                 upload.upload(str(cell.folder))
-        builder = placed(begun, comparison).online(api)
+        builder = placed(begun, found.comparison).online(api)
         if not builder.pages:
             raise ValueError(f"none of the {len(begun)} runs is in {builder.entity}/{builder.project}; {_SEND} them")
-        report, owner = builder.report(verdict, made), {"entity": builder.entity, "project": builder.project}
+        report, owner = builder.report(found.answer, made), {"entity": builder.entity, "project": builder.project}
         if saved.items() >= owner.items():
             report.id = saved["id"]
         report.save()
@@ -202,15 +201,15 @@ class Builder:
         level, last = wr.Config(key), f"last {metric}"
         bars = wr.BarPlot(title=f"{last} by {factor}", metrics=[metric], orientation="h", layout=wr.Layout(w=12, h=9),
                           groupby=level, max_bars_to_show=_MOST, **_MEANS)  # fmt: skip
-        scatter = {"x": level, "y": wr.SummaryMetric(metric), "log_x": spans_much(levels)}
-        points = wr.ScatterPlot(title=f"{last} over {factor}", layout=wr.Layout(w=24, h=9), **scatter)
+        points = wr.ScatterPlot(title=f"{last} over {factor}", x=level, y=wr.SummaryMetric(metric),
+                                log_x=spans_much(levels), layout=wr.Layout(w=24, h=9))  # fmt: skip
         curves = self.curve(metric, title=f"{metric} by {factor}", groupby=level)
         return [curves, bars, *([points] if numeric(levels) else [])]
 
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
         """A metric over steps, a line and a band for each group."""
-        layout = self.wr.Layout(w=w, h=9)
-        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **_CURVE, **_MEANS, **options)
+        look = _CURVE | _MEANS | options
+        return self.wr.LinePlot(title=title or key, y=[key], layout=self.wr.Layout(w=w, h=9), **look)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
         """Charts of the runs, which are grouped by some keys of their config, below a heading and a text. They are of
@@ -220,9 +219,9 @@ class Builder:
         chosen = [expr.Metric("Group").isin(self.groups)]
         if self.pages:  # a sweep's name may have been used for others too
             chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
-        owner = {"entity": self.entity, "project": self.project} if self.address else {}
-        groupby = [f"config.{key}" for key in groups]
-        runs = self.wr.Runset(name=title, groupby=groupby, filters=expr.And(*chosen), **owner)
+        look: dict[str, Any] = {"groupby": [f"config.{key}" for key in groups], "filters": expr.And(*chosen)}
+        look |= {"entity": self.entity, "project": self.project} if self.address else {}
+        runs = self.wr.Runset(name=title, **look)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 

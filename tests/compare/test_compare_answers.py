@@ -32,7 +32,9 @@ def test_a_missing_hard_seed_does_not_make_an_arm_the_best(state):
     rows = {"0.001": (2.5, 2.6, 3.5), "0.0029": (2.02, 2.12, None), "0.003": (2.0, 2.11, 3.02)}
     found = verdict(losses("optim.lr", rows, state))
     assert found.headline.startswith("The lowest validation loss in common seeds is with learning rate 0.003, ")
-    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have" in " ".join(found.warnings)
+    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have" in " ".join(
+        found.warnings
+    )
 
 
 def test_the_best_is_never_above_the_baseline_that_it_is_compared_with():

@@ -309,4 +309,7 @@ def test_two_runs_of_one_arm_and_seed_count_once():
     assert row[2] == "3"
     expected = (whole.outcomes[3].value + whole.outcomes[4].value + (whole.outcomes[5].value + 3.0) / 2) / 3
     assert float(row[1].split(" ± ")[0]) == pytest.approx(expected, abs=0.01)
-    assert any("Several runs of the same arm and seed, which count as one, with their mean: muon, seed 2." in text for text in verdict(again).warnings)
+    assert any(
+        "Several runs of the same arm and seed, which count as one, with their mean: muon, seed 2." in text
+        for text in verdict(again).warnings
+    )

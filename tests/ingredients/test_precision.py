@@ -167,7 +167,7 @@ def test_an_average_of_bf16_weights_moves_by_small_shares(build):
 def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_plan_and_of_a_sweep(
     build, composed, monkeypatch, imitated
 ):
-    for module in ("gptx.job.summary", "gptx.ingredients.precision"):
+    for module in ("gptx.job.summary", "gptx.plan.recipe"):
         monkeypatch.setattr(f"{module}.imitated", lambda dtype, device: imitated if dtype == torch.float16 else "")
     found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
     run = mock.Mock(config={"schedule": {}, "device": "cpu"}, choices={}, start=0, folder=Path("x"))

@@ -66,7 +66,7 @@ class Checkpoints(Configured):
         ends = trainer.finished or bool(trainer.stopped)
         validated, waits, left = "validation/loss" in trainer.latest, self.unvalidated, -trainer.step % self.every
         self.unvalidated = (waits if left else self.keep_best) and not validated
-        if not left or (waits and validated) or ends:
+        if any((ends, not left, waits and validated)):
             self.save(trainer, wait=ends)
         elif not self.reserved and trainer.step + left < trainer.steps:  # a save before the last
             self.shadow.reserve(trainer.parallel.part(trainer.state_dict()))

@@ -31,7 +31,7 @@ class Mixture(Corpus):
         self.context, self.seed = context, seed
         _refuse_different(self.sources, tokenizer=tokenizer, context=context)
         self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
-        self.remarks += [line for name in self.sources for line in _held_apart(name, self.sources)]
+        self.remarks += _held_apart(self.sources)
         corpora, shares = [*self.sources.values()], [*self.weights.values()]
         self.encoding, self.vocab_size = corpora[0].encoding, corpora[0].vocab_size
         self.token_bytes = corpora[0].token_bytes
@@ -126,16 +126,18 @@ def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: i
             raise ValueError(f"{line}, since tokenizer={tokenizer} learns one from each text; use data.tokenizer=gpt2")
 
 
-def _held_apart(name: str, sources: dict[str, Windows]) -> list[str]:
-    """Leave out of the validation text of a source what others train on; says how much that is."""
-    others = [source.train_contents for other, source in sources.items() if other != name]
-    try:
-        lost = sources[name].hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
-    except ValueError as error:
-        raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
-    return [f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"] * bool(
-        lost
-    )
+def _held_apart(sources: dict[str, Windows]) -> list[str]:
+    """Leave out of the validation text of each source what others train on; says how much that is."""
+    lines = []
+    for name, source in sources.items():
+        others = [each.train_contents for other, each in sources.items() if other != name]
+        try:
+            lost = source.hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
+        except ValueError as error:
+            raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
+        said = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
+        lines += [said] * bool(lost)
+    return lines
 
 
 def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
