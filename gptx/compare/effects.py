@@ -91,7 +91,7 @@ class Effects:
 
     @cached_property
     def told(self) -> Sequence[Square | Round]:
-        """What the answer is of: the 2 x 2, else levels at their best if several or alone comparable, else all rounds."""
+        """What the answer is of: the 2 x 2, else levels at their best if several or all that compares, else rounds."""
         crossed = [square for square in self.squares if square.differences]
         if crossed or self.best is None:
             return crossed or self.rounds
