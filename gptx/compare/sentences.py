@@ -104,7 +104,7 @@ def _levels(found: Effects, words: Words) -> list[str]:
         turn = f"with {named(factor, level)} instead of {named(factor, base)}"
         told[named(factor, level)] = _turned(turn, changes, words)
     heads = {name: head for name, (head, _) in told.items() if head}
-    lead = [] if len(told) == 1 or len(heads) == 1 else [_summary(found, list(heads), words)]
+    lead = [] if 1 in (len(told), len(heads)) else [_summary(found, list(heads), words)]
     return [*lead, *heads.values(), *chain.from_iterable(rest for _, rest in told.values())]
 
 
