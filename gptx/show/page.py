@@ -125,7 +125,7 @@ def _trace(curve: Curve, points: int, legend: bool):
     texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
     ends = {"low": curve.low, "high": curve.high}
     meta = {name: getattr(curve, name) for name in ("arm", "arms", "key")}
-    meta |= {"width": round(width, 3), "raw": legend * width > 0}
+    meta |= {"width": round(width, 3), "raw": bool(legend and width)}
     meta |= {name: six_digits(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
     trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
                        x=six_digits(steps[kept]), y=six_digits(values[kept]), line={"color": colour})  # fmt: skip
