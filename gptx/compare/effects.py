@@ -1,6 +1,6 @@
 """The numbers of a comparison, computed once; verdict, tables, figure and pages only read them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations, product
@@ -27,6 +27,10 @@ class Round:
     baseline: str
     sign: int  # 1 where lower is better, -1 where higher is
     differences: dict[str, Estimate]  # by level, where there is an estimate
+
+    @property
+    def judged(self) -> list[Estimate]:
+        return list(self.differences.values())
 
     @property
     def kinds(self) -> set[str]:
@@ -75,7 +79,7 @@ class Square:
 
 @dataclass(frozen=True)
 class Effects:
-    """All numbers of a comparison. Holm corrects over `judged`, the estimates that its text may claim something of."""
+    """All numbers of a comparison. What is significant in them is what Holm's correction over `judged` keeps."""
 
     comparison: Comparison
     baseline: dict[str, str]  # the level of each factor that the others are compared with
@@ -84,7 +88,21 @@ class Effects:
     rounds: list[Round]
     squares: list[Square]  # in each context that has all four arms
     best: Round | None  # each level at its best learning rate
-    judged: list[Estimate]
+
+    @cached_property
+    def told(self) -> Sequence[Square | Round]:
+        """What the answer is of: the 2 x 2, else levels at their best if several or all that compares, else rounds."""
+        crossed = [square for square in self.squares if square.differences]
+        if crossed or self.best is None:
+            return crossed or self.rounds
+        two = len(self.comparison.factors[self.factor]) == 2
+        return self.rounds if two and any(around.differences for around in self.rounds) else [self.best]
+
+    @property
+    def judged(self) -> list[Estimate]:
+        """The estimates that the text may claim something of."""
+        best = [] if self.best is None or self.told[0] is self.best else [self.best]
+        return [each for one in (*self.told, *best) for each in one.judged]
 
     @property
     def others(self) -> list[str]:
@@ -111,13 +129,13 @@ class Effects:
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped((run for run in runs if run.state == "finished"), at_levels(names))
+        groups = grouped(runs, at_levels(names))
         found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
 def _median(runs: list[Outcome], fact: str) -> float | None:
-    known = [value for run in runs if (value := getattr(run, fact))]
+    known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
     return median(known) if known else None
 
 
@@ -131,24 +149,15 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     """The numbers of a comparison whose arms are these."""
     factor, sign = primary(comparison.factors), comparison.sign
     if not factor:
-        return Effects(comparison, base, factor, found, [], [], None, [])
+        return Effects(comparison, base, factor, found, [], [], None)
     rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
     squares = next(filter(None, _factorials(comparison, found, base)), [])
     tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
     best = _at_best(found, factor, base[factor], sign) if tuned else None
-    judged = _read(rounds, squares, best)
-    limited = partial(_limited, limit=holm(judged))
+    alone = Effects(comparison, base, factor, found, rounds, squares, best)
+    limited = partial(_limited, limit=holm(alone.judged))
     rounds, squares = list(map(limited, rounds)), list(map(limited, squares))
-    return Effects(comparison, base, factor, found, rounds, squares, best and limited(best), judged)
-
-
-def _read(rounds: list[Round], squares: list[Square], best: Round | None) -> list[Estimate]:
-    """The estimates that the text reads: of squares, else of rounds if they are told, and of levels at their best."""
-    found = [each for square in squares for each in square.judged]
-    if not found:
-        several = best and len({level for around in rounds for level in around.arms}) > 2
-        found = [each for around in rounds for each in around.differences.values() if not several]
-    return [*found, *(best.differences.values() if best else ())]
+    return replace(alone, rounds=rounds, squares=squares, best=best and limited(best))
 
 
 def _limited(found, limit: float):
@@ -206,7 +215,7 @@ def _lead(arm: Arm, other: Arm, sign: int) -> float:
 def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
     """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
     of two levels, the one that is asked about first."""
-    squares = partial(_squares, [arm for arm in found if arm.results], comparison.sign)
+    squares = partial(_squares, found, comparison.sign)
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
         corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
@@ -222,7 +231,7 @@ def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) 
 def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dict, things: tuple) -> list[Square]:
     """The 2 x 2 in each context that has all four arms; `corners`: by levels of `factors`, which things are there."""
     squares = []
-    for context, group in contexts(found, *factors):
+    for context, group in contexts((arm for arm in found if arm.results), *factors):
         there = {corners[at_levels(factors)(arm)]: arm for arm in group}
         values = {corner: arm.values for corner, arm in there.items()}
         if len(there) == 4:

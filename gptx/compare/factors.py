@@ -70,13 +70,14 @@ def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
     (rows, differing), typed, names = _described(runs), _typed(runs), tuple(found)
     if _equal_tokens(rows):
         differing.pop("steps", None)
-    others = [key for key in differing if key not in names]
-    groups = tuple(filter(is_group, (*names, *others)))  # whose options bring values along
+    for name in names:
+        differing.pop(name, None)
+    groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
 
     def follows(key: str) -> bool:
         return key not in typed.union(groups) and (under(key, groups + names) or key in _derived())
 
-    told = {key: " or ".join(level or "not set" for level in _ordered(differing[key])) for key in others}
+    told = {key: " or ".join(level or "not set" for level in _ordered(levels)) for key, levels in differing.items()}
     return [f"{key} is {text}" for key, text in told.items() if not follows(key)] + _reordered(runs, names)
 
 

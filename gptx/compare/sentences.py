@@ -24,13 +24,13 @@ def answer(found: Effects, words: Words) -> list[str]:
         return _alone(found.arms[0], words)
     lead = f"with each {said(found.factor)} at its best {joined(map(said, found.others))},"
     ranking = _ranking(found.best, found.factor, words, lead) if found.best else []
-    several = len(found.comparison.factors[found.factor]) > 2
-    if any(square.differences for square in found.squares):
+    first = found.told[0]
+    if isinstance(first, Square):
         told = [*_crossed(found.squares, words), _shares(found.squares), *ranking]
-    elif len(found.rounds) == 1:
-        told = _ranking(found.rounds[0], found.factor, words)
-    elif found.best and (several or not any(around.differences for around in found.rounds)):
+    elif first is found.best:
         told = ranking
+    elif len(found.rounds) == 1:
+        told = _ranking(first, found.factor, words)
     else:
         told = [*_levels(found, words), *ranking]
     told = told or [f"No two arms have a {words.metric} to compare."]
@@ -104,7 +104,7 @@ def _levels(found: Effects, words: Words) -> list[str]:
         turn = f"with {named(factor, level)} instead of {named(factor, base)}"
         told[named(factor, level)] = _turned(turn, changes, words)
     heads = {name: head for name, (head, _) in told.items() if head}
-    lead = [] if len(told) == 1 or len(heads) == 1 else [_summary(found, list(heads), words)]
+    lead = [] if 1 in (len(told), len(heads)) else [_summary(found, list(heads), words)]
     return [*lead, *heads.values(), *chain.from_iterable(rest for _, rest in told.values())]
 
 

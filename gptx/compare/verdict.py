@@ -7,7 +7,7 @@ from itertools import chain
 from gptx.compare import tables
 from gptx.compare.effects import Effects, effects
 from gptx.compare.factors import grouped
-from gptx.compare.outcomes import Comparison, Outcome
+from gptx.compare.outcomes import Arm, Comparison, Outcome
 from gptx.compare.sentences import answer
 from gptx.compare.words import Words, named, said
 from gptx.compare.words import words as words_for
@@ -59,13 +59,10 @@ def _qualified(found: Effects, words: Words) -> list[str]:
     ended = sum(outcome.value is not None for outcome in comparison.outcomes)
     diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
     names = joined(dict.fromkeys(named(found.factor, arm.levels[found.factor]) for arm in lost if found.factor))
-    but = {
-        f"{diverged} ({names})": names,
-        "the arms differ in more than that": comparison.confounded,
-        f"{count(early, 'run')} ended early": early,
-    }
-    told = [text for text, there in but.items() if there]
-    headline = f"{headline.removesuffix('.')}; but {joined(told)}." if told else headline
+    but = [f"{diverged} ({names})"] * bool(names)
+    but += ["the arms differ in more than that"] * bool(comparison.confounded)
+    but += [f"{count(early, 'run')} ended early"] * bool(early)
+    headline = f"{headline.removesuffix('.')}; but {joined(but)}." if but else headline
     return [headline, *sentences, *[f"{diverged}."] * (not lost and ended > 1)]
 
 
@@ -116,16 +113,16 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 
 def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     """Arms that diverged, lack seeds or are the best at an edge, each with what is said before and after them."""
-    names = [(_name(arm.levels), arm) for arm in found.arms if arm.results]
+    names = [(_name(arm), arm) for arm in found.arms if arm.results]
     lost = [f"{name} diverged in {x.diverged} of {count(len(x.results), 'seed')}" for name, x in names if x.diverged]
     yield "", lost, ": such an arm has no mean and cannot win."
-    seeds = {seed for _, arm in names for seed in arm.values}
+    seeds = set().union(*(arm.values for _, arm in names))
     gone = {name: sorted(seeds - arm.values.keys()) for name, arm in names}
     lack = [f"{name} lacks {joined(map('seed {}'.format, some))}" for name, some in gone.items() if some]
     yield "", lack, ": arms are compared in the seeds that both have, or as unpaired (Welch's t) if they share none."
     for rate, arms in found.edges.items():
         best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: "
-        yield best, [_name(arm.levels) for arm in arms], "."
+        yield best, list(map(_name, arms)), "."
 
 
 def unlike(environment: dict) -> Iterator[str]:
@@ -147,8 +144,8 @@ def _listed(phrases: Iterable[str]) -> str:
 
 
 def _run(run: Outcome) -> str:
-    return f"{_name(run.levels)}, seed {run.seed}"
+    return f"{_name(run)}, seed {run.seed}"
 
 
-def _name(levels: dict[str, str]) -> str:
-    return ", ".join(named(*level) for level in levels.items()) or "The run"
+def _name(one: Arm | Outcome) -> str:
+    return ", ".join(named(*level) for level in one.levels.items()) or "The run"
