@@ -22,6 +22,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, Group
 from gptx.config.keys import key_of, near, nodes, quoted
 from gptx.config.paths import CONF, ROOT
+from gptx.config.validate import check
 
 _MOST = 100_000  # jobs of a sweep
 _WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
@@ -38,7 +39,18 @@ def prepared(words: list[str]) -> list[str]:
         (options if belongs or word.startswith("-") else overrides).append(word)
     _refuse_options(options, overrides)
     refuse_shadowed(words)
-    return [*options, *map(quoted_origin, overrides)]
+    overrides = [quoted_origin(word) for word in overrides]
+    if (given := get_args_parser().parse_known_args(options)[0]).cfg:
+        _refuse_unheard(_searched(given.config_dir, overrides))
+    return [*options, *overrides]
+
+
+def _refuse_unheard(words: list[str]) -> None:
+    """Refuse a key that no file of the chosen options has, if a run of the words is refused, as --cfg begins none."""
+    chosen = [word for word in words if word.startswith("hydra") or key_of(word) in (*GROUPS, "experiment")]
+    known = nodes(OmegaConf.to_container(composed(chosen), resolve=False))
+    if not {*known, *map(key_of, chosen)}.issuperset(map(key_of, words)):
+        check(job := composed(words), allow=job.allow_targets)
 
 
 def _refuse_options(options: list[str], overrides: list[str]) -> None:
@@ -101,11 +113,7 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     try:
         refuse_shadowed(words)
         option, words = split_overrides(words)
-        if option:
-            if not Path(option[-1]).is_dir():
-                raise ConfigError(f"{' '.join(option)}: no such folder")
-            words = [*words, f"hydra.searchpath=[file://{Path(option[-1]).resolve()}]"]
-        lines = jobs(words)
+        lines = jobs(_searched(option[-1] if option else None, words))
         every = [{key_of(override): override for override in line} for line in lines]
         swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
         for line, overrides in zip(every, lines, strict=True):
@@ -116,6 +124,13 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     except Exception as error:
         raise explained(error, overrides, name) from None
     return found
+
+
+def _searched(folder: str | None, words: list[str]) -> list[str]:
+    """The words with --config-dir as Hydra's own override, which composing without Hydra's main understands."""
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"--config-dir {folder}: no such folder")
+    return [*words, f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else words
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
