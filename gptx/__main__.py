@@ -1,7 +1,6 @@
 """Every command of gptx:  python -m gptx   lists them, python -m gptx COMMAND --help says what one takes.
 
-A command is a function: its signature and docstring are its command line and its help (gptx.config.arguments). Two
-read their words themselves, as Hydra overrides: train and plan.
+A command is a function: its signature and docstring are its command line and its help (gptx.config.arguments).
 """
 
 import os
@@ -49,10 +48,10 @@ _GROUPS = {  # title -> command -> module:function
         "reference": "gptx.commands.reference:reference",
         "pages": "gptx.commands.pages:pages",
         "bench": "gptx.bench.steps:bench_steps",
-        "bench saves": "gptx.bench.saves:bench_saves",
-        "bench tokens": "gptx.bench.tokens:bench_tokens",
-        "bench observers": "gptx.bench.observers:bench_observers",
-        "bench wandb": "gptx.bench.wandb:bench_wandb",
+        "bench saves": "gptx.bench.storage:bench_saves",
+        "bench tokens": "gptx.bench.storage:bench_tokens",
+        "bench observers": "gptx.bench.recording:bench_observers",
+        "bench wandb": "gptx.bench.recording:bench_wandb",
     },
 }
 COMMANDS = {name: target for group in _GROUPS.values() for name, target in group.items()}
@@ -62,37 +61,36 @@ _OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb
 def main() -> None:
     """Run the command that the first words name."""
     words = sys.argv[1:]
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else " ".join(words[:1])
+    rest = words[len(name.split()) :]
     if HELP.issuperset(words[:1]):  # no word, or a call for help
         arguments.show(_listing(COMMANDS))
-        return
-    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
-    rest = words[len(name.split()) :]
-    if name in _OLD:
+    elif name in _OLD:
         raise SystemExit(f"error: {name}: now python -m gptx {_OLD[name]}; python -m gptx lists the commands")
-    if name in COMMANDS:
+    elif name in COMMANDS:
         _run(name, rest)
-        return
-    subjects = [other for other in COMMANDS if other.startswith(f"{name} ")]
-    if not subjects or not HELP.issuperset(rest[:1]):
-        wrong = " ".join(words[: 1 + bool(subjects)])
-        raise SystemExit(f"error: {wrong}: no such command{nearest(wrong, subjects or COMMANDS)}")
-    arguments.show(_listing(subjects))
+    else:
+        subjects = [other for other in COMMANDS if other.startswith(f"{name} ")]
+        if not subjects or not HELP.issuperset(rest[:1]):
+            wrong = " ".join(words[: 1 + bool(subjects)])
+            raise SystemExit(f"error: {wrong}: no such command{nearest(wrong, subjects or COMMANDS)}")
+        arguments.show(_listing(subjects))
 
 
 def _run(name: str, words: list[str]) -> None:
     """Run a command, or show its help without importing it."""
-    if name == "train":
-        from gptx.train import main
-
-        sys.argv = ["gptx train", *words]
-        main()
-    elif HELP & {*words}:
+    if HELP & {*words} and name != "train":
         arguments.show(arguments.help_page(*source(name)))
+        return
+    if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    module, _, function = COMMANDS[name].partition(":")
+    command = getattr(import_module(module), function)
+    if name == "train":  # which reads its words itself
+        sys.argv = ["gptx train", *words]
+        command()
     else:
-        if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        module, _, function = COMMANDS[name].partition(":")
-        arguments.call(getattr(import_module(module), function), words)
+        arguments.call(command, words)
 
 
 def source(name: str) -> tuple[Path, str]:
@@ -105,12 +103,10 @@ def _listing(names: Collection[str]) -> str:
     """Commands by group, one line each: the first sentence of their docstrings."""
     lines = []
     for title, commands in _GROUPS.items():
-        shown = [name for name in commands if name in names]
-        lines += [f"{title}:"] * bool(shown)
-        for name in shown:
-            sentence = arguments.described(*source(name))[0].partition("\n\n")[0]
-            lines.append(f"  {name:20}{' '.join(sentence.split()).rstrip('.')}")
-        lines += [""] * bool(shown)
+        if shown := [name for name in commands if name in names]:
+            sentences = (arguments.described(*source(name))[0].partition("\n\n")[0].split() for name in shown)
+            told = zip(shown, sentences, strict=True)
+            lines += [f"{title}:", *(f"  {name:20}{' '.join(words).rstrip('.')}" for name, words in told), ""]
     return "\n".join([*lines, "python -m gptx COMMAND --help shows an example and every option"])
 
 

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import time
@@ -154,22 +155,19 @@ class Held(Exception):
 
 
 def lock(file: Path, waiting: Callable[[Held], None] | None = None) -> AcquireReturnProxy:
-    """Hold the lock `file` for this process alone, until the end of a `with`.
-
-    Raises Held if another process holds it; with `waiting`, calls that once and waits. Raises OSError that names the
-    file if it cannot be written, and the folder if nothing can be locked there.
-    """
-    told = False
+    """Hold the lock `file` for this process alone, until the end of a `with`. Raises Held if another process holds it;
+    with `waiting`, calls that once and waits. Raises OSError with the file if it cannot be written, with the folder if
+    nothing can be locked there."""
+    try:
+        return _lock(file)
+    except Held as held:
+        if waiting is None:
+            raise
+        waiting(held)
     while True:
-        try:
-            return _lock(file)
-        except Held as held:
-            if waiting is None:
-                raise
-            if not told:
-                waiting(held)
-            told = True
         time.sleep(_LOOK)
+        with suppress(Held):
+            return _lock(file)
 
 
 def _lock(file: Path) -> AcquireReturnProxy:
@@ -191,12 +189,11 @@ def _marker(marker: Path, lacking: OSError, *, again: bool = True) -> AcquireRet
     try:
         return SoftFileLock(marker).acquire(blocking=False)
     except Timeout:
-        pid, host = "?", "?"  # of a marker that holds none, or is just being made
-        with suppress(OSError, ValueError, IndexError):
-            words = marker.read_text().split()
-            if words[0].isdecimal() and words[1].isprintable():
-                pid, host = words[:2]
-        if again and _ended(pid, host):
+        found = None  # of a marker that holds none, or is just being made
+        with suppress(OSError, ValueError):
+            found = re.match(r"([0-9]{1,10})\s+([\w.-]+)(?!\S)", marker.read_text())
+        pid, host = found.groups() if found else ("?", "?")
+        if again and host == socket.gethostname() and _ended(int(pid)):
             marker.unlink(missing_ok=True)
             return _marker(marker, lacking, again=False)
         raise Held(f"process {pid} on {host} (if that has ended, remove {marker})") from None
@@ -205,12 +202,11 @@ def _marker(marker: Path, lacking: OSError, *, again: bool = True) -> AcquireRet
                       f"place of a lock ({error.strerror}); use a folder on another disk") from None  # fmt: skip
 
 
-def _ended(pid: str, host: str) -> bool:
-    """True for a process of this host that has ended. Filelock asks too, but removes no marker on a disk that cannot
-    exchange two names, and disks without locks are often of that kind."""
-    with suppress(OSError, ValueError, OverflowError):
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return host == socket.gethostname()
+def _ended(pid: int) -> bool:
+    """True for a process that has ended. Filelock asks too, but removes no marker on a disk that cannot exchange two
+    names, and disks without locks are often of that kind."""
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError) as error:
+        return isinstance(error, ProcessLookupError)
     return False

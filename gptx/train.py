@@ -16,15 +16,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from gptx.config import compose, mistakes, paths, recorded
-from gptx.config.command_line import prepared
+from gptx.config import command_line, compose, paths, recorded
 from gptx.config.errors import ConfigError, one_line, refusal
 from gptx.config.keys import key_of, options
 from gptx.distributed.peers import PeerLost, first_to_say
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import world_size
 from gptx.ingredients.log import shown
-from gptx.job.run import EXPECTED, Command, note_failure, train
 from gptx.units.printable import streams
 
 log = logging.getLogger("gptx")
@@ -33,10 +31,12 @@ log = logging.getLogger("gptx")
 @hydra.main(version_base="1.3", config_path=paths.CONF, config_name="train")
 def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a lone run ends the process with its mistake in one line; in a sweep the others go on."""
+    from gptx.job.run import EXPECTED, Command, note_failure, train  # and PyTorch, which --help does without
+
     chosen = HydraConfig.get()
     folder, sweep = Path(chosen.runtime.output_dir), chosen.mode == RunMode.MULTIRUN
     try:
-        return train(cfg, folder, _command(chosen))
+        return train(cfg, folder, Command(**_typed(chosen)))
     except PeerLost as lost:  # reported already; a sweep has too few processes for its other runs
         note_failure(folder, lost, sweep=sweep)
         raise SystemExit(1) from None
@@ -60,16 +60,16 @@ def _job(cfg: DictConfig) -> float:
         gc.collect()
 
 
-def _command(chosen) -> Command:
-    """What was typed, from Hydra's own section of the config."""
+def _typed(chosen) -> dict:
+    """What was typed, from Hydra's own section of the config, for `Command`."""
     placed = any(key_of(word) == "hydra.run.dir" for word in chosen.overrides.hydra)
     choices = chosen.runtime.choices.items()
-    return Command(
-        choices={group: str(name) for group, name in choices if not group.startswith("hydra") and name is not None},
-        overrides=recorded.typed(chosen.overrides.task),
-        options=recorded.typed(options(chosen)),
-        lone=chosen.mode == RunMode.RUN and not placed and not submitted_job(),
-    )
+    return {
+        "choices": {group: str(name) for group, name in choices if not group.startswith("hydra") and name is not None},
+        "overrides": recorded.typed(chosen.overrides.task),
+        "options": recorded.typed(options(chosen)),
+        "lone": chosen.mode == RunMode.RUN and not placed and not submitted_job(),
+    }
 
 
 def _complaint(error: Exception) -> str:
@@ -85,15 +85,6 @@ def main() -> None:
     A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
     """
     streams(lasting=True)
-    try:
-        _run()
-    except SystemExit as end:
-        if isinstance(end.code, str) and not first_to_say(end.code):
-            raise SystemExit(1) from None
-        raise
-
-
-def _run() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we report them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
     # they are 1.15 times faster. OMP_WAIT_POLICY=active is for the latter.
@@ -101,13 +92,22 @@ def _run() -> None:
     if not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())  # a user's own classes, also from the console script
     try:
-        sys.argv[1:] = prepared(sys.argv[1:])
-        compose.register()
-        _job()
+        _run()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+    except SystemExit as end:
+        if isinstance(end.code, str) and not first_to_say(end.code):
+            raise SystemExit(1) from None
+        raise
+
+
+def _run() -> None:
+    try:
+        sys.argv[1:] = command_line.prepared(sys.argv[1:])
+        compose.register()
+        _job()
     except (ConfigError, HydraException, ValueError) as error:  # Hydra's are partly OSErrors too
-        told = mistakes.explained(error, sys.argv[1:])
+        told = command_line.explained(error, sys.argv[1:])
         if not isinstance(told, ConfigError):
             raise
         raise SystemExit(_complaint(told)) from None

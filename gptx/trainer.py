@@ -53,7 +53,6 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """True after the last step."""
         return self.step >= self.steps or bool(self.ended)
 
     def attach(self) -> None:
@@ -125,9 +124,9 @@ class Trainer:
 
     def report(self, loss: float, grad_norm: float, lr: float, seconds: float) -> None:
         """Send the numbers of the step, and those of every observer that is due, to the sinks."""
+        entropy = self.pure.get("train/cross_entropy", loss)
         self.latest = scalars = {
-            "train/loss": loss, **self.pure,
-            "train/perplexity": _perplexity(self.pure.get("train/cross_entropy", loss)),
+            "train/loss": loss, **self.pure, "train/perplexity": math.inf if entropy > 700 else math.exp(entropy),
             "train/grad_norm": grad_norm, "train/lr": lr, "train/tokens": self.cursor * self.data.context,
             "train/tokens_per_second": self.batch.tokens_at(self.step) / seconds,
         }  # fmt: skip
@@ -163,11 +162,9 @@ class Trainer:
             sink.event(self.step, kind, facts)
 
     def rollback(self) -> None:
-        """Go back to the last checkpoint from before the trouble, and on past the batches that brought it.
-
-        The guard remembers what happened, the cursor stays ahead of the step, and the checkpoint is saved again with
-        both, so that a crash from here on does not repeat the trouble. Raises FloatingPointError without a checkpoint.
-        """
+        """Go back to the last checkpoint from before the trouble, and on past the batches that brought it. What the
+        guard remembers and the cursor, which stays ahead of the step, are saved there again, so that a crash from here
+        on does not repeat the trouble. Raises FloatingPointError without a checkpoint."""
         cursor, left, memory = self.cursor, self.step, self.guard.state_dict()
         self.model.zero_grad(set_to_none=True)
         self.scaler.update()  # closes the step that is given up
@@ -185,15 +182,14 @@ class Trainer:
     @torch.no_grad()
     def losses_of(self, first: int, count: int, stride: int = 1) -> list[float]:
         """Loss of `count` sequences of the run, every `stride`-th from `first` on, under the weights as they are."""
-        with self.evaluation():
-            numbers = range(first, first + count * stride, stride)
-            batches = (self.data(number, 1).to(self.parallel.device) for number in numbers)
-            with self.precision.autocast(self.parallel.device):
-                return torch.stack([self.objective(self.network, batch) for batch in batches]).tolist()
+        device, numbers = self.parallel.device, range(first, first + count * stride, stride)
+        with self.evaluation(), self.precision.autocast(device):
+            losses = [self.objective(self.network, self.data(number, 1).to(device)) for number in numbers]
+            return torch.stack(losses).tolist()
 
     def suspects(self, first: int, last: int) -> dict:
-        """The documents of the `sequences` `first` to `last` of the run, those first whose loss lies furthest above the
-        others', under the weights as they are; of many sequences some SUSPECTS at even distances are asked."""
+        """The documents of the sequences `first` to `last`, those first whose loss lies furthest above the others',
+        under the weights as they are; of many sequences some SUSPECTS at even distances are asked."""
         stride = -(-(last - first) // _SUSPECTS)
         blamed = self.data.blame(first, self.losses_of(first, -(-(last - first) // stride), stride), stride)
         return {"sequences": [first, last], "documents": blamed[:10]}
@@ -219,10 +215,9 @@ class Trainer:
     def evaluation(self, weights=None):
         """The model as it is to be judged: without dropout, with `weights` (tensors in the order of its parameters)
         or those that the optimizer says to judge. Afterwards everything is as before, to the bit."""
-        judged = weights if weights is not None else self.judged_weights()
-        parameters = list(self.model.parameters())
+        judged, parameters = weights or self.judged_weights() or [], list(self.model.parameters())
         kept = [p.detach().clone() for p in parameters] if judged else []
-        copy(judged or [], parameters)
+        copy(judged, parameters)
         self.model.eval()
         try:
             yield
@@ -265,7 +260,6 @@ def stream(seed: int, *name) -> int:
 
 
 def _seed_all(seed: int) -> None:
-    """Seed every random generator of this process."""
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
@@ -273,21 +267,14 @@ def _seed_all(seed: int) -> None:
 
 @torch.no_grad()
 def copy(values, parameters) -> None:
-    """Write tensors into parameters, in order."""
     for value, parameter in zip(values, parameters, strict=False):
         parameter.copy_(value)
-
-
-def _perplexity(loss: float) -> float:
-    """exp(loss): the number of equally likely tokens that the model chooses among."""
-    return math.inf if loss > 700 else math.exp(loss)
 
 
 def rng_state(device: torch.device) -> dict:
     """State of every random generator of this process."""
     kind, keys, *rest = numpy.random.get_state()
-    plain = (kind, [int(key) for key in keys], *rest)
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": plain}
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": (kind, [*map(int, keys)], *rest)}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 

@@ -26,13 +26,13 @@ from gptx.ingredients.checkpoints import weights
 from gptx.ingredients.data.cache import only_process
 from gptx.ingredients.log.jsonl import Lines
 from gptx.ingredients.log.wandb import next_segment
+from gptx.job.run import train
 from gptx.plan.chart_files import chart
 from gptx.plan.schedule import draw_curves
 from gptx.runs import manifest
 from gptx.runs.folder import KEPT, RunFolder
 from gptx.show.plots import save
 from gptx.sweeps import pool
-from gptx.train import train
 
 GONE = "2147483646"  # a number that no process has
 WRITERS = {

@@ -11,6 +11,8 @@ from gptx.config.compose import composed
 from gptx.job.build import trainer_of
 from gptx.show.table import Table, terminal
 
+Clock = Callable[[], float]
+
 
 class Unsaved:
     """Stands in for checkpoints and saves nothing; with a `reason`, `fit` ends after each step."""
@@ -28,7 +30,6 @@ class Unsaved:
 def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | None = None):
     """The Trainer of a recipe at a constant learning rate without sinks; on random tokens if `noise` is a size of
     vocabulary and a context; with `sequences`, a step has that many micro-batches."""
-
     cfg = composed(["schedule=constant", "log=[]", *words])
     if noise:
         target = "gptx.ingredients.data.corpus.RandomTokens"
@@ -45,7 +46,7 @@ def process(initializer: Callable | None = None, *arguments) -> ProcessPoolExecu
     return ProcessPoolExecutor(1, mp_context=fresh, initializer=initializer, initargs=arguments)
 
 
-def clocked(work: Callable, times: list[float], clock: Callable[[], float] = time.perf_counter) -> Callable:
+def clocked(work: Callable, times: list[float], clock: Clock = time.perf_counter) -> Callable:
     """The function, which appends the seconds of every call to `times`."""
 
     def call(*arguments, **named):
@@ -58,13 +59,23 @@ def clocked(work: Callable, times: list[float], clock: Callable[[], float] = tim
     return call
 
 
+def seconds_of(work: Callable, *arguments, clock: Clock = time.perf_counter) -> float:
+    started = clock()
+    work(*arguments)
+    return clock() - started
+
+
 def in_turns(works: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
     """Seconds of each of the works, which take turns."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(repeats):
-        for name, work in works.items():
-            clocked(work, times[name])()
-    return times
+    turns = [{name: seconds_of(work) for name, work in works.items()} for _ in range(repeats)]
+    return {name: [turn[name] for turn in turns] for name in works}
+
+
+def chosen(key: str, word: str, options: list[str]) -> list[str]:
+    """The options that a word of the command line means. Raises ValueError for none of them."""
+    if word not in (*options, "all"):
+        raise ValueError(f"{key}={word} is unknown; one of {', '.join(options)}, all")
+    return options if word == "all" else [word]
 
 
 def spread(values: Iterable[float], digits: int = 3) -> str:

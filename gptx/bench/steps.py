@@ -2,8 +2,8 @@
 
 import os
 import statistics
-from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gptx.bench.frame import Unsaved, clocked, in_turns, print_table, process, refuse_below_one, trainer
+from gptx.bench.frame import Unsaved, chosen, in_turns, print_table, process, refuse_below_one, seconds_of, trainer
 from gptx.files import to_json, write_text
 from gptx.ingredients.data.corpus import RandomTokens
 from gptx.ingredients.decay import matrices
@@ -39,21 +39,17 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one step."""
         return self.batch * self.context
 
     @property
     def flops(self) -> int:
-        """FLOPs of all matrix products of one step, forward and twice that backward; a multiply-add is two.
-
-        Attention counts its whole T x T square, as PaLM does (arXiv:2204.02311, appendix B).
-        """
+        """FLOPs of all matrix products of one step, forward and twice that backward; a multiply-add is two. Attention
+        counts its whole T x T square, as PaLM does (arXiv:2204.02311, appendix B)."""
         weights = 12 * self.depth * self.width**2 + self.width * self.vocab_size
         return self.tokens * (6 * weights + 12 * self.depth * self.width * self.context)
 
     def __str__(self) -> str:
-        sizes = f"{self.depth} layers, {self.width} wide, {self.heads} heads, context {self.context}"
-        return f"{sizes}, batch {self.batch}, vocabulary {self.vocab_size:,}"
+        return ", ".join(f"{name} {value:,}" for name, value in asdict(self).items())
 
 
 # small and middle are nanoGPT's models for Shakespeare by characters, so the vocabulary is of 65
@@ -87,10 +83,9 @@ def bench_steps(
     setting: fp32, bf16, fp32_compiled, bf16_compiled or all
     repeats: number of turns
     seconds: length of one side's turn, about
-    threads: CPU threads of PyTorch; null is its own choice
     file: JSON file for the numbers
     """
-    shapes, settings = _chosen("shape", shape, list(WORKLOADS)), _chosen("setting", setting, _SETTINGS)
+    shapes, settings = chosen("shape", shape, list(WORKLOADS)), chosen("setting", setting, _SETTINGS)
     refuse_below_one(repeats=repeats)
     if not seconds > 0:
         raise ValueError(f"seconds={seconds} must be above 0")
@@ -98,100 +93,79 @@ def bench_steps(
     torch.set_num_threads(threads or torch.get_num_threads())
     place = {"processor": provenance.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in place.items()))
-    loop = {"seconds": _loop_seconds(_HOLLOW), "waits": waits(_HOLLOW)}
+    bare, full = _plain_loop(_HOLLOW, transformers=False), _trainer_loop(_HOLLOW, "fp32")
+    times = in_turns({"bare": partial(bare, 1), "full": partial(full, 1)}, 300)
+    loop = {"seconds": min(times["full"]) - min(times["bare"]), "waits": waits(_HOLLOW)}
     print(f"the loop adds {loop['seconds'] * 1e3:.2f} ms to a step and waits for the device {loop['waits']:g} time(s)")
     results: dict[str, dict] = {}
     for name in shapes:
-        found = results[name] = {}
+        workload, found, lines = WORKLOADS[name], results.setdefault(name, {}), []
         for option in settings:
-            pair = _take_turns(WORKLOADS[name], "transformers", option, repeats=repeats, seconds=seconds)
-            found.setdefault("transformers", row(WORKLOADS[name], pair, side=0))
-            found[option] = row(WORKLOADS[name], pair, side=1)
-        titles = {"transformers": "transformers fp32"}
-        lines = [(titles.get(label, f"gptx {label}"), *_cells(result)) for label, result in found.items()]
+            plain, ours = _take_turns(workload, "transformers", option, repeats=repeats, seconds=seconds)
+            found.setdefault("transformers", plain)
+            found[option] = ours
+        for label, side in found.items():
+            title = {"transformers": "transformers fp32"}.get(label, f"gptx {label}")
+            ratio = "{ratio:.2f} [{lowest:.2f}, {highest:.2f}]".format(**side)
+            speed, share = f"{side['tokens_per_second']:,.0f}", f"{side['share_of_limit']:.0%}"
+            memory, first = f"{side['peak_bytes'] / 2**20:,.0f} MiB", f"{side['first_update']:.1f} s"
+            lines.append((title, speed, ratio, share, memory, first))
         columns = "", "tokens/s", "of transformers", "of the limit", "memory", "first step"
-        print_table(f"\n{name}: {WORKLOADS[name]}", columns, lines)
-        quickest = max(result["tokens_per_second"] for result in found.values())
-        print(f"the loop is {loop['seconds'] * quickest / WORKLOADS[name].tokens:.2%} of the quickest of these steps")
+        print_table(f"\n{name}: {workload}", columns, lines)
+        quickest = max(side["tokens_per_second"] for side in found.values())
+        print(f"the loop is {loop['seconds'] * quickest / workload.tokens:.2%} of the quickest of these steps")
     if file:
         sizes = {name: asdict(WORKLOADS[name]) for name in shapes}
         record = place | {"loop": loop, "shapes": sizes, "results": results}
         write_text(Path(file), to_json(record, indent=2) + "\n")
 
 
-def _chosen(key: str, word: str, options: list[str]) -> list[str]:
-    """The options that a word of the command line means."""
-    if word not in (*options, "all"):
-        raise ValueError(f"{key}={word} is unknown; one of {', '.join(options)}, all")
-    return options if word == "all" else [word]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Measurements of two sides that took turns; every tuple has one value for each side."""
-
-    turns: list[tuple[float, ...]]  # seconds of a step
-    limits: list[tuple[float, ...]]  # FLOP/s of one large product, in the side's number format, after the turn
-    first: tuple[float, ...]  # seconds of the first step, with all that it compiles
-    memory: tuple[int, ...]  # peak bytes of the process
-
-
-def row(shape: Workload, pair: Pair, *, side: int) -> dict:
-    """The numbers of one side of a pair."""
-    ratios = [turn[0] / turn[side] for turn in pair.turns]
-    shares = [shape.flops / turn[side] / limit[side] for turn, limit in zip(pair.turns, pair.limits, strict=True)]
+def row(shape: Workload, plain: Sequence[float], own: Sequence[float], limits: Sequence[float]) -> dict[str, float]:
+    """The numbers of one side of a pair: `plain` and `own` are the seconds of a step of the first side and of this one,
+    turn by turn, and `limits` the FLOP/s of one large product, in the side's number format, after each turn."""
+    ratios = [first / seconds for first, seconds in zip(plain, own, strict=True)]
+    shares = [shape.flops / seconds / limit for seconds, limit in zip(own, limits, strict=True)]
     return {
-        "tokens_per_second": shape.tokens / statistics.median(turn[side] for turn in pair.turns),
+        "tokens_per_second": shape.tokens / statistics.median(own),
         "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
-        "share_of_limit": statistics.median(shares), "peak_bytes": pair.memory[side], "first_update": pair.first[side],
+        "share_of_limit": statistics.median(shares),
     }  # fmt: skip
 
 
-def _cells(row: dict) -> tuple[str, ...]:
-    """A row of numbers as cells of the table."""
-    ratio = "{ratio:.2f} [{lowest:.2f}, {highest:.2f}]".format(**row)
-    memory, first = f"{row['peak_bytes'] / 2**20:,.0f} MiB", f"{row['first_update']:.1f} s"
-    return f"{row['tokens_per_second']:,.0f}", ratio, f"{row['share_of_limit']:.0%}", memory, first
-
-
-def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> Pair:
-    """Let two loops take turns of about `seconds`, each in a process of its own. Raises ValueError if one ends."""
+def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> list[dict[str, float]]:
+    """The numbers of loops that take turns of about `seconds`, each in a process of its own. Raises ValueError if one
+    ends."""
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
-
-        def turn(*counts: int) -> tuple[float, ...]:
-            """Seconds of a step of each side, over this many steps."""
-            return tuple(
-                side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)
-            )
-
+        ones = [1] * len(sides)
         try:
-            first = turn(1, 1)
-            counts = [max(1, round(seconds / once)) for once in turn(1, 1)]
-            found, limits = [], []
-            for _ in range(repeats):
-                found.append(turn(*counts))
-                limits.append(tuple(product_flops(dtype) for dtype in types))
-            return Pair(found, limits, first, tuple(side.submit(peak_memory).result() for side in sides))
+            first = _turn(sides, ones)  # with all that it compiles
+            counts = [max(1, round(seconds / once)) for once in _turn(sides, ones)]
+            found = [(_turn(sides, counts), [*map(product_flops, types)]) for _ in range(repeats)]
+            memory = [side.submit(peak_memory).result() for side in sides]
         except BrokenProcessPool:
             raise ValueError(f"{' or '.join(names)} ended; its message is above") from None
+    turns, limits = (list(zip(*each, strict=True)) for each in zip(*found, strict=True))
+    return [row(shape, turns[0], own, limit) | {"peak_bytes": peak, "first_update": once}
+            for own, limit, peak, once in zip(turns, limits, memory, first, strict=True)]  # fmt: skip
+
+
+def _turn(sides: list[ProcessPoolExecutor], counts: list[int]) -> list[float]:
+    """Seconds of a step of each side, over so many steps."""
+    return [side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)]
 
 
 _loops: list[_Loop] = []  # of this process
 
 
 def _begin(shape: Workload, name: str, threads: int) -> None:
-    """Build the loop of a side's process."""
     torch.set_num_threads(threads)
     _loops.append(_plain_loop(shape, transformers=True) if name == "transformers" else _trainer_loop(shape, name))
 
 
 def _seconds(steps: int) -> float:
-    """The time of this many steps of this process's loop."""
-    times: list[float] = []
-    clocked(_loops[0], times)(steps)
-    return times[0]
+    return seconds_of(_loops[0], steps)
 
 
 def _trainer_loop(shape: Workload, setting: str) -> _Loop:
@@ -242,19 +216,10 @@ def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
 
 
 def product_flops(dtype: torch.dtype, size: int = 1024) -> float:
-    """FLOP/s of a product of two square matrices, the best of three; larger ones are no faster.
-
-    `measured_peak` of the throughput observer begins with small products, which a busy machine makes look slow.
-    """
+    """FLOP/s of a product of two square matrices, the best of three; larger ones are no faster. `measured_peak` of the
+    throughput observer begins with small products, which a busy machine makes look slow."""
     left, right = torch.randn(2, size, size).to(dtype)
     return 2 * size**3 / min(in_turns({"product": partial(torch.matmul, left, right)}, 3)["product"])
-
-
-def _loop_seconds(shape: Workload, repeats: int = 300) -> float:
-    """What the Trainer adds to a step: its best time less that of the plain loop, on a model without work."""
-    loops = {"bare": _plain_loop(shape, transformers=False), "full": _trainer_loop(shape, "fp32")}
-    times = in_turns({name: partial(loop, 1) for name, loop in loops.items()}, repeats)
-    return min(times["full"]) - min(times["bare"])
 
 
 def waits(shape: Workload, steps: int = 4) -> float:

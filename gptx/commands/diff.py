@@ -3,17 +3,14 @@
 import itertools
 import math
 import textwrap
-from collections.abc import Sequence
 
 from numpy import ndarray
 
-from gptx.compare import meaning
-from gptx.compare.agreement import agreement, single_run
 from gptx.compare.factors import level_text
+from gptx.compare.meaning import agreement, differences_in_meaning, origin, place, recipe_in_words, single_run
 from gptx.config.groups import decides
 from gptx.config.keys import flat, recipe
 from gptx.runs import provenance
-from gptx.runs.metrics import Metrics
 from gptx.runs.run import Run
 from gptx.runs.same import meaningless
 
@@ -41,17 +38,16 @@ def difference_lines(a: Run, b: Run) -> list[str]:
     keys = _apart(recipe(a.config), recipe(b.config))
     for key in meaningless([a.record, b.record], list(keys)):
         keys.pop(key)
-    facts = meaning.differences_in_meaning(meaning.recipe_in_words(a), meaning.recipe_in_words(b))
     code = provenance.of_both(a.record, b.record)
-    origins = [meaning.origin(run) | told for run, told in zip((a, b), code, strict=True)]
     other = _apart(flat(a.config), flat(b.config)).items()
     sections = (  # title, rows, what to say where there are none
-        ("the recipe differs, which decides the result:", facts, "" if keys else "same recipe"),
+        ("the recipe differs, which decides the result:",
+         differences_in_meaning(recipe_in_words(a), recipe_in_words(b)), "" if keys else "same recipe"),
         ("in these keys:", keys, ""),
         ("computed elsewhere or in another way, which can change the last digits:",
-         meaning.differences_in_meaning(meaning.place(a), meaning.place(b)), "same machine and way of computing"),
+         differences_in_meaning(place(a), place(b)), "same machine and way of computing"),
         ("other code or packages, which can change anything:",
-         meaning.differences_in_meaning(*origins), "same code and packages"),
+         differences_in_meaning(origin(a) | code[0], origin(b) | code[1]), "same code and packages"),
         ("kept and measured differently, which changes no result:",
          {key: both for key, both in other if not decides(key, "result", "digits")}, ""),
     )  # fmt: skip
@@ -69,33 +65,23 @@ def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
 
 def _results(a: Run, b: Run) -> list[str]:
     """The last numbers of the runs, their losses at the same step and after the same tokens, and their agreement."""
-    rows = {
-        "state": (a.state, b.state),
-        "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}"),
-        **_validation(a.metrics, b.metrics),
-        "time in steps": (f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"),
-    }
-    curves = [run.metrics["train/loss"] for run in (a, b)]
-    losses = [values for _, values in curves]
-    found = _table("result:", rows) + _on_the_way("step", [steps for steps, _ in curves], losses)
-    tokens = [run.metrics["train/tokens"][1] for run in (a, b)]
+    rows = {"state": (a.state, b.state), "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}")}
+    for key in filter(b.metrics.columns.__contains__, a.metrics.columns):
+        if key.startswith("validation/"):
+            (steps, values), (others, theirs) = a.metrics[key], b.metrics[key]
+            at_the_end = (steps[-1], others[-1]) == (a.metrics.steps, b.metrics.steps)
+            of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
+            rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
+    rows["time in steps"] = f"{a.seconds or 0:.0f} s", f"{b.seconds or 0:.0f} s"
+    (steps, losses), (others, theirs) = a.metrics["train/loss"], b.metrics["train/loss"]
+    found = _table("result:", rows) + _on_the_way("step", (steps, others), (losses, theirs))
+    tokens = a.metrics["train/tokens"][1], b.metrics["train/tokens"][1]
     if all(map(len, tokens)) and tokens[0][0] != tokens[1][0]:
-        found += _on_the_way("token", tokens, losses)
+        found += _on_the_way("token", tokens, (losses, theirs))
     return [*found, "", agreement(a.metrics, b.metrics)]
 
 
-def _validation(a: Metrics, b: Metrics) -> dict[str, tuple[str, str]]:
-    """The last value of each validation metric that both runs have."""
-    rows = {}
-    for key in [key for key in a.columns if key.startswith("validation/") and key in b.columns]:
-        (steps, values), (others, theirs) = a[key], b[key]
-        at_the_end = steps[-1] == a.steps and others[-1] == b.steps
-        of = "" if at_the_end else f" (of steps {steps[-1]:.0f} and {others[-1]:.0f})"
-        rows[f"last {key}{of}"] = _numbers(float(values[-1]), float(theirs[-1]))
-    return rows
-
-
-def _on_the_way(unit: str, axes: Sequence[ndarray], losses: Sequence[ndarray]) -> list[str]:
+def _on_the_way(unit: str, axes: tuple[ndarray, ndarray], losses: tuple[ndarray, ndarray]) -> list[str]:
     """Training losses at a quarter, a half, three quarters and the end of what both runs did, counted in `unit`s."""
     if not all(len(values) and len(at) == len(values) for at, values in zip(axes, losses, strict=True)):
         return []

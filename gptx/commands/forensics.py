@@ -57,7 +57,13 @@ def forensics(
         raise ValueError(f"weights={weights} is unknown; one of newest, none")
     folder = RunFolder(Path(run)).begun()
     trainer = _rebuilt(folder, device, allow_targets, data)
-    spans = [_span(sequences or "")] if step is None else drawn(folder, step, trainer)
+    if step is None:
+        ends = re.fullmatch(r"(\d+):(\d+)", str(sequences).replace(",", ""))
+        if not ends or int(ends[1]) >= int(ends[2]):
+            raise ValueError(f"sequences={sequences}: two numbers, the first and the one after the last: 1200:1264")
+        spans = [(int(ends[1]), int(ends[2]))]
+    else:
+        spans = drawn(folder, step, trainer)
     for first, last in spans[:-1]:
         print(f"step {step} was made {len(spans)} times; before a rollback or a restart of sequences {first}:{last}")
     first, last = spans[-1]
@@ -89,14 +95,6 @@ def _rebuilt(run: RunFolder, device: str, allow: tuple[str, ...], data: str | No
     return trainer
 
 
-def _span(sequences: str) -> tuple[int, int]:
-    """1200:1264 as two numbers."""
-    ends = re.fullmatch(r"(\d+):(\d+)", sequences.replace(",", ""))
-    if not ends or int(ends[1]) >= int(ends[2]):
-        raise ValueError(f"sequences={sequences}: two numbers, the first and the one after the last: 1200:1264")
-    return int(ends[1]), int(ends[2])
-
-
 def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     """The sequences of a step (first, end), for each time that it was made; the last time is the one that counts."""
     rows = [(row["step"], row["train/tokens"]) for row in run.rows if jsonl.whole_rows(row.get("train/tokens"))]
@@ -104,10 +102,9 @@ def drawn(run: RunFolder, step: int, trainer: Any) -> list[tuple[int, int]]:
     if not ends:
         made = f"it has {min(rows)[0]} to {max(rows)[0]}" if rows else "it has none"
         raise ValueError(f"step={step}: no such step in {run.path / 'metrics.jsonl'}; {made}")
-    lost = "rollback", step - 1, True  # a time that left no line
-    ends = [
+    ends = [  # of a time that left no line
         event["sequences"][1] for event in run.events
-        if (event["event"], event.get("left"), "sequences" in event) == lost
+        if (event["event"], event.get("left"), "sequences" in event) == ("rollback", step - 1, True)
     ] + ends  # fmt: skip
     count = trainer.batch.tokens_at(step) // trainer.data.context
     return [(end - count, end) for end in reversed(dict.fromkeys(reversed(ends)))]
@@ -118,20 +115,20 @@ def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterato
     documents = data.documents(first, last - first)
     tokens = data(first, last - first).inputs.numpy()  # (B, T)
     strange = _rare_tokens(data)[tokens].mean(axis=1)  # (B,)
-    repeated = np.array([repeats(row) for row in tokens])  # (B, 2)
-    looping = int((repeated[:, 1] >= _REPEATS).sum())
+    shares, longest = np.array([repeats(row) for row in tokens]).T  # (B,) each
+    looping = int((longest >= _REPEATS).sum())
     yield (
         f"sequences {first}:{last} of {data.context} tokens, {len({name for d in documents for name in d})} documents; "
-        f"rare tokens {strange.mean():.2%}, in repeats {repeated[:, 0].mean():.1%}"
+        f"rare tokens {strange.mean():.2%}, in repeats {shares.mean():.1%}"
     )
     yield (
         f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row"
         + (": OLMo 2 leaves such ones out of the loss" if looping else "")
     )
     blamed = data.blame(first, losses or [0.0] * (last - first))
-    yield from _blamed(blamed, documents, strange, repeated[:, 0], bool(losses))
-    worst = int(np.nanargmax(losses)) if losses else int(np.argmax(repeated[:, 0] + strange))
-    what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {repeated[worst, 0]:.1%} in repeats"
+    yield from _blamed(blamed, documents, strange, shares, bool(losses))
+    worst = int(np.nanargmax(losses)) if losses else int(np.argmax(shares + strange))
+    what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {shares[worst]:.1%} in repeats"
     yield f"\nthe worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"
     text = data.encoding.decode(tokens[worst, :100].tolist(), errors="replace")
     yield "    " + "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text)

@@ -1,7 +1,4 @@
-"""What number formats can hold:  python -m gptx formats   (exercise 8 of "Building a GPT from Scratch")
-
-The range decides whether training is stable, the precision what a step can still change.
-"""
+"""What number formats can hold:  python -m gptx formats   (exercise 8 of "Building a GPT from Scratch")"""
 
 import math
 from collections.abc import Callable
@@ -23,8 +20,7 @@ class _Format:
 
     @property
     def smallest(self) -> float:
-        """The smallest positive number, with one bit of precision."""
-        return self.smallest_normal * self.epsilon
+        return self.smallest_normal * self.epsilon  # with one bit of precision
 
     def __call__(self, value: float) -> float:
         return float(self.rounded(torch.tensor(value, dtype=torch.float64)))
@@ -70,29 +66,24 @@ def formats(*, values: str = "70000,1e-8,0.001,1.001,1.0003") -> None:
     Options:
     values: numbers to round, separated by commas
     """
-    numbers = []
-    for word in values.split(","):
-        try:
-            numbers.append(float(word))
-        except ValueError:
-            raise ValueError(f"values: {word!r} is not a number; write values=70000,1e-8") from None
+    try:
+        numbers = [float(word := each) for each in values.split(",")]
+    except ValueError:
+        raise ValueError(f"values: {word!r} is not a number; write values=70000,1e-8") from None
     print("format     bits      largest  smallest normal    smallest     epsilon  digits")
     for f in FORMATS:
         print(f"{f.name:10}{f.bits:>5}{f.largest:>13.5g}{f.smallest_normal:>17.3g}{f.smallest:>12.3g}{f.epsilon:>12.3g}"
               f"{-math.log10(f.epsilon):>8.1f}")  # fmt: skip
     print(f"\n{'number':>10}" + "".join(f"{f.name:>13}" for f in FORMATS))
     for number in numbers:
-        print(
-            f"{number:>10.6g}{''.join(f'{f(number):>13.6g}' for f in FORMATS)}   {_EXAMPLES.get(number, '')}".rstrip()
-        )
+        held = "".join(f"{f(number):>13.6g}" for f in FORMATS)
+        print(f"{number:>10.6g}{held}   {_EXAMPLES.get(number, '')}".rstrip())
     print("\n" + "\n".join(loss_scaling()))
 
 
-def loss_scaling(*, scale: float = 2.0**16, count: int = 100_000) -> list[str]:
-    """Shares of gradients that become zero or overflow, as they are and after GradScaler's first scale.
-
-    The gradients are drawn: typically 1e-7, a factor of ten up or down in two of three.
-    """
+def loss_scaling() -> list[str]:
+    """Shares of gradients, drawn around 1e-7, that become zero or overflow, without and with a loss scale."""
+    count, scale = 100_000, 2.0**16
     exponents = torch.randn(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 7
     lines = [f"{count:,} gradients around 1e-7: the share that becomes zero, and that overflows"]
     for f in (f for f in FORMATS if f.name in ("bf16", "fp16")):

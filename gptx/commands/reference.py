@@ -1,15 +1,12 @@
 """Every ingredient, value, reason and source of conf/:  python -m gptx reference
 
-The comments in conf/ are read by three rules:
-
-- the comment at the top of an option's file says what the option is;
-- the comment behind `key: value` says why the value is as it is; a key without one has no line in the table;
-- square brackets at the end of a comment hold the source, else the arXiv numbers in it are the source.
+The comment at the top of an option's file says what the option is, the one behind `key: value` why the value is as it
+is (without one there is no line in the table); square brackets at its end, else arXiv numbers, are the source.
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gptx.config import presets
 from gptx.config.groups import GROUPS
@@ -25,10 +22,7 @@ builds on another one also has the values of that one.
 """
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One line of a table."""
-
+class _Entry(NamedTuple):
     ingredient: str
     value: str
     why: str
@@ -53,9 +47,9 @@ def reference(*, write: str = "") -> None:
     text = plain.content(file).decode() if file.exists() else ""
     if not text.startswith(_TITLE if text else ""):
         raise ValueError(f"write={write}: holds another page, which is kept")
-    if text != reference_page():
-        write_text(file, reference_page())
-    print(f"{write}: {'up to date' if text == reference_page() else 'written'}")
+    if text != (page := reference_page()):
+        write_text(file, page)
+    print(f"{write}: {'up to date' if text == page else 'written'}")
 
 
 def reference_page() -> str:
@@ -72,8 +66,8 @@ def reference_page() -> str:
 
 def _table(rows: list[_Entry]) -> str:
     lines = ["| ingredient | value | why | source |", "|---|---|---|---|"]
-    for row in rows:
-        cells = f"`{row.ingredient}`", f"`{row.value}`", row.why.replace("<", "&lt;"), row.source
+    for ingredient, value, why, source in rows:
+        cells = f"`{ingredient}`", f"`{value}`", why.replace("<", "&lt;"), source
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 

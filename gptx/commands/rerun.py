@@ -1,12 +1,14 @@
 """A run again from its folder, compared with the recorded one:  python -m gptx rerun RUN [overrides]"""
 
+import itertools
 import os
 import re
 import shlex
 from pathlib import Path
 
 from gptx.compare import meaning
-from gptx.compare.agreement import agreement, single_run
+from gptx.compare.meaning import agreement, single_run
+from gptx.config.command_line import split_overrides
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
@@ -34,9 +36,9 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     old = single_run(run)
     if not old.record.get("recipe"):
         raise ValueError(f"{run}: its record does not say how it was made, so it cannot be made again")
-    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).chosen("name")
+    RunFolder(old.folder).known("overrides"), RunFolder(old.folder).known("name", "config.yaml")
     recorded, machine = old.metrics, old.record.get("hardware", {})  # before anything is overwritten
-    options, given = split_overrides(list(overrides))
+    options, given = split_overrides(overrides)
     words = merged(old, given)
     folder = target(old, given, words)
     if folder.resolve() == old.folder.resolve() and "overwrite=true" not in words:
@@ -60,30 +62,21 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
 
 
 def _refuse_beyond(run: str, recorded: set[str]) -> None:
-    """Raise ValueError for words of a record that could run or read what no recipe does: an option, a key of Hydra's or
-    of trust, and a resolver such as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
-    beyond = [
-        word for word in sorted(recorded)
-        if re.search(r"^-|\$\{.*:", word, re.DOTALL)
-        or under(key_of(word).replace("/", "."), ("hydra", "allow_targets"))
-    ]  # fmt: skip
-    if beyond:
-        raise ValueError(f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true "
-                         "runs it if you trust the author of that folder")  # fmt: skip
-
-
-def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """`--config-dir FOLDER`, if it is there, and the overrides. Raises ValueError for anything else."""
-    at = words.index("--config-dir") if "--config-dir" in words else len(words)
-    options, given = words[at : at + 2], words[:at] + words[at + 2 :]
-    for word in given:
-        if "=" not in word and not word.startswith("~"):
-            raise ValueError(f"{word}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
-    return options, given
+    """Raise ValueError for words of a record that are an option, a key of Hydra's or of trust, or have a resolver such
+    as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
+    keys = {word: key_of(word).replace("/", ".") for word in sorted(recorded)}
+    risky = re.compile(r"-|.*\$\{.*:", re.DOTALL)
+    if beyond := [word for word in keys if risky.match(word) or under(keys[word], ("hydra", "allow_targets"))]:
+        raise ValueError(
+            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust the "
+            "author of that folder"
+        )
 
 
 def merged(old: Run, given: list[str]) -> list[str]:
     """The overrides of a run, of which those that are given replace its own with the same key, and a new name."""
+    if wrong := [word for word in given if "=" not in word and not word.startswith("~")]:
+        raise ValueError(f"{wrong[0]}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
     named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
     dropped = {*named, "name", "overwrite"}  # a run that replaced another one must not replace itself
@@ -100,21 +93,20 @@ def code_changes(old: Run) -> list[str]:
     """What has changed since the run was made: a line about the code and one about the packages."""
     was, now = old.record.get("git", {}), provenance.git()
     code = _unlike(*({"commit": git.get("sha", "")[:12]} for git in (was, now)))
-    found = [f"the code is not as recorded: {code}"] if code else []
-    if was.get("dirty") or now.get("dirty"):
-        found.append("the code had or has uncommitted changes, which no commit identifies")
     packages = _unlike(old.record.get("versions", {}), provenance.versions())
-    return found + ([f"the packages are not as recorded: {packages}"] if packages else [])
+    dirty = "the code had or has uncommitted changes, which no commit identifies"
+    found = f"the code is not as recorded: {code}", dirty, f"the packages are not as recorded: {packages}"
+    return list(itertools.compress(found, (code, was.get("dirty") or now.get("dirty"), packages)))
 
 
 def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
-    """Of each run: the machine, the digest of the text, and the facts about code that both recorded."""
-    code = provenance.of_both(old.record, new.record)
-    texts = ({"data": str(run.record.get("data", {}).get("digest", ""))[:12]} for run in (old, new))
-    return [meaning.place(run) | text | told for run, text, told in zip((old, new), texts, code, strict=True)]
+    both = zip((old, new), provenance.of_both(old.record, new.record), strict=True)
+    return [
+        meaning.place(run) | {"data": str(run.record.get("data", {}).get("digest", ""))[:12]} | code
+        for run, code in both
+    ]
 
 
 def _unlike(old: dict[str, str], new: dict[str, str]) -> str:
-    """The differences between two dicts of facts, a phrase each."""
     found = meaning.differences_in_meaning(old, new)
     return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())

@@ -1,28 +1,21 @@
-"""The numbers of a comparison, computed once: arms, differences with intervals, attribution, best levels and costs.
+"""The numbers of a comparison, computed once; verdict, tables, figure and pages only read them."""
 
-Verdict, tables, figure and pages only read them.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations, product
 from statistics import median
 from typing import TypeVar
 
-import numpy
-
 from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts, grouped
+from gptx.compare.factors import baseline_of, grouped, is_rate, primary
+from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
 _FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 _Key = TypeVar("_Key")
-_Things = tuple[tuple[str, str], tuple[str, str]]
-_Corners = dict[tuple[str, ...], tuple[int, int]]  # by levels: whether the first and the second thing are there
 
 
 @dataclass(frozen=True)
@@ -33,115 +26,91 @@ class Round:
     arms: dict[str, Arm]
     baseline: str
     sign: int  # 1 where lower is better, -1 where higher is
-    differences: dict[str, Estimate | None]  # empty without an arm at the baseline's level
-
-    @cached_property
-    def known(self) -> dict[str, Estimate]:
-        return {level: each for level, each in self.differences.items() if each}
+    differences: dict[str, Estimate]  # by level, where there is an estimate
 
     @property
-    def same(self) -> bool:
-        """True if no seed shows any difference between arms."""
-        return bool(self.known) and not any(each.mean or each.low for each in self.known.values())
+    def judged(self) -> list[Estimate]:
+        return list(self.differences.values())
 
     @property
-    def undecided(self) -> bool:
-        """True if there are several seeds, and no difference is significant."""
-        return bool(self.known) and all(each.p is not None and not each.significant for each in self.known.values())
+    def kinds(self) -> set[str]:
+        """What may be said of the differences."""
+        return {each.kind for each in self.differences.values()}
 
-    @cached_property
+    @property
     def unequal(self) -> bool:
         """True if arms with a mean have other seeds, so that their means do not compare, and share some."""
-        seeds = {self.arms[level].seeds for level in self.ranking}
-        return len(seeds) > 1 and any(each.paired for each in self.known.values())
-
-    @cached_property
-    def winner(self) -> str | None:
-        return winner(self.arms, self.sign)
+        seeds = {frozenset(self.arms[level].values) for level in self.ranking}
+        return len(seeds) > 1 and any(each.paired for each in self.differences.values())
 
     @cached_property
     def ranking(self) -> list[str]:
         """The levels that have a mean, the best first; those that are better than the baseline stand before it."""
-        away = {level: self.sign * each.mean for level, each in self.known.items()}
-        return sorted(ranked(self.arms, self.sign), key=lambda level: numpy.sign(away.get(level, 0.0)))
+        away = {level: self.sign * each.mean for level, each in self.differences.items()}
+        above = {level: (mean > 0) - (mean < 0) for level, mean in away.items()}
+        return sorted(ranked(self.arms, self.sign), key=lambda level: above.get(level, 0))
 
 
 @dataclass(frozen=True)
 class Square:
-    """What two things do in four arms that are alike in all else, by whether the first and the second are there: an
-    estimate for each of CONTRASTS, None where an arm diverged or no seed is common to all four."""
+    """Four arms, alike in all else, with and without two things: traits such as ("", "warmup"), or levels."""
 
+    things: tuple[tuple[str, str], tuple[str, str]]
     context: dict[str, str]
     arms: dict[tuple[int, int], Arm]
-    differences: dict[str, Estimate | None]
+    sign: int
+    differences: dict[str, Estimate]  # by CONTRASTS; empty where an arm diverged or no seed is common to all four
+
+    @property
+    def judged(self) -> list[Estimate]:
+        return [self.differences[name] for name in _JUDGED if self.differences]
 
     @property
     def depends(self) -> bool:
         """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        first, second, both = (self.differences[name] for name in _JUDGED[:3])
-        if not (first and second and both and both.significant):
-            return False
-        return abs(both.mean) > min(abs(first.mean), abs(second.mean))
+        first, second, both, _ = self.judged
+        return both.significant and abs(both.mean) > min(abs(first.mean), abs(second.mean))
 
     @property
-    def lost(self) -> list[list[str]]:
-        """The levels of the arms that diverged, without those of the context."""
-        gone = [arm for arm in self.arms.values() if arm.diverged]
-        return [[level for name, level in arm.levels.items() if name not in self.context] for arm in gone]
-
-    def gains(self, sign: int) -> list[int]:
-        """For each of the two things: 1 if it significantly improves the metric, -1 if it does harm, else 0."""
-        main = [self.differences[name] for name in _JUDGED[:2]]
-        return [0 if not each or not each.significant else 1 if sign * each.mean < 0 else -1 for each in main]
-
-
-@dataclass(frozen=True)
-class Factorial:
-    """A 2 x 2 in each context that has all four arms. Each of the `things` is there or not: a trait such as
-    ("", "warmup"), or a level of a factor other than the baseline's."""
-
-    things: _Things
-    removes: bool  # True where the baseline has the first thing, so that turning takes it away
-    sign: int
-    squares: list[Square]
-
-    @property
-    def judged(self) -> list[Estimate | None]:
-        return [square.differences[name] for square in self.squares for name in _JUDGED]
-
-    def turned(self, square: Square, name: str) -> Estimate | None:
-        """What turning the first thing does."""
-        found = square.differences[name]
-        return -found if found and self.removes else found
+    def gains(self) -> list[float]:
+        """By how much each of the two things improves the metric; 0 where that is not significant."""
+        return [-self.sign * each.mean if each.significant else 0.0 for each in self.judged[:2]]
 
 
 @dataclass(frozen=True)
 class Effects:
-    """All numbers of a comparison. `judged` are the estimates that its text may claim something of; significant among
-    them is what Holm's correction over all of them keeps."""
+    """All numbers of a comparison. What is significant in them is what Holm's correction over `judged` keeps."""
 
     comparison: Comparison
     baseline: dict[str, str]  # the level of each factor that the others are compared with
     factor: str  # that is asked about; "" where only seeds differ
     arms: list[Arm]
     rounds: list[Round]
-    factorial: Factorial | None
+    squares: list[Square]  # in each context that has all four arms
     best: Round | None  # each level at its best learning rate
-    judged: list[Estimate | None]
+
+    @cached_property
+    def told(self) -> Sequence[Square | Round]:
+        """What the answer is of: the 2 x 2, else levels at their best if several or all that compares, else rounds."""
+        crossed = [square for square in self.squares if square.differences]
+        if crossed or self.best is None:
+            return crossed or self.rounds
+        two = len(self.comparison.factors[self.factor]) == 2
+        return self.rounds if two and any(around.differences for around in self.rounds) else [self.best]
+
+    @property
+    def judged(self) -> list[Estimate]:
+        """The estimates that the text may claim something of."""
+        best = [] if self.best is None or self.told[0] is self.best else [self.best]
+        return [each for one in (*self.told, *best) for each in one.judged]
 
     @property
     def others(self) -> list[str]:
         return [name for name in self.baseline if name != self.factor]
 
-    @property
-    def compared(self) -> bool:
-        """True if a level can be compared with the baseline's in a context."""
-        return any(around.known for around in self.rounds)
-
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
-        """By learning rate, the best arms that stand at the edge of its grid, so that a better rate may lie beyond. The
-        next level inside must have a result."""
+        """By learning rate, the best arms that stand at the edge of its grid, if the next level inside has a result."""
         rates, found = [*filter(is_rate, self.baseline)], dict[str, list[Arm]]()
         for rate, (_, group) in product(rates, contexts(self.arms, *rates)):
             tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
@@ -171,8 +140,7 @@ def _median(runs: list[Outcome], fact: str) -> float | None:
 
 
 def effects(comparison: Comparison, baseline: str = "") -> Effects:
-    """The numbers of a comparison. `baseline` names levels as factor=level, comma separated, or a level alone. Raises
-    ValueError for a level that no run has."""
+    """The numbers of a comparison; `baseline` as for baseline_of(). Raises ValueError for a level that no run has."""
     base = baseline_of(comparison.factors, comparison.baseline, baseline)
     return of_arms(comparison, base, arms(comparison))
 
@@ -181,32 +149,20 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
     """The numbers of a comparison whose arms are these."""
     factor, sign = primary(comparison.factors), comparison.sign
     if not factor:
-        return Effects(comparison, base, factor, found, [], None, None, [])
+        return Effects(comparison, base, factor, found, [], [], None)
     rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
-    square = next(_factorials(comparison, found, base), None)
+    squares = next(filter(None, _factorials(comparison, found, base)), [])
     tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
     best = _at_best(found, factor, base[factor], sign) if tuned else None
-    judged = _read(rounds, square, best)
-    limited = partial(_limited, limit=holm(judged))
-    square = square and replace(square, squares=list(map(limited, square.squares)))
-    return Effects(comparison, base, factor, found, list(map(limited, rounds)), square, best and limited(best), judged)
-
-
-def _read(rounds: list[Round], square: Factorial | None, best: Round | None) -> list[Estimate | None]:
-    """The estimates that the text reads: those of the 2 x 2, else of all rounds (unless several levels are compared at
-    their best), and of the levels at their best."""
-    if square and any(square.judged):
-        found = square.judged
-    else:
-        several = best and len({level for around in rounds for level in around.arms}) > 2
-        found = [each for around in rounds for each in around.differences.values() if not several]
-    return [*found, *(best.differences.values() if best else ())]
+    alone = Effects(comparison, base, factor, found, rounds, squares, best)
+    limited = partial(_limited, limit=holm(alone.judged))
+    rounds, squares = list(map(limited, rounds)), list(map(limited, squares))
+    return replace(alone, rounds=rounds, squares=squares, best=best and limited(best))
 
 
 def _limited(found, limit: float):
     """The same round or square, where no larger p-value than `limit` is significant."""
-    limited = {key: each and replace(each, limit=limit) for key, each in found.differences.items()}
-    return replace(found, differences=limited)
+    return replace(found, differences={key: replace(each, limit=limit) for key, each in found.differences.items()})
 
 
 def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
@@ -232,25 +188,22 @@ def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str
     arms = {arm.levels[factor]: arm for arm in group}
     away = {level: difference(arm.values, arms[base].values) for level, arm in arms.items()
             if level != base and base in arms}  # fmt: skip
-    return Round(context, arms, base, sign, away)
+    return Round(context, arms, base, sign, {level: each for level, each in away.items() if each})
 
 
 def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
-    """Each level of `factor` at its best combination of the others' levels.
-
-    Choosing flatters, so p-values count it: a level is better than another one if one of its combinations is better
-    than each of the other one's, and it had as many chances as it has combinations.
-    """
+    """Each level of `factor` at its best combination of the others' levels. Choosing flatters, so p-values count it: a
+    level is better than another one if one of its combinations is better than each of the other one's, and it had as
+    many chances as it has combinations."""
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
-    differences = dict(around.differences)
-    for level, each in around.known.items():
-        if each.p is not None:
-            better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-            p = max(_lead(best[better], arm, sign) for arm in tried[worse])
-            differences[level] = replace(each, p=min(1.0, p * len(tried[better])))
-    return replace(around, differences=differences)
+    differences = {}
+    for level, each in around.differences.items():
+        better, worse = (level, base) if sign * each.mean < 0 else (base, level)
+        p = max(_lead(best[better], arm, sign) for arm in tried[worse])
+        differences[level] = replace(each, p=each.p and min(1.0, p * len(tried[better])))
+    return replace(around, arms={level: around.arms[level] for level in around.ranking}, differences=differences)
 
 
 def _lead(arm: Arm, other: Arm, sign: int) -> float:
@@ -259,37 +212,30 @@ def _lead(arm: Arm, other: Arm, sign: int) -> float:
     return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
 
 
-def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[Factorial]:
+def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
     """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
     of two levels, the one that is asked about first."""
+    squares = partial(_squares, found, comparison.sign)
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
-        corners: _Corners = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
+        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
         if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
-            removes = corners[base[factor],][0] == 1
-            yield from _factorial(comparison, found, (factor,), corners, (("", first), ("", second)), removes)
+            yield squares((factor,), corners, (("", first), ("", second)))
     two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
     for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
-        one, other = ([base[name], *({*comparison.factors[name]} - {base[name]})] for name in pair)
+        one, other = (sorted(comparison.factors[name], key=lambda level: level != base[name]) for name in pair)
         corners = {(one[i], other[j]): (i, j) for i, j in product((0, 1), repeat=2)}
-        yield from _factorial(comparison, found, pair, corners, ((pair[0], one[1]), (pair[1], other[1])), False)
+        yield squares(pair, corners, ((pair[0], one[1]), (pair[1], other[1])))
 
 
-def _factorial(
-    comparison: Comparison,
-    found: list[Arm],
-    factors: tuple[str, ...],
-    corners: _Corners,
-    things: _Things,
-    removes: bool,
-) -> Iterator[Factorial]:
-    """The 2 x 2 whose four arms are at these levels of the factors, if there is a context that has all four."""
+def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dict, things: tuple) -> list[Square]:
+    """The 2 x 2 in each context that has all four arms; `corners`: by levels of `factors`, which things are there."""
     squares = []
     for context, group in contexts((arm for arm in found if arm.results), *factors):
-        if len(group) == 4:
-            there = {corners[at_levels(factors)(arm)]: arm for arm in group}
-            values = {corner: arm.values for corner, arm in there.items()}
+        there = {corners[at_levels(factors)(arm)]: arm for arm in group}
+        values = {corner: arm.values for corner, arm in there.items()}
+        if len(there) == 4:
             differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-            squares.append(Square(context, there, differences))
-    if squares:
-        yield Factorial(things, removes, comparison.sign, squares)
+            known = {name: each for name, each in differences.items() if each}
+            squares.append(Square(things, context, there, sign, known))
+    return squares

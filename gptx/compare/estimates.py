@@ -1,18 +1,17 @@
 """How sure a difference of means over a few seeds is.
 
-Runs of one seed share initial weights and batches. Differences are therefore taken seed by seed, with Student's t
-interval over the seeds; a seed without a result in one of the arms is left out. Arms that share no seed are compared as
-independent samples (Welch's t). An arm with a diverged run has no mean and no difference: None. A single seed gives a
-difference without an interval.
+Runs of one seed share initial weights and batches, so differences are taken seed by seed, with Student's t interval
+over the seeds that both arms have; arms that share no seed are compared as independent samples (Welch's t). An arm with
+a diverged run has no mean and no difference: None. A single seed gives a difference without an interval.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, variance
 
 _CONFIDENCE = 0.95
-_Values = Mapping[int, float | None]  # a result by seed: NaN diverged, None has no result
+_Values = Mapping[int, float]  # a result by seed: NaN diverged
 
 
 @dataclass(frozen=True)
@@ -38,25 +37,11 @@ class Estimate:
         return self.p is not None and self.p <= self.limit
 
     @property
-    def stated(self) -> bool:
-        """True if the text may say its direction: it is significant, or of a single seed, which the text then says."""
-        return self.significant or (self.p is None and self.mean != 0)
-
-    @property
-    def same(self) -> bool:
-        """True if no seed shows any difference."""
-        return self.low == self.high == 0
-
-    @property
     def kind(self) -> str:
-        """What the text may say: higher, lower, same or unsure."""
-        if self.stated:
-            return "higher" if self.mean > 0 else "lower"
-        return "same" if self.same or self.p is None else "unsure"
-
-    def __neg__(self) -> "Estimate":
-        low, high = (None if end is None else -end for end in (self.high, self.low))
-        return replace(self, mean=-self.mean, low=low, high=high)
+        """same: no seed differs; higher or lower: significant, or of a single seed, as the text says; else unsure."""
+        if not (self.mean or self.low or self.high):
+            return "same"
+        return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
 
 
 def estimate(samples: Sequence[float]) -> Estimate | None:
@@ -74,10 +59,9 @@ def _student(mean: float, squared: float, degrees: float, n: int, *, paired: boo
 
     if n == 1:
         return Estimate(mean, 1, paired=paired)
-    if not squared:
-        return Estimate(mean, n, mean, mean, float(not mean), paired)
     error = math.sqrt(squared)
-    half, p = quantile(degrees) * error, float(2 * stdtr(degrees, -abs(mean) / error))
+    half = quantile(degrees) * error if error else 0.0
+    p = float(2 * stdtr(degrees, -abs(mean) / error)) if error else float(not mean)
     return Estimate(mean, n, mean - half, mean + half, p, paired)
 
 
@@ -89,21 +73,15 @@ def quantile(degrees: float) -> float:
 
 
 def difference(values: _Values, baseline: _Values) -> Estimate | None:
-    """How far `values` lie above `baseline` over the seeds that both have, else unpaired; None where either diverged
-    or has no result."""
+    """How far `values` lie above `baseline` in common seeds, else unpaired; None if one diverged or has no result."""
     if diverged(values) or diverged(baseline):
         return None
-    a, b = _there(values), _there(baseline)
-    if pairs := [a[seed] - b[seed] for seed in a if seed in b]:
-        return estimate(pairs)
-    return _unpaired(list(a.values()), list(b.values())) if a and b else None
+    if values and baseline and values.keys().isdisjoint(baseline):
+        return _unpaired(values.values(), baseline.values())
+    return estimate([values[seed] - baseline[seed] for seed in values if seed in baseline])
 
 
-def _there(values: _Values) -> dict[int, float]:
-    return {seed: value for seed, value in values.items() if value is not None}
-
-
-def _unpaired(a: Sequence[float], b: Sequence[float]) -> Estimate:
+def _unpaired(a: Collection[float], b: Collection[float]) -> Estimate:
     """The mean of `a` less that of `b`, with Welch's interval."""
     parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
     squared = sum(part for part, _ in parts)
@@ -127,19 +105,18 @@ def contrast(arms: Mapping[tuple, _Values], weights: Mapping[tuple, float]) -> E
     """The weighted sum of some arms over the seeds that all have; None where one diverged or no seed is common."""
     if any(map(diverged, arms.values())):
         return None
-    seeds = [seed for seed in next(iter(arms.values())) if all(v.get(seed) is not None for v in arms.values())]
-    return estimate([sum(w * arms[place][seed] for place, w in weights.items()) for seed in seeds])  # type: ignore[misc, operator]
+    seeds = [seed for seed in next(iter(arms.values())) if all(seed in values for values in arms.values())]
+    return estimate([sum(weight * arms[place][seed] for place, weight in weights.items()) for seed in seeds])
 
 
 def diverged(values: _Values) -> int:
     """The number of seeds whose run diverged."""
-    return sum(value is not None and not math.isfinite(value) for value in values.values())
+    return sum(not math.isfinite(value) for value in values.values())
 
 
-def holm(estimates: Iterable[Estimate | None]) -> float:
-    """The largest significant p-value after Holm's correction, below zero where none is: at most one family of twenty
-    without any true effect shows one."""
-    p = sorted(each.p for each in estimates if each and each.p is not None)
+def holm(estimates: Iterable[Estimate]) -> float:
+    """The largest p-value that Holm's correction keeps, below 0 for none: 1 of 20 families without effects has one."""
+    p = sorted(each.p for each in estimates if each.p is not None)
     limit = -1.0
     for i, value in enumerate(p):
         if value * (len(p) - i) > 1 - _CONFIDENCE:

@@ -2,9 +2,11 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
+from itertools import chain
 from math import prod
+from typing import Any, TypeVar
 
 from gptx.config import presets
 from gptx.config.groups import SEEDS, decides
@@ -13,6 +15,7 @@ from gptx.estimate.learning_rate import schedule_of
 from gptx.runs.run import Run
 from gptx.runs.same import meaningless
 
+_Key = TypeVar("_Key")
 _LINES = 8  # in one panel of a figure, each with a colour of its own
 _SAMPLES = 500  # steps at which the shape of a schedule is looked at
 _PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as the peak
@@ -21,8 +24,7 @@ _PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as th
 def factors(runs: list[Run]) -> dict[str, list[str]]:
     """Keys that distinguish the runs, each with its sorted levels: config-group choices first, then keys from the
     command line, then other keys that these do not determine. Empty where only seeds differ."""
-    rows, typed = _described(runs), _typed(runs)
-    differing, chosen = _differing(rows), list[str]()
+    (rows, differing), typed, chosen = _described(runs), _typed(runs), list[str]()
     for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
         if not _determined([key], chosen, rows):
             chosen.append(key)
@@ -42,18 +44,14 @@ def described_by(run: Run) -> dict[str, str]:
     return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
 
 
-def _described(runs: list[Run]) -> list[dict[str, str]]:
-    """What describes each run that has begun, without keys that change nothing."""
-    rows = [described_by(run) for run in runs if run.config]
-    aside = meaningless([run.record for run in runs if run.config], {key for row in rows for key in row})
-    return [{key: text for key, text in row.items() if key not in aside} for row in rows]
-
-
-def _differing(rows: list[dict[str, str]]) -> dict[str, list[str]]:
-    """The keys in which the rows differ, with their levels in the order of appearance."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    levels = {key: list(dict.fromkeys(row.get(key, "") for row in rows)) for key in keys}
-    return {key: each for key, each in levels.items() if len(each) > 1}
+def _described(runs: list[Run]) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """What describes each run that has begun, and the keys that matter in which they differ, with their levels."""
+    begun = [run for run in runs if run.config]
+    rows = [described_by(run) for run in begun]
+    keys = dict.fromkeys(chain.from_iterable(rows))
+    aside = meaningless([run.record for run in begun], set(keys))
+    levels = {key: list(dict.fromkeys(row.get(key, "") for row in rows)) for key in keys if key not in aside}
+    return rows, {key: each for key, each in levels.items() if len(each) > 1}
 
 
 def _typed(runs: list[Run]) -> set[str]:
@@ -68,23 +66,19 @@ def _determined(keys: Collection[str], by: Collection[str], rows: list[dict[str,
 
 
 def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
-    """What differs between the arms although it does not follow from the `found` factors, as phrases: the cause of a
-    difference may be this instead."""
-    rows, names, typed = _described(runs), tuple(found), _typed(runs)
-    differing = {key: levels for key, levels in _differing(rows).items() if key not in names}
+    """What differs between arms and does not follow from the `found` factors, in phrases: possible other causes."""
+    (rows, differing), typed, names = _described(runs), _typed(runs), tuple(found)
     if _equal_tokens(rows):
         differing.pop("steps", None)
+    for name in names:
+        differing.pop(name, None)
     groups = tuple(filter(is_group, (*names, *differing)))  # whose options bring values along
 
     def follows(key: str) -> bool:
         return key not in typed.union(groups) and (under(key, groups + names) or key in _derived())
 
-    told = [
-        f"{key} is {' or '.join(level or 'not set' for level in _ordered(levels))}"
-        for key, levels in differing.items()
-        if not follows(key)
-    ]
-    return told + _reordered(runs, names)
+    told = {key: " or ".join(level or "not set" for level in _ordered(levels)) for key, levels in differing.items()}
+    return [f"{key} is {text}" for key, text in told.items() if not follows(key)] + _reordered(runs, names)
 
 
 def _equal_tokens(rows: list[dict[str, str]]) -> bool:
@@ -98,14 +92,12 @@ def _equal_tokens(rows: list[dict[str, str]]) -> bool:
 
 def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:
     """A phrase where arms with the same seed see their batches in another order."""
-    seen: dict[int, dict[tuple, set[int]]] = {}
-    for run in runs:
-        described = described_by(run)
-        arm = tuple(described.get(name, "") for name in names)
-        seen.setdefault(run.seed, {}).setdefault(arm, set()).add(run.order)
-    unlike = [list(arms.values()) for arms in seen.values() if len(set(map(frozenset, arms.values()))) > 1]
-    orders = _ordered({str(order) for arms in unlike for each in arms for order in each})
-    return [f"data.seed is {' or '.join(orders)} with the same seed"] if orders else []
+    orders: set[int] = set()
+    for same in grouped(runs, lambda run: run.seed).values():
+        arms = grouped(same, lambda run: tuple(map(described_by(run).get, names)))
+        seen = {frozenset(run.order for run in arm) for arm in arms.values()}
+        orders |= set().union(*seen) if len(seen) > 1 else set()
+    return [f"data.seed is {' or '.join(map(str, sorted(orders)))} with the same seed"] if orders else []
 
 
 @cache
@@ -121,11 +113,10 @@ def traits(runs: list[Run], factors: Iterable[str]) -> dict:
     one}. A factor is left out where one of its levels has no such answer, or several."""
     found = {}
     for factor in (name for name in factors if name.split(".")[0] == "schedule"):
-        shapes: dict[str, list] = {}
-        for run in runs:
-            shapes.setdefault(described_by(run).get(factor, ""), []).append(_shape(run.config))
-        if all(each[0] and each.count(each[0]) == len(each) for each in shapes.values()):
-            found[factor] = {level: each[0] for level, each in shapes.items()}
+        shapes = [(described_by(run).get(factor, ""), _shape(run.config)) for run in runs]
+        known = dict(shapes)
+        if all(shape and shape == known[level] for level, shape in shapes):
+            found[factor] = known
     return found
 
 
@@ -141,10 +132,8 @@ def _shape(config: dict) -> dict[str, bool] | None:
 
 def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) -> dict[str, str]:
     """The level of each factor that the others are compared with: as `text` says (factor=level, comma separated, or a
-    level alone), else as `kept`, else the option of conf/train.yaml, else the first level.
-
-    Raises ValueError for a level or factor that no run has, or for an unclear one.
-    """
+    level alone), else as `kept`, else the option of conf/train.yaml, else the first level. Raises ValueError for a
+    level or factor that no run has, or for an unclear one."""
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
     whole = any(text in levels for levels in factors.values())  # a level may have commas
@@ -166,7 +155,6 @@ def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _meant(text: str, levels: list[str]) -> str | None:
-    """The level that `text` means: the same word, or the same number."""
     same = (level for level in levels if numeric([text, level]) and float(text) == float(level))
     return text if text in levels else next(same, None)
 
@@ -190,10 +178,17 @@ def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
 
 
 def axis(factors: dict[str, list[str]]) -> str:
-    """The factor of numbers that is an x-axis: a learning rate before any other number that is no config group, the
-    last of several; "" where there is none."""
+    """The x-axis: the last factor of numbers that is no config group, a learning rate before any other; "" for none."""
     numbers = [name for name, levels in factors.items() if numeric(levels) and not is_group(name)]
     return ([name for name in numbers if is_rate(name)] or numbers or [""])[-1]
+
+
+def grouped(items: Iterable[Any], key: Callable[[Any], _Key]) -> dict[_Key, list[Any]]:
+    """The items by a key, in the order of their appearance."""
+    groups: dict[_Key, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def is_group(name: str) -> bool:
@@ -215,7 +210,6 @@ def numeric(levels: Iterable[str]) -> bool:
 
 
 def _ordered(levels: Iterable[str]) -> list[str]:
-    """Numbers sorted; other levels in the order of their appearance."""
     levels = list(levels)
     try:
         return sorted(levels, key=float)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy
 
 from gptx.compare.effects import Effects
-from gptx.compare.factors import axes, numeric
-from gptx.compare.outcomes import Arm, contexts, grouped
+from gptx.compare.factors import axes, grouped, numeric
+from gptx.compare.outcomes import Arm, contexts
 from gptx.compare.words import label, named, words
 from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
 from gptx.units.printable import mathtext
@@ -21,8 +21,7 @@ _ALL = "all runs"  # the one level where only seeds differ
 
 
 def figure(found: Effects, file: Path) -> None:
-    """Draw a comparison that has a result in a .png or .svg file: results over the factor of the x-axis, a line for
-    each combination of other factors, and a panel for each combination of the rest (only the fullest ones)."""
+    """Draw a comparison that has a result in a .png or .svg file, as axes() says; of many panels the fullest ones."""
     x, lines, apart = axes(found.comparison.factors)
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
@@ -57,7 +56,6 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
-    """The levels on the x-axis, which is logarithmic where they are far apart."""
     ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)

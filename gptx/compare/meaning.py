@@ -1,15 +1,20 @@
-"""What a run means, in facts with units: what it computes, where it is computed, and with what it was made.
+"""Two runs side by side: what each means, in facts with units read from its folder, and whether their numbers agree.
 
-Read from the run folder alone, as text, so that two runs can be shown side by side. A difference in the recipe decides
-the result, one in the place its last digits, and one in the code may do either.
+A difference in the recipe decides the result, one in the place its last digits, and one in the code may do either.
 """
 
-from collections.abc import Callable
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy
 
 from gptx.config import presets
 from gptx.config.keys import flat, under
 from gptx.estimate.learning_rate import batch_of, learning_rate
-from gptx.runs.run import Run
+from gptx.runs.metrics import Metrics
+from gptx.runs.run import Run, find
 
 _SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 _SAMPLES = 1000  # steps at which the peak of the learning rate is searched
@@ -18,6 +23,8 @@ _DECAYED = {
     "no_embeddings": "matrices and an untied head; no embeddings, biases and gains",
     "everything": "every parameter",
 }
+_INGREDIENTS = {"model": "model", "parametrization": "parametrization", "objective": "objective", "optimizer": "optim",
+                "clip": "clip", "guard": "guard", "fault": "inject"}  # fmt: skip
 _CUT = {"micro": "sequences", "context": "context", "accumulation": "accumulation", "processes": "process(es)"}
 _ELSEWHERE = ("optim.lr", "optim.tokens", "optim.fused", "data.context", "data.seed", "parallel.device")  # other facts
 
@@ -30,74 +37,72 @@ def meaning(run: Run) -> dict[str, str]:
 def differences_in_meaning(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str, str]]:
     """The facts in which two meanings differ, with both texts; "" where a meaning lacks the fact."""
     pairs = {name: (a.get(name, ""), b.get(name, "")) for name in {**a, **b}}
-    return {name: _apart(*pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {name: tuple(apart(pair)) for name, pair in pairs.items() if pair[0] != pair[1]}  # type: ignore[misc]
 
 
-def _apart(one: str, other: str) -> tuple[str, str]:
-    """Two texts of ingredients without the values that they share.
+def apart(texts: Sequence[str]) -> list[str]:
+    """Texts of ingredients without the values in brackets that all have.
 
-    >>> _apart("nano (width 128; depth 4)", "nano (width 64; depth 4)")
-    ('nano (width 128)', 'nano (width 64)')
+    >>> apart(["nano (width 128; depth 4)", "nano (width 64; depth 4)"])
+    ['nano (width 128)', 'nano (width 64)']
     """
-    (name, mine), (other_name, theirs) = listed(one), listed(other)
-    return (meant_text(name, [value for value in mine if value not in theirs]),
-            meant_text(other_name, [value for value in theirs if value not in mine]))  # fmt: skip
+    found = [re.fullmatch(r"(.*?) \((.*)\)", text) for text in texts]
+    split = [(x[1], x[2].split("; ")) if x else (text, []) for x, text in zip(found, texts, strict=True)]
+    shared = set.intersection(*(set(values) for _, values in split))
+    return [_valued(name, [value for value in values if value not in shared]) for name, values in split]
 
 
-def listed(text: str) -> tuple[str, list[str]]:
-    """An option, and the values in the brackets behind it."""
-    name, bracket, values = text.partition(" (")
-    return (name, values[:-1].split("; ")) if bracket and text.endswith(")") else (text, [])
-
-
-def meant_text(name: str, values: list[str]) -> str:
-    """An option with its values in brackets: adamw (betas 0.9, 0.95; eps 1e-08)."""
+def _valued(name: str, values: list[str]) -> str:
     return f"{name} ({'; '.join(values)})" if values else name
+
+
+def _told(text: str, facts: dict) -> str:
+    """The text with its values; "" if one of them is not known."""
+    try:
+        return text.format_map(facts)
+    except KeyError:
+        return ""
 
 
 def recipe_in_words(run: Run) -> dict[str, str]:
     """What is computed: model, data, steps, learning rates."""
-    config, counts = run.config, run.record.get("parameters", {})
-    read, decay = config.get("data", {}), config.get("decay", {}).get("_target_", "").rpartition(".")[2]
-    body = f", {counts['non_embedding']:,} without embeddings" if "non_embedding" in counts else ""
-    found = _length(run) | {
-        "parameters": f"{counts['total']:,}{body}" if "total" in counts else body[2:],
-        "model": _ingredient(run, "model"),
-        "parametrization": _ingredient(run, "parametrization"),
+    config, counts, read = run.config, run.record.get("parameters", {}), run.config.get("data", {})
+    decay = config.get("decay", {}).get("_target_", "").rpartition(".")[2]
+    return _known({
+        **_length(run),
+        "parameters": _told("{total:,}, {non_embedding:,} without embeddings", counts),
+        **{name: _ingredient(run, group) for name, group in _INGREDIENTS.items()},
         "data": _data(run),
-        "order of the data": f"{read.get('order', 'mixed')} by seed {read['seed']}" if "seed" in read else "",
-        "objective": _ingredient(run, "objective"),
-        "optimizer": _ingredient(run, "optim"),
+        "order of the data": _told("{order} by seed {seed}", {"order": "mixed"} | read),
         "decayed": _DECAYED.get(decay, _ingredient(run, "decay")),
         **_rates(run),
-        "clip": _ingredient(run, "clip"),
         "precision": _precision(run),
-        "guard": _ingredient(run, "guard"),
-        "fault": _ingredient(run, "inject"),
         "starts from": config.get("from") or "fresh weights",
-        "seed": str(config.get("seed", "")),
-    }
-    return {name: text for name, text in found.items() if text}
+        "seed": _told("{seed}", config),
+    })  # fmt: skip
 
 
 def place(run: Run) -> dict[str, str]:
     """Where and how it is computed: this changes the last digits of a result at most."""
     config, cut, machine = run.config, run.record.get("batch", {}), run.record.get("hardware", {})
-    found = {
+    return _known({
         "a step is": " x ".join(f"{count} {_CUT[name]}" for name, count in cut.items() if name in _CUT),
         "device": " ".join(str(machine[name]) for name in ("device", "name") if name in machine),
         "threads": str(machine.get("threads", config.get("threads") or "")),
         **{group: _ingredient(run, group) for group in ("memory", "compile", "parallel")},
         "deterministic algorithms": presets.spelled(config.get("deterministic", False)),
-    }
-    return {name: text for name, text in found.items() if text}
+    })  # fmt: skip
 
 
 def origin(run: Run) -> dict[str, str]:
     """With what it was made: the code's commit and the packages."""
     git = run.record.get("git", {})
-    commit = git.get("sha", "")[:12] + (" with uncommitted changes" if git.get("dirty") else "")
-    return ({"commit": commit} if commit else {}) | run.record.get("versions", {})
+    commit = git.get("sha", "")[:12] + " with uncommitted changes" * bool(git.get("dirty"))
+    return _known({"commit": commit}) | run.record.get("versions", {})
+
+
+def _known(facts: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in facts.items() if text}
 
 
 def _ingredient(run: Run, group: str) -> str:
@@ -110,42 +115,42 @@ def _ingredient(run: Run, group: str) -> str:
         for key, value in flat(node).items()
         if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", _ELSEWHERE)
     ]
-    return meant_text(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
+    return _valued(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
 
 def _length(run: Run) -> dict[str, str]:
-    """Steps, tokens of a step and in all, tokens per parameter, epochs."""
     steps, batch = run.config.get("steps"), batch_of(run.config)
     if not isinstance(steps, int) or batch is None:
         return {}
-    growing = range(1, min(steps, batch.growth) + 1) if batch.doublings else range(0)
-    tokens = sum(map(batch.tokens_at, growing)) + (steps - len(growing)) * batch.tokens
+    growing = min(steps, batch.growth) * bool(batch.doublings)
+    tokens = sum(batch.tokens_at(step + 1) for step in range(growing)) + (steps - growing) * batch.tokens
     grown = f", grown from {batch.tokens_at(1):,} over {batch.growth:,} steps" if batch.doublings else ""
-    found = {"steps": f"{steps:,}", "tokens per step": f"{batch.tokens:,}{grown}", "tokens": f"{tokens:,}"}
-    if batch.context_doublings:
-        found["sequences"] = f"lengthen from 1/{1 << batch.context_doublings} over {batch.lengthening:,} steps"
-    if total := run.record.get("parameters", {}).get("total"):
-        found["tokens per parameter"] = f"{tokens / total:.3g}"
-    if text := run.record.get("data", {}).get("train_tokens"):
-        found["epochs"] = f"{tokens / text:.3g} of {text:,} tokens"
-    return found
+    longer = f"lengthen from 1/{1 << batch.context_doublings} over {batch.lengthening:,} steps"
+    total, text = run.record.get("parameters", {}).get("total"), run.record.get("data", {}).get("train_tokens")
+    return {
+        "steps": f"{steps:,}",
+        "tokens per step": f"{batch.tokens:,}{grown}",
+        "tokens": f"{tokens:,}",
+        "sequences": longer if batch.context_doublings else "",
+        "tokens per parameter": f"{tokens / total:.3g}" if total else "",
+        "epochs": f"{tokens / text:.3g} of {text:,} tokens" if text else "",
+    }
 
 
 def _data(run: Run) -> str:
     """Name, digest and tokenizer of the text."""
-    identity, node = run.record.get("data", {}), run.config.get("data", {})
-    if not identity:
-        return _ingredient(run, "data")
-    source = f" of {node['path']}" if node.get("path") else ""
-    return (
-        f"{identity.get('name', '')}{source}, digest {str(identity.get('digest', ''))[:12]}, "
-        f"tokenizer {identity.get('tokenizer', '')} with {identity.get('vocab_size', 0):,} tokens"
-        + (f", {identity['validation_tokens']:,} tokens held out" if "validation_tokens" in identity else "")
+    facts = run.config.get("data", {}) | run.record.get("data", {})
+    name = "{name} of {path}" if facts.get("path") else "{name}"
+    texts = (
+        name,
+        "digest {digest:.12}",
+        "tokenizer {tokenizer} with {vocab_size:,} tokens",
+        "{validation_tokens:,} tokens held out",
     )
+    return ", ".join(filter(None, (_told(text, facts) for text in texts))) or _ingredient(run, "data")
 
 
 def _precision(run: Run) -> str:
-    """The number format, with what `auto` became."""
     device = run.record.get("hardware", {}).get("device", "")
     if run.config.get("precision", {}).get("compute") != "auto" or not device:
         return _ingredient(run, "precision")
@@ -155,19 +160,19 @@ def _precision(run: Run) -> str:
 def _rates(run: Run) -> dict[str, str]:
     """The schedule, its peak, warmup and cool-down, and the learning rate of the first group at five points of the run:
     computed, or as it was recorded where the schedule is unknown here."""
-    steps, rate, peak = run.config.get("steps"), learning_rate(run.config), run.config.get("optim", {}).get("lr")
+    steps, rate = run.config.get("steps"), learning_rate(run.config)
     points = {where: max(1, round(steps * x)) for where, x in _SHARES.items()} if isinstance(steps, int) else {}
-    if rate and points:
-        found, there = _shape(run, rate), {where: rate(step) for where, step in points.items()}
+    if rate is None or not points:
+        at, rates = run.metrics["train/lr"]
+        there = {where: rates[at.searchsorted(step)] for where, step in points.items() if step <= at.max(initial=0)}
+        found = {
+            "schedule": _ingredient(run, "schedule"),
+            "peak learning rate": _told("{lr:.3g}", run.config.get("optim", {})),
+        }
     else:
-        told = f"{peak:.3g}" if isinstance(peak, int | float) else ""
-        found, there = {"schedule": _ingredient(run, "schedule"), "peak learning rate": told}, _recorded(run, points)
+        there = {where: rate(step) for where, step in points.items()}
+        found = _shape(run, rate)
     return found | {f"learning rate {where}": f"{value:.3g}" for where, value in there.items()}
-
-
-def _recorded(run: Run, points: dict[str, int]) -> dict[str, float]:
-    at, rates = run.metrics["train/lr"]
-    return {where: rates[at.searchsorted(step)] for where, step in points.items() if len(at) and step <= at[-1]}
 
 
 def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:
@@ -179,3 +184,39 @@ def _shape(run: Run, rate: Callable[[int], float]) -> dict[str, str]:
         "warmup": f"{warmup:,} steps, {warmup / steps:.2%} of the run" if warmup else "none",
         "cool-down": f"to {last / peak:.2g} of the peak" if peak and last < peak * (1 - 1e-9) else "none",
     }
+
+
+def single_run(folder: str) -> Run:
+    """The run in a folder. Raises ValueError if there is none, if there are several, or if it did not begin."""
+    found = find([Path(folder)])
+    if len(found) > 1:
+        raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
+    if found[0].problem:
+        raise ValueError(found[0].problem)
+    if not found[0].config:
+        raise ValueError(f"{folder}: the run there did not begin, and there is nothing to compare")
+    return found[0]
+
+
+def agreement(a: Metrics, b: Metrics) -> str:
+    """Whether all numbers that both recorded are identical (speeds aside), or from which step on they differ."""
+    numbers = re.compile(r"validation/|train/(?!tokens_per_second$)")
+    keys = [key for key in filter(numbers.match, a.columns) if key in b.columns]
+    differing: dict[str, tuple[float, float]] = {}  # the first step, the largest difference
+    both = 0
+    for key in keys:
+        steps, mine, theirs = numpy.intersect1d(a[key][0], b[key][0], return_indices=True)
+        x, y = a[key][1][mine], b[key][1][theirs]
+        other = (x != y) & ~(numpy.isnan(x) & numpy.isnan(y))
+        both = max(both, len(steps))
+        if other.any():
+            differing[key] = float(steps[other][0]), float(numpy.nanmax(numpy.abs(x - y)[other]))
+    if not both:
+        return "no step was recorded by both"
+    if not differing:
+        more = "" if a.steps == b.steps else f", one goes on to {max(a.steps, b.steps):,}"
+        return f"identical: the same to the bit in all {both:,} steps that both recorded ({', '.join(keys)}){more}"
+    first = int(min(differing.values())[0])
+    largest = (f"{key} by up to {most:.2g}" for key, (_, most) in itertools.islice(differing.items(), 4))
+    since = f"the same up to step {first - 1:,}, then different" if first > 1 else "different from the first step on"
+    return f"not identical: {since}, {', '.join(largest)}"

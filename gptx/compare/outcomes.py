@@ -7,18 +7,16 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from statistics import fmean, median_high, stdev
-from typing import Any, TypeVar
+from typing import Any
 
 from gptx.compare import estimates
-from gptx.compare.factors import confounded, described_by, factors, traits
+from gptx.compare.factors import confounded, described_by, factors, grouped, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
-from gptx.runs import metrics, provenance, schema
-from gptx.runs.plain import read_json
+from gptx.runs import metrics, plain, provenance
 from gptx.runs.run import Run
 
 METRIC = "validation/loss"
-_Key = TypeVar("_Key")
 _LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
@@ -74,20 +72,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Arm:
-    """The results of the runs at some levels of the factors, by seed: NaN diverged, None has no result (yet)."""
+    """The results of the runs at some levels of the factors, by seed: NaN diverged, a seed without result is absent."""
 
     levels: dict[str, str]
-    values: dict[int, float | None]
+    values: dict[int, float]
     states: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def results(self) -> list[float]:
-        return [value for value in self.values.values() if value is not None]
-
-    @cached_property
-    def seeds(self) -> frozenset[int]:
-        """The seeds that have a result."""
-        return frozenset(seed for seed, value in self.values.items() if value is not None)
+        return list(self.values.values())
 
     @cached_property
     def diverged(self) -> int:
@@ -107,7 +100,7 @@ class Arm:
 def load_comparison(file: Path) -> Comparison:
     """The comparison that was saved. Raises ValueError if the file holds none."""
     try:
-        found: Comparison = schema.validated(read_json(file, most=_LARGEST), Comparison, file, strict=False)
+        found: Comparison = plain.validated(plain.read(file, most=_LARGEST), Comparison, file, strict=False)
         for name, levels in found.factors.items():
             if not all(each.levels.get(name) in levels for each in found.outcomes):
                 raise ConfigError(f"a run has no level of {name}")
@@ -159,16 +152,20 @@ def problems(runs: list[Run]) -> Iterator[str]:
     """What could not be read of the runs."""
     for run in runs:
         if run.problem:
-            yield f"{run.name}: {run.problem}"
+            yield f"{run.name}: {run.problem}; left out."
         elif run.config and run.metrics.torn > (run.state == "running"):  # whose last line may be incomplete
             yield f"{run.name}: {run.metrics.torn} of the lines of metrics.jsonl cannot be read; left out."
 
 
 def environment(runs: list[Run]) -> dict:
-    """Where and with what the runs were made: what they have in common, and lists where they differ."""
-    return (
-        common_environment(map(_environment, runs)) | _held_out(runs) | provenance.differing([c.record for c in runs])
-    )
+    """Where and with what the runs were made: what they have in common, and lists where they differ; also how many
+    tokens of one text are held out, if that differs: earlier versions also held out copies of what they trained on."""
+    texts = [run.record["data"] for run in runs if "validation_tokens" in run.record.get("data", {})]
+    same = grouped(texts, lambda data: (data.get("digest"), data.get("tokenizer"))).values()
+    held = [list(dict.fromkeys(data["validation_tokens"] for data in group)) for group in same]
+    unlike = [("held-out tokens", tokens) for tokens in held if len(tokens) > 1]
+    common = common_environment(map(_environment, runs))
+    return common | dict(unlike[:1]) | provenance.differing([run.record for run in runs])
 
 
 def _environment(run: Run) -> dict:
@@ -196,15 +193,6 @@ def common_environment(environments: Iterable[dict]) -> dict:
     return {key: values[0] if len(values) == 1 else values for key, values in found.items() if values}
 
 
-def _held_out(runs: list[Run]) -> dict[str, list[int]]:
-    """How many tokens of one text are held out, where the runs differ in it: earlier versions also held out copies of
-    what they trained on."""
-    found: dict[tuple, dict[int, None]] = {}
-    for data in (run.record["data"] for run in runs if "validation_tokens" in run.record.get("data", {})):
-        found.setdefault((data.get("digest"), data.get("tokenizer")), {})[data["validation_tokens"]] = None
-    return next(({"held-out tokens": list(tokens)} for tokens in found.values() if len(tokens) > 1), {})
-
-
 def _windows(run: Run) -> int | str | None:
     """The number of windows of held-out text that a run's loss is of, "all" for all of them; None without a loss."""
     chosen = (run.config.get("observe") or {}).get("validation")
@@ -215,40 +203,23 @@ def _windows(run: Run) -> int | str | None:
     return "all" if chosen.get("windows") is None or chosen["windows"] >= there else chosen["windows"]
 
 
-def grouped(items: Iterable[Any], key: Callable[[Any], _Key]) -> dict[_Key, list[Any]]:
-    """The items by a key, in the order of their appearance."""
-    groups: dict[_Key, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
 def at_levels(names: Iterable[str]) -> Callable[[Any], tuple[str, ...]]:
     """What gives the levels of these factors, of an outcome or an arm."""
     return lambda one: tuple(one.levels[name] for name in names)
 
 
 def arms(comparison: Comparison) -> list[Arm]:
-    """The arms in the order of their levels, the last factor changing first."""
-    factors = comparison.factors
-    groups = grouped(comparison.outcomes, at_levels(factors))
-    found = [_arm(dict(zip(factors, levels, strict=True)), runs) for levels, runs in groups.items()]
+    """The arms in the order of their levels, the last factor changing first; two runs of a seed count as their mean."""
+    factors, found = comparison.factors, []
+    for levels, runs in grouped(comparison.outcomes, at_levels(factors)).items():
+        ended = sorted((run for run in runs if run.value is not None), key=lambda run: run.seed)
+        seeds = grouped(ended, lambda run: run.seed)
+        values = {seed: fmean(run.value for run in several) for seed, several in seeds.items()}
+        found.append(Arm(dict(zip(factors, levels, strict=True)), values, tuple(run.state for run in runs)))
     return sorted(found, key=lambda arm: [factors[name].index(level) for name, level in arm.levels.items()])
-
-
-def _arm(levels: dict[str, str], runs: list[Outcome]) -> Arm:
-    """The arm of these runs; two runs of a seed count as their mean."""
-    values: dict[int, float | None] = {}
-    for seed, several in grouped(sorted(runs, key=lambda run: run.seed), lambda run: run.seed).items():
-        known = [run.value for run in several if run.value is not None]
-        values[seed] = fmean(known) if known else None
-    return Arm(levels, values, tuple(run.state for run in runs))
 
 
 def contexts(arms: Iterable[Arm], *varied: str) -> list[tuple[dict[str, str], list[Arm]]]:
     """The arms that are alike in all factors but the `varied` ones, by the levels that they share."""
-
-    def shared(arm: Arm) -> tuple[tuple[str, str], ...]:
-        return tuple((name, level) for name, level in arm.levels.items() if name not in varied)
-
-    return [(dict(levels), group) for levels, group in grouped(arms, shared).items()]
+    groups = grouped(arms, lambda arm: tuple(level for level in arm.levels.items() if level[0] not in varied))
+    return [(dict(levels), group) for levels, group in groups.items()]

@@ -1,22 +1,27 @@
 """The answer of a comparison in words and tables, with how sure it is, and warnings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain
 
 from gptx.compare import tables
 from gptx.compare.effects import Effects, effects
-from gptx.compare.factors import is_rate
-from gptx.compare.outcomes import Arm, Comparison, Outcome, grouped
-from gptx.compare.sentences import answer, said
-from gptx.compare.words import Words, named
+from gptx.compare.factors import grouped
+from gptx.compare.outcomes import Arm, Comparison, Outcome
+from gptx.compare.sentences import answer
+from gptx.compare.words import Words, named, said
 from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
-_TOLD = ("date", "data", "tokenizer", "validation windows", "held-out tokens", "uncommitted changes",
-        "imitated formats")  # facts that other warnings tell, or none  # fmt: skip
 _LISTED = 6  # of a kind are named at most
+_TEXTS = {  # what makes results those of another text, where the runs differ in it
+    "validation windows": "were validated on {} windows of the held-out text",
+    "held-out tokens": "hold out {} tokens of the same text (earlier versions also held out copies of training text)",
+    "tokenizer": "have losses per different tokens (tokenizers {}; metric=validation/bits_per_byte can be compared)",
+    "data": "read different data (digests {})",
+}
+_TOLD = (*_TEXTS, "date", "uncommitted changes", "imitated formats")  # facts that other warnings tell, or none
 
 
 @dataclass(frozen=True)
@@ -41,36 +46,24 @@ def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
     if not any(arm.results for arm in found.arms):
         return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [])
     headline, *sentences = _qualified(found, words)
-    shown = [
-        table for name, make in tables.TABLES.items() if name not in comparison.without for table in make(found, words)
-    ]
-    return Verdict(found.baseline, headline, sentences, warnings, shown)
+    made = (make(found, words) for name, make in tables.TABLES.items() if name not in comparison.without)
+    return Verdict(found.baseline, headline, sentences, warnings, list(chain.from_iterable(made)))
 
 
 def _qualified(found: Effects, words: Words) -> list[str]:
     """Headline and sentences with what divergence, another text or other differences between the arms make of them."""
     comparison, (headline, *sentences) = found.comparison, answer(found, words)
-    diverged, early = _diverged(found), len(_ended_early(comparison))
-    if diverged.startswith("None"):
-        sentences.append(diverged)
-    elif diverged and found.factor:
-        headline = f"{headline.removesuffix('.')}; {diverged}"
-    if next(_different_texts(comparison.environment, words), ""):
+    if any(_different_texts(comparison.environment, words)):
         return ["These results cannot be compared: the runs are not of the same text.", headline, *sentences]
-    but = ["the arms differ in more than that"] if comparison.confounded else []
-    but += [f"{count(early, 'run')} ended early"] if early else []
-    return [f"{headline.removesuffix('.')}; but {joined(but)} (see the warnings)." if but else headline, *sentences]
-
-
-def _diverged(found: Effects) -> str:
-    """How many runs diverged, and of which levels; "" for a single run that did not."""
-    lost, whole = [arm for arm in found.arms if arm.diverged], len(found.comparison.outcomes)
-    ended = sum(outcome.value is not None for outcome in found.comparison.outcomes)
-    if lost:
-        names = joined(dict.fromkeys(named(found.factor, arm.levels.get(found.factor, "")) for arm in lost))
-        return f"{sum(arm.diverged for arm in lost)} of {count(ended, 'run')} diverged ({names})."
-    of = "" if ended == whole else f" with a result, of {whole},"
-    return f"None of {count(ended, 'run')}{of} diverged." if whole > 1 else ""
+    lost, early = [arm for arm in found.arms if arm.diverged], len(_ended_early(comparison))
+    ended = sum(outcome.value is not None for outcome in comparison.outcomes)
+    diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
+    names = joined(dict.fromkeys(named(found.factor, arm.levels[found.factor]) for arm in lost if found.factor))
+    but = [f"{diverged} ({names})"] * bool(names)
+    but += ["the arms differ in more than that"] * bool(comparison.confounded)
+    but += [f"{count(early, 'run')} ended early"] * bool(early)
+    headline = f"{headline.removesuffix('.')}; but {joined(but)}." if but else headline
+    return [headline, *sentences, *[f"{diverged}."] * (not lost and ended > 1)]
 
 
 def _warnings(found: Effects, words: Words) -> Iterator[str]:
@@ -78,78 +71,38 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        what = joined(map(said, comparison.factors)) or "their seeds"
-        yield (f"The arms differ in more than {what}: {'; '.join(comparison.confounded)}. This may be the cause of a "
-               "difference.")  # fmt: skip
-    yield from _lost(found.arms)
-    yield from _incomplete(comparison)
-    if early := _ended_early(comparison):
-        told = _listed(f"{_name(each.levels)}, seed {each.seed}, at step {each.ended_at}" for each in early)
-        yield f"Runs that ended early, and thus have fewer steps: {'; '.join(told)}."
-    yield from _lacking(found.arms)
-    yield from _edges(found)
+        what, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
+        yield f"The arms differ in more than {what}: {differing}. This may be the cause of a difference."
+    for before, phrases, after in (*_of_runs(comparison), *_of_arms(found)):
+        if phrases:
+            yield f"{before}{_listed(phrases)}{after}"
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
         yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
-    levels = [(tuple(outcome.levels.values()), outcome.seed) for outcome in comparison.outcomes]
-    if twice := len(levels) - len(set(levels)):
-        yield f"{count(twice, 'run')} of the same arm and seed as another one: they count as one, with their mean."
     yield from unlike(comparison.environment)
     yield from comparison.problems
 
 
-def _edges(found: Effects) -> Iterator[str]:
-    """Where the best learning rate is the first or the last that was tried."""
-    for rate, arms in found.edges.items():
-        told = []
-        for arm in arms:
-            rest = {name: level for name, level in arm.levels.items() if not is_rate(name)}
-            told.append(f"{arm.levels[rate]} ({_name(rest)})" if rest else arm.levels[rate])
-        what = joined(_listed(told))
-        yield f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: {what}."
-
-
 def _different_texts(environment: dict, words: Words) -> Iterator[str]:
     """That losses are not of the same text, or not per the same token."""
-    validation = words.metric.startswith("validation")
-    windows, held = environment.get("validation windows"), environment.get("held-out tokens")
-    if isinstance(windows, list) and validation:
-        yield (f"The runs were validated on {joined(map(str, windows), 'or')} windows of the held-out text: their "
-               "results cannot be compared.")  # fmt: skip
-    if held and validation:
-        yield (f"The runs hold out {joined([f'{tokens:,}' for tokens in held], 'or')} tokens of the same text, since "
-               "earlier versions also held out copies of training text: their results cannot be compared.")  # fmt: skip
-    if isinstance(tokenizers := environment.get("tokenizer"), list) and words.unit.startswith("nats per"):
-        yield (f"The runs have different tokenizers ({joined(tokenizers)}): their losses are per different tokens and "
-               "cannot be compared; metric=validation/bits_per_byte can.")  # fmt: skip
-    if isinstance(digests := environment.get("data"), list):
-        yield f"The runs read different data (digests {joined(digests)}): their results cannot be compared."
+    validation, per_token = words.metric.startswith("validation"), words.unit.startswith("nats per")
+    matters = {"validation windows": validation, "held-out tokens": validation, "tokenizer": per_token}
+    for key, told in _TEXTS.items():
+        if isinstance(differing := environment.get(key), list) and matters.get(key, True):
+            texts = joined((f"{each:,}" if isinstance(each, int) else each for each in differing), "or")
+            yield f"The runs {told.format(texts)}: their results cannot be compared."
 
 
-def _lost(arms: list[Arm]) -> Iterator[str]:
-    """Arms with a diverged run."""
-    for arm in arms:
-        if arm.diverged:
-            seeds = count(len(arm.results), "seed")
-            yield f"{_name(arm.levels)} diverged in {arm.diverged} of {seeds}: it has no mean and cannot win."
-
-
-def _incomplete(comparison: Comparison) -> Iterator[str]:
-    """Runs without a result."""
-    waiting = grouped((run for run in comparison.outcomes if run.value is None), lambda run: run.state)
-    bare = waiting.pop("finished", [])
-    told = [f"{len(runs)} {state}" for state, runs in waiting.items()]
-    told += [f"{len(comparison.missing)} not begun"] if comparison.missing else []
-    if told:
-        whole = len(comparison.outcomes) + len(comparison.missing)
-        yield f"Of {count(whole, 'run')}, {joined(told)}: left out."
-    for each in _listed(f"{_name(run.levels)}, seed {run.seed}" for run in bare):
-        yield f"{each}: finished without {comparison.metric} at its end; left out."
-
-
-def _listed(told) -> list[str]:
-    """At most LISTED phrases, and how many more there are."""
-    first, rest = (told := list(told))[:_LISTED], told[_LISTED:]
-    return [*first, *([f"{len(rest)} more"] if rest else [])]
+def _of_runs(comparison: Comparison) -> Iterator[tuple[str, list[str], str]]:
+    """Runs that are left out or count otherwise, each with what is said before and after them."""
+    unended = grouped((run for run in comparison.outcomes if run.value is None), lambda run: run.state)
+    bare, whole = unended.pop("finished", []), len(comparison.outcomes) + len(comparison.missing)
+    states = {state: len(runs) for state, runs in unended.items()} | {"not begun": len(comparison.missing)}
+    yield f"Of {count(whole, 'run')}, left out: ", [f"{n} {state}" for state, n in states.items() if n], "."
+    yield f"Finished without {comparison.metric} at the end, and left out: ", list(map(_run, bare)), "."
+    early = [f"{_run(each)}, at step {each.ended_at}" for each in _ended_early(comparison)]
+    yield "Runs that ended early, and thus have fewer steps: ", early, "."
+    twice = [run for run, same in grouped(comparison.outcomes, _run).items() if len(same) > 1]
+    yield "Several runs of the same arm and seed, which count as one, with their mean: ", twice, "."
 
 
 def _ended_early(comparison: Comparison) -> list[Outcome]:
@@ -158,16 +111,18 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
     return [run for run in runs if run.ended_at is not None and run.value is not None]
 
 
-def _lacking(arms: list[Arm]) -> Iterator[str]:
-    """Which arms lack which seeds, and how they are compared then."""
-    there = [arm for arm in arms if arm.results]
-    seeds = set().union(*(arm.seeds for arm in there))
-    lack = [(_name(arm.levels), sorted(seeds - arm.seeds)) for arm in there if arm.seeds != seeds]
-    told = [f"{name} lacks seed{'s' * (len(gone) > 1)} {joined(map(str, gone))}" for name, gone in lack]
-    welch = any(a.seeds.isdisjoint(b.seeds) for a, b in combinations(there, 2))
-    unpaired = ", and as unpaired (Welch's t) where they share none" * welch
-    if told:
-        yield f"{'; '.join(_listed(told))}: arms are compared in the seeds that both have{unpaired}."
+def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
+    """Arms that diverged, lack seeds or are the best at an edge, each with what is said before and after them."""
+    names = [(_name(arm), arm) for arm in found.arms if arm.results]
+    lost = [f"{name} diverged in {x.diverged} of {count(len(x.results), 'seed')}" for name, x in names if x.diverged]
+    yield "", lost, ": such an arm has no mean and cannot win."
+    seeds = set().union(*(arm.values for _, arm in names))
+    gone = {name: sorted(seeds - arm.values.keys()) for name, arm in names}
+    lack = [f"{name} lacks {joined(map('seed {}'.format, some))}" for name, some in gone.items() if some]
+    yield "", lack, ": arms are compared in the seeds that both have, or as unpaired (Welch's t) if they share none."
+    for rate, arms in found.edges.items():
+        best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: "
+        yield best, list(map(_name, arms)), "."
 
 
 def unlike(environment: dict) -> Iterator[str]:
@@ -175,14 +130,22 @@ def unlike(environment: dict) -> Iterator[str]:
     differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
                  if isinstance(values, list) and key not in _TOLD]  # fmt: skip
     if differing:
-        yield f"The runs were not made alike: {'; '.join(_listed(differing))}."
+        yield f"The runs were not made alike: {_listed(differing)}."
     if formats := environment.get("imitated formats"):
         names = joined(formats if isinstance(formats, list) else [formats])
-        yield (f"The processor only imitates {names}, many times slower than fp32: the times of the runs in {names} "
-               "cannot be compared with those of others, nor with a processor that has it.")  # fmt: skip
+        yield f"The processor only imitates {names}, many times slower than fp32: times in {names} cannot be compared."
     if environment.get("uncommitted changes") not in (None, False):
         yield "Some runs were made with uncommitted changes, which no commit names."
 
 
-def _name(levels: dict[str, str]) -> str:
-    return ", ".join(named(*level) for level in levels.items()) or "The run"
+def _listed(phrases: Iterable[str]) -> str:
+    told = list(phrases)
+    return "; ".join([*told[:_LISTED], *[f"{len(told) - _LISTED} more"] * (len(told) > _LISTED)])
+
+
+def _run(run: Outcome) -> str:
+    return f"{_name(run)}, seed {run.seed}"
+
+
+def _name(one: Arm | Outcome) -> str:
+    return ", ".join(named(*level) for level in one.levels.items()) or "The run"

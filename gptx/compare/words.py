@@ -47,12 +47,13 @@ class Words:
     def ends(self, found: Estimate) -> Iterator[str]:
         """The mean of an estimate, and the ends of its interval: two digits of half the interval's width within what
         the values can show, and two of the mean where it is significant."""
-        single = found.low is None or found.high is None
-        decimals = self.decimals if single else min(self.finest, self.digits((found.high - found.low) / 2))  # type: ignore[operator]
-        if single or found.significant_alone:
+        values, decimals = [found.mean], self.decimals
+        if found.low is not None and found.high is not None:
+            values += [found.low, found.high]
+            decimals = min(self.finest, self.digits((found.high - found.low) / 2))
+        if found.p is None or found.significant_alone:
             decimals = max(decimals, self.digits(found.mean))
-        for value in (found.mean,) if single else (found.mean, found.low, found.high):
-            yield self.number(value, sign="+", decimals=decimals)
+        return (self.number(value, sign="+", decimals=decimals) for value in values)
 
     @property
     def per(self) -> str:
@@ -60,7 +61,6 @@ class Words:
         return f", {self.unit}" if self.unit else ""
 
     def amount(self, text: str) -> str:
-        """A number with its unit."""
         return f"{text} {self.unit}".strip()
 
     def spread(self, arm: Arm) -> str:
@@ -69,43 +69,29 @@ class Words:
             return f"diverged {arm.diverged} of {len(arm.results)}"
         return " ± ".join(self.number(each) for each in (arm.mean, arm.spread) if each is not None) or "-"
 
-    def change(self, found: Estimate | None) -> str:
-        """An estimate in a table, judged alone."""
+    def change(self, found: Estimate | None, n: int = 0) -> str:
+        """An estimate in a table, judged alone, with its number of pairs where that is not `n`."""
         if found is None:
             return "-"
         text, *span = self.ends(found)
-        aside = [" to ".join(span) or "single seed"]
-        if found.same:
-            aside = ["the same"]
-        elif span and not found.significant_alone:
-            aside.append("not significant")
-        return f"{text} ({', '.join(aside if found.paired else [*aside, 'unpaired'])})"
-
-    def against(self, found: Estimate | None, arm: Arm) -> str:
-        """A difference in the row of an arm, with its number of pairs where that is not the arm's n."""
-        fewer = found is not None and found.low is not None and found.paired and found.n != len(arm.results)
-        return f"{self.change(found)}{f', {found.n} pairs' if found and fewer else ''}"
+        told = ["the same" if found.kind == "same" else " to ".join(span) or "single seed"]
+        if span and not found.significant_alone and found.kind != "same":
+            told.append("not significant")
+        if not found.paired:
+            told.append("unpaired")
+        elif span and n not in (0, found.n):
+            told.append(f"{found.n} pairs")
+        return f"{text} ({', '.join(told)})"
 
     def relation(self, found: Estimate, other: str) -> str:
         """How something is compared with another, "with adamw", and how sure that is."""
         text, *span = self.ends(found)
-        way = "higher" if found.mean > 0 else "lower"
-        away = f"{self.amount(text.lstrip('+-'))} {way} than {other}" if found.mean else f"the same as {other}"
-        if not span:
-            basis = "in the one seed that both have" if found.paired else "without a common seed"
-            return f"{away} {basis}, which gives no interval"
-        if found.same:
-            return f"{away} in each of {count(found.n, 'seed')}"
-        if not found.significant:
-            return f"not significantly different from that {other} ({self.interval(found)})"
-        near, far = (end.lstrip("+-") for end in (span if found.mean > 0 else reversed(span)))
-        return f"{away} (95 % interval {near} to {far}, {_seeds(found)})"
-
-    def interval(self, found: Estimate) -> str:
-        """-0.02, 95 % interval -0.03 to -0.01 before correction, 3 seeds."""
-        text, *span = self.ends(found)
-        before = " before correction" if found.significant_alone and not found.significant else ""
-        return f"{text}, 95 % interval {' to '.join(span)}{before}, {_seeds(found)}"
+        interval = f"95 % interval {' to '.join(span)}" if span else "no interval"
+        seeds = count(found.n, "seed") if found.paired else "no seed in common"
+        if found.kind in ("higher", "lower"):
+            return f"{self.amount(text.lstrip('+-'))} {found.kind} than {other} ({interval}, {seeds})"
+        before = " before correction" * found.significant_alone
+        return f"not significantly different from that {other} ({text}, {interval}{before}, {seeds})"
 
 
 def words(found: Effects) -> Words:
@@ -127,13 +113,14 @@ def _decimals(arms: list[Arm]) -> tuple[int, int]:
     return max(0, -math.floor(math.log10(digit))), max(0, 1 - math.floor(math.log10(smallest)))
 
 
-def _seeds(found: Estimate) -> str:
-    return count(found.n, "seed") if found.paired else "no seed in common"
+def said(factor: str) -> str:
+    """The name of a factor in a sentence."""
+    return NAMES.get(factor, factor)
 
 
 def named(factor: str, level: str) -> str:
-    """A level of a factor as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true."""
-    if is_group(factor):
+    """A level as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true; of no factor, a trait."""
+    if not factor or is_group(factor):
         return f"no {factor}" if level in _NONE else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
@@ -144,18 +131,13 @@ def label(factor: str) -> str:
 
 
 def where(levels: dict[str, str]) -> str:
-    """Levels as a place: at learning rate 0.01, with model gpt_10m; "" for none."""
-    return " and ".join(
-        f"with {NAMES.get(name, name)} {level}" if is_group(name) and level not in _NONE
-        else f"{'at' if numeric([level]) else 'with'} {named(name, level)}"
-        for name, level in levels.items()
-    )  # fmt: skip
+    """Levels as a place: at learning rate 0.01 and with muon; "" for none."""
+    return " and ".join(f"{'at' if numeric([x]) else 'with'} {named(name, x)}" for name, x in levels.items())
 
 
 def places(contexts: Iterable[dict[str, str]]) -> str:
     """Several places: at learning rate 0.003 and 0.01; "" for none."""
     first, *rest = contexts
-    if len(first) > 1:
-        few = len(rest) < FEW
-        return joined(map(where, (first, *rest))) if few else f"in {len(rest) + 1} settings"
-    return joined([where(first), *(level for context in rest for level in context.values())])
+    if len(first) < 2:
+        return joined([where(first), *(level for context in rest for level in context.values())])
+    return joined(map(where, (first, *rest))) if len(rest) < FEW else f"in {len(rest) + 1} settings"

@@ -1,7 +1,7 @@
 """Command lines made from functions: positional parameters are words in order, keyword-only ones are key=value.
 
-The help page is read from the source, so that no command is imported for it. A docstring has one sentence, examples,
-and a block of `name: meaning` lines below `Options:`.
+The help page is read from the source, without importing it: a docstring has one sentence, examples, and a block of
+`name: meaning` lines below `Options:`.
 """
 
 import ast
@@ -31,21 +31,18 @@ _USUAL = {  # meanings of options that several commands have
 }
 
 
-def call(function: Callable, words: list[str] | None = None) -> None:
-    """Call `function` with the words of the command line; what it returns is the exit code.
-
-    A mistake is one line and exit code 1.
-    """
+def call(function: Callable, words: list[str]) -> None:
+    """Call `function` with the words of the command line; what it returns is the exit code. A mistake is one line and
+    exit code 1."""
     from gptx.units.printable import streams
 
     streams()
-    words = sys.argv[1:] if words is None else words
-    if HELP & {*words}:
-        show(help_page(Path(inspect.getsourcefile(function) or ""), function.__name__))
-        return
     try:
-        places, named = parse(function, words)
         with _closed_pipe():
+            if HELP & {*words}:
+                print(help_page(Path(inspect.getsourcefile(function) or ""), function.__name__), flush=True)
+                return
+            places, named = parse(function, words)
             if code := function(*places, **named):
                 raise SystemExit(int(code))
     except (ConfigError, ValueError, OSError) as error:
@@ -70,12 +67,10 @@ def _closed_pipe() -> Iterator[None]:
 
 
 def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
-    """The positional and the named arguments that `words` give.
-
-    Raises ConfigError for an unknown key, a wrong type, a missing value or an old spelling.
-    """
+    """The positional and the named arguments that `words` give. Raises ConfigError for an unknown key, a wrong type, a
+    missing value or an old spelling."""
     signature, hints = inspect.signature(function), typing.get_type_hints(function)
-    keys = {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    keys = {name: signature.parameters[name] for name in inspect.getfullargspec(function).kwonlyargs}
     places = list(signature.parameters.values())[: len(signature.parameters) - len(keys)]  # keyword-only ones come last
     positional: list = []
     given: dict = {}
@@ -83,7 +78,8 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
         name, equals, text = word.partition("=")
         _refuse(word, keys, places, given)
         if name in keys and equals:
-            given[name] = _value(text, hints[name], name)
+            if text or keys[name].default is not signature.empty:  # else an empty path would be the working folder
+                given[name] = _value(text, hints[name], name)
         elif places and (places[0].kind is inspect.Parameter.VAR_POSITIONAL or not _keyed(word)):
             place = places.pop(0)
             places += [place] * (place.kind is place.VAR_POSITIONAL)  # which takes all words that follow
@@ -91,18 +87,11 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
         else:
             line = f"{name}: no such key{nearest(name, keys)}"
             raise ConfigError(line if equals else f"{word!r} is not key=value; keys: {', '.join(keys)}")
-    _refuse_missing(signature, positional, given)
-    return positional, given
-
-
-def _refuse_missing(signature: inspect.Signature, positional: list, given: dict) -> None:
-    empty = inspect.Parameter.empty  # "" for a needed value would be the working folder
-    kept = {name: value for name, value in given.items() if value != "" or signature.parameters[name].default != empty}
     try:
-        signature.bind(*positional, **kept)
+        signature.bind(*positional, **given)
     except TypeError as error:  # missing a required argument: 'run'
-        name = str(error).split("'")[1]
-        raise ConfigError(f"{name}: a value is needed; --help shows an example") from None
+        raise ConfigError(f"{str(error).split(chr(39))[1]}: a value is needed; --help shows an example") from None
+    return positional, given
 
 
 def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict) -> None:
@@ -127,7 +116,6 @@ def _keyed(word: str) -> bool:
 
 
 def _value(text: str, hint, name: str):
-    """A word as a value of a parameter's type."""
     from gptx.config.values import refuse_text, typed_value
 
     if text in ("null", "none") and type(None) in typing.get_args(hint):
@@ -169,22 +157,17 @@ def described(file: Path, name: str) -> tuple[str, list[tuple[str, str, str, str
     return text.rstrip(), rows
 
 
-def _spelled(value: object) -> str:
-    if value in (None, "", ()):
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _default(node: ast.expr | None, tree: ast.Module) -> str:
     """A default as one types it; a constant's value is looked up, also in the file that it is imported from."""
     if node is None:
         return "needed"
     if not isinstance(node, ast.Name):
-        return _spelled(ast.literal_eval(node))
+        value = ast.literal_eval(node)
+        return "none" if value in (None, "", ()) else str(value).lower() if isinstance(value, bool) else str(value)
     for line in tree.body:
         if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == node.id:
             return _default(line.value, tree)
-        if isinstance(line, ast.ImportFrom) and node.id in [each.name for each in line.names]:
+        if isinstance(line, ast.ImportFrom) and re.search(rf"\b{node.id}\b", ast.unparse(line)):
             file = Path(__file__).parents[2].joinpath(*str(line.module).split(".")).with_suffix(".py")
             return _default(node, ast.parse(file.read_text(encoding="utf-8")))
     return node.id

@@ -1,15 +1,12 @@
-"""From a checked config to objects. Every `_target_` goes through `permitted` before it is imported.
-
-A group builds what the files of conf/<group> name, and the classes of PyTorch that its row in groups.py has. Only
-`allow_targets` on the command line widens this; nothing that was read from a file does.
-"""
+"""From a checked config to objects. Every `_target_` goes through `permitted` before it is imported: a group builds
+what the files of conf/<group> name, and the classes of PyTorch that its row in groups.py has; only `allow_targets` on
+the command line widens this."""
 
 import functools
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Collection
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,8 @@ _TARGET = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
 
 
 def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
-    """The function or class that `target` names, at the key `path` of a config, such as optim or observe.custom.
-
-    `allow` has the packages that the command line trusts, such as "mylib.". Raises ConfigError for all that neither
-    they nor the group offer, before it is imported.
-    """
+    """The function or class that `target` names at the key `path` of a config. Raises ConfigError, before importing it,
+    for all that neither the group offers nor `allow` trusts (packages from the command line, such as "mylib.")."""
     group = re.split(r"[.\[]", path, maxsplit=1)[0]
     if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)+", target):
         raise ConfigError(f"{path}._target_: {target!r} is not the dotted name of a class or a function")
@@ -50,7 +44,7 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
     )
 
 
-@cache
+@functools.cache
 def offered(group: str) -> tuple[str, ...]:
     """The names that the files of conf/<group> build from, nested ones too."""
     files = sorted(Path(CONF, group).glob("*.yaml"))
@@ -58,7 +52,6 @@ def offered(group: str) -> tuple[str, ...]:
 
 
 def _of_library(target: str, path: str, library: tuple[str, str] | None) -> Callable | None:
-    """The class of that name in PyTorch, if it is of the kind that the group takes."""
     prefix, kind = library or ("", "")
     if not prefix or not target.startswith(prefix):
         return None
@@ -93,8 +86,7 @@ def find_target(target: str, path: str) -> Any:
 
 
 def build(node: Any) -> Any:
-    """The object that a checked node describes, with plain lists and dicts inside. Raises ConfigError if it refuses the
-    values."""
+    """The object that a checked node describes, with plain lists and dicts inside. Raises ConfigError if it refuses."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from omegaconf import DictConfig, OmegaConf, errors

@@ -1,23 +1,28 @@
-"""The words of a command line that gptx.train understands, and the configs of all jobs that they mean."""
+"""The words of a command line that gptx.train understands, the configs of all jobs that they mean, and what is wrong
+with them in one line with the cure."""
 
+import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from gptx.config import mistakes
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS, Group
 from gptx.config.keys import key_of, near, nodes, quoted
-from gptx.config.mistakes import refuse_choices
 from gptx.config.paths import CONF, ROOT
+from gptx.config.validate import check
 
 _MOST = 100_000  # jobs of a sweep
 _WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
@@ -25,10 +30,8 @@ _REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-reru
 
 
 def prepared(words: list[str]) -> list[str]:
-    """The words as Hydra needs them: options and their values before the overrides, `from=FOLDER` in quotes.
-
-    Raises ConfigError for options that Hydra or gptx does not have, and for files with the names of gptx's own.
-    """
+    """The words as Hydra needs them: options before overrides, `from=FOLDER` in quotes. Raises ConfigError for options
+    that Hydra or gptx does not have, and for files with the names of gptx's own."""
     options: list[str] = []
     overrides: list[str] = []
     for word in words:
@@ -36,7 +39,18 @@ def prepared(words: list[str]) -> list[str]:
         (options if belongs or word.startswith("-") else overrides).append(word)
     _refuse_options(options, overrides)
     refuse_shadowed(words)
-    return [*options, *map(quoted_origin, overrides)]
+    overrides = [quoted_origin(word) for word in overrides]
+    if (given := get_args_parser().parse_known_args(options)[0]).cfg:
+        _refuse_unheard(_searched(given.config_dir, overrides))
+    return [*options, *overrides]
+
+
+def _refuse_unheard(words: list[str]) -> None:
+    """Refuse a key that no file of the chosen options has, if a run of the words is refused, as --cfg begins none."""
+    chosen = [word for word in words if word.startswith("hydra") or key_of(word) in (*GROUPS, "experiment")]
+    known = nodes(OmegaConf.to_container(composed(chosen), resolve=False))
+    if not {*known, *map(key_of, chosen)}.issuperset(map(key_of, words)):
+        check(job := composed(words), allow=job.allow_targets)
 
 
 def _refuse_options(options: list[str], overrides: list[str]) -> None:
@@ -52,7 +66,6 @@ def _refuse_options(options: list[str], overrides: list[str]) -> None:
 
 
 def _as_override(option: str, overrides: list[str]) -> str:
-    """How what was typed as an option is written."""
     name, equals, text = option.strip("-").partition("=")
     name, keys = name.replace("-", "_"), nodes(OmegaConf.to_container(composed(), resolve=False))
     meant = re.search("'(.+)'", f"'{name}'" if name in keys else near(name, keys))
@@ -85,17 +98,11 @@ def _shipped() -> dict[str, Path]:
     return own | {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
 
 
-def _own_configs(words: list[str]) -> list[str]:
-    """The overrides, with `--config-dir FOLDER` as the search path that it is for gptx.train."""
-    refuse_shadowed(words)
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`--config-dir FOLDER`, if it is there, and the other words."""
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
-    if "--config-dir" not in words:
-        return words
-    at = words.index("--config-dir")
-    folders = words[at + 1 : at + 2]
-    if not folders or not Path(folders[0]).is_dir():
-        raise ConfigError(f"--config-dir {' '.join(folders)}: no such folder")
-    return [*words[:at], *words[at + 2 :], f"hydra.searchpath=[file://{Path(folders[0]).resolve()}]"]
+    at = words.index("--config-dir") if "--config-dir" in words else len(words)
+    return words[at : at + 2], words[:at] + words[at + 2 :]
 
 
 def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str, DictConfig]:
@@ -104,17 +111,26 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     found: dict[str, DictConfig] = {}
     name, overrides = "", words
     try:
-        lines = jobs(_own_configs(words))
+        refuse_shadowed(words)
+        option, words = split_overrides(words)
+        lines = jobs(_searched(option[-1] if option else None, words))
         every = [{key_of(override): override for override in line} for line in lines]
         swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
         for line, overrides in zip(every, lines, strict=True):
-            name = ", ".join(line[key] for key in swept)
+            name = ", ".join(map(line.__getitem__, swept))
             refuse_choices(overrides)
             examine(cfg := composed(overrides))
             found[name] = cfg
     except Exception as error:
-        raise mistakes.explained(error, overrides, name) from None
+        raise explained(error, overrides, name) from None
     return found
+
+
+def _searched(folder: str | None, words: list[str]) -> list[str]:
+    """The words with --config-dir as Hydra's own override, which composing without Hydra's main understands."""
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"--config-dir {folder}: no such folder")
+    return [*words, f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else words
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
@@ -135,3 +151,80 @@ def _values(value: object) -> float:
         first, last, step = value.start, value.stop, value.step
         return max(0.0, (last - first) / step) if step else math.inf  # type: ignore[operator]
     return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def explained(error: Exception, words: list[str], name: str = "") -> Exception:
+    """A mistake in the words of a command line as a ConfigError, after the `name` of its job; others unchanged."""
+    parts = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts  # others raise ValueError too
+    if isinstance(error, ConfigError):
+        line = str(error)
+    elif isinstance(error, HydraException) or "hydra" in parts[-4:] or parts[-2:] == ("logging", "config.py"):
+        line = _line(error, [word for word in words if "=" in word and not word.startswith("-")])
+    else:
+        return error
+    return ConfigError(f"{name}: {line}" if name else line)
+
+
+def _line(error: Exception, words: list[str]) -> str:
+    """The complaint of Hydra's composition or grammar as one line, with the nearest right word where there is one."""
+    if isinstance(error, OverrideParseException):
+        complaint = error.message.splitlines()[0]
+        return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
+    text = f"{error.__cause__ or ''}\n{error}"
+    if line := _without_its_key(text, error, words):
+        return line
+    if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]}: no such key"
+    if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
+        return f"{alone[1]}=[{alone[2]}]: {_no_such_option(alone[2], _options(alone[1]))}"
+    if missing := re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':\n((?:\t\S+\n?)+)", text):
+        option = missing[1].removeprefix(f"{missing[2]}/")
+        return f"{missing[2]}={option}: {_no_such_option(option, missing[3].split())}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _without_its_key(text: str, error: Exception, words: list[str]) -> str:
+    """The line for a complaint of Hydra's that does not say what is wrong with which key."""
+    if "Config group override must be" in text:
+        try:
+            refuse_choices(words)
+        except ConfigError as choice:
+            return str(choice)
+    if "integer string conversion" in text:
+        long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
+        return f"{long}: a number of more than 4,300 digits"
+    broken, complaint = re.search(r"Error merging override [+~]*([^=]+)=", text), text.partition("\n")[0]
+    if broken and re.match("no viable alternative|mismatched input|token recognition|extraneous input", complaint):
+        return f"{broken[1]}: not an interpolation that can be read ({complaint})"
+    return ""
+
+
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in Path(CONF, group).glob("*.yaml"))
+
+
+def _no_such_option(wrong: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, options, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return f"no such option{hint} Options: {', '.join(sorted(options))}"
+
+
+def refuse_choices(words: Iterable[str]) -> None:
+    """Refuse overrides that Hydra takes for a group and that choose none of its options, or one of them twice."""
+    for word in OverridesParser.create().parse_overrides(list(words)):
+        if word.key_or_group in GROUPS and not word.is_delete() and not word.is_sweep_override():
+            _refuse_choice(str(word.input_line), word.value(), GROUPS[word.key_or_group])
+
+
+def _refuse_choice(word: str, chosen: Any, group: Group) -> None:
+    names = chosen if isinstance(chosen, list) else [chosen]
+    plain = all(isinstance(name, str) and re.fullmatch(r"[\w-]+", name) for name in names)
+    if not plain or (isinstance(chosen, list) and not group.several):
+        options, meant = _options(group.name), [Path(str(name)).stem for name in names]
+        right = next(filter(meant.__contains__, options), options[0])
+        raise ConfigError(
+            f"{word!r:.120}: the name of an option alone is needed, as in "
+            f"{group.name}={f'[{right}]' if group.several else right}; options: {', '.join(options)}"
+        )
+    if names.count(most := max(names, key=names.count, default="")) > 1:
+        raise ConfigError(f"{group.name}=[{','.join(names)}]: {most} is there twice")

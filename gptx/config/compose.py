@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gptx.config import hydra_node
@@ -29,10 +29,8 @@ _LARGEST = 100_000  # values of a file: a config has a hundred
 
 
 def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
-    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section.
-
-    Raises ConfigError, and what Hydra raises (gptx.config.mistakes explains it).
-    """
+    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section. Raises ConfigError, and
+    what Hydra raises (gptx.config.command_line explains it)."""
     register()
     outer = GlobalHydra.instance().hydra  # of a command that is under way
     GlobalHydra.instance().clear()
@@ -55,17 +53,16 @@ def register() -> None:
     OmegaConf.register_new_resolver("oc.env", looked_up, replace=True)
     for plugin in (_Experiments, _SearchPath):
         Plugins.instance().register(plugin)
-    if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
-        ConfigLoaderImpl.load_configuration = _guarded(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
-        of_files = SourcesRegistry.instance().resolve("file")  # which Plugins has imported
-        of_files.load_config = _bounded(of_files.load_config)  # type: ignore[method-assign]
+    loader: Any = ConfigLoaderImpl
+    if not hasattr(loader.load_configuration, "__wrapped__"):
+        loader.load_configuration = _guarded(loader.load_configuration)
+        loader._apply_overrides_to_config = staticmethod(_open(loader._apply_overrides_to_config))
+        of_files: Any = SourcesRegistry.instance().resolve("file")  # which Plugins has imported
+        of_files.load_config = _bounded(of_files.load_config)
 
 
 def _slug(*swept: str, _root_: DictConfig, whole: bool = False) -> str:
-    """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here.
-
-    With whole paths for arms whose paths have the same last part.
-    """
+    """The run's folder name; overrides are read as typed: one such as a='${b}' must not be resolved here."""
     return slug(OmegaConf.to_container(_root_.hydra.overrides.task), swept, whole=whole)  # type: ignore[arg-type]
 
 
@@ -80,9 +77,6 @@ class _Experiments(FileConfigSource):
     def _normalize_file_name(filename: str) -> str:
         group, _, name = filename.removesuffix(".yaml").partition("/")
         return f"{name}/experiment.yaml" if group == "experiment" else "none"
-
-    def available(self) -> bool:
-        return True
 
     def is_group(self, config_path: str) -> bool:
         return config_path in ("", "experiment")
@@ -112,7 +106,7 @@ def _guarded(load: Callable) -> Callable:
                 raise ConfigError(f"{word.input_line}: gptx needs this section of Hydra's; set single keys of it")
         try:
             found = load(self, config_name, overrides, *rest, **more)
-        except (HydraException, OmegaConfBaseException):  # which gptx.config.mistakes explains
+        except (HydraException, OmegaConfBaseException):  # which gptx.config.command_line explains
             raise
         except RecursionError:
             raise ConfigError("a file of the config is nested without end, or its defaults list names itself") from None
@@ -126,11 +120,21 @@ def _guarded(load: Callable) -> Callable:
     return load_configuration
 
 
-def _bounded(load: Callable) -> Callable:
-    """Hydra's way to read a file: an experiment is laid over the whole config, also without `# @package _global_`.
+def _open(apply: Callable) -> Callable:
+    """Hydra's way to lay overrides over a config: a key that is not there is added, and gptx.config.validate judges it
+    by the signature that takes it; only Hydra's own section stays closed."""
 
-    Raises ConfigError for a file whose aliases make more of it than a memory holds.
-    """
+    def apply_overrides(overrides, cfg):
+        OmegaConf.set_struct(cfg.hydra, True)
+        with open_dict(cfg):
+            apply(overrides, cfg)
+
+    return apply_overrides
+
+
+def _bounded(load: Callable) -> Callable:
+    """Hydra's way to read a file: an experiment is laid over the whole config, also without `# @package _global_`, and
+    ConfigError is raised for one whose aliases make more of it than a memory holds."""
 
     @functools.wraps(load)
     def load_config(self, config_path):

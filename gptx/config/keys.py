@@ -42,10 +42,9 @@ def near(wrong: str, known: Iterable[str]) -> str:
     close = map(siblings.get, difflib.get_close_matches(last, siblings, n=1))
     alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
     synonym = {_SYNONYMS.get(last.lower(), "")}.intersection(known)
-    if parent:
-        found = [*synonym, *close, *alike]
-        return f"; did you mean '{found[0]}'?" if found else f"; {parent} has {', '.join(siblings)}"
-    found = [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    found = (
+        [*synonym, *close, *alike] if parent else [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
+    )
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
@@ -57,7 +56,7 @@ def nodes(node: Any, prefix: str = "") -> list[str]:
 
 def key_of(override: str) -> str:
     """The key that an override of the command line sets."""
-    return re.match(r"[+~]*([^=@]+)", override)[1]  # type: ignore[index]
+    return re.split("[=@]", override.lstrip("+~"))[0]
 
 
 def under(name: str, keys: tuple[str, ...]) -> bool:
@@ -66,11 +65,8 @@ def under(name: str, keys: tuple[str, ...]) -> bool:
 
 
 def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
-    """A folder name of at most `room` bytes from the overrides that make this run another one; the same in every
-    process and every time.
-
-    In a sweep these are the `swept` keys, which may be any. The name has the last part of a path, or the `whole` path.
-    """
+    """A folder name of at most `room` bytes from the overrides that make this run another one, the `swept` keys in a
+    sweep; the same every time. It has the last part of a path, or the `whole` path."""
     last = {key_of(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
     chosen = {k: o for k, o in last.items() if (k in swept if swept else decides(k, "result"))}
     kept = sorted(map(without_credentials, chosen.values()))
@@ -88,8 +84,7 @@ def changes(overrides: list[str]) -> list[str]:
 
 
 def options(hydra: Any) -> list[str]:
-    """The words of the command line for Hydra itself (from Hydra's section of a config) that a lone run of the same
-    recipe needs: folders of configs, and settings that are not the sweep's."""
+    """The words for Hydra itself, from its section of a config, that a lone run of the same recipe needs."""
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     kept = [word for word in map(str, hydra.overrides.hydra) if not under(key_of(word).replace("/", "."), _SWEEPS_OWN)]
     return [*(word for folder in folders for word in ("--config-dir", folder)), *kept]

@@ -4,14 +4,17 @@ from typing import Any
 
 from gptx.config.groups import GROUPS
 
-_JOINED = {  # modules of gptx.observe
-    "target": "endings", "overfitting": "endings", "lr_range": "endings", "gradients": "norms", "updates": "norms",
-    "parameters": "norms", "samples": "downstream",
+_JOINED = {  # modules of observers
+    "target": "validation", "overfitting": "validation", "lr_range": "validation", "endings": "validation",
+    "ema": "validation", "gradients": "norms", "updates": "norms", "parameters": "norms", "clip_pressure": "norms",
+    "second_moment": "norms", "samples": "downstream",
 }  # fmt: skip
-_MOVED = {  # up to version 0.1.0; the first that fits counts
-    **{f"gptx.observe.{old}.": f"gptx.ingredients.observe.{new}." for old, new in _JOINED.items()},
-    **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},
-}
+_MOVED = {  # the first that fits counts
+    **{f"gptx.{room}observe.{old}.": f"gptx.ingredients.observe.{new}."
+       for old, new in _JOINED.items() for room in ("", "ingredients.")},
+    **{f"gptx.{room}optim.lion.": "gptx.ingredients.optim.scratch." for room in ("", "ingredients.")},
+    **{f"gptx.{group}.": f"gptx.ingredients.{group}." for group in GROUPS},  # up to version 0.1.0
+}  # fmt: skip
 
 
 def current(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What conf/ says: the options that the recipe takes by default, their values, and where a run differs from them."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from gptx.config import paths
+from gptx.config.groups import GROUPS
 from gptx.config.keys import flat
 from gptx.units import lengths
+from gptx.units.phrases import joined
 
 CONF = Path(paths.CONF)
 HIDDEN = ("_target_", "_partial_", "_convert_")
@@ -16,7 +19,7 @@ HIDDEN = ("_target_", "_partial_", "_convert_")
 
 @cache
 def defaults() -> dict[str, str | list[str]]:
-    """The option of every ingredient in conf/train.yaml's defaults list, in its order; a list where several may be."""
+    """The option of every ingredient in conf/train.yaml's defaults list; a list where several may be."""
     entries = yaml.safe_load((CONF / "train.yaml").read_text())["defaults"]
     chosen = {group: option for entry in entries if isinstance(entry, dict) for group, option in entry.items()}
     return {group: option for group, option in chosen.items() if option is not None and group != "hydra"}
@@ -29,17 +32,27 @@ def spelled(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
+    """The end of a message about a key that other options of its group have, beside the `chosen` keys where several
+    options may be; "" if none has it."""
+    group, _, name = key.partition(".")
+    files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
+    options = [option for option, content in files.items() if name in content]
+    options.sort(key=lambda option: files[option][name] != "???")  # those that need a value for it come first
+    if options and GROUPS[group].several:
+        present = [each.partition(".")[2] for each in chosen if each != key]
+        return f"; add {group}=[{','.join([*present, options[0]])}]"
+    return f"; add {group}={joined(options, 'or')}" if options else ""
+
+
 def load_preset(file: Path) -> dict:
     """The values of an option of conf/; interpolations stay text."""
     return OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[return-value]
 
 
 def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
-    """The keys of a run's config whose values are not those of the options it chose, with the options' values.
-
-    A length is compared as the number of steps that it means in this run; what interpolates another key is not
-    compared, since that key says it.
-    """
+    """The keys of a run's config whose values are not those of the options it chose, with the options' values; a length
+    is compared by the steps that it means in this run, and what interpolates another key, which says it, is not."""
     from gptx.config.compose import composed
 
     known = {group: option for group, option in choices.items() if (CONF / group / f"{option}.yaml").exists()}

@@ -16,10 +16,8 @@ _asked: list[str] = []  # the variables of the environment that configs have loo
 
 
 def looked_up(name: str, *default: Any) -> Any:
-    """What `${oc.env:...}` gives, noted in `_asked`; from then on `masked` hides it in all that this process says.
-
-    Numbers, and what the path of the working folder shows, are not hidden.
-    """
+    """What `${oc.env:...}` gives; from then on `masked` hides it in all that this process says, unless it is a number
+    or in the path of the working folder."""
     _asked.append(name)
     found = oc.env(name, *default)
     text = os.environ.get(name, "")
@@ -29,11 +27,8 @@ def looked_up(name: str, *default: Any) -> Any:
 
 
 def recorded(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain values, resolved, as every file and every sink has it.
-
-    A text from the environment stands as it was written, with a digest by which another value is noticed; a number or
-    a boolean has its value, and so has the name, which the path of the run folder shows.
-    """
+    """The config as plain values, resolved, as every file and every sink has it. A text from the environment stands as
+    it was written, with a digest by which another value is noticed, but for the name, which the run folder shows."""
     name = cfg.name
     found = {str(key): name if key == "name" else _value(cfg, key) for key in cfg}
     for text in [text for text in hidden if text in name]:
@@ -42,7 +37,6 @@ def recorded(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _value(node: DictConfig | ListConfig, key: Any) -> Any:
-    """One value, with all below it."""
     before = len(_asked)
     found = node[key]
     raw = node._get_node(key)._value()  # type: ignore[union-attr]

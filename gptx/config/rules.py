@@ -1,5 +1,6 @@
 """Rules between ingredients: what is wrong with a config although every key of it is right. Errors are ConfigErrors."""
 
+import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,8 @@ def job_of(composed: DictConfig) -> DictConfig:
 
 def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *, begun: bool = False) -> None:
     """Raise ConfigError for what can be known to be wrong with a run on `world` processes without reading its data.
-
-    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that. A run that
-    has `begun` needs nothing at `from` any more.
-    """
+    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that; a run that
+    has `begun` needs nothing at `from` any more."""
     import torch
 
     check(job, allow=value(job, "allow_targets", "allow_targets") or ())
@@ -53,12 +52,11 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    tried = {"data", "batch", *_WITH_DEVICE}
-    for group in [*trials, *(name for name in GROUPS if name not in {*tried, *trials})]:
+    tried = {"data", "batch", *_WITH_DEVICE, *trials}
+    for group in [*trials, *(name for name in GROUPS if name not in tried)]:
         _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
-    for rule in (_refuse_fall, _refuse_transfer, _refuse_token_clock, _refuse_growth):
-        rule(job)
-    _refuse_rows(job, world)
+    _refuse_optimizer(job, world)
+    _refuse_pairs(job)
     if job["from"] is not None and not begun:
         _refuse_origin(Path(job["from"]))
 
@@ -92,7 +90,7 @@ def _refuse_origin(origin: Path) -> None:
 
 def refuse_format(job: DictConfig) -> None:
     """Refuse a device that is not here, or a number format that it does not have."""
-    from gptx.ingredients.parallel import find_device as find_device
+    from gptx.ingredients.parallel import find_device
 
     try:
         build(job.precision).on(find_device(job.device))
@@ -100,49 +98,40 @@ def refuse_format(job: DictConfig) -> None:
         raise refusal("", error) from None
 
 
-def _refuse_transfer(job: DictConfig) -> None:
+def _refuse_pairs(job: DictConfig) -> None:
+    """Refuse two values that fit no run together."""
     adam_like = "betas" in job.optim and "momentum" not in job.optim
     if str(job.parametrization._target_).endswith(".mup") and not adam_like:
         raise ConfigError(
             f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}; use optim=adamw or "
             "another Adam, or parametrization=standard"
         )
-
-
-def _refuse_token_clock(job: DictConfig) -> None:
     if job.batch.get("doublings") and (half_life := job.optim.get("beta2_half_life_tokens")):
         raise ConfigError(
             f"optim.beta2_half_life_tokens={half_life}: beta2 is one for the whole run, and "
             f"batch.doublings={job.batch.doublings} changes the tokens of a step; set one of them to null or 0"
         )
-
-
-def _refuse_growth(job: DictConfig) -> None:
     for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
         if job.batch.get(doublings) and job.batch[over] > job.steps:
             raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
-def _refuse_rows(job: DictConfig, world: int) -> None:
+def _refuse_optimizer(job: DictConfig, world: int) -> None:
+    """Refuse FSDP for an optimizer of whole matrices, and a falling learning rate for one that averages."""
     from gptx.ingredients.optim import trait
 
+    optimizer = find_target(str(job.optim._target_), "optim")
     sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
-    if sharded and trait(find_target(str(job.optim._target_), "optim"), "whole_matrices"):
+    if sharded and trait(optimizer, "whole_matrices"):
         raise ConfigError(
             f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
             "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
         )
-
-
-def _refuse_fall(job: DictConfig) -> None:
-    from gptx.ingredients.optim import trait
-
-    optimizer = find_target(str(job.optim._target_), "optim")
     if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]
-    if min(rates[i] - rates[i - 1] for i in range(1, 20)) < 0:
+    if min(map(operator.sub, rates[1:], rates)) < 0:
         raise ConfigError(
             f"schedule={job.schedule._target_.rpartition('.')[2]}: its learning rate falls, and {optimizer.__name__} "
             "averages its weights instead of a cool-down; use schedule=warmup or constant"

@@ -1,53 +1,41 @@
-"""Checks a composed config against the signatures of what it names, before anything is built.
-
-A Python signature is the schema: names, types and what is required are written once, there.
-"""
+"""Checks a composed config before anything is built; the schema are the signatures of what it names."""
 
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 
-from gptx.config.build import permitted
+from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
-from gptx.config.values import GREATEST, SMALLEST, refuse_text, typed_value
+from gptx.config.presets import elsewhere
+from gptx.config.values import refuse_text, typed_value
 from gptx.units.lengths import Length, in_steps
 
-_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
 _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
-OPTIMIZER = {  # what these words mean in every optimizer: the lowest value, the limit, and both in words
-    "lr": (0, GREATEST, "0 or more"),
-    "weight_decay": (0, GREATEST, "0 or more"),
-    "eps": (SMALLEST, GREATEST, "above 0: a weight without a gradient would become 0/0"),
-    "momentum": (0, 1, "from 0 to below 1"),
-    "betas": (0, 1, "from 0 to below 1"),
-}
 
 
 def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become steps.
-
-    `allow` names the packages that the command line trusts: `cfg.allow_targets` of a config that Hydra composed, and
-    never what was read from a folder.
-    """
+    `allow` names the packages that the command line trusts (`cfg.allow_targets` of a config that Hydra composed), and
+    nothing that was read from a folder."""
     _refuse_root(cfg)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
-    _refuse_settings(cfg)
+    if cfg.steps < 1:
+        raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 step")
+    if any(part in ("", ".", "..") or part != part.strip() for part in cfg.name.split("/")):
+        raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
     for group in GROUPS.values():
         for path, node in _objects(cfg, group):
-            _check_object(node, path, group)
             walk(node, path, allow, cfg)
-    _refuse_optimizer(cfg.optim)
 
 
 def _refuse_root(cfg: DictConfig) -> None:
-    """Refuse an unknown key of the root, and the lack of one."""
     known = {row.name: row for row in ROWS}
     for key in map(str, cfg):
         if key not in known:
@@ -58,34 +46,21 @@ def _refuse_root(cfg: DictConfig) -> None:
             raise ConfigError(f"{key}: required and not set")
 
 
-def _refuse_settings(cfg: DictConfig) -> None:
-    """Refuse root values that are of the right type and still make no sense."""
-    if cfg.steps < 1:
-        raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 step")
-    if any(part in ("", ".", "..") or part != part.strip() for part in cfg.name.split("/")):
-        raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
-
-
 def _objects(cfg: DictConfig, group: Group) -> list[tuple[str, typing.Any]]:
     """Path and node of everything that a group builds: one object, or any number, by name."""
-    node = value(cfg, group.name, group.name) if group.name in cfg else None
-    if not group.several or not isinstance(node, DictConfig):
-        return [] if node is None and group.several else [(group.name, node)]
-    if isinstance(node.get("_target_"), str):
-        raise ConfigError(
-            f"{group.name}._target_: a file of conf/{group.name} begins with a name of its own, such as `mine:`, and "
-            "has _target_ and the rest indented below it"
-        )
-    return [(path, child) for path, child in _children(node, group.name) if child is not None]
-
-
-def _check_object(node: typing.Any, path: str, group: Group) -> None:
-    refuse_text(path.removeprefix("observe."), "a name")
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        what = f"expected an object with a _target_, got {node!r:.80}"
-        raise ConfigError(f"{path}: {what}; choose an option of conf/{group.name}")
-    if group.builds != "function":
-        _refuse_partial(node, path)
+    whole = value(cfg, group.name, group.name) if group.name in cfg else None
+    found = [(group.name, whole)]
+    if group.several and isinstance(whole, DictConfig | None):
+        found = [(path, node) for path, node in _children(whole, group.name) if node is not None]
+    for path, node in found:
+        refuse_text(path.removeprefix("observe."), "a name")
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            below = ", which stands below a name of its own, such as `mine:`" if group.several else ""
+            cure = elsewhere(path, dict(found)) or f"; choose an option of conf/{group.name}{below}"
+            raise ConfigError(f"{path}: expected an object with a _target_, got {node!r:.80}{cure}")
+        if group.builds != "function":
+            _refuse_partial(node, path)
+    return found
 
 
 def walk(node: typing.Any, path: str, allow: Collection[str], root: DictConfig) -> None:
@@ -93,8 +68,7 @@ def walk(node: typing.Any, path: str, allow: Collection[str], root: DictConfig) 
     if isinstance(node, DictConfig) and "_target_" in node:
         _check_call(node, path, allow, root)
     for where, child in _children(node, path):
-        if isinstance(child, DictConfig | ListConfig):
-            walk(child, where, allow, root)
+        walk(child, where, allow, root)
 
 
 def checked(config: dict, groups: Collection[str], allow: Collection[str]) -> DictConfig:
@@ -114,7 +88,7 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
         raise ConfigError(f"{path}._partial_={partial!r:.80}: true or false")
     function = permitted(value(node, "_target_", f"{path}._target_"), path, allow)
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    keys = [str(key) for key in node if key not in _HYDRA_KEYS]
+    keys = [str(key) for key in node if key not in ("_target_", "_partial_")]
     _refuse_unknown(function, keys, node._target_, path)
     _refuse_lacking(function, keys, node._target_, path, partial=partial)
     for key in keys:
@@ -123,9 +97,11 @@ def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictC
 
 def _refuse_unknown(function: Callable, keys: list[str], target: str, path: str) -> None:
     taken, parameters = arguments(function), inspect.signature(function).parameters.values()
-    unknown = [key for key in keys if key not in taken]
+    unknown = next((f"{path}.{key}" for key in keys if key not in taken), "")
     if unknown and not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-        raise ConfigError(f"{path}.{unknown[0]}: {target} has no '{unknown[0]}'{nearest(unknown[0], taken)}")
+        shipped = target in offered(path.partition(".")[0])
+        meant = (shipped and elsewhere(unknown)) or near(unknown, [f"{path}.{name}" for name in taken])
+        raise ConfigError(f"{unknown}: no such key{meant or f'; {target} has ' + ', '.join(taken)}")
 
 
 def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str, *, partial: bool) -> None:
@@ -162,37 +138,30 @@ def _convert(node: DictConfig, key: str, path: str, hint: typing.Any, root: Dict
 
 
 def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> typing.Any:
-    optional = type(None) in typing.get_args(hint)
-    if isinstance(plain, str) and plain.strip().lower() == "none" and optional:
+    if isinstance(plain, str) and plain.strip().lower() == "none" and type(None) in typing.get_args(hint):
         raise ConfigError(f"{path}={plain}: write null")
-    if hint is Length or (hint == Length | None and plain is not None):
-        return _counted(plain, path, root)
-    return typed_value(plain, hint, path)
-
-
-def _counted(length: typing.Any, path: str, root: DictConfig) -> int:
-    """A length in steps. Raises ConfigError if it is none."""
-    batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
-    tokens = batch.get("tokens")
-    if isinstance(tokens, float) and tokens.is_integer():  # 2e3
-        tokens = int(tokens)
-    if isinstance(length, str):
-        _refuse_clock(length, path, tokens, batch)
+    if hint is not Length and (hint != Length | None or plain is None):
+        return typed_value(plain, hint, path)
+    tokens = _tokens(plain, path, root) if isinstance(plain, str) else 1
     try:
-        return in_steps(length, steps=0 if path == "steps" else root.steps, tokens=tokens)
+        return in_steps(plain, steps=0 if path == "steps" else root.steps, tokens=tokens)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _refuse_clock(length: str, path: str, tokens: typing.Any, batch: typing.Any) -> None:
-    """Refuse a length that is written by a clock which the run does not have."""
+def _tokens(length: str, path: str, root: DictConfig) -> typing.Any:
+    """The tokens of a step. Raises ConfigError for a length that is written by a clock which the run does not have."""
+    batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
+    tokens = batch.get("tokens")
     if path == "steps" and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
     if length.endswith("tok") and batch.get("doublings"):
-        line = "tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
-        raise ConfigError(f"{path}={length}: {line}")
-    if not isinstance(tokens, int) or tokens <= 0:
+        raise ConfigError(
+            f"{path}={length}: tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
+        )
+    if not isinstance(tokens, int | float) or not tokens > 0 or tokens % 1:  # 2e3 is whole
         raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
+    return tokens
 
 
 def _refuse_partial(node: DictConfig, path: str) -> None:
@@ -200,27 +169,17 @@ def _refuse_partial(node: DictConfig, path: str) -> None:
         raise ConfigError(f"{path}._partial_=true: an object is needed here, not a function; leave it out")
 
 
-def _refuse_optimizer(optim: DictConfig) -> None:
-    """Refuse a value of an optimizer, whichever it is, outside the range of its word."""
-    for name, (least, limit, words) in OPTIMIZER.items():
-        given = optim.get(name)
-        numbers = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-        if any(isinstance(number, int | float) and not least <= number < limit for number in numbers):
-            raise ConfigError(f"optim.{name}={given}: {words}")
-
-
 def value(node: DictConfig, key: str, path: str) -> typing.Any:
     """The value of `key`, interpolations resolved. Raises ConfigError if it is mandatory and missing, or broken."""
     try:
         return node[key]
-    except errors.MissingMandatoryValue:
-        raise ConfigError(f"{path}: a value is needed; set {path}=...") from None
     except errors.OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
+        missing = isinstance(error, errors.MissingMandatoryValue)
+        line = f"a value is needed; set {path}=..." if missing else str(error).splitlines()[0]
+        raise ConfigError(f"{path}: {line}") from None
 
 
 def _children(node: typing.Any, path: str) -> list[tuple[str, typing.Any]]:
-    """Path and value of everything directly in a dict or list node."""
     if isinstance(node, DictConfig):
         return [(f"{path}.{key!s}", value(node, str(key), f"{path}.{key!s}")) for key in node]
     if isinstance(node, ListConfig):

@@ -3,72 +3,68 @@
 import math
 import re
 import typing
-from collections.abc import Iterator
 from dataclasses import is_dataclass
 
 from gptx.config.errors import ConfigError
 
 _EXACT = 2**53  # up to here every whole number is also a float
-_WHOLE = {  # what two names mean wherever they stand: the least, the most, and both in words
-    "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),
+_SMALLEST, _GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
+_BELOW_1 = math.nextafter(1, 0)
+OPTIMIZER = {  # what these words mean in every optimizer: the least, the most, and both in words
+    "lr": (0, _GREATEST, "0 or more"),
+    "weight_decay": (0, _GREATEST, "0 or more"),
+    "eps": (_SMALLEST, _GREATEST, "above 0: a weight without a gradient would become 0/0"),
+    "momentum": (0, _BELOW_1, "from 0 to below 1"),
+    "betas": (0, _BELOW_1, "from 0 to below 1"),
+}
+_RANGES: dict[str, tuple[float, float, str]] = {f"optim.{word}": limits for word, limits in OPTIMIZER.items()} | {
+    "seed": (0, 2**63 - 1, "a seed is a whole number from 0 to 2^63 - 1"),  # of data.seed too
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
-SMALLEST, GREATEST = 1.2e-38, 3.4e38  # of a number other than 0 in 32 bits
 _CHARACTERS = 4096  # of a text: no path is longer
 _SIMPLE = int | float | str | list | dict | None
 
 
 def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
     """`plain` as a value of type `hint`, a tuple as a list."""
-    from pydantic import ValidationError
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
     if hint is bool and not isinstance(plain, bool):
         raise ConfigError(f"{path}: {plain!r:.200} is not true or false")
     if is_dataclass(hint):  # which pydantic would make of a dict
         raise ConfigError(f"{path}: {plain!r:.200} is not a valid {_named(hint)}; an object has a _target_")
     try:
-        meant = _adapter(hint).validate_python(plain)
+        adapter: TypeAdapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type that brings its own settings
+        adapter = TypeAdapter(hint)
+    try:
+        meant = adapter.validate_python(plain)
     except ValidationError as error:
         inside = "".join(f"[{part}]" for part in error.errors()[0]["loc"] if isinstance(part, int))
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
-    for each, value, where in _pairs(plain, meant, path):
-        _refuse_value(each, value, where)
+    _refuse_meaningless(plain, meant, path)
     return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
-
-
-def _adapter(hint: typing.Any) -> typing.Any:
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type that brings its own settings
-        return TypeAdapter(hint)
 
 
 def _named(hint: typing.Any) -> str:
     if name := "" if typing.get_args(hint) else getattr(hint, "__name__", ""):
         return str(name)
-    return str(hint).replace("typing.", "").replace(" | None", " or null")
+    return str(hint).replace("typing.", "").replace("Literal[", "choice of [").replace(" | None", " or null")
 
 
-def _pairs(given: typing.Any, meant: typing.Any, path: str) -> Iterator[tuple]:
-    """Every single value, as it was given and as it is meant, and its path."""
+def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:
+    """Refuse a text or a number, at any depth, that means nothing for any key."""
     if isinstance(meant, dict) and isinstance(given, dict):
-        for name, each in zip(given, zip(given.values(), meant.values(), strict=True), strict=True):
-            yield from _pairs(*each, f"{path}.{name}")
+        for name, was, each in zip(given, given.values(), meant.values(), strict=True):
+            _refuse_meaningless(was, each, f"{path}.{name}")
     elif isinstance(meant, list | tuple) and isinstance(given, list | tuple):
-        for place, each in enumerate(zip(given, meant, strict=True)):
-            yield from _pairs(*each, f"{path}[{place}]")
-    else:
-        yield given, meant, path
-
-
-def _refuse_value(given: typing.Any, value: typing.Any, path: str) -> None:
-    if isinstance(value, str):
-        refuse_text(value, path)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        _refuse_number(given, value, path)
+        for place, (was, each) in enumerate(zip(given, meant, strict=True)):
+            _refuse_meaningless(was, each, f"{path}[{place}]")
+    elif isinstance(meant, str):
+        refuse_text(meant, path)
+    elif isinstance(meant, int | float) and not isinstance(meant, bool):
+        _refuse_number(given, meant, path)
 
 
 def refuse_text(text: str, path: str) -> None:
@@ -82,23 +78,24 @@ def refuse_text(text: str, path: str) -> None:
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
-    """Refuse what is no number although its type takes it, and what no counter or 32 bits hold."""
+    """Refuse what is no number although its type takes it, what no counter or 32 bits hold, and what its key means."""
     if isinstance(given, bool):
         raise ConfigError(f"{path}={str(given).lower()}: a number, not true or false")
+    most: float = _EXACT
     if isinstance(number, float):
+        most = _GREATEST
         if not math.isfinite(number):
             raise ConfigError(f"{path}: {given!r:.80} is not finite; numbers must be")
-        if number and not SMALLEST <= abs(number) <= GREATEST:
-            raise ConfigError(f"{path}={number}: 0, or from {SMALLEST} to {GREATEST} in size, as 32 bits hold")
-        return
-    if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
+        if number and not _SMALLEST <= abs(number) <= _GREATEST:
+            raise ConfigError(f"{path}={number}: 0, or from {_SMALLEST} to {_GREATEST} in size, as 32 bits hold")
+    elif isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d[\d_]*\s*", given):  # pydantic reads 0-3 as -3
         raise ConfigError(f"{path}: {given!r:.80} is not a valid int{_as_a_list(given, int, path)}")
-    least, most, words = _WHOLE.get(path.rpartition(".")[2], (-_EXACT, _EXACT, f"whole numbers go to 2^53, {_EXACT:,}"))
+    key = path.partition("[")[0]
+    unknown = -most, most, f"whole numbers go to 2^53, {_EXACT:,}"
+    least, most, words = _RANGES.get(key, _RANGES.get(key.rpartition(".")[2], unknown))
     if not least <= number <= most:
-        digits = number.bit_length() * 3 // 10
-        raise ConfigError(
-            f"{path}={number}: {words}" if digits < 30 else f"{path}: a number of {digits} digits: {words}"
-        )
+        shown = f"={number}" if abs(number) < 1e30 else f": a number of {math.log10(abs(number)):.0f} digits"
+        raise ConfigError(f"{path}{shown}: {words}")
 
 
 def _as_a_list(text: typing.Any, hint: typing.Any, path: str) -> str:

@@ -11,7 +11,6 @@ ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # the keys of
 
 
 def _is_sharded(tensor: Tensor) -> bool:
-    """True for a tensor that is spread over the ranks."""
     return hasattr(tensor, "full_tensor")
 
 
@@ -59,9 +58,9 @@ def joined_shards(parts: list):
     """The tree of which the parts were saved, in the order of the ranks; with whole tensors on the CPU."""
     first, parts = parts[0], [part for part in parts if part is not None]
     if isinstance(first, dict):
-        return (
-            _assembled(parts) if ROWS in first else {k: joined_shards([part.get(k) for part in parts]) for k in first}
-        )
+        if ROWS in first:
+            return _assembled(parts)
+        return {key: joined_shards([part.get(key) for part in parts]) for key in first}
     if isinstance(first, list | tuple):
         return type(first)(joined_shards([part[i] for part in parts]) for i in range(len(first)))
     return first

@@ -37,15 +37,14 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
         questions = (f"{each}  {_answer(each).__doc__}\n" for each in _EXERCISES)
         print(f"{''.join(questions)}\npython -m gptx exercise 14 answers one of them; --help shows more")
         return 0
-    _check(number, overrides, full)
     folder = Path(f"runs/exercise_{number}")
-    figure = _figure(out or readme, folder, number)
+    figure = _figure(number, overrides, out or readme or str(folder), full)
     if readme:
         marked.parts(Path(readme) / "README.md", "exercise")  # refused before anything is computed
     if not full:
         shutil.rmtree(folder, ignore_errors=True)
-    answer, options = _answer(number), {"full": True} if full else {}
-    found, question = answer(folder, *overrides, **options), answer.__doc__ or ""
+    answer = _answer(number)
+    question, found = str(answer.__doc__), answer(folder, *overrides, **{"full": True} if full else {})
     save(figure, found.title, *found.drawings, columns=min(3, len(found.drawings)))
     print("\n".join(answer_lines(found, number, question, figure)))
     for file in write_answer(found, number, question, figure, Path(readme)) if readme else ():
@@ -53,7 +52,8 @@ def exercise(number: int = 0, /, *overrides: str, out: str = "", readme: str = "
     return int(not found.passed)
 
 
-def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
+def _figure(number: int, overrides: tuple[str, ...], out: str, full: bool) -> Path:
+    """The figure's file. Raises ValueError for what no exercise takes."""
     if number not in _EXERCISES:
         raise ValueError(f"exercise {number}: 11 to 20 are answered here; 1 to 10 are for pen and paper")
     for word in overrides:
@@ -61,15 +61,11 @@ def _check(number: int, overrides: tuple[str, ...], full: bool) -> None:
             raise ValueError(f"{word!r} is no override of gptx.train{nearest(word, ['full=true', 'out=', 'readme='])}")
     if full and number != 20:
         raise ValueError(f"exercise {number} has no full form; only exercise 20 is shortened")
+    if Path(out).suffix not in ("", ".png", ".svg"):
+        raise ValueError(f"out={out}: a .png or .svg file, or a folder")
+    return Path(out) if Path(out).suffix else Path(out, f"exercise_{number}.png")
 
 
 def _answer(number: int) -> Callable[..., Answer]:
     module, _, function = _EXERCISES[number].partition(".")
     return getattr(importlib.import_module(f"gptx.exercise.{module}"), function)
-
-
-def _figure(out: str, folder: Path, number: int) -> Path:
-    given = Path(out) if out else folder
-    if given.suffix and given.suffix not in (".png", ".svg"):
-        raise ValueError(f"out={out}: a .png or .svg file, or a folder")
-    return given if given.suffix else given / f"exercise_{number}.png"

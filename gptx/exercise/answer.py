@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gptx.files import to_json, write_text
 from gptx.ingredients.log import now
@@ -32,6 +31,11 @@ class Answer:
     details: Sequence[str] = ()
 
 
+def of_each(rows: Mapping[str, Mapping[str, Number]]) -> dict[str, Number]:
+    """Numbers of several arms as one dict: ARM: WHAT."""
+    return {f"{arm}: {what}": value for arm, numbers in rows.items() for what, value in numbers.items()}
+
+
 def answer_lines(answer: Answer, number: int, question: str, figure: Path) -> Iterator[str]:
     """The answer in lines for a terminal."""
     yield from _paragraph(f"exercise {number}", question)
@@ -48,15 +52,22 @@ def answer_lines(answer: Answer, number: int, question: str, figure: Path) -> It
 
 def write_answer(answer: Answer, number: int, question: str, figure: Path, experiment: Path) -> list[Path]:
     """Write results.json (exercise_NN.json where that is a sweep's) and the marked part of README.md; the files."""
-    facts: dict[str, Any] = {"exercise": number, "question": question}
-    facts |= {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
-    facts |= {"figure": figure.name, "environment": _environment()}
-    results = experiment / "results.json"
-    if results.exists() and "exercise" not in (plain.read_json(results) or {}):
+    git, versions = provenance.git(), provenance.versions()
+    environment = {
+        "date": now()[:10],
+        "processor": provenance.processor(),
+        "cores": os.cpu_count(),
+        "versions": {name: versions[name] for name in ("python", "torch", "numpy") if name in versions},
+        "commit": git.get("sha", "")[:7] + " and changes" * bool(git.get("dirty")),
+    }
+    told = {key: getattr(answer, key) for key in ("passed", "criterion", "method", "measured", "tutorial")}
+    facts = {"exercise": number, "question": question} | told | {"figure": figure.name, "environment": environment}
+    results, page = experiment / "results.json", experiment / "README.md"
+    if results.exists() and "exercise" not in (plain.read(results) or {}):
         results = experiment / f"exercise_{number}.json"
-    marked.write(experiment / "README.md", "exercise", answer_page(facts))
+    marked.write(page, "exercise", answer_page(facts))
     write_text(results, to_json(facts, indent=1) + "\n")
-    return [results, experiment / "README.md"]
+    return [results, page]
 
 
 def answer_page(facts: dict) -> str:
@@ -84,15 +95,3 @@ def _spelled(value: Number) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:.5g}" if isinstance(value, float) else value
-
-
-def _environment() -> dict:
-    """Where, when and with what the answer was found."""
-    git, versions = provenance.git(), provenance.versions()
-    return {
-        "date": now()[:10],
-        "processor": provenance.processor(),
-        "cores": os.cpu_count(),
-        "versions": {name: versions[name] for name in ("python", "torch", "numpy") if name in versions},
-        "commit": git.get("sha", "")[:7] + (" and changes" if git.get("dirty") else ""),
-    }

@@ -5,15 +5,14 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from gptx.exercise.answer import Answer, Number
+from gptx.exercise.answer import Answer, of_each
 from gptx.exercise.training import configs_of
 from gptx.show.plots import Curve, Panel, bars, lines
 
 _SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
-_PRINTED = 50_000, 2000, 1.51e-4  # by the chapter: step, warmup, learning rate
 _EARLY = 5000  # steps in which the three differ most
 _VOCABULARY = 257  # of bytes, so that no data is read
-DRAWS, MAX_NORM = 300, 1.0
+DRAWS, _MAX_NORM = 300, 1.0
 _SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small Transformer
 _SIXTEEN = "model.context=64", "batch.tokens=1024", "clip=none", "precision=fp32", "threads=1", "log=[]"  # sequences
 _ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is a sum of thousands
@@ -21,40 +20,36 @@ _ROUNDING = 2e-6  # relative; fp32 keeps 6e-8 of each number, and a gradient is 
 
 def schedules(folder: Path, *overrides: str) -> Answer:
     """Warmup and cosine decay over 100,000 steps for warmups of 500, 2,000 and 5,000: what does the warmup change?"""
-    from gptx.plan.schedule import curve
-    from gptx.plan.schedule import rate_table as shown
+    from gptx.plan.schedule import curve, rate_table
 
     arms = configs_of(*_SCHEDULES, *overrides)
-    measured: dict[str, Number] = {}
-    curves, passed, tutorial = [], True, ""
+    rows, curves, passed, tutorial = dict[str, dict](), [], True, ""
     for place, cfg in enumerate(arms.values()):
-        at, steps, warmup = curve(cfg), cfg.steps, cfg.schedule.get("warmup", 0)
-        rates = [at(step) for step in range(steps + 1)]
+        steps, warmup = cfg.steps, cfg.schedule.get("warmup", 0)
+        rates = list(map(curve(cfg), range(steps + 1)))
         peak, name = max(rates), f"warmup {warmup:,}"
         jump = max(abs(after - before) for before, after in pairwise(rates)) / peak
         steepest = max(1 / max(warmup, 1), 4 / steps)  # of the cosine: pi / 2 over what the warmup leaves
+        early = f"mean learning rate of the first {_EARLY:,} steps, of the peak"
         passed &= rates.index(peak) == warmup and jump <= steepest * (1 + 1e-9) and rates[-1] <= 1e-9 * peak
-        measured[f"{name}: peak reached at step"] = rates.index(peak)
-        measured[f"{name}: largest change between steps, of the peak"] = jump
-        measured[f"{name}: learning rate at the end, of the peak"] = rates[-1] / peak
-        measured[f"{name}: mean learning rate of the run, of the peak"] = sum(rates[1:]) / steps / peak
-        early = sum(rates[1 : _EARLY + 1]) / _EARLY / peak
-        measured[f"{name}: mean learning rate of the first {_EARLY:,} steps, of the peak"] = early
+        rows[name] = {
+            "peak reached at step": rates.index(peak),
+            "largest change between steps, of the peak": jump,
+            "learning rate at the end, of the peak": rates[-1] / peak,
+            "mean learning rate of the run, of the peak": sum(rates[1:]) / steps / peak,
+            early: sum(rates[1 : _EARLY + 1]) / _EARLY / peak,
+        }
         curves.append(Curve(name, range(1, steps + 1), rates[1:], colour=place))
-        if warmup == _PRINTED[1] and steps == 100_000:
-            tutorial = (
-                f"prints {_PRINTED[2]:.2e} for step {_PRINTED[0]:,} of warmup {_PRINTED[1]:,}; the formula gives "
-                f"{rates[_PRINTED[0]]:.2e}. Its step 0, at learning rate 0, is not made here: steps are counted from 1."
-            )
+        if (warmup, steps) == (2000, 100_000):
+            tutorial = f"prints 1.51e-04 for step 50,000 of warmup 2,000; the formula gives {rates[50_000]:.2e}"
     return Answer(
-        "composed by gptx.plan schedule; nothing is trained. A longer warmup keeps more of the first steps small and "
-        "shifts the cosine a little later; the mean learning rate of the run stays: both parts average a half",
-        measured,
+        "composed by gptx.plan schedule; nothing is trained",
+        of_each(rows),
         "each peaks at the end of its warmup, changes no faster than warmup or cosine allow (continuous), ends at 0",
         passed,
         [lines(Panel("Learning rate", "by step", tuple(curves)))],
         tutorial=tutorial,
-        details=shown(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%"),
+        details=rate_table(arms, at="0.5%,1%,2%,5%,25%,50%,75%,100%"),
     )
 
 
@@ -66,22 +61,26 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     from gptx.plan.parts import parameter_groups
 
     arms = configs_of("model=nano", "decay=matrices,no_embeddings", *overrides)
-    measured: dict[str, Number] = {}
-    drawings, passed = [], True
+    rows, drawings, passed = dict[str, dict](), [], True
     for cfg in arms.values():
         with torch.device("meta"):
             model = build(cfg.model)(vocab_size=_VOCABULARY)
-        groups, option = build(cfg.decay)(model), f"decay={cfg.decay._target_.rsplit('.')[-1]}"
-        sizes = {(group["name"], _word(group)): sum(p.numel() for p in group["params"]) for group in groups}
-        for word in ("decayed", "not decayed"):
-            tensors = [p for group in groups if _word(group) == word for p in group["params"]]
-            measured[f"{option}: tensors {word}"] = len(tensors)
-            measured[f"{option}: parameters {word}"] = sum(p.numel() for p in tensors)
-        passed &= _in_place(model, groups)
-        drawings.append(bars(option, {",\n".join(key): size for key, size in sizes.items()}, "{:,.0f}"))
+        option, sizes = f"decay={cfg.decay._target_.rsplit('.')[-1]}", dict[str, float]()
+        sorted_out: dict[str, list] = {"decayed": [], "not decayed": []}
+        for group in build(cfg.decay)(model):
+            word = "decayed" if group.get("weight_decay", 1) else "not decayed"
+            sorted_out[word] += group["params"]
+            sizes[f"{group['name']},\n{word}"] = _count(group["params"])
+        rows[option] = {
+            f"{what} {word}": size(tensors)
+            for word, tensors in sorted_out.items()
+            for what, size in (("tensors", len), ("parameters", _count))
+        }
+        passed &= _in_place(model, *sorted_out.values())
+        drawings.append(bars(option, sizes, "{:,.0f}"))
     return Answer(
         f"gptx.plan decay with a vocabulary of {_VOCABULARY}: every parameter by name by group (the first shown)",
-        measured,
+        of_each(rows),
         "each parameter is in exactly one group; no gain or bias is decayed; every matrix of a linear layer is",
         passed,
         drawings,
@@ -92,23 +91,17 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
     )
 
 
-def _word(group: dict) -> str:
-    return "decayed" if group.get("weight_decay", 1) else "not decayed"
+def _count(tensors: Iterable) -> int:
+    return sum(p.numel() for p in tensors)
 
 
-def _in_place(model, groups: list[dict]) -> bool:
+def _in_place(model, decayed: list, others: list) -> bool:
     """True if each parameter is in one group, every matrix of a linear layer decayed and no vector."""
-    import torch
+    from torch.nn import Embedding, Linear
 
-    grouped = Counter(id(p) for group in groups for p in group["params"])
-    decayed = {id(p) for group in groups if _word(group) == "decayed" for p in group["params"]}
-    linear = _weights(model, torch.nn.Linear) - _weights(model, torch.nn.Embedding)
-    vectors = {id(p) for p in model.parameters() if p.ndim < 2}
-    return grouped == Counter(map(id, model.parameters())) and linear <= decayed and not decayed & vectors
-
-
-def _weights(model, kind) -> set[int]:
-    return {id(module.weight) for module in model.modules() if isinstance(module, kind)}
+    linear, embedded = ({id(m.weight) for m in model.modules() if isinstance(m, kind)} for kind in (Linear, Embedding))
+    once = Counter(map(id, decayed + others)) == Counter(map(id, model.parameters()))
+    return once and linear - embedded <= set(map(id, decayed)) and all(p.ndim > 1 for p in decayed)
 
 
 def clipping(folder: Path, *overrides: str) -> Answer:
@@ -121,11 +114,11 @@ def clipping(folder: Path, *overrides: str) -> Answer:
     draws = [_clipped([torch.randn(shape, generator=generator) for shape in _SHAPES], draw) for draw in range(DRAWS)]
     before, after, *apart = zip(*draws, strict=True)
     gradient, norm, bent = map(max, apart)
-    clipped = sum(norm > MAX_NORM for norm in before)
-    limit = Curve(f"max_norm {MAX_NORM:g}", [0, DRAWS], [MAX_NORM] * 2, "dashed", 2)
+    clipped = sum(norm > _MAX_NORM for norm in before)
+    limit = Curve(f"max_norm {_MAX_NORM:g}", [0, DRAWS], [_MAX_NORM] * 2, "dashed", 2)
     curves = Curve("before", range(DRAWS), before), Curve("after", range(DRAWS), after, colour=1), limit
     return Answer(
-        f"{DRAWS} random gradients in {len(_SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {MAX_NORM:g} by "
+        f"{DRAWS} random gradients in {len(_SHAPES)} tensors, norms from 1e-4 to 1e4, clipped at {_MAX_NORM:g} by "
         "gptx.ingredients.clip.scratch (clip=scratch) and by torch.nn.utils.clip_grad_norm_",
         {
             "gradients clipped": clipped,
@@ -136,7 +129,7 @@ def clipping(folder: Path, *overrides: str) -> Answer:
             "largest norm after clipping": max(after),
         },
         "gradients and norms agree to 1e-6, of their size; no norm is above max_norm (1e-6); directions stay (1e-6)",
-        gradient <= 1e-6 and norm <= 1e-6 and bent <= 1e-6 and max(after) <= MAX_NORM * (1 + 1e-6),
+        max(gradient, norm, bent) <= 1e-6 and max(after) <= _MAX_NORM * (1 + 1e-6),
         [lines(Panel("Norm of all gradients", "sorted draws", curves, log=True), "random gradient")],
     )
 
@@ -150,9 +143,11 @@ def _clipped(values: list, draw: int) -> tuple[float, ...]:
 
     size = torch.cat([value.flatten() for value in values]).norm()
     values = [value / size * 10 ** (8 * draw / (DRAWS - 1) - 4) for value in values]
-    own, theirs = ([_parameter(value) for value in values] for _ in range(2))
-    returned = clip.scratch(own, max_norm=MAX_NORM)
-    expected = torch.nn.utils.clip_grad_norm_(theirs, MAX_NORM)
+    own, theirs = ([torch.nn.Parameter(value) for value in values] for _ in range(2))
+    for parameter, value in zip(own + theirs, values * 2, strict=True):
+        parameter.grad = value.clone()
+    returned = clip.scratch(own, max_norm=_MAX_NORM)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, _MAX_NORM)
     mine, reference, raw = _flat(p.grad for p in own), _flat(p.grad for p in theirs), _flat(values)
     gradient = (mine - reference).abs().max() / reference.abs().max()
     bent = (mine / mine.norm() - raw / raw.norm()).norm()
@@ -164,17 +159,16 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
     import torch
 
     recipe = *_SIXTEEN, *overrides
-    (one,) = configs_of(*recipe, "batch.micro=1").values()
     whole, parts = configs_of(*recipe, "batch.micro=16,4").values()
-    (first,) = configs_of(*recipe, "batch.micro=4", f"batch.tokens={4 * one.data.context}").values()
+    (first,) = configs_of(*recipe, "batch.micro=4", f"batch.tokens={4 * whole.data.context}").values()
+    coarse = configs_of(*recipe, "precision=bf16", "batch.micro=16,4").values()
     torch.set_num_threads(whole.threads or torch.get_num_threads())
     reference, accumulated = _gradients(whole), _gradients(parts)
-    coarse = [_gradients(arm) for arm in configs_of(*recipe, "precision=bf16", "batch.micro=16,4").values()]
-    apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
     others = accumulated, _gradients(first), _gradients(first, times=4)
     same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)
-    in_bf16 = _distance(*(gradients.values() for gradients in coarse))
-    worst = dict(sorted(apart.items(), key=lambda item: -item[1])[:12])
+    in_bf16 = _distance(*(_gradients(arm).values() for arm in coarse))
+    apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
+    worst = dict(Counter(apart).most_common(12))
     return Answer(
         "the trainer's accumulate_gradients with batch.micro=4 and batch.micro=16 at equal batch.tokens: the same "
         "weights and sequences; norm of the difference over the norm",
@@ -215,11 +209,3 @@ def _flat(tensors: Iterable):
     import torch
 
     return torch.cat([tensor.flatten().double() for tensor in tensors])
-
-
-def _parameter(gradient):
-    import torch
-
-    made = torch.nn.Parameter(torch.zeros_like(gradient))
-    made.grad = gradient.clone()
-    return made

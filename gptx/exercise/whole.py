@@ -6,16 +6,16 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
+from statistics import median_high
 
 import numpy
 
-from gptx.exercise.answer import Answer, Number
-from gptx.exercise.training import configs_of, record, run_training, stopped
+from gptx.exercise.answer import Answer, Number, of_each
+from gptx.exercise.training import configs_of, record, run_training
 from gptx.files import write_text
-from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
+from gptx.runs.metrics import Metrics, read_metrics
 from gptx.show.plots import Curve, Drawing, Panel, lines
 
 _SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
@@ -30,82 +30,84 @@ _SHORT = ("data=stdlib", "data.tokenizer=bytes", "model.context=128", "model.wid
          "observe.validation.windows=160", "threads=1")  # fmt: skip
 _WORDS = r"[A-Za-z]{4,}"
 _COHERENT = {True: 0.8, False: 1 / 3}  # share of a sample's words, in full and shortened: small models spell half
+_SEQUENCES = 20_000  # of the training text, in which the words are looked up
 
 
 def dashboard(folder: Path, *overrides: str) -> Answer:
     """Loss, perplexity, gradient norm, learning rate and update/weight ratio of one run: are all five watched?"""
     run = run_training(folder / "run", "experiment=dashboard", *overrides)
-    found = metrics.read_metrics(run)
-    measured, whole = _signals(found)
+    found = read_metrics(run)
+    signals, whole = _signals(found)
     apart = float(numpy.abs(numpy.exp(found["train/loss"][1]) / found["train/perplexity"][1] - 1).max())
-    medians, balance = found["updates/median"][1], found["updates/equilibrium"][1][-10:]
-    measured["perplexity compared with exp(loss), largest relative difference"] = apart
-    measured["steps made"] = found.steps
-    tutorial = ""
+    measured = of_each(signals) | {
+        "perplexity compared with exp(loss), largest relative difference": apart,
+        "steps made": found.steps,
+    }
+    medians, balance = found["updates/median"][1], found["updates/equilibrium"][1]
     if len(medians):
+        measured["update/weight ratio, first report"] = float(medians[0])
         measured["update/weight ratio, median of the last ten reports"] = float(numpy.median(medians[-10:]))
-        tutorial = (
-            f'"a healthy value is around 1e-3": their median goes from {medians[0]:.1e} to {medians[-1]:.1e} in this '
-            "run, with the learning rate; where AdamW's decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1))."
-        )
     if len(balance):
-        measured["AdamW's equilibrium of that ratio, likewise"] = float(numpy.median(balance))
+        measured["AdamW's equilibrium of that ratio, likewise"] = float(numpy.median(balance[-10:]))
     return Answer(
-        "gptx.train experiment=dashboard (observe=[validation,updates,...]), drawn by the report; all that was "
-        f"recorded is on the page of python -m gptx report {run}",
+        f"gptx.train experiment=dashboard; all that was recorded is on the page of python -m gptx report {run}",
         measured,
         "all five are recorded over the whole run and finite, and perplexity is exp(loss)",
         whole and apart < 1e-6,
         _five(run),
         f"The five signals of {run}",
-        tutorial,
+        '"a healthy value is around 1e-3"; where AdamW\'s decay balances growth it is sqrt(2 lr wd (1-b1)/(1+b1)).',
     )
 
 
-def _signals(found: metrics.Metrics) -> tuple[dict[str, Number], bool]:
+def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
     """How often each of the five was recorded and its last value; True if all are finite and cover the whole run."""
-    measured: dict[str, Number] = {}
+    rows: dict[str, dict[str, Number]] = {}
     whole = True
     for key in _SIGNALS:
         steps, values = found[key]
-        whole &= len(values) > 0 and bool(numpy.isfinite(values).all()) and steps[-1] >= 0.9 * found.steps
-        whole &= key.startswith("updates/") or len(values) == found.steps
-        measured[f"{key}: values"] = len(values)
-        measured[f"{key}: last"] = float(values[-1]) if len(values) else "none"
-    return measured, bool(whole)
+        covered = max(steps, default=0) >= 0.9 * found.steps > 0 and numpy.isfinite(values).all()
+        whole &= bool(covered) and (key.startswith("updates/") or len(values) == found.steps)
+        rows[key] = {"values": len(values), "last": float(values[-1]) if len(values) else "none"}
+    return rows, whole
 
 
 def _five(run: Path) -> list[Drawing]:
     """The five signals of a run, as the report draws them."""
     from gptx.report.panels import of_run
-    from gptx.runs.run import find
+    from gptx.runs.run import Run
 
-    return [lines(panel) for panel in of_run(find([run])[0], smooth=20)[:5]]
+    return [lines(panel) for panel in of_run(Run.of(run), smooth=20)[:5]]
 
 
 def resuming(folder: Path, *overrides: str) -> Answer:
     """Is a run that was stopped and resumed the same, bit for bit, as one that was not?"""
+    from gptx.ingredients.checkpoints import files, read_state
+
     recipe = "experiment=resume", *overrides
-    whole, cut = run_training(folder / "whole", *recipe), folder / "cut"
+    whole = run_training(folder / "whole", *recipe)
     steps = record(whole)["step"]
-    step = stopped(cut, *recipe, after=steps // 3)
-    resumed = {"resumed": cut}
-    for name in _WITHOUT:
+    cut = run_training(folder / "cut", *recipe, stop_after=steps // 3)
+    step, resumed = record(cut)["step"], {"resumed": cut}
+    for name, lacking in _WITHOUT.items():
         control = resumed[f"without {name}"] = folder / f"without_{name.replace(' ', '_')}"
         shutil.copytree(cut, control, symlinks=True)
-        _maim(control, name)
+        checkpoint = files.saved(control / "checkpoints")[-1]
+        state = read_state(checkpoint)
+        files.prepare(checkpoint)
+        files.put(checkpoint, state | lacking(state), writer=0, writers=1, about={"step": state["step"]})
     for run in resumed.values():
         run_training(run, *recipe)
-    expected, state = metrics.read_metrics(whole)["train/loss"][1], _final(whole)
-    apart = {name: abs(metrics.read_metrics(run)["train/loss"][1] - expected) for name, run in resumed.items()}
+    expected, state = read_metrics(whole)["train/loss"][1], _final(whole)
+    apart = {name: abs(read_metrics(run)["train/loss"][1] - expected) for name, run in resumed.items()}
     same = {name: equal(state, _final(run)) for name, run in resumed.items()}
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
         for place, (name, difference) in enumerate(apart.items())
     )
     return Answer(
-        f"gptx.train experiment=resume once through; once stopped by SIGTERM after step {step} and started again by "
-        "the same command; and resumed from checkpoints with something taken out",
+        f"gptx.train experiment=resume: once through; stopped by SIGTERM after step {step} and started again; resumed "
+        "from checkpoints with something taken out",
         {
             "steps": steps,
             "stopped after step": step,
@@ -117,19 +119,8 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         same["resumed"] and not apart["resumed"].any() and sum(same.values()) == 1,
         [lines(Panel("Difference of the training loss from the uninterrupted run", "nats", curves, log=True))],
         f"Stopped after step {step} and resumed",
-        "its checkpoint has weights, optimizer and PyTorch's random state; without the position in the data, which is "
-        "one of the controls, it would not resume exactly either.",
+        "its checkpoint has no position in the data, without which it would not resume exactly, as a control shows.",
     )
-
-
-def _maim(run: Path, name: str) -> None:
-    """Take something out of the newest checkpoint of a run, and write it as if that were all."""
-    from gptx.ingredients.checkpoints import files, read_state
-
-    checkpoint = files.saved(run / "checkpoints")[-1]
-    state = read_state(checkpoint)
-    files.prepare(checkpoint)
-    files.put(checkpoint, state | _WITHOUT[name](state), writer=0, writers=1, about={"step": state["step"]})
 
 
 def _final(run: Path) -> dict:
@@ -155,86 +146,68 @@ def equal(one, other) -> bool:
 
 def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
     """Pretrain a small GPT, log all signals, stop and resume it, get a coherent sample, write a post-mortem."""
+    from gptx.config.build import build
+
     run, short, size = (Path("runs/exercise_20_full"), (), "the whole recipe") if full else (
         folder / "run", _SHORT, "SHORTENED to a few minutes: a smaller model on other text, as full=true is not",
     )  # fmt: skip
     recipe = *_PRETRAINING, *short, *overrides
     (cfg,) = configs_of(*recipe).values()
     if RunFolder(run).read() is None:  # else it was begun before, and stopped in whatever way
-        stopped(run, *recipe, after=cfg.steps // 3)
+        run_training(run, *recipe, stop_after=cfg.steps // 3)
     run_training(run, *recipe)
-    resumed = ", ".join(re.findall(r"continues after (?:update|step) (\d+)", (run / "train.log").read_text()))
-    text, known, told = _sample(run), _vocabulary(cfg), record(run)
-    found = re.findall(_WORDS, text)
+    resumed = ", ".join(re.findall(r"continues after \w+ (\d+)", (run / "train.log").read_text())) or "never"
+    sample, data, told = ["-m", "gptx", "sample", str(run), "length=1500"], build(cfg.data), record(run)
+    print(f"$ python {' '.join(sample)}", flush=True)
+    made = subprocess.run([sys.executable, *sample], capture_output=True, text=True)
+    if made.returncode:
+        raise ValueError(f"gptx sample: {made.stderr.strip()}")
+    known = set(re.findall(_WORDS, data.encoding.decode(data(0, _SEQUENCES).inputs.flatten().tolist())))
+    found = re.findall(_WORDS, made.stdout)
     shuffled = ["".join(random.Random(i).sample(word, len(word))) for i, word in enumerate(found)]
-    share, control = _share(found, known), _share(shuffled, known)
-    signals, whole = _signals(metrics.read_metrics(run))
+    share, control = (sum(map(known.__contains__, words)) / max(1, len(words)) for words in (found, shuffled))
+    signals, whole = _signals(read_metrics(run))
     return Answer(
         f"gptx.train experiment=gpt_10m, {size}; stopped by SIGTERM on the way and continued by the same command, then "
         "python -m gptx sample with its defaults",
         {
             "parameters": told["parameters"]["total"],
             "steps": told["step"],
-            "resumed after step": resumed or "never",
+            "resumed after step": resumed,
             "validation loss": told["result"].get("validation/loss", float("nan")),
             "words of four letters or more in the sample": len(found),
             "share of them that the training text has": share,
             "control: the same words with their letters shuffled": control,
-            **{name: value for name, value in signals.items() if name.endswith("values")},
+            **{f"{key}: values": numbers["values"] for key, numbers in signals.items()},
             "post-mortem": str(_postmortem(run, resumed)),
         },
         f"it was resumed, all five signals are whole, and {_COHERENT[full]:.0%} of the sample's words (four letters or "
         "more) are words of the training text",
-        bool(resumed) and whole and share >= _COHERENT[full],
+        resumed != "never" and whole and share >= _COHERENT[full],
         _five(run),
         f"The five signals of {run}",
-        details=("the sample:", *text.splitlines()),
+        details=("the sample:", *made.stdout.splitlines()),
     )
-
-
-def _share(words: list[str], known: set[str]) -> float:
-    return sum(word in known for word in words) / max(1, len(words))
-
-
-def _sample(run: Path) -> str:
-    """What the trained model writes unprompted. Raises ValueError where it cannot."""
-    words = ["-m", "gptx", "sample", str(run), "length=1500"]
-    print(f"$ python {' '.join(words)}", flush=True)
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"gptx sample: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _vocabulary(cfg, sequences: int = 20_000) -> set[str]:
-    """The words of that many sequences of the training text."""
-    from gptx.config.build import build
-
-    data = build(cfg.data)
-    return set(re.findall(_WORDS, data.encoding.decode(data(0, sequences).inputs.flatten().tolist())))
 
 
 def _postmortem(run: Path, resumed: str) -> Path:
     """Write down what went wrong on the way, even if it was nothing; the file."""
     from gptx.ingredients.log.postmortem import incident
 
-    folder = RunFolder(run)
-    found, told = folder.metrics, folder.record
-    steps, norms = found["train/grad_norm"]
+    folder, file = RunFolder(run), run / "exercise_20.md"
+    told, (steps, norms), losses = folder.record, folder.metrics["train/grad_norm"], folder.metrics["train/loss"][1]
     limit = folder.config.get("clip", {}).get("max_norm")
     clipped = f"; {(norms > limit).mean():.1%} of the steps were clipped at {limit:g}" if limit else ""
     trouble = Counter(event["event"] for event in folder.events if incident(event))
-    rise = max((after - before for before, after in pairwise(found["train/loss"][1])), default=0.0)
-    lines = [
-        f"# Post-mortem of {run}\n",
-        f"{told['state']} after {told['step']:,} steps, validation loss {told['result'].get('validation/loss')}.\n",
-        f"- instabilities: {', '.join(f'{count} {kind}' for kind, count in trouble.items()) or 'none was noticed'}",
+    story = "- the whole story, with the offending documents: [postmortem.md](postmortem.md)\n"
+    write_text(
+        file,
+        f"# Post-mortem of {run}\n\n"
+        f"{told['state']} after {told['step']:,} steps, validation loss {told['result'].get('validation/loss')}.\n\n"
+        f"- instabilities: {', '.join(f'{count} {kind}' for kind, count in trouble.items()) or 'none was noticed'}\n"
         f"- largest gradient norm: {norms.max():.3g} at step {steps[norms.argmax()]:.0f}, median "
-        f"{sorted(norms)[len(norms) // 2]:.3g}{clipped}",
-        f"- largest rise of the training loss from one step to the next: {rise:.3f}",
-        f"- stopped and continued after step: {resumed or 'never'}",
-    ]
-    if (run / "postmortem.md").exists():
-        lines.append("- the whole story, with the offending documents: [postmortem.md](postmortem.md)")
-    write_text(run / "exercise_20.md", "\n".join(lines) + "\n")
-    return run / "exercise_20.md"
+        f"{median_high(norms):.3g}{clipped}\n"
+        f"- largest rise of the training loss from one step to the next: {numpy.diff(losses).max(initial=0.0):.3f}\n"
+        f"- stopped and continued after step: {resumed}\n{story * (run / 'postmortem.md').exists()}",
+    )
+    return file

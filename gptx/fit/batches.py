@@ -1,33 +1,34 @@
 """How many steps runs of several batch sizes and learning rates took to a target loss."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, filterfalse, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any
 
 from annotated_types import Gt
-from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import common_environment, environment
 from gptx.config.groups import decides
 from gptx.fit.page import incomparable, recorded_fit
-from gptx.fit.tradeoff import lowest
+from gptx.fit.tradeoff import exponent, lowest
 from gptx.runs.run import Run, find
 from gptx.units.phrases import joined
 
 _KEYS = "batch.tokens", "optim.lr"  # what distinguishes the runs, with the seed and what follows from these
+_BAND = "noise_scale/tokens", "noise_scale/low", "noise_scale/high"  # metrics
 _Positive = Annotated[float, Gt(0)]
+_place = attrgetter("batch", "rate", "seed")  # of a run in a sweep
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One run, with the names of fit.json: its steps to the target, interpolated between two validations; None where
-    it did not get there."""
+    """One run: its steps to the target, interpolated between two validations; None where it did not get there."""
 
     batch: Annotated[int, Gt(0)]
     rate: _Positive
@@ -47,98 +48,70 @@ class _NoiseScale:
     high: float
 
 
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
+class BatchSize:
+    """A batch size: its learning rates in ascending order, each with its mean steps to the target over seeds (infinite
+    where one did not get there), and the best of them, `tried`, with the steps of its `seeds`."""
+
+    def __init__(self, batch: int, steps: dict[float, list[float]]):
+        self.batch, self.rates = batch, list(steps)
+        self.means = [sum(seeds) / len(seeds) for seeds in steps.values()]
+        self.steps = min(self.means)
+        place = self.means.index(self.steps)
+        self.tokens, self.tried = self.steps * batch, self.rates[place]
+        self.seeds = steps[self.tried]
+        self.lowest, self.highest = place == 0, place == len(steps) - 1
+        self.edge = self.lowest or self.highest  # a better learning rate may lie beyond those that were tried
+
+    @property
+    def rate(self) -> float:
+        """The best learning rate, by a parabola through `tried` and its neighbours if all reached the target."""
+        near = slice(max(0, self.rates.index(self.tried) - 1), self.rates.index(self.tried) + 2)
+        known = not self.edge and math.isfinite(sum(self.means[near]))
+        return lowest(self.rates[near], self.means[near]) if known else self.tried
+
+    def at(self, rate: float) -> float:
+        """Steps at a learning rate, along a line in logs between two that were tried; NaN outside of those, infinite
+        next to one that did not reach the target."""
+        for tried, steps in zip(self.rates, self.means, strict=True):
+            if math.isclose(tried, rate):
+                return steps
+        for (low, some), (high, others) in pairwise(zip(self.rates, self.means, strict=True)):
+            if low < rate < high:
+                below, above = math.log(low) - math.log(rate), math.log(high) - math.log(rate)
+                part = below / (below - above)
+                return some ** (1 - part) * others**part
+        return math.nan
+
+    def ruled(self, start: "BatchSize", power: float) -> tuple[float, float]:
+        """The learning rate of a rule that starts at the best one of another size, and the ratio of its steps to those
+        of the best one tried; NaN where it is outside of those tried."""
+        rate = start.tried * (self.batch / start.batch) ** power
+        return rate, self.at(rate) / self.steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Runs to one target loss, as a fit.json has them, and the noise scales that some of them measured. `waiting` are
+    the names of runs that have not ended and are left out, `cells` those that have and are at hand."""
 
     target: float
     runs: list[_Attempt]
     noise_scale: list[_NoiseScale]
-    waiting: NotRequired[list[str]]
+    waiting: list[str] = field(default_factory=list)
+    cells: list[Run] = field(default_factory=list)
     environment: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _RateArm:
-    """One learning rate at a batch size: the steps of each seed to the target, None where it did not get there."""
-
-    rate: float
-    seeds: list[float | None]
-
-    @property
-    def measured(self) -> list[float]:
-        return [steps for steps in self.seeds if steps is not None]
-
-    @property
-    def steps(self) -> float:
-        """The mean over seeds; infinite where one of them did not reach the target."""
-        return sum(self.measured) / len(self.seeds) if None not in self.seeds else math.inf
-
-
-class BatchSize:
-    """The arms of one batch size, in the order of their learning rates, with the steps and tokens of the best one
-    (infinite where no learning rate brought every seed to the target)."""
-
-    def __init__(self, batch: int, arms: list[_RateArm]):
-        self.batch, self.arms = batch, arms
-        self.best = min(arms, key=lambda arm: arm.steps)
-        self.steps = self.best.steps
-        self.tokens = self.steps * batch
-        self.lowest, self.highest = self.best is arms[0], self.best is arms[-1]
-
-    @property
-    def edge(self) -> bool:
-        """True if the best learning rate is the lowest or highest that was tried: a better one may lie beyond."""
-        return self.lowest or self.highest
-
-    @property
-    def rate(self) -> float:
-        """The best learning rate, by a parabola through the best arm and its neighbours if all reached the target."""
-        place = self.arms.index(self.best)
-        near = [arm for arm in self.arms[max(0, place - 1) : place + 2] if math.isfinite(arm.steps)]
-        return lowest([arm.rate for arm in near], [arm.steps for arm in near]) if len(near) == 3 else self.best.rate
-
-    def at(self, rate: float) -> float | None:
-        """Steps at a learning rate, along a line in logs between two that were tried; None outside of those, infinite
-        next to one that did not reach the target."""
-        away = [math.log(arm.rate) - math.log(rate) for arm in self.arms]
-        for arm, distance in zip(self.arms, away, strict=True):
-            if abs(distance) < 1e-9:
-                return arm.steps
-        if away[0] > 0 or away[-1] < 0:
-            return None
-        above = next(i for i, distance in enumerate(away) if distance > 0)
-        part = away[above - 1] / (away[above - 1] - away[above])
-        return self.arms[above - 1].steps ** (1 - part) * self.arms[above].steps ** part
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Runs to one target loss, and the noise scales that some of them measured. `waiting` are the names of runs that
-    have not ended and are left out, `cells` those that have."""
-
-    target: float
-    runs: list[_Attempt]
-    noise: list[_NoiseScale]
-    waiting: list[str]
-    cells: list[Run]
-    environment: dict
 
     @cached_property
     def sizes(self) -> list[BatchSize]:
-        """The batch sizes in ascending order."""
-        ordered = sorted(self.runs, key=attrgetter("batch", "rate", "seed"))
-        sizes: list[BatchSize] = []
-        for batch, runs in groupby(ordered, attrgetter("batch")):
-            arms = [_RateArm(rate, [run.updates for run in seeds]) for rate, seeds in groupby(runs, attrgetter("rate"))]
-            sizes.append(BatchSize(batch, arms))
-        return sizes
+        steps: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for run in sorted(self.runs, key=_place):
+            steps[run.batch][run.rate].append(run.updates or math.inf)
+        return [BatchSize(batch, by_rate) for batch, by_rate in steps.items()]
 
     @property
-    def seeds(self) -> list[int]:
-        return sorted({run.seed for run in self.runs})
-
-    def of(self, seed: int) -> "Sweep":
-        return replace(self, runs=[run for run in self.runs if run.seed == seed])
+    def by_seed(self) -> dict[int, "Sweep"]:
+        seeds = sorted({run.seed for run in self.runs})
+        return {seed: replace(self, runs=[run for run in self.runs if run.seed == seed]) for seed in seeds}
 
     @property
     def rates(self) -> list[float]:
@@ -146,66 +119,68 @@ class Sweep:
 
     @property
     def reached(self) -> list[BatchSize]:
-        """The batch sizes that reached the target."""
         return [size for size in self.sizes if math.isfinite(size.steps)]
 
     @property
     def known(self) -> list[BatchSize]:
         """Those of `reached` whose best learning rate is no end of their own rates that lies inside of all rates."""
         rates = self.rates
-        return [size for size in self.reached if not (size.lowest and size.best.rate > rates[0])
-                and not (size.highest and size.best.rate < rates[-1])]  # fmt: skip
+        return [size for size in self.reached if not (size.lowest and size.tried > rates[0])
+                and not (size.highest and size.tried < rates[-1])]  # fmt: skip
 
     @property
     def step(self) -> float:
         """The largest factor between neighbouring learning rates of a batch size."""
-        pairs = [(low.rate, high.rate) for size in self.sizes for low, high in zip(size.arms, size.arms[1:])]  # noqa: B905
-        return max((high / low for low, high in pairs), default=1.0)
+        return max((high / low for size in self.sizes for low, high in pairwise(size.rates)), default=1.0)
+
+    def sides(self, critical: float) -> dict[str, tuple[list[int], tuple[float, float] | None]]:
+        """On either side of the critical size: the sizes whose best rate lies inside the grid of rates, and the
+        exponent of the batch size in it with what that grid leaves open, None for one size."""
+        found = {}
+        for side in ("Below", "Above"):
+            here = [size for size in self.known if not size.edge and (size.batch <= critical) is (side == "Below")]
+            batches, rates = [size.batch for size in here], [size.rate for size in here]
+            found[side] = batches, exponent(batches, rates, self.step) if len(here) > 1 else None
+        return found
 
 
 def read_sweep(places: Sequence[Path]) -> Sweep:
     """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
-    and seed the first one counts.
-
-    Raises ValueError where no run has a target, or not all the same one, or where they differ in something else.
-    """
-    folders = [place for place in places if place.suffix != ".json"]
-    sweeps = [*(_trained(folders) if folders else ()), *(_recorded(place) for place in places if place not in folders)]
+    and seed the first one counts. Raises ValueError where no run has a target, or not all the same one, or where they
+    differ in something else."""
+    folders, files = ([place for place in places if (place.suffix == ".json") is kind] for kind in (False, True))
+    sweeps = _trained(folders) if folders else []
+    sweeps += [recorded_fit(file, Sweep, "critical_batch") for file in files]
     if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
-    targets = sorted({sweep.target for sweep in sweeps})
-    if len(targets) > 1:
-        choice = joined(map("{:g}".format, targets), "or")
-        raise ValueError(f"observe.target.loss is {choice}: give runs to one loss")
+    if len(targets := sorted({*map(attrgetter("target"), sweeps)})) > 1:
+        raise ValueError(f"observe.target.loss is {joined(map('{:g}'.format, targets), 'or')}: give runs to one loss")
     around = common_environment(map(attrgetter("environment"), sweeps))
     for told in incomparable(around):
         raise ValueError(f"{told}; give runs of one")
-    return _pooled(sweeps, around)
-
-
-def _pooled(sweeps: Sequence[Sweep], around: dict) -> Sweep:
-    runs = {(run.batch, run.rate, run.seed): run for sweep in reversed(sweeps) for run in reversed(sweep.runs)}
-    noise = [scale for sweep in sweeps for scale in sweep.noise]
-    return replace(sweeps[0], runs=[runs[key] for key in sorted(runs)], noise=noise, environment=around)
-
-
-def _recorded(file: Path) -> Sweep:
-    found = recorded_fit(file, _Recorded, "critical_batch")
-    waiting = found.get("waiting", [])
-    return Sweep(found["target"], found["runs"], found["noise_scale"], waiting, [], found["environment"])
+    noise = list(chain.from_iterable(map(attrgetter("noise_scale"), sweeps)))
+    runs = list(chain.from_iterable(map(attrgetter("runs"), sweeps)))
+    first = {_place(run): run for run in reversed(runs)}
+    return replace(sweeps[0], runs=sorted(first.values(), key=_place), noise_scale=noise, environment=around)
 
 
 def _trained(folders: list[Path]) -> list[Sweep]:
     """The runs in some folders that were trained to a target, for each target."""
-    aimed = [cell for cell in find(folders) if _target(cell) is not None]
+    aimed = list(filter(lambda cell: _target(cell) is not None, find(folders)))
     other = [told for told in confounded(aimed, _KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
         raise ValueError(f"the runs differ in more than {joined(_KEYS)}: {joined(other)}; give runs alike in it")
-    ended = list(filter(ended_by_itself, aimed))
-    waiting, noise = [cell.name for cell in aimed if cell not in ended], [*filter(None, map(_noise, ended))]
-    around, targets = environment(aimed), {*map(_target, aimed)}
-    return [Sweep(target, [*map(_run, ended)], noise, waiting, ended, around) for target in targets]
+    ended, runs, noise = list(filter(ended_by_itself, aimed)), [], []
+    for cell in ended:
+        place = cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
+        runs.append(_Attempt(*place, cell.metrics.last("target/step") or None))
+        ends = [*map(cell.metrics.last, _BAND)]
+        if None not in ends:
+            noise.append(_NoiseScale(*place, *ends))  # type: ignore[arg-type]
+    waiting, around = [cell.name for cell in filterfalse(ended_by_itself, aimed)], environment(aimed)
+    return [Sweep(target=target, runs=runs, noise_scale=noise, waiting=waiting, cells=ended, environment=around)
+            for target in dict.fromkeys(map(_target, aimed))]  # fmt: skip
 
 
 def ended_by_itself(cell: Run) -> bool:
@@ -216,16 +191,3 @@ def ended_by_itself(cell: Run) -> bool:
 def _target(cell: Run) -> Any:
     """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")
-
-
-def _place(cell: Run) -> tuple[int, float, int]:
-    return cell.config["batch"]["tokens"], cell.config["optim"]["lr"], cell.seed
-
-
-def _run(cell: Run) -> _Attempt:
-    return _Attempt(*_place(cell), cell.metrics.last("target/step") or None)
-
-
-def _noise(cell: Run) -> _NoiseScale | None:
-    ends = [cell.metrics.last(f"noise_scale/{name}") for name in ("tokens", "low", "high")]
-    return None if None in ends else _NoiseScale(*_place(cell), *ends)  # type: ignore[arg-type]

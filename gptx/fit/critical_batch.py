@@ -1,18 +1,26 @@
 """The critical batch size: what a larger batch costs in tokens and saves in steps, until the same loss."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
+
+import numpy
 
 from gptx.compare.estimates import estimate
-from gptx.fit import critical_batch_views as views
+from gptx.fit import tradeoff
 from gptx.fit.batches import BatchSize, Sweep, read_sweep
-from gptx.fit.page import Fitted, deliver, place_for
-from gptx.fit.tradeoff import FEWEST_SIZES, RULES, Tradeoff, above_fewest, exponent, fit_tradeoff, without_each
+from gptx.fit.page import Fitted, deliver, framed, place_for
+from gptx.fit.tradeoff import RULES, Tradeoff
+from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
+from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
 _OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
+_NOT_REACHED, _PER_STEP = "target not reached", "tokens per step"
+_Row = tuple[str, ...]
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
@@ -39,13 +47,13 @@ def _fitted(sweep: Sweep) -> Fitted:
     _check(sweep)
     found = sweep.known
     batches, steps, tokens = ([getattr(size, name) for size in found] for name in ("batch", "steps", "tokens"))
-    law = fit_tradeoff(batches, steps)
+    law = tradeoff.fit_tradeoff(batches, steps)
     if law.low <= 0 and math.isinf(law.high):
-        raise ValueError("the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
-                         f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
-    each, without = _by_seed(sweep, law.critical), without_each(batches, steps)
-    overhead = {"law": _OVERHEAD * law.critical, "measured": above_fewest(batches, tokens, _OVERHEAD)}
-    sides = _sides(sweep, law.critical)
+        open_ended = "the runs do not determine a critical batch size: any size is inside its 95 % interval"
+        raise ValueError(f"{open_ended}; add batch sizes ({len(found)} so far) or seeds")
+    each, without = _by_seed(sweep, law.critical), tradeoff.without_each(batches, steps)
+    overhead = {"law": _OVERHEAD * law.critical, "measured": tradeoff.above_fewest(batches, tokens, _OVERHEAD)}
+    title = f"To a validation loss of {sweep.target:g}"
     facts = {
         "target": sweep.target,
         "smin_updates": law.fewest_steps,
@@ -55,10 +63,10 @@ def _fitted(sweep: Sweep) -> Fitted:
         "misfit": law.misfit,
         "without_each": without,
         "overhead_20_percent": overhead,
-        "best": [{"batch": size.batch, "rate": size.best.rate, "between_rates": size.rate, "edge": size.edge,
+        "best": [{"batch": size.batch, "rate": size.tried, "between_rates": size.rate, "edge": size.edge,
                   "updates": size.steps, "tokens": size.tokens} for size in found],
         "seeds": each,
-        "noise_scale": list(map(asdict, sweep.noise)),
+        "noise_scale": list(map(asdict, sweep.noise_scale)),
         "waiting": sweep.waiting,
         "runs": list(map(asdict, sweep.runs)),
     }  # fmt: skip
@@ -66,90 +74,69 @@ def _fitted(sweep: Sweep) -> Fitted:
         headline=f"The critical batch size is {law.critical:,.0f} tokens (95 % interval {_span(law.low, law.high)}): a "
         f"loss of {sweep.target:g} takes at least {law.fewest_steps:,.0f} steps and at least {law.fewest_tokens:,.0f} "
         "tokens, and twice of both at this batch size.",
-        sentences=[*_holds(law, sweep, without, overhead), *_powers(sides, each, sweep.step), *_left_out(sweep)],
-        tables=views.tradeoff_tables(law, sweep.target, found, each),
+        sentences=[*_holds(law, sweep, without, overhead), *_powers(sweep, law.critical, each), *_left_out(sweep)],
+        tables=list(_tables(law, title, found, each)),
         facts=facts,
-        figure=lambda file: views.tradeoff_figure(law, sweep.target, found, file),
+        figure=lambda file: save(
+            file, title, lambda axis: _draw_tradeoff(axis, law, found), lambda axis: _draw_rates(axis, law, found)
+        ),
         caption="steps against tokens to the target, and the best learning rate, by batch size",
         environment=sweep.environment,
     )
 
 
 def _check(sweep: Sweep) -> None:
-    found, reached = sweep.known, sweep.reached
+    found, reached, needed = sweep.known, sweep.reached, tradeoff.FEWEST_SIZES
     if not reached:
-        lost = f"; {count(len(sweep.waiting), 'run')} not at its end" if sweep.waiting else ""
-        raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; raise observe.target.loss "
-                         f"or steps{lost}")  # fmt: skip
-    if len(found) < FEWEST_SIZES <= len(reached):
-        others = views.batches_in_words(size for size in reached if size not in found)
-        raise ValueError(f"the best learning rate is known at {len(found)} batch sizes, and {FEWEST_SIZES} are needed: "
-                         f"at {others} tokens per step some rates have not ended; finish the sweep")  # fmt: skip
+        none, cure = (
+            f"no run reached the target, a validation loss of {sweep.target:g}",
+            "raise observe.target.loss or steps",
+        )
+        raise ValueError(f"{none}; {cure}; {count(len(sweep.waiting), 'run')} not at the end")
+    if len(found) < needed <= len(reached):
+        known = f"the best learning rate is known at {len(found)} batch sizes, and {needed} are needed"
+        unknown = f"at {_spelt(reached, found)} tokens per step some rates have not ended"
+        raise ValueError(f"{known}: {unknown}; finish the sweep")
 
 
 def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
     """What the runs of each seed say alone, None where they cannot; nothing where there is one seed.
-
     `powers` are those of the batch size in the best learning rate on either side of the critical size, and
     `updates_by_rule` the largest ratio of a rule's steps to the best rate's, up to the critical size.
     """
     rows = []
-    for seed in sweep.seeds if len(sweep.seeds) > 1 else ():
-        own = sweep.of(seed)
-        powers = {side: power and power[0] for side, (_, power) in _sides(own, critical).items()}
+    for seed, own in sweep.by_seed.items() if len(sweep.by_seed) > 1 else ():
+        law = tradeoff.law_or_none([size.batch for size in own.known], [size.steps for size in own.known])
+        alone = {"critical_batch_tokens": law.critical, "misfit": law.misfit} if law else {}
+        powers = {side: known and known[0] for side, (_, known) in own.sides(critical).items()}
         costs = {rule: _worst(own.known, critical, power) for rule, power in RULES.items()}
-        rows.append({"seed": seed, **_alone(own.known), "powers": powers, "updates_by_rule": costs})
+        rows.append({"seed": seed, **alone, "powers": powers, "updates_by_rule": costs})
     return rows
-
-
-def _alone(found: list[BatchSize]) -> dict[str, float]:
-    try:
-        law = fit_tradeoff([size.batch for size in found], [size.steps for size in found])
-    except ValueError:
-        return {}
-    return {"critical_batch_tokens": law.critical, "misfit": law.misfit}
-
-
-def _sides(sweep: Sweep, critical: float) -> dict[str, tuple[list[int], tuple[float, float] | None]]:
-    """On either side of the critical size: the sizes whose best rate lies inside the grid of rates, and the exponent of
-    the batch size in it with what that grid leaves open, None for one size."""
-    found = {}
-    for side in ("Below", "Above"):
-        here = [size for size in sweep.known if not size.edge and (size.batch <= critical) is (side == "Below")]
-        batches = [size.batch for size in here]
-        found[side] = batches, exponent(batches, [s.rate for s in here], sweep.step) if len(here) > 1 else None
-    return found
 
 
 def _worst(found: list[BatchSize], critical: float, power: float) -> float | str | None:
     """The largest ratio of steps at a rule's rate, from the smallest size's best, to those at the best rate."""
-    ratios = [views.ruled(size, found[0], power)[1] for size in found if size.batch <= critical]
-    if not ratios or None in ratios:
-        return None
-    most = max(ratio for ratio in ratios if ratio is not None)
-    return "target not reached" if math.isinf(most) else most
+    ratios = [size.ruled(found[0], power)[1] for size in found if size.batch <= critical]
+    most = float(numpy.max(ratios)) if ratios else math.nan
+    return None if math.isnan(most) else _NOT_REACHED if math.isinf(most) else most
 
 
 def _span(low: float, high: float) -> str:
-    """An interval that may be open at one end."""
-    if low <= 0:
-        return f"at most {high:,.0f}"
-    return f"{low:,.0f} to {high:,.0f}" if math.isfinite(high) else f"at least {low:,.0f}"
+    return f"{max(low, 0):,.0f} to {high:,.0f}"
 
 
 def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: dict) -> Iterator[str]:
     """How well the law holds, and what else says which batch is too large."""
-    ends, largest = [value for value in without if value is not None], sweep.known[-1].batch
+    ends, measured = [value for value in without if value is not None], overhead["measured"]
     held = f"; without one of the {len(without)} batch sizes it is {_span(min(ends), max(ends))}" if ends else ""
     lost = f", and without one of {len(without) - len(ends)} there is none" if len(ends) < len(without) else ""
     yield f"Steps deviate from the law by {100 * law.misfit:.0f} % (standard deviation){held}{lost}."
-    measured = overhead["measured"]
-    seen = f"at {measured:,.0f} tokens per step" if measured else f"beyond the largest, {largest:,}"
+    seen = f"at {measured:,.0f} tokens per step" if measured else f"beyond the largest, {sweep.known[-1].batch:,}"
     yield (
         f"{100 * _OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
         f"measured, and at {overhead['law']:,.0f} by the law."
     )
-    for noise in sweep.noise:
+    for noise in sweep.noise_scale:
         yield (
             f"The simple noise scale at the end of a run with {noise.batch:,} tokens per step and learning rate "
             f"{noise.rate:g} (seed {noise.seed}) is {noise.tokens:,.0f} tokens (90 % band "
@@ -157,48 +144,122 @@ def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: d
         )
 
 
-def _powers(sides: dict, each: list[dict], step: float) -> Iterator[str]:
-    """The exponent of the batch size in the best learning rate, below and above the critical size."""
-    for side, (batches, known) in sides.items():
+def _powers(sweep: Sweep, critical: float, each: list[dict]) -> Iterator[str]:
+    for side, (batches, known) in sweep.sides(critical).items():
         if known is None:
             yield f"{side} the critical batch size, {count(len(batches), 'best rate')} inside the grid give no power."
             continue
-        chance = _chance([one["powers"][side] for one in each])
+        mean = estimate([one["powers"][side] for one in each if one["powers"][side] is not None])
+        chance = mean.high - mean.mean if mean and mean.high is not None else None  # half the 95 % interval over seeds
         doubt = math.hypot(known[1], chance or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
-        power, low, high = map(views.spelt, (known[0], known[0] - doubt, known[0] + doubt))
+        power, low, high = map(_power, (known[0], known[0] - doubt, known[0] + doubt))
         yield (
             f"{side} the critical batch size ({batches[0]:,} to {batches[-1]:,}) the best learning rate grows as the "
             f"batch size to the power {power} ({low} to {high}), which allows {joined(close, 'or') or 'no rule'} "
-            f"(linear 1, square root 0.5, none 0); the interval is what a grid of factor {step:.3g} leaves open, "
+            f"(linear 1, square root 0.5, none 0); the interval is what a grid of factor {sweep.step:.3g} leaves open, "
             f"{'chance not counted' if chance is None else f'with {chance:.2f} for chance by single seeds added'}."
         )
 
 
-def _chance(powers: list[float | None]) -> float | None:
-    """Half the 95 % interval of the mean power over seeds, Student's t; None for fewer than two."""
-    known = [power for power in powers if power is not None]
-    mean = estimate(known)
-    return mean.high - mean.mean if mean and mean.high is not None else None
-
-
-def _left_out(sweep: Sweep) -> Iterator[str]:
-    """Which sizes, rates and runs do not count, and why."""
-    found, reached = sweep.known, sweep.reached
-    if edges := views.batches_in_words(size for size in found if size.edge):
-        yield f"At {edges} the best learning rate is the first or last that was tried, and not used for the powers."
-    gone = views.batches_in_words(size for size in sweep.sizes if size not in reached)
-    nowhere = f", and at {gone} tokens per step no learning rate did with every seed" if gone else ""
+def _left_out(sweep: Sweep) -> list[str]:
+    found, reached, rates = sweep.known, sweep.reached, len(sweep.rates)
     lost, runs = [run.updates for run in sweep.runs].count(None), count(len(sweep.runs), "run")
-    yield f"{lost} of {runs} did not reach the target{nowhere}; a learning rate counts where every seed did."
-    yield from _unfinished(sweep)
+    edges = _spelt(filter(attrgetter("edge"), found))
+    fewer = joined(f"{size.batch:,} ({len(size.rates)})" for size in sweep.sizes if len(size.rates) < rates)
+    told = {
+        "At {} the best learning rate is the first or last that was tried, and not used for the powers.": edges,
+        "{} did not reach the target; a learning rate counts where every seed did.": f"{lost} of {runs}",
+        "At {} tokens per step no learning rate did with every seed.": _spelt(sweep.sizes, reached),
+        f"Of {count(rates, 'learning rate')} fewer ended at {{}} tokens per step.": fewer,
+        "Not fitted, since the best learning rate may be one that only other sizes tried: {}.": _spelt(reached, found),
+        "Left out, since not at their end: {}.": joined(sweep.waiting),
+    }
+    return [sentence.format(which) for sentence, which in told.items() if which]
 
 
-def _unfinished(sweep: Sweep) -> Iterator[str]:
-    rates = len(sweep.rates)
-    if fewer := joined(f"{size.batch:,} ({len(size.arms)})" for size in sweep.sizes if len(size.arms) < rates):
-        yield f"Of {count(rates, 'learning rate')} fewer ended at {fewer} tokens per step."
-    if unknown := views.batches_in_words(size for size in sweep.reached if size not in sweep.known):
-        yield f"Not fitted, since the best learning rate may be one that only other sizes tried: {unknown}."
-    if sweep.waiting:
-        yield f"Left out, since not at their end: {joined(sweep.waiting)}."
+def _spelt(sizes: Iterable[BatchSize], known: Sequence[BatchSize] = ()) -> str:
+    """Batch sizes that are not `known`, in a sentence: 256, 512 and 1,024."""
+    return joined(f"{size.batch:,}" for size in sizes if size not in known)
+
+
+def _power(value: float | None) -> str:
+    """A power in two digits, without a negative zero."""
+    return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"
+
+
+def _more(ratio: float | str | None) -> str:
+    """How far a ratio is from one: +12 %."""
+    if ratio is None or ratio != ratio:
+        return "untried"
+    return _NOT_REACHED if ratio in (math.inf, _NOT_REACHED) else f"{round(100 * (float(ratio) - 1)):+d} %"
+
+
+def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict]) -> Iterator[Table]:
+    rows: list[_Row] = []
+    for size in found:
+        by_law = law.steps(size.batch)
+        best = f"{size.tried:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
+        mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(size.seeds, ddof=1):,.0f}" if len(size.seeds) > 1 else "")
+        known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(size.seeds))
+        rows.append((f"{size.batch:,}", *best, *known))
+    heads: _Row = (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n")
+    note = (
+        "Steps: mean ± sd over n seeds, at the best learning rate tried. Between rates: the best by a parabola in logs "
+        "through it and its neighbours."
+    )
+    yield Table(title, heads, rows, note)
+    rows = []
+    for size in found:
+        ruled = [size.ruled(found[0], power) for power in RULES.values()]
+        rows.append((f"{size.batch:,}", *(f"{rate:.2g}: {_more(ratio)}" for rate, ratio in ruled)))
+    heads = (_PER_STEP, *map("{} ({:g})".format, RULES, RULES.values()))
+    note = (
+        "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
+        "best one tried it takes, by a line in logs between those tried; untried: outside of them."
+    )
+    yield Table(f"What a rule from {found[0].batch:,} tokens per step would cost", heads, rows, note)
+    if each:
+        heads = "seed", "critical size", "off the law", "power below", "power above", *map("{} costs".format, RULES)
+        rows = []
+        for one in each:
+            alone = "-", "-"
+            if "misfit" in one:
+                alone = f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %"
+            powers, costs = map(_power, one["powers"].values()), map(_more, one["updates_by_rule"].values())
+            rows.append((str(one["seed"]), *alone, *powers, *costs))
+        note = (
+            f"Powers: of the batch size in the best learning rate, below and above {law.critical:,.0f} tokens. Costs: "
+            "how many more steps a rule takes than the best learning rate tried, at most, up to that size, from the "
+            "seed's own best one at the smallest."
+        )
+        yield Table("Seed by seed", heads, rows, note)
+
+
+def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+    batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
+    by_law = numpy.array([law.steps(batch) for batch in batches])
+    axis.plot(by_law, by_law * batches, color=COLOURS[0], linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
+    for size in found:
+        measured = numpy.array(size.seeds)
+        axis.plot(measured, measured * size.batch, "o", color=COLOURS[1], markersize=3, alpha=0.5)
+        axis.plot(size.steps, size.tokens, "o", color=COLOURS[1], markersize=6)
+        place = (size.steps, size.tokens), (6, 4)
+        axis.annotate(f"{size.batch:,}", *place, textcoords="offset points", fontsize=8, color=INK)
+    dashed = {"color": AXES, "linestyle": "--", "linewidth": 1}
+    axis.axvline(law.fewest_steps, label=f"Smin {law.fewest_steps:,.0f}", **dashed)
+    axis.axhline(law.fewest_tokens, label=f"Emin {law.fewest_tokens:,.0f}", **dashed)
+    framed(axis, "tokens per step at each point", "steps", "tokens")
+
+
+def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+    batches = [size.batch for size in found]
+    for look, (name, power) in enumerate(RULES.items()):
+        if power:
+            rates = [size.ruled(found[0], power)[0] for size in found]
+            axis.plot(batches, rates, color=COLOURS[look + 2], linestyle=DASHES[look + 1], label=f"{name} rule")
+    tried, between = [size.tried for size in found], [size.rate for size in found]
+    axis.plot(batches, tried, "o", color=COLOURS[1], fillstyle="none", label="best of those tried")
+    axis.plot(batches, between, "o-", color=COLOURS[0], markersize=4, label="between them, by a parabola")
+    axis.axvline(law.critical, color=AXES, linestyle="--", linewidth=1, label=f"Bcrit {law.critical:,.0f}")
+    framed(axis, "the best learning rate", _PER_STEP, "peak learning rate")

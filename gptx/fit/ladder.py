@@ -1,29 +1,27 @@
-"""A ladder of finished runs, as a scaling law sees it: parameters, tokens and final loss."""
+"""A ladder of finished runs (parameters, tokens and final loss), its scaling law, and predictions for runs held out."""
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy
-from typing_extensions import TypedDict
 
 from gptx.compare.factors import confounded
 from gptx.compare.outcomes import METRIC, environment
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
-from gptx.fit.page import incomparable, recorded_fit
+from gptx.estimate.laws import CONSTANTS, Law
+from gptx.fit import huber
+from gptx.fit.page import Span, incomparable
 from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
 COUNTS = {"total": "every parameter", "non_embedding": "parameters without embeddings"}
 _MAY_DIFFER = ("model", "steps", "schedule", "seed", "data.seed", "data.context", "optim.tokens")  # on a ladder
-_NEEDED = {
-    "parameters": {*COUNTS},
-    "batch": {"context"},
-    "data": {"digest", "vocab_size", "train_tokens"},
-}  # of run.json
+_NEEDED = {"parameters": {*COUNTS}, "batch": {"context"}, "data": {"digest", "vocab_size", "train_tokens"}}
 _BUDGETS = 4  # of isoFLOP curves
 _LEAST = 3  # sizes on a parabola
 
@@ -73,12 +71,8 @@ class Ladder:
         """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
         largest budget. Raises ValueError for a name that no run has."""
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
-        names = self._names(word) if word else []
-
-        def held(rung: Rung) -> bool:
-            return rung.size in names or rung.name in names if word else rung.budget(count) >= 0.999 * largest
-
-        return replace(self, rungs=[replace(rung, held_out=held(rung)) for rung in self.rungs])
+        names = self._names(word) if word else [r.name for r in self.rungs if r.budget(count) >= 0.999 * largest]
+        return replace(self, rungs=[replace(r, held_out=r.size in names or r.name in names) for r in self.rungs])
 
     def _names(self, word: str) -> list[str]:
         known = {name for rung in self.rungs for name in (rung.size, rung.name)}
@@ -88,12 +82,6 @@ class Ladder:
                 sizes = joined(dict.fromkeys(rung.size for rung in self.rungs)) or "none yet"
                 raise ValueError(f"holdout={name}: no finished run of that name; the sizes are {sizes}")
         return names
-
-
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
-
-    ladder: Ladder
 
 
 def of_runs(cells: Sequence[Run], name: str) -> Ladder:
@@ -114,11 +102,6 @@ def of_runs(cells: Sequence[Run], name: str) -> Ladder:
     found.sort(key=lambda each: (each.total, each.tokens))
     around = environment(used)
     return Ladder(found, _about(used, name, around), [*against_one_law(used, found), *left_out], around)
-
-
-def of_fit(file: Path) -> Ladder:
-    """The runs of an earlier fit. Raises ValueError for a file that is no fit.json of a law."""
-    return recorded_fit(file, _Recorded, "scaling")["ladder"]
 
 
 def _rung(cell: Run, tokens: int, loss: float) -> Rung:
@@ -146,23 +129,18 @@ def _about(cells: Sequence[Run], name: str, around: dict) -> About:
     return About(name, units, recipe, cells[0].record["batch"]["context"], data["vocab_size"], text)
 
 
-def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> list[str]:
+def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> Iterator[str]:
     """What speaks against one law for all of these runs."""
-    differing = [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]
-    said = [f"The runs differ in more than size and length: {joined(differing)}."] * bool(differing)
-    said += [f"{told}." for told in incomparable(environment(list(cells)))]
+    if differing := [told for told in confounded(list(cells), ()) if not under(told.split()[0], _MAY_DIFFER)]:
+        yield f"The runs differ in more than size and length: {joined(differing)}."
+    yield from (f"{told}." for told in incomparable(environment(list(cells))))
     contexts = sorted({cell.record["batch"]["context"] for cell in cells})
     if len(contexts) > 1:
-        said.append(
-            f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
-        )
+        yield f"The runs have contexts of {joined(map(str, contexts), 'or')} tokens: a longer one lowers the loss."
     text = min((cell.record["data"]["train_tokens"] for cell in cells), default=0)
     longest = max((rung.tokens for rung in found), default=0)
     if longest > text:
-        said.append(
-            f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
-        )
-    return said
+        yield f"The longest run reads its {text:,} tokens {longest / text:.1f} times; the law assumes new tokens."
 
 
 @dataclass(frozen=True)
@@ -183,7 +161,7 @@ def minima(found: Sequence[Rung], count: str) -> list[Minimum]:
     for rung in found:
         sizes[rung.parameters(count)][rung.tokens].append(float(numpy.log(rung.loss)))
     budgets = [rung.budget(count) for rung in found]
-    read = [_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33)]
+    read = (_minimum(float(flops), sizes) for flops in numpy.geomspace(min(budgets), max(budgets), 33))
     full = [each for each in read if len(each.sizes) >= _LEAST]
     step = max(1, -(-len(full) // _BUDGETS))
     return full[step // 2 :: step]
@@ -202,3 +180,80 @@ def _minimum(flops: float, sizes: dict[int, dict[int, list[float]]]) -> Minimum:
         place = float(numpy.exp(-slope / 2 / bend)) if bend > 0 else 0.0
         best = place if known[0] <= place <= known[-1] else None
     return Minimum(flops, known, losses, best)
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """A held-out run: its loss by the law, and 95 % intervals of the law's loss and of that of a single run, which
+    scatters around the law."""
+
+    rung: Rung
+    expected: float
+    law: Span
+    run: Span
+
+    @property
+    def inside(self) -> bool:
+        return self.run[0] <= self.rung.loss <= self.run[1]
+
+
+@dataclass(frozen=True)
+class LawReading:
+    """The law of some runs by one count of N, the residual of each (log measured over fitted), and predictions."""
+
+    count: str
+    law: Law
+    rungs: list[Rung]
+    residuals: numpy.ndarray
+    predictions: list[_Prediction]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [rung.parameters(self.count) for rung in self.rungs]
+
+    @property
+    def budgets(self) -> list[float]:
+        return [rung.budget(self.count) for rung in self.rungs]
+
+    @property
+    def by_law(self) -> list[float]:
+        return [rung.loss / float(numpy.exp(left)) for rung, left in zip(self.rungs, self.residuals, strict=True)]
+
+
+class NoLaw(ValueError):
+    """The runs do not follow the law."""
+
+
+def fit_law(ladder: Ladder, count: str, draws: int) -> LawReading:
+    """Fit all runs but those held out. Raises ValueError where they cannot determine a law, NoLaw where they follow
+    none."""
+    kept, held = ([rung for rung in ladder.rungs if rung.held_out is out] for out in (False, True))
+    if not kept:
+        none = f"{len(held)} finished runs, {len(held)} of them held out"
+        raise ValueError(f"{none}: a law needs several sizes, each trained on several numbers of tokens")
+    runs = numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in kept], float).T
+    huber.refuse_undetermined(runs)
+    best, _ = huber.fit_constants(runs)
+    spent, drawn = [rung.budget(count) for rung in kept], huber.bootstrap(runs, best, draws)
+    known: dict[str, Any] = asdict(ladder.about) | dict(zip(CONSTANTS, best, strict=True))
+    source = f"{len(kept)} runs of {ladder.about.name}; N: {COUNTS[count]}"
+    law = Law(**known, source=source, draws=drawn, operations=(min(spent), max(spent)))
+    if law.undetermined:
+        none = f"these {len(kept)} runs do not follow the law, and no best size is known: {law.undetermined}"
+        raise NoLaw(f"{none}, as where the loss does not fall with parameters or with tokens (N: {COUNTS[count]})")
+    residuals = numpy.log(runs[2]) - numpy.log(law.loss(*runs[:2]))
+    return LawReading(count, law, kept, residuals, [predict(law, rung, count, residuals) for rung in held])
+
+
+def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Prediction:
+    """The prediction of a law for a run. Runs scatter as the fitted ones do, corrected for the five constants."""
+    loss = partial(Law.loss, parameters=rung.parameters(count), tokens=rung.tokens)
+    lost = (len(residuals) / max(1, len(residuals) - len(CONSTANTS))) ** 0.5
+    scatter = numpy.random.default_rng(0).choice(residuals * lost, size=(len(law.draws), 50))
+    drawn = numpy.array([loss(Law(law.name, *draw)) for draw in law.draws])
+    low, high = numpy.percentile(drawn[:, None] * numpy.exp(scatter), (2.5, 97.5))
+    return _Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
+
+
+def interval(law: Law, quantity: Callable[[Law], float]) -> Span:
+    return law.interval(quantity) or (0.0, 0.0)

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy
+from numpy import ndarray
 
-from gptx.compare.outcomes import Comparison, compare, environment, load_comparison
+from gptx.compare.outcomes import Comparison, arms, compare, contexts, load_comparison
 from gptx.config import paths
 from gptx.fit.page import Fitted, deliver, framed, place_for
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, ended, mean_proposal, middle, of_fit, range_of
+from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, read_ranges
 from gptx.runs.run import find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
@@ -19,6 +22,7 @@ from gptx.units.phrases import count
 
 _GRID = paths.ROOT / "experiments/warmup"
 _RATE = "optim.lr"
+_Test = Range[ndarray]
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
@@ -35,12 +39,7 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     readme: an experiment's folder, such as experiments/lr_range, whose page is written
     """
     place = place_for(folders, out, readme, "lr_range")
-    if len(folders) == 1 and folders[0].endswith(".json"):
-        cells, (found, mean, around) = [], of_fit(Path(folders[0]))
-    else:
-        cells = ended([Path(folder) for folder in folders])
-        found, around = [range_of(cell) for cell in cells], environment(cells)
-        mean = mean_proposal(found)
+    found, mean, around, cells = read_ranges([Path(folder) for folder in folders])
     deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
 
 
@@ -55,10 +54,7 @@ class _Checked:
     lowest: float
     outside: bool  # below the lowest rate of the grid, or above the highest
     edge: bool  # the best is the lowest or the highest that the row has
-
-    @property
-    def cost(self) -> float:
-        return self.reached - self.lowest
+    cost: float  # of the nearest rate
 
     @property
     def told(self) -> str:
@@ -82,25 +78,22 @@ def _gridded(place: Path) -> Comparison:
 
 def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
     """What the nearest rate of the grid costs in each of its rows, the row of the lowest loss first."""
-    results: dict[str, dict[float, list[float]]] = {}
-    for outcome in comparison.outcomes:
-        row = ", ".join(level for name, level in outcome.levels.items() if name != _RATE) or "all"
-        if outcome.value is not None:
-            seeds = results.setdefault(row, {}).setdefault(float(outcome.levels[_RATE]), [])
-            seeds.append(outcome.value if math.isfinite(outcome.value) else math.inf)
     found = []
-    for row, by_rate in results.items():
-        losses = {at: sum(values) / len(values) for at, values in by_rate.items()}
+    for levels, tried in contexts(arms(comparison), _RATE):
+        known = [arm for arm in tried if arm.results]
+        losses = {float(arm.levels[_RATE]): math.inf if arm.mean is None else arm.mean for arm in known}
+        if not losses:
+            continue
         nearest = min(losses, key=lambda at: abs(math.log(at / rate)))
-        best, ends = min(losses, key=lambda at: losses[at]), (min(losses), max(losses))
-        outside = not ends[0] <= rate <= ends[1]
-        found.append(_Checked(row, nearest, losses[nearest], best, losses[best], outside, best in ends))
-    return sorted(found, key=lambda each: each.lowest)
+        best, ends = min(losses, key=losses.__getitem__), (min(losses), max(losses))
+        reached, lowest, outside = losses[nearest], losses[best], not ends[0] <= rate <= ends[1]
+        row = ", ".join(levels.values()) or "all"
+        found.append(_Checked(row, nearest, reached, best, lowest, outside, best in ends, reached - lowest))
+    return sorted(found, key=attrgetter("lowest"))
 
 
-def _fitted(found: Sequence[Range], mean: float, around: dict, comparison: Comparison) -> Fitted:
-    """The reading of range tests, judged by a grid."""
-    proposed = middle([each.proposed for each in found])
+def _fitted(found: Sequence[_Test], mean: float, around: dict, comparison: Comparison) -> Fitted:
+    proposed = geometric_mean([each.proposed for each in found])
     rows = grid_costs(comparison, proposed)
     first, warnings = rows[0], []
     if around.get("data") != comparison.environment.get("data"):
@@ -114,7 +107,18 @@ def _fitted(found: Sequence[Range], mean: float, around: dict, comparison: Compa
         f"{first.best:g}.",
         sentences=list(_sentences(found, mean, comparison)),
         tables=list(_tables(found, rows, comparison)),
-        facts={"proposed": proposed, "of_the_mean_curve": mean} | _facts(found, rows, comparison),
+        facts={
+            "proposed": proposed,
+            "of_the_mean_curve": mean,
+            "rule": f"{SHARE:g} of the rate of the lowest smoothed loss, geometric mean over runs",
+            "smoothed_decades": SMOOTH,
+            "grid": [vars(row) for row in rows],
+            "grid_environment": comparison.environment,
+            "runs": [
+                vars(each) | {key: " ".join(map("{:.5g}".format, getattr(each, key))) for key in CURVES}
+                for each in found
+            ],
+        },
         figure=lambda file: save(file, "Training loss over a rising rate", lambda axis: _draw(axis, found, rows)),
         caption="smoothed training loss over the learning rate, with the proposal and the grid's best",
         warnings=warnings,
@@ -122,7 +126,7 @@ def _fitted(found: Sequence[Range], mean: float, around: dict, comparison: Compa
     )
 
 
-def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> Iterator[str]:
+def _sentences(found: Sequence[_Test], mean: float, comparison: Comparison) -> Iterator[str]:
     """How far runs agree, and what other readings of the same curves would have cost."""
     ends = [each.proposed for each in found]
     alone = sum(grid_costs(comparison, rate)[0].cost == 0 for rate in ends)
@@ -131,10 +135,8 @@ def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> I
         f"minimum / 10), the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to "
         f"{max(ends):.2g}. Alone, {alone} of {len(found)} would have chosen the grid's best."
     )
-    if len(found) > 1:
-        there = grid_costs(comparison, mean)[0]
-        yield f"The rule on the mean of the runs' curves: {mean:.2g}; nearest {there.nearest:g}, {there.told}."
     readings = {
+        "The rule on the mean of the runs' curves": [mean] * len(found),
         "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
         "Half way down the longest fall (fastai's valley)": [each.valley for each in found],
         "The lowest smoothed loss itself, from where it rises (arXiv:1506.01186)": [each.lowest for each in found],
@@ -143,14 +145,13 @@ def _sentences(found: Sequence[Range], mean: float, comparison: Comparison) -> I
         lost = len(found) - len(rates)
         said = [f"in {lost} of {len(found)} at the edge of the curve: the test should begin lower"] * bool(lost)
         if rates:
-            there = grid_costs(comparison, middle(rates))[0]
-            span = f"{middle(rates):.2g} ({min(rates):.2g} to {max(rates):.2g})"
-            said.insert(0, f"{span}; nearest {there.nearest:g}, {there.told}")
+            there = grid_costs(comparison, geometric_mean(rates))[0]
+            span = f" ({min(rates):.2g} to {max(rates):.2g})" if len({*rates}) > 1 else ""
+            said.insert(0, f"{geometric_mean(rates):.2g}{span}; nearest {there.nearest:g}, {there.told}")
         yield f"{name}: {'; '.join(said)}."
 
 
-def _tables(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
-    """The rates that each run says, and what the proposal costs in each row of the grid."""
+def _tables(found: Sequence[_Test], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
     runs: list[tuple[str, ...]] = []
     for each in found:
         there = grid_costs(comparison, each.proposed)[0]
@@ -174,24 +175,7 @@ def _tables(found: Sequence[Range], rows: Sequence[_Checked], comparison: Compar
     yield Table("The proposal in each row of the grid", columns, costs, note)
 
 
-def _facts(found: Sequence[Range], rows: Sequence[_Checked], comparison: Comparison) -> dict:
-    """Every number for fit.json, and the curves in five digits, each as one text: a line of the file."""
-    read = ("name", "seed", "lowest", "steepest", "valley", "broken", "proposed", "flat")
-    return {
-        "rule": f"{SHARE:g} of the rate of the lowest smoothed loss, geometric mean over runs",
-        "smoothed_decades": SMOOTH,
-        "grid": [asdict(row) | {"cost": row.cost} for row in rows],
-        "grid_environment": comparison.environment,
-        "runs": [
-            {name: getattr(each, name) for name in read}
-            | {key: " ".join(f"{value:.5g}" for value in getattr(each, key)) for key in CURVES}
-            for each in found
-        ],
-    }
-
-
-def _draw(axis: Any, found: Sequence[Range], rows: Sequence[_Checked]) -> None:
-    """Each run's loss and smoothed loss over its rate, with the rates that are read off it."""
+def _draw(axis: Any, found: Sequence[_Test], rows: Sequence[_Checked]) -> None:
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):
         colour, dashes = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)]
@@ -203,7 +187,7 @@ def _draw(axis: Any, found: Sequence[Range], rows: Sequence[_Checked]) -> None:
             axis.plot(rate, height, marker, color=colour, markersize=7)
     for marker, name in marks.values():
         axis.plot([], [], marker, color=AXES, label=name)
-    proposed, best = middle([each.proposed for each in found]), rows[0].best
+    proposed, best = geometric_mean([each.proposed for each in found]), rows[0].best
     axis.axvline(proposed, color=INK, linewidth=1.2, label=f"proposed {proposed:.2g}")
     axis.axvline(best, color=AXES, linestyle="--", linewidth=1.2, label=f"grid's best ({rows[0].row}) {best:.2g}")
     axis.set_ylim(0.9 * min(each.smooth.min() for each in found), 1.05 * max(each.smooth[0] for each in found))

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from gptx.config.errors import ConfigError
 from gptx.files import in_one_step, to_json, write_text
 from gptx.report import readme as results
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show import marked
 from gptx.show.plots import INK, dress, logarithmic
@@ -17,7 +19,6 @@ from gptx.units.amounts import spell
 from gptx.units.phrases import joined
 
 PICTURE, NUMBERS = "fit.png", "fit.json"
-FIGURE_KINDS = (".png", ".svg")
 _LARGEST = 100_000_000  # bytes of a fit.json
 _ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
 Span = tuple[float, float]
@@ -39,11 +40,9 @@ class Fitted:
     beside: dict[str, Callable[[Path], object]] = field(default_factory=dict)
 
 
-def place_for(
-    folders: tuple[str, ...], out: str, readme: str, subject: str, kinds: tuple[str, ...] = FIGURE_KINDS
-) -> Path:
-    """The folder for the files, or the figure that `out` names. Raises ValueError, before anything is computed, for
-    what cannot be written."""
+def place_for(folders: tuple[str, ...], out: str, readme: str, subject: str, *more: str) -> Path:
+    """The folder for the files, or the figure that `out` names, of a .png, .svg or `more` ending. Raises ValueError,
+    before anything is computed, for what cannot be written."""
     if not folders:
         raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
@@ -53,15 +52,18 @@ def place_for(
         if not readme:
             raise ValueError(f"{target}: is a file; name a folder of runs before it, or out= for what is written")
         return Path(readme)
+    kinds = ".png", ".svg", *more
     if out and target.suffix not in ("", *kinds) and not target.is_dir():
         raise ValueError(f"out={out}: the name must end in {', '.join(kinds)}, or be a folder")
     return target
 
 
 def recorded_fit(file: Path, form: Any, subject: str) -> Any:
-    """What the fit.json of an earlier fit holds, of the type `form`. Raises ValueError for another file."""
+    """What the fit.json of an earlier fit holds, of the type `form`, or a dict of keys with the types in `form`. Raises
+    ValueError for another file."""
+    kind = TypedDict("Recorded", form) if isinstance(form, dict) else form  # type: ignore[operator]
     try:
-        return schema.validated(plain.read_json(file, most=_LARGEST), form, file, strict=False)
+        return plain.validated(plain.read(file, most=_LARGEST), kind, file, strict=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: {error.strerror}") from None
     except ConfigError as error:
@@ -70,9 +72,9 @@ def recorded_fit(file: Path, form: Any, subject: str) -> Any:
 
 def incomparable(environment: dict) -> list[str]:
     """Why the losses of runs cannot be compared, a phrase each."""
-    found = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
-    choices = {what: joined(map(str, values), "or") for what, values in found.items()}
-    return [f"{what} is {choice}: losses on different texts are not comparable" for what, choice in choices.items()]
+    several = {what: environment[key] for key, what in _ALIKE.items() if isinstance(environment.get(key), list)}
+    told = "{} is {}: losses on different texts are not comparable"
+    return [told.format(what, joined(map(str, values), "or")) for what, values in several.items()]
 
 
 def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:

@@ -1,15 +1,15 @@
 """Range tests: the loss of a run over a learning rate that rose until the loss broke."""
 
 import bisect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy
 from numpy import ndarray
-from typing_extensions import TypedDict
 
+from gptx.compare.outcomes import environment
 from gptx.fit.batches import ended_by_itself
 from gptx.fit.page import recorded_fit
 from gptx.runs.run import Run, find
@@ -23,68 +23,46 @@ FLAT = 0.02  # of the lowest loss
 _EDGE = 2 * SMOOTH  # decades from an end of a curve within which its slope is not read: the weights are one-sided there
 _STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
 CURVES = ("rates", "losses", "smooth")
+_Values = TypeVar("_Values")
 
 
 @dataclass(frozen=True)
-class Range:
-    """One run: its losses and smoothed losses over the rate up to the break, and the rates that are read off them."""
+class Range(Generic[_Values]):
+    """One run: the rates that are read off its curves, and its losses and smoothed losses over the rate up to the
+    break: arrays, or texts in a fit.json."""
 
     name: str
     seed: int
-    rates: ndarray
-    losses: ndarray
-    smooth: ndarray
-    broken: float  # where the run gave up: it lost a part of the fall again, or the loss became NaN
     lowest: float  # of the smoothed losses
-    flat: tuple[float, float]  # the first and last rate whose smoothed loss is within FLAT of the lowest
     steepest: float | None
     valley: float  # half way through the longest fall (fastai's valley)
-
-    @property
-    def proposed(self) -> float:
-        return SHARE * self.lowest
-
-
-class _Row(TypedDict):
-    name: str
-    seed: int
-    rates: str
-    losses: str
-    smooth: str
-    broken: float
-    lowest: float
-    flat: tuple[float, float]
-    steepest: float | None
-    valley: float
+    broken: float  # where the run gave up: it lost a part of the fall again, or the loss became NaN
+    proposed: float
+    flat: tuple[float, float]  # the first and last rate whose smoothed loss is within FLAT of the lowest
+    rates: _Values
+    losses: _Values
+    smooth: _Values
 
 
-class _Recorded(TypedDict):
-    """What a fit.json has of the runs."""
-
-    runs: list[_Row]
-    of_the_mean_curve: float
-    environment: dict
-
-
-def of_fit(file: Path) -> tuple[list[Range], float, dict]:
-    """The runs of an earlier fit, what their mean curve proposes, and their environment. Raises ValueError for another
-    file."""
-    found = recorded_fit(file, _Recorded, "lr_range")
-    runs = [Range(**row | {key: numpy.array(row[key].split(), float) for key in CURVES}) for row in found["runs"]]
-    return runs, found["of_the_mean_curve"], found["environment"]
-
-
-def ended(folders: Sequence[Path]) -> list[Run]:
-    """The runs in some folders that came to their end. Raises ValueError where there is none."""
-    cells = find(list(folders))
-    found = list(filter(ended_by_itself, cells))
-    if not found:
+def read_ranges(places: Sequence[Path]) -> tuple[list[Range[ndarray]], float, dict, list[Run]]:
+    """The range tests of the runs in some folders, or of an earlier fit whose fit.json is named; what the mean of their
+    curves proposes; their environment; the runs that are at hand. Raises ValueError where no run is at its end."""
+    if len(places) == 1 and places[0].suffix == ".json":
+        form = {"runs": list[Range[str]], "of_the_mean_curve": float, "environment": dict}
+        found = recorded_fit(places[0], form, "lr_range")
+        arrays = [{key: numpy.array(getattr(run, key).split(), float) for key in CURVES} for run in found["runs"]]
+        runs = [Range(**vars(run) | curves) for run, curves in zip(found["runs"], arrays, strict=True)]
+        return runs, found["of_the_mean_curve"], found["environment"], []
+    cells = find(list(places))
+    ended = list(filter(ended_by_itself, cells))
+    if not ended:
         states = joined([f"{cell.name} is {cell.state}" for cell in cells])
-        raise ValueError(f"{', '.join(map(str, folders))}: no run there is at its end ({states})")
-    return found
+        raise ValueError(f"{', '.join(map(str, places))}: no run there is at its end ({states})")
+    tests = [range_of(cell) for cell in ended]
+    return tests, _mean_proposal(tests), environment(ended), ended
 
 
-def range_of(cell: Run) -> Range:
+def range_of(cell: Run) -> Range[ndarray]:
     """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
     rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
     rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= _RISING * rates[0]
@@ -102,18 +80,14 @@ def range_of(cell: Run) -> Range:
     if end < _FEWEST:
         raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
                          f"{_FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
-    smooth = smoothed_loss(rates[:end], losses[:end])
+    rates, losses = rates[:end], losses[:end]
+    smooth = smoothed_loss(rates, losses)
     if not smooth.argmin():
         raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
-    return _reading(cell.name, cell.seed, rates[:end], losses[:end], smooth, float(broken))
-
-
-def _reading(name: str, seed: int, rates: ndarray, losses: ndarray, smooth: ndarray, broken: float) -> Range:
-    """A range test with the rates that are read off its curve."""
-    inside = numpy.flatnonzero(smooth <= (1 + FLAT) * smooth.min())
-    flat = float(rates[inside[0]]), float(rates[inside[-1]])
-    lowest, valley = float(rates[smooth.argmin()]), float(rates[half_way_down(smooth)])
-    return Range(name, seed, rates, losses, smooth, broken, lowest, flat, steepest(rates, smooth), valley)
+    inside, lowest = rates[smooth <= (1 + FLAT) * smooth.min()], float(rates[smooth.argmin()])
+    flat, valley = (float(inside[0]), float(inside[-1])), float(rates[half_way_down(smooth)])
+    return Range(cell.name, cell.seed, lowest, steepest(rates, smooth), valley, float(broken), SHARE * lowest, flat,
+                 rates, losses, smooth)  # fmt: skip
 
 
 def steepest(rates: ndarray, smooth: ndarray) -> float | None:
@@ -150,14 +124,9 @@ def half_way_down(values: Sequence[float] | ndarray) -> int:
     return last - longest + longest // 2
 
 
-def mean_proposal(found: Sequence[Range]) -> float:
+def _mean_proposal(found: Sequence[Range[ndarray]]) -> float:
     """What the mean over runs of their smoothed losses proposes, at the rates that all of them came to."""
     low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
     rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]
     curves = [numpy.interp(numpy.log(rates), numpy.log(each.rates), each.smooth) for each in found]
     return SHARE * float(rates[numpy.mean(curves, axis=0).argmin()])
-
-
-def middle(rates: Sequence[float]) -> float:
-    """The geometric mean."""
-    return math.exp(sum(map(math.log, rates)) / len(rates))

@@ -1,23 +1,33 @@
 """A scaling law of one's own runs, tested on a larger run:  python -m gptx fit scaling runs/scaling"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy
 
-from gptx.estimate.laws import CONSTANTS, RULE
-from gptx.fit import page, scaling_views
-from gptx.fit.ladder import COUNTS, Ladder, Minimum, minima, of_fit, of_runs
-from gptx.fit.page import interval_text, off, short
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, interval
+from gptx.estimate.laws import CONSTANTS, RULE, Law
+from gptx.fit import page
+from gptx.fit.ladder import COUNTS, Ladder, LawReading, Minimum, NoLaw, fit_law, interval, minima, of_runs
+from gptx.fit.page import framed, interval_text, off, short
 from gptx.runs.run import find
+from gptx.show.plots import AXES, COLOURS, MARKERS, save
+from gptx.show.table import Table
 from gptx.units.phrases import joined
+from gptx.units.printable import mathtext
 
 _LAW = "law.json"
 _PATTERN = 0.6  # of a correlation over some twenty runs: chance reaches it once in two hundred
+_QUANTITIES: dict[str, Callable[[Law], float]] = {name: attrgetter(name) for name in CONSTANTS} | {
+    "N grows as C^": lambda law: law.exponents[0],
+    "D grows as C^": lambda law: law.exponents[1],
+}
+_SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
+_Row = tuple[str, ...]
 
 
 def scaling(
@@ -39,14 +49,14 @@ def scaling(
     out: a folder, or a figure that ends in .png, .svg or .html; the first of FOLDERS if empty
     readme: an experiment's folder, such as experiments/scaling, whose page is written
     """
-    target = page.place_for(folders, out, readme, "scaling", (*page.FIGURE_KINDS, ".html"))
+    target = page.place_for(folders, out, readme, "scaling", ".html")
     if count not in COUNTS:
         raise ValueError(f"count={count}: {joined(COUNTS, 'or')}")
     if draws < 100:
         raise ValueError(f"draws={draws}: at least 100, for the ends of a 95 % interval")
     first, cells = Path(folders[0]), []
     if len(folders) == 1 and first.suffix == ".json":
-        ladder = of_fit(first)
+        ladder = page.recorded_fit(first, {"ladder": Ladder}, "scaling")["ladder"]
         ladder = ladder.holding_out(holdout, count) if holdout else ladder
     else:
         cells = find([Path(folder) for folder in folders])
@@ -68,17 +78,17 @@ def _cleared(target: Path) -> str:
 
 def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
-    first, other = readings
+    first = readings[0]
     general = next(reading for reading in readings if reading.count == "total")
     curves = minima(first.rungs, first.count)
     warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
     return page.Fitted(
         headline=_headline(first),
-        sentences=[*_sentences(first), *_others(first, other, curves)],
-        tables=[table for table in scaling_views.law_tables(readings, curves) if table.rows],
+        sentences=[_fits(first)],
+        tables=[table for table in _tables(readings, curves) if table.rows],
         facts={each.count: _facts(each) for each in readings}
         | {"isoflop": [vars(curve) for curve in curves], "ladder": asdict(ladder)},
-        figure=partial(scaling_views.law_figure, first),
+        figure=partial(law_figure, first),
         caption="loss over tokens by size, with the law of the fitted runs, and the held-out runs",
         warnings=warnings[first.count],
         environment=ladder.environment,
@@ -87,13 +97,10 @@ def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
 
 
 def _headline(reading: LawReading) -> str:
-    """The prediction and the outcome."""
-    held, runs = reading.predictions, len(reading.rungs)
-    if not held:
-        return f"A law was fitted to {runs} runs; none was held out, so nothing tests it."
-    if len(held) > 1:
-        inside = sum(each.inside for each in held)
-        return f"{inside} of {len(held)} held-out runs ended inside the 95 % interval predicted from {runs} others."
+    held = reading.predictions
+    if len(held) != 1:
+        inside = f"{sum(each.inside for each in held)} of {len(held)} held-out runs ended inside its 95 % interval"
+        return f"A law was fitted to {len(reading.rungs)} runs; {inside}."
     (one,) = held
     times = one.rung.budget(reading.count) / max(reading.budgets)
     return (
@@ -103,44 +110,20 @@ def _headline(reading: LawReading) -> str:
     )
 
 
-def _grows(reading: LawReading) -> str:
-    low_high = reading.law.interval(lambda law: law.exponents[0])
-    return f"C^{reading.law.exponents[0]:.2f} ({interval_text(low_high, '.2f')})"
-
-
-def _sentences(reading: LawReading) -> Iterator[str]:
-    """How well the law fits, and what the largest budget is best spent on."""
-    law, flops, worst = reading.law, max(reading.budgets), int(numpy.argmax(abs(reading.residuals)))
-    lengths, far = [rung.tokens for rung in reading.rungs], reading.rungs[worst]
-    half, most = (float(numpy.median(abs(reading.residuals))), float(numpy.exp(reading.residuals[worst])))
-    yield (
+def _fits(reading: LawReading) -> str:
+    lengths, away = [rung.tokens for rung in reading.rungs], abs(reading.residuals)
+    worst = int(numpy.argmax(away))
+    far, half, most = reading.rungs[worst], float(numpy.median(away)), float(numpy.exp(reading.residuals[worst]))
+    return (
         f"Fitted: {len(lengths)} runs, {len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to "
         f"{short(max(reading.sizes))} parameters, {short(min(lengths))} to {short(max(lengths))} tokens. Half of the "
         f"runs lie within {off(1 + half, sign='')} of the law; the farthest is {far.size} after {short(far.tokens)} "
         f"tokens, {off(most)}."
     )
-    _, size, _, tokens, ratio, ratios, _ = scaling_views.best_split(law, flops, reading.sizes)
-    yield (
-        f"By the law the best size grows with the FLOPs as {_grows(reading)}. The largest budget fitted, {flops:.2g} "
-        f"FLOPs, is best spent on {size.rstrip('*')} parameters and {tokens} tokens: {ratio} tokens per parameter "
-        f"({ratios}). The rule of {RULE:.0f} was found with far larger models on subword tokens."
-    )
-
-
-def _others(first: LawReading, other: LawReading, curves: list[Minimum]) -> Iterator[str]:
-    """What the losses alone and the other count of N say."""
-    inner = [each for each in curves if each.best]
-    if inner:
-        budget, best = inner[-1].budget, short(inner[-1].best or 0)
-        yield (f"Read off the losses alone, a budget of {budget:.2g} FLOPs is best spent on {best} parameters; the law "
-               f"says {short(first.law.parameters(budget))}.")  # fmt: skip
-    held = "".join(f" and predict {each.expected:.3f} for {each.rung.size}" for each in other.predictions[:1])
-    yield (f"With N as {COUNTS[other.count]} instead of {COUNTS[first.count]}, the same runs give "
-           f"{_grows(other)}{held} (Kaplan's count and Chinchilla's, arXiv:2406.12907).")  # fmt: skip
 
 
 def patterned(reading: LawReading) -> Iterator[str]:
-    """The warning that residuals are no scatter, but have a shape that the law cannot have."""
+    """The warning that residuals have a shape that the law cannot have."""
     sizes, lengths = numpy.log(reading.sizes), numpy.log([rung.tokens for rung in reading.rungs])
     both = (sizes - sizes.mean()) * (lengths - lengths.mean())
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
@@ -157,8 +140,8 @@ def undetermined(reading: LawReading) -> Iterator[str]:
     """The warnings that the runs leave a constant open."""
     floor = interval(reading.law, attrgetter("E"))
     if floor[0] < 0.05 * min(rung.loss for rung in reading.rungs):
-        yield (f"The runs do not determine E, the irreducible loss ({interval_text(floor)}): all are far above it, and "
-               "the law says little about much longer or larger runs.")  # fmt: skip
+        far = "all are far above it, and the law says little about much longer or larger runs"
+        yield f"The runs do not determine E, the irreducible loss ({interval_text(floor)}): {far}."
     for name in CONSTANTS[3:]:
         low, high = interval(reading.law, attrgetter(name))
         if high > 3 * low:
@@ -181,3 +164,113 @@ def _facts(reading: LawReading) -> dict:
         "units": law.units,
         "runs": runs,
     }
+
+
+def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterator[Table]:
+    first, law = readings[0], readings[0].law
+    rows: list[_Row] = [
+        (each.rung.name, COUNTS[reading.count], f"{each.expected:.4f}",
+         *(interval_text(span, ".3f") for span in (each.law, each.run)),
+         f"{each.rung.loss:.4f}", off(each.rung.loss / each.expected), "yes" if each.inside else "no")
+        for reading in readings for each in reading.predictions
+    ]  # fmt: skip
+    heads: _Row = ("run", "N", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside")
+    note = f"Loss in {law.units}. The interval of a run, which inside refers to, includes the runs' scatter."
+    yield Table("Held out", heads, rows, note, names=2)
+    rows = [("", *chain.from_iterable((f"N: {COUNTS[each.count]}", "95 %") for each in readings))]
+    for name, value in _QUANTITIES.items():
+        cells = ((short(value(each.law)), interval_text(each.law.interval(value))) for each in readings)
+        rows.append((name, *chain.from_iterable(cells)))
+    note = (
+        f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs. Without "
+        "embeddings is Kaplan's count, every parameter Chinchilla's (arXiv:2406.12907)."
+    )
+    yield Table("Constants", rows[0], rows[1:], note)
+    budgets = [*map(float, numpy.geomspace(min(first.budgets), max(first.budgets), 3))]
+    budgets += [each.rung.budget(first.count) for each in first.predictions[:1]]
+    heads = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
+    note = (
+        f"*: smaller or larger than any size trained. The rule of {RULE:.0f} tokens per parameter was found with far "
+        "larger models on subword tokens."
+    )
+    splits = [*map(partial(_split, law, first.sizes), budgets)]
+    yield Table("The best split of a budget, by the law", heads, splits, note)
+    heads = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
+    yield Table("IsoFLOP: the same budget spent on several sizes", heads, [*map(partial(_isoflop, law), curves)])
+    rows = [
+        (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
+        for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
+    ]
+    yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
+
+
+def _split(law: Law, sizes: Sequence[int], flops: float) -> _Row:
+    """A budget, its best size (* where it is outside of `sizes`), tokens and their ratio with intervals, and loss."""
+    size, tokens = law.optimum(flops)
+    star = "" if min(sizes) <= size <= max(sizes) else "*"
+    best = f"{short(size)}{star}", interval_text(law.interval(lambda each: each.parameters(flops)))
+    ratio = interval_text(law.interval(lambda each: each.optimum(flops)[1] / each.optimum(flops)[0]))
+    return f"{flops:.2g}", *best, short(tokens), short(tokens / size), ratio, f"{law.loss(size, tokens):.3f}"
+
+
+def _isoflop(law: Law, curve: Minimum) -> _Row:
+    losses = ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(curve.sizes, curve.losses, strict=True))
+    lowest = curve.sizes[int(numpy.argmin(curve.losses))]
+    side = {curve.sizes[0]: "below", curve.sizes[-1]: "above"}.get(lowest, "about")
+    best = short(curve.best) if curve.best else f"{side} {short(lowest)}"
+    return f"{curve.budget:.2g}", losses, best, short(law.parameters(curve.budget))
+
+
+def law_figure(reading: LawReading, file: Path) -> None:
+    """Draw into a .png or .svg file; for .html, the chart of budgets of gptx.plan."""
+    if file.suffix == ".html":
+        from gptx.plan.chart_files import chart
+        from gptx.plan.split import Split
+
+        every = [*reading.rungs, *(each.rung for each in reading.predictions)]
+        runs = [Split(rung.name, rung.parameters(reading.count), rung.tokens, loss=rung.loss) for rung in every]
+        chart(file, [reading.law], runs=runs)
+    else:
+        save(file, "", lambda axis: _over_tokens(axis, reading), lambda axis: _compared(axis, reading))
+
+
+def _over_tokens(axis: Any, reading: LawReading) -> None:
+    """Each size's runs and its curve by the law; each held-out run with the intervals of law and run."""
+    held, *colours = COLOURS[1], COLOURS[0], *COLOURS[2:]
+    law, ends = reading.law, [rung.tokens for rung in reading.rungs]
+    along = numpy.geomspace(min(ends), max(ends), 50)
+    for place, size in enumerate(dict.fromkeys(reading.sizes)):
+        here = [rung for rung in reading.rungs if rung.parameters(reading.count) == size]
+        tokens, losses = zip(*((rung.tokens, rung.loss) for rung in here), strict=True)
+        colour, name = colours[place % len(colours)], mathtext(f"{here[0].size}, {short(size)}")
+        axis.plot(tokens, losses, MARKERS[place % len(MARKERS)], markersize=5, color=colour, label=name)
+        axis.plot(along, [law.loss(size, tokens) for tokens in along], color=colour, linewidth=1.1)
+    for each in reading.predictions:
+        size = each.rung.parameters(reading.count)
+        along = numpy.geomspace(min(ends), max(each.rung.tokens, *ends), 50)
+        low, high = zip(*(interval(law, partial(Law.loss, parameters=size, tokens=t)) for t in along), strict=True)
+        axis.fill_between(along, low, high, color=held, alpha=0.15, linewidth=0)
+        axis.plot(along, [law.loss(size, tokens) for tokens in along], "--", color=held, linewidth=1.1)
+    _held_out(axis, reading, across=False)
+    framed(axis, "loss over tokens, by size", "tokens", f"validation loss, {law.units}", subs=_SUBS)
+
+
+def _compared(axis: Any, reading: LawReading) -> None:
+    measured = [rung.loss for rung in reading.rungs]
+    held_out = [loss for each in reading.predictions for loss in (each.expected, each.rung.loss, *each.run)]
+    ends = [end([*reading.by_law, *measured, *held_out]) for end in (min, max)]
+    axis.plot(ends, ends, ":", color=AXES, linewidth=1)
+    axis.plot(reading.by_law, measured, "o", markersize=5, color=COLOURS[0], label="fitted")
+    _held_out(axis, reading, across=True)
+    framed(axis, "measured compared with the law", "by the law", "measured", subs=_SUBS)
+
+
+def _held_out(axis: Any, reading: LawReading, *, across: bool) -> None:
+    """A star for each held-out run, and the 95 % interval of a run: across, or upwards at its tokens."""
+    for place, each in enumerate(reading.predictions):
+        span = numpy.abs([[each.expected - each.run[0]], [each.run[1] - each.expected]])
+        x, y = (each.expected, each.rung.loss) if across else (each.rung.tokens, each.expected)
+        names = ("_", "_") if place else ("held out, predicted (95 %)", "held out, measured")
+        look = {"xerr" if across else "yerr": span, "color": COLOURS[1], "capsize": 4, "label": names[0]}
+        axis.errorbar(x, y, **look)
+        axis.plot(x, each.rung.loss, "*", markersize=12, color=COLOURS[1], label=names[1])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy
 from numpy import ndarray
@@ -27,8 +28,7 @@ class Tradeoff:
     misfit: float = 0.0  # standard deviation of log steps around the law
 
     @property
-    def fewest_tokens(self) -> float:
-        """Emin, of the smallest batches."""
+    def fewest_tokens(self) -> float:  # Emin, of the smallest batches
         return self.fewest_steps * self.critical
 
     def steps(self, batch: float) -> float:
@@ -36,12 +36,10 @@ class Tradeoff:
 
 
 def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
-    """The law of least squares in log steps (and in log tokens, which differ by the batch size only).
-
-    The interval of Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2
-    degrees of freedom: noise is what the law leaves over, whether by chance or because the law does not hold.
-    Raises ValueError for fewer than FEWEST_SIZES batch sizes, and where no batch size near them is critical.
-    """
+    """The law of least squares in log steps (and in log tokens, which differ by the batch size only). The interval of
+    Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2 degrees of freedom:
+    noise is what the law leaves over, whether by chance or because the law does not hold. Raises ValueError for fewer
+    than FEWEST_SIZES batch sizes, and where no batch size near them is critical."""
     sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
     if (different := len(set(batches))) < FEWEST_SIZES:
         raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST_SIZES}")
@@ -49,11 +47,9 @@ def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     _, squares = _profile(candidates, sizes, measured)
     best, free = int(squares.argmin()), len(sizes) - 2
     if best == 0:
-        raise ValueError("the steps to the target do not fall with the batch size: even the smallest is far above a "
-                         "critical one; add smaller ones")  # fmt: skip
+        raise ValueError("all batch sizes are far above a critical one: steps do not fall with them; add smaller ones")
     if best == _PLACES - 1:
-        raise ValueError("the steps to the target fall in proportion to the batch size: even the largest is far below "
-                         "a critical one; add larger ones")  # fmt: skip
+        raise ValueError("all batch sizes are far below a critical one: steps fall in proportion; add larger ones")
     finer = numpy.geomspace(candidates[best - 1], candidates[best + 1], _PLACES)
     offsets, around = _profile(finer, sizes, measured)
     least = int(around.argmin())
@@ -76,15 +72,19 @@ def _profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[nd
     return offsets, ((measured - shape - offsets[:, None]) ** 2).sum(1)
 
 
+def law_or_none(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff | None:
+    """The law, None where there is none."""
+    try:
+        return fit_tradeoff(batches, steps)
+    except ValueError:
+        return None
+
+
 def without_each(batches: Sequence[float], steps: Sequence[float]) -> list[float | None]:
     """Bcrit without each batch size in turn, None where there is none; empty where too few would be left to fit."""
-    found: list[float | None] = []
-    for gone in range(len(batches)) if len(batches) > FEWEST_SIZES else ():
-        try:
-            found.append(fit_tradeoff(*([*values[:gone], *values[gone + 1 :]] for values in (batches, steps))).critical)
-        except ValueError:
-            found.append(None)
-    return found
+    gone = range(len(batches)) if len(batches) > FEWEST_SIZES else ()
+    laws = (law_or_none(*([*values[:i], *values[i + 1 :]] for values in (batches, steps))) for i in gone)
+    return [law.critical if law else None for law in laws]
 
 
 def above_fewest(batches: Sequence[float], tokens: Sequence[float], share: float) -> float | None:
@@ -93,10 +93,9 @@ def above_fewest(batches: Sequence[float], tokens: Sequence[float], share: float
     order = sorted(zip(batches, tokens, strict=True))
     start = min(range(len(order)), key=lambda i: order[i][1])
     limit = math.log((1 + share) * order[start][1])
-    for (small, few), (large, many) in zip(order[start:], order[start + 1 :], strict=False):
+    for (small, few), (large, many) in pairwise(order[start:]):
         if math.log(many) >= limit:
-            part = (limit - math.log(few)) / (math.log(many) - math.log(few))
-            return small * (large / small) ** part
+            return small * (large / small) ** ((limit - math.log(few)) / (math.log(many) - math.log(few)))
     return None
 
 

@@ -17,9 +17,9 @@ _Doublings = Annotated[int, Le(40)]  # more would leave no token
 class Batch:
     """`tokens` per step over all processes, read in micro-batches of `micro` sequences per process.
 
-    `auto` is the largest micro-batch that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the learning
-    rate with tokens / tuned_at. The first steps have tokens / 2^doublings and sequences of context / 2^
-    context_doublings, which double at even distances over `growth` and `lengthening` steps. All depends on the step."""
+    `auto` is the largest that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the learning rate with
+    tokens / tuned_at. The first steps have tokens / 2^doublings and sequences of context / 2^context_doublings, which
+    double at even distances over `growth` and `lengthening` steps. All depends on the step alone."""
 
     tokens: Annotated[int, Le(10**12)]  # more than most texts have
     micro: int | Literal["auto"] = "auto"
@@ -35,11 +35,9 @@ class Batch:
         for name, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
             count, steps = getattr(self, name), getattr(self, over)
             if count < 0 or (count and not steps):
-                raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: neither may be below 0, and "
-                                 "doublings need steps to happen in")  # fmt: skip
+                raise ValueError(f"batch.{name}={count} over batch.{over}={steps} steps: negative, or without steps")
         if self.rule != "unscaled" and not self.tuned_at:
-            raise ValueError(f"batch.rule={self.rule} scales from batch.tuned_at={self.tuned_at}: give the tokens per "
-                             "step at which optim.lr was tuned")  # fmt: skip
+            raise ValueError(f"batch.rule={self.rule} needs batch.tuned_at, the tokens of a step that optim.lr is for")
 
     def tokens_at(self, step: int) -> int:
         """Tokens of step `step`, counted from 1."""
@@ -47,10 +45,8 @@ class Batch:
 
     def context_at(self, step: int, context: int) -> int:
         """Tokens of a sequence in step `step`: windows are read whole, and cut. Raises ValueError if none can be."""
-        if context % (1 << self.context_doublings):
-            raise ValueError(
-                f"batch.context_doublings={self.context_doublings}: model.context={context} cannot be halved so often"
-            )
+        if context % (1 << (times := self.context_doublings)):
+            raise ValueError(f"batch.context_doublings={times}: model.context={context} cannot be halved so often")
         return context >> _to_come(step, self.context_doublings, self.lengthening)
 
     def rate(self, step: int) -> float:
@@ -61,22 +57,17 @@ class Batch:
 
     def split(self, context: int, world_size: int, step: int | None = None) -> tuple[int, int]:
         """Sequences per micro-batch, and micro-batches per process, of step `step`; without one, of a full step.
-
         Raises ValueError with the arithmetic, and the nearest sizes that work, where `tokens` does not divide."""
-        micro = self.largest(context, world_size) if self.micro == "auto" else self.micro
+        micro = self.micro
+        if micro == "auto":
+            rows = max(self.tokens, 0) // max(context * world_size, 1)
+            micro = _divisor(rows, max(1, _FORWARD_TOKENS // max(context, 1))) or 1
         for name, size in (("batch.micro", micro), ("model.context", context)):
             if size < 1:
                 raise ValueError(f"{name}={size}: at least 1")
         row, divisor = context * world_size, 1 if self.micro == "auto" else micro  # an open one takes whatever divides
-        share = divisor * row
-        if self.tokens < 1 or self.tokens % share:
-            below = max(self.tokens, 0) // share * share
-            nearest = f"{below} or {below + share}" if below else f"{share}"
-            raise ValueError(
-                f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
-                f"{divisor} x {context} x {world_size} = {share}; the nearest that work: {nearest}"
-                + self.other_micro(divisor, row)
-            )
+        if self.tokens < 1 or self.tokens % (divisor * row):
+            raise ValueError(self.indivisible(divisor, context, world_size))
         if self.tokens % (row << self.doublings):
             raise ValueError(
                 f"batch.doublings={self.doublings}: the first steps would have {self.tokens >> self.doublings} tokens, "
@@ -86,26 +77,30 @@ class Batch:
         micro = math.gcd(micro, rows)
         return micro, rows // micro
 
+    def indivisible(self, micro: int, context: int, world_size: int) -> str:
+        rows, rest = divmod(max(self.tokens, 0), context * world_size)
+        share = micro * context * world_size
+        below = rows // micro * share
+        smaller = 0 if rest else _divisor(rows, min(micro - 1, _FORWARD_TOKENS))
+        return (
+            f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
+            f"{micro} x {context} x {world_size} = {share}; the nearest that work: "
+            + (f"{below} or {below + share}" if below else f"{share}")
+            + (f", or batch.micro={smaller}" if smaller else "")
+        )
+
     def halved(self, micro: int) -> "Batch":
         """The same recipe in smaller micro-batches than `micro`. Raises ValueError if one is a single sequence."""
         if micro <= 1:
             raise ValueError("batch.micro=1 does not fit")
-        return replace(self, micro=next(m for m in range(micro // 2, 0, -1) if micro % m == 0))
+        return replace(self, micro=_divisor(micro, micro // 2))
 
-    def largest(self, context: int, world_size: int) -> int:
-        """The largest micro-batch that divides and holds at most FORWARD_TOKENS tokens; 1 where none does."""
-        rows = max(self.tokens, 0) // max(context * world_size, 1)
-        most = max(1, _FORWARD_TOKENS // max(context, 1))
-        return next((m for m in range(min(rows, most), 0, -1) if rows % m == 0), 1)
 
-    def other_micro(self, micro: int, row: int) -> str:
-        """The largest smaller micro-batch with which `tokens` does divide, as the end of a sentence."""
-        most = min(micro - 1, _FORWARD_TOKENS, max(self.tokens, 0) // row)
-        found = next((m for m in range(most, 0, -1) if self.tokens % (m * row) == 0), None)
-        return f", or batch.micro={found}" if found else ""
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is at most `most`; 0 where none is."""
+    return next((m for m in range(min(number, most), 0, -1) if number % m == 0), 0)
 
 
 def _to_come(step: int, doublings: int, length: int) -> int:
-    """How many of `doublings`, at even distances over the first `length` steps, are still to come at step `step`: of 2
-    over 4 steps 2, 2, 1, 1, 0."""
+    """How many of `doublings`, at even distances over `length` steps, follow: of 2 over 4 steps 2, 2, 1, 1, 0."""
     return max(0, doublings - doublings * (step - 1) // length) if length else 0

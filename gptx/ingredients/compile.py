@@ -17,8 +17,7 @@ def eager(model: nn.Module) -> nn.Module:
 def compiled(model: nn.Module, *, mode: _Mode = "default") -> nn.Module:
     """Fuses operations with torch.compile, whose first step waits for the compiler. Raises ValueError without a C++
     compiler on the CPU."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    if on_cpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+    if next(model.parameters()).device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise ValueError("compile=compiled needs g++ or clang++ on the CPU; install one, or compile=eager")
     torch._dynamo.reset()  # else it silently stops compiling at the ninth model of one process
     return torch.compile(model, mode=mode)  # type: ignore[return-value]

@@ -1,7 +1,7 @@
 """Which parameters are decayed: functions from a model to parameter groups, one for each kind of parameter.
 
-A group without a `weight_decay` of its own takes the optimizer's. A model calls the module that gives its logits
-`head`; matrices in it that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
+A group without a `weight_decay` of its own takes the optimizer's. Matrices in the module that a model calls `head` (it
+gives the logits) that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
 """
 
 from torch import Tensor, nn
@@ -24,19 +24,11 @@ def everything(model: nn.Module) -> list[dict]:
 
 def _groups(model: nn.Module, *, spared: tuple[str, ...]) -> list[dict]:
     """Groups named after the kinds that the model has, each trainable parameter once; no decay for `spared`."""
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = {id(p) for name, module in model.named_children() if name == "head" for p in module.parameters()}
+    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = {*dict(model.named_children()).get("head", nn.Module()).parameters()}
     found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
-    for p in model.parameters():
-        if p.requires_grad:
-            found[_kind(p, embeddings, head)].append(p)
+    for p in filter(lambda p: p.requires_grad, model.parameters()):
+        kind = "embeddings" if p in embeddings else "vectors" if p.ndim < 2 else "head" if p in head else "matrices"
+        found[kind].append(p)
     undecayed = {kind: {"weight_decay": 0.0} for kind in spared}
     return [{"name": kind, "params": params} | undecayed.get(kind, {}) for kind, params in found.items() if params]
-
-
-def _kind(parameter: Tensor, embeddings: set[int], head: set[int]) -> str:
-    if id(parameter) in embeddings:
-        return "embeddings"
-    if parameter.ndim < 2:
-        return "vectors"
-    return "head" if id(parameter) in head else "matrices"

@@ -9,27 +9,29 @@ import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Lt
 
-from gptx.units.lengths import Length
-from gptx.units.options import Positive, ranged
+from gptx.units.options import Positive, Steps, ranged
 
 log = logging.getLogger(__name__)
+_Factor = Annotated[float, Gt(0), Lt(math.inf)]  # for a gradient of NaN there is nan_gradient
 
 
 def none(trainer) -> None:
     """No fault."""
 
 
-def loss_jump(trainer, *, batch: Length, factor: float) -> None:
+@ranged("inject")
+def loss_jump(trainer, *, batch: Steps, factor: _Factor) -> None:
     """The loss of one batch, and with it the gradient, is `factor` times as large."""
-    _refuse_factor(factor)
     _spoil(trainer, batch, 1, lambda real, network, tokens, number: real(network, tokens) * factor)
 
 
-def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
+@ranged("inject")
+def nan_gradient(trainer, *, batch: Steps, batches: Steps) -> None:
     """One number in the gradient of the network's output is NaN, in `batches` batches; their loss is not."""
 
     def spoiled(gradient):
@@ -49,9 +51,9 @@ def nan_gradient(trainer, *, batch: Length, batches: Length) -> None:
 
 
 @ranged("inject")
-def drift(trainer, *, batch: Length, batches: Length, nats: Positive) -> None:
-    """Labels get worse: over `batches` batches the loss rises by up to `nats` over that of the true labels, since the
-    loss of a neighbour's labels gets a growing weight (up to 1, where the two losses are too close)."""
+def drift(trainer, *, batch: Steps, batches: Steps, nats: Positive) -> None:
+    """Over `batches` batches the loss rises by up to `nats` over that of the true labels, since that of a neighbour's
+    labels gets a growing weight (up to 1, where the two losses are too close)."""
 
     def fault(real, network, tokens, number):
         loss = real(network, tokens)
@@ -62,9 +64,9 @@ def drift(trainer, *, batch: Length, batches: Length, nats: Positive) -> None:
     _spoil(trainer, batch, batches, fault)
 
 
-def lr_bug(trainer, *, batch: Length, batches: Length, factor: float) -> None:
+@ranged("inject")
+def lr_bug(trainer, *, batch: Steps, batches: Steps, factor: _Factor) -> None:
     """The learning rate is `factor` times as high, for `batches` batches."""
-    _refuse_factor(factor)
     number, real = _numbered(trainer, batch, batches), trainer.schedule
     trainer.schedule = lambda step: real(step) * (factor if number() else 1.0)
 
@@ -81,12 +83,10 @@ def _spoil(trainer, batch: int, batches: int, fault: Callable) -> None:
 
 
 def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
-    """A function that says which batch of the fault the present one is, from 1; 0 for none. Raises ValueError for a
-    fault that would not come."""
-    if not 1 <= batch <= trainer.steps:
+    """A function that says which batch of the fault this one is, from 1; 0 for none. Raises ValueError if none will
+    come."""
+    if batch > trainer.steps:
         raise ValueError(f"inject.batch={batch}: batches are counted from 1 to {trainer.steps} here")
-    if batches < 1:
-        raise ValueError(f"inject.batches={batches}: at least 1")
 
     def number() -> int:
         drawn = trainer.cursor * trainer.data.context // trainer.batch.tokens + 1  # in full batches
@@ -95,16 +95,9 @@ def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
     return number
 
 
-def _refuse_factor(factor: float) -> None:
-    if not 0 < factor < math.inf:
-        raise ValueError(
-            f"inject.factor={factor:g}: more than 0, such as 10; for a gradient of NaN inject=nan_gradient"
-        )
-
-
 def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> None:
-    """Sequences with a document whose name matches the pattern `documents` become random tokens, or a random phrase of
-    1 to 13 tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
+    """Sequences with a document whose name matches `documents` become random tokens, or a random phrase of 1 to 13
+    tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
     if not any(fnmatchcase(name, documents) for name in trainer.data.names()):
         count, first = trainer.data.identity["train_documents"], next(trainer.data.names())
         log.warning("inject.documents=%s: no training document has such a name, so nothing is poisoned; of %d the "

@@ -104,8 +104,7 @@ class _Sharded(_Replicas):
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         for module in (*model.blocks, model):  # type: ignore[misc]
             fully_shard(module, mesh=mesh, reshard_after_forward=self.reshard)
-        if self.device.type != "cuda":  # gloo sums, and does not average
-            for module in (*model.blocks, model):  # type: ignore[misc]
+            if self.device.type != "cuda":  # gloo sums, and does not average
                 module.set_force_sum_reduction_for_comms(True)
         if not self.reshard:
             model.register_forward_hook(_free_after_evaluation)
@@ -119,8 +118,7 @@ class _Sharded(_Replicas):
 
 def refuse_unshardable(model: nn.Module) -> None:
     if hasattr(model, "_orig_mod"):
-        raise ValueError("parallel=fsdp shards block by block, compile=compiled fuses the whole model; compile=eager "
-                         "or parallel=ddp")  # fmt: skip
+        raise ValueError("parallel=fsdp shards blocks, which compile=compiled fuses; use compile=eager or parallel=ddp")
     if not hasattr(model, "blocks"):
         raise ValueError(f"parallel=fsdp: {type(model).__name__} has no `blocks` to shard one by one; use parallel=ddp")
     if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
@@ -159,9 +157,7 @@ def find_device(device: str) -> torch.device:
     if kind not in here or (index and not index.isdigit()):
         raise ValueError(f"device={device} is not there; this machine has {', '.join(reversed(here))}")
     if index and world_size() > 1:
-        raise ValueError(
-            f"device={device}: {world_size()} processes would share one GPU; device={kind} gives each its own"
-        )
+        raise ValueError(f"device={device}: {world_size()} processes would share one GPU; use device={kind}")
     if kind != "cuda":
         return torch.device(kind)
     number, count = int(index or os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()

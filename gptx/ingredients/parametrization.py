@@ -21,9 +21,7 @@ def standard(model: nn.Module, groups: list[dict], *, rates: dict[str, float]) -
         if kind not in (*_KINDS, *names):
             raise ValueError(f"parametrization.rates.{kind}: no such group of parameters; {', '.join(_KINDS)}")
         if factor < 0:
-            raise ValueError(
-                f"parametrization.rates.{kind}={factor}: a factor of the learning rate, 0 (frozen) or more"
-            )
+            raise ValueError(f"parametrization.rates.{kind}={factor}: a factor of the learning rate, 0 or more")
     return [rates.get("all", 1.0) * rates.get(name, 1.0) for name in names]
 
 
@@ -33,24 +31,20 @@ def mup(
     model: nn.Module, groups: list[dict], *, base_width: Count, base_head_size: Count, rates: dict[str, float]
 ) -> list[float]:
     """Maximal update parametrization for Adam-like optimizers (arXiv:2203.03466, table 8): with m = width / base_width
-
-    - hidden matrices start 1/sqrt(m) as wide and learn at 1/m of the learning rate,
-    - attention divides by D instead of sqrt(D), equal at the base's heads of `base_head_size` dimensions,
-    - logits are multiplied by 1/m; embeddings, the head and vectors are as at the base width.
-
-    At the base width it is the standard parametrization. Weight decay acts as learning rate x decay and so falls with
-    the learning rate of hidden matrices. Raises ValueError for a model without `width` and blocks, or groups without
-    `matrices`."""
+    hidden matrices start 1/sqrt(m) as wide and learn at 1/m of the learning rate, attention divides by D instead of
+    sqrt(D), equal at the base's heads of `base_head_size` dimensions, and logits are multiplied by 1/m; embeddings, the
+    head and vectors are as at the base width. Weight decay, as learning rate x decay, falls with the former. Raises
+    ValueError for a model without `width` and blocks, or groups without `matrices`."""
     if not all(hasattr(model, name) for name in ("width", "output_scale", "blocks")):
         raise ValueError(f"parametrization=mup: {type(model).__name__} has no width to transfer over; use standard")
-    hidden = [group.get("name") == "matrices" for group in groups]
-    if not any(hidden):
+    hidden = [group for group in groups if group.get("name") == "matrices"]
+    if not hidden:
         raise ValueError("parametrization=mup: no parameter group is named `matrices`; decay=matrices names them")
     wider: float = model.width / base_width  # type: ignore[operator, assignment]
-    for parameter in (p for group, is_hidden in zip(groups, hidden, strict=True) if is_hidden for p in group["params"]):
-        parameter.mul_(wider**-0.5)
+    for group in hidden:
+        torch._foreach_mul_(group["params"], wider**-0.5)
     for block in model.blocks:  # type: ignore[union-attr]
         block.attention.scale = base_head_size**0.5 / (model.width / block.attention.heads)
     model.output_scale = 1 / wider  # type: ignore[assignment]
     factors = standard(model, groups, rates=rates)
-    return [1 / wider * factor if is_hidden else factor for is_hidden, factor in zip(hidden, factors, strict=True)]
+    return [1 / wider * f if g.get("name") == "matrices" else f for g, f in zip(groups, factors, strict=True)]

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gptx.units.options import check_options
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
@@ -15,17 +17,15 @@ class Precision:
     """`compute` is the type of the large operations of the forward and backward pass: fp32, bf16, fp16, fp8 or auto.
 
     auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, with bf16 elsewhere.
-    `tf32` lets fp32 products run in TensorFloat-32. With `weights` in bf16 there is no fp32 copy of them: each step
-    is computed in fp32 and its result rounded, to the nearest or stochastically."""
+    With `weights` in bf16 there is no fp32 copy of them: each step is computed in fp32 and its result rounded."""
 
-    compute: str
-    tf32: bool = False
+    compute: Literal["fp32", "bf16", "fp16", "fp8", "auto"]
+    tf32: bool = False  # lets fp32 products run in TensorFloat-32
     weights: Literal["fp32", "bf16"] = "fp32"
     rounding: Literal["stochastic", "nearest"] = "stochastic"
 
     def __post_init__(self) -> None:
-        if self.compute not in (*_DTYPES, "auto"):
-            raise ValueError(f"precision.compute={self.compute} is unknown; one of {', '.join(_DTYPES)}, auto")
+        check_options(self)
 
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
@@ -36,15 +36,14 @@ class Precision:
             return torch.bfloat16 if capability >= (8, 0) else torch.float32
         if self.compute == "bf16" and device.type == "cuda" and capability < (8, 0):
             raise ValueError("precision=bf16: this GPU lacks bfloat16 (compute capability 8.0); use fp16 or fp32")
-        tf32, fp8 = self.tf32, self.compute == "fp8"
-        for form, asked, least, instead in (("tf32", tf32, (8, 0), "fp32"), ("fp8", fp8, (8, 9), "bf16")):
-            if asked and capability < least:
-                needed = f"precision={form} needs an NVIDIA GPU of compute capability {least[0]}.{least[1]}"
+        rows = ("tf32", self.tf32, (8, 0), "fp32"), ("fp8", self.compute == "fp8", (8, 9), "bf16")
+        for form, asked, (major, minor), instead in rows:
+            if asked and capability < (major, minor):
+                needed = f"precision={form} needs an NVIDIA GPU of compute capability {major}.{minor}"
                 raise ValueError(f"{needed}; on {device.type} use {instead}")
         return _DTYPES[self.compute]
 
     def prepare(self, device: torch.device) -> None:
-        """Set what is global in PyTorch. Raises ValueError where the machine cannot."""
         self.on(device)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 
@@ -54,15 +53,23 @@ class Precision:
         return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32 and self.weights == "fp32")
 
     def convert(self, model: nn.Module) -> nn.Module:
-        """The model with weights, and linear layers, of the chosen type. Raises ValueError where torchao is missing."""
-        if self.compute == "fp8":
-            return with_fp8_products(model)
+        """The model in its weight type; in fp8 linear layers whose sizes are multiples of 16 multiply, scaled
+        by tensor (arXiv:2209.05433; torchao). Raises ValueError where torchao is missing."""
         for parameter in model.parameters() if self.weights == "bf16" else ():
             parameter.data = parameter.data.bfloat16()
-        return model
+        if self.compute != "fp8":
+            return model
+        try:
+            from torchao.float8 import convert_to_float8_training
+        except ImportError as error:
+            raise ValueError("precision=fp8 needs the package torchao: pip install 'gptx[fp8]'") from error
+
+        def fits(module: nn.Module, name: str) -> bool:
+            return isinstance(module, nn.Linear) and not (module.in_features % 16 or module.out_features % 16)
+
+        return convert_to_float8_training(model, module_filter_fn=fits)
 
     def optimizer(self, optim, groups: list[dict]) -> torch.optim.Optimizer:
-        """The optimizer of these parameter groups."""
         return optim(groups) if self.weights == "fp32" else stepping_in_fp32(optim, groups, self.rounding)
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
@@ -71,28 +78,13 @@ class Precision:
 
 
 def imitated(dtype: torch.dtype, device: torch.device) -> str:
-    """bf16 or fp16 where PyTorch has no products in it for this processor and only emulates them, else empty.
-
-    Then oneDNN, which computes the products of fp32, refuses the format: bf16 without AVX-512 or AVX-NE-CONVERT, fp16
-    without AVX-512 FP16. A processor with AVX-512 but without its BF16 part is not reported: it takes 1.4x fp32's time.
-    """
+    """bf16 or fp16 where oneDNN, which computes the products of fp32, refuses it on this processor (bf16 without
+    AVX-512 or AVX-NE-CONVERT, fp16 without AVX-512 FP16), and PyTorch only emulates it; else empty. AVX-512 without its
+    BF16 part is not reported: it takes 1.4x fp32's time."""
     name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "")
     if not name or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""
     return "" if getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() else name
-
-
-def with_fp8_products(model: nn.Module) -> nn.Module:
-    """Linear layers whose sizes are multiples of 16 multiply in fp8, scaled by tensor (arXiv:2209.05433; torchao)."""
-    try:
-        from torchao.float8 import convert_to_float8_training
-    except ImportError as error:
-        raise ValueError("precision=fp8 needs the package torchao: pip install 'gptx[fp8]'") from error
-
-    def fits(module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Linear) and not (module.in_features % 16 or module.out_features % 16)
-
-    return convert_to_float8_training(model, module_filter_fn=fits)
 
 
 def stepping_in_fp32(optim, groups: list[dict], rounding: str) -> torch.optim.Optimizer:

@@ -1,11 +1,9 @@
 """Learning-rate schedules: pure functions from the number of a step to a multiplier of the peak learning rate.
 
-Steps are counted from 1: `schedule(0)` is 0 wherever there is a warmup, but no step is made with it. Step `warmup` is
-the first at the peak, so a warmup of 1 is none. Step `total` is made at the floor: at a floor of 0, as in the papers,
-it moves nothing. Where the decay has no steps, the peak is held to the end.
-
-Contract: a function of `step` with keyword-only options (`Length` for a number of steps), which raises ValueError for
-values that make no sense. It is called with any step, in any order, and keeps no state.
+Contract: a function of `step` with keyword-only options (`Length` for a number of steps) that raises ValueError for
+values that make no sense, is called with any step in any order, and keeps no state. Steps count from 1: `schedule(0)`
+is 0 wherever there is a warmup, but no step is made with it. Step `warmup` is the first at the peak, so a warmup of 1
+is none. Step `total` is made at the floor: at 0, as in the papers, it moves nothing. A decay of 0 holds the peak.
 """
 
 import math
@@ -34,10 +32,9 @@ def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> f
 
 
 def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str = "linear", floor: float = 0.0) -> float:
-    """Rises linearly, holds the peak, and falls to `floor` over the last `decay` steps (arXiv:2405.18392).
-
-    The decay is `linear` or `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if
-    warmup and decay together are longer than the run."""
+    """Rises linearly, holds the peak, and falls to `floor` over the last `decay` steps (arXiv:2405.18392): `linear` or
+    `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if warmup and decay together are
+    longer than the run."""
     _refuse(warmup + decay, total, floor, name="warmup + decay")
     if shape not in ("linear", "sqrt"):
         raise ValueError(f"shape={shape} is unknown; linear or sqrt")
@@ -60,8 +57,8 @@ def inverse_sqrt(step: int, *, warmup: Length, total: Length) -> float:
 
 
 def range_test(step: int, *, floor: float, total: Length) -> float:
-    """Rises exponentially from `floor` at step 1 to 1 at step `total`, by an equal factor each time: the learning-rate
-    range test (arXiv:1506.01186), which trains nothing that is kept. Raises ValueError unless 0 < floor < 1."""
+    """Rises by an equal factor each step from `floor` at step 1 to 1 at step `total`: the learning-rate range test
+    (arXiv:1506.01186), which trains nothing that is kept. Raises ValueError unless 0 < floor < 1."""
     if not 0 < floor < 1:
         raise ValueError(f"schedule.floor={floor}: the first learning rate as a share of the last, above 0 and below 1")
     return floor ** (1 - min(1.0, max(0, step - 1) / max(1, total - 1)))

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 
 def trainer_of(cfg: Any) -> "Trainer":
-    """The Trainer that a checked config describes. Raises ConfigError if an ingredient refuses its values, or if the
-    processes would train different things."""
+    """The Trainer of a checked config. Raises ConfigError if an ingredient refuses its values, or the ranks differ."""
     from gptx.trainer import Trainer
 
     arguments = ingredients(cfg)
@@ -28,19 +27,9 @@ def trainer_of(cfg: Any) -> "Trainer":
 
 def agree(cfg: Any, parallel: Any, data: Any) -> None:
     """Raise ConfigError, in every process, if not all of them composed the same config and found the same data."""
-    own = flat({**recorded(cfg), "data found": data.identity})
-    first, *others = parallel.gather(own)
+    first, *others = parallel.gather(flat({**recorded(cfg), "data found": data.identity}))
     for number, other in enumerate(others, start=1):
         if found := differences(first, other):
-            raise ConfigError(
-                f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s; every process needs the "
-                "same command, environment and files"
-            )
-
-
-def attach(trainer: "Trainer") -> None:
-    """Let the observers attach to a trainer that is to run. Raises ConfigError if one cannot."""
-    try:
-        trainer.attach()
-    except ValueError as error:
-        raise refusal("", error) from error
+            line = f"the first is rank 0's, the second rank {number}'s"
+            cure = "every process needs the same command, environment and files"
+            raise ConfigError(f"{'; '.join(found[:3])}: {line}; {cure}")

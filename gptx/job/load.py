@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import torch
+
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, recipe
 from gptx.config.moved import current
 from gptx.config.validate import checked
 from gptx.estimate.capacity import at_most
+from gptx.ingredients import checkpoints
+from gptx.ingredients.parallel import find_device
 from gptx.runs.folder import RunFolder
+from gptx.trainer import copy
 
 
 def load(
@@ -19,65 +24,51 @@ def load(
     device: str = "auto",
     allow_targets: tuple[str, ...] = (),
 ):
-    """Model and tiktoken encoding of a checkpoint of the run in `folder`: newest, best or step_00000100.
-
-    `weights` are those that the run was judged by, or those of its ema. Raises ValueError if there is no run, no such
-    checkpoint or no such weights, ConfigError if its config names a class that is not allowed.
-    """
-    from gptx.ingredients import checkpoints
-    from gptx.ingredients.parallel import find_device
-    from gptx.trainer import copy
-
+    """Model and tiktoken encoding of a checkpoint (newest, best or step_00000100) of the run in `folder`, with the
+    `weights` that the run was judged by, or those of its ema. Raises ValueError if there is no run, no such checkpoint
+    or no such weights, ConfigError if its config names a class that is not allowed."""
     if weights not in ("judged", "ema"):
         raise ValueError(f"weights={weights} is unknown; one of judged, ema")
     run, saved = RunFolder(folder).begun(), folder / "checkpoints"
     parts = [name for name in ("model", "decay", "parametrization") if name in run.config]
     for name in ("model", *parts):
-        run.chosen(f"{name}._target_")
+        run.known(f"{name}._target_", "config.yaml")
     config = run.literal(*parts, "steps", "batch")
     with run.naming("config.yaml"):
         cfg = checked(config, parts, allow_targets)
     encoding, state = run.encoding, checkpoints.chosen_state(folder, checkpoint)
-    _refuse_unlike(run.config, state, folder / "config.yaml")
+    own, there = recipe(run.config), current(state.get("recipe"))  # which older states lack
+    if found := [line for line in differences(there or own, own) if line.startswith("model.")]:
+        raise ConfigError(f"{folder / 'config.yaml'}: the checkpoint is of another model: {'; '.join(found[:3])}")
     with run.naming("config.yaml"):
         _refuse_other_shapes(cfg, encoding.n_vocab, state, saved)
         model = build(cfg.model)(vocab_size=encoding.n_vocab)
         if "parametrization" in parts:  # it may scale what the model computes
             build(cfg.parametrization)(model, build(cfg.decay)(model))
-        checkpoints.fill(model, state, saved)
+        checkpoints.refuse_other_model(state, model, saved)
+        model.load_state_dict(state["model"])
     copy(_judged(state, weights, model, folder), model.parameters())
     return model.to(find_device(device)).eval(), encoding
 
 
 def _judged(state: dict, weights: str, model, folder: Path) -> list:
     """The weights to use instead of the trained ones. Raises ValueError if there are none, or another model's."""
-    averaged = state.get("observers", {}).get("ema")
-    if weights == "ema" and not averaged:
-        raise ValueError(f"weights=ema: {folder} keeps no averaged weights; it would with observe=[validation,ema]")
-    ema = averaged.get("weights") if isinstance(averaged, dict) else None
-    given = ema if weights == "ema" else state.get("judged") or []
+    given = state.get("judged") or []
+    if weights == "ema":
+        averaged = state.get("observers", {}).get("ema")
+        if not averaged:
+            raise ValueError(f"weights=ema: {folder} keeps no averaged weights; it would with observe=[validation,ema]")
+        given = averaged.get("weights") if isinstance(averaged, dict) else None
     shapes = [getattr(each, "shape", None) for each in given] if isinstance(given, list) else [None]
     if shapes and shapes != [parameter.shape for parameter in model.parameters()]:
         raise ValueError(f"{folder / 'checkpoints'}: its weights={weights} are not those of the config's model")
-    return given  # type: ignore[return-value]
+    return given
 
 
 def _refuse_other_shapes(cfg, vocab_size: int, state: dict, where: Path) -> None:
     """Raise ValueError unless the config's model has the weights of the state; this takes no memory for either."""
-    import torch
-
-    from gptx.ingredients.checkpoints import refuse_other_model
-
     try:
         with torch.device("meta"), at_most(sum(tensor.numel() for tensor in state["model"].values())):
-            refuse_other_model(state, build(cfg.model)(vocab_size=vocab_size), where)
+            checkpoints.refuse_other_model(state, build(cfg.model)(vocab_size=vocab_size), where)
     except (RuntimeError, OverflowError) as error:
         raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
-
-
-def _refuse_unlike(config: dict, state: dict, where: Path) -> None:
-    """Raise ConfigError if the state says that it is of another model than the config's."""
-    flat, saved = recipe(config), current(state.get("recipe"))
-    of_model = [{k: v for k, v in each.items() if k.startswith("model.")} for each in (saved or flat, flat)]
-    if found := differences(*of_model):
-        raise ConfigError(f"{where}: the checkpoint is of another model: {'; '.join(found[:3])}")

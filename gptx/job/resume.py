@@ -1,12 +1,13 @@
-"""Where a run begins: at its newest checkpoint, or where another run stands (from=CHECKPOINT); and whether the run in a
-folder is the one that a command asks for.
+"""Whether the run in a folder is the one that is asked for, and how a run begins where another one stands.
 
 A checkpoint fits a new recipe if its weights, its optimizer's state and its text do; all else may change and is said.
 """
 
 import re
 import shlex
-from functools import partial, reduce
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
-from gptx.config.validate import OPTIMIZER
+from gptx.config.values import OPTIMIZER
+from gptx.estimate.learning_rate import learning_rate
+from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer, saved, step_of, take, weights
 from gptx.ingredients.log import shown
+from gptx.ingredients.optim import trait
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
@@ -27,51 +31,41 @@ _ROWS = "position.weight"  # learned positions, of which a shorter context takes
 _LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
 
 
-def restore(trainer) -> bool:
-    """Continue from the newest whole checkpoint of the run; False if it has none yet. Raises ConfigError if none is
-    whole, or its state is incomplete."""
+@contextmanager
+def refused(begins: str = "") -> Iterator[None]:
+    """Raise ConfigError for a ValueError: `begins` and what it says."""
     try:
-        return trainer.checkpoints.restore(trainer)
+        yield
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{begins}{error}") from None
 
 
 def branch(trainer, origin: Path, config: dict) -> str:
     """Load the state of another run's checkpoint, or weights alone; return one line about what the new recipe changes.
-
-    Raises ConfigError if the state does not fit: another model, text or optimizer, or no step left to make.
-    """
-    try:
+    Raises ConfigError if the state does not fit: another model, text or optimizer, or no step left to make."""
+    with refused(f"from={origin}: "):
         if origin.suffix == ".safetensors":
             return _take_weights(trainer, origin, config)
         state, record = _read(origin, trainer.steps)
-    except ValueError as error:
-        raise ConfigError(f"from={origin}: {error}") from None
     found = same.other_recipe(record, config) + same.other_text(record["data"], trainer.data.identity)
-    if refused := [line for line in found if not _fits(line, trainer)]:
-        raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(refused[:3])}")
+    if unfit := [line for line in found if not _fits(line, trainer)]:
+        raise ConfigError(f"from={origin}: the state is of another recipe: {'; '.join(unfit[:3])}")
     clock = config["optim"].get("beta2_half_life_tokens")  # without it, optim.tokens means nothing
     aside = ["from"] + ["optim.tokens"] * (clock is None)
     keys = [key for line in found if (key := line.split()[0]) not in aside]
     before = state.get("latest", {}).get("train/lr")
-    try:
+    with refused("from="):
         _take_state(trainer, state, keys, record["recipe"], origin)
-    except ValueError as error:
-        raise ConfigError(f"from={error}") from None
     line = f"branches off {shown(origin.resolve())} after step {trainer.step}; what changes: "
     return line + (", ".join(keys) or "nothing") + _jump(before, trainer.set_learning_rate())
 
 
 def _read(origin: Path, steps: int) -> tuple[dict, dict]:
     """The state of a checkpoint to begin from, and a record with its recipe and data. Raises ValueError."""
-    from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer
-
     state = read_state(origin)
     refuse_without_optimizer(state, origin)
-    if "recipe" in state:
-        record = {**state, "recipe": current(state["recipe"])}
-    else:  # earlier versions leave it in the folder of the run
-        record = RunFolder(origin.parent.parent).read() or {}
+    told = "recipe" in state  # earlier versions leave it in the folder of the run
+    record = state | {"recipe": current(state["recipe"])} if told else RunFolder(origin.parent.parent).read() or {}
     if state["step"] >= steps:
         raise ValueError(f"it stands after step {state['step']}; steps={steps} must be more")
     if "recipe" not in record or "data" not in record:
@@ -81,8 +75,6 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 
 def _fits(line: str, trainer) -> bool:
     """True if a state can be loaded although a key of its recipe changes as the line says."""
-    from gptx.ingredients.optim import trait
-
     key = line.split()[0]
     if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
@@ -94,12 +86,8 @@ def _fits(line: str, trainer) -> bool:
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
-    """Load a state of another recipe, in which these keys differ. Raises ValueError if it does not fit.
-
-    The optimizer keeps the values of its new recipe, a new seed draws new numbers, the text goes on at the same token.
-    """
-    from gptx.ingredients.checkpoints import take
-
+    """Load a state of another recipe, in which these keys differ; the optimizer keeps the values of its new recipe, a
+    new seed draws new numbers, the text goes on at the same token. Raises ValueError if it does not fit."""
     own = [{word: group[word] for word in OPTIMIZER if word in group} for group in trainer.optimizer.param_groups]
     context = recipe.get("data.context", trainer.data.context)
     try:
@@ -121,40 +109,31 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
     own, there = (len(weights.get(_ROWS, ())) for weights in (trainer.model.state_dict(), state["model"]))
     if not 0 < own < there:
         return
-    weight = trainer.model.get_parameter(_ROWS)
-    cut = partial(_cut, before=there, rows=own)
-    moments = state["optimizer"]["state"]
-    number = _place(weight, [p for group in trainer.optimizer.param_groups for p in group["params"]])
-    if number is None:
+
+    def cut(value: Any) -> Any:
+        return value[:own].clone() if getattr(value, "shape", ())[:1] == (there,) else value
+
+    weight, moments = id(trainer.model.get_parameter(_ROWS)), state["optimizer"]["state"]
+    optimized = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
+    if weight not in optimized:
         raise ValueError(f"{origin}: learned positions are not cut under precision.weights=bf16")
     state["model"][_ROWS] = cut(state["model"][_ROWS])
+    number = optimized.index(weight)
     moments[number] = {name: cut(value) for name, value in moments.get(number, {}).items()}
-    number = _place(weight, list(trainer.model.parameters()))
-    for tensors in (state.get("judged"), *(each.get("weights") for each in state["observers"].values())):
-        if tensors:  # an average, in the order of the model's parameters
-            tensors[number] = cut(tensors[number])
-
-
-def _cut(value: Any, *, before: int, rows: int) -> Any:
-    return value[:rows].clone() if getattr(value, "shape", ())[:1] == (before,) else value
-
-
-def _place(parameter, parameters: list) -> int | None:
-    return next((number for number, p in enumerate(parameters) if p is parameter), None)
+    number = list(map(id, trainer.model.parameters())).index(weight)
+    averages = (state.get("judged"), *(each.get("weights") for each in state["observers"].values()))
+    for tensors in filter(None, averages):  # in the order of the model's parameters
+        tensors[number] = cut(tensors[number])
 
 
 def _take_weights(trainer, file: Path, config: dict) -> str:
-    """Begin with the weights of a safetensors file and nothing else of the run they are from; return one line about it.
-
-    Raises ValueError if they are another model's, or of another vocabulary.
-    """
-    from gptx.ingredients.checkpoints import weights
-
+    """Begin with the weights of a safetensors file alone; return one line about it. Raises ValueError if they are
+    another model's, or of another vocabulary."""
     facts = weights.export_facts(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
-        if refused := [line for line in found if not _fits(line, trainer)]:
-            raise ValueError(f"the weights are of another model: {'; '.join(refused[:3])}")
+        if unfit := [line for line in found if not _fits(line, trainer)]:
+            raise ValueError(f"the weights are of another model: {'; '.join(unfit[:3])}")
     if facts.get("vocabulary") not in (None, weights.vocabulary_digest(trainer.data.encoding)):
         raise ValueError(f"its {facts.get('vocab_size', 0):,} tokens are not those of this data's tokenizer")
     weights.load_weights(file, trainer.model, cut=_ROWS)
@@ -162,14 +141,14 @@ def _take_weights(trainer, file: Path, config: dict) -> str:
 
 
 def _jump(before: float | None, now: float | None) -> str:
-    """The end of a line about a learning rate that changes by more than a tenth; else empty."""
+    """The end of a line if the learning rate changes by more than a tenth; else empty."""
     if not isinstance(before, float) or now is None or abs(now - before) <= 0.1 * max(before, now):
         return ""
     return f"; the learning rate goes from {before:.3g} to {now:.3g} at once"
 
 
 def record_of(folder: RunFolder) -> dict | None:
-    """The record of the run in the folder, if it holds one. Raises ConfigError, with the way on, if it is damaged."""
+    """The record of the run in the folder, if any. Raises ConfigError, with the way on, if it is damaged."""
     try:
         return folder.read()
     except ConfigError as error:
@@ -177,13 +156,13 @@ def record_of(folder: RunFolder) -> dict | None:
 
 
 def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
-    """Raise ConfigError, with the keys that differ, if the folder holds a run of something else, or one that an
-    observer ended and that would end elsewhere now."""
+    """Raise ConfigError, with the keys that differ, if the folder holds another run, or one that an observer ended and
+    that would end elsewhere now."""
     config = recorded.recorded(cfg)
     if found := same.other_recipe(record, config):
         _refuse(folder, found, _way_on(folder, record, config))
     if same.moved_text(record, config):  # the text is read, to see whether it is the same
-        refuse_other_text(folder, record, build(cfg.data).identity, cfg, config)
+        refuse_other_text(folder, record, build(cfg.data).identity, cfg)
     ended, steps = record.get("reason", ""), record["recipe"].get("steps", 0)
     if record.get("state") == "finished" and record.get("step", steps) < steps:
         old, new = (each.get("observe") or {} for each in (folder.config, config))
@@ -192,37 +171,28 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
         _refuse(folder, found, _way_on(folder, record, config), f"a run that ended after step {record['step']}")
 
 
-def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg=None, config: dict | None = None) -> None:
-    """Raise ConfigError if a recorded run was trained on another text. A config adds the key that reads the text as an
-    earlier version did, which had no separator, if that gives the same text."""
-    if found := same.other_text(record["data"], identity):
-        _refuse(folder, found, _undivided(record, cfg.copy(), config) if config else "")
-
-
-def _undivided(record: dict, cfg, config: dict) -> str:
-    new = [k for k in recipe(config) if k.endswith(".separator") and k not in record["recipe"]]
-    for key in new:
+def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> None:
+    """Raise ConfigError if a recorded run was trained on another text, with the key that reads the text as an earlier
+    version did, which had no separator, if that gives the same text."""
+    found, known = same.other_text(record["data"], identity), record.get("recipe", ())
+    divided = [k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in known]
+    as_before = cfg.copy()
+    for key in divided if found else ():
         *path, last = key.split(".")
-        reduce(getitem, path, cfg)[last] = None
-    if not new or same.other_text(record["data"], build(cfg.data).identity):
-        return ""
-    return f"; {' '.join(f'{key}=null' for key in new)} reads it as that run did"
+        reduce(getitem, path, as_before)[last] = None
+    helps = found and divided and not same.other_text(record["data"], build(as_before.data).identity)
+    _refuse(folder, found, f"; {' '.join(f'{key}=null' for key in divided)} reads it as that run did" if helps else "")
 
 
 def _refuse(folder: RunFolder, found: list[str], way: str = "", what: str = "another run") -> None:
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-        raise ConfigError(
-            f"{folder} holds {what}: {'; '.join(found[:3])}{more}; "
-            f"choose another name=, or overwrite=true to delete it{way}"
-        )
+        cure = f"choose another name=, or overwrite=true to delete it{way}"
+        raise ConfigError(f"{folder} holds {what}: {'; '.join(found[:3])}{more}; {cure}")
 
 
 def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
     """The words that continue a run with more steps from its end; empty if the recipe differs otherwise."""
-    from gptx.estimate.learning_rate import learning_rate
-    from gptx.ingredients.checkpoints.files import saved, step_of
-
     there = saved(folder.path / "checkpoints")
     keys = [line.split()[0] for line in same.other_recipe(record, config)]
     if not there or step_of(there[-1]) >= config["steps"] or not all(under(key, _LENGTH) for key in keys):
@@ -234,23 +204,17 @@ def _way_on(folder: RunFolder, record: dict, config: dict) -> str:
 
 
 def shorter(folder: RunFolder, config: dict) -> str:
-    """A line about a finished run of the same recipe with fewer steps in a folder next to this one, and how to go on
-    from its end; empty if there is none."""
-    for other in (RunFolder(file.parent) for file in sorted(folder.path.parent.glob("*/run.json"))):
-        try:
-            record = {} if other.path == folder.path else other.record
-            fits = record.get("state") == "finished" and "recipe" in record
-            way = _way_on(other, record, config) if fits else ""
-        except (ConfigError, OSError):
-            continue
-        if way:
-            return f"{other} made {record['recipe']['steps']:,} of these steps; this is a new run{way}"
+    """A line about a finished run with fewer steps in a folder next to this one, and how to go on from its end."""
+    for other in map(RunFolder, sorted(file.parent for file in folder.path.parent.glob("*/run.json"))):
+        with suppress(ConfigError, OSError):
+            fits = other.path != folder.path and other.record.get("state") == "finished" and "recipe" in other.record
+            if fits and (way := _way_on(other, other.record, config)):
+                return f"{other} made {other.record['recipe']['steps']:,} of these steps; this is a new run{way}"
     return ""
 
 
 def as_asked(folder: RunFolder, record: dict, config: dict) -> str:
-    """How a finished run differs from what the command would make now: by other code, or by what is observed; empty if
-    it does not."""
+    """How a finished run differs from what is asked: by other code, or by what is observed; empty if it does not."""
     if changed := provenance.changed_since(record, config):
         return f", but by other code: {changed} changed since"
     old, new = (flat({"observe": each.get("observe") or {}}) for each in (folder.config, config))

@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from gptx import files
 from gptx.config import recorded
@@ -20,14 +21,18 @@ from gptx.config.validate import check
 from gptx.distributed.peers import PeerLost, Peers, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank
+from gptx.estimate.memory import prediction
+from gptx.estimate.meter import Meter, predicted_peak
 from gptx.ingredients.log import RunInfo, now, shown
 from gptx.ingredients.log.console import messages_to
-from gptx.job import resume
-from gptx.job.signals import requeue, train_until_stopped
+from gptx.job import resume, summary
+from gptx.job.build import trainer_of
+from gptx.job.signals import train_until_stopped
 from gptx.runs import metrics, provenance
 from gptx.runs.folder import RunFolder
 
 log = logging.getLogger("gptx")
+_THREADS = torch.get_num_threads()  # PyTorch's own choice, before any run of this process changes it
 EXPECTED = ConfigError, OSError, MemoryError, FloatingPointError  # reported in one line; the last is a guard's
 
 
@@ -48,7 +53,12 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
     folder = RunFolder(path)
     folder.refuse_strangers()
     folder.refuse_links(overwrite=cfg.overwrite and not _requeued(folder))
-    with _owned(folder), messages_to(path) if rank() == 0 else _silence():
+    with ExitStack() as owned:
+        if rank() == 0:  # which holds the folder for all ranks
+            owned.enter_context(folder.own())
+        else:  # Hydra makes the folder again after rank 0 removed it
+            owned.callback(folder.remove_empty)
+        owned.enter_context(messages_to(path) if rank() == 0 else _silence())
         config = recorded.recorded(cfg)
         if cfg.overwrite and _requeued(folder):
             cfg.overwrite = False  # what is there is its own
@@ -58,11 +68,9 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             if record.get("state") == "finished":
                 return _already(folder, record, config)
         job = _Job(cfg, config, folder, record, command)
-        job.prepare()
         with together(job.trainer.parallel, EXPECTED) as peers:
             job.resume()
-            handler = job.run(peers)
-            return job.close(handler)
+            return job.close(job.run(peers))
 
 
 def _already(folder: RunFolder, record: dict, config: dict) -> float:
@@ -76,39 +84,31 @@ class _Job:
     """One start of a run, in a process that owns its folder."""
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
-        """`record` is what the folder says of the run so far, `config` the recorded form of `cfg`."""
+        """Prepare: build the trainer. `record` is what the folder says of the run so far, `config` the recorded form of
+        `cfg`. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
         self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
-
-    def prepare(self) -> None:
-        """Build the trainer. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
-        import torch
-
-        from gptx.estimate.memory import prediction
-        from gptx.estimate.meter import Meter
-        from gptx.job.build import trainer_of
-
-        torch.set_num_threads(self.cfg.threads or _default_threads())
+        torch.set_num_threads(cfg.threads or _THREADS)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it
-        torch.use_deterministic_algorithms(self.cfg.deterministic)
-        self.trainer = trainer_of(self.cfg)
+        torch.use_deterministic_algorithms(cfg.deterministic)
+        self.trainer = trainer_of(cfg)
         self.started = time.perf_counter()
-        self.predicted = prediction(self.cfg, self.trainer.data.vocab_size) if rank() == 0 else ""
+        self.predicted = prediction(cfg, self.trainer.data.vocab_size) if rank() == 0 else ""
         self.meter = Meter(self.trainer.parallel.device)
 
     def resume(self) -> None:
         """Load the newest checkpoint, or the state to branch from; with overwrite=true, remove the old run."""
-        from gptx.job.build import attach
-
         trainer, cfg, folder = self.trainer, self.cfg, self.folder
         if "data" in self.record:
-            resume.refuse_other_text(folder, self.record, trainer.data.identity)
+            resume.refuse_other_text(folder, self.record, trainer.data.identity, cfg)
         trainer.checkpoints.place(folder.path, recipe=recipe(self.config), data=trainer.data.identity)
-        self.resumed = not cfg.overwrite and resume.restore(trainer)
+        with resume.refused():  # if checkpoints are there, and none is whole
+            self.resumed = not cfg.overwrite and trainer.checkpoints.restore(trainer)
         origin = None if self.resumed else cfg["from"]
         self.branched = "" if origin is None else resume.branch(trainer, Path(origin), self.config)
         if len(set(trainer.parallel.gather(trainer.step))) > 1:
             raise ConfigError(f"{folder}: the ranks see different checkpoints there; it must be on a shared disk")
-        attach(trainer)
+        with resume.refused():  # if an observer has nothing to observe
+            trainer.attach()
         if cfg.overwrite:  # only now, when nothing can refuse the new run any more
             for link in folder.clear() if rank() == 0 else ():
                 log.warning("%s was a symbolic link; the link is removed, what it points to is left", shown(link))
@@ -116,8 +116,12 @@ class _Job:
 
     def run(self, peers: Peers) -> Callable | None:
         """Train until done or stopped. Return the scheduler's handler if the job must be requeued."""
-        trainer, outcome = self.trainer, "failed"
-        info = self._info()
+        trainer, command, outcome = self.trainer, self.command, "failed"
+        info = RunInfo(
+            folder=self.folder.path, name=self.folder.path.name, group=self.cfg.name, steps=trainer.steps,
+            start=trainer.step, config=self.config, choices=command.choices, overrides=command.overrides,
+            git=provenance.git(), tags=changes(command.overrides), budget=summary.budget(trainer).record(),
+        )  # fmt: skip
         sinks = trainer.sinks if rank() == 0 else []
         try:
             if rank() == 0:
@@ -141,15 +145,16 @@ class _Job:
 
     def close(self, handler: Callable | None) -> float:
         """Report the end. Return the final validation loss, or leave the process if a signal stopped the run."""
-        from gptx.job import summary
-
         trainer, seconds = self.trainer, time.perf_counter() - self.started
         if rank() == 0:
             trainer.checkpoints.refuse_gone()
         if not trainer.finished:
             log.info("%s: stopped after step %d and saved; the same command continues", trainer.stopped, trainer.step)
             if handler:
-                requeue(handler)
+                if rank() == 0:
+                    handler(signal.SIGUSR2, None)  # puts the job back into the queue, and ends it on all ranks
+                time.sleep(60)
+                raise SystemExit
             raise SystemExit(128 + signal.Signals[trainer.stopped])
         try:
             for line in summary.end(trainer, shown(self.folder.path), seconds, self.predicted, self.meter):
@@ -159,20 +164,7 @@ class _Job:
             log.warning("finished, but the summary failed: %s", one_line(error))
         return trainer.latest.get("validation/loss", math.nan)
 
-    def _info(self) -> RunInfo:
-        from gptx.job import summary
-
-        trainer, command = self.trainer, self.command
-        return RunInfo(
-            folder=self.folder.path, name=self.folder.path.name, group=self.cfg.name, steps=trainer.steps,
-            start=trainer.step, config=self.config, choices=command.choices, overrides=command.overrides,
-            git=provenance.git(), tags=changes(command.overrides), budget=summary.budget(trainer).record(),
-        )  # fmt: skip
-
     def _record_start(self, info: RunInfo) -> None:
-        """Write all that other commands need to know of the run."""
-        from gptx.job import summary
-
         folder, trainer = self.folder.path, self.trainer
         code, patch = provenance.code_of(self.config)
         codes = provenance.since(self.record.get("code", []), info.start, code)
@@ -191,8 +183,6 @@ class _Job:
 
     def _announce(self, info: RunInfo) -> None:
         """Print what is trained; details go to train.log alone."""
-        from gptx.job import summary
-
         for line in summary.start(self.trainer, info, self.predicted):
             log.info("%s", line)
         for line in summary.details(self.trainer, self.predicted):
@@ -206,8 +196,6 @@ class _Job:
             log.info("%s", line)
 
     def _record_end(self, sinks: list, outcome: str) -> None:
-        from gptx.estimate.meter import predicted_peak
-
         trainer, meter = self.trainer, self.meter
         for sink in sinks:
             try:
@@ -241,19 +229,6 @@ def _requeued(folder: RunFolder) -> bool:
 
 
 @contextmanager
-def _owned(folder: RunFolder) -> Iterator[None]:
-    """Rank 0 holds the folder for all ranks; each removes it if it is empty in the end."""
-    if rank() == 0:
-        with folder.own():
-            yield
-        return
-    try:
-        yield
-    finally:
-        folder.remove_empty()  # which Hydra made again after rank 0 removed it
-
-
-@contextmanager
 def _silence() -> Iterator[None]:
     """Drop what the ranks other than 0 log: one log, whatever their number."""
     logger = logging.getLogger("gptx")
@@ -261,11 +236,3 @@ def _silence() -> Iterator[None]:
     logger.handlers, logger.propagate = [logging.NullHandler()], False
     yield
     logger.handlers, logger.propagate = before
-
-
-@cache
-def _default_threads() -> int:
-    """PyTorch's own choice, asked before any run of this process changed it."""
-    import torch
-
-    return torch.get_num_threads()

@@ -3,9 +3,8 @@
 import logging
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from gptx.distributed.rank import rank
 from gptx.runs.folder import RunFolder
@@ -17,18 +16,17 @@ _URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several sig
 def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
     """Train until done or stopped by a signal. Return the scheduler's requeue handler if the job must be requeued.
 
-    A scheduler with handlers of its own at work, as submitit has, decides about the end. Its SIGTERM may come long
-    before the process is killed, or without that: the state is saved and training goes on. At its SIGUSR2 the job is
-    requeued, but only once everything is saved and closed.
-    """
+    A scheduler with handlers of its own, as submitit has, decides about the end: at its SIGTERM, which may come long
+    before a kill or without one, the state is saved and training goes on; at its SIGUSR2 the job is requeued, once
+    everything is saved and closed."""
     while True:
-        with _stopping(trainer) as before:
+        with _stopping(trainer):
             trainer.fit()
         if not trainer.stopped:
             return None
         asked, trainer.asked = trainer.asked, ""
         trainer.stopped = min(filter(None, trainer.parallel.gather(asked)), key=_URGENCY.index)
-        handler = before[signal.Signals[trainer.stopped]]
+        handler = signal.getsignal(signal.Signals[trainer.stopped])
         if trainer.finished or trainer.stopped not in ("SIGTERM", "SIGUSR2") or not callable(handler):
             return None
         if trainer.stopped == "SIGUSR2":
@@ -39,22 +37,9 @@ def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
         trainer.stopped = ""
 
 
-def requeue(handler: Callable) -> None:
-    """Have rank 0 put the job back into the queue, which ends the job; the other ranks wait for that."""
-    if rank() == 0:
-        handler(signal.SIGUSR2, None)
-    time.sleep(60)
-    raise SystemExit
-
-
-@contextmanager
-def _stopping(trainer) -> Iterator[dict]:
-    """Let a signal end the run after the step under way; yield the handlers that were there before.
-
-    After the first signal, Ctrl-C ends the process at once; others are only noted, since a scheduler sends several.
-    The end of the terminal is ignored if this process was started so, as by nohup.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.Signals[name] for name in _URGENCY)}
+def _stopping(trainer) -> AbstractContextManager[None]:
+    """Let a signal end the run after the step under way. After the first one, Ctrl-C ends the process at once; others
+    are only noted, since a scheduler sends several. SIGHUP is ignored if this process was started so, as by nohup."""
 
     def ask(number: int, frame) -> None:
         name = signal.Signals(number).name
@@ -64,11 +49,16 @@ def _stopping(trainer) -> Iterator[dict]:
             with suppress(OSError):  # a terminal that is gone
                 os.write(2, b"\nSIGINT: this step is finished and saved; Ctrl-C again leaves at once\n")
 
-    for number, handler in before.items():
-        if number != signal.SIGHUP or handler != signal.SIG_IGN:
-            signal.signal(number, ask)
+    ignored = ["SIGHUP"] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else []
+    return caught([signal.Signals[name] for name in _URGENCY if name not in ignored], ask)
+
+
+@contextmanager
+def caught(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
+    """Have the handler take these signals; afterwards those that took them before do so again."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield before
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

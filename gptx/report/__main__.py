@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gptx.compare import outcomes
 from gptx.compare.factors import factors
@@ -61,8 +62,7 @@ def report(
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     places, said = list(map(Path, folders)), ""
-    options = metric, better, baseline, without, smooth
-    for found, goes_on in _renewed(lambda: _gathered(places, readme, *options), watch):
+    for found, goes_on in _renewed(places, watch, readme, metric, better, baseline, without, smooth):
         targets = _targets(found, places[0], out)
         for target in targets:
             _write(found, target, _EVERY * goes_on)
@@ -75,24 +75,22 @@ def report(
     if wandb or sync:
         from gptx.report.wandb import publish
 
-        print("\n".join(publish(places, found.cells, found.comparison, found.answer, targets[0].parent, sync)))
+        print("\n".join(publish(places, found, targets[0].parent, sync)))
 
 
-def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report, bool]]:
-    """The report, and if it comes again: where it is watched, until no run is at work or about to begin."""
+def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[Report, bool]]:
+    """The report, and if it comes again: where it is watched, until no run is at work or about to begin. Raises
+    ValueError if no run has recorded anything by then."""
     idle = 0
     while True:
-        try:
-            found = gather()
-        except _NoStep:
-            if not watch:
-                raise
-            time.sleep(_EVERY)
-            continue
+        found = _gathered(places, *options)
         states = {cell.state for cell in found.cells}
         idle = (idle + 1) * ("running" not in states)
         watch = watch and ("running" in states or ("missing" in states and idle <= _PATIENCE))
-        yield found, watch
+        if found.arms:
+            yield found, watch
+        elif not watch:
+            raise ValueError(f"{joined(map(str, places))}: no step recorded yet; let a run make its first one")
         if not watch:
             return
         try:
@@ -101,22 +99,17 @@ def _renewed(gather: Callable[[], Report], watch: bool) -> Iterator[tuple[Report
             watch = False  # the page is written once more, as one that stays
 
 
-class _NoStep(ValueError):
-    """No run has recorded anything yet."""
-
-
 def _gathered(
     places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
 ) -> Report:
-    """The runs in some folders, compared. Raises _NoStep where no run has recorded anything."""
+    """The runs in some folders, compared; without arms where no run has recorded anything."""
     found = find(places)
     if readme:  # a mistake is said before anything is drawn
         marked.parts(Path(readme) / "README.md", results.KIND)
         results.refuse_other_experiment(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
-    if not begun:
-        raise _NoStep(f"{', '.join(map(str, places))}: no step recorded yet; let a run make its first one")
-    name = begun[0].config.get("name") or places[0].resolve().name
+    known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
+    name = next((cell.config.get("name") for cell in begun), "") or places[0].resolve().name
     try:
         comparison = outcomes.compare(found, metric, better)
     except ValueError as error:  # no run has the metric: what there is can still be drawn
@@ -125,7 +118,6 @@ def _gathered(
     else:
         comparison = replace(comparison, without=without.split(",") * bool(without))
         answer = verdict(comparison, baseline)
-    known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
     return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, smooth)
 
 
@@ -136,7 +128,7 @@ def _targets(found: Report, place: Path, out: str) -> list[Path]:
         return [target]
     if out and not target.is_dir() and (target.is_file() or re.fullmatch(r"\.[A-Za-z]+", target.suffix)):
         raise ValueError(f"out={out}: must be a folder, or a file that ends in {joined(_KINDS, 'or')}")
-    return [target / "report.html", target / "report.png", target / "report.md"]
+    return [target / f"report{kind}" for kind in (".html", ".png", ".md")]
 
 
 def _write(found: Report, target: Path, renew: float) -> None:
@@ -159,7 +151,5 @@ def _tell(found: Report, targets: list[Path]) -> None:
         loss = cell.result(found.comparison.metric)
         print(f"{cell.state:12} {'' if loss is None else f'{loss:.4f}':>8}  {cell.folder}")
     if len(found.cells) > 1:  # last, where a terminal shows it
-        for text in found.answer.warnings:
-            print(f"warning: {text}")
-        print(found.answer.headline)
+        print(*(f"warning: {text}" for text in found.answer.warnings), found.answer.headline, sep="\n")
     print(f"report in {joined(map(str, targets))}")

@@ -1,5 +1,6 @@
 """What a report is made of: runs, the arms that they belong to (alike but for their seeds), and the verdict."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from numpy import ndarray
 
 from gptx.compare import words
 from gptx.compare.factors import axis, described_by
-from gptx.compare.outcomes import Comparison
+from gptx.compare.outcomes import Comparison, grouped
 from gptx.compare.verdict import Verdict
 from gptx.runs.run import Run
 from gptx.show.page import six_digits
@@ -29,22 +30,18 @@ class ArmRuns:
 
     def named(self, without: str = "") -> str:
         """Its levels in words, but for that of the factor `without`."""
-        told = [words.named(*each) for each in self.levels.items() if each[0] != without]
+        told = (words.named(name, level) for name, level in self.levels.items() if name != without)
         return ", ".join(told) or self.cells[0].name
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number.
-
-        So no mean goes on over the remaining runs when one diverges, or is not as far yet.
-        """
+        """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number, so that no mean goes on
+        over the remaining runs when one diverges, or is not as far yet."""
         columns = [cell.metrics[key] for cell in self.cells]
         if len(columns) == 1:
             steps, values = columns[0]
             return steps, values, values, values
         steps = numpy.unique(numpy.concatenate([at for at, _ in columns]))
-        values = numpy.full((len(columns), len(steps)), numpy.nan)
-        for row, (at, here) in zip(values, columns, strict=True):
-            row[numpy.searchsorted(steps, at)] = here
+        values = numpy.array([at_steps(steps, *column) for column in columns])
         values[~numpy.isfinite(values)] = numpy.nan
         return steps, values.mean(0), values.min(0), values.max(0)
 
@@ -73,9 +70,8 @@ class Report:
     @property
     def standing(self) -> str:
         """How many runs are in which state."""
-        states = [cell.state for cell in self.cells]
-        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        return f"{len(states)} runs" + (f", {', '.join(counts)}" if len(counts) > 1 else f", all {states[0]}")
+        counts = Counter(cell.state for cell in self.cells)
+        return f"{len(self.cells)} runs: {', '.join(f'{number} {state}' for state, number in counts.items())}"
 
     @property
     def axes(self) -> list[str]:
@@ -89,21 +85,22 @@ class Report:
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
 
 
+def at_steps(steps: ndarray, at: ndarray, values: ndarray) -> ndarray:
+    """Values that were recorded at some of the `steps`, with NaN at all others."""
+    found = numpy.full(len(steps), numpy.nan)
+    found[numpy.searchsorted(steps, at)] = values
+    return found
+
+
 def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
-    together: dict[tuple[str, ...], list[Run]] = {}
-    for cell in cells:
-        described = described_by(cell)
-        together.setdefault(tuple(described.get(name, "") for name in factors), []).append(cell)
-    found: list[ArmRuns] = []
-    looks: dict[tuple[str, ...], int] = {}
-    side, order = across(factors, len(together)), list(factors.values())
-    for key in sorted(
-        together, key=lambda key: [levels.index(level) for levels, level in zip(order, key, strict=True)]
-    ):
+    described = [(cell, described_by(cell)) for cell in cells]
+    together = grouped(described, lambda one: tuple(one[1].get(name, "") for name in factors))
+    found, looks, side = list[ArmRuns](), dict[tuple[str, ...], int](), across(factors, len(together))
+    for key in sorted(together, key=lambda key: list(map(list.index, factors.values(), key))):
         levels = dict(zip(factors, key, strict=True))
         look = looks.setdefault(tuple(level for name, level in levels.items() if name != side), len(looks))
-        found.append(ArmRuns(levels, together[key], len(found), look))
+        found.append(ArmRuns(levels, [cell for cell, _ in together[key]], len(found), look))
     return found
 
 

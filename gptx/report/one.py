@@ -8,7 +8,6 @@ import numpy
 from gptx.compare import outcomes
 from gptx.config import presets
 from gptx.config.keys import flat
-from gptx.config.presets import spelled
 from gptx.report import panels
 from gptx.report.arms import Report
 from gptx.runs import provenance
@@ -19,7 +18,6 @@ from gptx.show import page
 from gptx.show.plots import Panel, smoothed
 from gptx.show.table import Table, markdown
 from gptx.units import amounts
-from gptx.units.amounts import spell
 from gptx.units.printable import html, md
 
 
@@ -45,22 +43,20 @@ def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
     (cell,), name = report.cells, report_title(report)
+    state, recorded = html(cell.state), RunFolder(cell.folder).events
     plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
-    tiles = (
-        f'<div class="tile"><b>{html(value)}</b><span>{html(what)}</span></div>' for value, what in _headline(report)
-    )
+    tiles = (f'<div class="tile"><b>{html(value)}</b><span>{html(of)}</span></div>' for value, of in _headline(report))
     texts = (
         f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
         for key, (step, text) in cell.metrics.texts.items()
     )
-    events = [
-        (f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in RunFolder(cell.folder).events
-    ]
+    events = [(f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in recorded]
+    trouble = [f"The run is {cell.state}: {cell.record.get('error') or 'no reason recorded'}"]
     kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
     parts = [
-        f'<h1>{html(name)} <span class="state {html(cell.state)}">{html(cell.state)}</span></h1>',
+        f'<h1>{html(name)} <span class="state {state}">{state}</span></h1>',
         f'<p class="note">{html(_sentence(cell))}</p>',
-        page.warned(_trouble(cell)),
+        page.warned([*trouble * (cell.state not in ("finished", "running")), *outcomes.problems([cell])]),
         f'<div class="tiles">{"".join(tiles)}</div>',
         "<h2>Signals</h2>",
         page.controls(report.axes, report.smooth),
@@ -75,19 +71,12 @@ def report_page(report: Report, renew: float = 0) -> str:
     return page.whole_page(name, parts, str(cell.folder), report.data(figures, renew))
 
 
-def _trouble(cell: Run) -> Iterator[str]:
-    """Why the run is not as it should be, and what of it cannot be read."""
-    if cell.state not in ("finished", "running"):
-        yield f"The run is {cell.state}" + (f": {cell.record['error']}" if cell.record.get("error") else ".")
-    yield from outcomes.problems([cell])
-
-
 def _sentence(cell: Run) -> str:
     """What the run is, in a line."""
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
     return ", ".join([
-        f"{choices.get('model', 'a model')} of {spell(float(total))} parameters" if total else "a model",
+        f"{choices.get('model', 'a model')} of {amounts.spell(float(total))} parameters" if total else "a model",
         f"on {record.get('data', {}).get('name', choices.get('data', '?'))}",
         f"{cell.metrics.steps:,} of {config.get('steps', '?')} steps of "
         f"{record.get('batch', {}).get('tokens', 0):,} tokens",
@@ -116,9 +105,9 @@ def _training(recorded: Metrics, record: dict, smooth: int) -> Iterator[tuple[st
         yield f"{smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"
     if tokens := recorded.last("train/tokens"):
         total = record.get("parameters", {}).get("total")
-        yield spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"
+        yield amounts.spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"
     if len(speed):
-        yield spell(float(f"{numpy.median(speed):.3g}")), "tokens per second, median"
+        yield amounts.spell(float(f"{numpy.median(speed):.3g}")), "tokens per second, median"
     if record.get("started") and record.get("ended"):
         first, last = (datetime.fromisoformat(record[name]) for name in ("started", "ended"))
         yield amounts.clock((last - first).total_seconds()), "from the last start to the end"
@@ -145,10 +134,11 @@ def _row(name: str, option: str, values: dict, changed: dict) -> str:
     told = []
     for key, given in values.items():
         short, usual = html(key.removeprefix(f"{name}.")), changed.get(key, given)
+        value, expected = (html(presets.spelled(each)) for each in (given, usual))
         if given != usual:
-            told.append(f'<span class="changed">{short} {html(spelled(given))} ({html(spelled(usual))})</span>')
+            told.append(f'<span class="changed">{short} {value} ({expected})</span>')
         elif not key.endswith(presets.HIDDEN):
-            told.append(f"<span>{short} <b>{html(spelled(given))}</b></span>")
+            told.append(f"<span>{short} <b>{value}</b></span>")
     return f'<tr><th>{html(name)}</th><td>{option}</td><td class="values">{" ".join(told)}</td></tr>'
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from gptx.compare import words
-from gptx.report.arms import ArmRuns, Report, across
+from gptx.report.arms import ArmRuns, Report, across, at_steps
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
@@ -38,7 +38,7 @@ def of_run(cell: Run, smooth: int) -> list[Panel]:
         Panel("Loss", "nats per token", (
             Curve("training", steps, loss, smooth=smooth),
             Curve("validation", *found["validation/loss"], "dots", 1),
-            *_abandoned(found, key), *_incidents(cell),
+            *_abandoned(found, key), *_incidents(cell, colour=7),
         )),
         Panel("Perplexity", "equally likely tokens", (
             Curve("training", steps, perplexity),
@@ -57,48 +57,45 @@ def of_run(cell: Run, smooth: int) -> list[Panel]:
     ]  # fmt: skip
 
 
-def _abandoned(found: Metrics, key: str, colour: int = 0, arm: int = 0, alternative: bool = False) -> Iterator[Curve]:
+def _abandoned(found: Metrics, signal: str, **look: Any) -> Iterator[Curve]:
     """The branches of a signal that a rollback discarded."""
     for branch in found.abandoned:
-        steps, values = branch.get(key, metrics.EMPTY)
+        steps, values = branch.get(signal, metrics.EMPTY)
         if len(steps):
-            name = f"discarded: steps {steps[0]:,.0f} to {steps[-1]:,.0f}"
-            yield Curve(name, steps, values, "abandoned", colour, key=key if alternative else "", arm=arm)
+            yield Curve(f"discarded: steps {steps[0]:,.0f} to {steps[-1]:,.0f}", steps, values, "abandoned", **look)
 
 
-def _incidents(cell: Run, colour: int = 7, arm: int = 0, key: str = "") -> list[Curve]:
+def _incidents(cell: Run, **look: Any) -> Iterator[Curve]:
     """The events of a run as marks on its training loss."""
     (steps, loss), events = cell.metrics["train/loss"], RunFolder(cell.folder).events
-    if not events or not len(steps):
-        return []
-    at = numpy.array([event["step"] for event in events], float)
-    texts = [f"{event.get('event')}: {event.get('text', '')}" for event in events]
-    finite = numpy.isfinite(loss)
-    heights = numpy.interp(at, steps[finite], loss[finite]) if finite.any() else numpy.zeros(len(at))
-    return [Curve("incidents", at, heights, "incidents", colour, key=key, arm=arm, texts=texts)]
+    if events and len(steps):
+        at = numpy.array([event["step"] for event in events], float)
+        texts = [f"{event.get('event')}: {event.get('text', '')}" for event in events]
+        finite = numpy.isfinite(loss)
+        heights = numpy.interp(at, steps[finite], loss[finite]) if finite.any() else numpy.zeros(len(at))
+        yield Curve("incidents", at, heights, "incidents", texts=texts, **look)
 
 
 def _ratios(found: Metrics) -> Panel:
     """Size of the update over size of the weights, per matrix, with AdamW's equilibrium and the rule of 1e-3."""
-    names = [key for key in found.columns if re.fullmatch(r"updates/(?!median$|equilibrium$).+", key)]
-    curves = [Curve("" if i else "each matrix", *found[key], "faint") for i, key in enumerate(names)]
-    steps = found[names[0] if names else "updates/median"][0]
-    if len(found["updates/median"][0]):
-        curves.append(Curve("median", *found["updates/median"]))
-    if len(found["updates/equilibrium"][0]):
-        curves.append(Curve("AdamW's equilibrium", *found["updates/equilibrium"], "dashed", 1))
+    matrices = [key for key in found.columns if re.fullmatch(r"updates/(?!median$|equilibrium$).+", key)]
+    curves = [Curve("" if i else "each matrix", *found[key], "faint") for i, key in enumerate(matrices)]
+    curves += [Curve("median", *found["updates/median"]),
+               Curve("AdamW's equilibrium", *found["updates/equilibrium"], "dashed", 1)]  # fmt: skip
+    curves = [curve for curve in curves if len(curve.steps)]
     if curves:
-        curves.append(Curve("rule of thumb 1e-3", [steps.min(), steps.max()], [1e-3, 1e-3], "dashed", 2))
+        ends = [min(curves[0].steps), max(curves[0].steps)]
+        curves.append(Curve("rule of thumb 1e-3", ends, [1e-3, 1e-3], "dashed", 2))
     return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True,
                  hint="not recorded; train with observe=[validation,updates]")  # fmt: skip
 
 
 def _activations(found: Metrics) -> Iterator[Panel]:
     blocks = [key for key in found.columns if re.fullmatch(r"activations/.+/rms", key)]
-    curves = []
-    for i, key in enumerate(blocks):
-        name = key.split("/")[1] if i in (0, len(blocks) - 1) else ""
-        curves.append(Curve(name, *found[key], alpha=0.3 + 0.7 * (i + 1) / len(blocks)))
+    names = {key: key.split("/")[1] for key in blocks[:1] + blocks[-1:]}
+    curves = (
+        Curve(names.get(key, ""), *found[key], alpha=0.3 + 0.7 * (i + 1) / len(blocks)) for i, key in enumerate(blocks)
+    )
     if blocks:
         yield Panel("Activations", "root mean square, by block", tuple(curves), log=True)
 
@@ -107,24 +104,17 @@ def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str]
     """The other signals that any arm recorded, with a curve for each arm."""
     for key, (title, unit, log, noisy) in _SIGNALS.items():
         curves = []
-        for arm in arms:
+        for arm in arms if key not in leave_out else ():
             look: dict[str, Any] = {"colour": arm.look, "arm": arm.place, "smooth": smooth * noisy}
+            steps, mean, *_ = arm.merged(key)
             if (key, len(arms)) == ("noise_scale/tokens", 1):
-                look |= _noise(arm.cells[0].metrics)
-            curves.append(Curve(arm.named() if len(arms) > 1 else "", *arm.merged(key)[:2], **look))
+                found = arm.cells[0].metrics
+                bands = {end: found[f"noise_scale/{end}"] for end in ("low", "high")}  # which the first ones lack
+                look |= {end: at_steps(steps, *band) for end, band in bands.items() if len(band[0])}
+            curves.append(Curve(arm.named() if len(arms) > 1 else "", steps, mean, **look))
         panel = Panel(title, unit, tuple(curves), log)
-        if key not in leave_out and not panel.empty:
+        if not panel.empty:
             yield panel
-
-
-def _noise(found: Metrics) -> dict[str, list[float]]:
-    """The band around a run's gradient noise scale, which the first measurements lack."""
-    ends = {end: dict(zip(*found[f"noise_scale/{end}"], strict=True)) for end in ("low", "high")}
-    return {
-        end: [known.get(step, numpy.nan) for step in found["noise_scale/tokens"][0]]
-        for end, known in ends.items()
-        if known
-    }
 
 
 def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
@@ -142,12 +132,11 @@ def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
 
 def _of_arm(arm: ArmRuns, key: str, smooth: int, side: str) -> Iterator[Curve]:
     """The mean of an arm's seeds in a band from lowest to highest, branches that were discarded, and incidents."""
-    training = key.startswith("train/")
-    steps, mean, *ends = arm.merged(key)
-    low, high = ends if len(arm.cells) > 1 else (None, None)
-    yield Curve(arm.named(side), steps, mean, "line" if training else "dots", arm.look, key=key, arm=arm.place,
-                smooth=smooth if training else 0, low=low, high=high)  # fmt: skip
+    look: dict[str, Any] = {"colour": arm.look, "key": key, "arm": arm.place}
+    style: dict[str, Any] = {"smooth": smooth} if key.startswith("train/") else {"style": "dots"}
+    steps, mean, low, high = arm.merged(key)
+    band: dict[str, Any] = {"low": low, "high": high} if len(arm.cells) > 1 else {}
+    yield Curve(arm.named(side), steps, mean, **look, **style, **band)
     for cell in arm.cells:
-        yield from _abandoned(cell.metrics, key, arm.look, arm.place, alternative=True)
-        if key == "train/loss":
-            yield from _incidents(cell, arm.look, arm.place, key)
+        yield from _abandoned(cell.metrics, key, **look)
+        yield from _incidents(cell, **look) if key == "train/loss" else ()

@@ -19,14 +19,7 @@ from gptx.units.printable import md
 KIND, INDEX = "results", "index"  # of what stands between the markers of an experiment's page, and of all pages
 _ANSWERS = (KIND, "fit", "exercise")  # kinds of generated parts that begin with an answer
 PICTURE = "result.png"
-_SHOWN = {
-    "date": "",
-    "hardware": "",
-    "threads": "threads ",
-    "commit": "commit ",
-    "python": "python ",
-    "torch": "torch ",
-}
+_SHOWN = {"date": "", "hardware": ""} | {name: f"{name} " for name in ("threads", "commit", "python", "torch")}
 
 
 def rewrite(folder: Path) -> bool:
@@ -64,10 +57,8 @@ def write_page(comparison: Comparison, said: Verdict, folder: Path) -> None:
 
 def page_markdown(comparison: Comparison, said: Verdict) -> str:
     """The generated part of a comparison."""
-    alt = f"{comparison.metric} by {joined(comparison.factors) or 'seed'}"
-    return body(
-        said, (alt, PICTURE) if comparison.drawable else (), comparison.environment, "every run in `results.json`"
-    )
+    picture = (f"{comparison.metric} by {joined(comparison.factors) or 'seed'}", PICTURE) if comparison.drawable else ()
+    return body(said, picture, comparison.environment, "every run in `results.json`")
 
 
 def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:
@@ -124,5 +115,5 @@ def _how_sure(part: str, folder: Path) -> str:
     told = [count(len({run.seed for run in runs}), "seed")] if runs else []
     told += re.findall(r"^- (\d+ comparisons: .+)\.$", part, re.MULTILINE)
     date = r"20\d\d-\d\d-\d\d"
-    made_on = re.search(rf"^\(.*?({date}(?:(?:,| or) {date})*), ([^,]+)", part, re.MULTILINE)
-    return "; ".join([*told, *([f"{made_on[2]}, {made_on[1]}"] if made_on else [])])
+    made_on = re.findall(rf"^\(.*?({date}(?:(?:,| or) {date})*), ([^,]+)", part, re.MULTILINE)
+    return "; ".join([*told, *(f"{hardware}, {day}" for day, hardware in made_on[:1])])

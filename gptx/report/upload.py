@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gptx.config import paths, presets
 from gptx.config.errors import ConfigError
 from gptx.config.keys import changes
 from gptx.ingredients.log import RunInfo, jsonl
-from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, next_segment, reset
+from gptx.ingredients.log.wandb import EXIT_CODES, Wandb, first_line, imported, next_segment, reset
 from gptx.runs.folder import RunFolder
 from gptx.units.printable import throughout
 
@@ -32,40 +31,54 @@ def upload(run: str, /) -> None:
             raise
         except Exception as error:
             reset()
-            raise ValueError(f"W&B: {first_line(error)} ({folder})") from None
-        print(f"{rows:8} rows {events:4} events  {folder}  {url}", flush=True)
+            raise ValueError(f"W&B: {first_line(error)} ({folder.path})") from None
+        print(f"{rows:8} rows {events:4} events  {folder.path}  {url}", flush=True)
 
 
-def _ended(root: Path) -> list[Path]:
+def _ended(root: Path) -> list[RunFolder]:
     """The run in `root`, or all runs below it. Raises ValueError if there is none, or one that is running."""
     found = [root] if (root / "run.json").exists() else sorted(file.parent for file in root.rglob("run.json"))
-    found = [folder for folder in found if (folder / "metrics.jsonl").exists()]
-    if not found:
+    runs = [RunFolder(folder) for folder in found if (folder / "metrics.jsonl").exists()]
+    if not runs:
         raise ValueError(f"{root}: no run with metrics there; a run folder holds run.json and metrics.jsonl")
-    for folder in found:
-        run = RunFolder(folder)
+    for run in runs:
         run.check()
         if run.state == "running":
-            raise ValueError(f"{folder} is running and sends its own rows; upload it when it has ended")
-    return found
+            raise ValueError(f"{run.path} is running and sends its own rows; upload it when it has ended")
+    return runs
 
 
-def _send(folder: Path) -> tuple[int, int, str]:
+def _send(run: RunFolder) -> tuple[int, int, str]:
     """Numbers of the rows and events that the run's page lacked and has now, and its address."""
-    run = RunFolder(folder)
-    record, config = run.record, run.config
-    RunFolder(folder).refuse_links()
-    sink = mirror(run.literal("log"))
-    id, segment = next_segment(folder / "wandb_id")
-    page = sink.page(info_of(folder, record, config), id, "online")
-    known = {_identity(row) for row in _history(page)} if page.resumed else set()
-    rows = [_as_sent(row) for row in jsonl.by_step(run.rows)]
-    rows = [row for row in rows if sink.due(row["train/step"], row) and _identity(row) not in known]
-    events = [row for row in _events(run.events) if _identity(row) not in known]
-    for row in rows + events:
+    record, config, sink = run.record, run.config, mirror(run.literal("log"))
+    run.refuse_links()
+    overrides = record.get("overrides") or []
+    info = RunInfo(  # as when the run began
+        folder=run.path, name=run.path.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
+        config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
+        tags=changes(overrides), budget=record.get("budget") or {},
+    )  # fmt: skip
+    id, segment = next_segment(run.path / "wandb_id")
+    page, known = sink.page(info, id, "online"), set[tuple]()
+    if page.resumed:
+        api = imported().Api()
+        known = set(map(_identity, api.run(f"{page.entity}/{page.project}/{page.id}").scan_history(use_cache=False)))
+    new = [row for row in throughout(list(_as_sent(run, sink))) if _identity(row) not in known]
+    for row in new:
         page.log({**row, "segment": segment})
     page.finish(exit_code=EXIT_CODES.get(record.get("state", ""), 1))
-    return len(rows), len(events), page.url
+    events = sum("event/kind" in row for row in new)
+    return len(new) - events, events, page.url
+
+
+def _as_sent(run: RunFolder, sink: Wandb) -> Iterator[dict]:
+    """The rows that are due, then the events, as the sink sends them."""
+    for row in jsonl.by_step(run.rows):
+        sent = {f"{'train/' * (key == 'step')}{key}": value for key, value in row.items()}
+        if sink.due(row["step"], sent):
+            yield sent
+    for event in run.events:
+        yield {"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]}
 
 
 def mirror(config: dict) -> Wandb:
@@ -74,34 +87,6 @@ def mirror(config: dict) -> Wandb:
     own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
     options = {name: own[name] for name in usual if name != "_target_"}
     return Wandb(**options | {"finish_timeout": 3600})
-
-
-def info_of(folder: Path, record: dict, config: dict) -> RunInfo:
-    """What the sink knew of the run when it began."""
-    overrides = record.get("overrides") or []
-    return RunInfo(
-        folder=folder, name=folder.name, group=config.get("name", ""), steps=config.get("steps", 0), start=0,
-        config=config, choices=record.get("choices") or {}, overrides=overrides, git=record.get("git") or {},
-        tags=changes(overrides), budget=record.get("budget") or {},
-    )  # fmt: skip
-
-
-def _as_sent(row: dict) -> dict:
-    """A line of metrics.jsonl as the sink sends it."""
-    return throughout({"train/step": row["step"], **{name: value for name, value in row.items() if name != "step"}})
-
-
-def _events(events: list[dict]) -> Iterator[dict]:
-    """The events of a run as the sink sends them."""
-    for event in events:
-        yield throughout({"train/step": event["step"], "event/kind": event["event"], "event/text": event["text"]})
-
-
-def _history(page: Any) -> list[dict]:
-    """Every row of the page, from the server."""
-    import wandb
-
-    return list(wandb.Api().run(f"{page.entity}/{page.project}/{page.id}").scan_history(use_cache=False))
 
 
 def _identity(row: dict) -> tuple:

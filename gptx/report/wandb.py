@@ -15,7 +15,8 @@ from gptx.files import to_json, write_text
 from gptx.ingredients.log import now, shown
 from gptx.ingredients.log.wandb import first_line, imported, noted_id, reset
 from gptx.report import upload
-from gptx.runs import plain, schema
+from gptx.report.arms import Report
+from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
@@ -27,54 +28,40 @@ _MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to
 _SEND = "sync=true sends"
 
 
-def publish(
-    folders: list[Path], cells: list[Run], comparison: Comparison, verdict: Verdict, out: Path, sync: bool = False
-) -> list[str]:
-    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key. Returns lines
-    that say what was done. The same comparison again renews the same report.
-
-    `sync` first sends what W&B lacks of the runs. Raises ValueError where the package is missing, no run is there, or
-    W&B refuses or does not answer.
-    """
-    begun = [cell for cell in cells if cell.config]
-    builder, file = placed(begun, comparison), out / "report.wandb.json"
-    made = f"Made of {', '.join(str(shown(folder)) for folder in folders)} by python -m gptx report, {now()[:10]}"
+def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
+    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
+    one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
+    ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
+    begun = list(filter(lambda cell: cell.config, found.cells))
+    builder, file = placed(begun, found.comparison), out / "report.wandb.json"
+    made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
     saved = _saved(file)
-    _write(file, builder.report(verdict, made), saved)
+    _write(file, builder.report(found.answer, made), saved)
     try:
         api, why = _connection()
         if api is None:
-            told = f"W&B: nothing sent, since {why}; the report as it would be is {file}"
-            return [
-                told,
-                f"with a connection the same command saves it; {_SEND} the runs before that",
-                *builder.lacking,
-            ]
-        if sync:
-            _send(begun)
-        builder = placed(begun, comparison).online(api)
+            later = f"with a connection the same command saves it; {_SEND} the runs before that"
+            return [f"W&B: nothing sent, since {why}; the report as it would be is {file}", later, *builder.lacking]
+        for cell in begun if sync else ():
+            if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
+                upload.upload(str(cell.folder))
+        builder = placed(begun, found.comparison).online(api)
         if not builder.pages:
             raise ValueError(f"none of the {len(begun)} runs is in {builder.entity}/{builder.project}; {_SEND} them")
-        report = builder.report(verdict, made)
-        if (saved.get("entity"), saved.get("project")) == (builder.entity, builder.project):
+        report, owner = builder.report(found.answer, made), {"entity": builder.entity, "project": builder.project}
+        if saved.items() >= owner.items():
             report.id = saved["id"]
         report.save()
     except Exception as error:
         reset()
         what = "the report as it would be" + (", and which one it is to renew," if saved else "")
         raise ValueError(f"W&B: {first_line(error).removeprefix('W&B: ').rstrip('.')}; {what} is in {file}") from None
-    _write(file, report, {"id": report.id, "url": report.url, "entity": builder.entity, "project": builder.project})
+    _write(file, report, {"id": report.id, "url": report.url} | owner)
     return [f"W&B: {report.url}", *builder.lacking]
 
 
-def _send(cells: list[Run]) -> None:
-    for cell in cells:
-        if (cell.folder / "metrics.jsonl").exists() and cell.state != "running":
-            upload.upload(str(cell.folder))
-
-
 def _connection() -> tuple[Any, str]:
-    """W&B's interface; or None, and why there is none. Raises what wandb does if W&B refuses or does not answer."""
+    """W&B's interface, or None and why there is none. Raises what wandb does if W&B refuses or does not answer."""
     wandb = imported()
     # Silent before all else: only then does wandb raise where it would ask for a key.
     mode = wandb.setup(wandb.Settings(silent=True)).settings.mode
@@ -91,7 +78,7 @@ def _connection() -> tuple[Any, str]:
 def _saved(file: Path) -> dict:
     """Id, address and project of the report that an earlier call saved; empty if there is none."""
     try:
-        return schema.validated(plain.read_json(file).get("saved", {}), schema.Saved, file)
+        return plain.validated(plain.read(file).get("saved", {}), plain.SAVED, file)
     except (FileNotFoundError, ConfigError, AttributeError):
         return {}
 
@@ -111,7 +98,7 @@ def placed(cells: list[Run], comparison: Comparison) -> "Builder":
     if len(sinks) > 1:
         names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
         raise ValueError(f"the runs are in several projects of W&B ({names}); a report shows those of one")
-    groups = list(dict.fromkeys(upload.info_of(cell.folder, cell.record, cell.config).group for cell in cells))
+    groups = list(dict.fromkeys(cell.config.get("name", "") for cell in cells))
     ids = {cell.name: noted_id(cell.folder / "wandb_id")[0] for cell in cells}
     return Builder(cells, comparison, *sinks.pop(), groups, {name: id for name, id in ids.items() if id})
 
@@ -148,7 +135,7 @@ class Builder:
     def lacking(self) -> list[str]:
         """A line that says which runs have no page, if any."""
         names = [cell.name for cell in self.cells if cell.name not in self.pages]
-        shortly = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        shortly = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
         told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {_SEND} those that have ended"
         return [told] if names else []
 
@@ -169,7 +156,6 @@ class Builder:
         return f"recipe.{factor}" if any(factor in cell.record.get("choices", {}) for cell in self.cells) else factor
 
     def report(self, verdict: Verdict, made: str) -> Any:
-        """The answer in words and tables, then charts of the runs."""
         wr, factors = self.wr, self.comparison.factors
         warnings = [wr.H2(text="Warnings"), wr.UnorderedList(items=throughout(verdict.warnings))]
         blocks = [
@@ -177,7 +163,7 @@ class Builder:
             wr.MarkdownBlock(text="\n\n".join(map(md, verdict.sentences))),
             *(warnings if verdict.warnings else []),
             *(wr.MarkdownBlock(text=f"### {md(table.title)}\n\n{grid(table)}") for table in verdict.tables),
-            *self.charts({factor: self.config_key(factor) for factor in factors}),
+            *(block for section in self.charts() for block in self.section(*section)),
             wr.H2(text="The runs"),
             wr.MarkdownBlock(text="\n".join(map(self.linked, self.cells))),
         ]
@@ -186,58 +172,56 @@ class Builder:
         told = {"title": title, "description": safe(made), "blocks": blocks, "width": "fluid"}
         return wr.Report(project=self.project, entity=self.entity, **told)
 
-    def charts(self, keys: dict[str, str]) -> list[Any]:
-        """Curves of all arms, each factor for itself, further signals, and what tells the runs apart."""
+    def charts(self) -> list[tuple[str, str, list[str], list[Any]]]:
+        """Sections: curves of all arms, each factor for itself, further signals, and what tells the runs apart."""
         wr, metric, factors = self.wr, self.comparison.metric, self.comparison.factors
-        others = " over all levels of the other factors" if len(keys) > 1 else ""
-        told = "A line is the mean of an arm's runs; its band reaches from the lowest to the highest."
-        blocks = self.section("All arms", told, [*keys.values()], [self.curve(metric, w=24)])
-        for factor, key in keys.items():
-            told = f"A line or bar is the mean of a level's runs{others}, from the lowest to the highest."
-            blocks += self.section(f"By {factor}", told, [key], self.by_factor(factor, factors[factor], key))
+        keys = {factor: self.config_key(factor) for factor in factors}
+        every, others = list(keys.values()), " over all levels of the other factors" * (len(keys) > 1)
         signals = [self.curve("train/lr"), self.curve("train/grad_norm", log_y=True), self.curve("train/loss", w=24)]
-        blocks += self.section("Signals", "", [*keys.values()], signals)
-        metrics = [
-            (wr.Config(key), {"display_name": name, "log": spans_much(factors[name])}) for name, key in keys.items()
-        ]
-        metrics += [(wr.Config("seed"), {}), (wr.SummaryMetric(metric), {})]
-        columns = [wr.ParallelCoordinatesPlotColumn(metric=each, **look) for each, look in metrics]
-        title, layout = f"every run: levels, seed and last {metric}", wr.Layout(w=24, h=9)
+        column, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
+        logarithmic = {name: spans_much(factors[name]) for name in keys}
+        columns = [column(wr.Config(keys[name]), display_name=name, log=log) for name, log in logarithmic.items()]
+        columns += [column(wr.Config("seed")), column(wr.SummaryMetric(metric))]
         apart = [
-            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=layout),
+            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
             wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
         ]
-        return [*blocks, *self.section("What tells the runs apart", "", [], apart)]
+        told = f"A line or bar is the mean of a level's runs{others}, from the lowest to the highest."
+        return [
+            ("All arms", "A line is the mean of an arm's runs; its band reaches from the lowest to the highest.", every,
+             [self.curve(metric, w=24)]),
+            *((f"By {factor}", told, [key], self.by_factor(factor, key)) for factor, key in keys.items()),
+            ("Signals", "", every, signals),
+            ("What tells the runs apart", "", [], apart),
+        ]  # fmt: skip
 
-    def by_factor(self, factor: str, levels: list[str], key: str) -> list[Any]:
+    def by_factor(self, factor: str, key: str) -> list[Any]:
         """The metric by levels of one factor: curves, bars, and points where the levels are numbers."""
-        wr, metric = self.wr, self.comparison.metric
+        wr, metric, levels = self.wr, self.comparison.metric, self.comparison.factors[factor]
         level, last = wr.Config(key), f"last {metric}"
         bars = wr.BarPlot(title=f"{last} by {factor}", metrics=[metric], orientation="h", layout=wr.Layout(w=12, h=9),
                           groupby=level, max_bars_to_show=_MOST, **_MEANS)  # fmt: skip
-        scatter = {"x": level, "y": wr.SummaryMetric(metric), "log_x": spans_much(levels)}
-        points = wr.ScatterPlot(title=f"{last} over {factor}", layout=wr.Layout(w=24, h=9), **scatter)
+        points = wr.ScatterPlot(title=f"{last} over {factor}", x=level, y=wr.SummaryMetric(metric),
+                                log_x=spans_much(levels), layout=wr.Layout(w=24, h=9))  # fmt: skip
         curves = self.curve(metric, title=f"{metric} by {factor}", groupby=level)
         return [curves, bars, *([points] if numeric(levels) else [])]
 
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
         """A metric over steps, a line and a band for each group."""
-        layout = self.wr.Layout(w=w, h=9)
-        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **_CURVE, **_MEANS, **options)
+        look = _CURVE | _MEANS | options
+        return self.wr.LinePlot(title=title or key, y=[key], layout=self.wr.Layout(w=w, h=9), **look)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
-        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text.
-
-        Only with a connection does it say whose project: it asks the server for that. Otherwise it is the report's own.
-        """
+        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text. They are of
+        the report's own project, or with a connection, of which wandb asks the server, of the one that it names."""
         from wandb_workspaces import expr
 
         chosen = [expr.Metric("Group").isin(self.groups)]
         if self.pages:  # a sweep's name may have been used for others too
             chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
-        owner = {"entity": self.entity, "project": self.project} if self.address else {}
-        groupby = [f"config.{key}" for key in groups]
-        runs = self.wr.Runset(name=title, groupby=groupby, filters=expr.And(*chosen), **owner)
+        look: dict[str, Any] = {"groupby": [f"config.{key}" for key in groups], "filters": expr.And(*chosen)}
+        look |= {"entity": self.entity, "project": self.project} if self.address else {}
+        runs = self.wr.Runset(name=title, **look)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 

@@ -1,11 +1,7 @@
-"""RunFolder: one run folder on the disk, owned, written and read.
-
-Every file is checked before a command sees what it holds. A file of somebody else, of another version or of a bad disk
-is refused in one line that names the file and the field. Nothing in a folder is executed or looked up: interpolations
-are text.
-"""
+"""RunFolder: one run folder on the disk. Files are checked before they are used; nothing is executed or looked up."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +12,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.keys import flat
 from gptx.config.moved import current
 from gptx.ingredients.log import jsonl, shown
-from gptx.runs import metrics, plain, schema
+from gptx.runs import metrics, plain
 from gptx.runs.metrics import Metrics
 
 KEPT = (".lock", ".lock.pid", "train.log", "process.log")  # what overwrite=true leaves in the folder
@@ -26,10 +22,8 @@ _TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
 
 
 class RunFolder:
-    """The run in the folder `path`. Its files are read once, when first asked for; a missing file is empty.
-
-    Raises ConfigError for a file that is not what it should be.
-    """
+    """The run in the folder `path`; its files are read once, a missing one is empty. Raises ConfigError, with file and
+    field, for one that is not what it should be."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -58,19 +52,13 @@ class RunFolder:
     def remove_empty(self) -> None:
         """Remove the folder if it is empty, and those above that this empties, up to the working folder."""
         here = Path.cwd()
-        for empty in (self.path, *self.path.parents):
-            if empty == here or not empty.is_relative_to(here):
-                return
-            try:
-                empty.rmdir()
-            except FileNotFoundError:  # another process of the run was quicker
-                continue
-            except OSError:  # not empty
-                return
+        with contextlib.suppress(OSError):  # it is not empty
+            for folder in itertools.takewhile(lambda each: here in each.parents, (self.path, *self.path.parents)):
+                with contextlib.suppress(FileNotFoundError):  # another process of the run was quicker
+                    folder.rmdir()
 
     @property
     def holds_run(self) -> bool:
-        """True if there is a record of a run."""
         return (self.path / "run.json").exists()
 
     @property
@@ -87,43 +75,47 @@ class RunFolder:
 
     def read(self) -> dict[str, Any] | None:
         """run.json as it is now; None if there is none."""
-        file = self.path / "run.json"
+        return current(self._plain("run.json", plain.RECORD))
+
+    def _plain(self, name: str, kind: Any) -> Any:
+        file = self.path / name
         try:
-            record = plain.read_json(file)
+            value = plain.read(file)
         except FileNotFoundError:
             return None
-        schema.validated(record, schema.RECORD, file)
-        return current(record)
+        plain.validated(value, kind, file)
+        return value
 
     def write(self, **values: Any) -> None:
         """Add to run.json, in one step: a crash leaves the old record or the new one."""
         files.write_text(self.path / "run.json", files.to_json((self.read() or {}) | values, indent=1))
 
+    def _entries(self) -> list[Path]:
+        return sorted(self.path.iterdir()) if self.path.is_dir() else []
+
     def clear(self) -> list[Path]:
-        """Remove the run, but not the lock that its owner holds nor other runs below it. Return the symbolic links that
-        were removed; what they point to is left."""
-        entries = [entry for entry in self.path.iterdir() if entry.name not in KEPT and not _holds_runs(entry)]
+        """Remove the run, but neither the lock nor other runs below it. Return the symbolic links that were removed."""
+        entries = [entry for entry in self._entries() if entry.name not in KEPT and not _holds_runs(entry)]
         links = [entry for entry in entries if entry.is_symlink()]
         for entry in sorted(entries, key=lambda entry: entry.name == "run.json"):  # which says whose the rest is
             files.delete(entry)
         return links
 
     def refuse_links(self, *, overwrite: bool = False) -> None:
-        """Raise ConfigError for a symbolic link in the folder, unless `overwrite` removes it. Only checkpoints may be
-        one, to a folder on another disk."""
-        links = sorted(entry for entry in self.path.iterdir() if entry.is_symlink()) if self.path.is_dir() else []
-        for link in (link for link in links if not overwrite or link.name in KEPT):
+        """Raise ConfigError for a symbolic link, unless `overwrite` removes it; checkpoints may be one, to a folder."""
+        for link in self._entries():
+            if not link.is_symlink() or (overwrite and link.name not in KEPT):
+                continue
             if link.name != "checkpoints":
                 raise ConfigError(f"{shown(link)} is a symbolic link, and nothing is written through one; remove it")
             if not link.is_dir():
-                raise ConfigError(f"{shown(link)} is a symbolic link to {link.readlink()}, which is no folder; make "
-                                  "that folder, or remove the link")  # fmt: skip
+                line = f"a symbolic link to {link.readlink()}, which is no folder; make that folder, or remove the link"
+                raise ConfigError(f"{shown(link)} is {line}")
 
     def refuse_strangers(self) -> None:
-        """Raise ConfigError if the folder holds something and no run: `hydra.run.dir` may name any folder, and
-        overwrite=true empties it."""
+        """Raise ConfigError if the folder holds what is no run's: hydra.run.dir may name any; overwrite empties it."""
         known = (*KEPT, *_BEGINNINGS, "checkpoints", "wandb", "wandb_id")
-        for entry in sorted(self.path.iterdir()) if self.path.is_dir() and not self.holds_run else ():
+        for entry in self._entries() if not self.holds_run else ():
             if entry.name not in known and not entry.name.startswith(".part.") and not _holds_runs(entry):
                 raise ConfigError(f"{self} holds {entry.name}, which is no run's; a run needs a folder of its own")
 
@@ -135,26 +127,12 @@ class RunFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml: lengths are steps, groups are nested, interpolations are text."""
-        file = self.path / "config.yaml"
-        try:
-            config: dict[str, Any] = plain.read_yaml(file)
-        except FileNotFoundError:
-            return {}
-        schema.validated(config, schema.CONFIG, file)
+        config = self._plain("config.yaml", plain.CONFIG) or {}
         for key, value in flat(config).items():
             kind = _OF_HYDRA.get(key.rpartition(".")[2], object)
             if not isinstance(value, kind):
-                raise ConfigError(f"{file}: {key}: {plain.brief(value)} is not a {kind.__name__}")
+                raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {plain.brief(value)} is not a {kind.__name__}")
         return current(config)
-
-    @cached_property
-    def overrides(self) -> list[str]:
-        """overrides.yaml: what was typed."""
-        file = self.path / "overrides.yaml"
-        try:
-            return schema.validated(plain.read_yaml(file), list[str], file)
-        except FileNotFoundError:
-            return []
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -190,7 +168,7 @@ class RunFolder:
 
     def check(self) -> None:
         """Raise ConfigError for a file that is not what it should be; single lines of metrics and events may be."""
-        self.record, self.config, self.overrides  # noqa: B018
+        self.record, self.config, self._plain("overrides.yaml", list[str])
         with self._readable():
             for name in ("metrics.jsonl", "events.jsonl"):
                 jsonl.opened_rows(self.path / name).close()
@@ -202,33 +180,23 @@ class RunFolder:
             raise ValueError(f"{self.path}: no run there (no {lacking}); a run folder looks like runs/default/base")
         return self
 
-    def known(self, key: str, kind: Any = Any) -> Any:
-        """The value of a dotted key in run.json. Raises ConfigError if there is none."""
-        return self._found(self.record, key, kind, "run.json")
-
-    def chosen(self, key: str, kind: Any = Any) -> Any:
-        """The value of a dotted key in config.yaml. Raises ConfigError if there is none."""
-        return self._found(self.config, key, kind, "config.yaml")
-
-    def _found(self, node: Any, key: str, kind: Any, name: str) -> Any:
+    def known(self, key: str, file: str = "run.json") -> Any:
+        """The value of a dotted key in run.json or config.yaml. Raises ConfigError if there is none."""
+        node: Any = self.record if file == "run.json" else self.config
         for part in key.split("."):
             if not isinstance(node, dict) or part not in node:
-                raise ConfigError(f"{self.path / name}: {key} is missing")
+                raise ConfigError(f"{self.path / file}: {key} is missing")
             node = node[part]
-        schema.validated({key: node}, schema.one(key, kind), self.path / name)
         return node
 
     def literal(self, *names: str) -> dict[str, Any]:
-        """The named parts of the config, or all of it, as values without look-ups, ready to be built.
-
-        Raises ConfigError for an interpolation: resolving it would look up what a stranger asks for.
-        """
+        """The named parts of the config, or all of it, ready to be built. Raises ConfigError for an interpolation:
+        resolving it would look up what a stranger asks for."""
         config = {name: self.config[name] for name in names or self.config if name in self.config}
         for key, value in flat(config).items():
-            texts = [key, *(value if isinstance(value, list) else [value])]
-            if any("${" in str(text) for text in texts):
-                raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {plain.brief(value)} is not resolved, since it "
-                                  "was read from a folder; write its value there")  # fmt: skip
+            if "${" in f"{key} {value}":
+                line = f"{plain.brief(value)} is not resolved, since it was read from a folder; write its value there"
+                raise ConfigError(f"{self.path / 'config.yaml'}: {key}: {line}")
         return config
 
     @contextlib.contextmanager
@@ -248,6 +216,5 @@ class RunFolder:
             raise ConfigError(f"{error.filename or self.path} cannot be read ({error.strerror or error})") from None
 
 
-def _holds_runs(entry: Path) -> bool:
-    """True for a folder of other runs, such as runs/a/b where runs/a is one too."""
+def _holds_runs(entry: Path) -> bool:  # such as runs/a/b, where runs/a is a run too
     return entry.is_dir() and not entry.is_symlink() and any(entry.rglob("run.json"))

@@ -1,17 +1,14 @@
-"""The runs that a sweep consists of: `sweep.jsonl` in its folder.
-
-It has a line for each run of every sweep of that name (folder, overrides, command, time), and one for each SLURM job
-that was submitted for a run. A later line about a folder adds to the earlier ones.
-"""
+"""`sweep.jsonl` in the folder of a sweep: lines about its runs and their SLURM jobs, which add to earlier ones."""
 
 import json
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from gptx import files
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log.jsonl import row_of
-from gptx.runs import plain, schema
+from gptx.runs import plain
 from gptx.units.printable import without_credentials
 
 _LARGEST = 1_000_000_000  # bytes of a sweep.jsonl
@@ -29,17 +26,14 @@ def note(sweep: Path, lines: list[dict]) -> None:
 def noted(sweep: Path) -> dict[str, dict]:
     """What is known of each run, by its folder, in the order of the first mention; a torn line is left out."""
     file, found = sweep / "sweep.jsonl", dict[str, dict]()
-    try:
+    lines: list[bytes] = []
+    with suppress(FileNotFoundError):
         lines = plain.content(file, _LARGEST).splitlines()
-    except FileNotFoundError:
-        return {}
     for text in lines:
         line: Any = row_of(text)
-        try:
-            schema.validated(line, schema.NOTED, file)
-        except ConfigError:
-            continue
-        folder = PurePath(line.get("folder", ""))  # of a stranger's sweep it may be any other, which is not read
-        if folder.parts and not folder.is_absolute() and ".." not in folder.parts and "\0" not in line["folder"]:
-            found[line["folder"]] = found.get(line["folder"], {}) | line
+        with suppress(ConfigError):
+            plain.validated(line, plain.NOTED, file)
+            folder = PurePath(name := line.get("folder", ""))  # of a stranger's sweep any other, which is not read
+            if folder.parts and not folder.is_absolute() and ".." not in folder.parts and "\0" not in name:
+                found[name] = found.get(name, {}) | line
     return found

@@ -1,9 +1,11 @@
-"""What a run recorded, a column a key: `metrics.jsonl` as arrays, with the branches that a rollback gave up."""
+"""`metrics.jsonl` as arrays, a column a key, with the branches that a rollback gave up."""
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy
@@ -12,16 +14,14 @@ from numpy import ndarray
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log import jsonl
 
-_Columns = dict[str, tuple[ndarray, ndarray]]  # updates and values of each key, where it was recorded
+_Columns = dict[str, tuple[ndarray, ndarray]]  # steps and values of each key, where it was recorded
 EMPTY = numpy.empty(0), numpy.empty(0)
 _WAYS = {  # which way the metrics of gptx go; an observer of one's own says it in `better`
     "lower": r"(train|validation|ema)/(\w+_)?(loss|perplexity|bits_per_byte|cross_entropy)|target/(step|tokens)|"
     r"overfitting/gap",
     "higher": r"train/tokens_per_second|throughput/(tokens_per_second|mfu)|downstream/(next_word_accuracy|parses)",
 }
-
-_SHOWN = {"validation/loss": "validation loss", "validation/perplexity": "perplexity",
-          "validation/bits_per_byte": "bits/byte"}  # fmt: skip
+_SHOWN = {"loss": "validation loss", "perplexity": "perplexity", "bits_per_byte": "bits/byte"}
 
 
 def ours(metric: str) -> str:
@@ -31,9 +31,7 @@ def ours(metric: str) -> str:
 
 def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] = ()) -> str:
     """Whether "higher" or "lower" is better in a metric: as asked, as is known of gptx's own, or as the runs recorded.
-
-    Raises ConfigError where nothing says it, or runs disagree.
-    """
+    Raises ConfigError where nothing says it, or runs disagree."""
     if asked and asked not in _WAYS:
         raise ConfigError(f"better={asked}: higher or lower")
     known = asked or ours(metric)
@@ -55,12 +53,13 @@ def declared(observers: Iterable) -> dict[str, str]:
 
 def validation_words(result: Mapping[str, float]) -> str:
     """The validation numbers of a result, in words."""
-    return ", ".join(f"{words} {result[key]:.4f}" for key, words in _SHOWN.items() if key in result) or "no validation"
+    found = (f"{words} {result[key]:.4f}" for name, words in _SHOWN.items() if (key := f"validation/{name}") in result)
+    return ", ".join(found) or "no validation"
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers by key, the last text of each key that has text with its update, and branches that were given up."""
+    """Numbers by key, the last text of each key that has text with its step, and branches that were given up."""
 
     columns: _Columns = field(default_factory=dict)
     texts: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -68,49 +67,41 @@ class Metrics:
     torn: int = 0  # lines that are no row: cut by a kill, or of something else
 
     def __getitem__(self, key: str) -> tuple[ndarray, ndarray]:
-        """Updates and values of a key; empty where it was not recorded."""
+        """Steps and values of a key; empty where it was not recorded."""
         return self.columns.get(key, EMPTY)
 
     def last(self, key: str) -> float | None:
-        """The last value of a key, or None."""
         values = self[key][1]
         return float(values[-1]) if len(values) else None
 
     def end(self, key: str) -> float | None:
-        """The value of a key after the last update; None where it was not recorded then."""
+        """The value of a key after the last step; None where it was not recorded then."""
         return self.last(key) if len(self[key][0]) and self[key][0][-1] == self.steps else None
 
     @property
     def steps(self) -> int:
-        """Updates made."""
+        """Steps made."""
         return int(max((steps[-1] for steps, _ in self.columns.values() if len(steps)), default=0))
 
 
 def read_metrics(folder: Path) -> Metrics:
-    """The metrics of the run in `folder`; none where it has no file yet.
-
-    Of a step done twice the later line counts. Where a rollback is why, the earlier ones are kept as `abandoned`.
-    """
+    """The metrics of the run in `folder`; none where it has no file yet. Of a step done twice the later line counts;
+    where a rollback is why, the earlier ones are kept as `abandoned`."""
     rows: list[dict] = []
-    branches, torn = [], 0
-    back = {(event["left"], event["step"]) for event in jsonl.events(folder / "events.jsonl")[0]
-            if event["event"] == "rollback" and "left" in event}  # fmt: skip
-    found, torn = jsonl.rows(folder / "metrics.jsonl")
+    branches: list[_Columns] = []
+    events, (found, torn) = jsonl.events(folder / "events.jsonl")[0], jsonl.rows(folder / "metrics.jsonl")
+    back = {(each["left"], each["step"]) for each in events if each["event"] == "rollback" and "left" in each}
     for row in found:
-        step = row["step"]
-        if rows and step <= rows[-1]["step"]:
-            last, at = rows[-1]["step"], len(rows)
-            while at and rows[at - 1]["step"] >= step:
-                at -= 1
-            if (last, step - 1) in back:
-                branches.append(columns(rows[max(0, at - 1) :])[0])  # with the update where it leaves the run
+        if rows and row["step"] <= rows[-1]["step"]:
+            at = bisect_left(rows, row["step"], key=itemgetter("step"))
+            if (rows[-1]["step"], row["step"] - 1) in back:
+                branches.append(_columns(rows[max(0, at - 1) :])[0])  # with the step where it leaves the run
             del rows[at:]
         rows.append(row)
-    return Metrics(*columns(rows), tuple(branches), torn)
+    return Metrics(*_columns(rows), tuple(branches), torn)
 
 
-def columns(rows: list[dict]) -> tuple[_Columns, dict[str, tuple[int, str]]]:
-    """Numbers by key, and the last text of each key that has text."""
+def _columns(rows: list[dict]) -> tuple[_Columns, dict[str, tuple[int, str]]]:
     steps, values = defaultdict(list), defaultdict(list)
     texts = {}
     for row in rows:

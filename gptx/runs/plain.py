@@ -1,19 +1,24 @@
-"""JSON and YAML files as plain values: nothing in a file is executed, and its size and depth are bounded.
+"""JSON and YAML files as plain values of known types: nothing is executed, size and depth are bounded.
 
-Every error is one line that names the file.
+Every error is one line with the file and the field. Of a run folder every key may be missing, and others may be there,
+since a folder outlives the version that wrote it.
 """
 
 import functools
 import math
 import os
 import stat
-from collections.abc import Callable
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Ge, Le, Predicate
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.config.recorded import yaml_loader
 from gptx.files import from_json
 
@@ -22,19 +27,12 @@ _DEEPEST = 30  # levels: a config has five
 _DIGITS = 300  # of an integer that a float can still hold
 
 
-def read_json(file: Path, *, most: int = _LARGEST) -> Any:
-    """What a JSON file holds. Raises FileNotFoundError if there is none, ConfigError for any other problem."""
-    return _parsed(file, most, lambda text: from_json(text, object_pairs_hook=_unique, parse_int=_integer))
-
-
-def read_yaml(file: Path) -> Any:
-    """What a YAML file holds, if it is plain values: no tags and no aliases. Raises as `read_json` does."""
-    return _parsed(file, _LARGEST, lambda text: yaml.load(text, Loader=_loader()))
-
-
-def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
+def read(file: Path, *, most: int = _LARGEST) -> Any:
+    """What a JSON file holds, or a .yaml file without tags and aliases. Raises FileNotFoundError, else ConfigError."""
     try:
-        value = parse(content(file, most).decode())
+        text = content(file, most).decode()
+        yaml_file = file.suffix == ".yaml"
+        value = yaml.load(text, Loader=_Plain) if yaml_file else from_json(text, object_pairs_hook=_unique)
         _refuse_strange(value)
         return value
     except RecursionError:
@@ -48,20 +46,19 @@ def _parsed(file: Path, most: int, parse: Callable[[str], Any]) -> Any:
 
 
 def content(file: Path, most: int = _LARGEST) -> bytes:
-    """The bytes of a regular file. Raises FileNotFoundError if there is none, ConfigError if it is no regular file or
-    larger than `most`."""
+    """The bytes of a regular file, at most `most`. Raises FileNotFoundError if there is none, else ConfigError."""
     try:
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:  # a pipe would block
             about = os.fstat(opened.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise ConfigError(f"{file} cannot be read (it is no file)")
-            if about.st_size > most:
-                raise ConfigError(f"{file} cannot be read (it has {about.st_size:,} bytes, at most {most:,} are usual)")
-            return opened.read(most)
+            if stat.S_ISREG(about.st_mode) and about.st_size <= most:
+                return opened.read(most)
+            size = f"it has {about.st_size:,} bytes, at most {most:,} are usual"
+            problem = size if stat.S_ISREG(about.st_mode) else "it is no file"
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror or error})") from None
+        problem = str(error.strerror or error)
+    raise ConfigError(f"{file} cannot be read ({problem})")
 
 
 def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
@@ -70,7 +67,10 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise RecursionError
     if isinstance(value, dict):
         for key, child in value.items():
-            _refuse_strange(child, _below(where, key), depth + 1)
+            if not isinstance(key, str):
+                raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
+            name = key if key.isprintable() else brief(key)
+            _refuse_strange(child, f"{where}.{name}".lstrip("."), depth + 1)
     elif isinstance(value, list):
         for number, child in enumerate(value):
             _refuse_strange(child, f"{where}[{number}]", depth + 1)
@@ -80,45 +80,123 @@ def _refuse_strange(value: Any, where: str = "", depth: int = 0) -> None:
         raise ValueError(f"{where}: {brief(value)} is neither text nor number")
 
 
-def _below(where: str, key: Any) -> str:
-    if not isinstance(key, str):
-        raise ValueError(f"{where or 'at the top'}: the key {brief(key)} is no text")
-    return f"{where}.{key if key.isprintable() else brief(key)}".lstrip(".")
-
-
 def brief(value: Any) -> str:
     """A value as text that fits into a message."""
     text = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _integer(text: str) -> int:
-    if len(text) > _DIGITS:
-        raise ValueError(f"an integer of {len(text):,} digits")
-    return int(text)
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {brief(next(key for key in keys if keys.count(key) > 1))} comes twice")
-    return found
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"the key {brief(key)} comes twice")
+    return dict(pairs)
+
+
+class _Plain(yaml_loader()):  # type: ignore[misc]
+    """Without tags and aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        anchored = isinstance(event, yaml.AliasEvent) or event.anchor
+        if anchored or event.tag is not None:
+            problem = "an alias or its anchor" if anchored else f"the tag {brief(event.tag)}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text).tzinfo)
+    except ValueError:
+        return False
+
+
+_Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+_Few = Annotated[int, Ge(1), Le(2**31)]
+_Moment = Annotated[str, Predicate(_is_moment)]
+_Digests = dict[str, str]
+
+
+def _typed(kinds: dict[str, Any]) -> Any:
+    """A dict type from rows of dotted keys, several in one text, and their type; `?` after a key allows null."""
+    found: dict[str, Any] = {}
+    for keys, kind in kinds.items():
+        for name, _, rest in (key.partition(".") for key in keys.split()):
+            if rest:
+                found.setdefault(name, {})[rest] = kind
+            else:
+                found[name] = kind
+    types = {name: _typed(kind) if isinstance(kind, dict) else kind for name, kind in found.items()}
+    optional = {name.rstrip("?"): kind | None if name.endswith("?") else kind for name, kind in types.items()}
+    return TypedDict("Keys", optional, total=False)  # type: ignore[operator]
+
+
+_REPOSITORY = _typed({"sha": str, "changed": _Digests})
+_CODE = _typed({"step": _Count, "sources": _Digests, "repositories": dict[str, _REPOSITORY]})  # type: ignore[valid-type]
+
+RECORD = _typed({  # run.json
+    "state": Literal["running", "finished", "failed", "preempted", "interrupted", "killed"],
+    "started ended": _Moment,
+    "job error reason data.name data.digest data.tokenizer git.sha hardware.device hardware.name": str,
+    "diverged git.dirty": bool,
+    "step recipe.steps data.vocab_size data.train_tokens data.validation_tokens": _Count,
+    "data.train_documents data.validation_documents parameters.total parameters.non_embedding": _Count,
+    "batch.tokens batch.micro batch.context batch.accumulation batch.processes": _Count,
+    "hardware.threads hardware.processes": _Few,
+    "result.validation/loss result.validation/perplexity result.validation/bits_per_byte": float,
+    "budget": dict[str, float],
+    "memory": dict[str, _Count | None],
+    "choices versions": dict[str, str],
+    "overrides options": list[str],
+    "better": dict[str, Literal["higher", "lower"]],  # of metrics of one's own
+    "code": list[_CODE],  # type: ignore[valid-type]
+})  # fmt: skip
+
+CONFIG = _typed({  # config.yaml
+    " ".join(f"{row.name}._target_" for row in GROUPS.values() if not row.several): str,
+    "name device": str,
+    "from? log?.wandb?.entity?": str,
+    "seed": int,
+    "steps batch.tokens threads? observe?.validation?.windows?": _Count,
+    "deterministic": bool,
+    "allow_targets": list[str],
+    "clip.max_norm? observe?.target?.loss log?.wandb?.init_timeout log?.wandb?.finish_timeout": float,
+    "parametrization.rates": dict[str, float],
+    "observe?.validation?._target_ observe?.target?._target_ log?.wandb?._target_ log?.wandb?.project": str,
+    "log?.wandb?.mode": Literal["auto", "online", "offline", "disabled"],
+    "log?.wandb?.every": Annotated[int, Ge(1)],
+})  # fmt: skip
+
+NOTED = _typed({"folder command when job": str, "overrides": list[str]})  # a line of sweep.jsonl
+SAVED: Any = TypedDict("Saved", dict.fromkeys(("id", "url", "entity", "project"), str))  # type: ignore[misc]
+
+
+def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
+    """`value` as the type `kind`, without other keys. Raises ConfigError with the file, the field, what is there and
+    what would be right."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind).validate_python(value, strict=strict)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    field = ""
+    for part in problem["loc"]:
+        name = part if str(part).isprintable() else brief(part)
+        field += f"[{part}]" if isinstance(part, int) else f".{name}"
+    field = field.lstrip(".") or "all of it"
+    if problem["type"] == "missing":
+        raise ConfigError(f"{file}: {field} is missing")
+    right = {
+        "literal_error": "one of " + problem.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", "),
+        "predicate_failed": "a date and time such as 2026-11-30T12:00:00+00:00",
+    }.get(problem["type"], problem["msg"].removeprefix("Input should be "))
+    raise ConfigError(f"{file}: {field}: {brief(problem['input'])} is not {right}")
 
 
 @functools.cache
-def _loader() -> type:
-    base: Any = yaml_loader()
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
 
-    class Plain(base):
-        """Without tags and aliases."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event: Any = self.peek_event()
-            if isinstance(event, yaml.AliasEvent) or event.anchor:
-                raise yaml.MarkedYAMLError(problem="an alias or its anchor", problem_mark=event.start_mark)
-            if event.tag is not None:
-                raise yaml.MarkedYAMLError(problem=f"the tag {brief(event.tag)}", problem_mark=event.start_mark)
-            return super().compose_node(parent, index)
-
-    return Plain
+    return TypeAdapter(kind)

@@ -1,8 +1,4 @@
-"""What made a run: the sources of the classes that its config builds, their repositories, versions and processor.
-
-A source is known by its digest, in a repository or not. What git answers is bounded in time and size, and may be
-missing.
-"""
+"""What made a run: the sources of the classes that its config builds, their repositories, versions and processor."""
 
 import hashlib
 import importlib.metadata
@@ -12,6 +8,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,9 @@ from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
 _WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
+_ROOM = re.compile(r"gptx\.(?:ingredients\.)?\w+|")  # of a module: gptx.trainer, gptx.ingredients.optim; else ""
 _TRAINER = "gptx.trainer.Trainer"  # which every config builds
+_PYTHON = sysconfig.get_path("stdlib")
 _PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 GIT_PATIENCE = 5.0  # seconds that git may take for one answer
 MOST = 200  # changed files that are listed
@@ -42,10 +41,8 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -56,19 +53,18 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _ask(folder: Path, *words: str, fine: tuple[int, ...] = (0,)) -> str | None:
+def _ask(folder: Path, *words: str) -> str | None:
     """What git prints; None without git or a repository, or if it takes too long."""
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    command = [*_GIT, str(folder), *words]
-    try:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        command = [*_GIT, str(folder), *words]
         told = subprocess.run(command, capture_output=True, timeout=GIT_PATIENCE, env=environment)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.decode(errors="replace") if told.returncode in fine else None
+        return told.stdout.decode(errors="replace") if told.returncode in (0, 1) else None  # 1: files differ
+    return None
 
 
 def git() -> dict:
-    """Commit of gptx's own repository, and whether files were changed since; empty if it was installed without one."""
+    """Commit of gptx's own repository, and whether files were changed since; empty without one."""
     if not _ask(paths.PACKAGE, "ls-files", "__init__.py"):  # in a repository of others it is ignored, as in .venv
         return {}
     commit, status = _ask(paths.PACKAGE, "rev-parse", "HEAD"), _ask(paths.PACKAGE, "status", "--porcelain")
@@ -76,13 +72,12 @@ def git() -> dict:
 
 
 def code_of(config: dict) -> tuple[dict, str]:
-    """The code of what a checked config builds, as run.json has it (`sources` and `repositories`), and a patch of the
+    """The `sources` and `repositories` of what a checked config builds, as run.json has them, and a patch of the
     uncommitted changes of these sources, without secrets."""
     sources, files = _modules(config), dict[Path | None, list[Path]]()
     for file in sources.values():
         files.setdefault(_repository_of(file.parent), []).append(file)
     files.setdefault(_repository_of(Path.cwd()), [])
-    files.pop(None, None)
     gptx = _repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""
     for root in sorted(filter(None, files)):
@@ -95,39 +90,21 @@ def code_of(config: dict) -> tuple[dict, str]:
 
 
 def _modules(config: dict) -> dict[str, Path]:
-    """Source file of every loaded module with code of what a checked config builds, by the module's name.
-
-    These are: of gptx, all modules in the rooms of these classes; of an installed package, the modules of the classes
-    alone; of one's own code, all that is loaded from the same folder or below.
-    """
+    """Source file of every loaded module with code of what a checked config builds, by the module's name: of gptx, all
+    modules in the rooms of these classes; of an installed package, the modules of the classes alone; of one's own code,
+    all that is loaded from the same folder or below."""
     homes = {str(getattr(find_target(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
-    files, rooms = _loaded(homes), set(map(_room, homes)).difference(_WATCHED, [""])
-    own = {name: file for name, file in files.items() if not name.startswith("gptx.")}
-    kept = {name for name in files if _room(name) in rooms} | homes.intersection(own) | _beside(homes, own)
+    files = _loaded(homes)
+    own = {name for name in files if not name.startswith("gptx.")}
+    folders = {_above(name, files[name]) for name in homes & own if not _installed(files[name])}
+    beside = {name for name in own if not folders.isdisjoint(files[name].parents)}
+    rooms = set(map(_room, homes)) - _WATCHED - {""}
+    kept = {name for name in files if _room(name) in rooms} | homes & own | beside
     return {name: files[name] for name in sorted(kept)}
 
 
-def _beside(homes: set[str], own: dict[str, Path]) -> set[str]:
-    """The modules that are loaded from a folder of one's own classes, or below it."""
-    folders = {_above(name, own[name]) for name in homes.intersection(own) if not _installed(str(own[name]))}
-    return {name for name, file in own.items() if not folders.isdisjoint(file.parents)}
-
-
 def _room(module: str) -> str:
-    """The room of a module of gptx: gptx.trainer, gptx.ingredients.optim; "" of another package."""
-    parts = module.split(".")
-    return ".".join(parts[: 3 if "ingredients" in parts[1:2] else 2]) if parts[0] == "gptx" else ""
-
-
-def _loaded(homes: set[str]) -> dict[str, Path]:
-    """Source file of every loaded module that is gptx's, one's own, or one of `homes`."""
-    sources = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.copy().items()}
-    kept = [name for name in sources if name in homes or name.startswith("gptx.") or not _installed(sources[name])]
-    return {
-        name: Path(sources[name]).resolve()
-        for name in kept
-        if sources[name].endswith(".py") and os.path.isfile(sources[name])
-    }
+    return _ROOM.match(module)[0]  # type: ignore[index]
 
 
 def _above(name: str, file: Path) -> Path:
@@ -135,18 +112,22 @@ def _above(name: str, file: Path) -> Path:
     return Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])
 
 
+def _loaded(homes: set[str]) -> dict[str, Path]:
+    """Source file of every loaded module that is gptx's, one's own, or one of `homes`."""
+    files = {name: Path(str(getattr(module, "__file__", ""))) for name, module in sys.modules.copy().items()}
+    kept = [name for name in files if name in homes or name.startswith("gptx.") or not _installed(files[name])]
+    return {name: files[name].resolve() for name in kept if files[name].suffix == ".py" and files[name].is_file()}
+
+
 def _targets(node: Any) -> set[str]:
-    """Every `_target_` in a config."""
-    if isinstance(node, dict):
-        own = {node["_target_"]} if "_target_" in node else set()
-        return own.union(*map(_targets, node.values()))
-    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
+    own = {node["_target_"]} if isinstance(node, dict) and "_target_" in node else set()
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return own.union(*map(_targets, children))
 
 
-def _installed(file: str) -> bool:
+def _installed(file: Path) -> bool:
     """True for a file of an installed package or of Python itself: its version says what is in it."""
-    packages = any(f"{os.sep}{name}{os.sep}" in file for name in ("site-packages", "dist-packages"))
-    return packages or file.startswith(sysconfig.get_path("stdlib"))
+    return not {"site-packages", "dist-packages"}.isdisjoint(file.parts[:-1]) or file.is_relative_to(_PYTHON)
 
 
 @cache
@@ -156,31 +137,29 @@ def digest(file: Path) -> str:
 
 
 def _repository_of(folder: Path) -> Path | None:
-    """The root of the repository in which a folder lies."""
     folder = folder.resolve()
     return next((root for root in (folder, *folder.parents) if (root / ".git").exists()), None)
 
 
 @cache
 def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
-    """Commit and changed files of a repository, each with what it is, and the patch of its `sources`; those that no
-    commit has count as changed, unless git ignores them. Empty if git does not know the repository."""
+    """Commit and changed files of a repository, and the patch of its `sources`, of which those that no commit has count
+    as changed, unless git ignores them. Empty if git does not know the repository."""
     if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
-    commit = _ask(root, "rev-parse", "--verify", "-q", "HEAD")
-    names = [str(file) for file in sources]
+    commit = (_ask(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip()
+    names = list(map(str, sources))
     others = _ask(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *names) if names else ""
     new = (others or "").split("\0")[:-1]
-    parts = [_ask(root, *_DIFF, "HEAD", "--", *names)] if names and commit else []
-    parts += [_ask(root, *_DIFF, "--no-index", "--", os.devnull, name, fine=(0, 1)) for name in new]
-    patch = "".join(filter(None, parts))
-    facts = {"sha": (commit or "").strip()} | _changed(root, new)
-    return facts, patch if len(patch) <= LONGEST_PATCH else f"# left out: {len(patch):,} characters\n"
+    diffs = [["HEAD", "--", *names]] if names and commit else []
+    diffs += [["--no-index", "--", os.devnull, name] for name in new]
+    patch = "".join(filter(None, (_ask(root, *_DIFF, *words) for words in diffs)))
+    whole = len(patch) <= LONGEST_PATCH
+    return {"sha": commit} | _changed(root, new), patch if whole else f"# left out: {len(patch):,} characters\n"
 
 
 def _changed(root: Path, new: list[str]) -> dict[str, dict]:
-    """The changed files of a repository and those that are `new` to it, each with what it is; empty if git does not
-    answer in time."""
+    """What the changed and the `new` files of a repository are; empty if git does not answer in time."""
     status = _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
     if status is None:
         return {}
@@ -210,9 +189,7 @@ def since(before: list[dict], step: int, now: dict) -> list[dict]:
 
 def changed_since(record: dict, config: dict) -> str:
     """The names of the files that are not as they were when a recorded run was made; empty if all are."""
-    made = record["code"][-1].get("sources", {}) if record.get("code") else {}
-    if not made:
-        return ""
+    made = (record.get("code") or [{}])[-1].get("sources", {})
     found = [str(shown(file)) for name, file in _modules(config).items() if made.get(name) not in (None, digest(file))]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return f"{', '.join(found[:3])}{more}"
@@ -221,16 +198,18 @@ def changed_since(record: dict, config: dict) -> str:
 def facts(record: dict) -> dict[str, str]:
     """The code of a recorded run without gptx's commit: one fact for each repository and source, with all its values in
     order if the run went on with other code. Empty for a version that recorded no code."""
-    first = min((each.get("step", 0) for each in record.get("code", [])), default=0)
-    found: dict[str, list[tuple[int, str]]] = {}
-    for each in record.get("code", []):
-        for name, value in _facts(each).items():
-            known = found.setdefault(name, [])
-            known += [(each.get("step", 0), value or "nothing")] if not known or known[-1][1] != value else []
-    return {
-        name: ", ".join((f"from step {step + 1} on " if step > first else "") + value for step, value in values)
-        for name, values in found.items()
-    }
+    codes = record.get("code", [])
+    first = min((code.get("step", 0) for code in codes), default=0)
+    told: dict[str, list[str]] = {}
+    last: dict[str, str] = {}
+    for code in codes:
+        begins = f"from step {code['step'] + 1} on " if code.get("step", 0) > first else ""
+        found = _facts(code)
+        for name, value in found.items():
+            if last.get(name) != value:
+                told.setdefault(name, []).append(begins + (value or "nothing"))
+        last |= found
+    return {name: ", ".join(values) for name, values in told.items()}
 
 
 def _facts(code: dict) -> dict[str, str]:

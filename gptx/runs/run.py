@@ -18,7 +18,7 @@ from gptx.runs.metrics import Metrics
 
 @dataclass(frozen=True)
 class Run:
-    """One run: finished, under way, failed, or listed by a sweep and not begun (then without record)."""
+    """One run in any state, also listed by a sweep and not begun (then without record)."""
 
     folder: Path
     name: str  # below what all folders have in common
@@ -36,11 +36,11 @@ class Run:
             run.check()
             return cls(folder, name, run.state, run.record, run.config)
         except (ConfigError, OSError) as error:
-            return cls(folder, name, "unreadable", {}, {}, f"{error}; left out.")
+            return cls(folder, name, "unreadable", {}, {}, str(error))
 
     @cached_property
     def metrics(self) -> Metrics:
-        """What it recorded, read when first asked for; empty if that cannot be read."""
+        """What it recorded; empty if that cannot be read."""
         try:
             return RunFolder(self.folder).metrics
         except ConfigError:
@@ -64,10 +64,8 @@ class Run:
 
     @cached_property
     def spent(self) -> ndarray:
-        """Seconds of each step: tokens over tokens per second; empty if they are not known.
-
-        The first step of a run that branched off another counts the tokens of all before it; its own are their mean.
-        """
+        """Seconds of each step: tokens over tokens per second; empty if they are not known. Of a run that branched off,
+        the first step counts the tokens of all before it; its own are their mean."""
         (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
         if not len(speed) or len(speed) != len(tokens):
             return numpy.empty(0)
@@ -76,7 +74,7 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Time spent in training steps, without validation and saves."""
+        """Time in training steps, without validation and saves."""
         return float(self.spent.sum()) if len(self.spent) else None
 
     @property
@@ -88,35 +86,28 @@ class Run:
     def result(self, key: str) -> float | None:
         """The value of a metric at the end; NaN if the run diverged (the loss is no number, or a guard ended it), None
         if it is not recorded or more is to come."""
-        last = self.metrics.last(key)
-        lost = self.record.get("diverged") or not math.isfinite(last if last is not None else 0.0)
+        lost = self.record.get("diverged") or not math.isfinite(self.metrics.last(key) or 0.0)
         if self.state == "failed" and lost:
             return math.nan
         return self.metrics.end(key) if self.state == "finished" else None
 
 
 def find(folders: list[Path]) -> list[Run]:
-    """The runs in `folders`: each is one itself, or has them one or two levels below; with those that a sweep there
-    lists and that have not begun. In the order of the sweeps, then by name. A folder without runs becomes an unreadable
-    run. Raises ValueError if there is no run at all, or no such folder."""
+    """The runs in `folders` or up to two levels below, with those that a sweep there lists, in its order, then by name.
+    A folder without runs becomes an unreadable run. Raises ValueError without any run, or for no folder."""
     found = {root: _below(root) for root in folders}
     there = list(dict.fromkeys(itertools.chain(*found.values())))
     if not there:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
-    empty = [root for root, here in found.items() if not here]
-    return [
-        *(Run.of(folder, common) for folder in there),
-        *(Run(root, str(root), "unreadable", {}, {}, "no run there; left out.") for root in empty),
-    ]
+    empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
+    return [Run.of(folder, common) for folder in there] + empty
 
 
 def _below(root: Path) -> list[Path]:
-    """The run folders at or below `root`."""
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; a run is a folder such as runs/NAME/ARM, a sweep runs/NAME")
     if (root / "run.json").exists():
         return [root]
-    listed = [root / name for name in manifest.noted(root)]
     there = [file.parent for pattern in ("*/run.json", "*/*/run.json") for file in sorted(root.glob(pattern))]
-    return list(dict.fromkeys([*listed, *there]))
+    return [root / name for name in manifest.noted(root)] + there

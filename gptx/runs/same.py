@@ -12,8 +12,8 @@ _FOLLOWS = ("digest", "validation_tokens", "validation_documents")  # follow fro
 
 
 def other_recipe(record: dict, config: dict) -> list[str]:
-    """What separates the recipe of a recorded run from that of a resolved config, one phrase for each key; without the
-    keys that only say where the text is, if a digest tells whether it is the same (`other_text`)."""
+    """What separates the recipe of a recorded run from that of a resolved config, one phrase for each key; not where
+    the text is, if a digest tells whether it is the same (`other_text`)."""
     moved = moved_text(record, config)
     old, new = ({k: v for k, v in each.items() if k not in moved} for each in (record["recipe"], recipe(config)))
     return differences(old, new)
@@ -26,8 +26,7 @@ def of_another(record: dict, config: dict) -> str:
 
 
 def moved_text(record: dict, config: dict) -> list[str]:
-    """The keys that name another place of the text than in a recorded run with a digest. The name of a dataset of the
-    hub is no place."""
+    """The keys that name another place of the text (not the name on a hub) than in a recorded run with a digest."""
     old, new = record["recipe"], recipe(config)
     keys = [k for k in new if re.fullmatch(_PLACES, k) and old.get(k) != new[k]]
     keys = [k for k in keys if not k.endswith(".dataset") or Path(str(new[k])).is_dir()]
@@ -35,26 +34,21 @@ def moved_text(record: dict, config: dict) -> list[str]:
 
 
 def meaningless(records: list[dict], keys: Iterable[str]) -> set[str]:
-    """Those of the keys of recorded runs that say where the text is, or what may divide it, if all runs have the same
-    text by its digests."""
+    """Those of the keys that say where the text is, or what may divide it, if all runs have the same by its digests."""
     texts = [record.get("data", {}) for record in records]
     same = any(all(name in t and t[name] == texts[0].get(name) for t in texts) for name in ("digest", "content"))
     return {k for k in keys if re.fullmatch(_PLACES, k)} if same else set()
 
 
 def other_text(old: dict, new: dict) -> list[str]:
-    """What separates two texts, by the identities of their corpora, one phrase for each fact; nothing if only names of
-    texts and files differ, or earlier versions held copies out. Earlier runs have no digest of the `content` alone:
-    theirs includes the names."""
+    """What separates two texts, by the identities of their corpora, one phrase for each fact; nothing if only names
+    differ, or earlier versions held copies out. Earlier runs have no digest of `content`: theirs includes the names."""
     before, after = flat({"data": old}), flat({"data": new})
-    digests = (k for k in before if k.endswith((".content", ".digest")) and before[k] == after.get(k))
-    same = {k.rpartition(".")[0] for k in digests}
+    same = {k.rpartition(".")[0] for k in before if k.endswith((".content", ".digest")) and before[k] == after.get(k)}
 
-    told = differences(*({k: v for k, v in each.items() if _decides(k, same)} for each in (before, after)))
+    def decides(fact: str) -> bool:
+        where, _, name = fact.rpartition(".")
+        return name not in ("name", "content", *(_FOLLOWS if where in same else ()))
+
+    told = differences(*({k: v for k, v in each.items() if decides(k)} for each in (before, after)))
     return [f"{phrase} (the text is not the same)" if ".digest was " in phrase else phrase for phrase in told]
-
-
-def _decides(fact: str, same: set[str]) -> bool:
-    """True unless a fact is only a name, or follows from the content of one of the `same` texts."""
-    where, _, name = fact.rpartition(".")
-    return name not in ("name", "content") and not (where in same and name in _FOLLOWS)

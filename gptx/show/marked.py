@@ -8,16 +8,12 @@ from gptx.runs import plain
 
 
 def parts(readme: Path, kind: str) -> tuple[str, str, str]:
-    """A README up to and with the first marker, the text between them, and the rest from the second one on.
-
-    Raises ValueError if there is no such file, or if the two markers are not in it, once each and in order.
-    """
+    """A README up to and with the first marker, the text between them, and the rest from the second one on. Raises
+    ValueError if there is no such file, or if the two markers are not in it, once each and in order."""
     try:
         text = plain.content(readme).decode()  # of a file: a device has no end
     except FileNotFoundError:
-        raise ValueError(
-            f"{readme}: no such file; it states the question and holds the markers of the {kind}"
-        ) from None
+        raise ValueError(f"{readme}: no such file; it holds the question and the markers of the {kind}") from None
     starts, ends = list(_start(kind).finditer(text)), list(re.finditer(rf"<!-- /{kind} -->", text))
     if len(starts) != 1 or len(ends) != 1 or ends[0].start() < starts[0].end():
         raise ValueError(f"{readme}: no place for the {kind}; it needs, once and each on a line of its own, "

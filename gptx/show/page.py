@@ -1,7 +1,6 @@
-"""One HTML page that needs no other file: style, plotly's script, figures, and page.js, which draws them.
+"""One HTML page that needs no other file: style, plotly's script, figures made in Python, and page.js to draw them.
 
-The figures are Plotly's, made in Python. Their colours are names such as var(--curve0), for page.js to draw them light
-or dark; what it does with the `meta` of a trace is said there.
+Colours of figures are names such as var(--curve0), light or dark; page.js says what it does with the `meta` of a trace.
 """
 
 import importlib.util
@@ -40,9 +39,7 @@ _LOOK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def whole_page(
-    name: str, parts: Iterable[str], source: str, data: dict, command="report", script=_HERE / "page.js"
-) -> str:
+def whole_page(name: str, parts: Iterable[str], source: str, data: dict, command: str = "report") -> str:
     """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     style += f"{_palette(_LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}\n"
@@ -57,7 +54,7 @@ def whole_page(
         + f"\n<footer>Made of <code>{html(source)}</code> by <code>python -m gptx {command}</code>, {now()[:10]}."
         f'</footer></main>\n<script type="application/json" id="data">{told}</script>\n'
         f"<script>{library()}</script>\n"
-        f"<script>{script.read_text(encoding='utf-8')}</script>\n</body></html>\n"
+        f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>\n</body></html>\n"
     )
 
 
@@ -127,13 +124,8 @@ def _trace(curve: Curve, points: int, legend: bool):
     }  # fmt: skip
     texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
     ends = {"low": curve.low, "high": curve.high}
-    meta = {
-        "arm": curve.arm,
-        "arms": curve.arms,
-        "key": curve.key,
-        "width": round(width, 3),
-        "raw": bool(legend and width),
-    }
+    meta = {name: getattr(curve, name) for name in ("arm", "arms", "key")}
+    meta |= {"width": round(width, 3), "raw": bool(legend and width)}
     meta |= {name: six_digits(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
     trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
                        x=six_digits(steps[kept]), y=six_digits(values[kept]), line={"color": colour})  # fmt: skip
@@ -162,14 +154,13 @@ def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
     """The choice of what curves are drawn over, and of how many steps a line of training is the mean of."""
     over = menu("over", "x", [(name, name) for name in axes])
     windows = [(str(window), count(window, "step")) for window in sorted({*_WINDOWS, smooth})]
-    mean = menu("training as the mean of", "smooth", windows, str(smooth))
+    mean = menu("training as the mean of", "smooth", windows)
     return f'<div class="controls">{"".join((over, mean, *more))}</div>'
 
 
-def menu(label: str, key: str, options: Sequence[tuple[str, str]], chosen: str = "") -> str:
-    """A menu that sets one of the page's choices."""
-    picked = {chosen: " selected"}
-    told = (f'<option value="{html(value)}"{picked.get(value, "")}>{html(name)}</option>' for value, name in options)
+def menu(label: str, key: str, options: Iterable[tuple[str, str]]) -> str:
+    """A menu that sets one of the page's choices, which page.js selects in it."""
+    told = (f'<option value="{html(value)}">{html(name)}</option>' for value, name in options)
     return f'<label>{html(label)} <select data-set="{key}">{"".join(told)}</select></label>'
 
 

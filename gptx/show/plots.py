@@ -75,10 +75,9 @@ class Panel:
 
 
 def smoothed(values: ndarray, window: int) -> ndarray:
-    """The mean of the last `window` values at each place, of those that are finite; NaN where the value itself is not,
-    so that the line of a run that diverged ends there."""
+    """The mean of the last `window` finite values; NaN where the value itself is not, where the line of a run ends."""
     finite = numpy.isfinite(values)
-    sums, counts = (numpy.cumsum(x) for x in (numpy.where(finite, values, 0.0), finite.astype(float)))
+    sums, counts = (numpy.cumsum(x, dtype=float) for x in (numpy.where(finite, values, 0.0), finite))
     for total in (sums, counts):
         total[window:] = total[window:] - total[:-window].copy()
     return numpy.divide(sums, counts, out=numpy.full(len(values), numpy.nan), where=finite)
@@ -103,20 +102,19 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
         return curve, 1.0
     first = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1]
     finite = numpy.isfinite(values)
-    sums = numpy.add.reduceat(numpy.where(finite, values, 0.0), first)
-    counts = numpy.add.reduceat(finite.astype(float), first)
-    means = numpy.divide(sums, counts, out=numpy.full(points, numpy.nan), where=counts > 0)
     low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
     with numpy.errstate(invalid="ignore"):
         low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
+        means = numpy.add.reduceat(numpy.where(finite, values, 0.0), first) / numpy.add.reduceat(
+            finite, first, dtype=int
+        )
     last = steps[numpy.append(first[1:], len(steps)) - 1]
     return replace(curve, steps=last, values=means, low=low, high=high), len(steps) / points
 
 
 @contextmanager
 def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator[Any]:
-    """A matplotlib figure of a size in inches. It is written to a .png or .svg file, in one step and the same every
-    time, when the block ends."""
+    """A matplotlib figure of a size in inches, which is written, the same every time, when the block ends."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -129,8 +127,7 @@ def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
-    """Write drawings, each of a size in inches, into a .png or .svg file: all side by side, or in rows of `columns`.
-    Returns the file."""
+    """Write drawings, each of a size in inches, side by side or in rows of `columns` into a file, and return it."""
     columns = columns or len(drawings)
     rows = -(-len(drawings) // columns)
     with drawing(file, size[0] * columns, size[1] * rows) as figure:
@@ -140,7 +137,7 @@ def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tup
             draw_on(axis)
         for axis in axes[len(drawings) :]:
             axis.set_axis_off()
-        grouped = [axis for axis in axes if axis.get_label()]  # see `_draw`
+        grouped = [axis for axis in axes if axis.get_label()]
         ends = [end for axis in grouped for end in axis.get_ylim()]
         for axis in grouped:
             axis.set_ylim(min(ends), max(ends))
@@ -151,8 +148,26 @@ def lines(panel: Panel, across: str = "step") -> Drawing:
     """A panel with its title, over what is named `across`."""
 
     def draw_on(axis) -> None:
-        _draw(axis, panel)
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
         dress(axis, ", ".join(filter(None, (panel.title, panel.unit))), across)
+        if panel.empty:
+            axis.text(0.5, 0.5, (panel.hint or "nothing recorded").replace("; ", "\n"), transform=axis.transAxes,
+                      ha="center", va="center", color=AXES, fontsize=9)  # fmt: skip
+            axis.set_axis_off()
+            return
+        for curve in panel.curves:
+            _paint(axis, curve)
+        axis.set_label(panel.group)  # for `save`
+        axis.set_xlim(left=0)  # however late the first value is, so that panels can be compared
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
+        for line in (axis.xaxis, axis.yaxis):
+            line.set_major_formatter(FuncFormatter(lambda value, _: spell(value)))
+        if panel.logarithmic:
+            logarithmic(axis, "y")
+        if 0 < sum(bool(curve.name) for curve in panel.curves) <= _LEGEND:
+            legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
+            legend.set_in_layout(False)
 
     return draw_on
 
@@ -163,50 +178,22 @@ def bars(
     """A bar for each value, with the value next to it; `mark` is a named line, such as the expected value."""
 
     def draw_on(axis) -> None:
-        places = list(range(len(values)))[::-1]
-        axis.barh(places, list(values.values()), height=0.6, color=COLOURS[0])
-        for place, value in zip(places, values.values(), strict=True):
-            axis.annotate(spelled.format(value), (value, place), (4, 0), textcoords="offset points", va="center",
-                          fontsize=9, color=INK,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-        axis.set_yticks(places, list(values), fontsize=9, color=INK)
+        boxes = axis.barh(list(values), list(values.values()), height=0.6, color=COLOURS[0])
+        axis.bar_label(boxes, list(map(spelled.format, values.values())), padding=4, fontsize=9, color=INK,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
         if mark:
             axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
         room = max(0, 4 - len(values)) / 2  # so that few bars are not thick
-        axis.set_ylim(-0.5 - room, len(values) - 0.5 + room)
+        axis.set_ylim(len(values) - 0.5 + room, -0.5 - room)
         axis.set_title(title, fontsize=10, color=INK)
         axis.set_xticks([])
-        axis.tick_params(length=0)
+        axis.tick_params(length=0, labelsize=9, labelcolor=INK)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
         axis.spines["left"].set_color(AXES)
 
     return draw_on
-
-
-def _draw(axis, panel: Panel) -> None:
-    """Draw a panel on matplotlib axes."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    if panel.empty:
-        axis.text(0.5, 0.5, (panel.hint or "nothing recorded").replace("; ", "\n"), transform=axis.transAxes,
-                  ha="center", va="center", color=AXES, fontsize=9)  # fmt: skip
-        axis.set_axis_off()
-        return
-    for curve in panel.curves:
-        _paint(axis, curve)
-    axis.set_label(panel.group)
-    axis.set_xlim(left=0)  # however late the first value is, so that panels can be compared
-    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
-    for line in (axis.xaxis, axis.yaxis):
-        line.set_major_formatter(FuncFormatter(lambda value, _: spell(value)))
-    if panel.logarithmic:
-        logarithmic(axis, "y")
-    dress(axis)
-    if 0 < sum(bool(curve.name) for curve in panel.curves) <= _LEGEND:
-        legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
-        legend.set_in_layout(False)
 
 
 def _paint(axis, curve: Curve) -> None:
@@ -246,16 +233,13 @@ def logarithmic(axis, which: str = "xy", subs: Sequence[float] = ()) -> None:
 
 
 def dress(axis, title: str = "", across: str = "", up: str = "") -> None:
-    """Give matplotlib axes the grid, ticks and spines of all plots, and what is given of title and labels."""
+    """Give matplotlib axes the grid, ticks and spines of all plots, a title and labels."""
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(which="both", colors=AXES, length=0, labelsize=8)
     for side, spine in axis.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(AXES)
-    if title:
-        axis.set_title(mathtext(title), fontsize=10, color=INK)
-    if across:
-        axis.set_xlabel(mathtext(across), fontsize=8, color=AXES)
-    if up:
-        axis.set_ylabel(mathtext(up), fontsize=8, color=AXES)
+    axis.set_title(mathtext(title), fontsize=10, color=INK)
+    axis.set_xlabel(mathtext(across), fontsize=8, color=AXES)
+    axis.set_ylabel(mathtext(up), fontsize=8, color=AXES)

@@ -11,8 +11,7 @@ from gptx.units.printable import html, md
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first `names` columns name the rows, numbers stand in all others. `**` around a cell marks
-    the best."""
+    """Cells as text; the first `names` columns name the rows, others are numbers; `**` around a cell marks the best."""
 
     title: str
     columns: tuple[str, ...]

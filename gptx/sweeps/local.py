@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from gptx.config import validate
@@ -20,35 +20,34 @@ from gptx.job import resume
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
-from gptx.sweeps.machine import cores, room, runs_in_memory, threads_asked
 from gptx.units.amounts import clock
 
 _STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
 
 
-class Submission(Launcher):
+class Submission(BasicLauncher):
     """What both launchers share: which runs a sweep has, and which of them are still to be made."""
 
+    hydra_context: Any
+    config: Any
+
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweep = Path(str(config.hydra.sweep.dir))
 
     def composed(self, overrides: Sequence[str]) -> tuple[str, DictConfig]:
-        """Folder name and own config of a run."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
-        """Folder name and arguments for `slurm.Submitted` of every run that is not finished, running or queued.
-
-        Raises ConfigError, with the keys, if a folder holds a run of another recipe.
-        """
+        """Folder name and job, as submitted, of every run that is not finished, running or queued. Raises ConfigError,
+        with the keys, if a folder holds a run of another recipe."""
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
             name, config = self.composed(overrides)
             folder, run = self.sweep / name, RunFolder(self.sweep / name)
-            state, details = status.standing(folder, noted.get(name, {}).get("job", ""), jobs)
+            state, _, details = status.standing(folder, job=noted.get(name, {}).get("job", ""), jobs=jobs)
             record = {} if config.overwrite else resume.record_of(run) or {}
             if "recipe" in record:
                 validate.check(config, allow=config.allow_targets)  # which converts lengths to steps
@@ -67,10 +66,8 @@ class Submission(Launcher):
 
 
 class Local(Submission):
-    """Trains the runs as processes of this machine, several at a time, each with its share of it, and waits for them.
-
-    One at a time, or if this process is one of several that train together, they are trained in this process.
-    """
+    """Trains the runs as processes of this machine, several at a time, and waits for them; in this process, as Hydra
+    does, one at a time or if this process is one of several that train together."""
 
     __module__ = "hydra_plugins.gptx"
 
@@ -80,51 +77,41 @@ class Local(Submission):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if world_size() > 1:
-            return self.one_after_another(job_overrides, initial_job_idx)
+            return super().launch(job_overrides, initial_job_idx)
         composed = dict(self.composed(overrides) for overrides in job_overrides)
         configs = list(composed.values())
         for config in configs:
             validate.check(config, allow=config.allow_targets)  # converts lengths to steps, as `fit` needs them
-        self.places = min(self.parallel or room(configs, self.tasks), len(configs))
+        self.places = min(self.parallel or pool.room(configs, self.tasks), len(configs))
         if self.places * self.tasks == 1:
             print("1 at a time, in this process")
-            return self.one_after_another(job_overrides, initial_job_idx)
+            return super().launch(job_overrides, initial_job_idx)
         todo = {name: job[0] for name, job in self.todo(job_overrides, initial_job_idx)}
         if todo and not self.parallel:
-            self.places = min(self.places, runs_in_memory(configs))
+            self.places = min(self.places, pool.runs_in_memory(configs))
         self.train(composed, todo)
         return []
 
     def train(self, composed: dict[str, DictConfig], todo: dict[str, list[str]]) -> None:
         """Train the runs in `todo` (folder name -> overrides); `composed` are the configs of all runs of the sweep."""
         # independent of other work on the machine and of which runs are left: the same sweep has the same threads
-        threads = threads_asked([*composed.values()], max(1, cores() // (self.places * self.tasks)))
+        threads = pool.threads_of([*composed.values()], self.places * self.tasks)
         print(f"{self.places} at a time, each in a process of its own with threads={threads}")
         self.configs = {self.sweep / name: recorded(config) for name, config in composed.items()}
         here = {folder: self.stands(folder) for folder in self.configs if folder.name not in todo}
         self.over |= {folder: stands for folder, stands in here.items() if stands[0] == "finished"}
-        given = options(self.config.hydra)
-        runs = pool.Pool(self.places, tasks=self.tasks, gpus=self.gpus)
-        runs.run(
-            (pool.Job(self.sweep / name, [*words, *given], composed[name].threads or threads)
-             for name, words in todo.items()), ended=self.ended, message=_STOPPED,
-        )  # fmt: skip
-        if runs.stopped:
+        jobs = (
+            pool.Job(self.sweep / name, [*words, *options(self.config.hydra)], composed[name].threads or threads)
+            for name, words in todo.items()
+        )
+        if pool.train_all(jobs, self.places, ended=self.ended, message=_STOPPED, tasks=self.tasks, gpus=self.gpus):
             raise KeyboardInterrupt
-
-    def one_after_another(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        """Hydra's own way, which spends no time on starting processes."""
-        basic = BasicLauncher()
-        basic.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return basic.launch(job_overrides, first)
 
     def ended(self, job: pool.Job) -> None:
         """Print how a run ended, and the progress of the sweep."""
         folder, seconds = job.folder, time.time() - job.started
         pool.note_end(folder, job.process.returncode, asked=job.asked)
-        config = self.configs.get(folder)
-        made = status.work(folder, config)
-        state, details = status.standing(folder, "", {}, made, config)
+        state, made, details = status.standing(folder, self.configs[folder])
         self.over[folder] = state, replace(made, wall=max(made.wall, seconds))  # with the start of the process
         label = {"failed": "FAILED", "finished": f"finished in {clock(seconds)}"}.get(state, state)
         print(f"{label:12} {folder}  {details}", flush=True)
@@ -132,8 +119,4 @@ class Local(Submission):
 
     def stands(self, folder: Path) -> tuple[str, status.Work]:
         """State and work of a run; of one that has ended as it was then, since reading all of them takes long."""
-        if folder in self.over:
-            return self.over[folder]
-        config = self.configs.get(folder)
-        made = status.work(folder, config)
-        return status.standing(folder, "", {}, made, config)[0], made
+        return self.over.get(folder) or status.standing(folder, self.configs[folder])[:2]

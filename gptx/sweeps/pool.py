@@ -1,4 +1,4 @@
-"""Runs as processes of this machine: their command, several at a time with a share of the machine each, their end."""
+"""Runs as processes of this machine: how many at a time, the share of it that each has, their command and their end."""
 
 import os
 import signal
@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from gptx import files
-from gptx.config.keys import key_of, quoted
+from gptx.config.groups import decides
+from gptx.config.keys import flat, key_of, quoted
+from gptx.config.recorded import recorded
+from gptx.job.signals import caught
 from gptx.runs.folder import RunFolder
-from gptx.sweeps.machine import share, visible_gpus
+from gptx.units.hardware import cores, machine_memory
 
+_RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
+_SHARE = 0.8  # of the machine's memory that runs may fill
+_OfJob = Callable[[Any], None]
 _LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
@@ -33,53 +39,93 @@ class Job:
     process: subprocess.Popen = field(init=False)
 
 
-class Pool:
-    """Trains runs as processes, `places` at a time, each with its share of the machine."""
+def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, watch: _OfJob = lambda job: None,
+              look: float = _LOOK, tasks: int = 1, gpus: int | None = None) -> bool:  # fmt: skip
+    """Train every job as a process, `places` at a time, each with its share of the machine; call `ended` with it
+    afterwards, and `watch` every `look` seconds while it runs. True if this process was asked to end: it then prints
+    the `message` and starts no further job; those that run save and end, and asked again end at once."""
+    running: dict[int, Job] = {}  # by place
+    stopped = False
 
-    def __init__(self, places: int, *, tasks: int = 1, gpus: int | None = None, look: float = _LOOK):
-        self.places, self.tasks, self.gpus, self.look = places, tasks, gpus, look
-        self.running: dict[int, Job] = {}  # by place
-        self.stopped = False
-
-    def run(self, jobs: Iterator[Job], *, ended: Callable[[Any], None],
-            watch: Callable[[Any], None] | None = None, message: str) -> None:  # fmt: skip
-        """Train every job and call `ended` with it afterwards, and `watch` every `look` seconds while it runs.
-
-        When this process is asked to end, it prints the `message` and starts no further job; those that run save and
-        end. Asked again, they end at once.
-        """
-        with requests_to_end() as came:
-            try:
-                self._fill(jobs)
-                while self.running:
-                    time.sleep(self.look)
-                    for place, job in list(self.running.items()):
-                        if watch:
-                            watch(job)
-                        if job.process.poll() is not None:
-                            ended(self.running.pop(place))
-                    if came():
-                        self._end(again=self.stopped)
-                        self.stopped = True
-                        print(message, flush=True)
-                    self._fill(jobs)
-            finally:
-                if not self.stopped:  # an error: nobody waits for them any more
-                    self._end()
-
-    def _fill(self, jobs: Iterator[Job]) -> None:
-        for place in [place for place in range(self.places) if place not in self.running]:
-            if self.stopped or (job := next(jobs, None)) is None:
-                return
-            job.process = start_run(job.words, job.folder, place=place, places=self.places, threads=job.threads,
-                                tasks=self.tasks, gpus=self.gpus)  # fmt: skip
-            self.running[place] = job
-            print(f"started      {job.folder}  log: {log(job.folder)}", flush=True)
-
-    def _end(self, *, again: bool = False) -> None:
-        for job in self.running.values():
+    def end(*, again: bool = False) -> None:
+        for job in running.values():
             job.asked = True
-            ask_to_end(job.process, self.tasks, again=again)
+            ask_to_end(job.process, tasks, again=again)
+
+    with requests_to_end() as came:
+        try:
+            while True:
+                free = [place for place in range(places) if place not in running]
+                for place, job in zip(free, () if stopped else jobs, strict=False):
+                    job.process = start_run(job.words, job.folder, place=place, places=places, threads=job.threads,
+                                            tasks=tasks, gpus=gpus)  # fmt: skip
+                    running[place] = job
+                    print(f"started      {job.folder}  log: {log(job.folder)}", flush=True)
+                if not running:
+                    return stopped
+                time.sleep(look)
+                for place, job in list(running.items()):
+                    watch(job)
+                    if job.process.poll() is not None:
+                        ended(running.pop(place))
+                if came():
+                    end(again=stopped)
+                    stopped = True
+                    print(message, flush=True)
+        finally:
+            if not stopped:  # an error: nobody waits for them any more
+                end()
+
+
+def room(configs: list, tasks: int) -> int:
+    """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
+    (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
+    from gptx.ingredients.parallel import find_device
+
+    on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
+    processors = cores() // threads_of(configs, cores()) if on_cpu else len(visible_gpus())
+    return max(1, min(len(configs), processors // tasks))
+
+
+def threads_of(configs: list, at_once: int) -> int:
+    """The threads of a process: as the recipes or the environment ask, else a share of the cores for `at_once`."""
+    asked = max(config.threads or 0 for config in configs) or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return asked or max(1, cores() // at_once)
+
+
+def runs_in_memory(configs: list) -> int:
+    """Number of runs that fit in memory, if all were as large as the largest is predicted to be; on GPUs one each."""
+    from gptx.estimate.memory import likely_vocabulary, prediction
+    from gptx.ingredients.parallel import find_device
+
+    configs = [config for config in configs if find_device(config.device).type == "cpu"]
+    if not configs:
+        return len(visible_gpus())
+    needs = [{k: v for k, v in flat(recorded(config)).items() if decides(k, "state", "speed")} for config in configs]
+    different = {str(keys): config for keys, config in zip(needs, configs, strict=True)}
+    found = [prediction(config, likely_vocabulary(config)) for config in different.values()]
+    largest = max(getattr(footprint, "peak", 0) for footprint in found)
+    return max(1, int(_SHARE * machine_memory() // (2 * largest + _RESERVE)))  # an allocator keeps as much again
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use."""
+    import torch
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [name for name in chosen.split(",") if name]
+
+
+def share(gpus: list[str], place: int, places: int, count: int | None) -> list[str]:
+    """The GPUs of one of `places` places: `count` each, by default an equal share; shared if there are too few.
+
+    >>> share(["0", "1", "2", "3"], place=1, places=2, count=None), share(["0"], place=1, places=2, count=None)
+    (['2', '3'], ['0'])
+    """
+    count = count or max(1, len(gpus) // places)
+    return [gpus[(place * count + i) % len(gpus)] for i in range(min(count, len(gpus)))]
 
 
 def train_command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
@@ -92,10 +138,8 @@ def train_command(words: list[str], *, tasks: int = 1, threads: int | None = Non
 
 def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
           gpus: int | None = None) -> subprocess.Popen:  # fmt: skip
-    """Start a run in `folder`, on the share of the machine of one of `places` places.
-
-    It prints to its log, and a Ctrl-C in the terminal does not reach it: who started it decides when it ends.
-    """
+    """Start a run on the share of the machine of one of `places` places. It prints to its log, and a Ctrl-C in the
+    terminal does not reach it: who started it decides when it ends."""
     environment = os.environ | _SAFE_PATH | {"OMP_NUM_THREADS": str(threads)}
     if known := visible_gpus():
         mine = share(known, place, places, gpus or (tasks if tasks > 1 else None))
@@ -111,16 +155,15 @@ def start_run(words: list[str], folder: Path, *, place: int, places: int, thread
 @contextmanager
 def requests_to_end() -> Iterator[Callable[[], bool]]:
     """Catch the signals that ask this process to end; yields a function that says whether one came since its last call.
-
-    After the first one, only another Ctrl-C is a request: a scheduler sends several signals, and so does a terminal
-    that closes. A signal that this process was started to ignore is still ignored, but not by its child processes.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    After the first one only another Ctrl-C counts: a scheduler sends several, and so does a terminal that closes. What
+    this process was started to ignore is still ignored, but not by its child processes."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
     heard: list[int] = []
     seen = 0
 
     def note(number: int, frame) -> None:
-        if before[signal.Signals(number)] is not signal.SIG_IGN and (number == signal.SIGINT or not heard):
+        if number not in ignored and (number == signal.SIGINT or not heard):
             heard.append(number)
 
     def came() -> bool:
@@ -128,13 +171,8 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
         before, seen = seen, len(heard)
         return seen > before
 
-    for number in before:
-        signal.signal(number, note)
-    try:
+    with caught(numbers, note):
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def ask_to_end(process: subprocess.Popen, tasks: int = 1, *, again: bool = False) -> None:
@@ -162,18 +200,16 @@ def note_end(folder: Path, code: int, *, asked: bool = False) -> None:
     if not code or (folder / "run.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if stopped := "interrupted" if asked else _STATES.get(-code if code < 0 else code - 128):
-        RunFolder(folder).write(state=stopped)
-    else:
-        RunFolder(folder).write(state="failed", error=last_words(log(folder)) or f"ended with exit code {code}")
+    stopped = "interrupted" if asked else _STATES.get(-code if code < 0 else code - 128)
+    error = {} if stopped else {"error": last_words(log(folder)) or f"ended with exit code {code}"}
+    RunFolder(folder).write(state=stopped or "failed", **error)
 
 
 def log(folder: Path) -> Path:
-    """The file that a process started here prints to."""
     return folder / "process.log"
 
 
 def last_words(log: Path) -> str:
     """The last line that a process printed."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    lines = log.read_text(errors="replace").strip().split("\n") if log.exists() else [""]
+    return lines[-1].strip()

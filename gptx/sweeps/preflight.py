@@ -3,9 +3,12 @@
 import atexit
 import sys
 import traceback
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +18,21 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gptx.config.command_line import jobs
+from gptx.config.command_line import explained, jobs, refuse_choices
 from gptx.config.errors import ConfigError, one_line, refusal
-from gptx.config.keys import key_of, slug
-from gptx.config.mistakes import explained, refuse_choices
+from gptx.config.groups import decides
+from gptx.config.keys import flat, key_of, slug
 from gptx.config.recorded import recorded
 from gptx.config.rules import examine, job_of, refuse_format
 from gptx.distributed.rank import rank, world_size
 from gptx.estimate import capacity
 from gptx.files import refuse_link
+from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed_command
+from gptx.job.resume import record_of
 from gptx.runs.folder import RunFolder
 from gptx.runs.manifest import note
 from gptx.sweeps import status
-from gptx.sweeps.shared import kinship
 
 
 class Preflight(Callback):
@@ -41,12 +45,9 @@ class Preflight(Callback):
         with _or_end():
             chosen = config.hydra.runtime.choices.get("hydra/launcher")
             if chosen not in ("basic", "local"):
-                line = "needs --multirun, also for one run; without it a run is trained here"
-                raise ConfigError(f"hydra/launcher={chosen} {line}")
+                raise ConfigError(f"hydra/launcher={chosen} needs --multirun, also for one run")
             refuse_choices(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
-            job = job_of(config)
-            room = capacity.within_room(capacity.this_machine, world_size())
-            examine(job, world_size(), room, begun=begun(job, Path(config.hydra.run.dir)))
+            _examine_job(job_of(config), {}, Path(config.hydra.run.dir))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         remove_hydras_file(config)
@@ -83,20 +84,27 @@ def _or_end() -> Iterator[None]:
 
 
 def begun(job: DictConfig, folder: Path) -> bool:
-    """True if the run in the folder is finished or goes on from checkpoints of its own. Raises ConfigError if its
-    record is damaged."""
-    from gptx.ingredients.checkpoints.files import saved  # which imports torch
-    from gptx.job.resume import record_of
-
+    """True if the run there is finished or has checkpoints of its own. Raises ConfigError for a damaged record."""
     if job.overwrite:
         return False
     record_of(RunFolder(folder))
     return bool(saved(folder / "checkpoints")) or RunFolder(folder).state == "finished"
 
 
+def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
+    """Examine one job for the processes and the machine that a launcher, if any, will give it. Raises ConfigError."""
+    RunFolder(folder).refuse_links(overwrite=job.overwrite)
+    world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
+    local = launcher.get("_target_", "gptx.Local").endswith(("BasicLauncher", "gptx.Local"))
+    room = capacity.this_machine if local else partial(capacity.asked, launcher)
+    examine(job, world, capacity.within_room(room, world), begun=begun(job, folder))
+    if launcher and local:
+        refuse_format(job)
+
+
 def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
-    """Examine every job of a sweep and record what it consists of; return the config of each run by its folder.
-    SystemExit with a table of the jobs that cannot run."""
+    """Examine every job of a sweep and record them; the config of each run by its folder. SystemExit with a table of
+    the jobs that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder
@@ -113,33 +121,19 @@ def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
             _examine_job(job, config.hydra.launcher, folder)
             recipes[folder] = recorded(job)
         except Exception as error:  # composing can fail in many ways; each is a line of the table
-            told = one_line(explained(error, overrides))
-            problems.append(f"  job {number}: {' '.join(overrides)}\n    {told}")
+            problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(explained(error, overrides))}")
     if problems:
-        found = "\n".join(problems)
-        raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{found}")
+        line = f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:"
+        raise SystemExit("\n".join([line, *problems]))
     if rank() == 0:
         note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
-        print(f"{len(recipes)} runs in {config.hydra.sweep.dir}", file=sys.stderr)
-        if said := kinship(list(recipes.values())):
-            print(said, file=sys.stderr)
+        said = [f"{len(recipes)} runs in {config.hydra.sweep.dir}", kinship(list(recipes.values()))]
+        print("\n".join(filter(None, said)), file=sys.stderr)
     return recipes
 
 
-def _examine_job(job: DictConfig, launcher: DictConfig, folder: Path) -> None:
-    """Examine one job for the processes and the machine that the launcher will give it. Raises ConfigError."""
-    RunFolder(folder).refuse_links(overwrite=job.overwrite)
-    world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
-    local = launcher._target_.endswith(("BasicLauncher", "gptx.Local"))
-    room = capacity.this_machine if local else lambda device: capacity.asked(launcher, device)
-    examine(job, world, capacity.within_room(room, world), begun=begun(job, folder))
-    if local:
-        refuse_format(job)
-
-
 def remove_hydras_file(config: DictConfig) -> None:
-    """Remove the config of a whole sweep, which Hydra writes as it was typed, with credentials; sweep.jsonl says all
-    that is needed of it."""
+    """Remove the config of a whole sweep, which Hydra writes as it was typed, with credentials."""
     if config.hydra.mode == RunMode.MULTIRUN:
         (Path(config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
 
@@ -189,7 +183,6 @@ def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
 
 
 def _lines_of(config: DictConfig) -> list[list[str]]:
-    """The overrides of every job of a basic sweep, in order."""
     params = config.hydra.sweeper.get("params") or {}
     words = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
     named = {key_of(word) for word in words}
@@ -205,3 +198,26 @@ def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
         resolver = "gptx.whole_slug" if alike else "gptx.slug"
         with read_write(config.hydra.overrides):
             config.hydra.overrides.hydra.append(f"hydra.sweep.subdir=${{{resolver}:{','.join(swept)}}}")
+
+
+def kinship(configs: list[dict]) -> str:
+    """A sentence about runs of the same seed: what they share, and which keys make the rest differ."""
+    seeds = defaultdict[int, list[dict]](list)
+    for config in map(flat, configs):
+        seeds[config["seed"]].append(config)
+    same = [each for each in seeds.values() if len(each) > 1]
+    if not same:
+        return ""
+    found = {"initial weights": _differing(same, "weights"), "batches": _differing(same, "batches")}
+    kept = " and ".join(what for what, keys in found.items() if not keys) or "neither weights nor batches"
+    lost = (f"; not {what}, because of {', '.join(keys)}" for what, keys in found.items() if keys)
+    return f"runs with the same seed share {kept}" + "".join(lost)
+
+
+def _differing(same: list[list[dict]], what: str) -> list[str]:
+    """The keys that decide it and differ within a seed; only the config group if three or more of its keys do."""
+    groups = defaultdict[str, list[str]](list)
+    for key in dict.fromkeys(chain.from_iterable(chain.from_iterable(same))):
+        if decides(key, what) and any(len({repr(config.get(key)) for config in configs}) > 1 for configs in same):
+            groups[key.split(".")[0]].append(key)
+    return [word for group, keys in groups.items() for word in (keys if len(keys) < 3 else [group])]

@@ -2,28 +2,31 @@
 
 import importlib.util
 import math
+import re
 import shlex
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 from gptx import files
 from gptx.compare.outcomes import METRIC
+from gptx.config.errors import ConfigError
 from gptx.config.keys import NAME_BYTES, quoted, slug
 from gptx.ingredients.log import now, typed_command
 from gptx.runs import manifest, metrics
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import machine, pool
-from gptx.sweeps.space import at_end, corners, parse_space, space_text
+from gptx.sweeps import pool
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
 _STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
+_KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
+_TOLD = {"finished": "COMPLETE", "pruned": "PRUNED", "diverged": "PRUNED", "FAILED": "FAIL"}  # what Optuna calls it
 
 
 def study(*words: str, name: str, trials: int = 20, parallel: int | None = None, prune: bool = True,
@@ -59,30 +62,69 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
         asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
         found = _opened(folder, asked, space, prune)
         left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
-        print(
-            f"{folder}: {trials - left} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True
-        )
+        made = f"{trials - left} of {trials} trials made"
+        print(f"{folder}: {made}; {at_once} at a time with threads={threads}", flush=True)
         search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, threads)
         stopped = search.run(max(0, left), at_once)
-        print("\n".join(_summary(found, space, folder, metric)))
+        print("\n".join(search.summary()))
     return 130 if stopped else int(search.failed > 0)
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds the lock of the study in `folder`. Raises ValueError if another process makes its trials."""
+def alone(folder: Path) -> AbstractContextManager:
+    """The lock of the study in `folder`, held. Raises ValueError if another process makes its trials."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = files.lock(folder / "study.lock")
+        return files.lock(folder / "study.lock")
     except files.Held as held:
         raise ValueError(f"{folder}: {held} makes the trials of this study; choose another name=") from None
-    with lock:
-        yield
 
 
-def checked_space(
-    space: dict[str, Any], overrides: list[str], options: list[str], parallel: int | None
-) -> tuple[int, int]:
+def parse_space(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The distribution of each searched key, and the other words. Raises ConfigError for none, or an invalid range."""
+    space, rest = {}, []
+    for word in words:
+        if match := re.fullmatch(r"([^=]+)=(log|float|int|choice):(.*)", word):
+            space[match[1]] = _distribution(*match.groups())
+        else:
+            rest.append(word)
+    if not space:
+        raise ConfigError(f"nothing to search: give a key as {_KINDS}, such as optim.lr=log:1e-4..1e-1")
+    return space, rest
+
+
+def _distribution(key: str, kind: str, text: str) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if kind == "choice":
+        choices = tuple(filter(None, map(str.strip, text.split(","))))
+        if len(set(choices)) < 2:
+            raise ConfigError(f"{key}=choice:{text}: at least two different values, such as choice:0,5%")
+        return CategoricalDistribution(choices)
+    try:
+        low, high = map(float, text.split(".."))
+    except ValueError:
+        raise ConfigError(f"{key}={kind}:{text}: a range is written LOW..HIGH, such as {_KINDS}") from None
+    if not -math.inf < low < high < math.inf or (kind == "log" and low <= 0):
+        line = "the first number must be below the second" + ", and above 0" * (kind == "log")
+        raise ConfigError(f"{key}={kind}:{text}: {line}")
+    if kind == "int":
+        if low != int(low) or high != int(high):
+            raise ConfigError(f"{key}=int:{text}: whole numbers")
+        return IntDistribution(int(low), int(high))
+    return FloatDistribution(low, high, log=kind == "log")
+
+
+def space_text(value: Any) -> str:
+    """A value as in overrides; numbers have four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def corners(distribution: Any) -> list[str]:
+    """The lowest and the highest value, or all choices, as in overrides."""
+    return list(map(space_text, getattr(distribution, "choices", None) or (distribution.low, distribution.high)))
+
+
+def checked_space(space: dict, overrides: list[str], options: list[str], parallel: int | None) -> tuple[int, int]:
     """Threads of a trial, and trials at a time. Raises ConfigError if an end of the space is no valid recipe."""
     from gptx.estimate.capacity import examined
 
@@ -91,8 +133,8 @@ def checked_space(
     for i in range(max(map(len, ends.values()))):
         words = [*overrides, *(f"{key}={values[min(i, len(values) - 1)]}" for key, values in ends.items())]
         configs += examined([*options, *words], here=True).values()
-    at_once = parallel or min(machine.room(configs * cores(), 1), machine.runs_in_memory(configs))
-    return machine.threads_asked(configs, max(1, cores() // at_once)), at_once
+    at_once = parallel or min(pool.room(configs * cores(), 1), pool.runs_in_memory(configs))
+    return pool.threads_of(configs, at_once), at_once
 
 
 def _opened(folder: Path, words: list[str], space: dict[str, Any], prune: bool):
@@ -141,15 +183,11 @@ class Search:
         """Make `count` trials, first those that were begun and have not ended; True if stopped."""
         import optuna
 
-        begun = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
-        trials = (
-            self.prepared(optuna.trial.Trial(self.study, begun[i]._trial_id) if i < len(begun) else
-                          self.study.ask(self.space))
-            for i in range(count)
-        )  # fmt: skip
-        processes = pool.Pool(at_once, look=1.0)
-        processes.run(trials, ended=self.tell, watch=self.look, message=_STOPPED)
-        return processes.stopped
+        ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
+        begun = (optuna.trial.Trial(self.study, number) for number in ids)
+        trials = chain(begun, map(self.study.ask, repeat(self.space)))
+        jobs = map(self.prepared, islice(trials, count))
+        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
@@ -174,22 +212,17 @@ class Search:
             pool.ask_to_end(each.process)
 
     def tell(self, each: Trial) -> None:
-        """Tell Optuna and the terminal how a trial ended.
-
-        A trial that was stopped, or that another process holds (as after a kill of its study), goes on later.
-        """
+        """Tell Optuna and the terminal how a trial ended. One that was stopped, or that another process holds (as after
+        a kill of its study), goes on later."""
         from optuna.trial import TrialState
 
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
         label, details, value = self._outcome(each)
         if label == "finished":
-            self.study.tell(each.trial, value)
             details = f"{self.metric} {value:.4f}"
-        elif label in ("pruned", "diverged"):
-            self.study.tell(each.trial, state=TrialState.PRUNED)
-        elif label == "FAILED":
-            self.study.tell(each.trial, state=TrialState.FAIL)
+        if label in _TOLD:
+            self.study.tell(each.trial, value if label == "finished" else None, state=TrialState[_TOLD[label]])
         self.failed += label in ("FAILED", "running")
         print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
 
@@ -213,25 +246,36 @@ class Search:
         )
         return next((label, details, value) for true, label, details in outcomes if true)
 
+    def summary(self) -> list[str]:
+        """How the trials ended, the best one and how to repeat it, and which keys mattered."""
+        import optuna
 
-def _summary(found, space: dict[str, Any], folder: Path, metric: str) -> list[str]:
-    """How the trials ended, the best one and how to repeat it, and which keys mattered."""
-    import optuna
+        ended = Counter(trial.state.name.lower() for trial in self.study.trials)
+        counts = ", ".join(map("{} {}".format, ended.values(), ended))
+        if not ended["complete"]:
+            return [f"no trial is complete: {counts or 'none was made'}"]
+        best = self.study.best_trial
+        values = {key: f"{key}={space_text(best.params[key])}" for key in self.space}
+        where = min(self.folder.glob(f"{best.number:03d},*"))
+        lines = [
+            f"trials       {counts}",
+            f"best         {self.metric} {best.value:.4f} with {', '.join(values.values())}",
+            f"compare      {typed_command('report', str(self.folder))}",
+            f"again        {typed_command('rerun', str(where))}",
+        ]
+        if ends := [values[key] for key, searched in self.space.items() if at_end(searched, best.params[key])]:
+            lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
+        if len(self.space) > 1 and ended["complete"] >= 10:
+            shares = optuna.importance.get_param_importances(self.study)
+            told = ", ".join(map("{} {:.0%}".format, shares, shares.values()))
+            lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
+        return lines
 
-    ended = Counter(trial.state.name.lower() for trial in found.trials)
-    counts = ", ".join(map("{} {}".format, ended.values(), ended))
-    if not ended["complete"]:
-        return [f"no trial is complete: {counts or 'none was made'}"]
-    best = found.best_trial
-    values = {key: f"{key}={space_text(best.params[key])}" for key in space}
-    where = next(iter(sorted(folder.glob(f"{best.number:03d},*"))))
-    lines = [f"trials       {counts}", f"best         {metric} {best.value:.4f} with {', '.join(values.values())}",
-             f"compare      {typed_command('report', str(folder))}",
-             f"again        {typed_command('rerun', str(where))}"]  # fmt: skip
-    if ends := [values[key] for key in space if at_end(space[key], best.params[key])]:
-        lines.append(f"edge         {', '.join(ends)}: near an end of its range; a better one may lie beyond it")
-    if len(space) > 1 and ended["complete"] >= 10:
-        shares = optuna.importance.get_param_importances(found)
-        told = ", ".join(map("{} {:.0%}".format, shares, shares.values()))
-        lines.append(f"importance   {told} (PED-ANOVA over {ended['complete']} trials)")
-    return lines
+
+def at_end(distribution: Any, value: Any) -> bool:
+    """True within 5 % of an end of the range, beyond which a better value may lie."""
+    if hasattr(distribution, "choices"):
+        return False
+    ends = distribution.low, distribution.high, value
+    low, high, at = map(math.log, ends) if distribution.log else ends
+    return min(at - low, high - at) <= 0.05 * (high - low)

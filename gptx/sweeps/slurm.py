@@ -17,19 +17,10 @@ from gptx.sweeps.local import Submission
 from gptx.units.printable import streams
 
 
-class _Failed(Exception):
-    """A run failed; its log and its record say why."""
-
-
 class _Submitted(BaseSubmititLauncher):
-    """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails.
+    """One run as it is submitted: composed again from the files whenever it starts; the job fails if the run fails."""
 
-    `environment` is set before PyTorch is loaded.
-    """
-
-    def __init__(self, environment: dict[str, str]):
-        super().__init__()
-        self.environment = environment
+    environment: dict[str, str]  # set before PyTorch is loaded
 
     def __call__(self, *job) -> JobReturn:
         streams(lasting=True)
@@ -40,7 +31,7 @@ class _Submitted(BaseSubmititLauncher):
             _ = returned.return_value
         except Exception as error:
             sys.tracebacklimit = 0
-            raise _Failed(one_line(error)) from None  # the process ends with 1, and SLURM notices
+            raise RuntimeError(one_line(error)) from None  # the process ends with 1, and SLURM notices
         return returned
 
 
@@ -64,10 +55,11 @@ class Slurm(Submission):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         todo = self.todo(job_overrides, initial_job_idx)
-        jobs = self.submit(todo) if todo else []
-        manifest.note(self.sweep, [{"folder": n, "job": j.job_id} for (n, _), j in zip(todo, jobs, strict=True)])
-        for (name, _), job in zip(todo, jobs, strict=True):
-            print(f"{'submitted':12} {self.sweep / name}  job {job.job_id}")
+        jobs = self.submit([job for _, job in todo]) if todo else []
+        ids = {name: job.job_id for (name, _), job in zip(todo, jobs, strict=True)}
+        manifest.note(self.sweep, [{"folder": name, "job": number} for name, number in ids.items()])
+        for name, number in ids.items():
+            print(f"{'submitted':12} {self.sweep / name}  job {number}")
         print(f"logs         {self.folder}\nprogress     {typed_command('status', str(self.sweep))}")
         if not self.wait:
             print(f"compare      {typed_command('report', str(self.sweep))}")
@@ -75,20 +67,17 @@ class Slurm(Submission):
             job.wait()
         return []
 
-    def submit(self, todo: list[tuple[str, tuple]]) -> list[submitit.Job]:
+    def submit(self, todo: list[tuple]) -> list[submitit.Job]:
         """The submitted jobs. Raises ConfigError with SLURM's message if it refused them."""
         shared = submitit.AutoExecutor._typed_parameters()
         limits = {name if name in shared else f"slurm_{name}": value for name, value in self.limits.items()}
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)}
+        run = _Submitted()
+        threads = os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)
+        run.environment = {"OMP_NUM_THREADS": threads}
+        run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
             executor.update_parameters(**limits)
-            return executor.map_array(self.run_of(threads), *zip(*(job for _, job in todo), strict=True))
+            return executor.map_array(run, *zip(*todo, strict=True))
         except (RuntimeError, AssertionError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
-
-    def run_of(self, environment: dict[str, str]) -> _Submitted:
-        """What submitit calls with the arguments of a job."""
-        run = _Submitted(environment)
-        run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return run

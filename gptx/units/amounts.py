@@ -78,8 +78,6 @@ def number(key: str, text: str, example: str) -> float:
 def whole(key: str, text: str, *, most: int, example: str) -> int:
     """A count of at most `most`. Raises ValueError that begins with the key."""
     value = number(key, text, example)
-    if value != int(value):
-        raise ValueError(f"{key}={text}: a whole number, such as {example}")
-    if value > most:
-        raise ValueError(f"{key}={text}: at most {most:,} are planned, such as {example}")
+    if value != int(value) or value > most:
+        raise ValueError(f"{key}={text}: a whole number of at most {most:,}, such as {example}")
     return int(value)

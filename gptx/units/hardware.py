@@ -13,12 +13,9 @@ _ASSUMED = 0.35  # share of the peak where nobody's figure is known
 
 @dataclass(frozen=True)
 class Device:
-    """Peaks are dense FLOP/s. `memory` is bytes by the data sheet: drivers show somewhat less of some devices, and up
-    to 7 % more of others (150.8e9 of an H200's 141e9).
-
-    `mfu` is the share of the 16-bit peak that trainings of 124M parameters reached, at nanoGPT's count of 8.547e8 FLOPs
-    a token (`GPT.flops_per_token`); smaller models reach less.
-    """
+    """Peaks are dense FLOP/s; `memory` is bytes by the data sheet, of which drivers show up to 7 % more (150.8e9 of an
+    H200's 141e9); `mfu` is the share of the 16-bit peak that trainings of 124M parameters reached, at nanoGPT's count
+    of 8.547e8 FLOPs a token (`GPT.flops_per_token`)."""
 
     name: str
     called: str  # a pattern of what the driver calls it
@@ -60,16 +57,13 @@ DEVICES = (
 
 def device_named(word: str) -> Device:
     """The device of that name, in any spelling (RTX 4090, rtx-4090). Raises ValueError with the nearest name."""
-    by_name = {_plain(device.name): device for device in DEVICES}
-    if _plain(word) in by_name:
-        return by_name[_plain(word)]
-    close = [by_name[name].name for name in difflib.get_close_matches(_plain(word), by_name, n=1)]
+    by_name = {device.name.replace("-", ""): device for device in DEVICES}
+    plain = re.sub(r"[\s_-]", "", word.lower())
+    if plain in by_name:
+        return by_name[plain]
+    close = [by_name[name].name for name in difflib.get_close_matches(plain, by_name, n=1)]
     advice = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(device.name for device in DEVICES)}"
     raise ValueError(f"hardware={word}: no such device; {advice}")
-
-
-def _plain(word: str) -> str:
-    return re.sub(r"[\s_-]", "", word.lower())
 
 
 def recognised(called: str) -> Device | None:

@@ -11,16 +11,13 @@ SCALE = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def in_steps(length: int | str, *, steps: int, tokens: int) -> int:
-    """Number of steps in `length`, for a run of `steps` steps of `tokens` tokens each.
-
-    Shares and tokens are rounded to the nearest step, but never down to zero.
+    """Number of steps in `length`, for a run of `steps` steps of `tokens` tokens each, rounded to the nearest but never
+    down to zero. Raises ValueError for what is no length, such as a bare fraction (0.02).
 
     >>> in_steps(500, steps=10_000, tokens=4096), in_steps("2%", steps=10_000, tokens=4096)
     (500, 200)
     >>> in_steps("10Mtok", steps=10_000, tokens=4096)
     2441
-
-    Raises ValueError for anything else, a bare fraction such as 0.02 included: it could mean two things.
     """
     if isinstance(length, int) and not isinstance(length, bool):
         count: float = length

@@ -25,11 +25,9 @@ _BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class Configured:
-    """Its subclasses become dataclasses whose options are keywords; a value outside its range raises ValueError.
+    """Its subclasses become dataclasses whose options are keywords; a value outside its range raises ValueError."""
 
-    `remembered` names the attributes that a checkpoint keeps: plain values and tensors."""
-
-    remembered: ClassVar[tuple[str, ...]] = ()
+    remembered: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint keeps: plain values and tensors
 
     def __init_subclass__(cls, **more) -> None:
         super().__init_subclass__(**more)
@@ -73,8 +71,6 @@ def _check(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal and value not in get_args(hint):
         raise ValueError(f"{name}={value}: one of {', '.join(get_args(hint))}")
     annotated = (getattr(each, "__metadata__", ()) for each in (hint, *get_args(hint)))  # of Count | None
-    limits = {kind: limit for bound in chain(*annotated) for kind, limit in asdict(bound).items()}
-    if value is not None and not all(_BOUNDS[kind][0](value, limit) for kind, limit in limits.items()):
-        raise ValueError(
-            f"{name}={value}: {', '.join(f'{_BOUNDS[kind][1]} {limit:,}' for kind, limit in limits.items())}"
-        )
+    bounds = [(*_BOUNDS[kind], limit) for bound in chain(*annotated) for kind, limit in asdict(bound).items()]
+    if value is not None and not all(fits(value, limit) for fits, _, limit in bounds):
+        raise ValueError(f"{name}={value}: {', '.join(f'{words} {limit:,}' for _, words, limit in bounds)}")

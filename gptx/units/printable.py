@@ -1,7 +1,4 @@
-"""Text from outside (names, samples, levels, errors), escaped for the place where it is shown, without credentials.
-
-A terminal, a page, Plotly, Markdown and matplotlib each interpret some characters. There is one function for each.
-"""
+"""Text from outside, without credentials, and escaped for the place that shows it: each interprets some characters."""
 
 import codecs
 import html as entities
@@ -27,17 +24,13 @@ hidden: dict[str, str] = {}  # values that are never shown, each with what is sh
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for every character that is invisible or changes how others are shown. Line ends and tabs
-    stay, and so does ordinary text of any script."""
+    """The text with U+FFFD for what is invisible or changes how other characters are shown; line ends and tabs stay."""
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def without_credentials(text: str) -> str:
-    """The text with *** for credentials in URLs and for variables that Hydra gives a job; the same in every process.
-
-    In overrides of a sweep Hydra escapes a colon as \\:, and JSON doubles the backslash.
-    """
-    if ":/" in text:  # of a path the address has one slash left
+    """The text with *** for credentials in URLs and for variables that Hydra gives a job; the same in every process."""
+    if ":/" in text:  # of a path the address has one slash left; Hydra escapes a colon as \\:, which JSON doubles
         text = _LOGIN.sub(r"\1***@", text)
     if "=" in text:
         text = _VARIABLE.sub(r"\1***", _SECRET.sub(r"\1***", text))
@@ -122,8 +115,7 @@ class _Stream:
 
 
 def streams(*, lasting: bool = False) -> None:
-    """Make stdout and stderr of this process safe; every command begins with it. With `lasting`, a terminal that goes
-    away ends nothing."""
+    """Make stdout and stderr of this process safe. With `lasting`, a terminal that goes away ends nothing."""
     for name in ("stdout", "stderr"):
         stream = bare(getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 - for the life of this process
         if hasattr(stream, "reconfigure"):

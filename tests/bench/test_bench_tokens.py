@@ -1,6 +1,6 @@
 """The tokenising benchmark measures what it says."""
 
-from gptx.bench.tokens import bench_tokens, repeated_text
+from gptx.bench.storage import bench_tokens, repeated_text
 
 
 def test_text_is_repeated_until_it_has_the_bytes(tmp_path):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gptx.bench import wandb
+from gptx.bench import recording
 
 
 def burn(seconds):
@@ -36,7 +36,7 @@ def test_the_step_the_hand_over_and_the_sending_are_told_apart():
     trainer.fit, sink.rows = fit, rows
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
-    update, handing, sending = wandb.measured(trainer, sink, 10)
+    update, handing, sending = recording.row_cost(trainer, sink, 10)
     assert (update, handing, sending) == (
         pytest.approx(0.012, rel=0.3),
         pytest.approx(0.002, rel=0.3),

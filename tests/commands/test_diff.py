@@ -8,8 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptx.commands.diff import difference_lines
-from gptx.compare.agreement import agreement, single_run
-from gptx.compare.meaning import differences_in_meaning, meaning
+from gptx.compare.meaning import agreement, differences_in_meaning, meaning, single_run
 from gptx.runs.metrics import Metrics
 from gptx.runs.run import Run
 

@@ -55,8 +55,6 @@ def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
 
 def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monkeypatch):
     assert rerun.split_overrides(["a=1", "--config-dir", "mine", "~b"]) == (["--config-dir", "mine"], ["a=1", "~b"])
-    with pytest.raises(ValueError, match=r"^cosine: an override is key=value"):
-        rerun.split_overrides(["cosine"])
     folder = tmp_path / "runs/warmup/cell"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: warmup\n")
@@ -67,6 +65,8 @@ def test_what_is_no_override_is_refused_and_so_is_the_run_itself(tmp_path, monke
     RunFolder(folder).write(recipe={"steps": 1})
     with pytest.raises(ValueError, match="is the run itself; choose another name=, or overwrite=true"):
         rerun.rerun("runs/warmup/cell", "name=warmup")
+    with pytest.raises(ValueError, match=r"^cosine: an override is key=value"):
+        rerun.rerun("runs/warmup/cell", "cosine")
 
 
 @pytest.mark.slow

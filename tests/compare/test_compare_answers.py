@@ -32,7 +32,9 @@ def test_a_missing_hard_seed_does_not_make_an_arm_the_best(state):
     rows = {"0.001": (2.5, 2.6, 3.5), "0.0029": (2.02, 2.12, None), "0.003": (2.0, 2.11, 3.02)}
     found = verdict(losses("optim.lr", rows, state))
     assert found.headline.startswith("The lowest validation loss in common seeds is with learning rate 0.003, ")
-    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have." in found.warnings
+    assert "learning rate 0.0029 lacks seed 2: arms are compared in the seeds that both have" in " ".join(
+        found.warnings
+    )
 
 
 def test_the_best_is_never_above_the_baseline_that_it_is_compared_with():
@@ -45,7 +47,7 @@ def test_the_bold_cell_and_the_best_of_a_level_are_judged_in_shared_seeds_too():
     rows = {("adamw", "0.001"): (2.0, 2.1, 3.0), ("adamw", "0.01"): (2.1, 2.2, None), ("muon", "0.001"): (1.9, 2.0, 2.9),
             ("muon", "0.01"): (1.8, 1.9, 2.8), ("sgd", "0.001"): (1.95, 2.05, None), ("sgd", "0.01"): (2.6, 2.7, 3.6)}  # fmt: skip
     found = verdict(losses(["optim", "optim.lr"], rows))
-    assert [row[:2] for row in table(found, "at its best").rows] == [("muon", "0.01"), ("sgd", "0.001"), ("adamw", "0.001")]  # fmt: skip
+    assert [row[1::-1] for row in table(found, "at its best").rows] == [("muon", "0.01"), ("sgd", "0.001"), ("adamw", "0.001")]  # fmt: skip
     cells = {row[0]: row[1:] for row in table(found, "by optim").rows}
     assert [name for name, row in cells.items() for cell in row if "**" in cell] == ["muon", "muon"]
     assert "adamw, learning rate 0.01 lacks seed 2; sgd, learning rate 0.001 lacks seed 2: arms" in " ".join(
@@ -70,9 +72,9 @@ def test_whatever_is_missing_who_beats_all_others_in_shared_seeds_wins_and_no_he
 
 def test_arms_without_a_common_seed_are_compared_as_unpaired_and_it_is_said():
     found = verdict(losses("optim", {"adamw": (2.0, 2.1, 2.2, None, None), "muon": (None, None, None, 1.1, 1.2)}))
-    assert "lower than with adamw (95 % interval 0.70 to 1.20, no seed in common)" in found.headline
+    assert "lower than with adamw (95 % interval -1.20 to -0.70, no seed in common)" in found.headline
     assert table(found, "Arms").rows[1][-1] == "-0.95 (-1.20 to -0.70, unpaired)"
-    assert "as unpaired (Welch's t) where they share none" in " ".join(found.warnings)
+    assert "as unpaired (Welch's t) if they share none" in " ".join(found.warnings)
 
 
 def test_a_difference_has_the_digits_of_its_own_interval():
@@ -80,10 +82,12 @@ def test_a_difference_has_the_digits_of_its_own_interval():
     found = verdict(
         losses("optim", {"adamw": base, "muon": [x - 0.02 + gap for x, gap in zip(base, GAP, strict=True)]})
     )
-    assert "with muon, 0.0198 nats per token lower than with adamw (95 % interval 0.0172 to 0.0224, 3 seeds)" in found.headline  # fmt: skip
-    assert table(found, "Arms").rows[1][1:3] == ("2.0", "1.0")
+    assert "with muon, 0.0198 nats per token lower than with adamw (95 % interval -0.0224 to -0.0172, 3 seeds)" in found.headline  # fmt: skip
+    assert table(found, "Arms").rows[1][1:3] == ("2.0 ± 1.0", "3")
     slower = verdict(losses("optim", {"adamw": (20.0, 21.0), "muon": (11.0, 11.6)}))
-    assert "with muon, 9.2 nats per token lower than with adamw (95 % interval 6.7 to 11.7, 2 seeds)" in slower.headline
+    assert (
+        "with muon, 9.2 nats per token lower than with adamw (95 % interval -11.7 to -6.7, 2 seeds)" in slower.headline
+    )
     assert table(found, "Arms").rows[1][-1] == "-0.0198 (-0.0224 to -0.0172)"
 
 
@@ -101,7 +105,7 @@ def test_one_diverged_seed_of_any_arm_is_in_the_headline_of_any_shape(factors):
         lost = whole.outcomes[at]
         outcomes = [replace(each, value=math.nan, state="failed") if each is lost else each for each in whole.outcomes]
         headline = verdict(replace(whole, outcomes=outcomes)).headline
-        assert f"1 of {len(outcomes)} runs diverged ({lost.levels['precision']})." in headline
+        assert f"1 of {len(outcomes)} ended runs diverged ({lost.levels['precision']})." in headline
         assert "does not diverge" not in headline
 
 
@@ -110,45 +114,44 @@ def test_where_a_corner_of_one_2_by_2_diverged_the_others_are_still_told():
         return math.nan if levels == {"schedule": "constant", "optim.lr": "0.01"} else 2.0 + (not TRAITS[levels["schedule"]][0])  # fmt: skip
 
     found = verdict(compared({"schedule": list(TRAITS), "optim.lr": ["0.001", "0.01"]}, loss, traits=SCHEDULES))
-    assert found.headline.endswith("1.00 nats per character higher at learning rate 0.001; 3 of 24 runs diverged (constant).")  # fmt: skip
+    assert found.headline.endswith("1.00 nats per character lower at learning rate 0.001; but 3 of 24 ended runs diverged (constant).")  # fmt: skip
 
 
 def test_many_diverged_arms_are_told_together():
     lost = compared({"precision": ["fp32", "fp16"], "optim.lr": ["0.001", "0.003", "0.01"]}, lambda levels: math.nan if levels["precision"] == "fp16" else 2.0)  # fmt: skip
-    assert verdict(lost).headline.endswith("; 9 of 18 runs diverged (fp16).")
+    assert verdict(lost).headline.endswith("; but 9 of 18 ended runs diverged (fp16).")
 
 
 def test_headline_and_attribution_are_the_same_estimate_and_never_contradict_each_other():
     """A small effect of one thing: before, one page in four said "no difference" and "contributed more" at once."""
     told = 0
     for text in pages({"schedule": list(TRAITS)}, 3, lambda levels: -0.05 * TRAITS[levels["schedule"]][0], sweeps=400):
-        more, headline = "warmup contributed more" in text, text.split(". ")[0]
+        more, headline = "Contributed more: warmup" in text, text.split(". ")[0]
         told += more
         assert not (more and "not significant" in headline), text
-        assert not more or ("Without warmup" in headline and "higher" in headline)
+        assert not more or ("With warmup" in headline and "lower" in headline)
     assert told > 100
 
 
 def test_where_the_interaction_is_larger_than_a_main_effect_the_headline_says_that_it_depends():
     means = {"constant": 2.5, "warmup": 2.52, "cosine": 2.0, "cosine_no_warmup": 2.9}
     found = verdict(compared({"schedule": list(TRAITS)}, lambda levels: means[levels["schedule"]], traits=SCHEDULES))
-    assert found.headline == "How much the validation loss changes without warmup depends on cool-down."
-    assert found.sentences[0] == ("The change without warmup is -0.018 (-0.035 to -0.002) without cool-down and +0.900 "
-                                  "(+0.885 to +0.915) with cool-down.")  # fmt: skip
-    assert found.sentences[1] == "Of warmup and cool-down, each depends on the other."
+    assert found.headline == ("The effect of warmup on the validation loss depends on cool-down: +0.018 (+0.002 to +0.035) "
+                              "without it, -0.900 (-0.915 to -0.885) with it.")  # fmt: skip
+    assert found.sentences[0] == "Contributed more: each depends on the other."
     assert table(found, "contribute").rows[0][-1] == "each depends on the other"
 
 
 def test_repeated_runs_count_as_runs_and_once_as_seeds():
     whole = compared({"optim": ["adamw", "muon"]}, lambda levels: 2.0, seeds=2)
     again = replace(whole, outcomes=[*whole.outcomes, whole.outcomes[0], whole.outcomes[3]])
-    assert "None of 6 runs diverged." in verdict(again).sentences
-    assert table(verdict(again), "Arms").rows[0][3:5] == ("2", "3 finished")
+    assert "0 of 6 ended runs diverged." in verdict(again).sentences
+    assert table(verdict(again), "Arms").rows[0][2:4] == ("2", "3 finished")
 
 
 def test_of_runs_under_way_it_is_not_said_that_they_did_not_diverge():
     found = verdict(compared({"optim": ["adamw", "muon", "sgd"]}, lambda levels: None if levels["optim"] == "sgd" else 2.0))  # fmt: skip
-    assert "None of 6 runs with a result, of 9, diverged." in found.sentences
+    assert "0 of 6 ended runs diverged." in found.sentences
 
 
 def test_runs_that_ended_early_are_named_in_warning_and_headline():
@@ -156,7 +159,7 @@ def test_runs_that_ended_early_are_named_in_warning_and_headline():
     whole.outcomes[4] = replace(whole.outcomes[4], ended_at=80)
     found = verdict(whole)
     assert "Runs that ended early, and thus have fewer steps: muon, seed 1, at step 80." in found.warnings
-    assert found.headline.endswith("; but 1 run ended early (see the warnings).")
+    assert found.headline.endswith("; but 1 run ended early.")
     assert "ended early" not in verdict(replace(whole, metric="target/step")).headline
 
 
@@ -167,7 +170,7 @@ def test_a_best_learning_rate_at_the_edge_of_its_grid_is_a_warning(best, edge):
     def loss(levels):
         return 2.0 - 0.1 * (levels["optim.lr"] == (best if levels["optim"] == "muon" else "0.003"))
 
-    text = f"The best learning rate is at the edge of its grid, and a better one may lie beyond: {best} (muon)."
+    text = f"The best learning rate is at the edge of its grid, and a better one may lie beyond: muon, learning rate {best}."
     assert (text in verdict(compared(factors, loss)).warnings) == edge
     assert not edge or "may lie beyond: " in " ".join(verdict(compared({"optim.lr": factors["optim.lr"]}, lambda levels: loss({"optim": "muon"} | levels))).warnings)  # fmt: skip
 
@@ -224,7 +227,7 @@ def test_what_a_single_seed_shows_is_not_told_beside_what_several_do(levels):
     found = verdict(losses(["optim", "model.depth"], rows))
     assert "lower" not in found.headline
     assert "significant" in found.headline
-    assert "With muon instead of adamw, a single seed at layers 4 gives no interval." in found.sentences
+    assert "With muon instead of adamw, the validation loss has no interval at layers 4 (1 seed)." in found.sentences
 
 
 def test_two_arms_with_rates_of_their_own_are_compared_at_their_best():
@@ -237,6 +240,6 @@ def test_two_arms_with_rates_of_their_own_are_compared_at_their_best():
 def test_runs_that_differ_in_their_seeds_alone_are_told_of_with_what_speaks_against_them():
     whole = compared({}, lambda levels: 2.0)
     whole.outcomes[1] = replace(whole.outcomes[1], ended_at=80)
-    assert verdict(whole).headline.endswith("(mean ± sd of 3 seeds); but 1 run ended early (see the warnings).")
+    assert verdict(whole).headline.endswith("(mean ± sd of 3 seeds); but 1 run ended early.")
     other = replace(whole, environment={"validation windows": [10, 20]})
     assert verdict(other).headline == "These results cannot be compared: the runs are not of the same text."

@@ -107,7 +107,9 @@ def test_a_finished_run_that_was_not_validated_at_its_end_has_no_result(keep):
     (found,) = find([folder])
     assert (found.result("validation/loss"), found.result("train/loss")) == (None, 2.0)
     assert compare([found]).outcomes[0].value is None
-    assert "finished without validation/loss at its end; left out" in " ".join(verdict(compare([found])).warnings)
+    assert "Finished without validation/loss at the end, and left out: The run, seed 0." in " ".join(
+        verdict(compare([found])).warnings
+    )
 
 
 def test_cells_of_a_sweep_that_did_not_begin_are_missing(keep):
@@ -167,7 +169,7 @@ def test_an_arm_without_the_metric_is_named_and_the_rest_compared(keep):
     root = keep("s/a", lr=1e-3, overrides=["optim.lr=1e-3"]).parent
     keep("s/b", lr=1e-2, losses=[], overrides=["optim.lr=1e-2"])
     found = verdict(compare(find([root])))
-    assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in found.warnings
+    assert "Finished without validation/loss at the end, and left out: learning rate 0.01, seed 0." in found.warnings
     assert "only learning rate 0.001 has a validation loss" in found.headline.lower()
 
 
@@ -250,7 +252,7 @@ def test_a_finished_run_of_fewer_steps_than_asked_for_says_where_it_ended(keep):
     keep("s/b", lr=1e-2, step=3, overrides=["optim.lr=1e-2"], config={"steps": 5})
     found = compare(find([root]))
     assert [outcome.ended_at for outcome in found.outcomes] == [None, 3]
-    assert verdict(found).headline.endswith("ended early (see the warnings).")
+    assert verdict(found).headline.endswith("ended early.")
 
 
 def test_a_loss_that_was_measured_before_the_end_is_no_result(keep):
@@ -261,7 +263,7 @@ def test_a_loss_that_was_measured_before_the_end_is_no_result(keep):
         file.write('{"step": 9, "train/loss": 1.0}\n')
     found = compare(find([root]))
     assert [outcome.value for outcome in found.outcomes] == [2.0, None]
-    assert "learning rate 0.01, seed 0: finished without validation/loss at its end; left out." in verdict(found).warnings  # fmt: skip
+    assert "Finished without validation/loss at the end, and left out: learning rate 0.01, seed 0." in verdict(found).warnings  # fmt: skip
 
 
 def test_results_that_were_kept_before_a_run_said_where_it_ended_are_read(tmp_path):

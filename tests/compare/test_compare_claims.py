@@ -13,8 +13,9 @@ from gptx.compare.words import Words
 
 SWEEPS, MOST = 2000, 0.065
 WORDS = Words("validation loss", "nats per token", "lowest", 3, 6)
+MORE = r"(more:|;) "  # what stands before something that is said to have contributed more
 CLAIM = re.compile(r"\d (nats per token )?(higher|lower)|(?i:significantly) (higher|lower)|differ significantly"
-                   r"|(?<!significantly )contributed more|depends on|do(es)? harm")  # fmt: skip
+                   rf"|{MORE}(warmup|cool-down|model\S+=1)|depends on|harm by")  # fmt: skip
 TRAITS = {"constant": (False, False), "warmup": (True, False), "cosine": (True, True), "cosine_no_warmup": (False, True)}  # fmt: skip
 OPTIMS, RATES = ["adamw", "muon", "sgd", "lion", "adafactor", "soap", "sophia"], ["0.001", "0.003", "0.01", "0.03"]
 SHAPES = {
@@ -77,8 +78,8 @@ def test_choosing_the_best_of_several_rates_does_not_make_a_claim(tuned, seeds, 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize(("worth", "false"), [
-    ((-0.05, 0.0), "cool-down contributed more|depends|do(es)? harm"),
-    ((-0.05, -0.05), "(?<!significantly )contributed more|depends|do(es)? harm"),
+    ((-0.05, 0.0), MORE + "cool-down|depends|harm by"),
+    ((-0.05, -0.05), MORE + "(warmup|cool-down)|depends|harm by"),
 ])  # fmt: skip
 def test_a_real_effect_does_not_let_a_page_claim_a_false_one(worth, false, seeds, capsys):
     def truth(levels):
@@ -88,7 +89,7 @@ def test_a_real_effect_does_not_let_a_page_claim_a_false_one(worth, false, seeds
     wrong = [text for text in shown if re.search(false, text)]
     with capsys.disabled():
         print(f"\n2 x 2 of {worth}, {seeds} seeds: {len(wrong) / SWEEPS:.1%} claim what is not so, "
-              f"{sum('higher' in text for text in shown) / SWEEPS:.0%} the effect of a warmup")  # fmt: skip
+              f"{sum('lower' in text for text in shown) / SWEEPS:.0%} the effect of a warmup")  # fmt: skip
     assert len(wrong) <= MOST * SWEEPS, wrong[:3]
 
 

@@ -11,7 +11,7 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from gptx.config import command_line, compose, groups, mistakes, paths, presets, rules, validate
+from gptx.config import command_line, compose, groups, paths, presets, rules, validate
 from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, ROWS, VALUES, decides
 from gptx.config.keys import differences, recipe, slug
@@ -20,6 +20,7 @@ from gptx.sweeps import preflight
 from gptx.trainer import Trainer
 
 CONF = Path(paths.CONF)
+OPTIMIZERS = ", ".join(sorted(file.stem for file in (CONF / "optim").glob("*.yaml")))
 BIG = {
     "llama_124m",
     "gpt_10m",
@@ -102,12 +103,15 @@ def test_every_option_fits_the_signature_it_names(option):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+optim.lrr=1", "optim.lrr: gptx.ingredients.optim.adam.adam has no 'lrr'; did you mean 'lr'?"),
+        ("+optim.lrr=1", "optim.lrr: no such key; did you mean 'optim.lr'?"),
         (
             "+schedule.warmpu=3",
-            "schedule.warmpu: gptx.ingredients.schedule.cosine has no 'warmpu'; did you mean 'warmup'?",
+            "schedule.warmpu: no such key; did you mean 'schedule.warmup'?",
         ),
-        ("+observe.validation.evry=3", "observe.validation.evry: .* did you mean 'every'?"),
+        (
+            "+observe.validation.evry=3",
+            "observe.validation.evry: no such key; did you mean 'observe.validation.every'?",
+        ),
         ("+stepz=1", "stepz: no such key; did you mean 'steps'?"),
         ("optim.lr=fast", "optim.lr: 'fast' is not a valid"),
         ("model.width=wide", "model.width: 'wide' is not a valid int"),
@@ -150,9 +154,9 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["precision=tf32"], "precision=tf32 needs an NVIDIA GPU"),
         (["schedule.floor=-0.1"], "schedule.floor=-0.1: a share of the peak learning rate, from 0 to 1"),
         (["schedule=wsd", "schedule.floor=1.5"], "schedule.floor=1.5: a share of the peak learning rate"),
-        (["clip.max_norm=0"], "clip.max_norm=0.*: above 0; clip=none"),
+        (["clip.max_norm=0"], "clip.max_norm=0.*: above 0"),
         (["clip=scratch", "clip.max_norm=-1"], "clip.max_norm=-1.*: above 0"),
-        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas=\[2, 0.9\]: from 0 to below 1"),
+        (["optim=lion", "optim.betas=[2,0.9]"], r"optim.betas\[0\]=2.0: from 0 to below 1"),
         (["optim=muon", "optim.momentum=1.5"], "optim.momentum=1.5: from 0 to below 1"),
         (["optim=schedule_free", "schedule=constant", "optim.betas=[0,0.9]"], r"optim.betas=\[0.*above 0 and below 1"),
         (["optim.lr=inf"], "optim.lr: inf is not finite; numbers must be"),
@@ -167,7 +171,10 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["batch=growing", "batch.rule=cubic"], "batch.rule: 'cubic' is not a valid"),
         (["batch.micro=some"], "batch.micro.*: 'some' is not a valid"),
         (["from=nowhere"], "from=nowhere: no checkpoint there"),
-        (["precision.compute=int8"], "precision.compute=int8 is unknown; one of fp32, bf16, fp16, fp8, auto"),
+        (
+            ["precision.compute=int8"],
+            r"precision.compute: 'int8' is not a valid choice of \['fp32', 'bf16', 'fp16', 'fp8', 'auto'\]",
+        ),
         (["optim.lr=-1"], "optim.lr=-1.0: 0 or more"),
         (["checkpoints.keep=0"], "checkpoints.keep=0"),
         (["model.context=0"], "model.context=0: at least 1"),
@@ -181,7 +188,7 @@ def test_a_mistake_gets_one_line_that_names_the_key(composed, override, message)
         (["objective=chunked", "objective.chunk=0"], "objective.chunk=0: at least 1"),
         (["memory=recompute", "memory.every=0"], "memory.every=0: at least 1"),
         (["model.dropout=1.5"], "model.dropout=1.5: at least 0, below 1"),
-        (["model.norm=batchnorm"], "model.norm=batchnorm is unknown; one of layernorm, rmsnorm"),
+        (["model.norm=batchnorm"], r"model.norm: 'batchnorm' is not a valid choice of \['layernorm', 'rmsnorm'\]"),
         (["data.tokenizer=words"], "words"),
         (["data.path=nowhere.txt"], "nowhere.txt"),
     ],
@@ -207,7 +214,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
         (["stesp=1"], "stesp: no such key; did you mean 'steps'?"),
         (
             ["optim=adamm"],
-            "optim=adamm: no such option; did you mean 'adamw'? Options: adafactor, adam_l2, adamw, adamw_scratch, lion, muon, schedule_free, sgd$",
+            f"optim=adamm: no such option; did you mean 'adamw'? Options: {OPTIMIZERS}$",
         ),
         (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
         (["observe=[foo]"], "observe=\\[foo\\]: no such option; Options: activations"),
@@ -215,9 +222,9 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
     ],
 )
 def test_what_hydra_refuses_is_told_in_one_line_with_the_nearest_right_word(words, message):
-    with pytest.raises(HydraException) as caught:
-        compose.composed(words)
-    told = str(mistakes.explained(caught.value, words))
+    with pytest.raises(ConfigError) as caught:
+        examined(words)
+    told = str(caught.value)
     assert re.search(message.replace("?", r"\?"), told), told
     assert "\n" not in told
 
@@ -334,7 +341,7 @@ def test_a_config_of_one_s_own_that_has_a_shipped_name_is_refused_and_another_is
 def test_a_broken_interpolation_is_named_as_such(word):
     with pytest.raises(HydraException) as caught:
         compose.composed([word])
-    told = str(mistakes.explained(caught.value, [word]))
+    told = str(command_line.explained(caught.value, [word]))
     assert told.startswith(f"{word.partition('=')[0]}: not an interpolation that can be")
 
 
@@ -382,18 +389,20 @@ def own(tmp_path, monkeypatch):
         (["block_size=3"], "block_size: no such key; did you mean 'model.context'?"),
         (["width=3"], "width: no such key; did you mean 'model.width'?"),
         (["+lr=1e-3"], "lr: no such key; did you mean 'optim.lr'?"),
-        (["guard.zzz=1"], "guard.zzz: no such key; guard has "),
-        (["data.path=x"], "data.path: data=stdlib has no path; add data=text"),
-        (["schedule=constant", "schedule.floor=1"], "schedule.floor: schedule=constant has no floor; add schedule=cosine,"),
+        (["guard.zzz=1"], "guard.zzz: no such key; gptx.ingredients.guard.doctor.Doctor has detector, "),
+        (["data.path=x"], "data.path: no such key; add data=text"),
+        (["schedule=constant", "schedule.floor=1"], "schedule.floor: no such key; add schedule=cosine, linear, range_test or wsd"),
         (["observe.samples.every=3"],
-         "observe.samples: observe=[validation] has no samples; add observe=[validation,samples]"),
-        (["optim=sgd", "optim.dampening=1"], "optim.dampening: not in the file of optim=sgd; to set it, write +optim.dam"),
+         "observe.samples: expected an object with a _target_, got {'every': 3}; add observe=[validation,samples]"),
+        (["optim=sgd", "optim.dampenign=1"], "optim.dampenign: no such key; did you mean 'optim.dampening'?"),
+        (["optim=sgd", "optim._target_=torch.optim.Adagrad", "optim.nesterov=true"],
+         "optim.momentum: no such key; torch.optim.Adagrad has params, lr,"),
         ([*TRUSTED, "optim.sharpnes=1"], "optim.sharpnes: no such key; did you mean 'optim.sharpness'?"),
-        ([*TRUSTED, "+optim.sharpnes=1"], "optim.sharpnes: mylib.Mine has no 'sharpnes'; did you mean 'sharpness'?"),
+        ([*TRUSTED, "+optim.sharpnes=1"], "optim.sharpnes: no such key; did you mean 'optim.sharpness'?"),
         (["optim=whole", TRUSTED[1]], "optim: mylib.Mine needs 'params', which gptx gives it later; add _partial_: true"),
         (["optim=mine", "allow_targets=mylib."],
          "allow_targets: 'mylib.' is not a valid list[str]; write allow_targets=[mylib.]"),
-        (["observe=[look]", TRUSTED[1]], "observe._target_: a file of conf/observe begins with a name of its own"),
+        (["observe=[look]", TRUSTED[1]], "observe._target_: expected an object with a _target_, got 'mylib.Look'; choose an option of conf/observe, which stands"),
         (["batch.tokens=abc"], "batch.tokens: 'abc' is not a valid int"),
         (["optim=adamv"], "optim=adamv: no such option; did you mean 'adamw'? Options: adafactor, adam_l2,"),
         (["experiment=zzz"], "experiment=zzz: no such option; Options: accumulation, bare,"),
@@ -405,6 +414,11 @@ def test_a_natural_mistake_gets_its_cure(own, words, told):
     assert str(caught.value).startswith(told)
     assert "\n" not in str(caught.value)
     assert "_target_'?" not in str(caught.value)
+
+
+def test_an_argument_that_the_file_of_an_option_leaves_out_is_set_like_any_other(own):
+    assert own("optim=sgd", "optim.dampening=0.5")[""].optim.dampening == 0.5
+    assert own(*TRUSTED, "optim.sharpness=2")[""].optim.sharpness == 2
 
 
 def test_a_shipped_experiment_can_be_copied_with_and_without_its_header(own):
@@ -430,7 +444,25 @@ def test_a_value_that_is_typed_as_an_option_is_told_how_it_is_written(words, tol
 
 
 def test_options_of_hydra_come_before_the_overrides():
-    for words in ("seed=1 --config-dir x", "-m seed=0,1", "--cfg job a=1", "--multi seed=0,1", "--hydra-help", "-cd=x"):
+    for words in (
+        "seed=1 --config-dir x",
+        "-m seed=0,1",
+        "--cfg job seed=1",
+        "--multi seed=0,1",
+        "--hydra-help",
+        "-cd=x",
+    ):
         given = command_line.prepared(words.split())
         assert sorted(given) == sorted(words.split())
         assert given == sorted(given, key=lambda word: "=" in word and not word.startswith("-"))
+
+
+@pytest.mark.parametrize(
+    "words", ["optim.lrr=1", "+optim.lrr=1", "optim=sgd optim.lrr=1", "experiment=gpt2_124m optim.lrr=1"]
+)
+def test_a_misspelt_key_is_refused_where_cfg_shows_the_config_and_an_option_that_no_file_has_is_not(words):
+    with pytest.raises(ConfigError, match=r"^optim.lrr: no such key; did you mean"):
+        command_line.prepared(["--cfg", "job", *words.split()])
+    shown = ["--cfg", "job", "data=text", *words.replace("lrr", "lr").split()]  # data.path is shown as ???
+    assert command_line.prepared(shown) == shown
+    assert command_line.prepared(["-c=job", "optim=sgd", "optim.nesterov=true"])

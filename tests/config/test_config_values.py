@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gptx.config import arguments, compose, mistakes, validate, values
+from gptx.config import arguments, command_line, compose, validate, values
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
@@ -129,7 +129,7 @@ def test_every_strange_value_of_every_ingredient_is_refused_in_one_line_or_built
         (["threads=1e11"], "threads=100000000000: at least 1 and at most 1,024"),
         (["schedule.warmup=1e9999tok"], "schedule.warmup: '1e9999tok' is more than"),
         (["schedule.warmup=101%"], "schedule.warmup: 101%: .* at most 100%"),
-        (["data.tokenizer=bpe:99999999999999999999"], "tokenizer=bpe:9+: a size of at least 257, .* at most 10,000,000"),
+        (["data.tokenizer=bpe:99999999999999999999"], "tokenizer=bpe:9+: a size from 257, .* to 10,000,000"),
         (["compile=compiled", "compile.mode=x"], "compile.mode: 'x' is not a valid .*max-autotune"),
         (["observe=[validation,samples]", "observe.samples.temperature=1e-300"], "temperature=1e-300: "),
         (["observe=[validation,samples]", "observe.samples.temperature=1e-9"], "temperature=1e-09 must be 0"),
@@ -195,11 +195,11 @@ def test_a_prompt_may_have_lines(corpus):
 )
 def test_a_group_takes_the_name_of_an_option_and_nothing_else(word, message):
     with pytest.raises(ConfigError, match=message):
-        mistakes.refuse_choices([word])
+        command_line.refuse_choices([word])
 
 
 def test_what_chooses_options_is_left_alone():
-    mistakes.refuse_choices(["model=nano", "observe=[]", "observe=validation", "log=[jsonl]", "~guard", "optim=adamw,sgd",
+    command_line.refuse_choices(["model=nano", "observe=[]", "observe=validation", "log=[jsonl]", "~guard", "optim=adamw,sgd",
                           "+experiment=x", "model.width=64", "optim.betas=[0.9,0.9]"])  # fmt: skip
 
 
@@ -303,4 +303,4 @@ def test_arguments_of_commands_obey_the_same_rules():
 def test_what_hydra_says_without_the_key_is_said_with_it(word, told):
     with pytest.raises(Exception, match=r".") as caught:
         composed(word)
-    assert str(mistakes.explained(caught.value, [word])).startswith(told)
+    assert str(command_line.explained(caught.value, [word])).startswith(told)

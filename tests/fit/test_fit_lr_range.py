@@ -89,7 +89,8 @@ def test_the_proposal_is_checked_against_the_nearest_rate_of_each_row_of_a_grid(
               ("constant", 3e-3): [math.nan]}  # fmt: skip
     outcomes = [Outcome({"schedule": row, "optim.lr": f"{rate:g}"}, seed, "finished", loss)
                 for (row, rate), seeds in losses.items() for seed, loss in enumerate(seeds)]  # fmt: skip
-    comparison = Comparison("validation/loss", {}, outcomes)
+    levels = {"schedule": ["cosine", "constant"], "optim.lr": ["0.001", "0.003"]}
+    comparison = Comparison("validation/loss", levels, outcomes)
     cosine, constant = grid_costs(comparison, 1.6e-3)  # 1.6 times the one, and 1.9 times less than the other
     assert (cosine.row, cosine.nearest, cosine.best) == ("cosine", 1e-3, 3e-3)
     assert cosine.cost == pytest.approx(2.1 - 1.95)

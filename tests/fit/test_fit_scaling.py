@@ -16,10 +16,8 @@ from scipy.special import logsumexp
 from gptx.commands.pages import pages
 from gptx.estimate.laws import CONSTANTS, PUBLISHED, Law, law_named
 from gptx.fit import huber
-from gptx.fit.ladder import About, Ladder, Rung, against_one_law, minima
-from gptx.fit.prediction import LawReading, NoLaw, fit_law, predict
-from gptx.fit.scaling import fitted, patterned, scaling, undetermined
-from gptx.fit.scaling_views import law_figure
+from gptx.fit.ladder import About, Ladder, LawReading, NoLaw, Rung, against_one_law, fit_law, minima, predict
+from gptx.fit.scaling import fitted, law_figure, patterned, scaling, undetermined
 from gptx.runs.run import find
 
 REFIT = PUBLISHED["besiroglu"]

@@ -75,7 +75,7 @@ def test_a_growing_batch_takes_the_rate_of_its_present_size():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rule": "sqrt"}, r"batch.rule=sqrt scales from batch.tuned_at=None: give the tokens"),
+        ({"rule": "sqrt"}, r"batch.rule=sqrt needs batch.tuned_at, the tokens of a step"),
         ({"doublings": 2}, r"batch.doublings=2 over batch.growth=0 steps"),
         ({"doublings": -1, "growth": 5}, r"batch.doublings=-1"),
         ({"context_doublings": 1}, r"batch.context_doublings=1 over batch.lengthening=0 steps"),

@@ -14,13 +14,15 @@ import pytest
 
 from gptx.ingredients.data import cache as token_cache
 from gptx.ingredients.data.cache import FORMAT, tokenised
-from gptx.ingredients.data.sources import Source, held_out, text_at, text_files
+from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.sources import Source, held_out, text_files
 
 ROOT = Path(__file__).parents[2]
 PREPARE = """
 import sys, time
 from gptx.ingredients.data import cache
-from gptx.ingredients.data.sources import held_out, text_at, text_files
+from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.sources import held_out, text_files
 
 def slow(encoding, quick=cache.encoder):
     def encode(text):

@@ -12,8 +12,9 @@ import pytest
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.documents import contents
+from gptx.ingredients.data.files import TextFile
 from gptx.ingredients.data.mixture import Mixture
-from gptx.ingredients.data.sources import TextFile, held_out
+from gptx.ingredients.data.sources import held_out
 from gptx.runs.same import other_text
 
 
@@ -174,7 +175,7 @@ def test_no_source_of_a_mixture_trains_on_what_another_holds_out():
     assert lost[0] > 5 < lost[1]
     assert lost[2] == 0
     assert data.remarks == [
-        f"{name}: {count} held-out documents are left out, since another source trains on the same"
+        f"{name}: {count} held-out documents left out, since another source trains on the same"
         for name, count in zip("ab", lost, strict=False)
     ]
     assert apart.remarks == []

@@ -11,7 +11,8 @@ import pytest
 import tiktoken
 import torch
 
-from gptx.ingredients.data import corpora, sources
+from gptx.ingredients.data import corpora
+from gptx.ingredients.data import files as data_files
 from gptx.ingredients.data.cache import token_type
 from gptx.ingredients.data.corpora import shakespeare, stdlib, text
 from gptx.ingredients.data.corpus import Windows, batch, mapped
@@ -207,18 +208,18 @@ def test_a_glob_takes_what_it_matches(folder):
         "**": "a.txt deep/b.txt deep/c.md",
     }
     for pattern, names in taken.items():
-        assert " ".join(file.name for file in sources.text_at(str(folder / pattern))[0]) == names
+        assert " ".join(file.name for file in data_files.text_at(str(folder / pattern))[0]) == names
     assert corpus(folder / "deep" / "*").identity["train_documents"] == 2
 
 
 def test_a_long_text_read_in_pieces_is_the_same_text(folder, monkeypatch):
     content = "naïve 中文 😀 text\r\n" * 50
     (folder / "long.txt").write_bytes(content.encode())
-    monkeypatch.setattr(sources, "CHUNK", 7)  # cuts inside characters of several bytes
-    (file,), _ = sources.text_at(str(folder / "long.txt"))
+    monkeypatch.setattr(data_files, "CHUNK", 7)  # cuts inside characters of several bytes
+    (file,), _ = data_files.text_at(str(folder / "long.txt"))
     assert file.characters == len(content)
     assert "".join(file.whole.pieces()) == content
-    assert "".join(sources.Document(file, 33, 100).pieces()) == content[33:100]
+    assert "".join(data_files.Document(file, 33, 100).pieces()) == content[33:100]
 
 
 def test_more_than_65536_tokens_take_32_bits(folder):
@@ -336,7 +337,7 @@ def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch, cache
     options = {"path": None, "tokenizer": "chars", "context": 16, "seed": 0, "validation": 0.1, "order": "shuffled"}
     with pytest.raises(ConnectionError, match="something other than tiny Shakespeare"):
         shakespeare(**options)
-    monkeypatch.setattr(corpora, "SHAKESPEARE_SHA256", sources.text_file(copy).sha256)
+    monkeypatch.setattr(corpora, "SHAKESPEARE_SHA256", data_files.text_file(copy).sha256)
     first = shakespeare(**options)
     copy.unlink()
     assert shakespeare(**options).identity == first.identity
@@ -402,7 +403,7 @@ def test_an_unreadable_text_is_named(numbered):
 
 
 def test_a_text_that_changes_while_it_is_read_is_refused(numbered):
-    (file,), _ = sources.text_at(str(numbered))
+    (file,), _ = data_files.text_at(str(numbered))
     numbered.write_text("something else")
     with pytest.raises(ValueError, match="changed while it was being read"):
         list(file.whole.pieces())

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from gptx.ingredients.data import sources
+from gptx.ingredients.data import files as data_files
 from gptx.ingredients.data.corpora import text
-from gptx.ingredients.data.files import files_below, found
-from gptx.ingredients.data.sources import text_at
+from gptx.ingredients.data.files import files_below, found, text_at
+from gptx.ingredients.data.sources import held_out
 
 PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
           ".zst": lambda content: pyarrow.Codec("zstd").compress(content, asbytes=True)}  # fmt: skip
@@ -30,7 +30,7 @@ def test_a_compressed_text_is_the_text(tmp_path, suffix, monkeypatch):
     (tmp_path / f"a.txt{suffix}").write_bytes(PACKED[suffix](CONTENT.encode()))
     (tmp_path / f"B.TXT{suffix.upper()}").write_bytes(PACKED[suffix](CONTENT.encode()) * 2)  # as appended to
     (tmp_path / "plain.txt").write_bytes(CONTENT.encode())
-    monkeypatch.setattr(sources, "CHUNK", 7)
+    monkeypatch.setattr(data_files, "CHUNK", 7)
     files, left_out = text_at(str(tmp_path))
     assert left_out == []
     twice, once, plain = ("".join(file.whole.pieces()) for file in files)
@@ -118,11 +118,11 @@ def test_patterns_match_what_they_match_for_python(tmp_path, monkeypatch):
 
 def test_a_byte_order_mark_is_no_text(tmp_path, monkeypatch):
     for size in (1, 2, 1 << 18):
-        monkeypatch.setattr(sources, "CHUNK", size)
+        monkeypatch.setattr(data_files, "CHUNK", size)
         (tmp_path / "a.txt").write_text("\ufefftext with \ufeff one inside", encoding="utf-8")
         (file,), _ = text_at(str(tmp_path / "a.txt"))
         assert "".join(file.whole.pieces()) == "text with \ufeff one inside"
-    held = sources.held_out("", [file], share=0.5)
+    held = held_out("", [file], share=0.5)
     assert "".join(held[0][0].pieces()) + "".join(held[1][0].pieces()) == "text with \ufeff one inside"
     (tmp_path / "b.txt").write_text("\ufeff", encoding="utf-8")
     with pytest.raises(ValueError, match=r"b\.txt is empty"):

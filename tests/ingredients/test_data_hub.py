@@ -7,10 +7,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gptx.ingredients.data import hub as hub_module
-from gptx.ingredients.data.corpora import hub
+from gptx.ingredients.data import corpora
+from gptx.ingredients.data.corpora import hub, number_of_tokens
 from gptx.ingredients.data.corpus import Windows
-from gptx.ingredients.data.hub import number_of_tokens
 
 ROWS = [f"story {i:03} of many" for i in range(200)]  # 17 bytes and an end of text each
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -73,7 +72,7 @@ def test_no_more_of_the_stream_is_read_than_is_needed(folder, monkeypatch):
                 read.append(i)
                 yield {"text": f"story {i} " * 100}
 
-    monkeypatch.setattr(hub_module, "_table", lambda *_: Endless())
+    monkeypatch.setattr(corpora, "_table", lambda *_: Endless())
     for tokenizer in ("bytes", "chars"):
         data = corpus(folder, tokens="20k", tokenizer=tokenizer)
         assert 20_000 <= len(data.train_tokens) < 22_000
@@ -82,15 +81,15 @@ def test_no_more_of_the_stream_is_read_than_is_needed(folder, monkeypatch):
 
 def test_what_is_tokenised_needs_no_network(monkeypatch, folder):
     asked = []
-    monkeypatch.setattr(hub_module, "_newest_commit", lambda *address: asked.append(address) or COMMIT)
-    monkeypatch.setattr(hub_module, "_table", lambda *_: [{"text": row} for row in ROWS])
+    monkeypatch.setattr(corpora, "_newest_commit", lambda *address: asked.append(address) or COMMIT)
+    monkeypatch.setattr(corpora, "_table", lambda *_: [{"text": row} for row in ROWS])
     first = corpus("someone/stories")
 
     def unplugged(*_):
         raise AssertionError("the network was used")
 
-    monkeypatch.setattr(hub_module, "_newest_commit", unplugged)
-    monkeypatch.setattr(hub_module, "_table", unplugged)
+    monkeypatch.setattr(corpora, "_newest_commit", unplugged)
+    monkeypatch.setattr(corpora, "_table", unplugged)
     again = corpus("someone/stories")
     assert again.identity == first.identity
     assert asked == [("someone/stories", None)]
@@ -99,8 +98,8 @@ def test_what_is_tokenised_needs_no_network(monkeypatch, folder):
 
 def test_another_address_is_another_corpus(monkeypatch):
     commits = {None: COMMIT, "v2": COMMIT[::-1]}
-    monkeypatch.setattr(hub_module, "_newest_commit", lambda dataset, revision: commits[revision])
-    monkeypatch.setattr(hub_module, "_table", lambda *_: [{"text": row, "other": row} for row in ROWS])
+    monkeypatch.setattr(corpora, "_newest_commit", lambda dataset, revision: commits[revision])
+    monkeypatch.setattr(corpora, "_table", lambda *_: [{"text": row, "other": row} for row in ROWS])
     changes = [{}, {"revision": "v2"}, {"config": "zh"}, {"split": "all"}, {"column": "other"}, {"tokens": 2000},
                {"validation": 0.3}, {"validation_split": "held"}]  # fmt: skip
     digests = {corpus("someone/stories", **change).identity["digest"] for change in changes}
@@ -123,8 +122,8 @@ def test_a_changed_folder_is_another_corpus(folder):
         ({"split": "test"}, r"stories has no split 'test'; its splits: train, validation"),
         ({"validation_split": "dev"}, r"stories has no split 'dev'; its splits: train, validation"),
         ({"config": "zh"}, r"data\.config=zh: dataset .*stories has default"),
-        ({"tokens": "many"}, r"data\.tokens=many is not a number of tokens; write 100M"),
-        ({"tokens": 0}, r"data\.tokens=0 is not a number of tokens"),
+        ({"tokens": "many"}, r"data\.tokens=many: a number above 0, such as 100M, or null for all"),
+        ({"tokens": 0}, r"data\.tokens=0: a number above 0"),
         ({"validation": 2.0}, r"validation=2\.0 must be a share"),
     ],
 )
@@ -164,8 +163,8 @@ def test_a_network_that_breaks_halfway_leaves_nothing_behind(monkeypatch, cache,
         yield {"text": ROWS[0]}
         raise error
 
-    monkeypatch.setattr(hub_module, "_newest_commit", lambda *_: COMMIT)
-    monkeypatch.setattr(hub_module, "_table", broken)
+    monkeypatch.setattr(corpora, "_newest_commit", lambda *_: COMMIT)
+    monkeypatch.setattr(corpora, "_table", broken)
     with pytest.raises(ConnectionError, match="someone/stories cannot be fetched"):
         corpus("someone/stories")
     assert not [path for path in cache.rglob("*") if path.name.endswith((".tokens", ".partial"))]

@@ -235,7 +235,7 @@ def test_the_command_line_mixes_and_adds_sources(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+data.sources.text.pth=x", r"data\.sources\.text\.pth: .* did you mean 'path'"),
+        ("+data.sources.text.pth=x", r"data\.sources\.text\.pth: .* did you mean 'data\.sources\.text\.path'"),
         ("data.weights.text=much", r"data\.weights"),
         ("data.sources.text.path=???", r"data\.sources\.text\.path: a value is needed"),
     ],

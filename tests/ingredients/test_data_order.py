@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from gptx.ingredients.data.order import shuffled
+from gptx.ingredients.data.corpus import shuffled
 
 SIZES = [1, 2, 3, 4, 5, 7, 10, 63, 64, 65, 999, 1000, 15_684, 100_003]
 

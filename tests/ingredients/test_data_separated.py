@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from gptx.ingredients.data import sources
+from gptx.ingredients.data import files
 from gptx.ingredients.data.corpora import text
 from gptx.ingredients.data.corpus import Windows
-from gptx.ingredients.data.separated import split_pieces
+from gptx.ingredients.data.sources import split_pieces
 from gptx.runs.same import moved_text, other_recipe, other_text
 
 END = "<|endoftext|>"
@@ -62,7 +62,7 @@ def test_any_cut_into_pieces_finds_the_same_separators():
 def test_any_size_of_pieces_reads_the_same_documents(tmp_path, monkeypatch):
     (tmp_path / "stories.txt").write_text(f"\n{END}\n".join(STORIES[:30]))
     whole = corpus(tmp_path / "stories.txt", tokenizer="chars")
-    monkeypatch.setattr(sources, "CHUNK", 7)
+    monkeypatch.setattr(files, "CHUNK", 7)
     monkeypatch.setenv("GPTX_CACHE", str(tmp_path / "other"))
     in_pieces = corpus(tmp_path / "stories.txt", tokenizer="chars")
     assert in_pieces.identity == whole.identity

@@ -15,7 +15,7 @@ from gptx.ingredients.data.tokenizers import (
     bytes_encoding,
     chars_encoding,
     construct,
-    encode,
+    encoder,
     load_encoding,
     save_encoding,
     text_parts,
@@ -23,6 +23,10 @@ from gptx.ingredients.data.tokenizers import (
 )
 
 TEXT = "def f(x):\n\treturn x  # naïve café, 中文, 😀 and <|endoftext|> as ordinary text\r\n\n  \x1c end "
+
+
+def encode(encoding: tiktoken.Encoding, text: str) -> np.ndarray:
+    return encoder(encoding)(text)
 
 
 def gpt2() -> tiktoken.Encoding:

@@ -176,7 +176,7 @@ def test_a_run_cut_in_the_middle_of_a_fault_meets_the_rest_of_it(run, fault):
 def test_a_factor_that_is_no_size_of_a_fault_is_refused(factor):
     trainer = SimpleNamespace(steps=12)
     for refused in (partial(inject.loss_jump, batch=3), partial(inject.lr_bug, batch=3, batches=2)):
-        with pytest.raises(ValueError, match=rf"^inject.factor={factor:g}: more than 0[^\n]*$"):
+        with pytest.raises(ValueError, match=f"^inject.factor={factor}: above 0, below inf$"):
             refused(trainer, factor=factor)
 
 

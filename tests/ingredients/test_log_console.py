@@ -131,9 +131,7 @@ def test_a_full_disk_ends_the_log_file_with_one_warning_and_not_the_run(tmp_path
         sink(step, scalars())
     sink.close("finished")
     assert len(capsys.readouterr().out.splitlines()) == 30
-    assert [r.message for r in caplog.records] == [
-        "no more lines to train.log: No space left on device; training goes on"
-    ]
+    assert [r.message for r in caplog.records] == ["train.log lacks step 1 (No space left on device); training goes on"]
 
 
 def test_time_left_is_what_this_start_predicts_not_what_was_done_before(tmp_path, monkeypatch, capsys):

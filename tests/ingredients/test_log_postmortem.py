@@ -92,7 +92,7 @@ def test_the_page_is_there_before_the_run_ends_and_tells_the_end(tmp_path):
     assert "The run goes on after step 5 of 9" in (tmp_path / "postmortem.md").read_text()
     tell(sinks, outcome="interrupted")
     page = (tmp_path / "postmortem.md").read_text()
-    assert "The run was interrupted after step 9 of 9, train loss 2.5000." in page
+    assert "The run was interrupted after step 9 of 9, train loss 2.5000 after step 9." in page
     assert "step 5 on, **repeated spikes**: likely bad data. Advice: look at it." in page
     assert "no good \\| really" in page
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "metrics.jsonl", "postmortem.md"]
@@ -104,7 +104,7 @@ def test_a_loss_of_an_earlier_update_says_of_which(tmp_path):
     sinks[1](4, {"train/loss": 3.0, "validation/loss": 3.25})
     tell(sinks)
     page = (tmp_path / "postmortem.md").read_text()
-    assert "after step 9 of 9, train loss 2.5000, validation loss 3.2500 (after step 4)." in page
+    assert "after step 9 of 9, train loss 2.5000 after step 9, validation loss 3.2500 after step 4." in page
 
 
 def test_a_second_start_tells_of_the_first(tmp_path):
@@ -131,7 +131,7 @@ def test_a_page_that_cannot_be_written_is_told_once(tmp_path, caplog):
     (tmp_path / "postmortem.md").mkdir()
     tell(sinks, *[(5, "spike", {"text": "bad", "onset": 5})] * 3)
     assert len(caplog.records) == 1
-    assert re.search(r"postmortem.md cannot be written \(Is a directory\); training goes on", caplog.text)
+    assert re.search(r"postmortem.md lacks step 5 \(Is a directory\); training goes on", caplog.text)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "finished"])

@@ -80,7 +80,7 @@ def test_a_disk_that_fails_costs_one_warning_and_not_the_run(tmp_path, monkeypat
     sink.event(2, "rollback", {"text": "back"})
     sink.close("finished")
     assert [record.getMessage() for record in caplog.records] == [
-        "TensorBoard lacks all from step 1 on (No space left on device); training goes on"
+        "TensorBoard lacks step 1 (No space left on device); training goes on"
     ]
 
 

@@ -10,8 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from gptx.config.build import build
 from gptx.config.compose import composed
 from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within_documents
-from gptx.ingredients.model.gpt import GPT, parameter_counts
-from gptx.ingredients.model.mlp import MLP, SwiGLU, relu2
+from gptx.ingredients.model.gpt import GPT, MLP, parameter_counts, relu2
 
 SHAPE = {"vocab_size": 65, "context": 16, "width": 32, "depth": 3, "heads": 4}
 LLAMA = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "tied": False, "bias": False}
@@ -168,14 +167,14 @@ def test_relu2_and_swiglu_are_their_formulas():
     x = torch.randn(5, 32)
     mlp = MLP(32, bias=False, dropout=0.0, bend=relu2)
     torch.testing.assert_close(mlp(x), (x @ mlp.up.weight.T).clamp(min=0) ** 2 @ mlp.down.weight.T)
-    glu = SwiGLU(32, bias=False, dropout=0.0)
+    glu = MLP(32, bias=False, dropout=0.0, bend=F.silu, gated=True)
     gate = x @ glu.gate.weight.T
     torch.testing.assert_close(glu(x), (gate / (1 + torch.exp(-gate)) * (x @ glu.up.weight.T)) @ glu.down.weight.T)
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(768, 2048), (128, 384), (24, 64)])
 def test_swiglu_is_eight_thirds_of_the_width_in_whole_64s(width, hidden):
-    assert SwiGLU(width, bias=False, dropout=0.0).up.weight.shape == (hidden, width)
+    assert MLP(width, bias=False, dropout=0.0, bend=F.silu, gated=True).up.weight.shape == (hidden, width)
 
 
 def test_qk_norm_bounds_the_scores_whatever_the_weights():
@@ -475,11 +474,11 @@ def test_more_tokens_than_the_context_are_refused():
     [
         ({"kv_heads": 3}, "model.kv_heads=3 does not divide model.heads=4; the nearest that do: 2 or 4"),
         ({"kv_heads": 0}, "model.kv_heads=0 does not divide model.heads=4; the nearest that do: 1"),
-        ({"positions": "rotary"}, "model.positions=rotary is unknown; one of learned, rope"),
-        ({"norm": "batch"}, "model.norm=batch is unknown; one of layernorm, rmsnorm"),
-        ({"mlp": "glu"}, "model.mlp=glu is unknown; one of gelu, relu2, swiglu"),
-        ({"init": "orthogonal"}, "model.init=orthogonal is unknown; one of gpt2, zero_out"),
-        ({"mask": "causal"}, "model.mask=causal is unknown; one of cross, document"),
+        ({"positions": "rotary"}, "model.positions=rotary: one of learned, rope"),
+        ({"norm": "batch"}, "model.norm=batch: one of layernorm, rmsnorm"),
+        ({"mlp": "glu"}, "model.mlp=glu: one of gelu, relu2, swiglu"),
+        ({"init": "orthogonal"}, "model.init=orthogonal: one of gpt2, zero_out"),
+        ({"mask": "causal"}, "model.mask=causal: one of cross, document"),
         ({"positions": "rope", "width": 12}, "model.positions=rope turns pairs; 12/4 = 3 dimensions are odd"),
         ({"dropout": 1.5}, "model.dropout=1.5: at least 0, below 1"),
         ({"dropout": -0.1}, "model.dropout=-0.1: at least 0, below 1"),

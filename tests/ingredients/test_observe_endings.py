@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gptx.config.errors import ConfigError
-from gptx.ingredients.observe.endings import LrRange, Target
-from gptx.ingredients.observe.validation import Validation
+from gptx.ingredients.observe.validation import LrRange, Target, Validation
 from gptx.ingredients.schedule import range_test
 
 
@@ -44,7 +43,7 @@ def test_a_run_that_never_gets_to_the_target_reports_nothing():
 
 def test_a_target_that_is_not_reached_is_told_at_the_end(build, caplog):
     trainer = build("observe=[validation,target]", "observe.validation.every=2", "observe.target.loss=1e-3")
-    with caplog.at_level("INFO", logger="gptx.ingredients.observe.endings"):
+    with caplog.at_level("INFO", logger="gptx.ingredients.observe.validation"):
         trainer.fit()
     assert f"target: 0.001 was not reached in {trainer.steps} steps" in caplog.text
 

@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from gptx.config.errors import ConfigError
 from gptx.ingredients.model import generate
 from gptx.ingredients.observe import activations, downstream
-from gptx.ingredients.observe.endings import Overfitting
-from gptx.ingredients.observe.validation import Validation
-from gptx.job.build import attach
+from gptx.ingredients.observe.validation import Overfitting, Validation
+from gptx.job.resume import refused
 
 
 def report(build, name, *words):
@@ -112,8 +111,8 @@ def test_the_largest_logit_is_what_the_softmax_of_pytorchs_reference_gets(mask):
 def test_a_model_without_blocks_shows_no_activations(build):
     trainer = build("observe=[validation,activations]")
     trainer.model.blocks = None
-    with pytest.raises(ConfigError, match="observe=activations: GPT has no `blocks`"):
-        attach(trainer)
+    with pytest.raises(ConfigError, match="observe=activations: GPT has no `blocks`"), refused():
+        trainer.attach()
 
 
 def test_a_sample_continues_the_prompt_with_random_numbers_of_its_own(build):

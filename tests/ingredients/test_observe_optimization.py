@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gptx.ingredients.guard import Guard
-from gptx.ingredients.observe import clip_pressure, noise_scale, norms
-from gptx.ingredients.observe.second_moment import SecondMoment
+from gptx.ingredients.observe import noise_scale, norms
+from gptx.ingredients.observe.norms import SecondMoment, pressure_verdict
 from gptx.ingredients.optim.scratch import AdamW
 
 
@@ -46,7 +46,7 @@ def test_clip_pressure_is_what_the_norms_and_the_bound_say(build, clip):
         assert min(norms) < bound < max(norms)  # some are clipped and some are not
     assert sum("clip/share" in row for row in rows) == 2
     clipped = sum(norm > bound for norm in norms)
-    assert rows[-1]["clip/verdict"] == clip_pressure.pressure_verdict(clipped, 6)
+    assert rows[-1]["clip/verdict"] == pressure_verdict(clipped, 6)
     assert not any("clip/verdict" in row for row in rows[:-1])
 
 
@@ -61,7 +61,7 @@ def test_the_verdict_leaves_the_warmup_out(build):
      (0, 100, "clips nothing"), (0, 0, "no step came after the warmup")],
 )  # fmt: skip
 def test_the_verdict_on_published_shares(clipped, seen, start):
-    assert clip_pressure.pressure_verdict(clipped, seen).startswith(start)
+    assert pressure_verdict(clipped, seen).startswith(start)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_an_optimizer_that_looks_like_adam_and_is_not_is_refused_at_its_first_up
 
 
 def test_the_second_moment_is_looked_at_on_a_sample_of_a_large_model(monkeypatch):
-    monkeypatch.setattr("gptx.ingredients.observe.second_moment.SAMPLE", 100)
+    monkeypatch.setattr("gptx.ingredients.observe.norms.SAMPLE", 100)
     weight = torch.nn.Parameter(torch.zeros(1000))
     trainer = SimpleNamespace(optimizer=torch.optim.AdamW([weight]), step=0, steps=9)
     observer = SecondMoment(every=1, until=4)

@@ -11,7 +11,7 @@ from test_parallel import launch
 from gptx.config import paths
 from gptx.config.errors import ConfigError
 from gptx.ingredients.log import jsonl
-from gptx.job.build import attach
+from gptx.job.resume import refused
 
 EVERY = ["observe.validation.every=2", "observe.throughput.every=1", "observe.clip_pressure.every=2",
          "observe.gradients.every=1", "observe.updates.every=1", "observe.activations.every=1",
@@ -82,11 +82,12 @@ def test_an_observer_that_is_restored_is_as_a_new_one_whatever_it_has_seen_since
         trainer.fit()
         return found
 
-    several = "observe=[lr_range,all,second_moment,noise_scale,parses,custom,target]"
-    words = [several, *EVERY, "observe.clip_pressure.every=5", "batch.micro=4",
+    known = {file.stem for file in Path(paths.CONF, "observe").glob("*.yaml")} - {"all"}
+    first = ["lr_range", "validation"]  # in this order: the others read the last validation
+    words = [f"observe=[{','.join([*first, *sorted(known - {*first})])}]", *EVERY, "observe.clip_pressure.every=5", "batch.micro=4",
              "observe.target.loss=1e-3", "observe.lr_range.rise=1", "steps=7"]  # fmt: skip
     used, states = build(*words, folder="used"), []
-    assert {file.stem for file in Path(paths.CONF, "observe").glob("*.yaml")} - {"all"} == used.observers.keys()
+    assert used.observers.keys() == known
     used.sinks.append(lambda step, _: states.append(deepcopy(used.state_dict())) if step == 2 else None)
     used.sinks.append(lambda step, _: setattr(used, "stopped", "SIGTERM" if step == 4 else ""))
     used.fit()
@@ -147,8 +148,8 @@ def test_observers_attach_once_however_often_fit_is_called(build):
     ],
 )  # fmt: skip
 def test_what_an_observer_cannot_work_with_is_one_line(build, words, message):
-    with pytest.raises(ConfigError, match=message) as caught:
-        attach(build(*words))
+    with pytest.raises(ConfigError, match=message) as caught, refused():
+        build(*words).attach()
     assert "\n" not in str(caught.value)
 
 

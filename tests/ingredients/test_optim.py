@@ -10,10 +10,9 @@ import torch
 from gptx.config.errors import ConfigError
 from gptx.config.rules import examine
 from gptx.ingredients.optim.adam import adam
-from gptx.ingredients.optim.lion import Lion
 from gptx.ingredients.optim.muon import Muon
 from gptx.ingredients.optim.schedule_free import ScheduleFree
-from gptx.ingredients.optim.scratch import AdamW
+from gptx.ingredients.optim.scratch import AdamW, Lion
 
 
 def trajectory(make, steps=20):
@@ -107,7 +106,7 @@ def test_muon_makes_all_directions_of_a_matrix_move_alike():
 def test_muon_with_nothing_to_apply_to_is_refused():
     vector = torch.nn.Parameter(torch.randn(4))
     for groups in ([vector], [{"name": "vectors", "params": [vector]}]):
-        with pytest.raises(ValueError, match="optim=muon: there is nothing to apply it to"):
+        with pytest.raises(ValueError, match="optim=muon: no parameter group is named `matrices`"):
             Muon(groups, lr=0.01)
 
 

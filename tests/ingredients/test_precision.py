@@ -99,14 +99,14 @@ def test_fp8_without_torchao_says_how_to_get_it(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "torchao.float8", None)
     with pytest.raises(ValueError, match=r"precision=fp8 needs the package torchao: pip install 'gptx\[fp8\]'"):
-        precision.with_fp8_products(torch.nn.Linear(16, 16))
+        precision.Precision("fp8").convert(torch.nn.Linear(16, 16))
 
 
 def test_fp8_replaces_the_linear_layers_whose_sizes_fit():
     pytest.importorskip("torchao", reason="the extra fp8 is not installed")
     model = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.Linear(16, 5))
     weight = model[0].weight
-    converted = precision.with_fp8_products(model)
+    converted = precision.Precision("fp8").convert(model)
     assert [type(layer).__name__ for layer in converted] == ["Float8Linear", "Linear"]
     assert torch.equal(converted[0].weight, weight)
 
@@ -167,7 +167,7 @@ def test_an_average_of_bf16_weights_moves_by_small_shares(build):
 def test_a_format_that_the_processor_only_imitates_is_told_at_the_start_in_a_plan_and_of_a_sweep(
     build, composed, monkeypatch, imitated
 ):
-    for module in ("gptx.job.summary", "gptx.ingredients.precision"):
+    for module in ("gptx.job.summary", "gptx.plan.recipe"):
         monkeypatch.setattr(f"{module}.imitated", lambda dtype, device: imitated if dtype == torch.float16 else "")
     found = {name: build(f"precision={name}") for name in ("fp16", "fp32")}
     run = mock.Mock(config={"schedule": {}, "device": "cpu"}, choices={}, start=0, folder=Path("x"))

@@ -425,7 +425,7 @@ def test_a_process_of_wandb_that_does_not_end_is_ended(monkeypatch):
     import wandb
 
     process = subprocess.Popen(["sleep", "60"])
-    monkeypatch.setattr(mirror, "_service", lambda: process)
+    monkeypatch.setattr(mirror, "_killer", lambda: process.kill)
     monkeypatch.setattr(mirror, "WANDB_PATIENCE", 0.1)
     monkeypatch.setattr(wandb, "teardown", process.wait)
     mirror.reset()

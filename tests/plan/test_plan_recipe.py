@@ -265,7 +265,7 @@ def test_a_plan_fetches_no_data_and_says_how_to_do_without(composed, monkeypatch
 @pytest.mark.parametrize(("words", "message"), [
     ("devices=²", "devices: '²' is not a valid int"),
     ("vocab=²", "vocab=²: a number above 0, such as 50257"),
-    ("vocab=10000001", "vocab=10000001: at most 10,000,000 are planned"),
+    ("vocab=10000001", "vocab=10000001: a whole number of at most 10,000,000"),
     ("devices=0", "devices=0: how many there are, at least 1"),
     ("devices=3", "devices=3: batch.tokens=.* is not a multiple of"),
     ("price=2.5", "price=2.5: of which device"),

@@ -14,6 +14,7 @@ from gptx.compare.outcomes import compare
 from gptx.compare.verdict import Table, Verdict
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import wandb
+from gptx.report.arms import Report
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run, find
 
@@ -54,7 +55,7 @@ def a_sweep(tmp_path, **options):
 
 def publish(root, out, **options):
     found = find([root])
-    return wandb.publish([root], found, compare(found), VERDICT, out, **options)
+    return wandb.publish([root], Report("", found, [], compare(found), VERDICT, 1), out, **options)
 
 
 def parts(spec, kind):

@@ -14,7 +14,7 @@ from gptx.compare import outcomes
 from gptx.config import paths
 from gptx.job import resume
 from gptx.report.one import machine_facts
-from gptx.runs import provenance, schema
+from gptx.runs import plain, provenance
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
 
@@ -113,7 +113,7 @@ def test_the_code_of_an_own_class_is_in_the_record_whatever_its_repository(libra
         git(clone, "apply", "x.patch")
         made = (clone / f"helper_{n}.py").read_text().replace("***", "me:pass1234")
         assert made == (folder / f"helper_{n}.py").read_text()
-    schema.validated({"code": [{"step": 0, **code}]}, schema.RECORD, folder)
+    plain.validated({"code": [{"step": 0, **code}]}, plain.RECORD, folder)
 
 
 def test_a_source_that_changed_is_named_also_where_the_class_only_imports_it(library):

@@ -16,31 +16,31 @@ from filelock import FileLock
 
 from gptx.config.errors import ConfigError
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import pool, space
+from gptx.sweeps import pool
 from gptx.sweeps import search as study
 
 optuna = pytest.importorskip("optuna", reason="the extra study is not installed")
 
 
 def test_a_space_is_what_is_written_as_one_and_the_rest_are_overrides():
-    found, rest = space.parse_space(
+    found, rest = study.parse_space(
         ["optim.lr=log:1e-4..1e-1", "steps=200", "schedule.warmup=choice:0,5%", "model.depth=int:2..8"]
     )
     assert rest == ["steps=200"]
-    assert {key: space.corners(each) for key, each in found.items()} == {
+    assert {key: study.corners(each) for key, each in found.items()} == {
         "optim.lr": ["0.0001", "0.1"],
         "schedule.warmup": ["0", "5%"],
         "model.depth": ["2", "8"],
     }
     assert found["optim.lr"].log
-    assert space.space_text(0.0123456) == "0.01235"
+    assert study.space_text(0.0123456) == "0.01235"
 
 
 def test_a_best_value_near_an_end_of_its_range_is_known_for_it():
-    log, whole, choice = space.parse_space(["a=log:1e-4..1", "b=int:2..8", "c=choice:0,1"])[0].values()
-    assert [space.at_end(log, value) for value in (1.2e-4, 2e-4, 0.01, 0.9)] == [True, False, False, True]
-    assert [space.at_end(whole, value) for value in (2, 3, 8)] == [True, False, True]
-    assert not space.at_end(choice, "0")
+    log, whole, choice = study.parse_space(["a=log:1e-4..1", "b=int:2..8", "c=choice:0,1"])[0].values()
+    assert [study.at_end(log, value) for value in (1.2e-4, 2e-4, 0.01, 0.9)] == [True, False, False, True]
+    assert [study.at_end(whole, value) for value in (2, 3, 8)] == [True, False, True]
+    assert not study.at_end(choice, "0")
 
 
 def test_a_search_for_a_metric_of_one_s_own_asks_which_way_it_goes():
@@ -62,7 +62,7 @@ def test_a_search_for_a_metric_of_one_s_own_asks_which_way_it_goes():
 )
 def test_a_range_that_is_none_is_refused_in_one_line(word, message):
     with pytest.raises(ConfigError, match=f"^.*{re.escape(message)}[^\\n]*$"):
-        space.parse_space([word])
+        study.parse_space([word])
 
 
 def test_without_optuna_one_line_says_what_to_install(monkeypatch, tmp_path):
@@ -171,7 +171,7 @@ def test_a_folder_with_another_study_is_refused(search, monkeypatch):
 @pytest.mark.slow
 def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update_and_one_below_is_not(tmp_path):
     found = optuna.create_study(pruner=optuna.pruners.MedianPruner())
-    searched = space.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
+    searched = study.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
     for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
         before = found.ask(searched)
         before.report(loss, 10)
@@ -204,7 +204,7 @@ def test_a_trial_above_the_median_of_those_before_it_is_ended_at_the_same_update
 @pytest.mark.slow
 def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path, capsys):
     found = optuna.create_study()
-    searched = space.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
+    searched = study.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
     trial = trained(found.ask(searched), tmp_path, Ended())
     RunFolder(tmp_path).write(state="running")
     with FileLock(tmp_path / ".lock"):
@@ -216,7 +216,7 @@ def test_a_trial_that_another_process_holds_is_neither_failed_nor_made(tmp_path,
 @pytest.mark.slow
 def test_a_finished_run_that_another_command_made_is_no_result_of_a_trial(tmp_path, capsys):
     found = optuna.create_study()
-    searched = space.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
+    searched = study.parse_space(["optim.lr=log:1e-4..1e-1"])[0]
     RunFolder(tmp_path).write(state="finished")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation/loss": 1.5}\n')
     (tmp_path / "process.log").write_text("config error: it holds another run\n")

@@ -30,9 +30,9 @@ from gptx.estimate.memory import _CHARACTERS, prediction
 from gptx.ingredients.log import typed_command
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
+from gptx.runs.run import Run
 from gptx.sweeps import local, pool, preflight, status
-from gptx.sweeps import machine as computer
-from gptx.sweeps.shared import kinship
+from gptx.sweeps.preflight import kinship
 from gptx.units.amounts import clock
 from gptx.units.printable import streams
 
@@ -123,7 +123,7 @@ def branch_and_whole(folder: Path) -> list[status.Work]:
         RunFolder(folder / name).write(state="finished", recipe={"steps": 1000}, parameters={"non_embedding": 1000})
         rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(first, first + 100)]
         (folder / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [status.work(folder / name) for name in ("whole", "branch")]
+    return [status.work(Run.of(folder / name)) for name in ("whole", "branch")]
 
 
 def test_a_branch_made_as_much_as_a_run_of_as_many_updates_of_its_own(tmp_path):
@@ -196,9 +196,7 @@ def test_a_cell_that_ends_beside_an_unreadable_one_is_told_and_those_that_ended_
         RunFolder(tmp_path / name).write(state="finished", result={"validation/loss": 1.0})
     (tmp_path / "bad/run.json").write_text('{"state":')
     read = []
-    with mock.patch.object(
-        status, "work", side_effect=lambda folder, config: read.append(folder.name) or status.Work()
-    ):
+    with mock.patch.object(status, "work", side_effect=lambda run: read.append(run.name) or status.Work()):
         for name in ("one", "other"):
             launched.ended(job(tmp_path / name, 0))
     assert capsys.readouterr().out.count("2 of 3 finished") == 2
@@ -224,8 +222,8 @@ def test_a_cell_whose_folder_another_sweep_took_has_failed_and_a_report_at_the_e
     words = f"{tmp_path / 'taken'}  the run there is another command's: schedule.total was 3, is 6; steps was 3, is 6"
     assert f"FAILED       {words}" in said
     assert f"failed       {words}" in said
-    assert status.work(tmp_path / "taken").step == 3
-    assert status.work(tmp_path / "taken", own).step == 0
+    assert status.standing(tmp_path / "taken")[1].step == 3
+    assert status.standing(tmp_path / "taken", own)[1].step == 0
 
 
 def until(true, seconds: float = 300) -> None:
@@ -488,7 +486,7 @@ def test_two_signals_at_once_leave_every_cell_its_checkpoint(tmp_path, corpus):
     command = [sys.executable, "-m", "gptx.train", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment) as process:
-        until(lambda: all(status.work(folder).step for folder in folders))
+        until(lambda: all(status.work(Run.of(folder)).step for folder in folders))
         for number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         time.sleep(0.5)
@@ -535,19 +533,21 @@ def test_the_rest_of_a_sweep_takes_as_long_as_the_cells_so_far(tmp_path, capsys)
     rest = (50 + 100) * 2 * 300 / 200  # seconds
     assert last == ("1 of 3 finished, 150 of 300 steps, 5:00, 9,600 tokens, 5.76e7 FLOPs, about "
                     f"{clock(rest)} left at 1 at a time")  # fmt: skip
-    each = [(RunFolder(tmp_path / name).state, status.work(tmp_path / name)) for name in ("done", "half", "never")]
+    each = [
+        (run.state, status.work(run)) for run in map(Run.of, (tmp_path / name for name in ("done", "half", "never")))
+    ]
     assert status.total(each, at_once=2).endswith(f"about {clock(rest / 2)} left at 2 at a time")
     rows = [{"step": i, "train/tokens": 64 * i, "train/tokens_per_second": 32.0} for i in range(51, 76)]
     (tmp_path / "half" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    branched = status.work(tmp_path / "half")  # off a run of 50 updates
+    branched = status.work(Run.of(tmp_path / "half"))  # off a run of 50 updates
     assert status.total([("preempted", branched)]).endswith(f"about {clock(25 * 2)} left at 1 at a time")
 
 
 def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(computer, "cores", lambda: cores)
-    monkeypatch.setattr(computer, "machine_memory", lambda: memory)
-    monkeypatch.setattr(computer, "visible_gpus", lambda: list(map(str, range(gpus))))
+    monkeypatch.setattr(pool, "cores", lambda: cores)
+    monkeypatch.setattr(pool, "machine_memory", lambda: memory)
+    monkeypatch.setattr(pool, "visible_gpus", lambda: list(map(str, range(gpus))))
     monkeypatch.setattr("gptx.ingredients.parallel.find_device", lambda device: torch.device("cuda" if gpus else "cpu"))
 
 
@@ -559,23 +559,23 @@ def machine(monkeypatch, cores: int, gpus: int, memory: int = 64 * 10**9) -> Non
 def test_a_machine_runs_a_cell_a_core_or_one_a_gpu(monkeypatch, cores, gpus, cells, tasks, threads, expected):
     machine(monkeypatch, cores, gpus)
     configs = [OmegaConf.create({"threads": threads, "device": "auto"})] * cells
-    assert computer.room(configs, tasks) == expected
+    assert pool.room(configs, tasks) == expected
 
 
 @pytest.mark.slow
 def test_no_more_cells_run_at_once_than_fit_in_memory(monkeypatch, composed):
-    needed = 2 * prediction(composed(), 257).peak + computer._RESERVE
-    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / computer._SHARE))
-    assert computer.runs_in_memory([composed(), composed("seed=1")]) == 3
+    needed = 2 * prediction(composed(), 257).peak + pool._RESERVE
+    machine(monkeypatch, 64, 0, memory=int(3.5 * needed / pool._SHARE))
+    assert pool.runs_in_memory([composed(), composed("seed=1")]) == 3
     machine(monkeypatch, 64, 0, memory=1)
-    assert computer.runs_in_memory([composed()]) == 1
+    assert pool.runs_in_memory([composed()]) == 1
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "gpt2", "bpe:300", "bpe:32768", "chars"])
 def test_memory_is_planned_for_as_many_tokens_as_the_tokenizer_has(monkeypatch, composed, tokenizer):
     config, seen = composed(f"data.tokenizer={tokenizer}"), []
     monkeypatch.setattr("gptx.estimate.memory.prediction", lambda config, size: seen.append(size))
-    computer.runs_in_memory([config, composed()])
+    pool.runs_in_memory([config, composed()])
     known = {"bytes": 257, "gpt2": 50_257, "chars": _CHARACTERS}
     assert seen == list(dict.fromkeys([known.get(tokenizer) or int(tokenizer[4:]), 257]))
 

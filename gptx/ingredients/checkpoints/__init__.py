@@ -3,9 +3,8 @@
 A save copies the state in memory (`shadow`) and writes the copy in a thread; `files` is what is on the disk.
 """
 
-import logging
 from contextlib import suppress
-from functools import partial
+from dataclasses import field
 from pathlib import Path
 
 from torch import strided
@@ -13,34 +12,28 @@ from torch import strided
 from gptx.files import Gone
 from gptx.files import identity as run_identity
 from gptx.ingredients.checkpoints import files
-from gptx.ingredients.checkpoints.files import best_of, kept, read_state, saved, saved_losses, step_of
+from gptx.ingredients.checkpoints.files import best_of, kept, log, read_state, saved, saved_losses, step_of
 from gptx.ingredients.checkpoints.shadow import Shadow, Writing
-from gptx.units.lengths import Length
-
-log = logging.getLogger("gptx.ingredients.checkpoints")
+from gptx.units.options import Configured, Count, Steps
 
 
-class Checkpoints:
-    """Saves the trainer every `every` steps and after the last one.
+class Checkpoints(Configured):
+    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay. Best is the lowest
+    loss of those saved after a step that was validated; if a save by `every` was not, the next step that is gets saved
+    too."""
 
-    The newest `keep` stay, the first in each `keep_every` steps, the best one if `keep_best`, and the last one from
-    before the guard's lookback with all after it. The best one has the lowest validation loss of those saved after a
-    step that was validated; if a save by `every` was not, the next step that is validated is saved too.
-    """
-
-    def __init__(self, *, every: Length, keep: int, keep_every: Length | None, keep_best: bool):
-        if keep < 1 or every < 1:
-            raise ValueError(f"checkpoints.keep={keep} and checkpoints.every={every} must be at least 1")
-        if keep_every is not None and keep_every < 1:
-            raise ValueError(f"checkpoints.keep_every={keep_every}: at least 1 step, or null for none")
-        self.every, self.keep, self.keep_every, self.keep_best = every, keep, keep_every, keep_best
-        self.folder, self.identity = Path("checkpoints"), dict[str, dict]()
-        self.run: tuple[int, int] | None = None  # the identity of the run folder
-        self.shadow = Shadow()
-        self.writing: Writing | None = None  # the save under way, if there is one
-        self.reserved = False  # memory for the copies
-        self.warned = False  # that the disk is slower than `every`
-        self.unvalidated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
+    every: Steps
+    keep: Count
+    keep_every: Steps | None
+    keep_best: bool
+    folder: Path = field(init=False, default=Path("checkpoints"))
+    identity: dict[str, dict] = field(init=False, default_factory=dict)
+    run: tuple[int, int] | None = field(init=False, default=None)  # the identity of the run folder
+    shadow: Shadow = field(init=False, default_factory=Shadow)
+    writing: Writing = field(init=False, default_factory=Writing)  # the latest save
+    reserved = False  # memory for the copies
+    warned = False  # that the disk is slower than `every`
+    unvalidated = False  # the last save by `every` has no validation loss, and `keep_best` waits for one
 
     def place(self, run: Path, **identity: dict) -> None:
         """Save below the run folder; `identity`, plain values that say whose state it is, is saved with the state."""
@@ -66,40 +59,33 @@ class Checkpoints:
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
-        """Save if this step is one to save after. Raises OSError if the run ends here and cannot be saved."""
-        if self.writing and not self.writing.is_alive():
+        """Save after a step of `every`, the first validated after one that was not, and the last. Raises OSError for
+        the last."""
+        if not self.writing.is_alive():
             self.wait()  # returns immediately, and warns of a failure
         ends = trainer.finished or bool(trainer.stopped)
-        if self.due(trainer) or ends:
+        validated, waits, left = "validation/loss" in trainer.latest, self.unvalidated, -trainer.step % self.every
+        self.unvalidated = (waits if left else self.keep_best) and not validated
+        if any((ends, not left, waits and validated)):
             self.save(trainer, wait=ends)
-        elif (
-            not self.reserved and (trainer.step // self.every + 1) * self.every < trainer.steps
-        ):  # a save before the last
-            self.shadow.reserve(trainer.parallel.part(trainer.state_dict()) or {})
+        elif not self.reserved and trainer.step + left < trainer.steps:  # a save before the last
+            self.shadow.reserve(trainer.parallel.part(trainer.state_dict()))
             self.reserved = True
 
-    def due(self, trainer) -> bool:
-        """True for a step to save after by `every`, and for the first that is validated after one that was not."""
-        validated, waits = "validation/loss" in trainer.latest, self.unvalidated
-        by_every = trainer.step % self.every == 0
-        self.unvalidated = (self.keep_best if by_every else waits) and not validated
-        return by_every or (waits and validated)
-
     def saved(self) -> list[Path]:
-        """Checkpoints in the folder, oldest first."""
         return saved(self.folder)
 
     def save(self, trainer, *, wait: bool = False) -> None:
-        """Copy the state and write the copy while training goes on; a save that fails is warned about, and leaves
-        those before it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
-        if self.writing and self.writing.is_alive() and not wait and not self.warned:
+        """Copy the state and write the copy while training goes on; a failure is a warning, and leaves the saves before
+        it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
+        if self.writing.is_alive() and not wait and not self.warned:
             log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
             self.warned = True
         self.wait()
-        parallel, final = trainer.parallel, self.folder / f"step_{trainer.step:08d}"
+        parallel, final, refusal = trainer.parallel, self.folder / f"step_{trainer.step:08d}", None
         if parallel.rank == 0:
             self.refuse_gone()
-        refusal = files.prepare(final) if parallel.rank == 0 else None
+            refusal = files.prepare(final)
         # Every process takes part, since random states are gathered; none is past it before the folder is there.
         part = parallel.part(trainer.state_dict() | self.identity)
         if part is None:
@@ -107,28 +93,25 @@ class Checkpoints:
         about = {"step": trainer.step, "validation/loss": trainer.latest.get("validation/loss")}
         copy = part if wait else self.shadow(part)  # nothing changes a state that is waited for
         safe = self.safe(trainer)
-        self.writing = Writing(partial(self.write, final, refusal, copy, parallel.rank, parallel.writers, about, safe))
+
+        def write() -> None:
+            try:
+                if refusal:
+                    raise refusal
+                files.put(final, copy, parallel.rank, parallel.writers, about)
+                if parallel.rank == 0:
+                    self.prune(safe)
+            except OSError as error:
+                said = f"cannot save a checkpoint after step {about['step']} in {self.folder}"
+                raise OSError(f"{said}: {error.strerror or error}") from None
+
+        self.writing = Writing(write)
         if wait:
             self.wait(strict=True)
 
     def safe(self, trainer) -> int:
         """The last step to save after that lies the guard's lookback behind: what was saved since then stays."""
         return max(0, trainer.step - trainer.guard.lookback) // self.every * self.every
-
-    def write(
-        self, final: Path, refusal: OSError | None, part: dict, writer: int, writers: int, about: dict, safe: int
-    ):
-        """Put the part on the disk; the first process then removes what need not stay. Raises OSError in words."""
-        try:
-            if refusal:
-                raise refusal
-            files.put(final, part, writer, writers, about)
-            if writer == 0:
-                self.prune(safe)
-        except OSError as error:
-            raise OSError(
-                f"cannot save a checkpoint after step {step_of(final)} in {self.folder}: {error.strerror or error}"
-            ) from None
 
     def prune(self, safe: int) -> None:
         """Point to the best checkpoint, and remove those that need not stay."""
@@ -154,10 +137,11 @@ class Checkpoints:
 
     def wait(self, *, strict: bool = False) -> None:
         """Return when nothing is being written; warn, or if `strict` raise OSError, if what was could not be."""
-        writing, self.writing = self.writing, None
-        if writing and (failure := writing.result()):
+        try:
+            self.writing.finish()
+        except OSError as failure:
             if strict:
-                raise failure
+                raise
             log.warning("%s; those saved before stay", failure)
 
     def abandon(self, writers: int) -> None:
@@ -167,34 +151,29 @@ class Checkpoints:
     def drop_after(self, trainer, step: int) -> None:
         """Remove what was saved after `step`, the states of a run that diverged, unless all of it was."""
         self.wait()
-        if trainer.parallel.rank != 0:
-            return
-        dropped = [checkpoint for checkpoint in self.saved() if step_of(checkpoint) > step]
-        for checkpoint in dropped if len(dropped) < len(self.saved()) else []:
-            files.remove(checkpoint)
-        self.point()
+        if trainer.parallel.rank == 0:
+            there = self.saved()
+            dropped = [checkpoint for checkpoint in there if step_of(checkpoint) > step]
+            for checkpoint in dropped if len(dropped) < len(there) else []:
+                files.remove(checkpoint)
+            self.point()
 
     def restore(self, trainer, before: int | None = None) -> bool:
         """Load the newest checkpoint that is whole into the trainer; False if there is none.
 
-        With `before`, one saved on schedule and before that step: what a signal saved does not count, so that an
-        interrupted run goes back to where an uninterrupted one would. If there is none, the oldest: of a run that
-        branched off, or changed `every`, it is from before all that can still be noticed. Raises ValueError if
-        checkpoints are there and none is whole, or if the optimizer's state is missing.
+        With `before`, one saved on schedule (not by a signal: an interrupted run goes back to where any other would)
+        before that step, or the oldest: of a run that branched off, or changed `every`, it is from before all that can
+        still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
         """
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
-        state = self.newest(before)
-        if state is None:
-            if before is None and (there := self.saved()):
-                raise ValueError(
-                    f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over with "
-                    "them there; overwrite=true deletes it and starts again, another name= leaves it"
-                )
-            return False
-        refuse_without_optimizer(state, self.folder)
-        take(trainer, state, self.folder)
-        return True
+        if (state := self.newest(before)) is not None:
+            refuse_without_optimizer(state, self.folder)
+            take(trainer, state, self.folder)
+        elif before is None and (there := self.saved()):
+            line = f"{self.folder}: none of {len(there)} checkpoints is whole, and the run does not start over"
+            raise ValueError(f"{line}; overwrite=true deletes it and starts again, another name= leaves it")
+        return state is not None
 
     def newest(self, before: int | None = None) -> dict | None:
         """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
@@ -202,30 +181,24 @@ class Checkpoints:
         there = self.saved()
         if before is not None:
             there = [c for c in there if step_of(c) < before and step_of(c) % self.every == 0] or there[:1]
-        return files.newest(there, log.warning)
+        return files.newest(there)
 
 
 def refuse_without_optimizer(state: dict, where: Path) -> None:
     """Raise ValueError for weights alone: with fresh moments the run would have a second cold start."""
-    _own(state, where)
-    if "optimizer" not in state:
-        raise ValueError(
-            f"{where}: the checkpoint holds no optimizer state; to start from its weights alone, "
-            "python -m gptx export them and give the file as from=FILE.safetensors"
-        )
+    if "optimizer" not in _own(state, where):
+        cure = "to start from its weights alone, python -m gptx export them and give the file as from=FILE.safetensors"
+        raise ValueError(f"{where}: the checkpoint holds no optimizer state; {cure}")
 
 
 def chosen_state(run: Path, checkpoint: str) -> dict:
-    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or the name of one.
-
-    Raises ValueError if there is none, or if the one named is damaged.
-    """
+    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or a name. Raises
+    ValueError."""
     folder = run / "checkpoints"
     if checkpoint == "newest":
-        state = files.newest(saved(folder), log.warning)
-        if state is None:
-            raise ValueError(f"{run}: no whole checkpoint in {folder}; let the run reach its first one")
-        return _own(state, folder)
+        if (state := files.newest(saved(folder))) is not None:
+            return _own(state, folder)
+        raise ValueError(f"{run}: no whole checkpoint in {folder}; let the run reach its first one")
     named = {path.name: path for path in saved(folder)}
     best = [f"step_{step:08d}" for step in best_of(saved_losses(folder))]
     name = best[0] if checkpoint == "best" and best else checkpoint
@@ -240,17 +213,10 @@ def take(trainer, state: dict, where: Path) -> None:
     try:
         trainer.load_state_dict(state)
     except KeyError as missing:
-        raise ValueError(f"{where}: saved by another version of gptx: {missing} is not in it; continue with that one, "
-                         "or export the weights") from None  # fmt: skip
+        line = f"{where}: saved by another version of gptx: {missing} is not in it"
+        raise ValueError(f"{line}; continue with that one, or export the weights") from None
     except (TypeError, AttributeError, IndexError, RuntimeError) as error:
-        line = " ".join(str(error).split())
-        raise ValueError(f"{where}: its state is not one of this recipe ({line})") from None
-
-
-def fill(model, state: dict, where: Path) -> None:
-    """Give a model the weights of a state. Raises ValueError if they are another model's."""
-    refuse_other_model(state, model, where)
-    model.load_state_dict(state["model"])
+        raise ValueError(f"{where}: its state is not one of this recipe ({' '.join(str(error).split())})") from None
 
 
 def refuse_other_model(state: dict, model, where: Path) -> None:
@@ -264,11 +230,9 @@ def refuse_other_model(state: dict, model, where: Path) -> None:
 
 
 def _own(state: dict, where: Path) -> dict:
-    """The state. Raises ValueError if a part of it is not of the kind that a run saves."""
     kinds = {"model": dict, "observers": dict, "optimizer": dict, "recipe": dict, "data": dict, "judged": list | None}
-    facts = {"judged": None} | state if isinstance(state, dict) else {}
-    wrong = ["model"] * ("model" not in facts)
-    wrong += [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
+    facts = {"model": None, "judged": None} | (state if isinstance(state, dict) else {})
+    wrong = [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
     wrong += ["step"] * ("optimizer" in facts and type(facts.get("step")) is not int)
     if not wrong:
         tensors = [*facts["model"].values(), *(facts["judged"] or [])]  # none may be sparse

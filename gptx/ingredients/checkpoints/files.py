@@ -1,16 +1,15 @@
-"""One checkpoint on the disk: a folder that is whole or not there; and which of them stay.
+"""One checkpoint on the disk, a folder that is whole or not there; and which of them stay.
 
-`state.pt` holds the state and `state.sha256` its checksum; if several processes each save a part, the files are
-`state_0of2.pt` and so on. `about.json` says in plain words what the state is. A folder is written under a name that
-ends in .part and renamed when all of it is on the disk.
+`state.pt` holds the state, `state.sha256` its checksum (`state_0of2.pt` and so on if several processes each save a
+part), and `about.json` says what it is. The folder is named .part until all of it is on the disk.
 """
 
 import hashlib
+import logging
 import math
 import pickle
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import torch
 from gptx.distributed.shards import joined_shards
 from gptx.files import delete, flush, from_json, sync, to_json, write_text
 
+log = logging.getLogger("gptx.ingredients.checkpoints")
 WAITING = 600.0  # seconds that the first process waits for the parts of the others
 
 
@@ -29,47 +29,38 @@ def saved(folder: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step after which that checkpoint was saved."""
     return int(checkpoint.stem.removeprefix("step_"))
 
 
 def saved_losses(folder: Path) -> dict[int, float]:
     """The steps saved below `folder`, with the validation loss of each; NaN if it was not validated."""
-    return {step_of(checkpoint): _loss(checkpoint) for checkpoint in saved(folder)}
-
-
-def _loss(checkpoint: Path) -> float:
-    try:
-        return float(from_json((checkpoint / "about.json").read_bytes())["validation/loss"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return math.nan
+    losses = {}
+    for checkpoint in saved(folder):
+        losses[step_of(checkpoint)] = math.nan
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            losses[step_of(checkpoint)] = float(from_json((checkpoint / "about.json").read_bytes())["validation/loss"])
+    return losses
 
 
 def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool, safe: int) -> set[int]:
-    """The steps whose checkpoints stay, of all steps saved and their validation losses (NaN if not validated).
-
-    They are the `newest` ones, the first in each `every` steps after the first `every`, the best one if `best`, and the
-    last one up to step `safe` with all after it: trouble found now may have begun as long ago as that.
-    """
+    """The steps whose checkpoints stay: the `newest`, the first in each `every` steps after the first `every`, the best
+    one if `best`, and the last one up to step `safe` with all after it: trouble found now may have begun there."""
     steps = sorted(losses)
-    stay = {*steps[-newest:], *[step for step in steps if step <= safe][-1:], *[step for step in steps if step > safe]}
-    if every is not None:
-        first_of_each = {step // every: step for step in reversed(steps)}
-        stay |= {first for first in first_of_each.values() if first >= every}
-    return stay | {*best_of(losses)} if best else stay
+    last_safe = max((step for step in steps if step <= safe), default=0)
+    first_of_each = {step // every: step for step in reversed(steps)} if every else {}
+    stay = {step for number, step in first_of_each.items() if number}
+    stay.update(steps[-newest:], best_of(losses) if best else (), [step for step in steps if step >= last_safe])
+    return stay
 
 
 def best_of(losses: dict[int, float]) -> list[int]:
-    """The step with the lowest loss, the earliest of several; empty if no loss is known.
-
-    An earlier version noted a loss again in the saves until the next validation; it is that of the earliest of them.
-    """
+    """The step with the lowest loss, the earliest of several (later ones may be copies, by an earlier version), if
+    any."""
     finite = [(loss, step) for step, loss in losses.items() if math.isfinite(loss)]
-    return [min(finite)[1]] if finite else []
+    return [step for _, step in sorted(finite)[:1]]
 
 
 def _names(writers: int) -> list[str]:
-    """The files, without their suffix, that this number of processes writes."""
     return ["state"] if writers == 1 else [f"state_{i}of{writers}" for i in range(writers)]
 
 
@@ -112,8 +103,8 @@ def remove(checkpoint: Path) -> None:
 
 
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
-    """Write this process's part of the checkpoint; the first process ends it. Raises OSError, and then nothing of the
-    checkpoint is left."""
+    """Write this process's part of the checkpoint; the first process ends it. If that raises OSError, nothing is left
+    of it."""
     folder, name = aside(final), _names(writers)[writer]
     try:
         if writer == 0:
@@ -138,10 +129,7 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
 
 
 def _await_parts(folder: Path, writers: int) -> None:
-    """Return when every process has written its part. Raises OSError if one gave up, or is too late.
-
-    Processes that write do not communicate: training uses the network meanwhile.
-    """
+    """Wait for the parts of all processes, which do not communicate: training uses the network meanwhile."""
     end = time.monotonic() + WAITING
     while missing := [name for name in _names(writers) if not (folder / f"{name}.sha256").exists()]:
         if not folder.exists():
@@ -159,15 +147,11 @@ def abandon(folder: Path, writers: int) -> None:
 
 
 def read_state(checkpoint: Path) -> dict:
-    """The state saved in that folder, on the CPU, plain values and tensors only.
-
-    Raises ValueError that names the file if one is missing, torn or altered, or holds what could run code.
-    """
+    """The state saved in that folder, on the CPU, plain values and tensors only. Raises ValueError that names the file
+    if one is missing, torn or altered, or holds what could run code."""
     counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
-    files = [checkpoint / f"{name}.pt" for name in _names(max(counts, default=1))]
-    for file in files:
-        _refuse_damaged(file)
-    parts = [_read(file, mmap=len(files) > 1) for file in files]
+    names = _names(max(counts, default=1))
+    parts = [_read(checkpoint / f"{name}.pt", mmap=len(names) > 1) for name in names]
     if len(parts) == 1:
         return parts[0]
     try:
@@ -176,7 +160,8 @@ def read_state(checkpoint: Path) -> dict:
         raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 
 
-def _refuse_damaged(file: Path) -> None:
+def _read(file: Path, *, mmap: bool) -> dict:
+    """The content of a whole file; with `mmap` its tensors come from the disk when they are used."""
     try:
         with file.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -185,28 +170,22 @@ def _refuse_damaged(file: Path) -> None:
         raise ValueError(f"{file.parent} is not a whole checkpoint: {error}") from None
     if found.encode() != expected:
         raise ValueError(f"{file} is damaged: its SHA-256 is not the one written with it")
-
-
-def _read(file: Path, *, mmap: bool) -> dict:
-    """The content of the file; with `mmap` its tensors come from the disk when they are used."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError:
-        raise ValueError(
-            f"{file} holds more than weights and plain values; it could run code and is not read"
-        ) from None
+        reason = "more than weights and plain values; it could run code and is not read"
     except Exception as error:  # a file that is no archive, or a strange one, ends in errors of every kind
-        line = " ".join(str(error).split())[:200]
-        raise ValueError(f"{file} holds no state that can be read ({type(error).__name__}: {line})") from None
+        reason = f"no state that can be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    raise ValueError(f"{file} holds {reason}")
 
 
-def newest(checkpoints: list[Path], warn: Callable[[str], None]) -> dict | None:
+def newest(checkpoints: list[Path]) -> dict | None:
     """The state of the last one that is whole; each that is not is named in a warning."""
     for checkpoint in reversed(checkpoints):
         try:
             return read_state(checkpoint)
         except ValueError as damage:
-            warn(f"{damage}; it is skipped")
+            log.warning("%s; it is skipped", damage)
     return None
 
 

@@ -11,28 +11,31 @@ _Path = tuple  # of keys and indices, from the root of a state to a tensor
 
 
 class Writing(Thread):
-    """Runs `write` while training goes on. Not a daemon: Python's exit waits for it, and kills it in no C++ code."""
+    """Runs `write`, if any, while training goes on. No daemon: Python's exit waits for it, and kills it in no C++
+    code."""
 
-    def __init__(self, write: Callable[[], None]):
+    def __init__(self, write: Callable[[], None] | None = None):
         super().__init__(name="checkpoint")
-        self.write = write
         self.failure: BaseException | None = None
-        self.start()
+        if write:
+            self.write = write
+            self.start()
 
     def run(self) -> None:
         try:
             self.write()
-        except BaseException as failure:  # `result` raises it in the thread that trains
+        except BaseException as failure:  # `finish` raises it in the thread that trains
             self.failure = failure
         finally:
             del self.write  # it holds the state
 
-    def result(self) -> OSError | None:
-        """Wait for the end; what the disk refused is returned, and any other failure raised."""
-        self.join()
-        if self.failure is not None and not isinstance(self.failure, OSError):
-            raise self.failure
-        return self.failure
+    def finish(self) -> None:
+        """Wait for the end; raises, once, what `write` raised."""
+        if self.is_alive():
+            self.join()
+        failure, self.failure = self.failure, None
+        if failure:
+            raise failure
 
 
 class Shadow:
@@ -40,11 +43,10 @@ class Shadow:
 
     def __init__(self):
         self.buffers: dict[_Path, Tensor] = {}
-        self.reserving: Writing | None = None
+        self.reserving = Writing()
 
-    def reserve(self, state: dict) -> None:
-        """Begin to allocate what a copy of the state will need, while training goes on: the system takes longer to find
-        the memory than a copy takes."""
+    def reserve(self, state: dict | None) -> None:
+        """Allocate for a copy of the state while training goes on: to find the memory takes longer than to copy."""
 
         def allocate() -> None:
             self.buffers = {path: _buffer(tensor, None).zero_() for path, tensor in _tensors(state)}
@@ -54,9 +56,7 @@ class Shadow:
     @torch.no_grad()
     def __call__(self, state: dict) -> dict:
         """The state as it is now, its tensors on the CPU; the copy returned before is overwritten."""
-        if self.reserving:
-            self.reserving.result()
-            self.reserving = None
+        self.reserving.finish()
         before, self.buffers = self.buffers, {}
         copies: dict[int, Tensor] = {}  # by the id of the original: what deepcopy takes for already copied
         seen: dict[tuple, Tensor] = {}  # tensors of one memory, such as tied weights, have one copy
@@ -72,15 +72,13 @@ class Shadow:
 
 
 def _buffer(tensor: Tensor, buffer: Tensor | None) -> Tensor:
-    """The buffer if the tensor fits in it exactly, else a new one; pinned for a GPU, which copies to no other memory
-    while it goes on."""
+    """The buffer if it fits exactly, else a new one; pinned for a GPU, which copies to no other memory in passing."""
     if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
         return buffer
     return torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
 
 
 def _tensors(node, path: _Path = ()) -> Iterator[tuple[_Path, Tensor]]:
-    """Every tensor in nested dicts, lists and tuples, with its place."""
     if isinstance(node, Tensor):
         yield path, node
     elif isinstance(node, dict | list | tuple):

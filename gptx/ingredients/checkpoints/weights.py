@@ -7,29 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from gptx.distributed.shards import like
 from gptx.files import in_one_step
 
 
 def save_weights(file: Path, model: nn.Module, **facts) -> None:
-    """Write every weight of the model under its full name, one that has several names once, and `facts`.
-
-    In the file's metadata each fact is JSON, and a name that was left out stands with the one that holds its weight.
-    """
+    """Write every weight of the model under its full name, one that has several names once, and `facts`. In the
+    metadata each fact is JSON, and a name that was left out stands with the one that holds its weight."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    weights: dict[str, Tensor] = {}
-    names: dict[tuple, str] = {}
-    shared: dict[str, str] = {}
-    for name, tensor in model.state_dict().items():
-        first = names.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), name)
-        if first == name:
-            weights[name] = tensor.contiguous()
-        else:
-            shared[name] = first
+    own, names = model.state_dict(), dict[tuple, str]()
+    first = {name: names.setdefault((each.data_ptr(), each.shape, each.stride()), name) for name, each in own.items()}
+    weights = {name: own[name].contiguous() for name in names.values()}
+    shared = {name: other for name, other in first.items() if other != name}
     about = {"format": "pt", **{k: json.dumps(v) for k, v in facts.items()}, **shared}
 
     def fill(part: Path) -> None:
@@ -44,32 +37,22 @@ def save_weights(file: Path, model: nn.Module, **facts) -> None:
 
 
 def load_weights(file: Path, model: nn.Module, *, cut: str = "") -> None:
-    """Give the model the weights of a file that `save_weights` made or that has the same names; of the tensor `cut` the
-    first rows, as many as the model has.
-
-    Raises ValueError that names the first tensor that is missing, has another shape, or is not the model's, which is
-    then as it was.
-    """
-    own = model.state_dict()
+    """Give the model the weights of a file with its names; of the tensor `cut` as many rows as it has. Raises
+    ValueError, before anything changes, for the first tensor that is missing, of another shape, or not the model's."""
+    own, weights = model.state_dict(), {}
     with _opened(file) as (there, metadata):
-        source = {name: name if name in there.keys() else metadata.get(name, name) for name in own}  # noqa: SIM118
-        _refuse_unlike(file, own, source, there, cut)
-        whole = {name: there.get_tensor(source[name]) for name in own}
-        whole |= {cut: whole[cut][: len(own[cut])]} if cut in own else {}
-        model.load_state_dict({name: like(whole[name], own[name]) for name in own})
-
-
-def _refuse_unlike(file: Path, own: dict[str, Tensor], source: dict[str, str], there: Any, cut: str) -> None:
-    names = {*there.keys()}
-    for name, tensor in own.items():
-        if source[name] not in names:
-            raise ValueError(f"{file}: it holds no {name}, which the model has")
-        shape = tuple(there.get_slice(source[name]).get_shape())
-        longer = name == cut and shape[0] > len(tensor) and shape[1:] == tensor.shape[1:]
-        if shape != tensor.shape and not longer:
-            raise ValueError(f"{file}: its {name} has shape {shape}, the model's {tuple(tensor.shape)}")
-    for name in sorted(names - {*source.values()}):
-        raise ValueError(f"{file}: it holds {name}, which the model does not have")
+        names = {*there.keys()}
+        source = {name: name if name in names else metadata.get(name, name) for name in own}
+        for name, tensor in own.items():
+            if source[name] not in names:
+                raise ValueError(f"{file}: it holds no {name}, which the model has")
+            whole, shape = there.get_tensor(source[name]), tuple(tensor.shape)
+            weights[name] = whole[: len(tensor)] if name == cut else whole
+            if weights[name].shape != shape:
+                raise ValueError(f"{file}: its {name} has shape {tuple(whole.shape)}, the model's {shape}")
+        for name in sorted(names - {*source.values()}):
+            raise ValueError(f"{file}: it holds {name}, which the model does not have")
+        model.load_state_dict({name: like(weight, own[name]) for name, weight in weights.items()})
 
 
 @contextmanager

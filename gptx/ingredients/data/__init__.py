@@ -11,10 +11,10 @@ from gptx.ingredients.data.tokenizers import beginning, decode, save_encoding
 class Corpus:
     """What the trainer, observers and commands ask of data; a text of one's own needs `corpora.documents` alone.
 
-    `data(first, count)` gives sequences `first` to `first + count` of the run as a `corpus.TokenBatch`,
+    `data(first, count)` gives sequences `first` to `first + count` of the run as a `corpus.TokenBatch`, and
     `data.validation(first, count)` those of the held-out text: always the same for the same numbers, since a run that
-    is resumed or rolled back asks again. `documents` gives the names and tokens of the documents in every `stride`-th
-    sequence, and `names` all of them. For the trainer alone `RandomTokens` shows what is enough.
+    is resumed or rolled back asks again. `documents` gives names and tokens of the documents in every `stride`-th
+    sequence, `names` all of them. For the trainer alone `RandomTokens` shows what is enough.
     """
 
     context: int  # tokens of a sequence

@@ -13,17 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gptx.files import Held, delete, lock, sync
+from gptx.files import Held, delete, in_one_step, lock, sync
 from gptx.ingredients.data.files import CHUNK
 from gptx.ingredients.data.sources import Documents, Source
 from gptx.ingredients.data.tokenizers import END_OF_TEXT, construct, encoder, limited, save_encoding, text_parts
 from gptx.units.hardware import cores
 from gptx.units.printable import bare
 
+_Part = tuple[str, str, str]  # split and name of a document, and a part of its text; empty is its end
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
@@ -41,11 +42,9 @@ def cache_folder() -> Path:
 
 
 def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> Path:
-    """The folder that holds `source` as tokens, written first if it is missing or damaged: per split `.tokens`
-    (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and `tokenizer.json`.
-
-    The folder is named after the digest of the source, so finding it costs one reading of the text. `workers` threads
-    tokenise, by default one per core. Raises OSError that names the cache if it cannot be written."""
+    """The folder that holds `source` as tokens, written (by `workers` threads, else one per core) if it is missing or
+    damaged: per split `.tokens` (little-endian uint16 or uint32), `.starts.npy` (documents,) and `.names.jsonl`; and
+    `tokenizer.json`. Raises OSError that names the cache if it cannot be written."""
     recipe = {"source": source.name, "tokenizer": tokenizer, "digest": source.digest}
     folder = cache_folder() / FORMAT / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
     if not _fault(folder, recipe):
@@ -59,7 +58,6 @@ def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> 
 
 
 def _fault(folder: Path, recipe: dict[str, Any]) -> str:
-    """What is wrong with a cache folder, by the sizes and CRC-32 of its files; empty if nothing is."""
     try:
         meta = json.loads((folder / "meta.json").read_bytes())
         if meta["recipe"] != recipe:
@@ -84,7 +82,9 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
     total = source.characters
     size = f"{total:,} characters" if total else f"{source.tokens:,} tokens" if source.tokens else "all of it"
     say(f"data: tokenising {source.where} ({size}, {tokenizer}) into {folder}")
-    encoding = construct(tokenizer, _vocabulary_text(source))
+    texts = (chain.from_iterable(pieces for *_, pieces in stream) for stream in source.streams())
+    enough = (limited(text, source.tokens or sys.maxsize) for text in texts)
+    encoding = construct(tokenizer, chain.from_iterable(enough))
     partial = folder.with_name(folder.name + _PARTIAL)
     try:
         partial.mkdir()
@@ -106,38 +106,29 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
         raise
 
 
-class _Part(NamedTuple):
-    """Text of one document that can be tokenised on its own."""
-
-    split: str
-    name: str
-    text: str
-    first: bool  # of its document
-    last: bool
-
-
 def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
-    """Tokenise all documents, `workers` threads at a time, and write them in order, each followed by one end of text:
-    the same files for any number of workers (tiktoken computes outside Python's lock)."""
+    """Tokenise all documents in `workers` threads (tiktoken computes outside Python's lock) and write them in order,
+    each followed by one end of text."""
     dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype).tobytes()
-    starts, sizes = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0)  # tokens, bytes
+    starts, sizes, within = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0), False
 
-    def tokens_of(job: list[_Part]) -> list[tuple[_Part, bytes]]:
-        return [(part, encode(part.text).astype(dtype).tobytes() + end * part.last) for part in job]
+    def encoded(job: list[_Part]) -> list[tuple[_Part, bytes]]:
+        return [(part, encode(part[2]).astype(dtype).tobytes() if part[2] else end) for part in job]
 
     with ExitStack() as stack:
         tokens = {split: stack.enter_context(open(folder / f"{split}.tokens", "wb")) for split in SPLITS}
         names = {split: stack.enter_context(open(folder / f"{split}.names.jsonl", "w")) for split in SPLITS}
         for stream in source.streams():
-            with closing(in_order(tokens_of, _jobs(encoding, stream), workers)) as results:
-                for part, ids in chain.from_iterable(results):
-                    if part.first:
-                        starts[part.split].append(sizes[part.split] // dtype.itemsize)
-                        names[part.split].write(json.dumps(part.name) + "\n")
-                    sizes[part.split] += tokens[part.split].write(ids)
-                    bar.update(len(part.text))
-                    if part.last and sizes[part.split] >= limit * dtype.itemsize:
+            with closing(in_order(encoded, _jobs(encoding, stream), workers)) as results:
+                for (split, name, text), ids in chain.from_iterable(results):
+                    if not within:
+                        starts[split].append(sizes[split] // dtype.itemsize)
+                        names[split].write(json.dumps(name) + "\n")
+                    sizes[split] += tokens[split].write(ids)
+                    within = bool(text)
+                    bar.update(len(text))
+                    if not within and sizes[split] >= limit * dtype.itemsize:
                         break
     for split, found in starts.items():
         np.save(folder / f"{split}.starts.npy", np.asarray(found, dtype=np.int64))
@@ -148,15 +139,12 @@ def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
     job: list[_Part] = []
     size = 0
     for split, name, pieces in documents:
-        texts = iter(text_parts(encoding, pieces))
-        text, first = next(texts, ""), True
-        for following in chain(texts, [None]):
-            job.append(_Part(split, name, text, first, last=following is None))
+        for text in chain(filter(None, text_parts(encoding, pieces)), [""]):
+            job.append((split, name, text))
             size += len(text)
             if size >= CHUNK:
                 yield job
                 job, size = [], 0
-            text, first = following or "", False
     yield job
 
 
@@ -170,13 +158,6 @@ def in_order(function: Callable[[_Job], _Result], jobs: Iterable[_Job], workers:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
-
-
-def _vocabulary_text(source: Source) -> Iterator[str]:
-    """The text of all documents, or enough of it for the tokens that are asked for."""
-    for stream in source.streams():
-        pieces = (piece for _, _, document in stream for piece in document)
-        yield from pieces if source.tokens is None else limited(pieces, source.tokens)
 
 
 def token_type(vocab_size: int) -> np.dtype:
@@ -208,6 +189,15 @@ def unwritable(folder: Path, error: OSError) -> OSError:
         f"the token cache {folder} cannot be written ({error.strerror or error}); "
         "make room there, or set GPTX_CACHE to a folder that can be written"
     )
+
+
+def keep(file: Path, content: bytes) -> None:
+    """Write a file below the cache folder in one step. Raises OSError that says what to do."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        in_one_step(file, lambda part: part.write_bytes(content))
+    except OSError as error:
+        raise unwritable(file, error) from error
 
 
 def checksum(path: Path) -> int:

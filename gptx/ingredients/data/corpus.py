@@ -1,5 +1,6 @@
-"""Tokens as batches: a batch is a function of the seed and of its place in the run."""
+"""Tokens as batches: a batch is a function of the seed and of its place in the run; its order is never stored."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,15 @@ from torch import Tensor
 from gptx.ingredients.data import Corpus
 from gptx.ingredients.data.cache import SPLITS, token_type, tokenised
 from gptx.ingredients.data.documents import Catalogue, among, contents
-from gptx.ingredients.data.order import random_bits, shuffled
+from gptx.ingredients.data.files import hash64
 from gptx.ingredients.data.sources import Source
 from gptx.ingredients.data.tokenizers import known, load_encoding, token_lengths
+from gptx.units.phrases import count
 
 _ORDERS = ("shuffled", "written")
 _NAMED = 5  # of the files that are left out
+_ROUNDS = 6  # four make a pseudo-random permutation (Luby & Rackoff 1988); two more since short texts have small halves
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TokenBatch(NamedTuple):
@@ -32,9 +36,8 @@ class TokenBatch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "TokenBatch":
         """Copy to `device`, to CUDA from pinned memory without waiting for it."""
-        if torch.device(device).type == "cuda":
-            return TokenBatch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self))
-        return TokenBatch(*(tensor.to(device) for tensor in self))
+        cuda = torch.device(device).type == "cuda"
+        return TokenBatch(*((each.pin_memory() if cuda else each).to(device, non_blocking=cuda) for each in self))
 
 
 class Windows(Corpus):
@@ -42,8 +45,7 @@ class Windows(Corpus):
 
     An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (with `order`
     "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes first.
-    With `apart`, held-out documents that are trained on as well are left out. Raises ValueError if a split is too
-    short.
+    With `apart`, held-out documents that are trained on as well are left out. Raises ValueError if a split is short.
     """
 
     def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str, apart: bool = False):
@@ -56,10 +58,8 @@ class Windows(Corpus):
         self.encoding = load_encoding(folder / "tokenizer.json")
         self.vocab_size = self.encoding.n_vocab
         if self.encoding.eot_token != self.vocab_size - 1:
-            raise ValueError(
-                f"tokenizer={tokenizer}: the end of text is token {self.encoding.eot_token:,} and must be the last, "
-                f"{self.vocab_size - 1:,}, where model.mask=document looks for it"
-            )
+            line = f"the end of text is token {self.encoding.eot_token:,} and must be the last, {self.vocab_size - 1:,}"
+            raise ValueError(f"tokenizer={tokenizer}: {line}, where model.mask=document looks for it")
         self.token_bytes = torch.from_numpy(token_lengths(self.encoding))
         self.train_tokens, self.validation_tokens = (mapped(folder / split, self.vocab_size) for split in SPLITS)
         self.where = source.where
@@ -71,27 +71,17 @@ class Windows(Corpus):
         self.validation_lengths = np.diff(ends)  # of its documents, in tokens
         self.remarks = _left_out(source.left_out) + _copies(self.train_contents, self.validation_contents, apart=apart)
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, so that borders can shift
-        self.identity = {
-            "name": source.name,
-            "digest": source.digest,
-            "content": source.content,
-            "tokenizer": tokenizer,
-            "vocab_size": self.vocab_size,
-            "train_tokens": len(self.train_tokens),
-            "validation_tokens": 0,
-            "train_documents": len(self.catalogue.starts),
-            "validation_documents": 0,
-        }
+        named = {"name": source.name, "digest": source.digest, "content": source.content, "tokenizer": tokenizer}
+        tokens = {"vocab_size": self.vocab_size, "train_tokens": len(self.train_tokens), "validation_tokens": 0}
+        documents = {"train_documents": len(self.catalogue.starts), "validation_documents": 0}
+        self.identity = named | tokens | documents
         self.hold_out_without(self.train_contents if apart else np.empty(0, np.uint64))
 
     def refuse_short(self, split: str, length: int) -> None:
-        """Raise ValueError if a split has less than one window."""
         if length <= self.context:
-            raise ValueError(
-                f"the {split} text of {self.where} has {length:,} tokens, fewer than one window of "
-                f"context + 1 = {self.context + 1:,}; give more text, hold out another share"
-                + (f", or set model.context to {length - 1} or less" if length > 1 else "")
-            )
+            shorter = f", or set model.context to {length - 1} or less" if length > 1 else ""
+            line = f"{length:,} tokens, fewer than one window of context + 1 = {self.context + 1:,}; give more text"
+            raise ValueError(f"the {split} text of {self.where} has {line}, hold out another share{shorter}")
 
     def hold_out_without(self, trained: NDArray[np.uint64]) -> int:
         """Leave documents of these contents out of the validation text; returns how many there were."""
@@ -120,7 +110,7 @@ class Windows(Corpus):
         """Where in the training tokens those sequences of the run begin, (numbers,)."""
         epochs, positions = np.divmod(numbers, self.windows)
         room = len(self.train_tokens) - self.windows * self.context  # an epoch begins at one of its first `room` tokens
-        shifts = random_bits(epochs, seed=self.seed, stream="borders") % np.uint64(room)
+        shifts = _random_bits(epochs, seed=self.seed, stream="borders") % np.uint64(room)
         if self.order == "shuffled":
             positions = shuffled(positions, epochs, size=self.windows, seed=self.seed)
         return positions * self.context + shifts.astype(np.int64)
@@ -143,17 +133,14 @@ class Windows(Corpus):
 
 
 def _left_out(reasons: Sequence[str]) -> list[str]:
-    """What to say about files that are not read, in at most one sentence."""
-    count, more = len(reasons), len(reasons) - _NAMED
-    named = "; ".join(reasons[:_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
-    return [f"{count:,} file{'s' if count > 1 else ''} left out: {named}"] * bool(reasons)
+    more = [f"and {len(reasons) - _NAMED:,} more"] * (len(reasons) > _NAMED)
+    return [f"{count(len(reasons), 'file')} left out: {'; '.join([*reasons[:_NAMED], *more])}"] * bool(reasons)
 
 
 def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
-    """What to say about equal documents; `apart`: held-out ones that are trained on are left out."""
-    count, trained = len(train) + len(held), int(among(held, train).sum())
+    every, trained = len(train) + len(held), int(among(held, train).sum())
     copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
-    lines = [f"{copies:,} of {count:,} documents are copies of others"] * bool(copies)
+    lines = [f"{copies:,} of {every:,} documents are copies of others"] * bool(copies)
     if trained and apart:
         lines[-1] += f"; {trained:,} of {len(held):,} held-out ones left out, since they are trained on as well"
     elif trained:
@@ -162,7 +149,7 @@ def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool)
 
 
 def mapped(base: Path, vocab_size: int) -> NDArray[np.unsignedinteger]:
-    """Map the token ids of a split into memory, (tokens,)."""
+    """The token ids of a split, (tokens,), mapped into memory."""
     dtype, path = token_type(vocab_size), Path(f"{base}.tokens")
     return np.asarray(np.memmap(path, dtype=dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype=dtype)
 
@@ -171,6 +158,40 @@ def batch(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], contex
     """Read the windows that begin at `starts`; targets are the inputs moved on by one."""
     windows = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)  # (B, T + 1)
     return TokenBatch(*(torch.from_numpy(windows[:, cut].copy()) for cut in (slice(None, -1), slice(1, None))))
+
+
+def shuffled(positions: NDArray[np.int64], epochs: NDArray[np.int64], *, size: int, seed: int) -> NDArray[np.int64]:
+    """Map each position in [0, size) to the place that the permutation of its epoch and `seed` gives it: a Feistel
+    network over a grid just larger than `size`, with cycle walking (Black & Rogaway 2002, sections 4 and 5)."""
+    columns = -(-size // (rows := math.isqrt(size - 1) + 1))
+    rounds = _GOLDEN * np.arange(1, _ROUNDS + 1, dtype=np.uint64)[:, None]
+    keys = _mixed(_random_bits(epochs, seed=seed, stream="order") + rounds)
+    places = _feistel(positions.astype(np.uint64), keys, rows=rows, columns=columns)
+    while (outside := places >= size).any():  # rows * columns exceeds size by less than one row
+        places[outside] = _feistel(places[outside], keys[:, outside], rows=rows, columns=columns)
+    return places.astype(np.int64)
+
+
+def _feistel(values: NDArray[np.uint64], keys: NDArray[np.uint64], *, rows: int, columns: int) -> NDArray[np.uint64]:
+    """Permute [0, rows * columns): each round adds a keyed hash of one coordinate to the other, which can be undone."""
+    row, column = np.divmod(values, np.uint64(columns))
+    for even, odd in zip(keys[::2], keys[1::2], strict=True):
+        row = (row + _mixed(column ^ even) % np.uint64(rows)) % np.uint64(rows)
+        column = (column + _mixed(row ^ odd) % np.uint64(columns)) % np.uint64(columns)
+    return row * np.uint64(columns) + column
+
+
+def _random_bits(epochs: NDArray[np.int64], *, seed: int, stream: str) -> NDArray[np.uint64]:
+    """One 64-bit number per epoch, a function of `seed`, the epoch and the name of the stream alone."""
+    start = np.uint64(hash64([f"{stream} {seed}".encode()], "little"))
+    return _mixed(start ^ _mixed(epochs.astype(np.uint64) + _GOLDEN))
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hash 64 bits to 64 bits (the finaliser of SplitMix64: Steele, Lea & Flood 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 class RandomTokens(Corpus):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -15,31 +16,30 @@ from gptx.files import in_one_step
 from gptx.ingredients.data.files import CHUNK, hash64
 
 STRIDE = 1024  # names from one mark to the next: marks of ten million names are ten thousand numbers
+_ROW = re.compile(r"(?<=.):\d+$")  # of file:number, the name of a row of a table
 _NOT_FINITE = 100.0  # nats that a loss of NaN or infinity counts as: more than any model says of any token
 
 
 class Catalogue:
-    """Where the documents of a split begin, mapped into memory, and their names, read when they are asked for: there
-    may be ten million of both."""
+    """Where the documents of a split begin, mapped into memory, and their names, read on demand: there may be ten
+    million."""
 
     def __init__(self, base: Path):
         self.starts = np.load(f"{base}.starts.npy", mmap_mode="r")  # (documents,)
         self.file = Path(f"{base}.names.jsonl")
 
     def within(self, start: int, stop: int) -> dict[str, int]:
-        """How many of the tokens `start` to `stop` of the split each document gives, in their order."""
+        """How many of the tokens `start` to `stop` each document gives, in their order."""
         first, last = (np.searchsorted(self.starts, [start, stop - 1], side="right") - 1).tolist()
         borders = [start, *self.starts[first + 1 : last + 1].tolist(), stop]
         lengths = (after - before for before, after in itertools.pairwise(borders))
         return dict(zip(self.names(first, last + 1), lengths, strict=True))
 
     def __iter__(self) -> Iterator[str]:
-        """Names of all documents, in their order."""
         with open(self.file, "rb") as lines:
             yield from map(json.loads, lines)
 
     def names(self, first: int, stop: int) -> list[str]:
-        """Names of the documents `first` to `stop`."""
         mark = first // STRIDE
         with open(self.file, "rb") as lines:
             lines.seek(self.marks[mark])
@@ -79,34 +79,29 @@ def among(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bo
 
 
 def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
-    """What the sequences are made of, by how far its loss lies above the rest: name, sequences, their mean loss, by how
-    many nats it is `above` that of all others, and the share of the tokens.
-
-    Rows of tables (file:number) count as their file if there are several files. A sequence counts for a document in
-    proportion to its tokens. The order is that of the t-statistic at a common variance, so that a neighbour which
-    shares one bad sequence comes after the document that has ten.
-    """
-    files = {_file_of(name) for sequence in documents for name in sequence}
+    """What the sequences are made of: name, sequences, their mean loss, by how many nats it is `above` that of all
+    others, and the share of the tokens; the order is that of the t-statistic at a common variance, so that a neighbour
+    which shares one bad sequence comes after the document that has ten. Rows of tables count as their file if there are
+    several."""
+    names = {name: _ROW.sub("", name) for sequence in documents for name in sequence}
+    several = len({*names.values()}) > 1
     nats = np.nan_to_num(np.array(losses), nan=_NOT_FINITE, posinf=_NOT_FINITE)
-    parts: dict[str, dict[int, float]] = {}  # of each document, per sequence, its share of that
+    # of each document, per sequence, its share of that
+    parts: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for number, sequence in enumerate(documents):
         for name, tokens in sequence.items():
-            shares = parts.setdefault(_file_of(name) if len(files) > 1 else name, {})
-            shares[number] = shares.get(number, 0.0) + tokens / sum(sequence.values())
-    found, evidence = [], {}
+            parts[names[name] if several else name][number] += tokens / sum(sequence.values())
+    found = []
     for name, shares in parts.items():
         numbers, weights = [*shares], np.array([*shares.values()])
         mine, others = weights.sum(), len(nats) - weights.sum()
         loss = (weights @ nats[numbers]) / mine
         above = loss - (nats.sum() - mine * loss) / others if others > 1e-6 else 0.0
-        evidence[name] = above * (mine * max(others, 0.0)) ** 0.5
-        found.append({
-            "name": name, "sequences": len(numbers), "loss": round(float(loss), 4), "above": round(float(above), 4),
-            "share": round(float(mine / len(nats)), 4),
-        })  # fmt: skip
-    return sorted(found, key=lambda document: -evidence[document["name"]])
-
-
-def _file_of(name: str) -> str:
-    """The table that a row named file:number is from; any other document is its own."""
-    return re.sub(r"(?<=.):\d+$", "", name)
+        facts = {
+            "name": name,
+            "sequences": len(numbers),
+            "loss": round(float(loss), 4),
+            "above": round(float(above), 4),
+        }
+        found.append((above * (mine * max(others, 0.0)) ** 0.5, facts | {"share": round(float(mine / len(nats)), 4)}))
+    return [facts for _, facts in sorted(found, key=lambda each: -each[0])]

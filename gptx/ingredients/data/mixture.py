@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from gptx.ingredients.data import Corpus
-from gptx.ingredients.data.corpus import TokenBatch, Windows
+from gptx.ingredients.data.corpus import TokenBatch, Windows, shuffled
 from gptx.ingredients.data.files import hashed
-from gptx.ingredients.data.order import shuffled
+from gptx.units.phrases import count
 
 BLOCK = 1000  # sequences in which every source has its exact share, to a thousandth
 
@@ -19,18 +19,19 @@ class Mixture(Corpus):
     """Corpora of one tokenizer, each giving its weight's share of the sequences.
 
     Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
-    takes them from its own run of sequences one after another: where a sequence comes from is a function of its place
-    in the run, and a source visits each of its windows once before it begins again. Raises ValueError for weights that
-    do not belong to the sources or do not add up to 1, and for sources of different tokenizers.
+    takes them from its own run of sequences one after another: it visits each of its windows once before it begins
+    again. Raises ValueError for weights that do not belong to the sources or do not add up to 1, and for different
+    tokenizers.
     """
 
     def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
-        self.weights = _checked(weights, sources)
+        _refuse_odd_weights(weights, sources)
+        self.weights = {name: float(weights[name]) for name in sorted(weights) if weights[name]}
         self.sources: dict[str, Windows] = {name: sources[name] for name in self.weights}
         self.context, self.seed = context, seed
         _refuse_different(self.sources, tokenizer=tokenizer, context=context)
         self.remarks = [f"{name}: {line}" for name, source in self.sources.items() for line in source.remarks]
-        self.remarks += [line for name in self.sources for line in _held_apart(name, self.sources)]
+        self.remarks += _held_apart(self.sources)
         corpora, shares = [*self.sources.values()], [*self.weights.values()]
         self.encoding, self.vocab_size = corpora[0].encoding, corpora[0].vocab_size
         self.token_bytes = corpora[0].token_bytes
@@ -38,21 +39,20 @@ class Mixture(Corpus):
         self.validation_order = proportioned(shares, [corpus.validation_windows for corpus in corpora])
         self.validation_windows = len(self.validation_order)
         rates = zip(corpora, self.counts.tolist(), strict=True)
-        self.windows = min(corpus.windows * BLOCK // count for corpus, count in rates)  # until the first begins again
-        self.identity = _identity(self.sources, self.weights)
+        self.windows = min(corpus.windows * BLOCK // turns for corpus, turns in rates)  # until the first begins again
+        shared = {"tokenizer": tokenizer, "vocab_size": self.vocab_size, "weights": self.weights}
+        self.identity = _identity({name: source.identity for name, source in self.sources.items()}, shared)
 
     def __call__(self, first: int, count: int) -> TokenBatch:
         sources, numbers = self.places(first, count).T
-        by_source = np.argsort(sources, kind="stable")
-        batches = [
-            corpus.sequences(numbers[sources == i]) for i, corpus in enumerate(self.sources.values()) if i in sources
-        ]
-        back = torch.from_numpy(np.argsort(by_source))
-        return TokenBatch(*(tensor[back] for tensor in _concatenated(batches)))
+        mixed = TokenBatch(*torch.empty(2, count, self.context, dtype=torch.int64))
+        for i, corpus in enumerate(self.sources.values()):
+            mixed.inputs[sources == i], mixed.targets[sources == i] = corpus.sequences(numbers[sources == i])
+        return mixed
 
     def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
-        """Source, and the number of the sequence there, of `count` sequences of the run, every `stride`-th from `first`
-        on, (count, 2)."""
+        """Source, and the number of the sequence there, of every `stride`-th sequence of the run from `first` on,
+        (count, 2)."""
         blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
         slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
         ends = np.cumsum(self.counts)
@@ -61,50 +61,42 @@ class Mixture(Corpus):
 
     def validation(self, first: int, count: int) -> TokenBatch:
         """In shares of the weights, so that the mean of the windows is the weighted loss."""
-        sources = list(self.sources.values())
-        order = self.validation_order[first : first + count].tolist()
-        return _concatenated([sources[source].validation(number, 1) for source, number in order])
+        sources, order = list(self.sources.values()), self.validation_order[first : first + count].tolist()
+        windows = [sources[source].validation(number, 1) for source, number in order]
+        return TokenBatch(*map(torch.cat, zip(*windows, strict=True)))
 
     def documents(self, first: int, count: int, stride: int = 1) -> list[dict[str, int]]:
         """Each name with its source before it: stories/train:7."""
-        names, corpora = zip(*self.sources.items(), strict=True)
-        places = self.places(first, count, stride).tolist()
-        return [
-            {f"{names[source]}/{name}": tokens for name, tokens in corpora[source].documents(number, 1)[0].items()}
-            for source, number in places
-        ]
+        sources, found = [*self.sources.items()], []
+        for source, number in self.places(first, count, stride).tolist():
+            name, corpus = sources[source]
+            found.append({f"{name}/{each}": tokens for each, tokens in corpus.documents(number, 1)[0].items()})
+        return found
 
     def names(self) -> Iterator[str]:
         return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
 
     def __str__(self) -> str:
-        parts = (
-            f"{weight:.1%} {name} ({facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents)"
-            for (name, weight), facts in zip(self.weights.items(), self.identity["sources"].values(), strict=True)
-        )
+        parts = []
+        for name, facts in self.identity["sources"].items():
+            amount = f"{facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents"
+            parts.append(f"{self.weights[name]:.1%} {name} ({amount})")
         return (
             f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
             f"{self.windows:,} windows of {self.context:,} until a source begins again"
         )
 
 
-def _identity(sources: dict[str, Windows], weights: dict[str, float]) -> dict[str, Any]:
-    parts = {name: source.identity for name, source in sources.items()}
-    named = {name: {k: v for k, v in part.items() if k != "content"} for name, part in parts.items()}
+def _identity(parts: dict[str, dict], shared: dict[str, Any]) -> dict[str, Any]:
+    named = {name: {fact: part[fact] for fact in part if fact != "content"} for name, part in parts.items()}
+    content = {name: part["content"] for name, part in parts.items()}
+    digests = {"digest": hashed(named, shared["weights"]), "content": hashed(content, shared["weights"])}
     sums = ("train_tokens", "validation_tokens", "train_documents", "validation_documents")
-    return {
-        "name": "mixture",
-        "digest": hashed(named, weights),
-        "content": hashed({name: part["content"] for name, part in parts.items()}, weights),
-        **{fact: next(iter(parts.values()))[fact] for fact in ("tokenizer", "vocab_size")},
-        "weights": weights,
-        "sources": parts,
-        **{fact: sum(part[fact] for part in parts.values()) for fact in sums},
-    }
+    counts = {fact: sum(part[fact] for part in parts.values()) for fact in sums}
+    return {"name": "mixture", **digests, **shared, "sources": parts, **counts}
 
 
-def _checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, float]:
-    """The weights of the sources that have one above 0, by name; raises ValueError in one line."""
+def _refuse_odd_weights(weights: dict[str, float], sources: dict[str, Any]) -> None:
     names = ", ".join(sources)
     for name, weight in weights.items():
         if name not in sources:
@@ -116,12 +108,9 @@ def _checked(weights: dict[str, float], sources: dict[str, Any]) -> dict[str, fl
     if abs(sum(weights.values()) - 1) > 1e-6:
         shares = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
         raise ValueError(f"data.weights: {shares} add up to {sum(weights.values()):g}, not 1")
-    return {name: float(weights[name]) for name in sorted(weights) if weights[name]}
 
 
 def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: int) -> None:
-    """Raise ValueError unless all sources have one vocabulary, and the tokenizer and context of the mixture."""
-
     def vocabulary(corpus: Windows) -> tuple:
         return corpus.encoding._pat_str, corpus.encoding._mergeable_ranks, corpus.encoding._special_tokens
 
@@ -133,21 +122,22 @@ def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: i
         if source.context != context:
             raise ValueError(f"data.sources.{name}.context={source.context} is not the mixture's {context}")
         if vocabulary(source) != vocabulary(corpus):
-            raise ValueError(
-                f"data.sources.{first} and data.sources.{name} have different vocabularies, since "
-                f"tokenizer={tokenizer} learns one from each text; choose another, such as data.tokenizer=gpt2"
-            )
+            line = f"data.sources.{first} and data.sources.{name} have different vocabularies"
+            raise ValueError(f"{line}, since tokenizer={tokenizer} learns one from each text; use data.tokenizer=gpt2")
 
 
-def _held_apart(name: str, sources: dict[str, Windows]) -> list[str]:
-    """Leave out of the validation text of a source what others train on, and say how much that is."""
-    others = [source.train_contents for other, source in sources.items() if other != name]
-    try:
-        count = sources[name].hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
-    except ValueError as error:
-        raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
-    documents = "1 held-out document is" if count == 1 else f"{count:,} held-out documents are"
-    return [f"{name}: {documents} left out, since another source trains on the same"] * bool(count)
+def _held_apart(sources: dict[str, Windows]) -> list[str]:
+    """Leave out of the validation text of each source what others train on; says how much that is."""
+    lines = []
+    for name, source in sources.items():
+        others = [each.train_contents for other, each in sources.items() if other != name]
+        try:
+            lost = source.hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
+        except ValueError as error:
+            raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
+        said = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
+        lines += [said] * bool(lost)
+    return lines
 
 
 def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
@@ -159,14 +149,10 @@ def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
 
 
 def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64]:
-    """Source and number of windows in an order where every beginning has the weights' shares, as long as all sources
-    last, (windows, 2)."""
+    """Source and number of windows, (windows, 2): every beginning has the weights' shares, as long as all sources
+    last."""
     most = min(windows / weight for windows, weight in zip(available, weights, strict=True))
     numbers = [np.arange(max(1, int(most * weight + 1e-6))) for weight in weights]
     due = np.concatenate([(number + 0.5) / len(number) for number in numbers])
     places = np.concatenate([np.stack([np.full_like(n, source), n], axis=1) for source, n in enumerate(numbers)])
     return places[np.argsort(due, kind="stable")]
-
-
-def _concatenated(batches: list[TokenBatch]) -> TokenBatch:
-    return TokenBatch(*map(torch.cat, zip(*batches, strict=True)))

@@ -3,21 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptx.ingredients.data.files import (
-    DAMAGED,
-    decompressed,
-    found,
-    hash64,
-    hashed,
-    refuse_pointer,
-    sha256_of,
-    suffix,
-    unreadable,
-)  # fmt: skip
-from gptx.ingredients.data.sources import Documents, Source, check_share, text_file
+from gptx.ingredients.data import files
+from gptx.ingredients.data.files import DAMAGED, decompressed, found, hash64, hashed, suffix
+from gptx.ingredients.data.sources import Documents, Source, check_share
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")  # of .json, files with a row a line
 _LONGEST = 1 << 24  # bytes of a line that is looked at to find out whether a .json has a row a line
@@ -31,11 +23,11 @@ Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the firs
 
 
 def source_of_rows(
-    name: str, where: str, *, digest: str, content: str, train: Rows, validation: Rows | None, share: float,
+    name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
-    """A source of rows, each one document. Without `validation` a row is held out if a hash of its text falls below
-    `share`: the same text is never in both splits. `tokens` is a Source's."""
+    """A source of rows, each one document. Without `validation` those are held out whose text has a hash below `share`,
+    so that the same text is never in both splits."""
 
     def split(text: str) -> str:
         falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64
@@ -46,36 +38,26 @@ def source_of_rows(
             yield (("validation", name, (text,)) for name, text in validation())
         yield ((split(text), name, (text,)) for name, text in train())
 
+    name, content = re.sub(r"[^\w.-]+", "-", name), content or digest
     return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
                   left_out=left_out)  # fmt: skip
 
 
 def tables_meant(path: str, column: str | None) -> bool:
-    """True if `path` means tables: a column is asked for, or there are tables and no text but about them. Raises
-    ValueError if it may mean either."""
+    """True for tables: a column is asked for, or there is no text but about them. Raises ValueError for both."""
     if column is not None:
         return True
     root, paths = found(path)
     rows = sorted(filter(_is_table, paths))
-    if rows and (text := next(filter(_is_text, sorted({*paths} - {*rows})), None)):
-        raise ValueError(
-            f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and other text, such as "
-            f"{text.relative_to(root)}: data.column={COLUMN} takes the rows of the tables alone, a pattern such as "
-            f"'data.path=\"{root}/**/*{text.suffix}\"' other text"
-        )
+    for other in sorted({*paths} - {*rows}) if rows else ():
+        if not ABOUT.fullmatch(other.name) and files.texts(root, [other])[0]:
+            line = f"'{path}' holds tables, such as {rows[0].relative_to(root)}, and text, {other.relative_to(root)}"
+            pattern = f"'data.path=\"{root}/**/*{other.suffix}\"'"
+            raise ValueError(f"{line}: data.column={COLUMN} takes the rows, a pattern such as {pattern} the text")
     return bool(rows)
 
 
-def _is_text(path: Path) -> bool:
-    try:
-        return path.exists() and not ABOUT.fullmatch(path.name) and bool(text_file(path))
-    except ValueError:
-        return False
-
-
 class _Table(NamedTuple):
-    """A file of rows, as it was when it was read through once."""
-
     name: str
     path: Path
     sha256: str
@@ -93,19 +75,14 @@ def table_rows(path: str, validation_path: str | None, *, column: str, share: fl
         return hashed(column, share if held is None else None, *parts)
 
     return source_of_rows(
-        "text",
-        " and ".join(filter(None, (path, validation_path))),
-        digest=digest(lambda table: (table.name, table.sha256)),
-        content=digest(lambda table: table.sha256),
-        train=lambda: _rows_of(train, column),
-        validation=None if held is None else lambda: _rows_of(held, column),
-        share=share,
-        left_out=left_out + left_out_there,
-    )
+        "text", " and ".join(filter(None, (path, validation_path))), left_out=left_out + left_out_there,
+        digest=digest(lambda table: (table.name, table.sha256)), content=digest(lambda table: table.sha256),
+        train=partial(_rows_of, train, column), share=share,
+        validation=None if held is None else partial(_rows_of, held, column),
+    )  # fmt: skip
 
 
 def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
-    """The tables that `path` means, each seen to have the column, and why other files are left out."""
     root, paths = found(path)
     chosen = sorted((file.relative_to(root).as_posix(), file) for file in paths if _is_table(file))
     if not chosen:
@@ -113,12 +90,11 @@ def _tables_at(path: str, column: str) -> tuple[list[_Table], list[str]]:
     for _, file in chosen:
         next(_texts_of(file, column), None)
     left_out = [f"{file} is no table" for file in sorted({*paths} - {file for _, file in chosen})]
-    return [_Table(name, file, sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
+    return [_Table(name, file, files.sha256_of(file), file.stat().st_mtime_ns) for name, file in chosen], left_out
 
 
 def _is_table(path: Path) -> bool:
-    """True for a table by its name, for .json if its first two lines that are not blank are a JSON object each; not for
-    what `datasets` keeps of its own work."""
+    """True by its name, or for a .json whose first two lines are JSON objects; not for the cache of `datasets`."""
     if (kind := suffix(path)) != ".json":
         return kind in _SUFFIXES and not (kind == ".arrow" and path.name.startswith("cache-"))
     try:
@@ -139,28 +115,20 @@ def _rows_of(tables: Iterable[_Table], column: str) -> Iterator[tuple[str, str]]
 
 
 def _texts_of(path: Path, column: str) -> Iterator[str | None]:
-    """One column of a table, in flat memory; raises ValueError that names the file and what is wrong with it."""
     try:
-        refuse_pointer(path)
+        files.refuse_pointer(path)
         reader = _column if suffix(path) in (".parquet", ".arrow") else jsonl
         for number, value in enumerate(reader(path, column)):
             yield row_text(value, f"data.column={column}: row {number + 1} of {path}")
     except DAMAGED as error:
-        raise ValueError(str(unreadable(path, error))) from error
+        raise ValueError(str(files.unreadable(path, error))) from error
 
 
 def row_text(value: Any, place: str) -> str | None:
-    """The text of a row, with U+FFFD for half a surrogate pair, None if it has none; raises ValueError if it is
-    something else."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError(f"{place} holds {type(value).__name__}, not text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    """The text of a row, with U+FFFD for half a surrogate pair, or None. Raises ValueError for anything else."""
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    raise ValueError(f"{place} holds {type(value).__name__}, not text")
 
 
 def jsonl(path: Path, column: str) -> Iterator[Any]:
@@ -180,7 +148,7 @@ def jsonl(path: Path, column: str) -> Iterator[Any]:
 
 
 def _column(path: Path, column: str) -> Iterator[Any]:
-    """A column of a Parquet file, of a stream of Arrow batches, as `datasets` saves them, or of a file of them."""
+    """A column of a Parquet file, or of a stream (which `datasets` saves) or a file of Arrow batches."""
     import pyarrow.ipc
     import pyarrow.parquet
 

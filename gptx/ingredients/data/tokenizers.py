@@ -34,14 +34,13 @@ def construct(name: str, text: Iterable[str]) -> "Encoding":
 
 
 def known(name: str) -> str:
-    """Return `name` if it is a tokenizer's, else raise ValueError with the list."""
+    """The name of a tokenizer. Raises ValueError with the list if it is none's."""
     if name in CONSTRUCTORS:
         return name
     if not (size := re.fullmatch(r"bpe:(\d+)", name)):
         raise ValueError(f"tokenizer={name} is unknown; known: {', '.join(CONSTRUCTORS)}, bpe:SIZE (such as bpe:4096)")
     if len(size[1]) > 20 or not 257 <= int(size[1]) <= _LARGEST:
-        raise ValueError(f"tokenizer={name:.80}: a size of at least 257, the bytes and the end of text, and at most "
-                         f"{_LARGEST:,}")  # fmt: skip
+        raise ValueError(f"tokenizer={name:.80}: a size from 257, the bytes and the end of text, to {_LARGEST:,}")
     return f"bpe:{int(size[1])}"
 
 
@@ -57,8 +56,7 @@ def bytes_encoding(text: Iterable[str] = ()) -> "Encoding":
 
 
 def chars_encoding(text: Iterable[str]) -> "Encoding":
-    """The distinct characters of `text` in the order of their code points, and the end of text (nanoGPT's character
-    level; the end of text is ours)."""
+    """The distinct characters of `text` in the order of their code points (nanoGPT's), and the end of text."""
     seen = np.zeros(0x110000, dtype=bool)
     for piece in text:
         seen[_code_points(piece)] = True
@@ -66,22 +64,19 @@ def chars_encoding(text: Iterable[str]) -> "Encoding":
 
 
 def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
-    """GPT-2's byte-pair encoding, 50,257 tokens; raises ConnectionError if tiktoken neither has nor can fetch it."""
     import tiktoken
 
     try:
         return tiktoken.get_encoding("gpt2")
     except OSError as error:
-        raise ConnectionError(
-            f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); start once with a network "
-            "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
-        ) from error
+        line = f"tokenizer=gpt2: tiktoken cannot fetch its vocabulary ({type(error).__name__}); use a network once"
+        cure = "or set TIKTOKEN_CACHE_DIR to a folder that tiktoken filled elsewhere, or use tokenizer=bytes"
+        raise ConnectionError(f"{line}, {cure}") from error
 
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
-    """Byte-level pairs learnt from the first _BPE_TEXT characters of `text` in words of GPT-2's pattern (Sennrich et
-    al. 2016; Radford et al. 2019), `vocab_size` tokens with the end of text; raises ValueError if the text has too few
-    pairs."""
+    """Pairs learnt from the first _BPE_TEXT characters in words of GPT-2's pattern (Sennrich et al. 2016; Radford et
+    al. 2019). Raises ValueError if there are too few."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -93,10 +88,8 @@ def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
     tokenizer.train_from_iterator(at_word_boundaries(limited(text, _BPE_TEXT)), trainer)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if len(vocabulary) < vocab_size - 1:
-        raise ValueError(
-            f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only; "
-            f"give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less"
-        )
+        line = f"tokenizer=bpe:{vocab_size}: the text has pairs for {len(vocabulary) + 1:,} tokens only"
+        raise ValueError(f"{line}; give more text, or use tokenizer=bpe:{len(vocabulary) + 1} or less")
     # Byte-level encodings write a byte as itself if it is visible in Latin-1, else as a letter from U+0100 on.
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = (byte for byte in range(256) if byte not in visible)
@@ -120,21 +113,15 @@ CONSTRUCTORS: dict[str, Callable[[Iterable[str]], "Encoding"]] = {
 
 
 def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
-    """Number `tokens` from 0 and put the end of text last."""
     import tiktoken
 
     ranks = {token: rank for rank, token in enumerate(tokens)}
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: len(ranks)})
 
 
-def encode(encoding: "Encoding", text: str) -> NDArray[np.integer]:
-    """The token ids of ordinary text, (tokens,); raises ValueError for a character that the vocabulary lacks, where
-    tiktoken itself would abort."""
-    return encoder(encoding)(text)
-
-
 def encoder(encoding: "Encoding") -> _Encoder:
-    """A function text -> token ids, equal to `encoding.encode_ordinary` and vectorised if one token is one symbol."""
+    """A function text -> token ids, (tokens,), equal to `encoding.encode_ordinary` and vectorised if one token is one
+    symbol. It raises ValueError for a character that the vocabulary lacks."""
     return VECTORISED.get(encoding.name, _byte_pair_encoder)(encoding)
 
 
@@ -143,12 +130,7 @@ def text_parts(encoding: "Encoding", pieces: Iterable[str]) -> Iterable[str]:
     return pieces if encoding.name in VECTORISED else at_word_boundaries(pieces)
 
 
-def _byte_encoder(encoding: "Encoding") -> _Encoder:
-    return lambda text: np.frombuffer(text.encode(), dtype=np.uint8)
-
-
 def _char_encoder(encoding: "Encoding") -> _Encoder:
-    """Token ids by a table of code points."""
     characters = {token.decode(): rank for token, rank in encoding._mergeable_ranks.items()}
     table = np.full(0x110000, -1, dtype=np.int32)
     table[_code_points("".join(characters))] = list(characters.values())
@@ -157,18 +139,14 @@ def _char_encoder(encoding: "Encoding") -> _Encoder:
         ids = table[_code_points(text)]
         if (ids < 0).any():
             stranger = text[int(np.argmax(ids < 0))]
-            raise ValueError(
-                f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters of the "
-                "training and validation text that tokenizer=chars knows"
-            )
+            line = f"character {stranger!r} (U+{ord(stranger):04X}) is not among the {len(characters)} characters"
+            raise ValueError(f"{line} of the training and validation text that tokenizer=chars knows")
         return ids
 
     return encode
 
 
 def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
-    """Token ids by tiktoken, without a detour through Python integers."""
-
     def encode(text: str) -> NDArray[np.integer]:
         try:
             return encoding.encode_to_numpy(text, disallowed_special=())
@@ -180,7 +158,10 @@ def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
     return encode
 
 
-VECTORISED: dict[str, Callable[["Encoding"], _Encoder]] = {"bytes": _byte_encoder, "chars": _char_encoder}
+VECTORISED: dict[str, Callable[["Encoding"], _Encoder]] = {
+    "bytes": lambda encoding: lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
+    "chars": _char_encoder,
+}
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
@@ -188,8 +169,8 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
-    """Cut the same text again, always before a blank or line break that follows something visible: no match of GPT-2's
-    pattern crosses such a place, so that the tokens of the parts are the tokens of the whole."""
+    """The text cut before blanks and line breaks that follow something visible: no match of GPT-2's pattern crosses
+    those, so that the tokens of the parts are the tokens of the whole."""
     rest: list[str] = []  # since the last such place; searched once, or text without blanks would take quadratic time
     for piece in pieces:
         last = rest[-1][-1:] if rest else ""
@@ -203,8 +184,7 @@ def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
-    """The text of each token once its characters are whole, up to the first end of text. Raises ValueError for a token
-    that is none of the encoding's."""
+    """The text of each token once its characters are whole, up to the first end of text. Raises ValueError."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:
         if token == encoding.eot_token:
@@ -217,14 +197,11 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues: `prompt` as the beginning of a document. Raises ValueError for an unknown
-    character.
-
-    They begin with an end of text if the model was trained on several documents; a single one has none before it, and
-    a model that never read that token would write nonsense after it."""
+    """The tokens that a sample continues, after an end of text if the model was trained on several documents: else it
+    never read that token. Raises ValueError for an unknown character."""
     if documents > 1:
-        return [encoding.eot_token, *encode(encoding, prompt).tolist()]
-    return encode(encoding, prompt or "\n").tolist()
+        return [encoding.eot_token, *encoder(encoding)(prompt).tolist()]
+    return encoder(encoding)(prompt or "\n").tolist()
 
 
 def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
@@ -237,9 +214,8 @@ def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
 def save_encoding(encoding: "Encoding", path: str | Path) -> None:
     """Write all that `load_encoding` needs into one JSON file, complete or not at all."""
     ranks = {base64.b64encode(token).decode(): rank for token, rank in encoding._mergeable_ranks.items()}
-    content = {"name": encoding.name, "pat_str": encoding._pat_str, "special_tokens": encoding._special_tokens,
-               "mergeable_ranks": ranks}  # fmt: skip
-    write_text(Path(path), json.dumps(content, indent=0))
+    facts = {"name": encoding.name, "pat_str": encoding._pat_str, "special_tokens": encoding._special_tokens}
+    write_text(Path(path), json.dumps(facts | {"mergeable_ranks": ranks}, indent=0))
 
 
 def load_encoding(path: str | Path) -> "Encoding":
@@ -252,16 +228,13 @@ def load_encoding(path: str | Path) -> "Encoding":
         _refuse_odd(content["name"], ranks, content["special_tokens"])
         return tiktoken.Encoding(content["name"], pat_str=content["pat_str"], mergeable_ranks=ranks,
                                  special_tokens=content["special_tokens"])  # fmt: skip
-    except OSError:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and not _is_panic(error):
+        if isinstance(error, OSError) or not (isinstance(error, Exception) or _is_panic(error)):
             raise
         raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
 
 
 def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
-    """Raise ValueError, or another error, for what is no encoding of gptx's."""
     numbers, symbols = [*ranks.values(), *special.values()], {bytes([value]): value for value in range(256)}
     problems = {
         "the number of a token is none": not all(type(n) is int and 0 <= n < _MOST_TOKENS for n in numbers),

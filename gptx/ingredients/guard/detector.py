@@ -19,11 +19,11 @@ class Reading(NamedTuple):
 
 
 class Detector(Configured):
-    """Judges each loss by the `window` accepted ones before it, once their trend is taken off.
+    """Judges each loss by the `window` accepted ones before it, less their trend: the median of the last `trend` ones.
 
-    The trend is the median of the last `trend` losses. The spread has a floor, in nats, and is widened while there are
-    few losses; the first `history` losses are not judged. A slow rise shows in the median of the last `smooth` losses,
-    against the lowest such median of the last `memory` steps. A step costs some microseconds, whatever the window."""
+    The spread has a floor, in nats, and is widened while there are few losses; the first `history` losses are not
+    judged. A slow rise shows in the median of the last `smooth` losses, against the lowest such median of the last
+    `memory` steps. A step costs some microseconds, whatever the window."""
 
     window: Count
     trend: Count
@@ -40,14 +40,12 @@ class Detector(Configured):
         self.clear()
 
     def clear(self) -> None:
-        """Forget all that came before."""
         self.records: list[list[float]] = []  # step, loss, log norm, loss without trend, smooth loss, how many before
         self.recent, self.slow = Window(self.trend), Window(self.smooth)
         self.residuals, self.norms = Window(self.window), Window(self.window)
         self.valleys: list[list[float]] = []  # step and smooth loss, where none later is lower; the first is lowest
 
     def __call__(self, loss: float, grad_norm: float) -> Reading:
-        """How unusual the step is."""
         if len(self.records) < self.history:
             return Reading(0.0, 0.0)
         residual, falling = loss - self.level(), min(0.0, self.residuals.quantile(0.5))
@@ -57,7 +55,6 @@ class Detector(Configured):
         return Reading(residual / self.sigma(), norm / max(self.norms.spread(), 0.05) * self.confidence())
 
     def level(self) -> float:
-        """The usual loss."""
         return self.recent.quantile(0.5) if self.records else math.nan
 
     def sigma(self) -> float:
@@ -95,8 +92,7 @@ class Detector(Configured):
         return (self.records[-1][4] - self.valleys[0][1]) / self.sigma() if self.valleys else 0.0
 
     def rose_at(self) -> int:
-        """A step from before the rise: a window before the smooth loss was last within half a standard deviation of its
-        lowest."""
+        """A window before the smooth loss was last within half a standard deviation of its lowest."""
         low = self.valleys[0][1] + 0.5 * self.sigma()
         return next(int(r[0]) for r in reversed(self.records) if r[4] <= low) - self.smooth
 
@@ -105,7 +101,6 @@ class Detector(Configured):
         return len(self.records) >= steps and self.records[-1][4] > self.records[-steps][4] - self.sigma()
 
     def forget_after(self, step: int) -> None:
-        """Forget the steps after `step`."""
         self.load_state_dict({"records": [record for record in self.records if record[0] <= step]})
 
     def load_state_dict(self, state: dict) -> None:
@@ -122,7 +117,6 @@ class Window:
         self.size, self.values, self.ordered = size, deque[float](), list[float]()
 
     def add(self, value: float) -> None:
-        """Add a value, and drop the oldest where there are more than `size`."""
         self.values.append(value)
         insort(self.ordered, value)
         if len(self.values) > self.size:

@@ -44,10 +44,10 @@ class Doctor(Guard):
     """Drops what is not finite, reports incidents, and names them by the six rows of S1 (section 15.8).
 
     A step is an outlier from |z| = `outlier` on. An incident begins where z reaches `certain`, with a second outlier
-    within 5 steps, with an outlier of the gradient norm too, and where loss or norm is not finite; a norm alone begins
-    none. It is over once 3 steps in a row are usual; where that takes more than `patience` steps, and where the loss
-    creeps up by `drift` standard deviations, the `treatment` follows. fp16 overflows count from the `overflows`-th in
-    a row on. With `drop_outliers` no outlier reaches the weights, in an incident or outside."""
+    within 5 steps or one of the gradient norm too, and where loss or norm is not finite. It is over once 3 steps in a
+    row are usual; if that takes over `patience` steps, or if the loss creeps up by `drift` standard deviations, the
+    `treatment` follows. fp16 overflows count from the `overflows`-th in a row on. With `drop_outliers` no outlier
+    reaches the weights, in an incident or outside."""
 
     detector: Detector
     treatment: Advice
@@ -90,7 +90,6 @@ class Doctor(Guard):
         return self.follow(step, loss) or "accept"
 
     def suspicious(self, step: int, loss: float, reading: Reading, finite: bool) -> str:
-        """The verdict on an outlier."""
         dropped = self.drop_outliers or not finite
         self.dropped += dropped
         self.suspect, self.suspected, self.calm = self.clock, step, 0
@@ -100,13 +99,11 @@ class Doctor(Guard):
         return self.follow(step, loss) or ("skip" if dropped else "accept")
 
     def alarm(self, reading: Reading) -> bool:
-        """True if an incident begins."""
         again = self.clock - self.suspect < _SOON
         together = abs(reading.z) >= self.outlier and (again or reading.norm_z >= self.outlier)
         return together or abs(reading.z) >= self.certain
 
     def open(self, step: int, loss: float, grad_norm: float, reading: Reading) -> None:
-        """Begin an incident, with this step or with an outlier just before."""
         onset = self.suspected if self.clock - self.suspect < _SOON else step
         self.openings = [when for when in self.openings if when > self.clock - self.detector.memory] + [self.clock]
         self.incident = {"onset": onset, "detected": step, "opened": self.clock, "told": False}
@@ -134,7 +131,7 @@ class Doctor(Guard):
         return "stop" if self.nonfinite >= _HOPELESS else ""
 
     def name(self) -> _Verdict:
-        """The verdict on a spike that does not pass."""
+        """What a spike is that does not pass."""
         if self.nonfinite and self.accepted < self.detector.history:
             return NAN_AT_ONCE
         if self.nonfinite and self.detector.flat(self.detector.memory // 4):
@@ -142,13 +139,11 @@ class Doctor(Guard):
         return self.named(STAYS)
 
     def named(self, single: _Verdict) -> _Verdict:
-        """The verdict on a single spike, or on one of several."""
         return REPEATS if len(self.openings) >= _REPEATED else single
 
     def treat(self, step: int, loss: float, verdict: _Verdict, text: str) -> str:
-        """Report the diagnosis; the verdict that the treatment asks for."""
-        self.diagnosis = _told(text, verdict)
-        self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
+        """Report the diagnosis; returns the verdict that the treatment asks for."""
+        self.diagnosis = self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
         self.onset = self.treatment.before(self.incident["onset"], step)
         asked = self.treatment()
         if asked:
@@ -160,16 +155,18 @@ class Doctor(Guard):
         return asked
 
     def compared(self, loss: float, reading: Reading) -> str:
-        """The loss compared with the usual one."""
         if reading is _OUTSIDE:
             return f"{'the gradient' if math.isfinite(loss) else 'the loss'} is not finite"
         return f"loss {loss:.4g} where {self.detector.level():.4g} is usual, z = {reading.z:.1f}"
 
-    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> None:
-        """Keep an event for the trainer."""
+    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> str:
+        """Keep an event for the trainer; returns its text."""
         when = {key: self.incident[key] for key in ("onset", "detected") if key in self.incident}
-        named = {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response} if verdict else {}
-        self.events.append((kind, {"text": _told(text, verdict), **when, **facts, **named}))
+        if verdict:
+            text = f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}"
+            facts |= {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response}
+        self.events.append((kind, {"text": text, **when, **facts}))
+        return text
 
     def rate(self, step: int) -> float:
         return self.treatment.rate(step)
@@ -195,8 +192,3 @@ class Doctor(Guard):
         super().load_state_dict(state)
         self.detector.load_state_dict(state["detector"])
         self.treatment.load_state_dict(state["treatment"])
-
-
-def _told(text: str, verdict: _Verdict | None) -> str:
-    """One line, with the verdict's words."""
-    return f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}" if verdict else text

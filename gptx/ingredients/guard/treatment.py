@@ -21,11 +21,10 @@ class Advice(Configured):
         return onset
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate at step `step`."""
         return 1.0
 
     def rolled_back(self, step: int, clock: int) -> int:
-        """Called after a rollback to after step `step`; the number of batches to skip beyond those already drawn."""
+        """What a Guard answers; `clock` counts the steps judged."""
         return 0
 
 
@@ -51,7 +50,7 @@ class Rollback(Advice):
 
     def before(self, onset: int, step: int) -> int:
         """Rollback target: `margin` steps before the first symptom, since what spoils the weights shows later; no
-        earlier than the oldest checkpoint or the previous rollback's target, which was sound."""
+        earlier than the oldest checkpoint or the previous target, which was sound."""
         return max(1, onset - self.margin, step - self.lookback + 1, *(int(one[0]) + 1 for one in self.done[-1:]))
 
     def rate(self, step: int) -> float:

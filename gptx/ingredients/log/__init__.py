@@ -1,11 +1,16 @@
 """Sinks: where the numbers of a run go. `Sink` says what one can offer, `RunInfo` what it may know about the run."""
 
+import logging
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gptx.units.options import Configured
+
+_messages = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class RunInfo:
 class Sink(Configured):
     """Records a run, on rank 0 alone. Its annotated attributes are the options of its YAML."""
 
+    warned: set[str] = field(init=False, default_factory=set)
+
     def open(self, run: RunInfo) -> None:
         """Called before the first step."""
 
@@ -41,11 +48,20 @@ class Sink(Configured):
     def close(self, outcome: str) -> None:
         """Called at the end, also if `open` failed; `outcome` is finished, failed, interrupted or preempted."""
 
+    def attempt(self, output: str, step: int, write: Callable, *args: Any, **options: Any) -> None:
+        """Write to an output; the first time that this fails, one warning says so, and training goes on."""
+        try:
+            write(*args, **options)
+        except (OSError, ValueError) as error:  # ValueError: a stream that is closed, or lacks a character
+            if output not in self.warned:
+                reason = getattr(error, "strerror", None) or error
+                _messages.warning("%s lacks step %d (%s); training goes on", output, step, reason)
+            self.warned.add(output)
+
 
 def shown(folder: Path) -> Path:
     """The folder as one would type it."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def typed_command(command: str, *words: str) -> str:

@@ -7,9 +7,7 @@ and `"nonfinite": {"train/loss": "nan"}` in the same line says which it was.
 import contextlib
 import errno
 import io
-import logging
 import os
-import re
 import stat
 from dataclasses import field
 from functools import cache
@@ -22,26 +20,24 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from gptx.files import descriptor, from_json, to_json
 from gptx.ingredients.log import RunInfo, Sink, now
 
-_messages = logging.getLogger(__name__)
-_LONG = re.compile(rb"\d{300}")  # a number that a float may not hold
 _MOST = 2**53
 
 
 class Jsonl(Sink):
     """Appends one line per call, written at once: SIGKILL loses nothing, a power cut may. A line that cannot be
-    written, as on a full disk, is left out whole; one error says so, and training goes on."""
+    written, as on a full disk, is left out whole; one warning says so, and training goes on."""
 
     files: tuple["Lines", ...] = field(init=False, default=())  # not open
 
     def open(self, run: RunInfo) -> None:
         """Open the files and drop a last line that a kill tore; raises OSError where the folder cannot be written."""
-        self.metrics, self.events = self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
+        self.files = Lines(run.folder / "metrics.jsonl"), Lines(run.folder / "events.jsonl")
 
     def __call__(self, step: int, scalars: dict) -> None:
-        self.metrics.add({"step": step, **scalars})
+        self.attempt("metrics.jsonl", step, self.files[0].add, {"step": step, **scalars})
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        self.events.add({"step": step, "event": kind, "time": now(), **facts})
+        self.attempt("events.jsonl", step, self.files[1].add, {"step": step, "event": kind, "time": now(), **facts})
 
     def close(self, outcome: str) -> None:
         for file in self.files:
@@ -53,24 +49,16 @@ class Lines:
     """A file to which whole lines are added, each in one write."""
 
     def __init__(self, path: Path):
-        self.path, self.warned = path, False
         self.handle = descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.end = path.read_bytes().rfind(b"\n") + 1
         os.ftruncate(self.handle, self.end)
 
     def add(self, row: dict) -> None:
-        """Add one line; log an error the first time that this fails."""
         line = to_json(row).encode() + b"\n"
-        try:
-            if os.write(self.handle, line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self.end += len(line)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self.handle, self.end)  # half a line would spoil the next one
-            if not self.warned:
-                _messages.error("%s lacks step %d (%s); training goes on", self.path.name, row["step"], error.strerror)
-            self.warned = True
+        if os.write(self.handle, line) < len(line):
+            os.ftruncate(self.handle, self.end)  # half a line would spoil the next one
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.end += len(line)
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -79,7 +67,6 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def by_step(found: list[dict]) -> list[dict]:
-    """The last row of each step, in the order of the steps."""
     last = {row["step"]: row for row in found}
     return [last[step] for step in sorted(last)]
 
@@ -94,9 +81,7 @@ def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
         found = from_json(b"[%b]" % b",".join(lines))  # at once, which takes half the time
     if len(found) != len(lines):
         found = [row_of(line) for line in lines]
-    kept = [row for row in found if _is_row(row, first)]
-    if any(_LONG.search(line) for line in lines):
-        kept = [row for row in kept if all(v.bit_length() < 1024 for v in row.values() if type(v) is int)]
+    kept = [row for row in found if _is_row(row) and row["step"] >= first]
     return kept, len(lines) - len(kept)
 
 
@@ -105,29 +90,28 @@ def whole_rows(value: object) -> bool:
     return type(value) is int and 0 <= value <= _MOST
 
 
-def _is_row(row: Any, first: int) -> bool:
-    if type(row) is not dict or not whole_rows(row.get("step")) or row["step"] < first:
+def _is_row(row: Any) -> bool:
+    """True for numbers that a float can hold too."""
+    if type(row) is not dict or not whole_rows(row.get("step")):
         return False
     tokens = row.get("train/tokens", 0)
-    return type(tokens) in (int, float) and 0 <= tokens < 2**63
+    floats = all(type(value) is not int or value.bit_length() < 1024 for value in row.values())
+    return floats and type(tokens) in (int, float) and 0 <= tokens < 2**63
 
 
 def opened_rows(file: Path) -> BinaryIO:
     """The file to read, or an empty one where there is none. Raises OSError for what is no regular file."""
-    try:
-        source = open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115 - a pipe would be waited for
+    try:  # without waiting for the other end of a pipe
+        source = open(str(file), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))  # noqa: SIM115
     except FileNotFoundError:
         return io.BytesIO()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from None
     if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
         source.close()
         raise OSError(errno.EINVAL, "it is no file", str(file))
     return source
 
 
-def row_of(line: bytes) -> object:
-    """What a line says; None where it was cut."""
+def row_of(line: str | bytes) -> Any:
     with contextlib.suppress(ValueError, RecursionError):
         return from_json(line)
     return None
@@ -145,14 +129,12 @@ _EVENT = {  # what commands read of an event, which may have more
 def events(file: Path) -> tuple[list[dict], int]:
     """The events of a file, in its order, and the number of other lines."""
     found, torn = rows(file, first=0)
-    kept = [{"event": "", "text": "", "time": ""} | row for row in found if _is_event(row)]
+    kept = []
+    for row in found:
+        with contextlib.suppress(ValueError):
+            _schema().validate_python(row, strict=True)
+            kept.append({"event": "", "text": "", "time": ""} | row)
     return kept, torn + len(found) - len(kept)
-
-
-def _is_event(row: dict) -> bool:
-    with contextlib.suppress(ValueError):
-        return _schema().validate_python(row, strict=True) is not None
-    return False
 
 
 @cache

@@ -1,7 +1,6 @@
 """TensorBoard: curves, samples and events in `tensorboard/` of the run folder (`tensorboard --logdir runs`)."""
 
-import logging
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import field
 from importlib.util import find_spec
 from textwrap import indent
@@ -11,14 +10,10 @@ from gptx.ingredients.log import RunInfo, Sink
 from gptx.units.options import Count
 from gptx.units.printable import safe
 
-log = logging.getLogger(__name__)
-
 
 class Tensorboard(Sink):
-    """Writes every row whose step `every` divides, and every row that holds more than `train/...`.
-
-    After a resume or a rollback it goes on in the same folder, and TensorBoard drops what it had of the steps that are
-    repeated. Where nothing more can be written, one warning says so and training goes on."""
+    """Writes every row whose step `every` divides, and every row that holds more than `train/...`. After a resume or a
+    rollback TensorBoard drops what it had of the steps that are repeated."""
 
     every: Count
     writer: Any = field(init=False, default=None)  # while it is open
@@ -33,7 +28,6 @@ class Tensorboard(Sink):
         self.begin(run.start)
 
     def begin(self, step: int) -> None:
-        """Start a file with what comes after step `step`."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.close("")
@@ -41,12 +35,12 @@ class Tensorboard(Sink):
 
     def __call__(self, step: int, scalars: dict) -> None:
         if step % self.every == 0 or any(not name.startswith("train/") for name in scalars):
-            self.attempt(step, self.add, step, scalars)
+            self.attempt("TensorBoard", step, self.add, step, scalars)
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        self.attempt(step, self.add, step, {f"event/{kind}": facts["text"]})
+        self.attempt("TensorBoard", step, self.add, step, {f"event/{kind}": facts["text"]})
         if kind == "rollback":
-            self.attempt(step, self.begin, step)
+            self.attempt("TensorBoard", step, self.begin, step)
 
     def add(self, step: int, row: dict) -> None:
         for name, value in row.items():
@@ -55,16 +49,8 @@ class Tensorboard(Sink):
             else:
                 self.writer.add_scalar(name, value, step)
 
-    def attempt(self, step: int, write: Callable, *args) -> None:
-        """Write, unless the writer failed before."""
-        try:
-            if self.writer:
-                write(*args)
-        except OSError as error:
-            self.writer = None
-            log.warning("TensorBoard lacks all from step %d on (%s); training goes on", step, error.strerror or error)
-
     def close(self, outcome: str) -> None:
         writer, self.writer = self.writer, None
-        if writer:
-            writer.close()
+        with suppress(OSError):
+            if writer:
+                writer.close()

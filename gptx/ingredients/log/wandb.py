@@ -12,10 +12,10 @@ import re
 import secrets
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -36,12 +36,10 @@ _Seconds = Annotated[float, Ge(0), Le(86_400)]
 
 
 class Wandb(Sink):
-    """Sends every row whose step `every` divides, and every row that holds more than `train/...`.
-
-    A resumed run continues its own page, found by the id in `wandb_id` of the run folder. Steps repeat after a resume
-    and a rollback, so charts are drawn over `train/step` rather than W&B's own count, and `segment` numbers the starts
-    and rollbacks. If wandb hangs until `BACKLOG` rows wait, further ones are dropped. Each failure is one line. The
-    button that stops a run on its page acts like Ctrl-C."""
+    """Sends every row whose step `every` divides, and every row that holds more than `train/...`. A resumed run
+    continues its own page, by the id in `wandb_id`. Steps repeat after a resume and a rollback, so charts are drawn
+    over `train/step`, not W&B's own count, and `segment` numbers the starts and rollbacks. Once `BACKLOG` rows wait,
+    further ones are dropped. Each failure is one line. The button that stops a run on its page acts like Ctrl-C."""
 
     project: str
     entity: str | None
@@ -58,10 +56,8 @@ class Wandb(Sink):
             raise ValueError("log.wandb.project: a name is needed")
 
     def open(self, run: RunInfo) -> None:
-        """Start the thread, and wait for nothing."""
         if self.mode != "disabled":
-            self.rows, self.outcome, self.ended = queue.SimpleQueue[dict | None](), "failed", threading.Event()
-            self.rollbacks, self.dropped = 0, 0
+            self.rows, self.ended = queue.SimpleQueue[dict | str](), threading.Event()  # rows, then the outcome
             self.later = f"later: {typed_command('upload', str(shown(run.folder)))}"
             threading.Thread(target=self.mirror, args=(run, self.ended), name="wandb", daemon=True).start()
             atexit.register(self.settle, self.ended)
@@ -77,20 +73,17 @@ class Wandb(Sink):
         self.dropped += 1
 
     def due(self, step: int, scalars: dict) -> bool:
-        """True if that row is one to send."""
         return step % self.every == 0 or any(not key.startswith("train/") for key in scalars)
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        """Send the event as a row of its own, and as an alert; a rollback begins a segment."""
         self.rollbacks += kind == "rollback"
         self(step, {"event/kind": kind, "event/text": facts["text"]})
 
     def close(self, outcome: str) -> None:
-        """Wait for what is still to be sent, `finish_timeout` seconds at most."""
         if self.ended is None:
             return
-        ended, self.ended, self.outcome = self.ended, None, outcome
-        self.rows.put(None)
+        ended, self.ended = self.ended, None
+        self.rows.put(outcome)
         try:
             ended.wait(0.8 * self.finish_timeout)
         finally:  # also where Ctrl-C ends the wait
@@ -111,44 +104,41 @@ class Wandb(Sink):
         signal.signal(signal.SIGINT, heard)
 
     def mirror(self, run: RunInfo, ended: threading.Event) -> None:
-        """Follow the run from the import of wandb to the last row; the body of the thread."""
         page: Any = None
         try:
             id, segment = next_segment(run.folder / "wandb_id")
             page = self.start(run, id)
-            url = None if page.offline else page.url
-            if url:
-                _messages.info("W&B: %s", url)
+            folder = shlex.quote(str(shown(run.folder)))
+            place = f"wandb sync {folder}/wandb/offline-run-*" if page.offline else page.url  # none if it is disabled
+            if place and not page.offline:
+                _messages.info("W&B: %s", place)
             self.send(page, run, segment)
             if page.offline and (failure := _unwritten(Path(page.settings.sync_dir))):
                 _messages.warning("W&B: its files lack rows (%s); %s", failure, self.later)
-            elif page.offline:
-                _messages.info("W&B: wandb sync %s/wandb/offline-run-*", shlex.quote(str(shown(run.folder))))
-            elif url:  # else it is disabled
-                _messages.info("W&B: %s", url)
-        except TimeoutError:
-            _messages.warning("W&B: not all was sent in time; %s", self.later)
-            reset()
+            elif place:
+                _messages.info("W&B: %s", place)
         except Exception as error:
-            _messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
-            with suppress(Exception):
-                page.finish(exit_code=1)
+            if isinstance(error, TimeoutError):
+                _messages.warning("W&B: not all was sent in time; %s", self.later)
+            else:
+                _messages.warning("W&B is off from here on, the run goes on: %s; %s", first_line(error), self.later)
+                with suppress(Exception):
+                    page.finish(exit_code=1)
             reset()
         finally:
             ended.set()
 
     def send(self, page: Any, run: RunInfo, segment: int) -> None:
-        """Send the rows as they come, and how the run ended."""
         first = segment
-        for row in iter(self.rows.get, None):
+        while isinstance(row := self.rows.get(), dict):
             while segment < first + row["segment"]:
                 _, segment = next_segment(run.folder / "wandb_id")
             page.log({**row, "segment": segment})
             if "event/kind" in row:
                 page.alert(f"{row['event/kind']}: {run.name}"[:63], row["event/text"], level="WARN")
-        if self.outcome in ("interrupted", "preempted"):
+        if row in ("interrupted", "preempted"):
             page.mark_preempting()
-        page.finish(exit_code=EXIT_CODES[self.outcome])
+        page.finish(exit_code=EXIT_CODES[row])
 
     def start(self, run: RunInfo, id: str) -> Any:
         """The page of the run: online where that works, else offline; by WANDB_MODE one that does nothing."""
@@ -191,7 +181,6 @@ class Wandb(Sink):
 
 
 def imported() -> Any:
-    """wandb itself."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it can hold up the exit by 20 s without a network
     import wandb
 
@@ -200,11 +189,10 @@ def imported() -> Any:
 
 def noted_id(path: Path) -> tuple[str, int]:
     """Id of the run's page and the number of its last start, as a start noted them; an empty id where none did."""
-    try:
-        found = re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII)
-    except (FileNotFoundError, ValueError):
-        found = None
-    return (found[1], int(found[2])) if found else ("", 0)
+    with suppress(FileNotFoundError, ValueError):
+        if found := re.fullmatch(r"([\w-]{1,64}) (\d{1,9})\s*", path.read_text(), re.ASCII):
+            return found[1], int(found[2])
+    return "", 0
 
 
 def next_segment(path: Path) -> tuple[str, int]:
@@ -230,13 +218,12 @@ def _unwritten(folder: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def reset() -> None:
     """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
-    patience = threading.Timer(WANDB_PATIENCE, _kill, [_service()])
+    patience = threading.Timer(WANDB_PATIENCE, _killer())
     patience.daemon = True
     patience.start()
     with suppress(Exception, SystemExit):
@@ -248,17 +235,12 @@ def reset() -> None:
 
 def end_service() -> None:
     """Kill wandb's own process, which ends all waiting for it."""
-    _kill(_service())
+    _killer()()
 
 
-def _service() -> subprocess.Popen | None:
-    """Wandb's own process; None where it is not there yet, or wandb has changed within."""
+def _killer() -> Callable[[], object]:
+    """Kills wandb's own process; does nothing where that is not there yet, or wandb has changed within."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
     with suppress(AttributeError):
-        return setup._singleton._connection._proc._process
-    return None
-
-
-def _kill(process: subprocess.Popen | None) -> None:
-    if process:
-        process.kill()
+        return setup._singleton._connection._proc._process.kill
+    return lambda: None

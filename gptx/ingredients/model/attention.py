@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,9 @@ _BASE = 10_000.0  # of RoPE's wavelengths, which grow from 2 pi tokens to nearly
 
 
 class Attention(nn.Module):
-    """Causal self-attention, (B, T, C) to (B, T, C).
-
-    Fewer `kv_heads` than `heads` are each shared by a group of heads (arXiv:2305.13245). `qk_norm` gives queries and
-    keys an RMSNorm over each head before they are rotated, which bounds the scores (arXiv:2302.05442; as in Qwen 3)."""
+    """Causal self-attention, (B, T, C) to (B, T, C). Fewer `kv_heads` than `heads` are each shared by a group of heads
+    (arXiv:2305.13245). `qk_norm` gives queries and keys an RMSNorm over each head before they are rotated, which bounds
+    the scores (arXiv:2302.05442; as in Qwen 3)."""
 
     def __init__(self, width: int, *, heads: int, kv_heads: int, bias: bool, dropout: float, qk_norm: bool):
         super().__init__()
@@ -23,8 +23,7 @@ class Attention(nn.Module):
         self.scale: float | None = None  # of the scores; None is 1/sqrt(D)
         size = width // heads
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * size, bias=bias)
-        self.norm_q = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
-        self.norm_k = _HeadNorm(size, eps=EPS) if qk_norm else nn.Identity()
+        self.norm_q, self.norm_k = (_HeadNorm(size, eps=EPS) if qk_norm else nn.Identity() for _ in range(2))
         self.out = nn.Linear(width, width, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
@@ -48,13 +47,16 @@ class _HeadNorm(nn.RMSNorm):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, mask=None, scale: float | None = None, dropout: float = 0.0) -> Tensor:
-    """softmax(scale q k^T) v over the present and the past, (B, H, T, D) each, or over what `mask` allows.
-
-    PyTorch's fused kernel is the faster form everywhere but on a CPU in bf16, where forward and backward of
-    two batched products take 0.2x its time at T=64, 0.5x at 256 and 512, and more than it from 1024 on."""
+    """softmax(scale q k^T) v over the present and the past, (B, H, T, D) each, or over what `mask` allows. PyTorch's
+    fused kernel is the faster form everywhere but on a CPU in bf16, where forward and backward of two batched products
+    take 0.2x its time at T=64, 0.5x at 256 and 512, and more than it from 1024 on."""
     shared = k.shape[1] < q.shape[1]
     if mask is not None and not isinstance(mask, Tensor):
-        return _flex(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
+        from torch.nn.attention.flex_attention import flex_attention
+
+        # as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores
+        run: Any = flex_attention if torch.compiler.is_compiling() else compiled_flex(flex_attention)
+        return run(q, k, v, block_mask=mask, scale=scale, enable_gqa=shared)
     if q.dtype == torch.bfloat16 and q.is_cpu and q.shape[-2] < 1024:
         return attend_by_products(q, k, v, mask=mask, scale=scale, dropout=dropout)
     return F.scaled_dot_product_attention(
@@ -107,17 +109,6 @@ def within_documents(starts: Tensor, *, blocks: bool):
     return ((starts[:, :, None] == starts[:, None, :]) & past)[:, None]
 
 
-def _flex(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
-    """FlexAttention as a part of a compiled model, or compiled by itself: eagerly it would hold all T x T scores."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    run: Callable = flex_attention
-    if not torch.compiler.is_compiling():
-        run = compiled_flex(flex_attention)
-    return run(q, k, v, **options)
-
-
 @cache
 def compiled_flex(function: Callable) -> Callable:
-    """The function compiled, once a process."""
     return torch.compile(function, dynamic=False)

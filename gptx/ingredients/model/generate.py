@@ -44,7 +44,6 @@ def _draw(logits: Tensor, temperature: float, top_k: int | None, top_p: float | 
 
 
 def refuse_sampling(temperature: float, top_k: int | None, top_p: float | None, tokens: list[int], length: int) -> None:
-    """Raises ValueError with the key, the value and the range."""
     if temperature != 0 and not COLDEST <= temperature <= HOTTEST:
         raise ValueError(f"temperature={temperature} must be 0 (the likeliest token), or from {COLDEST} to {HOTTEST:g}")
     if not 1 <= length <= LONGEST_SAMPLE:

@@ -1,6 +1,6 @@
 """Observers: what is measured in a run besides its loss. `Observer` says what one can offer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from gptx.units.options import Configured, Steps
@@ -10,9 +10,9 @@ class Observer(Configured):
     """The trainer calls it after every `every` steps and after the last one; it returns numbers (or text) by name.
 
     Its annotated attributes are the options of its YAML. `attach` runs once, before the first step: it registers hooks,
-    and raises ValueError where the run has nothing to show. `remembered` names the attributes that checkpoints keep:
-    plain values and tensors. `better` says which way its metrics go, such as {"mine/accuracy": "higher"}.
-    `trainer.latest` has what is reported of the step so far."""
+    and raises ValueError where the run has nothing to show. `remembered` names attributes that checkpoints keep (plain
+    values and tensors). `better` says which way its metrics go, such as {"mine/accuracy": "higher"}. `trainer.latest`
+    has what is reported of the step so far."""
 
     every: Steps
     better: ClassVar[Mapping[str, str]] = {}
@@ -26,10 +26,3 @@ class Observer(Configured):
     def due(self, trainer) -> bool:
         """True during a step after which this observer reports; for hooks that cost nothing in the others."""
         return (trainer.step + 1) % self.every == 0 or trainer.step + 1 >= trainer.steps
-
-    def around_step(self, trainer, *, before: Callable | None = None, after: Callable | None = None) -> None:
-        """Call `before()` and `after()` around the optimizer's step, where this observer reports after it."""
-        for function, register in ((before, trainer.optimizer.register_step_pre_hook),
-                                   (after, trainer.optimizer.register_step_post_hook)):  # fmt: skip
-            if function:
-                register(lambda *_, run=function: run() if self.due(trainer) else None)

@@ -18,11 +18,9 @@ _DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it
 
 class Activations(Observer):
     """Mean, root mean square and kurtosis (3 if normal) of each block's output over the first validation `windows`, the
-    share of dead hidden units in its MLP, and its largest attention logit.
-
-    A unit is dead if it stays below 1 % of the layer's root mean square at every token: zero, or in the flat tail of
-    GELU. A logit is a score as the softmax takes it, among those that the mask allows; FlexAttention shows none. All
-    is measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
+    share of dead hidden units in its MLP (at every token below 1 % of the layer's root mean square: zero, or in the
+    flat tail of GELU), and its largest attention logit, as the softmax takes it within the mask; FlexAttention shows
+    none. Measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
 
     windows: Annotated[Count, Le(1000)]  # in one forward pass
 
@@ -38,10 +36,9 @@ class Activations(Observer):
         with ExitStack() as hooks:
             for number, block in enumerate(trainer.model.blocks):
                 name, inside = f"blocks.{number}", dict(block.named_modules())
-                output, hidden = (partial(note, found, f"activations/{name}") for note in (_note_output, _note_hidden))
-                hooks.enter_context(block.register_forward_hook(output))
+                hooks.enter_context(block.register_forward_hook(partial(_note_output, found, name)))
                 if down := inside.get("mlp.down"):
-                    hooks.enter_context(down.register_forward_pre_hook(hidden))
+                    hooks.enter_context(down.register_forward_pre_hook(partial(_note_hidden, found, name)))
                 if attention := inside.get("attention"):
                     hooks.enter_context(attention.register_forward_pre_hook(partial(logits.enter, name)))
                     hooks.enter_context(attention.register_forward_hook(logits.leave))
@@ -51,21 +48,19 @@ class Activations(Observer):
 
 
 def _note_output(found: dict[str, Tensor], name: str, block: nn.Module, inputs, output: Tensor) -> None:
-    """Moments over all tokens and channels."""
     x = output.float()
-    mean, centred = x.mean(), x - x.mean()
+    mean, name = x.mean(), f"activations/{name}"
     found[f"{name}/mean"], found[f"{name}/rms"] = mean, x.square().mean().sqrt()
-    found[f"{name}/kurtosis"] = centred.pow(4).mean() / centred.square().mean().square()
+    found[f"{name}/kurtosis"] = (x - mean).pow(4).mean() / (x - mean).square().mean().square()
 
 
 def _note_hidden(found: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple[Tensor]) -> None:
-    """Share of the units, the last dimension, that are dead."""
     x = inputs[0].float().flatten(0, -2)
-    found[f"{name}/dead"] = (x.abs().amax(0) < _DEAD * x.square().mean().sqrt()).float().mean()
+    found[f"activations/{name}/dead"] = (x.abs().amax(0) < _DEAD * x.square().mean().sqrt()).float().mean()
 
 
 class AttentionLogits(TorchFunctionMode):
-    """Reads what PyTorch's own attention functions are given, whichever of them a model calls."""
+    """Reads what PyTorch's own attention functions are given in a block, whichever of them a model calls."""
 
     def __init__(self, found: dict[str, Tensor]):
         super().__init__()
@@ -78,16 +73,15 @@ class AttentionLogits(TorchFunctionMode):
         self.block = ""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        largest, kwargs = None, kwargs or {}
         if self.block and function is F.scaled_dot_product_attention:
-            self.note(_largest_logit(*args, **kwargs))
-        if self.block and function in (torch.softmax, Tensor.softmax, F.softmax):
-            self.note(args[0].amax().float())
+            largest = _largest_logit(*args, **kwargs)
+        elif self.block and function in (torch.softmax, Tensor.softmax, F.softmax):
+            largest = args[0].amax().float()
+        if largest is not None:
+            name = f"attention/{self.block}/logit_max"
+            self.found[name] = torch.maximum(self.found.get(name, largest), largest)
         return function(*args, **kwargs)
-
-    def note(self, largest: Tensor) -> None:
-        name = f"attention/{self.block}/logit_max"
-        self.found[name] = torch.maximum(self.found.get(name, largest), largest)
 
 
 def _largest_logit(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
@@ -97,7 +91,7 @@ def _largest_logit(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor 
     key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)  # grouped heads
     bias = torch.zeros(T, S, device=query.device)
     if is_causal:
-        bias = bias.masked_fill(torch.ones(T, S, dtype=torch.bool, device=query.device).triu(1), -torch.inf)
+        attn_mask = torch.ones(T, S, dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None:
         bias = bias.where(attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else attn_mask
     rows, scale = bias.expand(*query.shape[:-1], S), D**-0.5 if scale is None else scale

@@ -1,22 +1,20 @@
 """A user's own evaluation."""
 
-import random
 from collections.abc import Callable
 from contextlib import suppress
 
-import numpy
 import torch
 from torch import Tensor, nn
 
 from gptx.ingredients.observe import Observer
+from gptx.trainer import rng_state, set_rng_state
 
 
 class Custom(Observer):
-    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go.
-
-    The function gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form.
-    It may draw random numbers: training does not notice. It is also called once before the first step, with the result
-    thrown away. Raises ValueError, then already, where it returns something else."""
+    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go. It
+    gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form, may draw
+    random numbers (training does not notice), and is tried once before the first step. Raises ValueError, then already,
+    where it returns something else."""
 
     function: Callable
     better: dict[str, str] | None = None  # type: ignore[assignment, misc]
@@ -31,11 +29,10 @@ class Custom(Observer):
     @torch.no_grad()
     def __call__(self, trainer) -> dict:
         device = trainer.parallel.device
-        python, plain = random.getstate(), numpy.random.get_state()
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), trainer.evaluation():
+        state = rng_state(device)
+        with trainer.evaluation():
             found = self.function(trainer.model, trainer.data.encoding)
-        random.setstate(python)
-        numpy.random.set_state(plain)
+        set_rng_state(state, device)
         if isinstance(found, dict) and all(isinstance(name, str) for name in found):
             with suppress(TypeError, ValueError, RuntimeError):  # float(): no number, or a tensor of several
                 return {name: each if isinstance(each, str) else float(each) for name, each in found.items()}

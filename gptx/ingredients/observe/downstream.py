@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy
 import torch
 from annotated_types import Le
-from torch import Tensor
 
 from gptx.ingredients.model.generate import generate, refuse_sampling
 from gptx.ingredients.observe import Observer
@@ -17,11 +16,7 @@ from gptx.units.options import Count, Positive
 from gptx.units.printable import masked
 
 
-class Samples(Observer):
-    """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
-    differs from sample to sample. An end of text ends it early."""
-
-    prompt: str
+class _Writer(Observer):
     length: int
     temperature: float
     seed: int
@@ -30,14 +25,22 @@ class Samples(Observer):
         super().__post_init__()
         refuse_sampling(self.temperature, None, None, [0], self.length)
 
+
+class Samples(_Writer):
+    """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
+    differs from sample to sample. An end of text ends it early."""
+
+    prompt: str
+
     def attach(self, trainer) -> None:
         self.tokens = trainer.data.prompt(self.prompt)
 
     def __call__(self, trainer) -> dict[str, str]:
         generator = torch.Generator().manual_seed(self.seed)
         with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
-            drawn = generate(trainer.model, self.tokens, length=self.length, temperature=self.temperature,
-                             generator=generator)  # fmt: skip
+            drawn = generate(
+                trainer.model, self.tokens, length=self.length, temperature=self.temperature, generator=generator
+            )
             try:
                 return {"sample/text": masked(self.prompt) + trainer.data.decode(drawn)}
             except ValueError as diverged:
@@ -45,31 +48,24 @@ class Samples(Observer):
 
 
 class NextWord(Observer):
-    """Share of the words in the first validation `windows` that the model would have written itself.
-
-    A word is a run of bytes between ASCII white space; it counts as written if each token with a part of it is the
-    model's likeliest one, given the true text before. Words that a window cuts do not count. Comparable between
-    tokenizers."""
+    """Share of the words in the first validation `windows` that the model would have written itself: runs of bytes
+    between ASCII white space, not cut by a window, of which each token with a part is the model's likeliest one, given
+    the true text before. Comparable between tokenizers."""
 
     windows: Count
 
     @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
         device, counts = trainer.parallel.device, torch.zeros(2, device=trainer.parallel.device)
+        end, bytes_of = trainer.data.encoding.eot_token, trainer.data.encoding.decode_single_token_bytes
         with trainer.evaluation(), trainer.precision.autocast(device):
             for batch, counted in passes(trainer, self.windows):
                 right = trainer.model(batch.inputs).argmax(-1) == batch.targets
                 for targets, hits in zip(batch.targets.tolist(), right.tolist(), strict=True):
-                    counts += counted * torch.tensor(
-                        words_hit(_pieces(trainer.data.encoding, targets), hits), device=device
-                    )
+                    pieces = [b"\n" if token == end else bytes_of(token) for token in targets]
+                    counts += counted * torch.tensor(words_hit(pieces, hits), device=device)
         right, total = trainer.parallel.sum(counts).tolist()
         return {"downstream/next_word_accuracy": right / total} if total else {}
-
-
-def _pieces(encoding, tokens: list[int]) -> list[bytes]:
-    """The bytes of each token; an end of text is white space."""
-    return [b"\n" if t == encoding.eot_token else encoding.decode_single_token_bytes(t) for t in tokens]
 
 
 def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
@@ -84,44 +80,32 @@ def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
     return sum(all(hits[owner[m.start()] : owner[m.end() - 1] + 1]) for m in whole), len(whole)
 
 
-class Parses(Observer):
-    """Share of `files` written by the model that Python's own parser accepts; for data that is Python.
-
-    A file begins as a document does and is drawn with the same random numbers every time. It ends at an end of text;
-    one that reached `length` tokens is cut before its last top-level line. Without a statement it does not count."""
+class Parses(_Writer):
+    """Share of `files` written by the model that Python's own parser accepts; for data that is Python. A file begins as
+    a document does and ends at an end of text; one that reached `length` tokens is cut before its last top-level line.
+    Without a statement it does not count."""
 
     files: Annotated[Count, Le(1000)]  # written at once
-    length: int
     temperature: Positive  # 0 would make all files the same
-    seed: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        refuse_sampling(self.temperature, None, None, [0], self.length)
 
     def attach(self, trainer) -> None:
         self.start = trainer.data.prompt("")
 
+    @torch.no_grad()
     def __call__(self, trainer) -> dict[str, float]:
+        device, generator = trainer.parallel.device, torch.Generator().manual_seed(self.seed)
+        sequence = torch.tensor([self.start] * self.files, device=device)
+        with trainer.evaluation(), trainer.precision.autocast(device):
+            for _ in range(self.length):
+                logits = trainer.model(sequence[:, -trainer.model.context :])[:, -1].float().cpu()
+                logits = logits.nan_to_num(posinf=0.0)  # a model that has diverged writes nonsense, and nothing stops
+                token = torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator)
+                sequence = torch.cat([sequence, token.to(device)], dim=1)
         accepted = 0
-        with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
-            drawn = self.draw(trainer.model, trainer.parallel.device)
-        for tokens in drawn.tolist():
+        for tokens in sequence[:, len(self.start) :].tolist():
             text = trainer.data.decode(tokens)
             accepted += _parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
         return {"downstream/parses": accepted / self.files}
-
-    @torch.no_grad()
-    def draw(self, model, device: torch.device) -> Tensor:
-        """Tokens of all files at once, (files, length)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        sequence = torch.tensor([self.start] * self.files, device=device)
-        for _ in range(self.length):
-            logits = model(sequence[:, -model.context :])[:, -1].float().cpu()
-            logits = logits.nan_to_num(posinf=0.0)  # a model that has diverged writes nonsense, and nothing stops
-            token = torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator)
-            sequence = torch.cat([sequence, token.to(device)], dim=1)
-        return sequence[:, len(self.start) :]
 
 
 def finished(text: str) -> str:
@@ -136,7 +120,6 @@ def finished(text: str) -> str:
 
 
 def _parses(text: str) -> bool:
-    """True if the text is Python with at least one statement."""
     with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse one day
         try:
             return bool(ast.parse(text).body)

@@ -14,15 +14,11 @@ _FEWEST = 10  # measurements that a band needs
 
 
 class NoiseScale(Observer):
-    """Gradient noise scale tr(S) / |G|^2 in tokens, with a 90 % band (88 to 92 % of the bands from 10 to 50 independent
-    measurements hold it, in simulations); below 10 measurements there is no band.
-
-    From the squared norms of the gradient of one micro-batch of each process and of the whole step, unbiased for
-    |G|^2 and tr(S) each (arXiv:1812.06162, appendix A.1). Both are averaged over the last `window` measurements before
-    the division. With a batch far below it, doubling the batch nearly halves the steps; far above it, nothing is saved.
-    It is infinite where noise hides the gradient.
-
-    Raises ValueError where a step has one micro-batch in all, and where the processes hold shards."""
+    """Gradient noise scale tr(S) / |G|^2 in tokens (arXiv:1812.06162, appendix A.1: unbiased for both, each averaged
+    over the last `window` measurements), infinite where noise hides the gradient; from 10 measurements on with a 90 %
+    band (88 to 92 % of the bands of 10 to 50 independent ones hold it, in simulations). With a batch far below it,
+    doubling the batch nearly halves the steps; far above it, nothing is saved. Raises ValueError where a step has one
+    micro-batch in all, and where the processes hold shards."""
 
     window: Count
     pairs: list[tuple[float, float]] = field(init=False, default_factory=list)  # |G|^2 and tr(S), of each measurement
@@ -31,28 +27,27 @@ class NoiseScale(Observer):
     remembered = ("pairs",)
 
     def attach(self, trainer) -> None:
+        micro = trainer.micro_batch
         if trainer.accumulation * trainer.parallel.world_size == 1:
-            raise ValueError(
-                f"observe=noise_scale compares micro-batches with the whole step, which has only one of "
-                f"{trainer.micro_batch} sequences; set batch.micro={max(1, trainer.micro_batch // 2)} or smaller"
-            )
+            few = f"observe=noise_scale needs several micro-batches in a step, which has only one of {micro} sequences"
+            raise ValueError(f"{few}; set batch.micro={max(1, micro // 2)} or smaller")
         if trainer.parallel.writers > 1:
-            raise ValueError("observe=noise_scale needs the gradient of one micro-batch, and parallel=fsdp only has "
-                             "that of the whole step; use parallel=ddp")  # fmt: skip
+            raise ValueError("observe=noise_scale needs gradients of micro-batches, not of shards; use parallel=ddp")
 
         def note(parameter: Tensor) -> None:
             if not self.due(trainer):
                 return
-            present = trainer.step, trainer.micro_batch  # out of memory repeats a step with a smaller micro-batch
-            if self.of != present:  # the first micro-batch of a step
-                self.norms, self.of = {}, present
+            if self.of != (
+                trainer.step,
+                trainer.micro_batch,
+            ):  # the first of a step, also of one that ran out of memory
+                self.norms, self.of = {}, (trainer.step, trainer.micro_batch)
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
 
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(note)
+        for parameter in filter(lambda p: p.requires_grad, trainer.model.parameters()):
+            parameter.register_post_accumulate_grad_hook(note)
 
     def __call__(self, trainer) -> dict[str, float]:
         world, accumulation = trainer.parallel.world_size, trainer.accumulation
@@ -64,12 +59,10 @@ class NoiseScale(Observer):
             if all(map(math.isfinite, pair)):
                 self.pairs = [*self.pairs, pair][-self.window :]
             self.norms = {}
-        if not self.pairs:
-            return {}
-        pairs = numpy.array(self.pairs)
-        if len(pairs) < _FEWEST:
-            return {"noise_scale/tokens": ratio(*pairs.mean(0).tolist())}
-        return dict(zip(("noise_scale/tokens", "noise_scale/low", "noise_scale/high"), band(pairs), strict=True))
+        if len(self.pairs) >= _FEWEST:
+            middle, low, high = band(numpy.array(self.pairs))
+            return {"noise_scale/tokens": middle, "noise_scale/low": low, "noise_scale/high": high}
+        return {"noise_scale/tokens": ratio(*numpy.mean(self.pairs, 0).tolist())} if self.pairs else {}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
@@ -86,7 +79,6 @@ def separated(one: float, whole: float, tokens: int, total: int) -> tuple[float,
 
 
 def ratio(signal: float, noise: float) -> float:
-    """Noise over signal, neither of which can be below 0."""
     return max(noise, 0.0) / signal if signal > 0 else math.inf
 
 

@@ -15,27 +15,22 @@ PROBE_SECONDS = 0.15
 
 
 class Throughput(Observer):
-    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU.
-
-    MFU (arXiv:2204.02311, appendix B) is the FLOPs that the model needs over those that the devices could do; the
-    peak is the data sheet's, or measured at the start where none is known. `data_share` is the share of the time
-    spent on reading data, and `_peak_bytes` the most memory that any process held: the device's, else its own."""
+    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU
+    (arXiv:2204.02311, appendix B): the FLOPs that the model needs over those of the devices by data sheet, or measured
+    at the start where none is known. `data_share` is the share of the time spent on reading data, `peak_bytes` the most
+    memory that any process held: the device's, else its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.period, self.every = self.every, Length(1)  # to add up every step's wait
 
     def attach(self, trainer) -> None:
-        device = trainer.parallel.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
-        dtype = computed_in(trainer)
-        tf32 = torch.get_float32_matmul_precision() != "highest"
-        known = data_sheet(name, dtype, tf32) if device.type == "cuda" else None
+        device, dtype = trainer.parallel.device, computed_in(trainer)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        known = data_sheet(name, dtype, torch.get_float32_matmul_precision() != "highest")
         self.peak = known or measured_peak(device, dtype)
         if trainer.parallel.rank == 0:
-            source = (
-                f"from the data sheet of {name}" if known else "measured by a matrix product: no data sheet is known"
-            )
+            source = f"from the data sheet of {name}" if known else "measured by a matrix product"
             log.info("the peak for MFU is %.4g TFLOP/s a process, %s", self.peak / 1e12, source)
         flops = getattr(trainer.model, "flops_per_token", None)
         self.flops = flops() if flops else 6 * sum(p.numel() for p in trainer.model.parameters())
@@ -48,10 +43,10 @@ class Throughput(Observer):
         self.waited, self.tokens = self.waited + trainer.waited, self.tokens + trainer.batch.tokens_at(trainer.step)
         if trainer.step % self.period and not trainer.finished:
             return {}
-        seconds, parallel = time.perf_counter() - self.started, trainer.parallel
+        seconds, device = time.perf_counter() - self.started, trainer.parallel.device
         speed = self.tokens / seconds
-        own = self.waited / seconds, self.peak, _peak_bytes(parallel.device)
-        shares, peaks, memory = zip(*parallel.gather(own), strict=True)
+        held = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+        shares, peaks, memory = zip(*trainer.parallel.gather((self.waited / seconds, self.peak, held)), strict=True)
         self.begin()
         return {
             "throughput/tokens_per_second": speed,
@@ -68,16 +63,15 @@ def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
     >>> data_sheet("NVIDIA A100-SXM4-80GB", torch.bfloat16, tf32=False)
     312000000000000.0
     """
-    device = recognised(name)
     forms = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    device = recognised(name)
     return device.peak(forms.get(dtype, "tf32" if tf32 else "fp32")) if device else None
 
 
 def computed_in(trainer) -> torch.dtype:
-    """The type of the training's large products."""
-    device, weight = trainer.parallel.device, next(trainer.model.parameters())
+    device = trainer.parallel.device
+    one = torch.ones(1, 1, dtype=next(trainer.model.parameters()).dtype, device=device)
     with trainer.precision.autocast(device):
-        one = torch.ones(1, 1, dtype=weight.dtype, device=device)
         return (one @ one).dtype
 
 
@@ -99,10 +93,3 @@ def wall(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: by tensors on a CUDA device, else by the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return peak_memory()

@@ -20,6 +20,5 @@ class Optimizer(torch.optim.Optimizer):
 
 def trait(optimizer: type, name: str) -> Any:
     """What a class of optimizers says in one of the attributes of `Optimizer`; of PyTorch's own it is known here."""
-    if name == "whole_matrices" and optimizer in (torch.optim.Muon, torch.optim.Adafactor):
-        return True
-    return getattr(optimizer, name, getattr(Optimizer, name))
+    known = name == "whole_matrices" and optimizer in (torch.optim.Muon, torch.optim.Adafactor)
+    return known or getattr(optimizer, name, getattr(Optimizer, name))

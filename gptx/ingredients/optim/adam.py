@@ -5,14 +5,12 @@ import torch
 
 def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool,
          fused: bool, beta2_half_life_tokens: float | None = None, tokens: int | None = None):  # fmt: skip
-    """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101).
-
-    With `beta2_half_life_tokens` the memory of the second moment halves every this many tokens, for steps of `tokens`
-    each: 0.5 ** (tokens / half-life) is beta2. Raises ValueError unless both are positive."""
-    half_life, kind = beta2_half_life_tokens, torch.optim.AdamW if decoupled else torch.optim.Adam
-    if half_life is not None and (half_life <= 0 or not tokens):
-        raise ValueError(f"optim.beta2_half_life_tokens={half_life}: a number of tokens above 0, and optim."
-                         f"tokens={tokens} the tokens of a step (${{batch.tokens}})")  # fmt: skip
-    if half_life is not None and tokens:
+    """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101). The
+    memory of the second moment may halve every `beta2_half_life_tokens`, at `tokens` a step: beta2 is 0.5 ** (tokens /
+    half-life). Raises ValueError unless both are positive."""
+    if (half_life := beta2_half_life_tokens) is not None:
+        if half_life <= 0 or not tokens:
+            raise ValueError(f"optim.beta2_half_life_tokens={half_life}, optim.tokens={tokens}: two numbers above 0")
         betas = betas[0], 0.5 ** (tokens / half_life)
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     return kind(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)

@@ -6,12 +6,9 @@ from gptx.ingredients.optim import Optimizer
 
 
 class Muon(Optimizer):
-    """Moves hidden matrices by an orthogonalised momentum (github.com/KellerJordan/Muon; PyTorch's own class), and
-    embeddings, head and vectors by AdamW.
-
-    Parameter groups named `matrices` are Muon's. The step of a matrix is scaled to the size that AdamW's would have
-    (0.2 sqrt(max(rows, columns)), arXiv:2502.16982), so that one learning rate and one decay serve both. Raises
-    ValueError where there is no such group."""
+    """Moves hidden matrices, the parameter groups named `matrices`, by an orthogonalised momentum (PyTorch's Muon), and
+    embeddings, head and vectors by AdamW. A matrix's step has the size of AdamW's (0.2 sqrt(max(rows, columns)),
+    arXiv:2502.16982), so that one learning rate and one decay serve both. Raises ValueError without such a group."""
 
     whole_matrices = True
 
@@ -22,33 +19,29 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         hidden, others = self.divided()
         if not any(group["params"] for group in hidden):
-            raise ValueError("optim=muon: there is nothing to apply it to, since no parameter group is named "
-                             "`matrices` (as by decay=matrices); optim=adamw takes every parameter")  # fmt: skip
-        muon = torch.optim.Muon(hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
-                                adjust_lr_fn="match_rms_adamw")  # fmt: skip
-        self.parts: list[torch.optim.Optimizer] = [muon]
+            raise ValueError("optim=muon: no parameter group is named `matrices`, as by decay=matrices; or optim=adamw")
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.Muon(
+            hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
+            adjust_lr_fn="match_rms_adamw")]  # fmt: skip
         if others:
             adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
             self.parts.append(adamw)
         self.share()
 
     def divided(self) -> tuple[list[dict], list[dict]]:
-        """The groups of hidden matrices, and all others."""
         hidden = [group for group in self.param_groups if group.get("name") == "matrices"]
         return hidden, [group for group in self.param_groups if group.get("name") != "matrices"]
 
     def share(self) -> None:
-        """Let the parts work on this optimizer's own groups and state."""
+        """Let the parts work on this optimizer's own groups and state, which a load replaces by new objects."""
         for part, groups in zip(self.parts, self.divided(), strict=False):
             part.state, part.param_groups = self.state, groups
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
         for part in self.parts:
             part.step()
 
     def load_state_dict(self, state_dict) -> None:
-        """Take up a saved state, which replaces groups and state by new objects."""
         super().load_state_dict(state_dict)
         self.share()

@@ -6,10 +6,8 @@ from torch import Tensor
 
 
 class ScheduleFree(schedulefree.AdamWScheduleFree):
-    """The package's AdamW (arXiv:2405.15682), always in its training state; `judged` gives the averaged weights.
-
-    The gradient is taken at y, between the plain iterate z and the average x that is validated, sampled and shipped.
-    The learning rate may rise, by a warmup, but not fall."""
+    """The package's AdamW (arXiv:2405.15682), always in its training state, at y between the plain iterate z and the
+    average x; `judged` gives x, which is validated, sampled and shipped. The learning rate may rise, but not fall."""
 
     rate_falls = False
 

@@ -1,9 +1,28 @@
-"""AdamW written out, one tensor at a time."""
+"""AdamW and Lion written out, one tensor at a time."""
 
 import torch
 
 
-class AdamW(torch.optim.Optimizer):
+class _Written(torch.optim.Optimizer):
+    """Moves every parameter that has a gradient by `move`, which a child writes in the letters of its paper."""
+
+    def __init__(self, params, betas: tuple[float, float], **sizes: float):
+        if not (all(size >= 0 for size in sizes.values()) and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"betas={list(betas)}, {sizes}: betas are from 0 to below 1, the others 0 or more")
+        super().__init__(params, {"betas": betas, **sizes})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.move(p, p.grad, self.state[p], group)
+
+    def move(self, p: torch.Tensor, g: torch.Tensor, state: dict, group: dict) -> None:
+        raise NotImplementedError
+
+
+class AdamW(_Written):
     """Adam with decoupled weight decay (arXiv:1711.05101, algorithm 2), equal to PyTorch's to rounding.
 
     One scalar with a constant gradient of 0.1 moves by one learning rate a step, and a little for the decay:
@@ -22,21 +41,9 @@ class AdamW(torch.optim.Optimizer):
 
     def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,
                  weight_decay: float = 0.1):  # fmt: skip
-        if not (lr >= 0 and eps >= 0 and weight_decay >= 0 and all(0 <= beta < 1 for beta in betas)):
-            raise ValueError(f"lr={lr}, betas={list(betas)}, eps={eps}, weight_decay={weight_decay}: betas are from 0 "
-                             "to below 1, the others 0 or more")  # fmt: skip
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.move(p, p.grad, self.state[p], group)
+        super().__init__(params, betas, lr=lr, eps=eps, weight_decay=weight_decay)
 
     def move(self, p: torch.Tensor, g: torch.Tensor, state: dict, group: dict) -> None:
-        """One parameter's step, in the letters of the paper."""
         if not state:
             state |= {"t": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
         (beta1, beta2), lr = group["betas"], group["lr"]
@@ -46,3 +53,19 @@ class AdamW(torch.optim.Optimizer):
         m_hat = m / (1 - beta1 ** state["t"])
         v_hat = v / (1 - beta2 ** state["t"])
         p.sub_(lr * (m_hat / (v_hat.sqrt() + group["eps"]) + group["weight_decay"] * p))
+
+
+class Lion(_Written):
+    """Moves by the sign of an interpolated momentum, with decoupled weight decay (arXiv:2302.06675, algorithm 2)."""
+
+    def __init__(self, params, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0):
+        super().__init__(params, betas, lr=lr, weight_decay=weight_decay)
+
+    def move(self, p: torch.Tensor, g: torch.Tensor, state: dict, group: dict) -> None:
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        momentum = state["momentum"]
+        direction = momentum.lerp(g, 1 - beta1).sign_()
+        p.mul_(1 - lr * group["weight_decay"]).sub_(direction, alpha=lr)
+        momentum.lerp_(g, 1 - beta2)
