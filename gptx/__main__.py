@@ -25,7 +25,7 @@ _GROUPS = {  # title -> command -> module:function
         "sample": "gptx.commands.sample:sample",
         "diff": "gptx.commands.diff:diff",
         "forensics": "gptx.commands.forensics:forensics",
-        "export": "gptx.commands.export:export",
+        "export": "gptx.commands.sample:export",
         "upload": "gptx.report.upload:upload",
     },
     "plan before a run": {

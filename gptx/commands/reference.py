@@ -1,8 +1,5 @@
-"""Every ingredient, value, reason and source of conf/:  python -m gptx reference
-
-The comment at the top of an option's file says what the option is, the one behind `key: value` why the value is as it
-is (without one there is no line in the table); square brackets at its end, else arXiv numbers, are the source.
-"""
+"""Every ingredient, value, reason and source of conf/, from the comment on top of an option's file and the one behind a
+value, which has no line in the table without; square brackets at its end, else arXiv numbers, are the source."""
 
 import re
 from pathlib import Path

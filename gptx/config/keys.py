@@ -63,8 +63,7 @@ def under(name: str, keys: tuple[str, ...]) -> bool:
 
 
 def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
-    """A folder name of at most `room` bytes from the overrides that make this run another one, the `swept` keys in a
-    sweep; the same every time. It has the last part of a path, or the `whole` path."""
+    """A folder name of at most `room` bytes from the overrides that make this run another one, or set `swept` keys."""
     last = {key_of(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
     chosen = {k: o for k, o in last.items() if (k in swept if swept else decides(k, "result"))}
     kept = sorted(map(without_credentials, chosen.values()))

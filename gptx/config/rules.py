@@ -12,8 +12,6 @@ from gptx.config.errors import ConfigError, refusal
 from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
 
-_WITH_DEVICE = ("parallel", "compile", "inject")  # built where the run is, not tried before
-
 
 def job_of(composed: DictConfig) -> DictConfig:
     """A copy of the job's own config, without Hydra's."""
@@ -41,6 +39,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
     _try("batch", lambda: build(job.batch).context_at(1, job.data.context))
     if refuse_size:
         refuse_size(job)
+    with_device = ("parallel", "compile", "inject")  # built where the run is, not tried before
     trials = {
         "schedule": lambda: build(job.schedule)(1),
         "objective": None,
@@ -51,7 +50,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    tried = {"data", "batch", *_WITH_DEVICE, *trials}
+    tried = {"data", "batch", *with_device, *trials}
     for group in [*trials, *(name for name in GROUPS if name not in tried)]:
         _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
     _refuse_optimizer(job, world)
