@@ -12,19 +12,15 @@ from gptx.units.printable import without_credentials
 _SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
-_SYNONYMS = {
-    word: key
-    for key, words in {
-        "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
-        "model.depth": "n_layer n_layers num_layers layers", "model.heads": "n_head n_heads num_heads",
-        "model.width": "n_embd d_model hidden_size", "model.context": "block_size seq_len seq_length context_length",
-        "steps": "epochs num_epochs max_iters max_steps num_steps iterations", "batch.tokens": "batch_size",
-        "batch.micro": "micro_batch_size", "schedule": "scheduler lr_scheduler", "data": "dataset",
-        "schedule.warmup": "warmup_steps warmup_iters", "schedule.floor": "min_lr", "precision": "dtype",
-        "clip.max_norm": "grad_clip max_grad_norm", "observe.validation.every": "eval_interval eval_every",
-    }.items()
-    for word in words.split()
-}  # usual in other programs: what it is called here # fmt: skip
+_SYNONYMS = {word: key for key, words in {
+    "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
+    "model.depth": "n_layer n_layers num_layers layers", "model.heads": "n_head n_heads num_heads",
+    "model.width": "n_embd d_model hidden_size", "model.context": "block_size seq_len seq_length context_length",
+    "steps": "epochs num_epochs max_iters max_steps num_steps iterations", "batch.tokens": "batch_size",
+    "batch.micro": "micro_batch_size", "schedule": "scheduler lr_scheduler", "data": "dataset",
+    "schedule.warmup": "warmup_steps warmup_iters", "schedule.floor": "min_lr", "precision": "dtype",
+    "clip.max_norm": "grad_clip max_grad_norm", "observe.validation.every": "eval_interval eval_every",
+}.items() for word in words.split()}  # usual in other programs: what it is called here # fmt: skip
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -88,10 +88,7 @@ def refuse_format(job: DictConfig) -> None:
     """Refuse a device that is not here, or a number format that it does not have."""
     from gptx.ingredients.parallel import find_device
 
-    try:
-        build(job.precision).on(find_device(job.device))
-    except ValueError as error:
-        raise refusal("", error) from None
+    _try("", lambda: build(job.precision).on(find_device(job.device)))
 
 
 def _refuse_pairs(job: DictConfig) -> None:
