@@ -168,9 +168,8 @@ def value(node: DictConfig, key: str, path: str) -> typing.Any:
     try:
         return node[key]
     except errors.OmegaConfBaseException as error:
-        missing = isinstance(error, errors.MissingMandatoryValue)
-        line = f"a value is needed; set {path}=..." if missing else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: {line}") from None
+        missing = f"a value is needed; set {path}=..." if isinstance(error, errors.MissingMandatoryValue) else ""
+        raise ConfigError(f"{path}: {missing or str(error).splitlines()[0]}") from None
 
 
 def _children(node: typing.Any, path: str) -> list[tuple[str, typing.Any]]:
