@@ -29,9 +29,8 @@ _SEND = "sync=true sends"
 
 
 def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
-    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
-    one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
-    ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
+    """Write the report as report.wandb.json in `out`, and save it in W&B if there is a key; `sync` first sends what W&B
+    lacks of the runs. Returns lines that say what was done. Raises ValueError where that fails."""
     begun = list(filter(lambda cell: cell.config, found.cells))
     builder, file = placed(begun, found.comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
