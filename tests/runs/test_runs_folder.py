@@ -18,7 +18,7 @@ from gptx.config import validate
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
-from gptx.fit import batches, ladder, ranges
+from gptx.fit import batches, ladder, lr_range
 from gptx.ingredients.checkpoints import files
 from gptx.ingredients.log import RunInfo, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
@@ -120,7 +120,7 @@ def commands(real, tmp_path, monkeypatch):
         "status": lambda run: status_of(str(run.parent)),
         "ladder": lambda run: ladder.of_runs(find([run]), "one"),
         "batches": lambda run: batches.read_sweep([run]),
-        "ranges": lambda run: ranges.read_ranges([run]),
+        "ranges": lambda run: lr_range.read_ranges([run]),
     }
 
 
