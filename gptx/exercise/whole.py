@@ -14,8 +14,10 @@ import numpy
 from gptx.exercise.answer import Answer, Number, of_each
 from gptx.exercise.training import configs_of, record, run_training
 from gptx.files import write_text
+from gptx.report.panels import of_run
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics, read_metrics
+from gptx.runs.run import Run
 from gptx.show.plots import Curve, Drawing, Panel, lines
 
 _SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
@@ -62,8 +64,7 @@ def dashboard(folder: Path, *overrides: str) -> Answer:
 
 def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
     """How often each of the five was recorded and its last value; True if all are finite and cover the whole run."""
-    rows: dict[str, dict[str, Number]] = {}
-    whole = True
+    rows, whole = dict[str, dict[str, Number]](), True
     for key in _SIGNALS:
         steps, values = found[key]
         covered = max(steps, default=0) >= 0.9 * found.steps > 0 and numpy.isfinite(values).all()
@@ -74,9 +75,6 @@ def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
 
 def _five(run: Path) -> list[Drawing]:
     """The five signals of a run, as the report draws them."""
-    from gptx.report.panels import of_run
-    from gptx.runs.run import Run
-
     return [lines(panel) for panel in of_run(Run.of(run), smooth=20)[:5]]
 
 

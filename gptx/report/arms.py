@@ -37,9 +37,6 @@ class ArmRuns:
         """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number, so that no mean goes on
         over the remaining runs when one diverges, or is not as far yet."""
         columns = [cell.metrics[key] for cell in self.cells]
-        if len(columns) == 1:
-            steps, values = columns[0]
-            return steps, values, values, values
         steps = numpy.unique(numpy.concatenate([at for at, _ in columns]))
         values = numpy.array([at_steps(steps, *column) for column in columns])
         values[~numpy.isfinite(values)] = numpy.nan
@@ -69,13 +66,11 @@ class Report:
 
     @property
     def standing(self) -> str:
-        """How many runs are in which state."""
         counts = Counter(cell.state for cell in self.cells)
         return f"{len(self.cells)} runs: {', '.join(f'{number} {state}' for state, number in counts.items())}"
 
     @property
     def axes(self) -> list[str]:
-        """What curves can be drawn over: what every arm that has begun knows."""
         clocks = [arm.clock for arm in self.arms if arm.clock["steps"]]
         return [name for name in _AXES if name == "steps" or (clocks and all(clock[name] for clock in clocks))]
 

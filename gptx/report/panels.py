@@ -25,6 +25,14 @@ _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
 }
 
 
+def picture(report: Report) -> list[Panel]:
+    """The panels of a report's picture."""
+    if len(report.cells) == 1:
+        return of_run(report.cells[0], report.smooth)
+    signals = signal_panels(report.arms, report.smooth)
+    return [*arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
+
+
 def of_run(cell: Run, smooth: int) -> list[Panel]:
     """The signals of one run: the five of the dashboard, then those of its observers."""
     found = cell.metrics
@@ -117,17 +125,15 @@ def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str]
             yield panel
 
 
-def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
+def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Panel]:
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
     factors = report.comparison.factors
     side = across(factors, len(report.arms))
-    panels = []
     for level in factors[side] if side else [""]:
         here = [arm for arm in report.arms if not side or arm.levels[side] == level]
         title = words.named(side, level) if side else ""
         curves = tuple(curve for key in keys for arm in here for curve in _of_arm(arm, key, smooth, side))
-        panels.append(Panel(title, "", curves, group="main"))
-    return panels
+        yield Panel(title, "", curves, group="main")
 
 
 def _of_arm(arm: ArmRuns, key: str, smooth: int, side: str) -> Iterator[Curve]:

@@ -64,22 +64,17 @@ def page_markdown(comparison: Comparison, said: Verdict) -> str:
 def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:
     """A generated part: headline, sentences and warnings of what is `said`, a picture (text, file), its tables, what
     the runs were made with, and where they are kept."""
+    values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
+    made = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
     parts = [
         f"**{md(said.headline)}**",
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
         f"![{md(picture[0])}]({picture[1]})" if picture else "",
         *map(table.markdown, said.tables),
-        f"({md(made(environment))}; {kept})",
+        f"({md(', '.join(made) or 'nothing is recorded of how they were made')}; {kept})",
     ]
     return "\n\n".join(filter(None, parts))
-
-
-def made(environment: dict) -> str:
-    """Date, hardware, threads, versions and commit of the runs."""
-    values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
-    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
-    return ", ".join(told) or "nothing is recorded of how they were made"
 
 
 def refuse_other_experiment(found: Iterable[Run], experiment: Path) -> None:

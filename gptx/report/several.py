@@ -33,16 +33,6 @@ _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel toge
 _INCIDENTS = 200  # that are listed
 
 
-def report_title(report: Report) -> str:
-    return f"{report.name}: {report.standing}"
-
-
-def report_panels(report: Report) -> list[Panel]:
-    """The panels of the comparison's picture."""
-    signals = panels.signal_panels(report.arms, report.smooth)
-    return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
-
-
 def report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
     asked, kept = _asked(report.cells), f"{report.standing}; the whole report is report.html"

@@ -29,9 +29,8 @@ _SEND = "sync=true sends"
 
 
 def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
-    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
-    one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
-    ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
+    """Write report.wandb.json to `out` and, with a key, save the report in W&B, anew or as the one noted there; `sync`
+    first sends what W&B lacks. Returns lines on it. Raises ValueError without package or run, or if W&B refuses."""
     begun = list(filter(lambda cell: cell.config, found.cells))
     builder, file = placed(begun, found.comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
@@ -92,8 +91,7 @@ def _write(file: Path, report: Any, saved: dict) -> None:
 
 
 def placed(cells: list[Run], comparison: Comparison) -> "Builder":
-    """The builder of a report where the runs say they are. Raises ValueError if that is more than one project, of which
-    W&B could show one."""
+    """The builder of a report where the runs say they are. Raises ValueError if that is more than one project."""
     sinks = {(sink.entity or "", sink.project) for sink in (upload.mirror(cell.config) for cell in cells)}
     if len(sinks) > 1:
         names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
@@ -133,7 +131,6 @@ class Builder:
 
     @property
     def lacking(self) -> list[str]:
-        """A line that says which runs have no page, if any."""
         names = [cell.name for cell in self.cells if cell.name not in self.pages]
         shortly = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
         told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {_SEND} those that have ended"
@@ -169,11 +166,11 @@ class Builder:
         ]
         metric = self.comparison.metric.replace("/", " ")  # the title becomes part of the address
         title = safe(f"{', '.join(self.groups)}, {metric} by {' and '.join(factors) or 'seed'}")[:128]
-        told = {"title": title, "description": safe(made), "blocks": blocks, "width": "fluid"}
-        return wr.Report(project=self.project, entity=self.entity, **told)
+        owner = {"project": self.project, "entity": self.entity}
+        return wr.Report(**owner, title=title, description=safe(made), blocks=blocks, width="fluid")
 
     def charts(self) -> list[tuple[str, str, list[str], list[Any]]]:
-        """Sections: curves of all arms, each factor for itself, further signals, and what tells the runs apart."""
+        """Sections, each with a title, a text, the keys that group its runs, and its panels."""
         wr, metric, factors = self.wr, self.comparison.metric, self.comparison.factors
         keys = {factor: self.config_key(factor) for factor in factors}
         every, others = list(keys.values()), " over all levels of the other factors" * (len(keys) > 1)
@@ -207,20 +204,19 @@ class Builder:
         return [curves, bars, *([points] if numeric(levels) else [])]
 
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
-        """A metric over steps, a line and a band for each group."""
-        look = _CURVE | _MEANS | options
-        return self.wr.LinePlot(title=title or key, y=[key], layout=self.wr.Layout(w=w, h=9), **look)
+        layout, look = self.wr.Layout(w=w, h=9), _CURVE | _MEANS | options
+        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **look)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
-        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text. They are of
-        the report's own project, or with a connection, of which wandb asks the server, of the one that it names."""
+        """Charts of the runs, grouped by some keys of their config, below a heading and a text."""
         from wandb_workspaces import expr
 
         chosen = [expr.Metric("Group").isin(self.groups)]
         if self.pages:  # a sweep's name may have been used for others too
             chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
         look: dict[str, Any] = {"groupby": [f"config.{key}" for key in groups], "filters": expr.And(*chosen)}
-        look |= {"entity": self.entity, "project": self.project} if self.address else {}
+        if self.address:  # else those of the report, as wandb would ask the server for the project
+            look |= {"entity": self.entity, "project": self.project}
         runs = self.wr.Runset(name=title, **look)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
