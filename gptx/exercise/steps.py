@@ -160,7 +160,6 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
     same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)
     in_bf16 = _distance(*(_gradients(arm).values() for arm in coarse))
     apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
-    worst = dict(Counter(apart).most_common(12))
     return Answer(
         "the trainer's accumulate_gradients with batch.micro=4 and batch.micro=16 at equal batch.tokens: the same "
         "weights and sequences; norm of the difference over the norm",
@@ -174,7 +173,7 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
         },
         f"all gradients together differ by at most {_ROUNDING:g} (rounding in fp32), both controls by more than 0.1",
         same <= _ROUNDING and min(part, sum_of_four) > 0.1,
-        [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
+        [bars("relative difference of the gradient, worst tensors", dict(Counter(apart).most_common(12)), "{:.1e}")],
         "4 micro-batches of 4 compared with one batch of 16",
         f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32.',
     )

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from statistics import median_high
 
@@ -14,6 +15,7 @@ import numpy
 from gptx.exercise.answer import Answer, Number, of_each
 from gptx.exercise.training import configs_of, record, run_training
 from gptx.files import write_text
+from gptx.ingredients.log.postmortem import incident
 from gptx.report.panels import of_run
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics, read_metrics
@@ -74,7 +76,6 @@ def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
 
 
 def _five(run: Path) -> list[Drawing]:
-    """The five signals of a run, as the report draws them."""
     return [lines(panel) for panel in of_run(Run.of(run), smooth=20)[:5]]
 
 
@@ -96,9 +97,12 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         files.put(checkpoint, state | lacking(state), writer=0, writers=1, about={"step": state["step"]})
     for run in resumed.values():
         run_training(run, *recipe)
-    expected, state = read_metrics(whole)["train/loss"][1], _final(whole)
+    expected = read_metrics(whole)["train/loss"][1]
     apart = {name: abs(read_metrics(run)["train/loss"][1] - expected) for name, run in resumed.items()}
-    same = {name: equal(state, _final(run)) for name, run in resumed.items()}
+    needed = itemgetter("model", "optimizer", "scaler", "step", "cursor", "rng")  # what training goes on from
+    runs = whole, *resumed.values()
+    final, *others = (needed(read_state(files.saved(run / "checkpoints")[-1])) for run in runs)
+    same = dict(zip(resumed, (equal(final, other) for other in others), strict=True))
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
         for place, (name, difference) in enumerate(apart.items())
@@ -119,14 +123,6 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         f"Stopped after step {step} and resumed",
         "its checkpoint has no position in the data, without which it would not resume exactly, as a control shows.",
     )
-
-
-def _final(run: Path) -> dict:
-    """What the last checkpoint of a run holds that training goes on from."""
-    from gptx.ingredients.checkpoints import files, read_state
-
-    state = read_state(files.saved(run / "checkpoints")[-1])
-    return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}
 
 
 def equal(one, other) -> bool:
@@ -190,8 +186,6 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
 
 def _postmortem(run: Path, resumed: str) -> Path:
     """Write down what went wrong on the way, even if it was nothing; the file."""
-    from gptx.ingredients.log.postmortem import incident
-
     folder, file = RunFolder(run), run / "exercise_20.md"
     told, (steps, norms), losses = folder.record, folder.metrics["train/grad_norm"], folder.metrics["train/loss"][1]
     limit = folder.config.get("clip", {}).get("max_norm")

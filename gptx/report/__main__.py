@@ -80,8 +80,7 @@ def report(
 
 
 def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[Report, bool]]:
-    """The report, and if it comes again: where it is watched, until no run is at work or about to begin. Raises
-    ValueError if no run has recorded anything by then."""
+    """The report, and if it comes again. Raises ValueError if no run has recorded anything, nor is about to."""
     idle = 0
     while True:
         found = _gathered(places, *options)
@@ -136,7 +135,6 @@ def _targets(found: Report, place: Path, out: str) -> list[Path]:
 
 
 def _write(found: Report, target: Path, renew: float) -> None:
-    """Write one file of the report, in one step."""
     view = one if len(found.cells) == 1 else several
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".html":
@@ -150,7 +148,6 @@ def _write(found: Report, target: Path, renew: float) -> None:
 
 
 def _tell(found: Report, targets: list[Path]) -> None:
-    """Print a line for each run, the answer, and where the report is."""
     for cell in found.cells:
         loss = cell.result(found.comparison.metric)
         print(f"{cell.state:12} {'' if loss is None else f'{loss:.4f}':>8}  {cell.folder}")

@@ -61,7 +61,6 @@ def report_page(report: Report, renew: float = 0) -> str:
 
 
 def _sentence(cell: Run) -> str:
-    """What the run is, in a line."""
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
     return ", ".join([
@@ -74,7 +73,6 @@ def _sentence(cell: Run) -> str:
 
 
 def _headline(report: Report) -> Iterator[tuple[str, str]]:
-    """The numbers to see first, each with what it is."""
     recorded = report.cells[0].metrics
     steps, losses = recorded["validation/loss"]
     of = "" if not len(steps) or steps[-1] == recorded.steps else f", after step {int(steps[-1]):,}"

@@ -86,8 +86,7 @@ def _asked(cells: Sequence[Run]) -> str:
 
 
 def finals(report: Report, figures: list[dict]) -> str:
-    """Draw the final results over the factor that is a number: means of the seeds, in a band from the lowest to the
-    highest. Returns the HTML of the figure's place; "" without such a factor or a result."""
+    """Draw the final results over the numeric factor; the HTML of the figure's place, "" without factor or result."""
     factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
     curves = tuple(_results(report, factor, metric)) if factor else ()
     levels = sorted({level for curve in curves for level in curve.steps})
@@ -102,15 +101,13 @@ def finals(report: Report, figures: list[dict]) -> str:
 
 
 def _results(report: Report, factor: str, metric: str) -> Iterator[Curve]:
-    """Lines over the levels of a factor, with a point for each arm in which no seed diverged."""
     results = {tuple(each.levels.values()): each for each in results_of(report.comparison)}
     lines = grouped(report.arms, lambda arm: arm.named(factor) if len(arm.levels) > 1 else metric)
     for look, (name, arms) in enumerate(lines.items()):
-        known = [(arm, results.get(tuple(arm.levels.values()))) for arm in arms]
         points = [
             (float(arm.levels[factor]), found.mean, min(found.results), max(found.results), arm.place,
              f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, found.results))}")
-            for arm, found in known if found and found.mean is not None
+            for arm in arms if (found := results.get(tuple(arm.levels.values()))) and found.mean is not None
         ]  # fmt: skip
         x, y, low, high, places, texts = zip(*points, strict=True) if points else [()] * 6
         yield Curve(name, x, y, "dots", look, low=low, high=high, arms=places, texts=texts)
@@ -119,8 +116,7 @@ def _results(report: Report, factor: str, metric: str) -> Iterator[Curve]:
 def _switches(report: Report) -> Iterator[str]:
     """Rows of HTML that hide arms: those that look alike, the levels that are drawn side by side, and single arms."""
     arms, side = report.arms, across(report.comparison.factors, len(report.arms))
-    alike = grouped(arms, lambda arm: arm.look)
-    yield _row("", [(found[0].named(side), look, found) for look, found in alike.items()])
+    yield _row("", [(alike[0].named(side), look, alike) for look, alike in grouped(arms, lambda arm: arm.look).items()])
     if side:
         levels = report.comparison.factors[side]
         beside = [(level, None, [arm for arm in arms if arm.levels[side] == level]) for level in levels]
@@ -149,7 +145,6 @@ def _differences(arms: Sequence[ArmRuns]) -> Table:
 
 
 def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
-    """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
         reason = cell.record.get("error") or cell.problem or "no reason recorded"

@@ -22,7 +22,6 @@ from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
 
 _MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
-_SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
 _CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
 _MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": _MOST}
 _SEND = "sync=true sends"
@@ -102,9 +101,9 @@ def placed(cells: list[Run], comparison: Comparison) -> "Builder":
 
 
 def spans_much(levels: list[str]) -> bool:
-    """True for numbers that are drawn on a logarithmic axis."""
+    """True for numbers over a factor of ten or more, which are drawn on a logarithmic axis."""
     sizes = list(map(float, levels)) if numeric(levels) else [0.0]
-    return min(sizes) > 0 and max(sizes) >= _SPREAD * min(sizes)
+    return min(sizes) > 0 and max(sizes) >= 10 * min(sizes)
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,7 @@ class Builder:
         try:
             import wandb_workspaces.reports.v2 as wr
         except ModuleNotFoundError:
-            install = 'pip install -c constraints.txt "gptx[report]"'
-            raise ValueError(f"wandb=true needs the package wandb-workspaces: {install}") from None
+            raise ValueError('wandb=true: no wandb-workspaces; pip install -c constraints.txt "gptx[report]"') from None
         return wr
 
     @property
@@ -175,10 +173,9 @@ class Builder:
         keys = {factor: self.config_key(factor) for factor in factors}
         every, others = list(keys.values()), " over all levels of the other factors" * (len(keys) > 1)
         signals = [self.curve("train/lr"), self.curve("train/grad_norm", log_y=True), self.curve("train/loss", w=24)]
-        column, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
-        logarithmic = {name: spans_much(factors[name]) for name in keys}
-        columns = [column(wr.Config(keys[name]), display_name=name, log=log) for name, log in logarithmic.items()]
-        columns += [column(wr.Config("seed")), column(wr.SummaryMetric(metric))]
+        axis, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
+        columns = [axis(wr.Config(key), display_name=name, log=spans_much(factors[name])) for name, key in keys.items()]
+        columns += [axis(wr.Config("seed")), axis(wr.SummaryMetric(metric))]
         apart = [
             wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
             wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
@@ -214,15 +211,14 @@ class Builder:
         chosen = [expr.Metric("Group").isin(self.groups)]
         if self.pages:  # a sweep's name may have been used for others too
             chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
-        look: dict[str, Any] = {"groupby": [f"config.{key}" for key in groups], "filters": expr.And(*chosen)}
-        if self.address:  # else those of the report, as wandb would ask the server for the project
-            look |= {"entity": self.entity, "project": self.project}
-        runs = self.wr.Runset(name=title, **look)
+        # Without a connection they are those of the report's project, as wandb would ask the server for one by name.
+        owner = {"entity": self.entity, "project": self.project} if self.address else {}
+        keys, filters = [f"config.{key}" for key in groups], expr.And(*chosen)
+        runs = self.wr.Runset(name=title, groupby=keys, filters=filters, **owner)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 
     def linked(self, cell: Run) -> str:
-        """A run in a list of Markdown, with a link to its page where that is known."""
         id = self.pages.get(cell.name)
         name = f"[{md(cell.name)}]({self.address}/runs/{quote(id)})" if id and self.address else md(cell.name)
         return f"- {name}: {cell.state}{'' if id else ', not in W&B'}"
