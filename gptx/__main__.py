@@ -18,7 +18,7 @@ _GROUPS = {  # title -> command -> module:function
         "train": "gptx.train:main",
         "study": "gptx.sweeps.search:study",
         "rerun": "gptx.commands.rerun:rerun",
-        "status": "gptx.commands.status:status",
+        "status": "gptx.sweeps.status:status",
     },
     "look at runs": {
         "report": "gptx.report.__main__:report",

@@ -152,7 +152,7 @@ def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> l
 
 
 def _turn(sides: list[ProcessPoolExecutor], counts: list[int]) -> list[float]:
-    """Seconds of a step of each side, over so many steps."""
+    """Seconds of a step of each side, over the steps that the turn has."""
     return [side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)]
 
 

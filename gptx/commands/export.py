@@ -7,13 +7,7 @@ from gptx.runs.folder import RunFolder
 
 
 def export(
-    run: str,
-    /,
-    *,
-    out: str,
-    checkpoint: str = "newest",
-    weights: str = "judged",
-    allow_targets: tuple[str, ...] = (),
+    run: str, /, *, out: str, checkpoint: str = "newest", weights: str = "judged", allow_targets: tuple[str, ...] = ()
 ) -> None:
     """Write the weights of a run (fp32) and its config as one safetensors file.
 

@@ -1,6 +1,5 @@
-"""From a checked config to objects. Every `_target_` goes through `permitted` before it is imported: a group builds
-what the files of conf/<group> name, and the classes of PyTorch that its row in groups.py has; only `allow_targets` on
-the command line widens this."""
+"""From a checked config to objects. Only what `permitted` accepts is imported: what the files of conf/<group> name, the
+classes of PyTorch that its row in groups.py has, and what `allow_targets` on the command line trusts."""
 
 import functools
 import importlib
@@ -73,8 +72,7 @@ def find_target(target: str, path: str) -> Any:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and not f"{module}.".startswith(f"{error.name}."):
-                line = f"{path}._target_: {module} needs the package {error.name}, which is not installed"
-                raise ConfigError(line) from None
+                raise ConfigError(f"{path}._target_: {module} needs {error.name}, which is not installed") from None
             continue
         for name in parts[split:]:
             if not hasattr(found, name):

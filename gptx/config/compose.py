@@ -89,8 +89,6 @@ class _Experiments(FileConfigSource):
 
 
 class _SearchPath(SearchPathPlugin):
-    """Adds the experiments folder behind conf/ and the user's own --config-dir."""
-
     def manipulate_search_path(self, search_path: Any) -> None:
         search_path.append("gptx", f"experiments://{ROOT}/experiments")
 

@@ -42,10 +42,8 @@ def near(wrong: str, known: Iterable[str]) -> str:
     close = map(siblings.get, difflib.get_close_matches(last, siblings, n=1))
     alike = sorted((key for key in known if f".{key}".endswith(f".{last}")), key=lambda key: key.count("."))
     synonym = {_SYNONYMS.get(last.lower(), "")}.intersection(known)
-    found = (
-        [*synonym, *close, *alike] if parent else [*synonym, *alike, *close, *difflib.get_close_matches(wrong, known)]
-    )
-    return f"; did you mean '{found[0]}'?" if found else ""
+    others = [*close, *alike] if parent else [*alike, *close, *difflib.get_close_matches(wrong, known)]
+    return next((f"; did you mean '{key}'?" for key in (*synonym, *others)), "")
 
 
 def nodes(node: Any, prefix: str = "") -> list[str]:

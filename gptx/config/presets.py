@@ -33,8 +33,7 @@ def spelled(value: object) -> str:
 
 
 def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
-    """The end of a message about a key that other options of its group have, beside the `chosen` keys where several
-    options may be; "" if none has it."""
+    """The end of a message about a key that options of its group other than the `chosen` have; "" if none has it."""
     group, _, name = key.partition(".")
     files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
     options = [option for option, content in files.items() if name in content]

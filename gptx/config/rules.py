@@ -24,9 +24,8 @@ def job_of(composed: DictConfig) -> DictConfig:
 
 
 def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *, begun: bool = False) -> None:
-    """Raise ConfigError for what can be known to be wrong with a run on `world` processes without reading its data.
-    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that; a run that
-    has `begun` needs nothing at `from` any more."""
+    """Raise ConfigError for what is wrong with a run on `world` processes, as far as its data are not needed to know.
+    `refuse_size` (gptx.estimate.capacity) is asked before a model is built; one that has `begun` needs no `from`."""
     import torch
 
     check(job, allow=value(job, "allow_targets", "allow_targets") or ())
@@ -82,10 +81,8 @@ def _refuse_tokenizer(job: DictConfig) -> None:
 def _refuse_origin(origin: Path) -> None:
     weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
     if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
-        raise ConfigError(
-            f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
-            "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
-        )
+        example = "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+        raise ConfigError(f"from={origin}: no checkpoint there (state.pt); one is a folder such as {example}")
 
 
 def refuse_format(job: DictConfig) -> None:
@@ -99,40 +96,31 @@ def refuse_format(job: DictConfig) -> None:
 
 
 def _refuse_pairs(job: DictConfig) -> None:
-    """Refuse two values that fit no run together."""
     adam_like = "betas" in job.optim and "momentum" not in job.optim
     if str(job.parametrization._target_).endswith(".mup") and not adam_like:
-        raise ConfigError(
-            f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}; use optim=adamw or "
-            "another Adam, or parametrization=standard"
-        )
+        line = f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}"
+        raise ConfigError(f"{line}; use optim=adamw or another Adam, or parametrization=standard")
     if job.batch.get("doublings") and (half_life := job.optim.get("beta2_half_life_tokens")):
-        raise ConfigError(
-            f"optim.beta2_half_life_tokens={half_life}: beta2 is one for the whole run, and "
-            f"batch.doublings={job.batch.doublings} changes the tokens of a step; set one of them to null or 0"
-        )
+        line = f"beta2 is one for the whole run, and batch.doublings={job.batch.doublings} changes the tokens of a step"
+        raise ConfigError(f"optim.beta2_half_life_tokens={half_life}: {line}; set one of them to null or 0")
     for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
         if job.batch.get(doublings) and job.batch[over] > job.steps:
             raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
 def _refuse_optimizer(job: DictConfig, world: int) -> None:
-    """Refuse FSDP for an optimizer of whole matrices, and a falling learning rate for one that averages."""
     from gptx.ingredients.optim import trait
 
     optimizer = find_target(str(job.optim._target_), "optim")
     sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
     if sharded and trait(optimizer, "whole_matrices"):
-        raise ConfigError(
-            f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
-            "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
-        )
+        line = f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows"
+        raise ConfigError(f"{line}; use parallel=ddp, or optim=adamw, lion, schedule_free or sgd")
     if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]
     if min(map(operator.sub, rates[1:], rates)) < 0:
-        raise ConfigError(
-            f"schedule={job.schedule._target_.rpartition('.')[2]}: its learning rate falls, and {optimizer.__name__} "
-            "averages its weights instead of a cool-down; use schedule=warmup or constant"
-        )
+        line = f"its learning rate falls, and {optimizer.__name__} averages its weights instead of a cool-down"
+        name = job.schedule._target_.rpartition(".")[2]
+        raise ConfigError(f"schedule={name}: {line}; use schedule=warmup or constant")

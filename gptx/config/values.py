@@ -54,7 +54,6 @@ def _named(hint: typing.Any) -> str:
 
 
 def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:
-    """Refuse a text or a number, at any depth, that means nothing for any key."""
     if isinstance(meant, dict) and isinstance(given, dict):
         for name, was, each in zip(given, given.values(), meant.values(), strict=True):
             _refuse_meaningless(was, each, f"{path}.{name}")
@@ -78,7 +77,6 @@ def refuse_text(text: str, path: str) -> None:
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
-    """Refuse what is no number although its type takes it, what no counter or 32 bits hold, and what its key means."""
     if isinstance(given, bool):
         raise ConfigError(f"{path}={str(given).lower()}: a number, not true or false")
     most: float = _EXACT

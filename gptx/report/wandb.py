@@ -28,8 +28,8 @@ _SEND = "sync=true sends"
 
 
 def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
-    """Write report.wandb.json to `out` and, with a key, save the report in W&B, anew or as the one noted there; `sync`
-    first sends what W&B lacks. Returns lines on it. Raises ValueError without package or run, or if W&B refuses."""
+    """Write the report as report.wandb.json in `out`, and save it in W&B if there is a key; `sync` first sends what W&B
+    lacks of the runs. Returns lines that say what was done. Raises ValueError where that fails."""
     begun = list(filter(lambda cell: cell.config, found.cells))
     builder, file = placed(begun, found.comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"

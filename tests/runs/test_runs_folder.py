@@ -14,7 +14,6 @@ from conftest import TINY
 from omegaconf import OmegaConf
 
 from gptx.commands import diff, export, forensics, rerun, sample
-from gptx.commands.status import status as status_of
 from gptx.config import validate
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
@@ -30,6 +29,7 @@ from gptx.report.__main__ import report
 from gptx.runs import manifest, plain, provenance
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import find
+from gptx.sweeps.status import status as status_of
 
 SECRET = "a-secret-of-the-environment"
 WHERE = "x/base"  # of the damaged run
