@@ -73,17 +73,13 @@ def _typed(chosen) -> dict:
 
 
 def _complaint(error: Exception) -> str:
-    """A mistake of the user, or what the machine refused, in one line."""
     if isinstance(error, ConfigError):
         return f"config error: {' '.join(str(error).splitlines())}"
     return f"error: {refusal('', error)}"
 
 
 def main() -> None:
-    """Train a recipe, or a sweep of recipes.
-
-    A mistake is one line on stderr, of whichever process makes it first, and exit code 1.
-    """
+    """Train a recipe, or a sweep of recipes."""
     streams(lasting=True)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors to us, and we report them in one line
     # Threads that wait for each other sleep: on a busy machine spinning ones made nano 12 times slower, on an idle one
@@ -96,7 +92,7 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except SystemExit as end:
-        if isinstance(end.code, str) and not first_to_say(end.code):
+        if isinstance(end.code, str) and not first_to_say(end.code):  # another process has said the same
             raise SystemExit(1) from None
         raise
 

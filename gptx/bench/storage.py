@@ -73,8 +73,7 @@ def bench_saves(
       python -m gptx bench saves model=gpt2_124m repeats=5
 
     Saves a model with its AdamW state in turns: while training waits for the disk, and in the background, where it
-    waits for a copy in memory; then makes steps during a write and without one. Ratios are taken within each turn. It
-    takes twice the state in main memory, and a third more for gradients and activations.
+    waits for a copy; then makes steps during a write and without one. It takes 2.3 times the state in main memory.
 
     Options:
     model: preset of the model, see conf/model/

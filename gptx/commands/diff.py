@@ -64,7 +64,6 @@ def _apart(a: dict, b: dict) -> dict[str, tuple[str, str]]:
 
 
 def _results(a: Run, b: Run) -> list[str]:
-    """The last numbers of the runs, their losses at the same step and after the same tokens, and their agreement."""
     rows = {"state": (a.state, b.state), "steps": (f"{a.metrics.steps:,}", f"{b.metrics.steps:,}")}
     for key in filter(b.metrics.columns.__contains__, a.metrics.columns):
         if key.startswith("validation/"):
@@ -96,12 +95,10 @@ def _on_the_way(unit: str, axes: tuple[ndarray, ndarray], losses: tuple[ndarray,
 
 
 def _numbers(one: float, other: float) -> tuple[str, str]:
-    """Two numbers, the second with its difference from the first."""
     return f"{one:.4f}", f"{other:.4f}" + (f" ({other - one:+.2g})" if math.isfinite(other - one) else "")
 
 
 def _table(title: str, rows: dict[str, tuple[str, str]]) -> list[str]:
-    """A title, and rows of a name and two columns, which are wrapped if they are long."""
     name = max((len(key) for key in rows), default=0) + 2
     found = ["", title]
     for key, both in rows.items():

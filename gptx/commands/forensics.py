@@ -117,16 +117,11 @@ def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterato
     strange = _rare_tokens(data)[tokens].mean(axis=1)  # (B,)
     shares, longest = np.array([repeats(row) for row in tokens]).T  # (B,) each
     looping = int((longest >= _REPEATS).sum())
-    yield (
-        f"sequences {first}:{last} of {data.context} tokens, {len({name for d in documents for name in d})} documents; "
-        f"rare tokens {strange.mean():.2%}, in repeats {shares.mean():.1%}"
-    )
-    yield (
-        f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row"
-        + (": OLMo 2 leaves such ones out of the loss" if looping else "")
-    )
-    blamed = data.blame(first, losses or [0.0] * (last - first))
-    yield from _blamed(blamed, documents, strange, shares, bool(losses))
+    held = f"{len({name for d in documents for name in d})} documents; rare tokens {strange.mean():.2%}"
+    yield f"sequences {first}:{last} of {data.context} tokens, {held}, in repeats {shares.mean():.1%}"
+    note = ": OLMo 2 leaves such ones out of the loss" if looping else ""
+    yield f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row{note}"
+    yield from _blamed(data.blame(first, losses or [0.0] * (last - first)), documents, strange, shares, bool(losses))
     worst = int(np.nanargmax(losses)) if losses else int(np.argmax(shares + strange))
     what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {shares[worst]:.1%} in repeats"
     yield f"\nthe worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"
@@ -135,7 +130,6 @@ def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterato
 
 
 def _blamed(blamed: list[dict], documents: list[dict], strange, repeated, losses: bool) -> Iterator[str]:
-    """A table of documents, those with the highest loss first, or with the largest share if there are no losses."""
     yield f"\n{'loss':>8} {'above':>8} {'share':>7} {'rare':>7} {'repeats':>8}  document"
     blamed = blamed if losses else sorted(blamed, key=lambda found: -found["share"])
     for found in blamed[:_SHOWN]:

@@ -36,7 +36,6 @@ def figure(found: Effects, file: Path) -> None:
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:
-    """The means of each line along the levels of x, joined where those are numbers, and every seed as a small mark."""
     columns = list(grouped(found, lambda arm: arm.levels.get(x, _ALL)))
     rows, numbers = contexts(found, x), numeric(columns)
     for i, (levels, row) in enumerate(rows):
@@ -66,7 +65,6 @@ def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
 
 
 def _seeds(plot: Any, x: float, arm: Arm, **style) -> None:
-    """The results of an arm at `x`; at the upper edge, in how many seeds it diverged."""
     finite = [value for value in arm.results if math.isfinite(value)]
     plot.plot([x] * len(finite), finite, linestyle="", **style)
     if arm.diverged:

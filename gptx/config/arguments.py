@@ -1,8 +1,5 @@
-"""Command lines made from functions: positional parameters are words in order, keyword-only ones are key=value.
-
-The help page is read from the source, without importing it: a docstring has one sentence, examples, and a block of
-`name: meaning` lines below `Options:`.
-"""
+"""Command lines made from functions: positional parameters are words in order, keyword-only ones are key=value. Help is
+read from the source, not imported: a docstring has a sentence, examples, and `name: meaning` lines below `Options:`."""
 
 import ast
 import inspect
@@ -16,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gptx.config.errors import ConfigError, nearest
+from gptx.config.values import refuse_text, typed_value
+from gptx.units.printable import streams
 
 HELP = {"-h", "--help", "help"}
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "true/false", "tuple[str, ...]": "list"}
@@ -32,10 +31,7 @@ _USUAL = {  # meanings of options that several commands have
 
 
 def call(function: Callable, words: list[str]) -> None:
-    """Call `function` with the words of the command line; what it returns is the exit code. A mistake is one line and
-    exit code 1."""
-    from gptx.units.printable import streams
-
+    """Call `function` with the words of the command line; it returns the exit code. A mistake is one line, and 1."""
     streams()
     try:
         with _closed_pipe():
@@ -67,8 +63,7 @@ def _closed_pipe() -> Iterator[None]:
 
 
 def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
-    """The positional and the named arguments that `words` give. Raises ConfigError for an unknown key, a wrong type, a
-    missing value or an old spelling."""
+    """The positional and the named arguments that `words` give. Raises ConfigError for a word that means none."""
     signature, hints = inspect.signature(function), typing.get_type_hints(function)
     keys = {name: signature.parameters[name] for name in inspect.getfullargspec(function).kwonlyargs}
     places = list(signature.parameters.values())[: len(signature.parameters) - len(keys)]  # keyword-only ones come last
@@ -95,7 +90,6 @@ def parse(function: Callable, words: list[str]) -> tuple[list, dict]:
 
 
 def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict) -> None:
-    """Raise ConfigError for an empty word, a second value, and `run=FOLDER` and `--flag` with the spelling of today."""
     name, equals, text = word.partition("=")
     if not word:
         raise ConfigError("an empty word: a value is needed")
@@ -105,19 +99,15 @@ def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict)
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
-        example = {bool: "true"}.get(keys[option].annotation, "...")
-        raise ConfigError(f"{word}: write {option}={text or example}")
+        raise ConfigError(f"{word}: write {option}={text or ('true' if keys[option].annotation is bool else '...')}")
 
 
 def _keyed(word: str) -> bool:
-    """True for key=value; folders, such as seed=0, may look like it."""
     name, equals, _ = word.partition("=")
-    return bool(equals) and name.isidentifier() and not os.path.exists(word)
+    return bool(equals) and name.isidentifier() and not os.path.exists(word)  # a folder may be called seed=0
 
 
 def _value(text: str, hint, name: str):
-    from gptx.config.values import refuse_text, typed_value
-
     if text in ("null", "none") and type(None) in typing.get_args(hint):
         return None
     if hint in (str, str | None):  # without pydantic, which takes a moment
@@ -141,8 +131,7 @@ def help_page(file: Path, name: str) -> str:
 
 
 def described(file: Path, name: str) -> tuple[str, list[tuple[str, str, str, str]]]:
-    """The docstring of the function `name` in `file`, and a row for each parameter: name (in capitals if positional),
-    type, default, and its meaning from the lines below `Options:`."""
+    """The docstring of a function without `Options:`, and of each parameter name (or NAME), type, default, meaning."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     text, _, block = (ast.get_docstring(function) or "").partition("Options:\n")

@@ -1,5 +1,4 @@
-"""The words of a command line that gptx.train understands, the configs of all jobs that they mean, and what is wrong
-with them in one line with the cure."""
+"""The words of a command line of gptx.train: the configs of all jobs that they mean, or what is wrong, in one line."""
 
 import difflib
 import math
@@ -22,6 +21,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, Group
 from gptx.config.keys import key_of, near, nodes, quoted
 from gptx.config.paths import CONF, ROOT
+from gptx.config.validate import check
 
 _MOST = 100_000  # jobs of a sweep
 _WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
@@ -29,8 +29,7 @@ _REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-reru
 
 
 def prepared(words: list[str]) -> list[str]:
-    """The words as Hydra needs them: options before overrides, `from=FOLDER` in quotes. Raises ConfigError for options
-    that Hydra or gptx does not have, and for files with the names of gptx's own."""
+    """The words as Hydra needs them: options first, `from=FOLDER` in quotes. ConfigError for what gptx refuses."""
     options: list[str] = []
     overrides: list[str] = []
     for word in words:
@@ -38,7 +37,18 @@ def prepared(words: list[str]) -> list[str]:
         (options if belongs or word.startswith("-") else overrides).append(word)
     _refuse_options(options, overrides)
     refuse_shadowed(words)
-    return [*options, *map(quoted_origin, overrides)]
+    overrides = [quoted_origin(word) for word in overrides]
+    if (given := get_args_parser().parse_known_args(options)[0]).cfg:
+        _refuse_unheard(_searched(given.config_dir, overrides))
+    return [*options, *overrides]
+
+
+def _refuse_unheard(words: list[str]) -> None:
+    """Refuse a key that no file of the chosen options has, if a run of the words is refused, as --cfg begins none."""
+    chosen = [word for word in words if word.startswith("hydra") or key_of(word) in (*GROUPS, "experiment")]
+    known = nodes(OmegaConf.to_container(composed(chosen), resolve=False))
+    if not {*known, *map(key_of, chosen)}.issuperset(map(key_of, words)):
+        check(job := composed(words), allow=job.allow_targets)
 
 
 def _refuse_options(options: list[str], overrides: list[str]) -> None:
@@ -46,8 +56,7 @@ def _refuse_options(options: list[str], overrides: list[str]) -> None:
     for before, word in zip(["", *options], options, strict=False):
         name = word.partition("=")[0]
         if name in _REFUSED:
-            line = "gptx has one primary config; yours is an experiment or an option in --config-dir"
-            raise ConfigError(f"{word}: {line}")
+            raise ConfigError(f"{word}: the primary config is gptx's; yours is an experiment or option in --config-dir")
         joined = name[1:2] != "-" and name.startswith(known)  # its value may follow without a space
         if before not in _WITH_VALUE and not joined and not any(each.startswith(name) for each in known):
             raise ConfigError(f"{name}: no such option; {_as_override(word, overrides)}")
@@ -76,14 +85,13 @@ def refuse_shadowed(words: list[str]) -> None:
     for name, shipped in sorted(_shipped().items()):
         for mine in (Path(each, name) for each in filter(None, [folder, *folders])):
             if mine.exists() and not mine.samefile(shipped):
-                line = f"Hydra would take {shipped}, which has the same name, instead of this file"
-                raise ConfigError(f"{mine}: {line}; give it another name")
+                raise ConfigError(f"{mine}: Hydra would take {shipped}, of the same name; give it another name")
 
 
 def _shipped() -> dict[str, Path]:
     roots = Path(hydra.__file__).parent / "conf", Path(CONF)
     own = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.yaml")}
-    return own | {f"experiment/{f.parent.name}.yaml": f for f in Path(ROOT).glob("experiments/*/experiment.yaml")}
+    return own | {f"experiment/{file.parent.name}.yaml": file for file in ROOT.glob("experiments/*/experiment.yaml")}
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -101,11 +109,7 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     try:
         refuse_shadowed(words)
         option, words = split_overrides(words)
-        if option:
-            if not Path(option[-1]).is_dir():
-                raise ConfigError(f"{' '.join(option)}: no such folder")
-            words = [*words, f"hydra.searchpath=[file://{Path(option[-1]).resolve()}]"]
-        lines = jobs(words)
+        lines = jobs(_searched(option[-1] if option else None, words))
         every = [{key_of(override): override for override in line} for line in lines]
         swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
         for line, overrides in zip(every, lines, strict=True):
@@ -116,6 +120,13 @@ def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> 
     except Exception as error:
         raise explained(error, overrides, name) from None
     return found
+
+
+def _searched(folder: str | None, words: list[str]) -> list[str]:
+    """The words with --config-dir as Hydra's own override, which composing without Hydra's main understands."""
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"--config-dir {folder}: no such folder")
+    return [*words, f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else words
 
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
@@ -129,7 +140,7 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
 
 
 def _values(value: object) -> float:
-    """Number of values that a sweep of one key has; 1 where Hydra alone knows it."""
+    """Number of values in a sweep of one key; 1 where Hydra alone knows it."""
     if isinstance(value, IntervalSweep):
         raise ConfigError("interval(...): a sweep lists its values; python -m gptx study searches between two")
     if isinstance(value, RangeSweep) and None not in (value.start, value.stop):
@@ -207,9 +218,8 @@ def _refuse_choice(word: str, chosen: Any, group: Group) -> None:
     if not plain or (isinstance(chosen, list) and not group.several):
         options, meant = _options(group.name), [Path(str(name)).stem for name in names]
         right = next(filter(meant.__contains__, options), options[0])
-        raise ConfigError(
-            f"{word!r:.120}: the name of an option alone is needed, as in "
-            f"{group.name}={f'[{right}]' if group.several else right}; options: {', '.join(options)}"
-        )
+        example = f"{group.name}=[{right}]" if group.several else f"{group.name}={right}"
+        line = f"the name of an option alone is needed, as in {example}; options: {', '.join(options)}"
+        raise ConfigError(f"{word!r:.120}: {line}")
     if names.count(most := max(names, key=names.count, default="")) > 1:
         raise ConfigError(f"{group.name}=[{','.join(names)}]: {most} is there twice")

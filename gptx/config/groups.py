@@ -32,7 +32,6 @@ class Group:
 
     @property
     def several(self) -> bool:
-        """True where any number of options may be chosen."""
         return self.builds == "objects"
 
 

@@ -1,11 +1,9 @@
-"""Hydra's own section of a config, checked before Hydra builds anything from it, as callbacks, launcher, sweeper and
-logging can all run code, some of it without a `_target_`: a key may have the value that gptx ships, or the one that was
-typed on the command line; a file may set only what is plain data."""
+"""Hydra's own section of a config, checked before Hydra builds callbacks, launcher, sweeper and logging, which can all
+run code: a key may have the value that gptx ships, or a typed one; a file may set only what is plain data."""
 
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -63,7 +61,7 @@ _PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: nothi
 def refuse(composed: DictConfig, words: list[Override]) -> None:
     """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
     hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
-    typed = {*chain.from_iterable(map(_set_by, words))}
+    typed = {key for word in words for key in flat(word.value(), f"{word.key_or_group}.")}
     if sorted([*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]) != sorted(str(w.input_line) for w in words):
         raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
     try:
@@ -79,11 +77,6 @@ def refuse(composed: DictConfig, words: list[Override]) -> None:
     _refuse_unknown(hydra, HydraConf, "hydra")
     _refuse_what_runs(hydra, allow)
     _refuse_by_hand(hydra, typed)
-
-
-def _set_by(word: Override) -> list[str]:
-    given = word.value() if not word.is_delete() and not word.is_sweep_override() else None
-    return list(flat(given, f"{word.key_or_group}.")) if isinstance(given, dict) else [word.key_or_group]
 
 
 def _refuse_unknown(node: dict, kind: type, path: str) -> None:
@@ -115,19 +108,14 @@ def _refuse_target(target: Any, path: str, allow: tuple[str, ...]) -> None:
     if section not in _PLUGINS:
         permitted(target, path, allow)
     elif path != f"hydra.{section}" or not str(target).startswith((*_PLUGINS[section], *allow)):
-        raise ConfigError(
-            f"{path}._target_: {target} is not allowed there; hydra.{section} is one of "
-            f"{', '.join(_PLUGINS[section][:2])}; if you trust another one that is installed, add "
-            "allow_targets=[hydra_plugins.] to the command line"
-        )
+        line = f"{target} is not allowed there; hydra.{section} is one of {', '.join(_PLUGINS[section][:2])}"
+        raise ConfigError(f"{path}._target_: {line}; to trust another one, type allow_targets=[hydra_plugins.]")
 
 
 def _refuse_by_hand(hydra: dict, typed: set[str]) -> None:
     """Refuse a file that says where runs go, what their environment is, or what could reach a shell."""
     for path, given in flat(hydra, "hydra.").items():
-        copied = (
-            path.removeprefix("hydra.job.env_set.") in hydra["job"]["env_copy"]
-        )  # which is typed, or refused itself
+        copied = path.removeprefix("hydra.job.env_set.") in hydra["job"]["env_copy"]  # typed, or refused itself
         known = copied or path in typed or given in ({}, []) or (path, given) in _SHIPPED_VALUES
         unfit = path.startswith("hydra.launcher.") and not _PLAIN.fullmatch(str(given))
         if (unfit or _BY_HAND.match(path)) and not known:

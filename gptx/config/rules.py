@@ -12,8 +12,6 @@ from gptx.config.errors import ConfigError, refusal
 from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
 
-_WITH_DEVICE = ("parallel", "compile", "inject")  # built where the run is, not tried before
-
 
 def job_of(composed: DictConfig) -> DictConfig:
     """A copy of the job's own config, without Hydra's."""
@@ -24,10 +22,11 @@ def job_of(composed: DictConfig) -> DictConfig:
 
 
 def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *, begun: bool = False) -> None:
-    """Raise ConfigError for what can be known to be wrong with a run on `world` processes without reading its data.
-    `refuse_size` (gptx.estimate.capacity) is asked before a model is built, which may be too large for that; a run that
-    has `begun` needs nothing at `from` any more."""
+    """Raise ConfigError for what is wrong with a run on `world` processes, as far as its data are not needed to know.
+    `refuse_size` (gptx.estimate.capacity) is asked before a model is built; one that has `begun` needs no `from`."""
     import torch
+
+    from gptx.ingredients.data.tokenizers import known
 
     check(job, allow=value(job, "allow_targets", "allow_targets") or ())
     weight, vector = torch.zeros(2, 2, device="cpu"), torch.zeros(2, device="cpu")
@@ -37,11 +36,13 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
     def model() -> torch.nn.Module:
         return build(job.model)(vocab_size=256)
 
-    _try("data", lambda: _refuse_tokenizer(job))
+    if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
+        _try("data", lambda: known(job.data.tokenizer))
     _try("batch", lambda: build(job.batch).split(job.data.context, world))
     _try("batch", lambda: build(job.batch).context_at(1, job.data.context))
     if refuse_size:
         refuse_size(job)
+    with_device = ("parallel", "compile", "inject")  # built where the run is, not tried before
     trials = {
         "schedule": lambda: build(job.schedule)(1),
         "objective": None,
@@ -52,8 +53,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    tried = {"data", "batch", *_WITH_DEVICE, *trials}
-    for group in [*trials, *(name for name in GROUPS if name not in tried)]:
+    for group in [*trials, *(name for name in GROUPS if name not in ("data", "batch", *with_device, *trials))]:
         _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
     _refuse_optimizer(job, world)
     _refuse_pairs(job)
@@ -72,67 +72,46 @@ def _try(group: str, trial: Callable[[], object]) -> None:
         raise refusal(group, error) from None
 
 
-def _refuse_tokenizer(job: DictConfig) -> None:
-    from gptx.ingredients.data.tokenizers import known
-
-    if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
-        known(job.data.tokenizer)
-
-
 def _refuse_origin(origin: Path) -> None:
     weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
     if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
-        raise ConfigError(
-            f"from={origin}: no checkpoint there (state.pt); one is a folder such as "
-            "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
-        )
+        example = "runs/default/base/checkpoints/step_00001000, or weights alone, model.safetensors"
+        raise ConfigError(f"from={origin}: no checkpoint there (state.pt); one is a folder such as {example}")
 
 
 def refuse_format(job: DictConfig) -> None:
     """Refuse a device that is not here, or a number format that it does not have."""
     from gptx.ingredients.parallel import find_device
 
-    try:
-        build(job.precision).on(find_device(job.device))
-    except ValueError as error:
-        raise refusal("", error) from None
+    _try("", lambda: build(job.precision).on(find_device(job.device)))
 
 
 def _refuse_pairs(job: DictConfig) -> None:
-    """Refuse two values that fit no run together."""
     adam_like = "betas" in job.optim and "momentum" not in job.optim
     if str(job.parametrization._target_).endswith(".mup") and not adam_like:
-        raise ConfigError(
-            f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}; use optim=adamw or "
-            "another Adam, or parametrization=standard"
-        )
+        line = f"parametrization=mup has Adam's rules, which are not those of {job.optim._target_}"
+        raise ConfigError(f"{line}; use optim=adamw or another Adam, or parametrization=standard")
     if job.batch.get("doublings") and (half_life := job.optim.get("beta2_half_life_tokens")):
-        raise ConfigError(
-            f"optim.beta2_half_life_tokens={half_life}: beta2 is one for the whole run, and "
-            f"batch.doublings={job.batch.doublings} changes the tokens of a step; set one of them to null or 0"
-        )
+        line = f"beta2 is one for the whole run, and batch.doublings={job.batch.doublings} changes the tokens of a step"
+        raise ConfigError(f"optim.beta2_half_life_tokens={half_life}: {line}; set one of them to null or 0")
     for doublings, over in (("doublings", "growth"), ("context_doublings", "lengthening")):
         if job.batch.get(doublings) and job.batch[over] > job.steps:
             raise ConfigError(f"batch.{over}={job.batch[over]} is longer than the run, steps={job.steps}")
 
 
 def _refuse_optimizer(job: DictConfig, world: int) -> None:
-    """Refuse FSDP for an optimizer of whole matrices, and a falling learning rate for one that averages."""
     from gptx.ingredients.optim import trait
 
     optimizer = find_target(str(job.optim._target_), "optim")
     sharded = world > 1 and job.parallel._target_ == "gptx.ingredients.parallel.fsdp"
     if sharded and trait(optimizer, "whole_matrices"):
-        raise ConfigError(
-            f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows; use "
-            "parallel=ddp, or optim=adamw, lion, schedule_free or sgd"
-        )
+        line = f"parallel=fsdp: {job.optim._target_} needs whole matrices, but FSDP shards them by rows"
+        raise ConfigError(f"{line}; use parallel=ddp, or optim=adamw, lion, schedule_free or sgd")
     if trait(optimizer, "rate_falls"):
         return
     curve = build(job.schedule)
     rates = [curve(round(job.steps * share / 20)) for share in range(1, 21)]
     if min(map(operator.sub, rates[1:], rates)) < 0:
-        raise ConfigError(
-            f"schedule={job.schedule._target_.rpartition('.')[2]}: its learning rate falls, and {optimizer.__name__} "
-            "averages its weights instead of a cool-down; use schedule=warmup or constant"
-        )
+        line = f"its learning rate falls, and {optimizer.__name__} averages its weights instead of a cool-down"
+        name = job.schedule._target_.rpartition(".")[2]
+        raise ConfigError(f"schedule={name}: {line}; use schedule=warmup or constant")

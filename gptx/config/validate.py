@@ -15,14 +15,12 @@ from gptx.config.presets import elsewhere
 from gptx.config.values import refuse_text, typed_value
 from gptx.units.lengths import Length, in_steps
 
-_TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
 _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 
 
 def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become steps.
-    `allow` names the packages that the command line trusts (`cfg.allow_targets` of a config that Hydra composed), and
-    nothing that was read from a folder."""
+    `allow` names packages that the command line trusts, and nothing that was read from a folder."""
     _refuse_root(cfg)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
@@ -80,7 +78,6 @@ def checked(config: dict, groups: Collection[str], allow: Collection[str]) -> Di
 
 
 def _check_call(node: DictConfig, path: str, allow: Collection[str], root: DictConfig) -> None:
-    """Check one object's keys and values against the signature of its target."""
     for key in ("_args_", "_convert_", "_recursive_"):
         if key in node:
             raise ConfigError(f"{path}.{key}: gptx builds objects by the names of their arguments; leave it out")
@@ -109,7 +106,7 @@ def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str,
     for name, taken in arguments(function).items():
         if name in keys or taken.default is not taken.empty:
             continue
-        by_gptx = taken.kind != taken.KEYWORD_ONLY or name in _TRAINER_GIVES
+        by_gptx = taken.kind != taken.KEYWORD_ONLY or name == "vocab_size"  # known once the text has been read
         if by_gptx and not partial and path in _FUNCTIONS:
             raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
         if not (by_gptx and partial):
@@ -150,15 +147,12 @@ def _meant(plain: typing.Any, hint: typing.Any, path: str, root: DictConfig) -> 
 
 
 def _tokens(length: str, path: str, root: DictConfig) -> typing.Any:
-    """The tokens of a step. Raises ConfigError for a length that is written by a clock which the run does not have."""
     batch: typing.Any = root.get("batch") if isinstance(root.get("batch"), DictConfig) else {}
     tokens = batch.get("tokens")
     if path == "steps" and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
     if length.endswith("tok") and batch.get("doublings"):
-        raise ConfigError(
-            f"{path}={length}: tokens are no clock for a batch that grows; give steps (500) or a share (2%)"
-        )
+        raise ConfigError(f"{path}={length}: tokens are no clock for a batch that grows; give steps or a share (2%)")
     if not isinstance(tokens, int | float) or not tokens > 0 or tokens % 1:  # 2e3 is whole
         raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
     return tokens
@@ -174,9 +168,8 @@ def value(node: DictConfig, key: str, path: str) -> typing.Any:
     try:
         return node[key]
     except errors.OmegaConfBaseException as error:
-        missing = isinstance(error, errors.MissingMandatoryValue)
-        line = f"a value is needed; set {path}=..." if missing else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: {line}") from None
+        missing = f"a value is needed; set {path}=..." if isinstance(error, errors.MissingMandatoryValue) else ""
+        raise ConfigError(f"{path}: {missing or str(error).splitlines()[0]}") from None
 
 
 def _children(node: typing.Any, path: str) -> list[tuple[str, typing.Any]]:

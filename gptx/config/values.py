@@ -22,7 +22,6 @@ _RANGES: dict[str, tuple[float, float, str]] = {f"optim.{word}": limits for word
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
 _CHARACTERS = 4096  # of a text: no path is longer
-_SIMPLE = int | float | str | list | dict | None
 
 
 def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
@@ -44,7 +43,8 @@ def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     _refuse_meaningless(plain, meant, path)
-    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
+    simple = isinstance(meant, int | float | str | list | dict | None)
+    return list(meant) if isinstance(meant, tuple) else meant if simple else plain
 
 
 def _named(hint: typing.Any) -> str:
@@ -54,7 +54,6 @@ def _named(hint: typing.Any) -> str:
 
 
 def _refuse_meaningless(given: typing.Any, meant: typing.Any, path: str) -> None:
-    """Refuse a text or a number, at any depth, that means nothing for any key."""
     if isinstance(meant, dict) and isinstance(given, dict):
         for name, was, each in zip(given, given.values(), meant.values(), strict=True):
             _refuse_meaningless(was, each, f"{path}.{name}")
@@ -78,7 +77,6 @@ def refuse_text(text: str, path: str) -> None:
 
 
 def _refuse_number(given: typing.Any, number: float, path: str) -> None:
-    """Refuse what is no number although its type takes it, what no counter or 32 bits hold, and what its key means."""
     if isinstance(given, bool):
         raise ConfigError(f"{path}={str(given).lower()}: a number, not true or false")
     most: float = _EXACT

@@ -82,10 +82,8 @@ class _Live(TorchDispatchMode):
 
 
 class _OnDevice(TokenBatch):
-    """A batch where it is needed: tensors without data cannot be moved."""
-
     def to(self, device):
-        return self
+        return self  # tensors without data cannot be moved
 
 
 class _Blank:

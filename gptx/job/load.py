@@ -16,17 +16,10 @@ from gptx.runs.folder import RunFolder
 from gptx.trainer import copy
 
 
-def load(
-    folder: Path,
-    *,
-    checkpoint: str = "newest",
-    weights: str = "judged",
-    device: str = "auto",
-    allow_targets: tuple[str, ...] = (),
-):
-    """Model and tiktoken encoding of a checkpoint (newest, best or step_00000100) of the run in `folder`, with the
-    `weights` that the run was judged by, or those of its ema. Raises ValueError if there is no run, no such checkpoint
-    or no such weights, ConfigError if its config names a class that is not allowed."""
+def load(folder: Path, *, checkpoint: str = "newest", weights: str = "judged", device: str = "auto",
+         allow_targets: tuple[str, ...] = ()):  # fmt: skip
+    """Model and tiktoken encoding of a checkpoint (newest, best or step_00000100) of a run; `weights` judged or ema.
+    Raises ValueError if there is no run, checkpoint or such weights, ConfigError for a class that is not allowed."""
     if weights not in ("judged", "ema"):
         raise ValueError(f"weights={weights} is unknown; one of judged, ema")
     run, saved = RunFolder(folder).begun(), folder / "checkpoints"

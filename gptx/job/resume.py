@@ -41,8 +41,7 @@ def refused(begins: str = "") -> Iterator[None]:
 
 
 def branch(trainer, origin: Path, config: dict) -> str:
-    """Load the state of another run's checkpoint, or weights alone; return one line about what the new recipe changes.
-    Raises ConfigError if the state does not fit: another model, text or optimizer, or no step left to make."""
+    """Load another run's state, or weights alone; return a line about what changes. ConfigError if it does not fit."""
     with refused(f"from={origin}: "):
         if origin.suffix == ".safetensors":
             return _take_weights(trainer, origin, config)
@@ -86,8 +85,8 @@ def _fits(line: str, trainer) -> bool:
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:
-    """Load a state of another recipe, in which these keys differ; the optimizer keeps the values of its new recipe, a
-    new seed draws new numbers, the text goes on at the same token. Raises ValueError if it does not fit."""
+    """Load a state whose recipe differs in these keys: the optimizer keeps its new values, a new seed draws new
+    numbers, the text goes on at the same token. Raises ValueError if it does not fit."""
     own = [{word: group[word] for word in OPTIMIZER if word in group} for group in trainer.optimizer.param_groups]
     context = recipe.get("data.context", trainer.data.context)
     try:
@@ -104,8 +103,7 @@ def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Pat
 
 
 def _cut_positions(trainer, state: dict, origin: Path) -> None:
-    """Cut the learned positions of a longer context out of a state: weights, moments, averages. Raises ValueError
-    if the optimizer does not hold them."""
+    """Cut the learned positions to the context: weights, moments, averages. ValueError if the optimizer lacks them."""
     own, there = (len(weights.get(_ROWS, ())) for weights in (trainer.model.state_dict(), state["model"]))
     if not 0 < own < there:
         return
@@ -127,8 +125,7 @@ def _cut_positions(trainer, state: dict, origin: Path) -> None:
 
 
 def _take_weights(trainer, file: Path, config: dict) -> str:
-    """Begin with the weights of a safetensors file alone; return one line about it. Raises ValueError if they are
-    another model's, or of another vocabulary."""
+    """Begin with the weights of a safetensors file; a line about it. ValueError for another model or vocabulary."""
     facts = weights.export_facts(file)
     if "config" in facts:
         found = differences(*(flat({"model": each["model"]}) for each in (facts["config"], config)))
@@ -156,8 +153,7 @@ def record_of(folder: RunFolder) -> dict | None:
 
 
 def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
-    """Raise ConfigError, with the keys that differ, if the folder holds another run, or one that an observer ended and
-    that would end elsewhere now."""
+    """Raise ConfigError, with the keys, if the folder holds another run, or one that would end elsewhere now."""
     config = recorded.recorded(cfg)
     if found := same.other_recipe(record, config):
         _refuse(folder, found, _way_on(folder, record, config))
@@ -172,8 +168,7 @@ def refuse_other(folder: RunFolder, record: dict, cfg) -> None:
 
 
 def refuse_other_text(folder: RunFolder, record: dict, identity: dict, cfg) -> None:
-    """Raise ConfigError if a recorded run was trained on another text, with the key that reads the text as an earlier
-    version did, which had no separator, if that gives the same text."""
+    """Raise ConfigError for another text, with the key that reads it as earlier versions did if that is the cause."""
     found, known = same.other_text(record["data"], identity), record.get("recipe", ())
     divided = [k for k in recipe(recorded.recorded(cfg)) if k.endswith(".separator") and k not in known]
     as_before = cfg.copy()

@@ -48,8 +48,8 @@ class Command:
 
 
 def train(cfg: Any, path: Path, command: Command = Command()) -> float:
-    """Train the run of `cfg` in the folder `path`, from its newest checkpoint if it has one. Return the final
-    validation loss. A signal that stopped the run raises SystemExit with 128 + its number."""
+    """Train the run in the folder `path`, from its newest checkpoint if it has one; the final validation loss. A signal
+    that stopped the run raises SystemExit with 128 + its number."""
     check(cfg, allow=cfg.allow_targets)
     folder = RunFolder(path)
     folder.refuse_strangers()
@@ -85,8 +85,7 @@ class _Job:
     """One start of a run, in a process that owns its folder."""
 
     def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
-        """Prepare: build the trainer. `record` is what the folder says of the run so far, `config` the recorded form of
-        `cfg`. Runs of a sweep can share one process, so all that is global in PyTorch is set again."""
+        """Prepare: build the trainer. Runs can share a process, so all that is global in PyTorch is set again."""
         self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
         torch.set_num_threads(cfg.threads or _THREADS)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it

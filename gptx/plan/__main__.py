@@ -46,20 +46,16 @@ def plan(*words: str) -> None:
 
 def _refuse_misspelt(keys: set[str], subject: str) -> None:
     """Raise ValueError for a recipe's key in a budget, and for a misspelt key of a plan."""
+    from gptx.config.groups import VALUES
+    from gptx.config.paths import CONF
+
     own = _BUDGET if subject == "budget" else {*QUANTITIES, *_RECIPE}
     for key in keys - own:
-        close, recipes = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75), _of_a_recipe(key)
+        group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
+        recipes = "." in key or Path(CONF, group).is_dir() or group in (*VALUES, "experiment")
+        close = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75)
         if subject == "budget" and recipes:
             belongs = "belongs to a recipe, which flops=, params= and tokens= ask for"
             raise ValueError(f"{key}: {belongs}; plan either a budget, or the recipe without them")
         if subject == "recipe" and close and not recipes:
             raise ValueError(f"{key}: no such key; did you mean '{close[0]}'?")
-
-
-def _of_a_recipe(key: str) -> bool:
-    """True for the key of an override: a key with a dot, a group of conf/, or a key of the root."""
-    from gptx.config.groups import VALUES
-    from gptx.config.paths import CONF
-
-    group = key.lstrip("+~").split(".")[0].split("/")[0].split("@")[0]
-    return "." in key or Path(CONF, group).is_dir() or group in (*VALUES, "experiment")

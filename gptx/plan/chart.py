@@ -50,16 +50,12 @@ class Chart:
     def over(self) -> dict[str, list[Series]]:
         best, marked = list(self._best()), list(self._marked())
         plain = [replace(each, band=()) for each in best]
-        rule = [by_rule(flops=flops).by(self.law) for flops in _between(*self.flops)]
+        ruled = [by_rule(flops=flops).by(self.law) for flops in _between(*self.flops)]
+        rule = Series("rule", ruled, name=f"{RULE:g} tokens per parameter")
         now = [Series("now", [replace(self.asked, loss=end) for end in self.losses])] if self.asked else []
         return {
             "flops": [*now, *self._sizes(), *best, *marked],
-            "parameters": [
-                *self._budgets(),
-                *plain,
-                Series("rule", rule, name=f"{RULE:g} tokens per parameter"),
-                *marked,
-            ],
+            "parameters": [*self._budgets(), *plain, rule, *marked],
         }
 
     def ends(self, across: str) -> _Ends:

@@ -83,8 +83,8 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
     for judge in judges[-1:]:
         yield from proportion(spent, judge)
-    if text is not None and cfg.model.get("mask") == "cross":
-        yield from packing(cfg.data.context, text.identity["train_tokens"] / text.identity["train_documents"])
+    if train_tokens is not None and cfg.model.get("mask") == "cross":
+        yield from packing(cfg.data.context, train_tokens / text.identity["train_documents"])
     if where.device is None:
         device = find_device(cfg.device)
         yield from imitation(imitated(build(cfg.precision).on(device), device))

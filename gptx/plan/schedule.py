@@ -34,10 +34,8 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
     steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
-    rows = [
-        (f"{step:,}", *(f"{rate(step):.3e}" if step <= last else "-" for rate, last in curves.values()))
-        for step in steps
-    ]
+    shown = [[f"{rate(step):.3e}" if step <= last else "-" for step in steps] for rate, last in curves.values()]
+    rows = list(zip((f"{step:,}" for step in steps), *shown, strict=True))
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
         lines += [f"{f'{name}: ' * bool(name)}{said}" for said in oddities(*each) or ["nothing looks odd"]]

@@ -22,8 +22,7 @@ _TOKENIZER = 100_000_000  # bytes of the largest tokenizer.json
 
 
 class RunFolder:
-    """The run in the folder `path`; its files are read once, a missing one is empty. Raises ConfigError, with file and
-    field, for one that is not what it should be."""
+    """The run in the folder `path`; files are read once, a missing one is empty, a wrong one a ConfigError."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -190,8 +189,7 @@ class RunFolder:
         return node
 
     def literal(self, *names: str) -> dict[str, Any]:
-        """The named parts of the config, or all of it, ready to be built. Raises ConfigError for an interpolation:
-        resolving it would look up what a stranger asks for."""
+        """The named parts of the config, or all, ready to be built. ConfigError for what a stranger had looked up."""
         config = {name: self.config[name] for name in names or self.config if name in self.config}
         for key, value in flat(config).items():
             if "${" in f"{key} {value}":

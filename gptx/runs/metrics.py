@@ -30,8 +30,7 @@ def ours(metric: str) -> str:
 
 
 def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] = ()) -> str:
-    """Whether "higher" or "lower" is better in a metric: as asked, as is known of gptx's own, or as the runs recorded.
-    Raises ConfigError where nothing says it, or runs disagree."""
+    """Which is better in a metric, "higher" or "lower". Raises ConfigError where nothing says it, or runs disagree."""
     if asked and asked not in _WAYS:
         raise ConfigError(f"better={asked}: higher or lower")
     known = asked or ours(metric)
@@ -44,7 +43,7 @@ def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] =
 
 def declared(observers: Iterable) -> dict[str, str]:
     """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
-    told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
+    told = {key: way for observer in observers for key, way in (getattr(observer, "better", None) or {}).items()}
     for key, way in told.items():
         if way not in _WAYS:
             raise ConfigError(f"better of {key} is {way}: must be higher or lower")
@@ -85,8 +84,7 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> Metrics:
-    """The metrics of the run in `folder`; none where it has no file yet. Of a step done twice the later line counts;
-    where a rollback is why, the earlier ones are kept as `abandoned`."""
+    """The metrics of the run in `folder`. Of a step done twice the later line counts; a rollback's are `abandoned`."""
     rows: list[dict] = []
     branches: list[_Columns] = []
     events, (found, torn) = jsonl.events(folder / "events.jsonl")[0], jsonl.rows(folder / "metrics.jsonl")

@@ -173,8 +173,7 @@ SAVED: Any = TypedDict("Saved", dict.fromkeys(("id", "url", "entity", "project")
 
 
 def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
-    """`value` as the type `kind`, without other keys. Raises ConfigError with the file, the field, what is there and
-    what would be right."""
+    """`value` as the type `kind`, without other keys. Raises ConfigError with file, field, and what would be right."""
     from pydantic import ValidationError
 
     try:

@@ -72,8 +72,7 @@ def git() -> dict:
 
 
 def code_of(config: dict) -> tuple[dict, str]:
-    """The `sources` and `repositories` of what a checked config builds, as run.json has them, and a patch of the
-    uncommitted changes of these sources, without secrets."""
+    """`sources` and `repositories` of what a config builds, for run.json; a patch of what changed, without secrets."""
     sources, files = _modules(config), dict[Path | None, list[Path]]()
     for file in sources.values():
         files.setdefault(_repository_of(file.parent), []).append(file)
@@ -90,9 +89,8 @@ def code_of(config: dict) -> tuple[dict, str]:
 
 
 def _modules(config: dict) -> dict[str, Path]:
-    """Source file of every loaded module with code of what a checked config builds, by the module's name: of gptx, all
-    modules in the rooms of these classes; of an installed package, the modules of the classes alone; of one's own code,
-    all that is loaded from the same folder or below."""
+    """Source file of every loaded module with code of what a config builds: of gptx all in the rooms of these classes,
+    of an installed package those of the classes alone, of one's own all loaded from the same folder or below."""
     homes = {str(getattr(find_target(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
     files = _loaded(homes)
     own = {name for name in files if not name.startswith("gptx.")}
@@ -143,8 +141,7 @@ def _repository_of(folder: Path) -> Path | None:
 
 @cache
 def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
-    """Commit and changed files of a repository, and the patch of its `sources`, of which those that no commit has count
-    as changed, unless git ignores them. Empty if git does not know the repository."""
+    """Commit, changed files and patch of a repository's `sources`; empty if git does not know the repository."""
     if _ask(root, "rev-parse", "--git-dir") is None:
         return {}, ""
     commit = (_ask(root, "rev-parse", "--verify", "-q", "HEAD") or "").strip()
@@ -196,8 +193,7 @@ def changed_since(record: dict, config: dict) -> str:
 
 
 def facts(record: dict) -> dict[str, str]:
-    """The code of a recorded run without gptx's commit: one fact for each repository and source, with all its values in
-    order if the run went on with other code. Empty for a version that recorded no code."""
+    """The code of a recorded run, a fact for each repository and source, all values in order if the code changed."""
     codes = record.get("code", [])
     first = min((code.get("step", 0) for code in codes), default=0)
     told: dict[str, list[str]] = {}

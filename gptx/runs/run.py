@@ -64,8 +64,7 @@ class Run:
 
     @cached_property
     def spent(self) -> ndarray:
-        """Seconds of each step: tokens over tokens per second; empty if they are not known. Of a run that branched off,
-        the first step counts the tokens of all before it; its own are their mean."""
+        """Seconds of each step, empty if not known; the first of a branched run has the mean of its recorded tokens."""
         (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
         if not len(speed) or len(speed) != len(tokens):
             return numpy.empty(0)
@@ -84,8 +83,7 @@ class Run:
         return step if self.state == "finished" and step and steps and step < steps else None
 
     def result(self, key: str) -> float | None:
-        """The value of a metric at the end; NaN if the run diverged (the loss is no number, or a guard ended it), None
-        if it is not recorded or more is to come."""
+        """The value of a metric at the end; NaN if the run diverged, None if not recorded or more is to come."""
         lost = self.record.get("diverged") or not math.isfinite(self.metrics.last(key) or 0.0)
         if self.state == "failed" and lost:
             return math.nan
@@ -93,8 +91,8 @@ class Run:
 
 
 def find(folders: list[Path]) -> list[Run]:
-    """The runs in `folders` or up to two levels below, with those that a sweep there lists, in its order, then by name.
-    A folder without runs becomes an unreadable run. Raises ValueError without any run, or for no folder."""
+    """The runs in `folders` or up to two levels below, those of a sweep in its order. A folder without runs becomes an
+    unreadable run. Raises ValueError without any run, or for no folder."""
     found = {root: _below(root) for root in folders}
     there = list(dict.fromkeys(itertools.chain(*found.values())))
     if not there:

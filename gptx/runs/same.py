@@ -12,8 +12,7 @@ _FOLLOWS = ("digest", "validation_tokens", "validation_documents")  # follow fro
 
 
 def other_recipe(record: dict, config: dict) -> list[str]:
-    """What separates the recipe of a recorded run from that of a resolved config, one phrase for each key; not where
-    the text is, if a digest tells whether it is the same (`other_text`)."""
+    """What separates a recorded recipe from a config's, a phrase a key; not the place of a text that has a digest."""
     moved = moved_text(record, config)
     old, new = ({k: v for k, v in each.items() if k not in moved} for each in (record["recipe"], recipe(config)))
     return differences(old, new)

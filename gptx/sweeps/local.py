@@ -40,8 +40,7 @@ class Submission(BasicLauncher):
         return str(config.hydra.sweep.subdir), job_of(config)
 
     def todo(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[tuple[str, tuple]]:
-        """Folder name and job, as submitted, of every run that is not finished, running or queued. Raises ConfigError,
-        with the keys, if a folder holds a run of another recipe."""
+        """Folder name and job of every run that is still to be made. ConfigError if a folder holds another recipe."""
         preflight.remove_hydras_file(self.config)
         found, noted, jobs = [], manifest.noted(self.sweep), self.queue()
         for number, overrides in enumerate(job_overrides, start=first):
@@ -61,13 +60,11 @@ class Submission(BasicLauncher):
         return found
 
     def queue(self) -> dict[str, str]:
-        """The jobs that wait or run elsewhere."""
-        return {}
+        return {}  # no job waits or runs elsewhere
 
 
 class Local(Submission):
-    """Trains the runs as processes of this machine, several at a time, and waits for them; in this process, as Hydra
-    does, one at a time or if this process is one of several that train together."""
+    """Trains the runs as processes of this machine, several at a time; one at a time in this process, as Hydra does."""
 
     __module__ = "hydra_plugins.gptx"
 

@@ -78,8 +78,7 @@ def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, 
 
 
 def room(configs: list, tasks: int) -> int:
-    """Number of runs (of `tasks` processes each) that this machine has processors for: cores / threads per run on CPU
-    (1 core by default: small models do not scale to 2), one run per GPU otherwise."""
+    """Number of runs of `tasks` processes that fit: cores / threads on CPU (a run has 1 by default), one per GPU."""
     from gptx.ingredients.parallel import find_device
 
     on_cpu = all(find_device(config.device).type == "cpu" for config in configs)
@@ -138,8 +137,7 @@ def train_command(words: list[str], *, tasks: int = 1, threads: int | None = Non
 
 def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
           gpus: int | None = None) -> subprocess.Popen:  # fmt: skip
-    """Start a run on the share of the machine of one of `places` places. It prints to its log, and a Ctrl-C in the
-    terminal does not reach it: who started it decides when it ends."""
+    """Start a run on one of `places` shares of the machine; it prints to its log, and Ctrl-C does not reach it."""
     environment = os.environ | _SAFE_PATH | {"OMP_NUM_THREADS": str(threads)}
     if known := visible_gpus():
         mine = share(known, place, places, gpus or (tasks if tasks > 1 else None))
@@ -176,8 +174,7 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
 
 
 def ask_to_end(process: subprocess.Popen, tasks: int = 1, *, again: bool = False) -> None:
-    """Have a run save and end; `again` ends it at once, even while it is busy outside of Python, such as training a
-    tokenizer. torchrun passes on SIGTERM only."""
+    """Have a run save and end; `again` ends it at once, whatever it does. torchrun passes on SIGTERM only."""
     for number in (signal.SIGINT, signal.SIGTERM)[tasks > 1 : 1 + (again or tasks > 1)]:
         process.send_signal(number)
 

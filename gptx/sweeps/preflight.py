@@ -103,8 +103,7 @@ def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
 
 
 def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
-    """Examine every job of a sweep and record them; the config of each run by its folder. SystemExit with a table of
-    the jobs that cannot run."""
+    """The config of each run of a sweep by its folder, examined. SystemExit with a table of those that cannot run."""
     loader = GlobalHydra.instance().config_loader()
     problems: list[str] = []
     recipes: dict[Path, dict] = {}  # of each job, by its folder

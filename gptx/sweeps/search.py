@@ -212,8 +212,7 @@ class Search:
             pool.ask_to_end(each.process)
 
     def tell(self, each: Trial) -> None:
-        """Tell Optuna and the terminal how a trial ended. One that was stopped, or that another process holds (as after
-        a kill of its study), goes on later."""
+        """Tell Optuna and the terminal how a trial ended; one that was stopped, or is held elsewhere, goes on later."""
         from optuna.trial import TrialState
 
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)

@@ -1,4 +1,4 @@
-"""The state, the cost and the remaining time of the runs of a sweep."""
+"""The state, the cost and the remaining time of the runs of a sweep:  python -m gptx status runs/NAME"""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gptx.ingredients.log import typed_command
+from gptx.runs import manifest
 from gptx.runs.metrics import validation_words
 from gptx.runs.run import Run
 from gptx.runs.same import of_another
@@ -55,8 +56,7 @@ def work(run: Run) -> Work:
 
 
 def standing(folder: Path, config: dict | None = None, job: str = "", jobs: Mapping = {}) -> tuple[str, Work, str]:
-    """(state, work, details) of the run in a folder; `job` is the id of its last SLURM job or "", `jobs` the queue. If
-    the folder holds a run of another `config`, this one has failed: another command took its folder."""
+    """(state, work, details) of a run, failed where the folder holds another `config`; `job` is its last SLURM id."""
     run = Run.of(folder)
     if config and (other := of_another(run.record, config)):
         return "failed", Work(), other
@@ -74,8 +74,7 @@ def standing(folder: Path, config: dict | None = None, job: str = "", jobs: Mapp
 
 
 def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
-    """Progress, cost and remaining time of a sweep, from the (state, work) of its runs; `at_once` runs at a time, by
-    default as many as are running."""
+    """Progress, cost and remaining time of a sweep, `at_once` runs at a time, by default as many as are running."""
     states = [state for state, _ in each]
     words = [f"{states.count('finished')} of {len(each)} finished"]
     done, longest = _sum(made for _, made in each), max(made.steps for _, made in each)
@@ -89,9 +88,8 @@ def total(each: list[tuple[str, Work]], at_once: int = 0) -> str:
 
 
 def _rest(each: list[tuple[str, Work]], done: Work, longest: int) -> list[float]:
-    """The remaining seconds of every unfinished run; `done` is the sum of all work. One that has not begun is expected
-    to take as long as the finished ones took on average, with their start; before one has finished, as long as the
-    steps of the `longest` run take at the average speed."""
+    """The remaining seconds of every unfinished run; one that has not begun takes as long as the finished ones did on
+    average, with their start; before one has finished, the steps of the `longest` at the average speed."""
     finished = [made for state, made in each if state == "finished" and made.seconds]
     usual, overhead = longest * done.seconds / done.own, 1.0
     if finished:  # which includes validation, saves and the start
@@ -105,9 +103,29 @@ def _sum(works: Iterable[Work]) -> Work:
     return Work(*map(sum, zip(*map(astuple, works), strict=True)))
 
 
+def status(sweep: str, /) -> bool:
+    """Show the state of every run of a sweep, and the time that is left.
+
+      python -m gptx status runs/schedules
+
+    Each line has state, folder, result or progress, then time in steps, tokens and FLOPs (6 N per token). States are
+    finished, running, queued, failed, killed, preempted, interrupted and missing. The exit code is 0 if all are
+    finished. The command that began the sweep, given again, runs or submits the others.
+
+    Options:
+    sweep: folder of the sweep
+    """
+    root = Path(sweep)
+    noted = manifest.noted(root)
+    folders = dict.fromkeys([*noted, *(path.parent.name for path in sorted(root.glob("*/run.json")))])
+    if not folders:
+        raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
+    ids = {root / name: known.get("job", "") for name, known in noted.items()}
+    return table(dict.fromkeys(root / name for name in folders), ids) > 0
+
+
 def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = None) -> int:
-    """Print the state of each run of a sweep, their sum, and the command that compares them; the number of unfinished.
-    `runs` has the config of each folder if it is known, `ids` its last SLURM job."""
+    """Print the state of each run (folder -> config, if known) and their sum; the number that are not finished."""
     ids, jobs, each = ids or {}, dict[str, str](), []
     try:
         jobs = queue() if any(ids.values()) else {}
@@ -122,8 +140,7 @@ def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = Non
 
 
 def queue() -> dict[str, str]:
-    """The state of every SLURM job that waits, runs or is being ended, by its id: 42, or 42_0 in an array. Raises
-    ValueError if SLURM does not answer."""
+    """The state of every SLURM job by its id: 42, or 42_0 in an array. Raises ValueError if SLURM does not answer."""
     if not shutil.which("squeue"):
         return {}
     asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)

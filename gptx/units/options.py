@@ -23,6 +23,12 @@ Probability = Annotated[float, Ge(0), Lt(1)]
 _BOUNDS = {"ge": (ge, "at least"), "gt": (gt, "above"), "le": (le, "at most"), "lt": (lt, "below")}
 
 
+def check_options(options: Any) -> None:
+    """Raise ValueError for the first option of a dataclass that its annotation refuses: `every=0: at least 1`."""
+    for option in fields(options):
+        _check(option.name, getattr(options, option.name, None), option.type)
+
+
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class Configured:
     """Its subclasses become dataclasses whose options are keywords; a value outside its range raises ValueError."""
@@ -33,8 +39,7 @@ class Configured:
         super().__init_subclass__(**more)
         dataclass(kw_only=True, eq=False)(cls)
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    __post_init__ = check_options
 
     def state_dict(self) -> dict:
         return {name: copy(getattr(self, name)) for name in self.remembered}
@@ -42,12 +47,6 @@ class Configured:
     def load_state_dict(self, state: dict) -> None:
         for name in self.remembered:
             setattr(self, name, copy(state[name]))
-
-
-def check_options(options: Any) -> None:
-    """Raise ValueError for the first option of a dataclass that its annotation refuses: `every=0: at least 1`."""
-    for option in fields(options):
-        _check(option.name, getattr(options, option.name, None), option.type)
 
 
 def ranged(group: str) -> Callable[[_Function], _Function]:

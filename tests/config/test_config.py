@@ -444,7 +444,25 @@ def test_a_value_that_is_typed_as_an_option_is_told_how_it_is_written(words, tol
 
 
 def test_options_of_hydra_come_before_the_overrides():
-    for words in ("seed=1 --config-dir x", "-m seed=0,1", "--cfg job a=1", "--multi seed=0,1", "--hydra-help", "-cd=x"):
+    for words in (
+        "seed=1 --config-dir x",
+        "-m seed=0,1",
+        "--cfg job seed=1",
+        "--multi seed=0,1",
+        "--hydra-help",
+        "-cd=x",
+    ):
         given = command_line.prepared(words.split())
         assert sorted(given) == sorted(words.split())
         assert given == sorted(given, key=lambda word: "=" in word and not word.startswith("-"))
+
+
+@pytest.mark.parametrize(
+    "words", ["optim.lrr=1", "+optim.lrr=1", "optim=sgd optim.lrr=1", "experiment=gpt2_124m optim.lrr=1"]
+)
+def test_a_misspelt_key_is_refused_where_cfg_shows_the_config_and_an_option_that_no_file_has_is_not(words):
+    with pytest.raises(ConfigError, match=r"^optim.lrr: no such key; did you mean"):
+        command_line.prepared(["--cfg", "job", *words.split()])
+    shown = ["--cfg", "job", "data=text", *words.replace("lrr", "lr").split()]  # data.path is shown as ???
+    assert command_line.prepared(shown) == shown
+    assert command_line.prepared(["-c=job", "optim=sgd", "optim.nesterov=true"])

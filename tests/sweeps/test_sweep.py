@@ -20,7 +20,6 @@ from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from gptx.commands.status import status as status_of
 from gptx.config import arguments, keys
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
@@ -33,6 +32,7 @@ from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
 from gptx.sweeps import local, pool, preflight, status
 from gptx.sweeps.preflight import kinship
+from gptx.sweeps.status import status as status_of
 from gptx.units.amounts import clock
 from gptx.units.printable import streams
 
