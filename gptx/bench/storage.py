@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gptx.bench.frame import in_turns, print_table, process, refuse_below_one, spread, trainer
 from gptx.ingredients.data.cache import tokenised
-from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.files import TextFile, text_at
 from gptx.ingredients.data.sources import Source, text_files
 from gptx.units.hardware import cores, peak_memory
 from gptx.units.phrases import count
@@ -19,13 +19,13 @@ _MB = 1_000_000
 
 def repeated_text(path: str, size: int) -> Source:
     """Local text again and again, each time as new documents, up to `size` bytes; the last one is for validation."""
-    documents = []
+    files: list[TextFile] = []
     for file in cycle(text_at(path)[0]):
-        documents.append(file.whole)
+        files.append(file)
         size -= file.bytes
         if size <= 0:
             break
-    return text_files("repeated", path, documents[:-1], documents[-1:])
+    return text_files("repeated", path, files[:-1], files[-1:])
 
 
 def bench_tokens(*, file: str, tokenizer: str = "gpt2", megabytes: int = 100, repeats: int = 3) -> None:

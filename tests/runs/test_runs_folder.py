@@ -13,7 +13,7 @@ import yaml
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx.commands import diff, export, forensics, rerun, sample
+from gptx.commands import diff, forensics, rerun, sample
 from gptx.config import validate
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
@@ -110,7 +110,7 @@ def commands(real, tmp_path, monkeypatch):
     monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {
         "sample": lambda run: sample.sample(str(run), length=2, prompt="a", device="cpu"),
-        "export": lambda run: export.export(str(run), out=str(tmp_path / "out.safetensors")),
+        "export": lambda run: sample.export(str(run), out=str(tmp_path / "out.safetensors")),
         "forensics": lambda run: forensics.forensics(str(run), step=1, device="cpu"),
         "upload": lambda run: upload.upload(str(run)),
         "report": lambda run: report(str(run), out=str(tmp_path / "out.html")),

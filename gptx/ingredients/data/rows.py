@@ -26,8 +26,7 @@ def source_of_rows(
     name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
-    """A source of rows, each one document. Without `validation` those are held out whose text has a hash below `share`,
-    so that the same text is never in both splits."""
+    """A source of rows, each a document. Without `validation` a hash of the text decides: no text is in both splits."""
 
     def split(text: str) -> str:
         falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64

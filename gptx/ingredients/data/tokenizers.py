@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 _ONE_CHARACTER = r"[\s\S]"
 _GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_MOST_TOKENS = 1 << 24
 _LARGEST = 10**7  # tokens of a vocabulary that is learnt; the largest known have some 10^6
 _BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 _LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
-
 _Encoder = Callable[[str], NDArray[np.integer]]
 
 
@@ -83,7 +81,7 @@ def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = byte_level
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False, special_tokens=[]
+        vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(at_word_boundaries(limited(text, _BPE_TEXT)), trainer)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -107,9 +105,7 @@ def limited(text: Iterable[str], characters: int) -> Iterator[str]:
             return
 
 
-CONSTRUCTORS: dict[str, Callable[[Iterable[str]], "Encoding"]] = {
-    "bytes": bytes_encoding, "chars": chars_encoding, "gpt2": _gpt2_encoding,
-}  # fmt: skip
+CONSTRUCTORS = {"bytes": bytes_encoding, "chars": chars_encoding, "gpt2": _gpt2_encoding}
 
 
 def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
@@ -120,8 +116,7 @@ def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
 
 
 def encoder(encoding: "Encoding") -> _Encoder:
-    """A function text -> token ids, (tokens,), equal to `encoding.encode_ordinary` and vectorised if one token is one
-    symbol. It raises ValueError for a character that the vocabulary lacks."""
+    """A function text -> token ids, (tokens,), as `encode_ordinary`. It raises ValueError for an unknown character."""
     return VECTORISED.get(encoding.name, _byte_pair_encoder)(encoding)
 
 
@@ -169,8 +164,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
-    """The text cut before blanks and line breaks that follow something visible: no match of GPT-2's pattern crosses
-    those, so that the tokens of the parts are the tokens of the whole."""
+    """The text cut before blanks and line breaks after something visible, which no match of GPT-2's pattern crosses."""
     rest: list[str] = []  # since the last such place; searched once, or text without blanks would take quadratic time
     for piece in pieces:
         last = rest[-1][-1:] if rest else ""
@@ -197,11 +191,10 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues, after an end of text if the model was trained on several documents: else it
-    never read that token. Raises ValueError for an unknown character."""
-    if documents > 1:
-        return [encoding.eot_token, *encoder(encoding)(prompt).tolist()]
-    return encoder(encoding)(prompt or "\n").tolist()
+    """The tokens that a sample continues, after an end of text unless the model was trained on one document and never
+    read that. Raises ValueError for an unknown character."""
+    start = [encoding.eot_token] * (documents > 1)
+    return start + encoder(encoding)(prompt if start else prompt or "\n").tolist()
 
 
 def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
@@ -237,7 +230,7 @@ def load_encoding(path: str | Path) -> "Encoding":
 def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
     numbers, symbols = [*ranks.values(), *special.values()], {bytes([value]): value for value in range(256)}
     problems = {
-        "the number of a token is none": not all(type(n) is int and 0 <= n < _MOST_TOKENS for n in numbers),
+        "the number of a token is none": not all(type(n) is int and 0 <= n < 1 << 24 for n in numbers),
         f"it has no {END_OF_TEXT}": END_OF_TEXT not in special,
         "two tokens have one number": len({*numbers}) < len(numbers),
         "its tokens are not the bytes": name == "bytes" and ranks != symbols,
