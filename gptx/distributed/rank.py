@@ -1,8 +1,4 @@
-"""The rank of this process among those that train together; the one place that decides, without importing torch.
-
-torchrun sets RANK; else submitit knows it, if it started more than one task. SLURM's own variables are not read: they
-are also set in a shell on a node, where one process runs alone.
-"""
+"""The rank of this process among those that train together; the one place that decides, without importing torch."""
 
 import os
 
@@ -20,7 +16,7 @@ def world_size() -> int:
 
 
 def _join() -> None:
-    """Give a task that submitit started the variables that torchrun would have given it."""
+    """Give one of several tasks of submitit's torchrun's variables; SLURM's own are also set in a shell on a node."""
     if "RANK" not in os.environ and job():
         from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment

@@ -1,17 +1,17 @@
-"""Sharded tensors, of which every rank holds some rows: to whole tensors, to plain values that can be saved, and back.
-
-A saved shard is a dict of plain values: it loads without running code, and on any number of ranks. PyTorch's sharded
-tensors are recognised by their `full_tensor`, since importing their class takes a second.
-"""
+"""Sharded tensors, of which every rank holds some rows: to whole tensors, plain values to save, and back."""
 
 import torch
 from torch import Tensor
 
-ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # the keys of a saved shard
+ROWS, OFFSET, SHAPE = (
+    "shard.rows",
+    "shard.offset",
+    "shard.shape",
+)  # keys of a saved shard, which loads on any number of ranks
 
 
 def _is_sharded(tensor: Tensor) -> bool:
-    return hasattr(tensor, "full_tensor")
+    return hasattr(tensor, "full_tensor")  # importing the class takes a second
 
 
 def whole_state(tensor: Tensor) -> Tensor:
@@ -25,10 +25,8 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def like(value: Tensor, held: Tensor) -> Tensor:
-    """The whole `value`, on any device, as this rank holds `held`: on its device, and of a shard its own rows.
-
-    A value of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor.
-    """
+    """The whole `value`, on any device, as this rank holds `held`: on its device, and of a shard its own rows. A value
+    of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor."""
     value = value.to(held.device)
     if not _is_sharded(held) or _is_sharded(value) or not value.ndim:
         return value
