@@ -102,7 +102,7 @@ def resuming(folder: Path, *overrides: str) -> Answer:
     needed = itemgetter("model", "optimizer", "scaler", "step", "cursor", "rng")  # what training goes on from
     runs = whole, *resumed.values()
     final, *others = (needed(read_state(files.saved(run / "checkpoints")[-1])) for run in runs)
-    same = dict(zip(resumed, map(lambda other: equal(final, other), others), strict=True))
+    same = dict(zip(resumed, (equal(final, other) for other in others), strict=True))
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
         for place, (name, difference) in enumerate(apart.items())
