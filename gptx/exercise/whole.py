@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from statistics import median_high
@@ -102,7 +103,7 @@ def resuming(folder: Path, *overrides: str) -> Answer:
     needed = itemgetter("model", "optimizer", "scaler", "step", "cursor", "rng")  # what training goes on from
     runs = whole, *resumed.values()
     final, *others = (needed(read_state(files.saved(run / "checkpoints")[-1])) for run in runs)
-    same = dict(zip(resumed, map(lambda other: equal(final, other), others), strict=True))
+    same = dict(zip(resumed, map(partial(equal, final), others), strict=True))
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
         for place, (name, difference) in enumerate(apart.items())
