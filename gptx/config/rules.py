@@ -45,7 +45,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
     with_device = ("parallel", "compile", "inject")  # built where the run is, not tried before
     trials = {
         "schedule": lambda: build(job.schedule)(1),
-        "objective": None,
+        "objective": lambda: build(job.objective),
         "model": model,
         "memory": lambda: build(job.memory)(model()),
         "decay": lambda: build(job.decay)(model()),
@@ -54,7 +54,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "clip": lambda: build(job.clip)([weight]),
     }
     for group in [*trials, *(name for name in GROUPS if name not in ("data", "batch", *with_device, *trials))]:
-        _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
+        _try(group, trials.get(group, lambda group=group: build(job.get(group))))
     _refuse_optimizer(job, world)
     _refuse_pairs(job)
     if job["from"] is not None and not begun:
