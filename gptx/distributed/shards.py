@@ -3,11 +3,7 @@
 import torch
 from torch import Tensor
 
-ROWS, OFFSET, SHAPE = (
-    "shard.rows",
-    "shard.offset",
-    "shard.shape",
-)  # keys of a saved shard, which loads on any number of ranks
+ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # keys of a saved shard, for any number of ranks
 
 
 def _is_sharded(tensor: Tensor) -> bool:
