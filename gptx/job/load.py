@@ -46,8 +46,9 @@ def load(folder: Path, *, checkpoint: str = "newest", weights: str = "judged", d
 
 def _judged(state: dict, weights: str, model, folder: Path) -> list:
     """The weights to use instead of the trained ones. Raises ValueError if there are none, or another model's."""
-    given, averaged = state.get("judged") or [], state.get("observers", {}).get("ema")
+    given = state.get("judged") or []
     if weights == "ema":
+        averaged = state.get("observers", {}).get("ema")
         if not averaged:
             raise ValueError(f"weights=ema: {folder} keeps no averaged weights; it would with observe=[validation,ema]")
         given = averaged.get("weights") if isinstance(averaged, dict) else None

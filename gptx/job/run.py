@@ -47,7 +47,7 @@ class Command:
 
 
 def train(cfg: Any, path: Path, command: Command = Command()) -> float:
-    """Train or continue the run in `path`; its final validation loss. A signal that stops it: SystemExit of 128 + it."""
+    """Train the run in `path`, or go on with it; its final validation loss. SystemExit (128 + signal) if stopped."""
     check(cfg, allow=cfg.allow_targets)
     folder = RunFolder(path)
     folder.refuse_strangers()
