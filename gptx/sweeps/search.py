@@ -106,11 +106,9 @@ def _distribution(key: str, kind: str, text: str) -> Any:
     if not -math.inf < low < high < math.inf or (kind == "log" and low <= 0):
         line = "the first number must be below the second" + ", and above 0" * (kind == "log")
         raise ConfigError(f"{key}={kind}:{text}: {line}")
-    if kind == "int":
-        if low != int(low) or high != int(high):
-            raise ConfigError(f"{key}=int:{text}: whole numbers")
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high, log=kind == "log")
+    if kind == "int" and (low != int(low) or high != int(high)):
+        raise ConfigError(f"{key}=int:{text}: whole numbers")
+    return IntDistribution(int(low), int(high)) if kind == "int" else FloatDistribution(low, high, log=kind == "log")
 
 
 def space_text(value: Any) -> str:
