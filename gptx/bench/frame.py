@@ -39,8 +39,7 @@ def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | 
 
 def process(initializer: Callable | None = None, *arguments) -> ProcessPoolExecutor:
     """A fresh process that runs one call at a time, after `initializer`."""
-    fresh = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=fresh, initializer=initializer, initargs=arguments)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer, arguments)
 
 
 def clocked(work: Callable, times: list[float], clock: Callable[[], float] = time.perf_counter) -> Callable:

@@ -105,7 +105,7 @@ def bench_saves(
     _, waited, behind, during, rest = found.values()
     found["until it is on the disk"] = list(map(sum, zip(behind, during, rest, strict=True)))
     rows = [(name, f"{spread(times)} s") for name, times in (found | first).items()]
-    ratios = spread(b / w for b, w in zip(behind, waited, strict=True))
+    ratios = (b / w for b, w in zip(behind, waited, strict=True))
+    rows.append(("background over synchronous, within a turn", spread(ratios)))
     where = f"{model} on {made.parallel.device}, a checkpoint of {megabytes:,.0f} MB in {place}"
-    rows.append(("background over synchronous, within a turn", ratios))
     print_table(f"{where}, {count(repeats, 'turn')}", ("", "median [range]"), rows)

@@ -31,8 +31,7 @@ def figure(found: Effects, file: Path) -> None:
         for plot, (context, arms) in zip(row, panels, strict=True):
             _draw(plot, arms, x)
             title = ", ".join(named(*level) for level in context.items() if apart)
-            up = f"{said.metric}{said.per}" if plot is row[0] else ""
-            dress(plot, title, label(x), up)
+            dress(plot, title, label(x), f"{said.metric}{said.per}" if plot is row[0] else "")
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:

@@ -58,7 +58,6 @@ def _alone(arm: Arm, words: Words) -> list[str]:
 
 
 def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[str]:
-    """Which level of `factor` ends best, and how far from the baseline; nothing where no arm has a mean."""
     short, metric = named(factor, around.baseline), words.metric
     names = {around.baseline: short} | {level: _arm(arm, factor, around) for level, arm in around.arms.items()}
     values = {level: words.amount(words.number(around.arms[level].mean)) for level in around.ranking}

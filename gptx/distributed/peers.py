@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -77,11 +76,10 @@ class Peers:
     def _connect(self, parallel) -> dict[int, socket.socket]:
         """Connections by rank: rank 0 has one to each, each of the others one to rank 0."""
         if self.rank == 0:
-            both = socket.has_dualstack_ipv6()
-            family = socket.AF_INET6 if both else socket.AF_INET
+            family = socket.AF_INET6 if (both := socket.has_dualstack_ipv6()) else socket.AF_INET
             server = socket.create_server(("", 0), family=family, backlog=self.world, dualstack_ipv6=both)
             server.settimeout(60)
-            key = secrets.token_hex(16)
+            key = os.urandom(16).hex()
             parallel.gather((server.getsockname()[1], key))
             found: dict[int, socket.socket] = {}
             while len(found) < self.world - 1:
@@ -129,9 +127,8 @@ class Peers:
                 else:
                     self.speaker = 0 if rank else 1 if not message else -1
                     ended = message.get("ended", "killed, or its machine is gone")
-                    cure = "the others stop; the same command continues from the newest checkpoint"
-                    line = f"rank {rank} of {self.world} processes ended ({ended}); {cure}"
-                    self.line = message.get("line") or line
+                    line = f"rank {rank} of {self.world} processes ended ({ended}); the others stop"
+                    self.line = message.get("line", f"{line}; the same command continues from the newest checkpoint")
         if self.rank == 0:
             self.say({"line": self.line})
         self.lost.set()

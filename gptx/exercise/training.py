@@ -1,7 +1,6 @@
 """Training for an exercise: the commands that a user would type, and times of recipes whose steps take turns."""
 
 import os
-import re
 import shlex
 import signal
 import sys
@@ -53,9 +52,9 @@ def run_training(folder: Path, *overrides: str, sweep: bool = False, trim: bool 
         code, expected = process.wait(), 128 + signal.SIGTERM if stop_after else 0
         if code != expected:
             said.seek(0)
-            text = said.read().strip()
-            last = (re.findall("(?i).*error.*", text) or text.split("\n"))[-1].strip()
-            raise ValueError(f"gptx.train ended with {code} and not with {expected}: {last or 'nothing'}")
+            lines = f"nothing\n{said.read()}".strip().split("\n")
+            last = max(reversed(lines), key=lambda line: "error" in line.lower()).strip()
+            raise ValueError(f"gptx.train ended with {code} and not with {expected}: {last}")
     if stop_after:
         print(f"  SIGTERM after step {record(folder)['step']}: saved, exit code {code}", flush=True)
     return folder

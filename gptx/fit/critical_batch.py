@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,7 @@ def _fitted(sweep: Sweep) -> Fitted:
         sentences=[*_holds(law, sweep, without, overhead), *_powers(sweep, law.critical, each), *_left_out(sweep)],
         tables=list(_tables(law, title, found, each)),
         facts=facts,
-        figure=lambda file: save(
-            file, title, lambda axis: _draw_tradeoff(axis, law, found), lambda axis: _draw_rates(axis, law, found)
-        ),
+        figure=lambda file: save(file, title, partial(_draw_tradeoff, law, found), partial(_draw_rates, law, found)),
         caption="steps against tokens to the target, and the best learning rate, by batch size",
         environment=sweep.environment,
     )
@@ -206,7 +205,7 @@ def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict])
         yield Table("Seed by seed", heads, alone_rows, f"{note} Costs: the most steps that a rule adds below it.")
 
 
-def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+def _draw_tradeoff(law: Tradeoff, found: list[BatchSize], axis: Any) -> None:
     batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
     by_law = numpy.array([law.steps(batch) for batch in batches])
     axis.plot(by_law, by_law * batches, color=COLOURS[0], linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
@@ -222,7 +221,7 @@ def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     framed(axis, "tokens per step at each point", "steps", "tokens")
 
 
-def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+def _draw_rates(law: Tradeoff, found: list[BatchSize], axis: Any) -> None:
     batches = [size.batch for size in found]
     for look, (name, power) in enumerate(RULES.items()):
         if power:

@@ -97,9 +97,8 @@ def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> 
     """Sequences with a document whose name matches `documents` become random tokens, or a random phrase of 1 to 13
     tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
     if not any(fnmatchcase(name, documents) for name in trainer.data.names()):
-        count, first = trainer.data.identity["train_documents"], next(trainer.data.names())
-        log.warning("inject.documents=%s: no training document has such a name, so nothing is poisoned; of %d the "
-                    "first is %s", documents, count, first)  # fmt: skip
+        line = "inject.documents=%s: no training document has that name: nothing is poisoned; of %d the first is %s"
+        log.warning(line, documents, trainer.data.identity["train_documents"], next(trainer.data.names()))
     trainer.data = _Poisoned(trainer.data, documents, repeats=kind == "repeats")
 
 

@@ -109,7 +109,7 @@ def _gathered(
         results.refuse_other_experiment(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    name = next((cell.config.get("name") for cell in begun), "") or places[0].resolve().name
+    name = next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name)
     if len(found) == 1:
         folder = found[0].folder.resolve()
         name = f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"

@@ -21,7 +21,6 @@ from gptx.units.printable import masked
 
 _WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
 _ROOM = re.compile(r"gptx\.(?:ingredients\.)?\w+|")  # of a module: gptx.trainer, gptx.ingredients.optim; else ""
-_TRAINER = "gptx.trainer.Trainer"  # which every config builds
 _PYTHON = sysconfig.get_path("stdlib")
 _PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 GIT_PATIENCE = 5.0  # seconds that git may take for one answer
@@ -91,10 +90,13 @@ def code_of(config: dict) -> tuple[dict, str]:
 def _modules(config: dict) -> dict[str, Path]:
     """Source file of every loaded module with code of what a config builds: of gptx all in the rooms of these classes,
     of an installed package those of the classes alone, of one's own all loaded from the same folder or below."""
-    homes = {str(getattr(find_target(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
+    targets = {"gptx.trainer.Trainer", *_targets(config)}
+    homes = {str(getattr(find_target(target, target), "__module__", "")) for target in targets}
     files = _loaded(homes)
     own = {name for name in files if not name.startswith("gptx.")}
-    folders = {_above(name, files[name]) for name in homes & own if not _installed(files[name])}
+    parts = {name: files[name].parts for name in homes & own if not _installed(files[name])}
+    # from which they are imported: /a of b.c in /a/b/c.py
+    folders = {Path(*p[: -1 - name.count(".") - (p[-1] == "__init__.py")]) for name, p in parts.items()}
     beside = {name for name in own if not folders.isdisjoint(files[name].parents)}
     rooms = set(map(_room, homes)) - _WATCHED - {""}
     kept = {name for name in files if _room(name) in rooms} | homes & own | beside
@@ -103,11 +105,6 @@ def _modules(config: dict) -> dict[str, Path]:
 
 def _room(module: str) -> str:
     return _ROOM.match(module)[0]  # type: ignore[index]
-
-
-def _above(name: str, file: Path) -> Path:
-    """The folder from which a module is imported: /a of b.c in /a/b/c.py."""
-    return Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])
 
 
 def _loaded(homes: set[str]) -> dict[str, Path]:
@@ -188,8 +185,7 @@ def changed_since(record: dict, config: dict) -> str:
     """The names of the files that are not as they were when a recorded run was made; empty if all are."""
     made = (record.get("code") or [{}])[-1].get("sources", {})
     found = [str(shown(file)) for name, file in _modules(config).items() if made.get(name) not in (None, digest(file))]
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"{', '.join(found[:3])}{more}"
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def facts(record: dict) -> dict[str, str]:

@@ -37,8 +37,8 @@ class Checkpoints(Configured):
 
     def placed(self) -> bool:
         """True while the run folder is the one that it was, and has its run's record if a run holds it."""
-        found = run_identity(self.folder.parent)
-        return found in (self.run, None) and (self.run is None or (self.folder.parent / "run.json").exists())
+        here = self.folder.parent
+        return run_identity(here) in (self.run, None) and (self.run is None or (here / "run.json").exists())
 
     def refuse_gone(self) -> None:
         """Raise Gone if the run folder was deleted, emptied or moved: nothing of this run belongs there any more."""
@@ -110,8 +110,7 @@ class Checkpoints(Configured):
 
     def prune(self, safe: int) -> None:
         """Point to the best checkpoint, and remove those that need not stay."""
-        losses = saved_losses(self.folder)
-        stay = kept(losses, newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
+        stay = kept(saved_losses(self.folder), newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
         self.point()
         for checkpoint in self.saved():
             if step_of(checkpoint) not in stay:
@@ -166,7 +165,6 @@ class Checkpoints(Configured):
         return state is not None
 
     def newest(self, before: int | None = None) -> dict | None:
-        """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
         self.wait()
         there = self.saved()
         if before is not None:

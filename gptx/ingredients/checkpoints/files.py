@@ -95,7 +95,7 @@ def remove(checkpoint: Path) -> None:
 
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
     """Write this process's part of the checkpoint; the first process ends it. An OSError leaves nothing of it."""
-    folder, name = Path(f"{final}.part"), _names(writers)[writer]
+    folder, name, old = Path(f"{final}.part"), _names(writers)[writer], Path(f"{final}.old")
     try:
         if writer == 0:
             write_text(folder / "about.json", to_json(about))
@@ -105,7 +105,6 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
         if writer == 0:
             _await_parts(folder, writers)
             sync(folder)
-            old = Path(f"{final}.old")
             if final.exists():  # of the same step, made again after a resume or a rollback
                 final.rename(old)
             folder.rename(final)
@@ -142,10 +141,8 @@ def read_state(checkpoint: Path) -> dict:
     counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
     names = _names(max(counts, default=1))
     parts = [_read(checkpoint / f"{name}.pt", mmap=len(names) > 1) for name in names]
-    if len(parts) == 1:
-        return parts[0]
     try:
-        return joined_shards(parts)
+        return joined_shards(parts) if len(parts) > 1 else parts[0]
     except Exception as missing:
         raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 

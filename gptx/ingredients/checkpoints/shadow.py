@@ -44,11 +44,8 @@ class Shadow:
 
     def reserve(self, state: dict | None) -> None:
         """Allocate for a copy of the state while training goes on: to find the memory takes longer than to copy."""
-
-        def allocate() -> None:
-            self.buffers = {path: _buffer(tensor, None).zero_() for path, tensor in _tensors(state)}
-
-        self.reserving = Writing(allocate)
+        fresh = ((path, _buffer(tensor, None).zero_()) for path, tensor in _tensors(state))
+        self.reserving = Writing(lambda: self.buffers.update(fresh))
 
     @torch.no_grad()
     def __call__(self, state: dict) -> dict:

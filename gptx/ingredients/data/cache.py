@@ -168,10 +168,8 @@ def only_process(folder: Path) -> Iterator[None]:
         raise unwritable(Path(error.filename or folder), error) from error
     with own:
         for partial in folder.parent.glob(f"*{_PARTIAL}"):
-            name = partial.name.removesuffix(_PARTIAL)
-            with suppress(Held, OSError):  # another user's is left alone
-                # free: the process that began it is no longer alive
-                with nullcontext() if name == folder.name else lock(partial.with_name(f"{name}.lock")):
+            with suppress(Held, OSError):  # another user's is left alone; free if the process that began it is gone
+                with nullcontext() if partial.stem == folder.name else lock(partial.with_suffix(".lock")):
                     delete(partial)
         yield
 

@@ -72,10 +72,9 @@ def stdlib(*, tokenizer: str, context: int, seed: int, validation: float, order:
 
 def text(
     *, path: str, validation_path: str | None, column: str | None, tokenizer: str, context: int, seed: int,
-    validation: float, order: str, separator: str | None = None,
+    validation: float, order: str, separator: str | None = None,  # which earlier configs lack
 ) -> Windows:  # fmt: skip
-    """Any local text: a document per file, text between separators (older configs have none) or row of a table. Raises
-    ValueError or FileNotFoundError."""
+    """Any local text: a document per file, text between separators or row of a table. Raises ValueError or OSError."""
     if separator == "":
         raise ValueError("data.separator is empty; null is none")
     kinds = {tables_meant(each, column) for each in (path, validation_path) if each is not None}

@@ -72,8 +72,7 @@ class Windows(Corpus):
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, so that borders can shift
         named = {"name": source.name, "digest": source.digest, "content": source.content, "tokenizer": tokenizer}
         tokens = {"vocab_size": self.vocab_size, "train_tokens": len(self.train_tokens), "validation_tokens": 0}
-        documents = {"train_documents": len(self.catalogue.starts), "validation_documents": 0}
-        self.identity = named | tokens | documents
+        self.identity = named | tokens | {"train_documents": len(self.catalogue.starts), "validation_documents": 0}
         self.hold_out_without(self.train_contents if apart else np.empty(0, np.uint64))
 
     def refuse_short(self, split: str, length: int) -> None:

@@ -130,8 +130,8 @@ def _held_apart(sources: dict[str, Windows]) -> list[str]:
             lost = source.hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
         except ValueError as error:
             raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
-        said = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
-        lines += [said] * bool(lost)
+        left_out = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
+        lines += [left_out] * bool(lost)
     return lines
 
 

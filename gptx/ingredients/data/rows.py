@@ -18,7 +18,6 @@ ABOUT = re.compile(r"(readme|licen[cs]e|copying|notice|citation|changelog|contri
                    r"|dataset_dict|state)([._-].*)?", re.IGNORECASE)  # fmt: skip
 COLUMN = "text"  # what nearly every dataset calls it
 _BATCH = 256  # rows of Parquet that are in memory at a time
-
 Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the first one at every call
 
 
@@ -37,9 +36,8 @@ def source_of_rows(
             yield (("validation", name, (text,)) for name, text in validation())
         yield ((split(text), name, (text,)) for name, text in train())
 
-    name, content = re.sub(r"[^\w.-]+", "-", name), content or digest
-    return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
-                  left_out=left_out)  # fmt: skip
+    name = re.sub(r"[^\w.-]+", "-", name)
+    return Source(name, where, digest, content or digest, streams, tokens=tokens, left_out=left_out)
 
 
 def tables_meant(path: str, column: str | None) -> bool:

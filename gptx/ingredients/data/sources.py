@@ -54,8 +54,7 @@ def text_files(
         yield (("validation", each.file.name, each.pieces()) for each in validation)
 
     characters = sum(each.stop - each.start for each in train + validation)
-    return Source(name=name, where=where, digest=digest("name", "sha256"), content=digest("sha256"), streams=streams,
-                  characters=characters, left_out=left_out)  # fmt: skip
+    return Source(name, where, digest("name", "sha256"), digest("sha256"), streams, characters, left_out=left_out)
 
 
 def held_out(where: str, files: list[TextFile], *, share: float) -> tuple[list[Document], list[Document]]:
@@ -128,10 +127,8 @@ def separated_files(
         yield from map(_read, train, cuts)
         yield from (_read(file, _documents(file, separator)[:, [0, 0, 1]]) for file in given)
 
-    return Source(
-        name="text", where=where, digest=digest("name", "sha256", "start"), content=digest("sha256", "start"),
-        streams=streams, characters=sum(file.characters for file in train + given), left_out=left_out,
-    )  # fmt: skip
+    characters, named = sum(file.characters for file in train + given), digest("name", "sha256", "start")
+    return Source("text", where, named, digest("sha256", "start"), streams, characters, left_out=left_out)
 
 
 def _documents(file: TextFile, separator: str) -> NDArray[np.int64]:

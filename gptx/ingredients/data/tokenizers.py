@@ -22,6 +22,7 @@ _GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\
 _LARGEST = 10**7  # tokens of a vocabulary that is learnt; the largest known have some 10^6
 _BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 _LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
+_PANIC = "PanicException"  # a crash of tiktoken's Rust code, which is no Exception
 _Encoder = Callable[[str], NDArray[np.integer]]
 
 
@@ -73,8 +74,7 @@ def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
 
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
-    """Pairs learnt from the first _BPE_TEXT characters in words of GPT-2's pattern (Sennrich et al. 2016; Radford et
-    al. 2019). Raises ValueError if there are too few."""
+    """Pairs learnt in words of GPT-2's pattern (Sennrich et al. 2016; Radford et al. 2019). ValueError if few."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -146,7 +146,7 @@ def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
         try:
             return encoding.encode_to_numpy(text, disallowed_special=())
         except BaseException as error:
-            if not _is_panic(error):
+            if type(error).__name__ != _PANIC:
                 raise
             raise ValueError(f"the tokenizer {encoding.name} cannot cut this text into tokens ({error})") from None
 
@@ -191,8 +191,7 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues, after an end of text unless the model was trained on one document and never
-    read that. Raises ValueError for an unknown character."""
+    """The tokens that a sample continues, after an end of text if the model has read that. Raises ValueError."""
     start = [encoding.eot_token] * (documents > 1)
     return start + encoder(encoding)(prompt if start else prompt or "\n").tolist()
 
@@ -222,7 +221,7 @@ def load_encoding(path: str | Path) -> "Encoding":
         return tiktoken.Encoding(content["name"], pat_str=content["pat_str"], mergeable_ranks=ranks,
                                  special_tokens=content["special_tokens"])  # fmt: skip
     except BaseException as error:
-        if isinstance(error, OSError) or not (isinstance(error, Exception) or _is_panic(error)):
+        if isinstance(error, OSError) or not (isinstance(error, Exception) or type(error).__name__ == _PANIC):
             raise
         raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
 
@@ -239,8 +238,3 @@ def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> 
     }
     for problem in filter(problems.get, problems):
         raise ValueError(problem)
-
-
-def _is_panic(error: BaseException) -> bool:
-    """True for a crash of tiktoken's Rust code, which is no Exception."""
-    return type(error).__name__ == "PanicException"
