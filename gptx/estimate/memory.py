@@ -139,9 +139,7 @@ def prediction(cfg, vocab_size: int) -> Footprint | str:
 
 def vocabulary_of(cfg, vocab: str = "") -> int:
     """The size of the vocabulary: `vocab` if given, else the data's. Raises ValueError for a size that cannot be."""
-    if not vocab:
-        return build(cfg.data).vocab_size
-    return whole("vocab", vocab, most=LARGEST_VOCABULARY, example="50257")
+    return whole("vocab", vocab, most=LARGEST_VOCABULARY, example="50257") if vocab else build(cfg.data).vocab_size
 
 
 def likely_vocabulary(cfg, otherwise: int = _CHARACTERS) -> int:
@@ -213,12 +211,9 @@ def named_tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 class Meter:
-    """The peak of a run's allocated memory, without what was there before besides its weights and moments.
-
-    On a GPU it counts tensors, as PyTorch does. On a CPU it counts all that the C library has handed out to the
-    process; nobody records that peak, so a thread looks every few milliseconds, and later less often. `held` is the
-    memory kept from the machine for it: larger, since freed pieces that nothing new fits into stay.
-    """
+    """The peak of a run's allocated memory, without what was there before besides its weights and moments: on a GPU of
+    tensors, as PyTorch records it; on a CPU of all that the C library has handed out, at which a thread looks every few
+    milliseconds, later less often. `held` is what is kept from the machine for it, with freed pieces."""
 
     def __init__(self, device: torch.device):
         self.device = device

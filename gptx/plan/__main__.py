@@ -55,7 +55,6 @@ def _refuse_misspelt(keys: set[str], subject: str) -> None:
         recipes = "." in key or Path(CONF, group).is_dir() or group in (*VALUES, "experiment")
         close = difflib.get_close_matches(key.lower(), own, n=1, cutoff=0.75)
         if subject == "budget" and recipes:
-            belongs = "belongs to a recipe, which flops=, params= and tokens= ask for"
-            raise ValueError(f"{key}: {belongs}; plan either a budget, or the recipe without them")
+            raise ValueError(f"{key}: belongs to a recipe, which goes without flops=, params= and tokens= of a budget")
         if subject == "recipe" and close and not recipes:
             raise ValueError(f"{key}: no such key; did you mean '{close[0]}'?")

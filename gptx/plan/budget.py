@@ -153,7 +153,7 @@ def _comparison(found: list[Split], judge: Law) -> Table:
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
         rows.append((split.name, power(split.flops), *split.cells, own, f"{split.by(judge).loss:.3f}", lost))
     losses = "its own loss", f"loss by {judge.name}", "above the best"
-    note = f"Losses are {judge.units}, on the text that the laws were fitted to; the best is {judge.name}'s split."
+    note = f"Losses are {judge.units}, on the text of the laws' fits; the best is {judge.name}'s split of the same FLOPs."
     return Table("", ("", "FLOPs", "parameters", "tokens", "per parameter", *losses), rows, note)
 
 
@@ -161,15 +161,14 @@ def _remarks(asked: _Question, best: Split) -> Iterator[str]:
     """What the losses are not of, how the laws differ, how sure they are, and who trained with as many FLOPs."""
     judge, flops = asked.judge, best.flops
     if PUBLISHED[_REFIT] not in asked.laws:
-        own = f"{judge.name} counts {judge.units}, of a vocabulary of {judge.vocab}"
-        yield f"{own}; the published laws count other tokens and are left out"
+        yield f"{judge.name} counts {judge.units}, of a vocabulary of {judge.vocab}; the published laws count others"
     elif not judge.speaks(asked.vocab):
         yield f"{judge.name} is of subword tokens; those of a vocabulary of {asked.vocab} are shorter, of fewer nats"
     if asked.given:
         share = best.ratio / RULE
         stands, side = (f"{amount(share)} x", "over") if share >= 1 else (f"1/{amount(1 / share)} of", "under")
-        are = f"tokens per parameter are {stands} the {RULE:g} of Chinchilla's rule"
-        yield f"{amount(best.ratio)} {are}: {side}-trained"
+        each = f"{amount(best.ratio)} tokens per parameter"
+        yield f"{each} are {stands} the {RULE:g} of Chinchilla's rule: {side}-trained"
     for law in asked.laws:
         yield from (f"{law.name}: {said}" for said in ("; ".join(_known(law, flops)), *law.warnings))
     yield from extrapolated([judge], flops)
@@ -202,11 +201,9 @@ def _serving(naive: Split, best: Split, asked: _Question) -> Table:
     loss = f"{naive.by(asked.judge).loss:.3f} that {asked.judge.name} expects"
     title = f"to serve {amount(served)} tokens, 2 FLOPs per parameter each, at the loss of {loss}:"
     columns = "", "parameters", "tokens", "per parameter", "to train", "to serve", "together"
-    saves = (
-        f"the second saves {abs(1 - totals[1] / totals[0]):.1%} for {amount(best.flops / naive.flops)} x the training"
-    )
+    share, more = abs(1 - totals[1] / totals[0]), amount(best.flops / naive.flops)
     far = "laws that were fitted at usual ratios promise too much of very long trainings (arXiv:2401.00448)"
-    return Table(title, columns, rows, f"{saves}; {far}")
+    return Table(title, columns, rows, f"the second saves {share:.1%} for {more} x the training; {far}")
 
 
 def _to_run(best: Split, asked: _Question) -> Iterator[str]:
@@ -222,7 +219,8 @@ def _to_run(best: Split, asked: _Question) -> Iterator[str]:
     price = ""
     if flops:
         near = Split(name, size.parameters, flops / 6 / size.parameters)
-        price = f"; on as many FLOPs {amount(near.tokens)} tokens, {above_the_best(near, judge):+.4f} by {judge.name}"
+        lost = f"{above_the_best(near, judge):+.4f} nats by {judge.name}"
+        price = f"; the same FLOPs give it {amount(near.tokens)} tokens, {lost}"
     yield f"  nearest preset: model={name} has {size.parameters:,}, {amount(size.parameters / wanted)} x as many{price}"
     shaped = f"width {found.width}, depth {found.depth}, heads {found.heads}"
     yield f"  a shape of it: {shaped}: {count:,}, {count / wanted - 1:+.1%}"

@@ -64,13 +64,10 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
     recompute = str(cfg.memory._target_).endswith(".recompute")
     again = "memory=recompute computes the blocks again: up to a third more than these times"
     size = f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head"
-    body = f"{amount(6 * spent.body)} without embeddings and head"
     each = f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does"
+    six = f"6N is {amount(6 * spent.parameters)}, {amount(6 * spent.body)} without embeddings and head"
     parts = {
-        "model": [
-            f"{size}; {spent.padding:,} more pad the vocabulary",
-            f"{each}; 6N is {amount(6 * spent.parameters)} with all parameters, {body}",
-        ],
+        "model": [f"{size}; {spent.padding:,} more pad the vocabulary", f"{each}; {six}"],
         "run": _length(spent, text),
         "loss": predicted_losses(laws, spent, vocab_size),
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),

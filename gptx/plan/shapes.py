@@ -77,8 +77,7 @@ def preset(name: str) -> dict:
 def nearest_preset(parameters: float, vocab_size: int) -> tuple[str, Size]:
     names = sorted(file.stem for file in Path(paths.CONF, "model").glob("*.yaml"))
     sizes = {name: size(**preset(name), vocab_size=vocab_size) for name in names}
-    name = min(names, key=lambda name: abs(math.log(sizes[name].parameters / parameters)))
-    return name, sizes[name]
+    return min(sizes.items(), key=lambda preset: abs(math.log(preset[1].parameters / parameters)))
 
 
 def training_command(found: _Shape, tokens: float, *, vocab_size: int, context: int, recipe: str = "") -> str:

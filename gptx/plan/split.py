@@ -95,8 +95,7 @@ def cheapest(law: Law, loss: float, served: float) -> Split:
 
     def total(log_size: float) -> float:
         size = math.exp(log_size)
-        tokens = law.tokens_to(size, loss)
-        return math.inf if tokens is None else 6 * size * tokens + 2 * size * served
+        return 6 * size * (law.tokens_to(size, loss) or math.inf) + 2 * size * served
 
     low = math.log(law.A / (loss - law.E)) / law.alpha  # the size that needs infinitely many tokens
     high = low + 20
