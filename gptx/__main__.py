@@ -35,7 +35,7 @@ _GROUPS = {  # title -> command -> module:function
         "plan schedule": "gptx.plan.schedule:plan_schedule",
         "plan decay": "gptx.plan.parts:plan_decay",
         "plan memory": "gptx.plan.parts:plan_memory",
-        "plan coordinates": "gptx.plan.schedule:plan_coordinates",
+        "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
     },
     "fit to finished runs": {
         "fit scaling": "gptx.fit.scaling:scaling",
