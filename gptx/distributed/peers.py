@@ -1,13 +1,9 @@
-"""If a rank dies, the others notice and leave with one line, instead of waiting in a collective for ever.
-
-Every rank holds a connection to rank 0. The system closes it when a process ends, however it ends.
-"""
+"""If a rank dies, the others leave with one line: each holds a connection to rank 0, which closes however it ends."""
 
 import hashlib
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -21,7 +17,6 @@ from selectors import EVENT_READ, DefaultSelector
 from gptx.distributed.rank import world_size
 
 log = logging.getLogger("gptx")
-_KILLED = "killed, or its machine is gone"
 _LEAVE = 20.0  # seconds after the loss of a rank in which the others end in order; then they end at once
 _NEWS = 5.0  # seconds in which the loss that made a collective fail is known
 
@@ -37,31 +32,24 @@ def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
     try:
         with peers.noticing():
             yield peers
-    except KeyboardInterrupt:  # the connection that closes tells the others
-        raise
-    except BaseException:
-        peers.say({"finished": True})
-        raise
-    peers.say({"finished": True})
+    finally:
+        if not isinstance(sys.exception(), KeyboardInterrupt):  # else the connection that closes tells the others
+            peers.say({"finished": True})
 
 
 class Peers:
-    """The connections of this rank, and a thread that watches them.
-
-    Rank 0 logs what happened, or rank 1 if rank 0 was killed. Rank 0 prints an error of the types `told` for all ranks.
-    """
+    """The connections of this rank, and a thread that watches them. Rank 0 logs what happened, or rank 1 if rank 0 was
+    killed; rank 0 prints an error of the types `told` for all ranks."""
 
     def __init__(self, parallel, told: tuple[type[Exception], ...]):
         self.rank, self.world, self.told = parallel.rank, parallel.world_size, told
-        self.lost, self.said, self.line = threading.Event(), threading.Lock(), ""
-        self.speaker = 0
+        self.lost, self.said, self.line, self.speaker = threading.Event(), threading.Lock(), "", 0
         self.connections = self._connect(parallel) if self.world > 1 else {}
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
-        """If a collective failed because a rank died, log it and raise PeerLost. If rank 0 will print the same error,
-        exit with code 1."""
+        """If a rank died, log that and raise PeerLost; if rank 0 will print the same error, exit with code 1."""
         try:
             yield
         except PeerLost:
@@ -88,11 +76,10 @@ class Peers:
     def _connect(self, parallel) -> dict[int, socket.socket]:
         """Connections by rank: rank 0 has one to each, each of the others one to rank 0."""
         if self.rank == 0:
-            both = socket.has_dualstack_ipv6()
-            family = socket.AF_INET6 if both else socket.AF_INET
+            family = socket.AF_INET6 if (both := socket.has_dualstack_ipv6()) else socket.AF_INET
             server = socket.create_server(("", 0), family=family, backlog=self.world, dualstack_ipv6=both)
             server.settimeout(60)
-            key = secrets.token_hex(16)
+            key = os.urandom(16).hex()
             parallel.gather((server.getsockname()[1], key))
             found: dict[int, socket.socket] = {}
             while len(found) < self.world - 1:
@@ -139,10 +126,9 @@ class Peers:
                     selector.unregister(key.fileobj)
                 else:
                     self.speaker = 0 if rank else 1 if not message else -1
-                    self.line = message.get("line") or (
-                        f"rank {rank} of {self.world} processes ended ({message.get('ended', _KILLED)}); the others "
-                        "stop; the same command continues from the newest checkpoint"
-                    )
+                    ended = message.get("ended", "killed, or its machine is gone")
+                    line = f"rank {rank} of {self.world} processes ended ({ended}); the others stop"
+                    self.line = message.get("line", f"{line}; the same command continues from the newest checkpoint")
         if self.rank == 0:
             self.say({"line": self.line})
         self.lost.set()

@@ -1,8 +1,6 @@
-"""The rank of this process among those that train together; the one place that decides, without importing torch.
+"""The rank of this process among those that train together, without importing torch: from torchrun, else from submitit.
 
-torchrun sets RANK; else submitit knows it, if it started more than one task. SLURM's own variables are not read: they
-are also set in a shell on a node, where one process runs alone.
-"""
+SLURM's own variables are not read: they are also set in a shell on a node, where one process runs alone."""
 
 import os
 

@@ -1,8 +1,7 @@
 """Sharded tensors, of which every rank holds some rows: to whole tensors, to plain values that can be saved, and back.
 
 A saved shard is a dict of plain values: it loads without running code, and on any number of ranks. PyTorch's sharded
-tensors are recognised by their `full_tensor`, since importing their class takes a second.
-"""
+tensors are recognised by their `full_tensor`, since importing their class takes a second."""
 
 import torch
 from torch import Tensor
@@ -25,10 +24,8 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def like(value: Tensor, held: Tensor) -> Tensor:
-    """The whole `value`, on any device, as this rank holds `held`: on its device, and of a shard its own rows.
-
-    A value of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor.
-    """
+    """The whole `value`, on any device, as this rank holds `held`: on its device, and of a shard its own rows. A value
+    of another shape, such as the row means of a matrix, is held whole; a scalar stays a plain tensor."""
     value = value.to(held.device)
     if not _is_sharded(held) or _is_sharded(value) or not value.ndim:
         return value

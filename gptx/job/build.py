@@ -30,6 +30,5 @@ def agree(cfg: Any, parallel: Any, data: Any) -> None:
     first, *others = parallel.gather(flat({**recorded(cfg), "data found": data.identity}))
     for number, other in enumerate(others, start=1):
         if found := differences(first, other):
-            line = f"the first is rank 0's, the second rank {number}'s"
-            cure = "every process needs the same command, environment and files"
-            raise ConfigError(f"{'; '.join(found[:3])}: {line}; {cure}")
+            line = f"{'; '.join(found[:3])}: the first is rank 0's, the second rank {number}'s"
+            raise ConfigError(f"{line}; every process needs the same command, environment and files")

@@ -1,7 +1,4 @@
-"""Whether the run in a folder is the one that is asked for, and how a run begins where another one stands.
-
-A checkpoint fits a new recipe if its weights, its optimizer's state and its text do; all else may change and is said.
-"""
+"""Whether the run in a folder is the one that is asked for, and how a run begins where another one stands."""
 
 import re
 import shlex
@@ -26,7 +23,6 @@ from gptx.ingredients.optim import trait
 from gptx.runs import provenance, same
 from gptx.runs.folder import RunFolder
 
-_ORDER = ("seed", "order", "context")  # of the data: where a sequence is, not which text there is
 _ROWS = "position.weight"  # learned positions, of which a shorter context takes the first
 _LENGTH = ("steps", "schedule", "optim.tokens", "batch.growth", "batch.lengthening")  # what more steps change
 
@@ -73,15 +69,15 @@ def _read(origin: Path, steps: int) -> tuple[dict, dict]:
 
 
 def _fits(line: str, trainer) -> bool:
-    """True if a state can be loaded although a key of its recipe changes as the line says."""
+    """True if weights, optimizer's state and text fit although a key of the recipe changes as the line says."""
     key = line.split()[0]
     if key in ("optim.betas", "optim.beta2_half_life_tokens") and trait(type(trainer.optimizer), "judged"):
         return False  # the average that it judges is found from them
     if key == "model.context":  # more positions than were learned do not fit
         lengths = re.fullmatch(r"model\.context was (\d+), is (\d+)", line)
         return lengths is not None and (_ROWS not in trainer.model.state_dict() or int(lengths[2]) <= int(lengths[1]))
-    of_order = key.startswith("data.") and key.rpartition(".")[2] in _ORDER
-    return of_order or not decides(key, "state")
+    of_order = key.startswith("data.") and key.rpartition(".")[2] in ("seed", "order", "context")
+    return of_order or not decides(key, "state")  # where a sequence is, not which text there is
 
 
 def _take_state(trainer, state: dict, keys: list[str], recipe: dict, origin: Path) -> None:

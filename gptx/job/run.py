@@ -22,6 +22,7 @@ from gptx.distributed.peers import PeerLost, Peers, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank
 from gptx.estimate.memory import Meter, predicted_peak, prediction
+from gptx.ingredients.checkpoints.files import abandon
 from gptx.ingredients.log import RunInfo, now, shown
 from gptx.ingredients.log.console import messages_to
 from gptx.job import resume, summary
@@ -46,8 +47,7 @@ class Command:
 
 
 def train(cfg: Any, path: Path, command: Command = Command()) -> float:
-    """Train the run in the folder `path`, from its newest checkpoint if it has one; the final validation loss. A signal
-    that stopped the run raises SystemExit with 128 + its number."""
+    """Train the run in `path`, or go on with it; its final validation loss. SystemExit (128 + signal) if stopped."""
     check(cfg, allow=cfg.allow_targets)
     folder = RunFolder(path)
     folder.refuse_strangers()
@@ -59,8 +59,7 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             owned.callback(folder.remove_empty)
         owned.enter_context(messages_to(path) if rank() == 0 else _silence())
         config = recorded.recorded(cfg)
-        if cfg.overwrite and _requeued(folder):
-            cfg.overwrite = False  # what is there is its own
+        cfg.overwrite = cfg.overwrite and not _requeued(folder)  # else what is there is its own
         record = {} if cfg.overwrite else resume.record_of(folder) or {}
         if "recipe" in record:
             resume.refuse_other(folder, record, cfg)
@@ -133,7 +132,7 @@ class _Job:
             outcome = "finished" if trainer.finished else stopped
             return handler
         except PeerLost:
-            trainer.checkpoints.abandon(trainer.parallel.writers)
+            abandon(trainer.checkpoints.folder, trainer.parallel.writers)
             raise
         except BaseException as error:
             outcome = "failed" if isinstance(error, Exception) else "interrupted"
@@ -189,8 +188,8 @@ class _Job:
             log.warning("%s", line)
         if self.resumed and (changed := provenance.changed_since(self.record, self.config)):
             log.warning("the steps before were made by other code: %s changed since", changed)
-        shorter = resume.shorter(self.folder, self.config) if self.command.lone and not self.resumed else ""
-        if line := self.branched or shorter:
+        lone = self.command.lone and not self.resumed
+        if line := self.branched or (resume.shorter(self.folder, self.config) if lone else ""):
             log.info("%s", line)
 
     def _record_end(self, sinks: list, outcome: str) -> None:
@@ -212,10 +211,9 @@ def note_failure(path: Path, error: Exception, *, sweep: bool) -> None:
     """Write into the record why the run failed. A run that was refused, or a lone one that never began, leaves nothing,
     nor does one whose folder is gone. A submitted job that was refused is recorded, since nobody sees its output."""
     folder, submitted = RunFolder(path), bool(submitted_job())
+    noted = (folder.holds_run or sweep or submitted) and not isinstance(error, files.Gone)
     if folder.holds_run and isinstance(error, ConfigError):
         noted = submitted and folder.state not in ("finished", "running")
-    else:
-        noted = (folder.holds_run or sweep or submitted) and not isinstance(error, files.Gone)
     if rank() == 0 and noted:
         path.mkdir(parents=True, exist_ok=True)
         folder.write(state="failed", error=one_line(error), diverged=isinstance(error, FloatingPointError))
@@ -229,8 +227,7 @@ def _requeued(folder: RunFolder) -> bool:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Drop what the ranks other than 0 log: one log, whatever their number."""
-    logger = logging.getLogger("gptx")
-    before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    before = log.handlers, log.propagate
+    log.handlers, log.propagate = [logging.NullHandler()], False
     yield
-    logger.handlers, logger.propagate = before
+    log.handlers, log.propagate = before

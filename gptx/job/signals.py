@@ -14,11 +14,8 @@ _URGENCY = "SIGUSR2", "SIGINT", "SIGUSR1", "SIGTERM", "SIGHUP"  # of several sig
 
 
 def train_until_stopped(trainer, folder: RunFolder) -> Callable | None:
-    """Train until done or stopped by a signal. Return the scheduler's requeue handler if the job must be requeued.
-
-    A scheduler with handlers of its own, as submitit has, decides about the end: at its SIGTERM, which may come long
-    before a kill or without one, the state is saved and training goes on; at its SIGUSR2 the job is requeued, once
-    everything is saved and closed."""
+    """Train until done or stopped; the scheduler's handler if it must requeue the job. If it has handlers of its own,
+    as submitit does, training goes on after its SIGTERM and a save, since a kill may never come; SIGUSR2 requeues."""
     while True:
         with _stopping(trainer):
             trainer.fit()

@@ -22,9 +22,8 @@ from gptx.units.printable import printable
 
 def run_facts(trainer) -> dict[str, dict]:
     """Device, size and batch of the run, as run.json has them."""
-    device, (parameters, body) = trainer.parallel.device, counts(trainer.model)
+    device, processes, (parameters, body) = trainer.parallel.device, trainer.parallel.world_size, counts(trainer.model)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor()
-    processes = trainer.parallel.world_size
     return {
         "hardware": {"device": str(device), "name": name, "threads": torch.get_num_threads(), "processes": processes,
                      "imitated": imitated(trainer.precision.on(device), device)},
@@ -99,14 +98,11 @@ def warnings(trainer, run: RunInfo) -> Iterator[str]:
 
 def _warmups(trainer) -> str:
     """How batch, sequences and learning rate begin, if not as in the rest of the run."""
-    recipe, context = trainer.batch, trainer.data.context
-    rate = f"learning rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)"
-    told = {
-        f"tokens grow from {recipe.tokens_at(1):,}": recipe.tokens_at(1) < recipe.tokens,
-        f"sequences lengthen from {recipe.context_at(1, context)}": recipe.context_at(1, context) < context,
-        rate: recipe.rule != "unscaled",
-    }
-    return "".join(f"; {words}" for words, true in told.items() if true)
+    recipe, tokens, first = trainer.batch, trainer.batch.tokens_at(1), trainer.batch.context_at(1, trainer.data.context)
+    grows, lengthens = tokens < recipe.tokens, first < trainer.data.context
+    rate = f"; learning rate x {recipe.rate(trainer.steps):.3g} ({recipe.rule} from {recipe.tuned_at} tokens)"
+    told = f"; tokens grow from {tokens:,}" * grows + f"; sequences lengthen from {first}" * lengthens
+    return told + rate * (recipe.rule != "unscaled")
 
 
 def end(trainer, folder, seconds: float, predicted: Footprint | str, meter: Meter) -> list[str]:

@@ -63,8 +63,7 @@ class RunFolder:
     @property
     def state(self) -> str:
         """The recorded state; killed where it says running and no process holds the folder, missing without a run."""
-        recorded = (self.read() or {}).get("state", "missing")
-        if recorded != "running":
+        if (recorded := (self.read() or {}).get("state", "missing")) != "running":
             return recorded
         try:
             with files.lock(self.path / ".lock"):

@@ -43,10 +43,9 @@ def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] =
 
 def declared(observers: Iterable) -> dict[str, str]:
     """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
-    told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
-    for key, way in told.items():
-        if way not in _WAYS:
-            raise ConfigError(f"better of {key} is {way}: must be higher or lower")
+    told = {key: way for observer in observers for key, way in (getattr(observer, "better", None) or {}).items()}
+    if wrong := [f"better of {key} is {way}" for key, way in told.items() if way not in _WAYS]:
+        raise ConfigError(f"{wrong[0]}: must be higher or lower")
     return told
 
 
@@ -100,8 +99,7 @@ def read_metrics(folder: Path) -> Metrics:
 
 
 def _columns(rows: list[dict]) -> tuple[_Columns, dict[str, tuple[int, str]]]:
-    steps, values = defaultdict(list), defaultdict(list)
-    texts = {}
+    steps, values, texts = defaultdict(list), defaultdict(list), dict[str, tuple[int, str]]()
     for row in rows:
         step = row["step"]
         for key, value in row.items():

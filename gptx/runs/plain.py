@@ -1,8 +1,4 @@
-"""JSON and YAML files as plain values of known types: nothing is executed, size and depth are bounded.
-
-Every error is one line with the file and the field. Of a run folder every key may be missing, and others may be there,
-since a folder outlives the version that wrote it.
-"""
+"""JSON and YAML files as plain values of known types: nothing is executed, size and depth are bounded."""
 
 import functools
 import math
@@ -113,9 +109,6 @@ def _is_moment(text: str) -> bool:
 
 
 _Count = Annotated[int, Ge(0), Le(2**63 - 1)]
-_Few = Annotated[int, Ge(1), Le(2**31)]
-_Moment = Annotated[str, Predicate(_is_moment)]
-_Digests = dict[str, str]
 
 
 def _typed(kinds: dict[str, Any]) -> Any:
@@ -123,34 +116,30 @@ def _typed(kinds: dict[str, Any]) -> Any:
     found: dict[str, Any] = {}
     for keys, kind in kinds.items():
         for name, _, rest in (key.partition(".") for key in keys.split()):
-            if rest:
-                found.setdefault(name, {})[rest] = kind
-            else:
-                found[name] = kind
+            found |= {name: found.get(name, {}) | {rest: kind} if rest else kind}
     types = {name: _typed(kind) if isinstance(kind, dict) else kind for name, kind in found.items()}
     optional = {name.rstrip("?"): kind | None if name.endswith("?") else kind for name, kind in types.items()}
     return TypedDict("Keys", optional, total=False)  # type: ignore[operator]
 
 
-_REPOSITORY = _typed({"sha": str, "changed": _Digests})
-_CODE = _typed({"step": _Count, "sources": _Digests, "repositories": dict[str, _REPOSITORY]})  # type: ignore[valid-type]
-
-RECORD = _typed({  # run.json
+_REPOSITORY: Any = _typed({"sha": str, "changed": dict[str, str]})
+_CODE: Any = _typed({"step": _Count, "sources": dict[str, str], "repositories": dict[str, _REPOSITORY]})
+RECORD = _typed({  # run.json; every key may be missing and others be there: a folder outlives the version that wrote it
     "state": Literal["running", "finished", "failed", "preempted", "interrupted", "killed"],
-    "started ended": _Moment,
+    "started ended": Annotated[str, Predicate(_is_moment)],
     "job error reason data.name data.digest data.tokenizer git.sha hardware.device hardware.name": str,
     "diverged git.dirty": bool,
     "step recipe.steps data.vocab_size data.train_tokens data.validation_tokens": _Count,
     "data.train_documents data.validation_documents parameters.total parameters.non_embedding": _Count,
     "batch.tokens batch.micro batch.context batch.accumulation batch.processes": _Count,
-    "hardware.threads hardware.processes": _Few,
+    "hardware.threads hardware.processes": Annotated[int, Ge(1), Le(2**31)],
     "result.validation/loss result.validation/perplexity result.validation/bits_per_byte": float,
     "budget": dict[str, float],
     "memory": dict[str, _Count | None],
     "choices versions": dict[str, str],
     "overrides options": list[str],
     "better": dict[str, Literal["higher", "lower"]],  # of metrics of one's own
-    "code": list[_CODE],  # type: ignore[valid-type]
+    "code": list[_CODE],
 })  # fmt: skip
 
 CONFIG = _typed({  # config.yaml
@@ -180,11 +169,8 @@ def validated(value: Any, kind: Any, file: Path, *, strict: bool = True) -> Any:
         return _adapter(kind).validate_python(value, strict=strict)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-    field = ""
-    for part in problem["loc"]:
-        name = part if str(part).isprintable() else brief(part)
-        field += f"[{part}]" if isinstance(part, int) else f".{name}"
-    field = field.lstrip(".") or "all of it"
+    names = (part if str(part).isprintable() else brief(part) for part in problem["loc"])
+    field = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names).lstrip(".") or "all of it"
     if problem["type"] == "missing":
         raise ConfigError(f"{file}: {field} is missing")
     right = {

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections import defaultdict
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,6 @@ from gptx.units.printable import masked
 
 _WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
 _ROOM = re.compile(r"gptx\.(?:ingredients\.)?\w+|")  # of a module: gptx.trainer, gptx.ingredients.optim; else ""
-_TRAINER = "gptx.trainer.Trainer"  # which every config builds
 _PYTHON = sysconfig.get_path("stdlib")
 _PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
 GIT_PATIENCE = 5.0  # seconds that git may take for one answer
@@ -33,8 +33,6 @@ _LITERAL = re.compile(  # what a source calls a secret: API_KEY = "...", passwor
     r"""(?::[^=\n"']{0,30})?[=:]\s*[rbu]?(["']))[^"'\n]+(?=\2)""",
     re.IGNORECASE,
 )
-_GIT = "git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", "-C"
-_DIFF = "diff", "--no-ext-diff", "--no-textconv", "--no-color"
 
 
 def versions() -> dict[str, str]:
@@ -49,15 +47,15 @@ def versions() -> dict[str, str]:
 def processor() -> str:
     """The name of the CPU."""
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.*?)\s*$", info.read_text(), re.MULTILINE) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.*?)\s*$", info.read_text() if info.exists() else "", re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _ask(folder: Path, *words: str) -> str | None:
     """What git prints; None without git or a repository, or if it takes too long."""
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     with suppress(OSError, subprocess.TimeoutExpired):
-        command = [*_GIT, str(folder), *words]
+        command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", "-C", str(folder), *words]
         told = subprocess.run(command, capture_output=True, timeout=GIT_PATIENCE, env=environment)
         return told.stdout.decode(errors="replace") if told.returncode in (0, 1) else None  # 1: files differ
     return None
@@ -73,10 +71,9 @@ def git() -> dict:
 
 def code_of(config: dict) -> tuple[dict, str]:
     """`sources` and `repositories` of what a config builds, for run.json; a patch of what changed, without secrets."""
-    sources, files = _modules(config), dict[Path | None, list[Path]]()
+    sources, files = _modules(config), {_repository_of(Path.cwd()): list[Path]()}
     for file in sources.values():
         files.setdefault(_repository_of(file.parent), []).append(file)
-    files.setdefault(_repository_of(Path.cwd()), [])
     gptx = _repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""
     for root in sorted(filter(None, files)):
@@ -91,10 +88,13 @@ def code_of(config: dict) -> tuple[dict, str]:
 def _modules(config: dict) -> dict[str, Path]:
     """Source file of every loaded module with code of what a config builds: of gptx all in the rooms of these classes,
     of an installed package those of the classes alone, of one's own all loaded from the same folder or below."""
-    homes = {str(getattr(find_target(target, target), "__module__", "")) for target in {_TRAINER, *_targets(config)}}
+    targets = {"gptx.trainer.Trainer", *_targets(config)}
+    homes = {str(getattr(find_target(target, target), "__module__", "")) for target in targets}
     files = _loaded(homes)
     own = {name for name in files if not name.startswith("gptx.")}
-    folders = {_above(name, files[name]) for name in homes & own if not _installed(files[name])}
+    parts = {name: files[name].parts for name in homes & own if not _installed(files[name])}
+    # from which they are imported: /a of b.c in /a/b/c.py
+    folders = {Path(*p[: -1 - name.count(".") - (p[-1] == "__init__.py")]) for name, p in parts.items()}
     beside = {name for name in own if not folders.isdisjoint(files[name].parents)}
     rooms = set(map(_room, homes)) - _WATCHED - {""}
     kept = {name for name in files if _room(name) in rooms} | homes & own | beside
@@ -103,11 +103,6 @@ def _modules(config: dict) -> dict[str, Path]:
 
 def _room(module: str) -> str:
     return _ROOM.match(module)[0]  # type: ignore[index]
-
-
-def _above(name: str, file: Path) -> Path:
-    """The folder from which a module is imported: /a of b.c in /a/b/c.py."""
-    return Path(*file.parts[: -1 - name.count(".") - (file.name == "__init__.py")])
 
 
 def _loaded(homes: set[str]) -> dict[str, Path]:
@@ -150,15 +145,15 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     new = (others or "").split("\0")[:-1]
     diffs = [["HEAD", "--", *names]] if names and commit else []
     diffs += [["--no-index", "--", os.devnull, name] for name in new]
-    patch = "".join(filter(None, (_ask(root, *_DIFF, *words) for words in diffs)))
+    plain = "diff", "--no-ext-diff", "--no-textconv", "--no-color"
+    patch = "".join(_ask(root, *plain, *words) or "" for words in diffs)
     whole = len(patch) <= LONGEST_PATCH
     return {"sha": commit} | _changed(root, new), patch if whole else f"# left out: {len(patch):,} characters\n"
 
 
 def _changed(root: Path, new: list[str]) -> dict[str, dict]:
     """What the changed and the `new` files of a repository are; empty if git does not answer in time."""
-    status = _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
-    if status is None:
+    if (status := _ask(root, "status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")) is None:
         return {}
     names = sorted({*(entry[3:] for entry in status.split("\0")[:-1]), *new})
     more = {"and more": f"{len(names) - MOST} files"} if len(names) > MOST else {}
@@ -188,23 +183,20 @@ def changed_since(record: dict, config: dict) -> str:
     """The names of the files that are not as they were when a recorded run was made; empty if all are."""
     made = (record.get("code") or [{}])[-1].get("sources", {})
     found = [str(shown(file)) for name, file in _modules(config).items() if made.get(name) not in (None, digest(file))]
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"{', '.join(found[:3])}{more}"
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def facts(record: dict) -> dict[str, str]:
     """The code of a recorded run, a fact for each repository and source, all values in order if the code changed."""
     codes = record.get("code", [])
     first = min((code.get("step", 0) for code in codes), default=0)
-    told: dict[str, list[str]] = {}
-    last: dict[str, str] = {}
+    told, last = defaultdict[str, list[str]](list), dict[str, str]()
     for code in codes:
         begins = f"from step {code['step'] + 1} on " if code.get("step", 0) > first else ""
-        found = _facts(code)
-        for name, value in found.items():
+        for name, value in _facts(code).items():
             if last.get(name) != value:
-                told.setdefault(name, []).append(begins + (value or "nothing"))
-        last |= found
+                told[name].append(begins + (value or "nothing"))
+            last[name] = value
     return {name: ", ".join(values) for name, values in told.items()}
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gptx import files
 from gptx.config.groups import decides
@@ -21,7 +20,6 @@ from gptx.units.hardware import cores, machine_memory
 
 _RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
 _SHARE = 0.8  # of the machine's memory that runs may fill
-_OfJob = Callable[[Any], None]
 _LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
@@ -39,7 +37,7 @@ class Job:
     process: subprocess.Popen = field(init=False)
 
 
-def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, watch: _OfJob = lambda job: None,
+def train_all(jobs: Iterator, places: int, *, ended: Callable, message: str, watch: Callable = lambda job: None,
               look: float = _LOOK, tasks: int = 1, gpus: int | None = None) -> bool:  # fmt: skip
     """Train every job as a process, `places` at a time, each with its share of the machine; call `ended` with it
     afterwards, and `watch` every `look` seconds while it runs. True if this process was asked to end: it then prints
@@ -47,10 +45,10 @@ def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, 
     running: dict[int, Job] = {}  # by place
     stopped = False
 
-    def end(*, again: bool = False) -> None:
+    def end() -> None:
         for job in running.values():
+            ask_to_end(job.process, tasks, again=stopped)
             job.asked = True
-            ask_to_end(job.process, tasks, again=again)
 
     with requests_to_end() as came:
         try:
@@ -69,7 +67,7 @@ def train_all(jobs: Iterator[Any], places: int, *, ended: _OfJob, message: str, 
                     if job.process.poll() is not None:
                         ended(running.pop(place))
                 if came():
-                    end(again=stopped)
+                    end()
                     stopped = True
                     print(message, flush=True)
         finally:
@@ -101,9 +99,8 @@ def runs_in_memory(configs: list) -> int:
     if not configs:
         return len(visible_gpus())
     needs = [{k: v for k, v in flat(recorded(config)).items() if decides(k, "state", "speed")} for config in configs]
-    different = {str(keys): config for keys, config in zip(needs, configs, strict=True)}
-    found = [prediction(config, likely_vocabulary(config)) for config in different.values()]
-    largest = max(getattr(footprint, "peak", 0) for footprint in found)
+    different = {str(keys): config for keys, config in zip(needs, configs, strict=True)}.values()
+    largest = max(getattr(prediction(config, likely_vocabulary(config)), "peak", 0) for config in different)
     return max(1, int(_SHARE * machine_memory() // (2 * largest + _RESERVE)))  # an allocator keeps as much again
 
 
@@ -130,9 +127,8 @@ def share(gpus: list[str], place: int, places: int, count: int | None) -> list[s
 def train_command(words: list[str], *, tasks: int = 1, threads: int | None = None) -> list[str]:
     """The command that trains one run with these overrides, in `tasks` processes with `threads` threads each."""
     given = any(key_of(word) == "threads" and not word.endswith("null") for word in words if not word.startswith("-"))
-    module = ["gptx.train", *words, *([] if given or not threads else [f"threads={threads}"])]
-    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"]
-    return [sys.executable, "-m", *(several if tasks > 1 else []), *module]
+    several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={tasks}", "-m"] * (tasks > 1)
+    return [sys.executable, "-m", *several, "gptx.train", *words, *[f"threads={threads}"] * bool(threads and not given)]
 
 
 def start_run(words: list[str], folder: Path, *, place: int, places: int, threads: int, tasks: int = 1,
@@ -155,8 +151,7 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
     """Catch the signals that ask this process to end; yields a function that says whether one came since its last call.
     After the first one only another Ctrl-C counts: a scheduler sends several, and so does a terminal that closes. What
     this process was started to ignore is still ignored, but not by its child processes."""
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    ignored = [number for number in _STATES if signal.getsignal(number) is signal.SIG_IGN]
     heard: list[int] = []
     seen = 0
 
@@ -169,7 +164,7 @@ def requests_to_end() -> Iterator[Callable[[], bool]]:
         before, seen = seen, len(heard)
         return seen > before
 
-    with caught(numbers, note):
+    with caught(_STATES, note):
         yield came
 
 
@@ -208,5 +203,4 @@ def log(folder: Path) -> Path:
 
 def last_words(log: Path) -> str:
     """The last line that a process printed."""
-    lines = log.read_text(errors="replace").strip().split("\n") if log.exists() else [""]
-    return lines[-1].strip()
+    return log.read_text(errors="replace").strip().rpartition("\n")[2].strip() if log.exists() else ""

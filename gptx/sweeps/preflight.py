@@ -1,9 +1,10 @@
 """Before anything is written or submitted: every job of the command is composed and checked, whole."""
 
 import atexit
+import math
 import sys
 import traceback
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -105,9 +106,11 @@ def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
 def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
     """The config of each run of a sweep by its folder, examined. SystemExit with a table of those that cannot run."""
     loader = GlobalHydra.instance().config_loader()
-    problems: list[str] = []
-    recipes: dict[Path, dict] = {}  # of each job, by its folder
-    lines = _lines_of(config)
+    problems, recipes = list[str](), dict[Path, dict]()  # the recipe of each job by its folder
+    params = config.hydra.sweeper.get("params") or {}
+    words = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
+    named = {key_of(word) for word in words}
+    lines = jobs([*(f"{name}={values}" for name, values in params.items() if name not in named), *words])
     name_folders(config, lines)
     for number, overrides in enumerate(lines):
         try:
@@ -122,8 +125,8 @@ def _examine_sweep(config: DictConfig) -> dict[Path, dict]:
         except Exception as error:  # composing can fail in many ways; each is a line of the table
             problems.append(f"  job {number}: {' '.join(overrides)}\n    {one_line(explained(error, overrides))}")
     if problems:
-        line = f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:"
-        raise SystemExit("\n".join([line, *problems]))
+        told = "\n".join(problems)
+        raise SystemExit(f"{len(problems)} of {len(lines)} jobs cannot run, so nothing was started:\n{told}")
     if rank() == 0:
         note_sweep(Path(config.hydra.sweep.dir), list(recipes), lines)
         said = [f"{len(recipes)} runs in {config.hydra.sweep.dir}", kinship(list(recipes.values()))]
@@ -162,13 +165,12 @@ def _refuse_limits(launcher: DictConfig) -> None:
         count = launcher.get(name, 1)
         if (count is not None or name not in optional) and (type(count) is not int or not 1 <= count <= 10**6):
             raise ConfigError(f"hydra.launcher.{name}={count!r:.80} must be a whole number from 1 to 10^6")
-    if "timeout_min" not in launcher:
-        return
-    limit = f"hydra.launcher.timeout_min={launcher.timeout_min}"
-    if launcher.timeout_min * 60 <= launcher.get("signal_delay_s", 0):
+    minutes = launcher.get("timeout_min", math.inf)
+    limit = f"hydra.launcher.timeout_min={minutes}"
+    if minutes * 60 <= launcher.get("signal_delay_s", 0):
         delay = f"the {launcher.signal_delay_s} s in which the run saves (hydra.launcher.signal_delay_s)"
         raise ConfigError(f"{limit} is not more than {delay}")
-    if launcher.timeout_min <= 12 and not launcher.get("max_num_timeout", 1):  # submitit counts from 10 min to the end
+    if minutes <= 12 and not launcher.get("max_num_timeout", 1):  # submitit counts from 10 min to the end
         line = "below 13 minutes a preemption counts as a time-out, which max_num_timeout=0 does not allow"
         raise ConfigError(f"{limit}: {line}; raise one of them")
 
@@ -179,13 +181,6 @@ def note_sweep(folder: Path, cells: list[Path], lines: list[list[str]]) -> None:
     refuse_link(folder / "multirun.yaml")  # which Hydra writes there
     each = zip(cells, lines, strict=True)
     note(folder, [{"folder": str(cell.relative_to(folder)), "overrides": line, **about} for cell, line in each])
-
-
-def _lines_of(config: DictConfig) -> list[list[str]]:
-    params = config.hydra.sweeper.get("params") or {}
-    words = list(OmegaConf.to_container(config.hydra.overrides.task))  # type: ignore[arg-type]
-    named = {key_of(word) for word in words}
-    return jobs([*(f"{name}={values}" for name, values in params.items() if name not in named), *words])
 
 
 def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
@@ -201,10 +196,9 @@ def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
 
 def kinship(configs: list[dict]) -> str:
     """A sentence about runs of the same seed: what they share, and which keys make the rest differ."""
-    seeds = defaultdict[int, list[dict]](list)
-    for config in map(flat, configs):
-        seeds[config["seed"]].append(config)
-    same = [each for each in seeds.values() if len(each) > 1]
+    every = [*map(flat, configs)]
+    seeds = Counter(config["seed"] for config in every)
+    same = [[config for config in every if config["seed"] == seed] for seed, runs in seeds.items() if runs > 1]
     if not same:
         return ""
     found = {"initial weights": _differing(same, "weights"), "batches": _differing(same, "batches")}

@@ -15,6 +15,7 @@ from typing import Any
 
 from gptx import files
 from gptx.compare.outcomes import METRIC
+from gptx.config.command_line import split_overrides
 from gptx.config.errors import ConfigError
 from gptx.config.keys import NAME_BYTES, quoted, slug
 from gptx.ingredients.log import now, typed_command
@@ -54,18 +55,16 @@ def study(*words: str, name: str, trials: int = 20, parallel: int | None = None,
     if importlib.util.find_spec("optuna") is None:
         raise ValueError('python -m gptx study needs the package optuna: pip install -c constraints.txt "gptx[study]"')
     space, fixed = parse_space(list(words))
-    at = fixed.index("--config-dir") if "--config-dir" in fixed else len(fixed)
-    options, overrides = fixed[at : at + 2], fixed[:at] + fixed[at + 2 :]
+    options, overrides = split_overrides(fixed)
     threads, at_once = checked_space(space, [*overrides, f"name={name}"], options, parallel and min(parallel, trials))
     folder = Path("runs", name)
     with alone(folder):
         asked = [*map(without_credentials, words), f"metric={metric}", *["better=higher"] * (way == "higher")]
         found = _opened(folder, asked, space, prune)
-        left = trials - sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
-        made = f"{trials - left} of {trials} trials made"
-        print(f"{folder}: {made}; {at_once} at a time with threads={threads}", flush=True)
+        made = sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in found.trials)
+        print(f"{folder}: {made} of {trials} trials made; {at_once} at a time with threads={threads}", flush=True)
         search = Search(found, space, [*overrides, f"name={quoted(name)}", *options], folder, metric, threads)
-        stopped = search.run(max(0, left), at_once)
+        stopped = search.run(max(0, trials - made), at_once)
         print("\n".join(search.summary()))
     return 130 if stopped else int(search.failed > 0)
 
@@ -107,11 +106,9 @@ def _distribution(key: str, kind: str, text: str) -> Any:
     if not -math.inf < low < high < math.inf or (kind == "log" and low <= 0):
         line = "the first number must be below the second" + ", and above 0" * (kind == "log")
         raise ConfigError(f"{key}={kind}:{text}: {line}")
-    if kind == "int":
-        if low != int(low) or high != int(high):
-            raise ConfigError(f"{key}=int:{text}: whole numbers")
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high, log=kind == "log")
+    if kind == "int" and (low != int(low) or high != int(high)):
+        raise ConfigError(f"{key}=int:{text}: whole numbers")
+    return IntDistribution(int(low), int(high)) if kind == "int" else FloatDistribution(low, high, log=kind == "log")
 
 
 def space_text(value: Any) -> str:
@@ -185,15 +182,13 @@ class Search:
 
         ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
         begun = (optuna.trial.Trial(self.study, number) for number in ids)
-        trials = chain(begun, map(self.study.ask, repeat(self.space)))
-        jobs = map(self.prepared, islice(trials, count))
+        jobs = map(self.prepared, islice(chain(begun, map(self.study.ask, repeat(self.space))), count))
         return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
-        chosen = [f"{key}={space_text(trial.params[key])}" for key in self.space]
-        prefix, keys = f"{trial.number:03d},", tuple(self.space)
-        folder = self.folder / (prefix + slug(chosen, keys, room=NAME_BYTES - len(prefix)))
+        chosen, prefix = [f"{key}={space_text(trial.params[key])}" for key in self.space], f"{trial.number:03d},"
+        folder = self.folder / (prefix + slug(chosen, tuple(self.space), room=NAME_BYTES - len(prefix)))
         words = [*self.words, *chosen]
         if not (folder / "run.json").exists():
             about = {"command": typed_command("study", *sys.argv[1:]), "when": now()}
@@ -218,10 +213,8 @@ class Search:
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
         label, details, value = self._outcome(each)
-        if label == "finished":
-            details = f"{self.metric} {value:.4f}"
         if label in _TOLD:
-            self.study.tell(each.trial, value if label == "finished" else None, state=TrialState[_TOLD[label]])
+            self.study.tell(each.trial, value, state=TrialState[_TOLD[label]])
         self.failed += label in ("FAILED", "running")
         print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
 
@@ -236,14 +229,15 @@ class Search:
         why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
         outcomes = (  # the first one that is true
             (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
-            (finished and finite, state, ""),
+            (finished and finite, state, f"{self.metric} {value or 0:.4f}"),
             (state == "running", state, "in another process; the same command goes on with it afterwards"),
             (each.pruned, "pruned", ""),
             (record.get("diverged") or finite is False, "diverged", ""),
             (each.asked, state, ""),
             (True, "FAILED", why),
         )
-        return next((label, details, value) for true, label, details in outcomes if true)
+        label, details = next(outcome[1:] for outcome in outcomes if outcome[0])
+        return label, details, value if label == "finished" else None
 
     def summary(self) -> list[str]:
         """How the trials ended, the best one and how to repeat it, and which keys mattered."""

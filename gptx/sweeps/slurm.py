@@ -40,9 +40,7 @@ class Slurm(Submission):
 
     __module__ = "hydra_plugins.gptx"
 
-    def __init__(
-        self, *, wait: bool, submitit_folder: str, max_num_timeout: int, parallel: int | None = None, **limits
-    ):
+    def __init__(self, *, wait: bool, submitit_folder: str, max_num_timeout: int, parallel=None, **limits):
         """`parallel` is of hydra/launcher=local, as experiments set it; here array_parallelism is used."""
         self.wait, self.folder, self.max_num_timeout, self.limits = wait, submitit_folder, max_num_timeout, limits
 

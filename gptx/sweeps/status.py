@@ -116,12 +116,11 @@ def status(sweep: str, /) -> bool:
     sweep: folder of the sweep
     """
     root = Path(sweep)
-    noted = manifest.noted(root)
-    folders = dict.fromkeys([*noted, *(path.parent.name for path in sorted(root.glob("*/run.json")))])
+    ids = {root / name: known.get("job", "") for name, known in manifest.noted(root).items()}
+    folders = dict.fromkeys([*ids, *(path.parent for path in sorted(root.glob("*/run.json")))])
     if not folders:
         raise ValueError(f"{sweep}: no sweep there; one is a folder such as runs/NAME")
-    ids = {root / name: known.get("job", "") for name, known in noted.items()}
-    return table(dict.fromkeys(root / name for name in folders), ids) > 0
+    return table(folders, ids) > 0
 
 
 def table(runs: Mapping[Path, dict | None], ids: Mapping[Path, str] | None = None) -> int:
