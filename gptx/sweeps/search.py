@@ -25,7 +25,6 @@ from gptx.sweeps import pool
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
-_STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
 _KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 _TOLD = {"finished": "COMPLETE", "pruned": "PRUNED", "diverged": "PRUNED", "FAILED": "FAIL"}  # what Optuna calls it
 
@@ -183,7 +182,7 @@ class Search:
         ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
         begun = (optuna.trial.Trial(self.study, number) for number in ids)
         jobs = map(self.prepared, islice(chain(begun, map(self.study.ask, repeat(self.space))), count))
-        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
+        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
