@@ -13,48 +13,45 @@ from gptx.config import arguments
 from gptx.config.arguments import HELP
 from gptx.config.errors import nearest
 
-_GROUPS = {  # title -> command -> module:function
-    "train": {
-        "train": "gptx.train:main",
-        "study": "gptx.sweeps.search:study",
-        "rerun": "gptx.commands.rerun:rerun",
-        "status": "gptx.sweeps.status:status",
-    },
-    "look at runs": {
-        "report": "gptx.report.__main__:report",
-        "sample": "gptx.commands.sample:sample",
-        "diff": "gptx.commands.diff:diff",
-        "forensics": "gptx.commands.forensics:forensics",
-        "export": "gptx.commands.export:export",
-        "upload": "gptx.report.upload:upload",
-    },
-    "plan before a run": {
-        "plan": "gptx.plan.__main__:plan",
-        "plan budget": "gptx.plan.budget:plan_budget",
-        "plan recipe": "gptx.plan.recipe:plan_recipe",
-        "plan schedule": "gptx.plan.schedule:plan_schedule",
-        "plan decay": "gptx.plan.parts:plan_decay",
-        "plan memory": "gptx.plan.parts:plan_memory",
-        "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
-    },
-    "fit to finished runs": {
-        "fit scaling": "gptx.fit.scaling:scaling",
-        "fit critical_batch": "gptx.fit.critical_batch:critical_batch",
-        "fit lr_range": "gptx.fit.lr_range:lr_range",
-    },
-    "tools": {
-        "exercise": "gptx.exercise.__main__:exercise",
-        "formats": "gptx.commands.formats:formats",
-        "reference": "gptx.commands.reference:reference",
-        "pages": "gptx.commands.pages:pages",
-        "bench": "gptx.bench.steps:bench_steps",
-        "bench saves": "gptx.bench.storage:bench_saves",
-        "bench tokens": "gptx.bench.storage:bench_tokens",
-        "bench observers": "gptx.bench.recording:bench_observers",
-        "bench wandb": "gptx.bench.recording:bench_wandb",
-    },
+# Titles in the list of commands, each by the command below it
+_TITLES = {
+    "train": "train",
+    "report": "look at runs",
+    "plan": "plan before a run",
+    "fit scaling": "fit to finished runs",
+    "exercise": "tools",
 }
-COMMANDS = {name: target for group in _GROUPS.values() for name, target in group.items()}
+COMMANDS = {  # module:function
+    "train": "gptx.train:main",
+    "study": "gptx.sweeps.search:study",
+    "rerun": "gptx.commands.rerun:rerun",
+    "status": "gptx.sweeps.status:status",
+    "report": "gptx.report.__main__:report",
+    "sample": "gptx.commands.sample:sample",
+    "diff": "gptx.commands.diff:diff",
+    "forensics": "gptx.commands.forensics:forensics",
+    "export": "gptx.commands.sample:export",
+    "upload": "gptx.report.upload:upload",
+    "plan": "gptx.plan.__main__:plan",
+    "plan budget": "gptx.plan.budget:plan_budget",
+    "plan recipe": "gptx.plan.recipe:plan_recipe",
+    "plan schedule": "gptx.plan.schedule:plan_schedule",
+    "plan decay": "gptx.plan.parts:plan_decay",
+    "plan memory": "gptx.plan.parts:plan_memory",
+    "plan coordinates": "gptx.plan.coordinates:plan_coordinates",
+    "fit scaling": "gptx.fit.scaling:scaling",
+    "fit critical_batch": "gptx.fit.critical_batch:critical_batch",
+    "fit lr_range": "gptx.fit.lr_range:lr_range",
+    "exercise": "gptx.exercise.__main__:exercise",
+    "formats": "gptx.commands.formats:formats",
+    "reference": "gptx.commands.reference:reference",
+    "pages": "gptx.commands.pages:pages",
+    "bench": "gptx.bench.steps:bench_steps",
+    "bench saves": "gptx.bench.storage:bench_saves",
+    "bench tokens": "gptx.bench.storage:bench_tokens",
+    "bench observers": "gptx.bench.recording:bench_observers",
+    "bench wandb": "gptx.bench.recording:bench_wandb",
+}
 _OLD = {"sweep": "status", "cost": "bench observers", "cost_wandb": "bench wandb"}  # how commands were called before
 
 
@@ -102,12 +99,11 @@ def source(name: str) -> tuple[Path, str]:
 def _listing(names: Collection[str]) -> str:
     """Commands by group, one line each: the first sentence of their docstrings."""
     lines = []
-    for title, commands in _GROUPS.items():
-        if shown := [name for name in commands if name in names]:
-            sentences = (arguments.described(*source(name))[0].partition("\n\n")[0].split() for name in shown)
-            told = zip(shown, sentences, strict=True)
-            lines += [f"{title}:", *(f"  {name:20}{' '.join(words).rstrip('.')}" for name, words in told), ""]
-    return "\n".join([*lines, "python -m gptx COMMAND --help shows an example and every option"])
+    for name in names:
+        lines += ["", f"{_TITLES[name]}:"] if name in _TITLES else []
+        sentence = arguments.described(*source(name))[0].partition("\n\n")[0].split()
+        lines.append(f"  {name:20}{' '.join(sentence).rstrip('.')}")
+    return "\n".join([*lines[1:], "", "python -m gptx COMMAND --help shows an example and every option"])
 
 
 if __name__ == "__main__":

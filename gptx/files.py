@@ -1,7 +1,4 @@
-"""Files on the disk: written whole or not at all, never through a symbolic link, and locked; and strict JSON.
-
-This is the only module that replaces files, waits for the disk, asks for a lock, or writes numbers as JSON.
-"""
+"""All that replaces, syncs or locks files: written whole or not at all, never through a symbolic link; strict JSON."""
 
 import errno
 import json
@@ -156,8 +153,7 @@ class Held(Exception):
 
 def lock(file: Path, waiting: Callable[[Held], None] | None = None) -> AcquireReturnProxy:
     """Hold the lock `file` for this process alone, until the end of a `with`. Raises Held if another process holds it;
-    with `waiting`, calls that once and waits. Raises OSError with the file if it cannot be written, with the folder if
-    nothing can be locked there."""
+    with `waiting`, calls that once and waits. Raises OSError if the file cannot be written or nothing locked there."""
     try:
         return _lock(file)
     except Held as held:
@@ -189,10 +185,9 @@ def _marker(marker: Path, lacking: OSError, *, again: bool = True) -> AcquireRet
     try:
         return SoftFileLock(marker).acquire(blocking=False)
     except Timeout:
-        found = None  # of a marker that holds none, or is just being made
+        pid, host = "?", "?"  # of a marker that holds none, or is just being made
         with suppress(OSError, ValueError):
-            found = re.match(r"([0-9]{1,10})\s+([\w.-]+)(?!\S)", marker.read_text())
-        pid, host = found.groups() if found else ("?", "?")
+            ((pid, host),) = re.findall(r"\A([0-9]{1,10})\s+([\w.-]+)(?!\S)", marker.read_text())
         if again and host == socket.gethostname() and _ended(int(pid)):
             marker.unlink(missing_ok=True)
             return _marker(marker, lacking, again=False)
@@ -203,8 +198,7 @@ def _marker(marker: Path, lacking: OSError, *, again: bool = True) -> AcquireRet
 
 
 def _ended(pid: int) -> bool:
-    """True for a process that has ended. Filelock asks too, but removes no marker on a disk that cannot exchange two
-    names, and disks without locks are often of that kind."""
+    """True for a process that has ended. Filelock asks too, but removes no marker where names cannot be exchanged."""
     try:
         os.kill(pid, 0)
     except (OSError, OverflowError) as error:

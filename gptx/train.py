@@ -73,7 +73,6 @@ def _typed(chosen) -> dict:
 
 
 def _complaint(error: Exception) -> str:
-    """A mistake of the user, or what the machine refused, in one line."""
     if isinstance(error, ConfigError):
         return f"config error: {' '.join(str(error).splitlines())}"
     return f"error: {refusal('', error)}"

@@ -11,8 +11,6 @@ from gptx.config.compose import composed
 from gptx.job.build import trainer_of
 from gptx.show.table import Table, terminal
 
-Clock = Callable[[], float]
-
 
 class Unsaved:
     """Stands in for checkpoints and saves nothing; with a `reason`, `fit` ends after each step."""
@@ -28,8 +26,7 @@ class Unsaved:
 
 
 def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | None = None):
-    """The Trainer of a recipe at a constant learning rate without sinks; on random tokens if `noise` is a size of
-    vocabulary and a context; with `sequences`, a step has that many micro-batches."""
+    """The Trainer of a recipe without sinks, on random tokens if `noise` says a size of vocabulary and a context."""
     cfg = composed(["schedule=constant", "log=[]", *words])
     if noise:
         target = "gptx.ingredients.data.corpus.RandomTokens"
@@ -42,11 +39,10 @@ def trainer(*words: str, noise: tuple[int, int] | None = None, sequences: int | 
 
 def process(initializer: Callable | None = None, *arguments) -> ProcessPoolExecutor:
     """A fresh process that runs one call at a time, after `initializer`."""
-    fresh = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=fresh, initializer=initializer, initargs=arguments)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer, arguments)
 
 
-def clocked(work: Callable, times: list[float], clock: Clock = time.perf_counter) -> Callable:
+def clocked(work: Callable, times: list[float], clock: Callable[[], float] = time.perf_counter) -> Callable:
     """The function, which appends the seconds of every call to `times`."""
 
     def call(*arguments, **named):
@@ -59,7 +55,7 @@ def clocked(work: Callable, times: list[float], clock: Clock = time.perf_counter
     return call
 
 
-def seconds_of(work: Callable, *arguments, clock: Clock = time.perf_counter) -> float:
+def seconds_of(work: Callable, *arguments, clock: Callable[[], float] = time.perf_counter) -> float:
     started = clock()
     work(*arguments)
     return clock() - started

@@ -34,9 +34,8 @@ def bench_observers(
 
       python -m gptx bench observers observer=updates model=nano turns=20
 
-    Its hooks and its report are timed inside the step that they are part of, in processor time: little disturbs their
-    ratio. Medians over the turns. The share of a run is a report's over the observer's own `every`, plus that of the
-    steps between.
+    Hooks and report are timed in the step that they are part of, in processor time: medians over the turns. The share
+    of a run is a report's over the observer's own `every`, plus that of the steps between.
 
     Options:
     observer: name of an observer, see conf/observe/, or all
@@ -105,9 +104,8 @@ def bench_wandb(*, model: str = "nano", rows: int = 300, mode: str = "offline", 
 
       python -m gptx bench wandb model=nano rows=300 mode=online
 
-    The training thread hands over a row; other threads of the process send it. While these hold Python's lock the
-    training thread may wait, so their processor time is the most that training loses. Times are processor time, which
-    other programs disturb little. The share is of the steps between two rows, by `every` of conf/log/wandb.yaml.
+    The training thread hands over a row, and other threads send it: their processor time is the most that training
+    loses by waiting for Python's lock. The share is of the steps between two rows, by `every` of conf/log/wandb.yaml.
 
     Options:
     model: preset of the model, see conf/model/

@@ -121,8 +121,7 @@ def bench_steps(
 
 
 def row(shape: Workload, plain: Sequence[float], own: Sequence[float], limits: Sequence[float]) -> dict[str, float]:
-    """The numbers of one side of a pair: `plain` and `own` are the seconds of a step of the first side and of this one,
-    turn by turn, and `limits` the FLOP/s of one large product, in the side's number format, after each turn."""
+    """One side's numbers, of the seconds of `plain` and `own` steps, turn by turn, and of a product's FLOP/s then."""
     ratios = [first / seconds for first, seconds in zip(plain, own, strict=True)]
     shares = [shape.flops / seconds / limit for seconds, limit in zip(own, limits, strict=True)]
     return {
@@ -133,8 +132,7 @@ def row(shape: Workload, plain: Sequence[float], own: Sequence[float], limits: S
 
 
 def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> list[dict[str, float]]:
-    """The numbers of loops that take turns of about `seconds`, each in a process of its own. Raises ValueError if one
-    ends."""
+    """The numbers of loops, each in a process of its own, that take turns. Raises ValueError if one ends."""
     types = [torch.bfloat16 if name.startswith("bf16") else torch.float32 for name in names]
     with ExitStack() as ended:
         sides = [ended.enter_context(process(_begin, shape, name, torch.get_num_threads())) for name in names]
@@ -152,7 +150,6 @@ def _take_turns(shape: Workload, *names: str, repeats: int, seconds: float) -> l
 
 
 def _turn(sides: list[ProcessPoolExecutor], counts: list[int]) -> list[float]:
-    """Seconds of a step of each side, over so many steps."""
     return [side.submit(_seconds, count).result() / count for side, count in zip(sides, counts, strict=True)]
 
 
@@ -185,8 +182,7 @@ def _trainer_loop(shape: Workload, setting: str) -> _Loop:
 
 
 def _plain_loop(shape: Workload, *, transformers: bool) -> _Loop:
-    """An eager fp32 loop with nothing around it: over GPT2LMHeadModel of transformers with PyTorch's default AdamW, or
-    over what the Trainer's step computes. Matrices are decayed, vectors are not."""
+    """A bare eager fp32 loop: GPT2LMHeadModel of transformers with the default AdamW, or what the Trainer computes."""
     batch = RandomTokens(vocab_size=shape.vocab_size, context=shape.context)(0, shape.batch)
     model: torch.nn.Module
     if transformers:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gptx.bench.frame import in_turns, print_table, process, refuse_below_one, spread, trainer
 from gptx.ingredients.data.cache import tokenised
-from gptx.ingredients.data.files import text_at
+from gptx.ingredients.data.files import TextFile, text_at
 from gptx.ingredients.data.sources import Source, text_files
 from gptx.units.hardware import cores, peak_memory
 from gptx.units.phrases import count
@@ -19,13 +19,13 @@ _MB = 1_000_000
 
 def repeated_text(path: str, size: int) -> Source:
     """Local text again and again, each time as new documents, up to `size` bytes; the last one is for validation."""
-    documents = []
+    files: list[TextFile] = []
     for file in cycle(text_at(path)[0]):
-        documents.append(file.whole)
+        files.append(file)
         size -= file.bytes
         if size <= 0:
             break
-    return text_files("repeated", path, documents[:-1], documents[-1:])
+    return text_files("repeated", path, files[:-1], files[-1:])
 
 
 def bench_tokens(*, file: str, tokenizer: str = "gpt2", megabytes: int = 100, repeats: int = 3) -> None:
@@ -73,8 +73,7 @@ def bench_saves(
       python -m gptx bench saves model=gpt2_124m repeats=5
 
     Saves a model with its AdamW state in turns: while training waits for the disk, and in the background, where it
-    waits for a copy in memory; then makes steps during a write and without one. Ratios are taken within each turn. It
-    takes twice the state in main memory, and a third more for gradients and activations.
+    waits for a copy; then makes steps during a write and without one. It takes 2.3 times the state in main memory.
 
     Options:
     model: preset of the model, see conf/model/
@@ -106,7 +105,7 @@ def bench_saves(
     _, waited, behind, during, rest = found.values()
     found["until it is on the disk"] = list(map(sum, zip(behind, during, rest, strict=True)))
     rows = [(name, f"{spread(times)} s") for name, times in (found | first).items()]
-    ratios = spread(b / w for b, w in zip(behind, waited, strict=True))
+    ratios = (b / w for b, w in zip(behind, waited, strict=True))
+    rows.append(("background over synchronous, within a turn", spread(ratios)))
     where = f"{model} on {made.parallel.device}, a checkpoint of {megabytes:,.0f} MB in {place}"
-    rows.append(("background over synchronous, within a turn", ratios))
     print_table(f"{where}, {count(repeats, 'turn')}", ("", "median [range]"), rows)

@@ -121,8 +121,7 @@ def _report(trainer: Any, first: int, last: int, losses: list[float]) -> Iterato
     yield f"sequences {first}:{last} of {data.context} tokens, {held}, in repeats {shares.mean():.1%}"
     note = ": OLMo 2 leaves such ones out of the loss" if looping else ""
     yield f"{looping} sequences repeat a phrase of at most {_LONGEST} tokens {_REPEATS} times or more in a row{note}"
-    blamed = data.blame(first, losses or [0.0] * (last - first))
-    yield from _blamed(blamed, documents, strange, shares, bool(losses))
+    yield from _blamed(data.blame(first, losses or [0.0] * (last - first)), documents, strange, shares, bool(losses))
     worst = int(np.nanargmax(losses)) if losses else int(np.argmax(shares + strange))
     what = f"loss {losses[worst]:.3f}" if losses else f"{strange[worst]:.2%} rare, {shares[worst]:.1%} in repeats"
     yield f"\nthe worst sequence, {first + worst} ({what}), of {', '.join(documents[worst])}:"

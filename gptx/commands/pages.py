@@ -8,9 +8,6 @@ from gptx.config import arguments
 from gptx.report.readme import rewrite, rewrite_index
 from gptx.show import marked
 
-_FITS = ("scaling", "critical_batch", "lr_range")
-_KEPT = ("count=", "draws=", "grid=")  # options of a fit that its fit.json does not say
-
 
 def pages(*folders: str) -> None:
     """Write the generated parts of experiments' pages again, and the index of all pages.
@@ -24,10 +21,10 @@ def pages(*folders: str) -> None:
         if rewrite(folder):
             print(f"{folder / 'README.md'}: written from results.json")
         words = shlex.split(marked.command(folder / "README.md", "fit"))
-        subject = next(filter(words.count, _FITS), "")
+        subject = next(filter(words.count, ("scaling", "critical_batch", "lr_range")), "")
         if subject and (folder / "fit.json").exists():
             fit = getattr(import_module(f"gptx.fit.{subject}"), subject)
-            options = [word for word in words if word.startswith(_KEPT)]
+            options = [word for word in words if word.startswith(("count=", "draws=", "grid="))]  # not in fit.json
             arguments.call(fit, [str(folder / "fit.json"), *options, f"readme={folder}"])
     for parent in filter(rewrite_index, dict.fromkeys(Path(folder).parent for folder in folders)):
         print(f"{parent / 'README.md'}: written from the pages")

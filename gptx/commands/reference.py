@@ -1,8 +1,5 @@
-"""Every ingredient, value, reason and source of conf/:  python -m gptx reference
-
-The comment at the top of an option's file says what the option is, the one behind `key: value` why the value is as it
-is (without one there is no line in the table); square brackets at its end, else arXiv numbers, are the source.
-"""
+"""Every ingredient, value, reason and source of conf/, from the comment on top of an option's file and the one behind a
+value, which has no line in the table without; square brackets at its end, else arXiv numbers, are the source."""
 
 import re
 from pathlib import Path
@@ -14,12 +11,11 @@ from gptx.files import write_text
 from gptx.runs import plain
 
 _TITLE = "# Reference of all ingredients"
-_INTRODUCTION = """
+_INTRODUCTION = """\
 Generated from the comments in this folder by `python -m gptx reference write=conf/README.md`; do not edit.
 
 `python -m gptx.train optim=lion` chooses an option, `python -m gptx.train optim.lr=1e-3` sets a value. An option that
-builds on another one also has the values of that one.
-"""
+builds on another one also has the values of that one."""
 
 
 class _Entry(NamedTuple):
@@ -55,7 +51,7 @@ def reference(*, write: str = "") -> None:
 def reference_page() -> str:
     """The whole reference in Markdown: a section for each config group, with all its options."""
     text = (presets.CONF / "train.yaml").read_text()
-    sections = [_TITLE, _INTRODUCTION.strip(), "## run", _table(keys("", text.partition("\n\n")[2]))]
+    sections = [_TITLE, _INTRODUCTION, "## run", _table(keys("", text.partition("\n\n")[2]))]
     for group in GROUPS:
         default = presets.defaults()[group]
         default = ",".join(default) if isinstance(default, list) else default

@@ -6,8 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from gptx.compare import meaning
-from gptx.compare.meaning import agreement, single_run
+from gptx.compare.meaning import agreement, differences_in_meaning, place, single_run
 from gptx.config.command_line import split_overrides
 from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
 from gptx.runs import provenance
@@ -62,15 +61,12 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
 
 
 def _refuse_beyond(run: str, recorded: set[str]) -> None:
-    """Raise ValueError for words of a record that are an option, a key of Hydra's or of trust, or have a resolver such
-    as ${oc.env:NAME}; ${steps}, without a colon, is only another key's value."""
+    """Raise ValueError for words that may run code or read the environment, as ${oc.env:NAME}; ${steps} does not."""
     keys = {word: key_of(word).replace("/", ".") for word in sorted(recorded)}
     risky = re.compile(r"-|.*\$\{.*:", re.DOTALL)
     if beyond := [word for word in keys if risky.match(word) or under(keys[word], ("hydra", "allow_targets"))]:
-        raise ValueError(
-            f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}; trust=true runs it if you trust the "
-            "author of that folder"
-        )
+        line = f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}"
+        raise ValueError(f"{line}; trust=true runs it if you trust the author of that folder")
 
 
 def merged(old: Run, given: list[str]) -> list[str]:
@@ -101,12 +97,9 @@ def code_changes(old: Run) -> list[str]:
 
 def _circumstances(old: Run, new: Run) -> list[dict[str, str]]:
     both = zip((old, new), provenance.of_both(old.record, new.record), strict=True)
-    return [
-        meaning.place(run) | {"data": str(run.record.get("data", {}).get("digest", ""))[:12]} | code
-        for run, code in both
-    ]
+    return [place(run) | {"data": str(run.record.get("data", {}).get("digest", ""))[:12]} | code for run, code in both]
 
 
 def _unlike(old: dict[str, str], new: dict[str, str]) -> str:
-    found = meaning.differences_in_meaning(old, new)
-    return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found.items())
+    found = differences_in_meaning(old, new).items()
+    return "; ".join(f"{name} was {was or 'not there'}, is {now or 'not there'}" for name, (was, now) in found)

@@ -13,7 +13,7 @@ from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, con
 from gptx.config.groups import decides
 
 _JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
-_FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, which are its costs
+_FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, its costs: seconds in steps, bytes at the peak
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 _Key = TypeVar("_Key")
 
@@ -34,7 +34,6 @@ class Round:
 
     @property
     def kinds(self) -> set[str]:
-        """What may be said of the differences."""
         return {each.kind for each in self.differences.values()}
 
     @property
@@ -100,7 +99,6 @@ class Effects:
 
     @property
     def judged(self) -> list[Estimate]:
-        """The estimates that the text may claim something of."""
         best = [] if self.best is None or self.told[0] is self.best else [self.best]
         return [each for one in (*self.told, *best) for each in one.judged]
 
@@ -123,8 +121,7 @@ class Effects:
 
     @cached_property
     def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
-        """The factors that may change the costs, and by their levels the medians over finished runs of tokens per
-        second, seconds in steps and bytes at the peak; nothing where no factor may change them."""
+        """The factors that may change the costs, and by their levels the medians of _FACTS over finished runs."""
         names = [name for name in self.baseline if decides(name, "speed")]
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
             names = [self.factor]
@@ -161,7 +158,6 @@ def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> E
 
 
 def _limited(found, limit: float):
-    """The same round or square, where no larger p-value than `limit` is significant."""
     return replace(found, differences={key: replace(each, limit=limit) for key, each in found.differences.items()})
 
 
@@ -186,15 +182,14 @@ def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:
 
 def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str, sign: int) -> Round:
     arms = {arm.levels[factor]: arm for arm in group}
-    away = {level: difference(arm.values, arms[base].values) for level, arm in arms.items()
-            if level != base and base in arms}  # fmt: skip
-    return Round(context, arms, base, sign, {level: each for level, each in away.items() if each})
+    others = [level for level in arms if level != base and base in arms]
+    away = {level: each for level in others if (each := difference(arms[level].values, arms[base].values))}
+    return Round(context, arms, base, sign, away)
 
 
 def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
-    """Each level of `factor` at its best combination of the others' levels. Choosing flatters, so p-values count it: a
-    level is better than another one if one of its combinations is better than each of the other one's, and it had as
-    many chances as it has combinations."""
+    """Each level at its best combination of the others' levels. Choosing flatters, so p-values count it: a level is
+    better if a combination of it beats all of the other level's, and it had as many chances as it has combinations."""
     tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
     best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
     around = _round({}, best.values(), factor, base, sign)
@@ -213,8 +208,7 @@ def _lead(arm: Arm, other: Arm, sign: int) -> float:
 
 
 def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
-    """The 2 x 2 of the traits of a factor whose levels are one of each combination of them; then those of two factors
-    of two levels, the one that is asked about first."""
+    """The 2 x 2 of a factor's traits, if its levels are all four combinations; then those of two factors."""
     squares = partial(_squares, found, comparison.sign)
     for factor, traits in comparison.traits.items():
         first, second = next(iter(traits.values()))
@@ -233,9 +227,8 @@ def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dic
     squares = []
     for context, group in contexts((arm for arm in found if arm.results), *factors):
         there = {corners[at_levels(factors)(arm)]: arm for arm in group}
-        values = {corner: arm.values for corner, arm in there.items()}
         if len(there) == 4:
-            differences = {name: contrast(values, weights) for name, weights in CONTRASTS.items()}
-            known = {name: each for name, each in differences.items() if each}
+            values = {corner: arm.values for corner, arm in there.items()}
+            known = {name: each for name, weights in CONTRASTS.items() if (each := contrast(values, weights))}
             squares.append(Square(things, context, there, sign, known))
     return squares

@@ -1,8 +1,7 @@
 """How sure a difference of means over a few seeds is.
 
 Runs of one seed share initial weights and batches, so differences are taken seed by seed, with Student's t interval
-over the seeds that both arms have; arms that share no seed are compared as independent samples (Welch's t). An arm with
-a diverged run has no mean and no difference: None. A single seed gives a difference without an interval.
+over the seeds that both arms have; arms that share no seed are compared as independent samples (Welch's t).
 """
 
 import math

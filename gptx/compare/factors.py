@@ -22,8 +22,7 @@ _PEAK = 1 - 1e-6  # share of the peak from which on a learning rate counts as th
 
 
 def factors(runs: list[Run]) -> dict[str, list[str]]:
-    """Keys that distinguish the runs, each with its sorted levels: config-group choices first, then keys from the
-    command line, then other keys that these do not determine. Empty where only seeds differ."""
+    """Keys that distinguish runs, with sorted levels: groups first, then typed keys, then what these do not decide."""
     (rows, differing), typed, chosen = _described(runs), _typed(runs), list[str]()
     for key in sorted(differing, key=lambda key: (not is_group(key), key not in typed, key == "steps")):
         if not _determined([key], chosen, rows):
@@ -55,12 +54,10 @@ def _described(runs: list[Run]) -> tuple[list[dict[str, str]], dict[str, list[st
 
 
 def _typed(runs: list[Run]) -> set[str]:
-    """The keys that the command lines of the runs set."""
     return {key_of(word) for run in runs for word in run.record.get("overrides", [])}
 
 
 def _determined(keys: Collection[str], by: Collection[str], rows: list[dict[str, str]]) -> bool:
-    """True if the values of `by` decide the values of `keys` in these runs."""
     found = {(tuple(map(row.get, by)), tuple(map(row.get, keys))) for row in rows}
     return len(found) == len({causes for causes, _ in found})
 
@@ -91,7 +88,6 @@ def _equal_tokens(rows: list[dict[str, str]]) -> bool:
 
 
 def _reordered(runs: list[Run], names: tuple[str, ...]) -> list[str]:
-    """A phrase where arms with the same seed see their batches in another order."""
     orders: set[int] = set()
     for same in grouped(runs, lambda run: run.seed).values():
         arms = grouped(same, lambda run: tuple(map(described_by(run).get, names)))
@@ -109,8 +105,7 @@ def _derived() -> frozenset[str]:
 
 
 def traits(runs: list[Run], factors: Iterable[str]) -> dict:
-    """For each factor that is a schedule or a value of one: level -> {"warmup": there is one, "cool-down": there is
-    one}. A factor is left out where one of its levels has no such answer, or several."""
+    """For each factor of a schedule, level -> is there a "warmup", a "cool-down", if every level has one answer."""
     found = {}
     for factor in (name for name in factors if name.split(".")[0] == "schedule"):
         shapes = [(described_by(run).get(factor, ""), _shape(run.config)) for run in runs]
@@ -131,9 +126,8 @@ def _shape(config: dict) -> dict[str, bool] | None:
 
 
 def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) -> dict[str, str]:
-    """The level of each factor that the others are compared with: as `text` says (factor=level, comma separated, or a
-    level alone), else as `kept`, else the option of conf/train.yaml, else the first level. Raises ValueError for a
-    level or factor that no run has, or for an unclear one."""
+    """The level of each factor that others are compared with: of `text` (comma separated factor=level, or a level),
+    else `kept`, else of conf/train.yaml, else the first. Raises ValueError for an unclear one, or one of no run."""
     usual = {name: presets.spelled(presets.defaults().get(name)) for name in factors}
     found = {name: usual[name] if usual[name] in levels else levels[0] for name, levels in factors.items()} | kept
     whole = any(text in levels for levels in factors.values())  # a level may have commas
@@ -143,7 +137,6 @@ def baseline_of(factors: dict[str, list[str]], kept: dict[str, str], text: str) 
 
 
 def _named(word: str, factors: dict[str, list[str]]) -> dict[str, str]:
-    """The one level that a word of `baseline=` names, by its factor."""
     name, _, level = word.strip().rpartition("=")
     meant = {each: _meant(level, levels) for each, levels in factors.items() if name in ("", each)}
     places = {each: same for each, same in meant.items() if same is not None}
@@ -160,16 +153,14 @@ def _meant(text: str, levels: list[str]) -> str | None:
 
 
 def primary(factors: dict[str, list[str]]) -> str:
-    """The factor that is asked about: the first config group, else the first factor that is more than a number (such as
-    a rule), else the first; "" where there is none."""
+    """The factor that is asked about: the first config group, else the first not of numbers, else the first; or ""."""
     words = [name for name, levels in factors.items() if not numeric(levels)]
     return next(iter([*filter(is_group, factors), *words, *factors]), "")
 
 
 def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
-    """How a comparison is drawn: the factor of the x-axis, the factors whose levels are lines, and those whose levels
-    are panels. The x-axis is a number, without one the first factor besides the one that is asked about. Every
-    combination of the others is a line; where these are too many for a panel, only the levels of one factor are."""
+    """The factor of the x-axis (a number, else the first besides the one that is asked about), those whose levels are
+    lines (all others; where these are too many for a panel, only one) and those whose levels are panels."""
     others = [name for name in factors if name != primary(factors)]
     x = axis(factors) or next(iter(others), primary(factors))
     rest = {name: levels for name, levels in factors.items() if name != x}
@@ -218,5 +209,4 @@ def _ordered(levels: Iterable[str]) -> list[str]:
 
 
 def level_text(value: object) -> str:
-    """A value of a config as text."""
     return f"{value:g}" if isinstance(value, float) else presets.spelled(value)

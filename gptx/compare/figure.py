@@ -31,12 +31,10 @@ def figure(found: Effects, file: Path) -> None:
         for plot, (context, arms) in zip(row, panels, strict=True):
             _draw(plot, arms, x)
             title = ", ".join(named(*level) for level in context.items() if apart)
-            up = f"{said.metric}{said.per}" if plot is row[0] else ""
-            dress(plot, title, label(x), up)
+            dress(plot, title, label(x), f"{said.metric}{said.per}" if plot is row[0] else "")
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:
-    """The means of each line along the levels of x, joined where those are numbers, and every seed as a small mark."""
     columns = list(grouped(found, lambda arm: arm.levels.get(x, _ALL)))
     rows, numbers = contexts(found, x), numeric(columns)
     for i, (levels, row) in enumerate(rows):
@@ -66,7 +64,6 @@ def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
 
 
 def _seeds(plot: Any, x: float, arm: Arm, **style) -> None:
-    """The results of an arm at `x`; at the upper edge, in how many seeds it diverged."""
     finite = [value for value in arm.results if math.isfinite(value)]
     plot.plot([x] * len(finite), finite, linestyle="", **style)
     if arm.diverged:

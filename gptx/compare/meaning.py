@@ -1,7 +1,4 @@
-"""Two runs side by side: what each means, in facts with units read from its folder, and whether their numbers agree.
-
-A difference in the recipe decides the result, one in the place its last digits, and one in the code may do either.
-"""
+"""Two runs side by side: what each means, in facts with units read from its folder, and whether their numbers agree."""
 
 import itertools
 import re
@@ -57,7 +54,6 @@ def _valued(name: str, values: list[str]) -> str:
 
 
 def _told(text: str, facts: dict) -> str:
-    """The text with its values; "" if one of them is not known."""
     try:
         return text.format_map(facts)
     except KeyError:
@@ -95,7 +91,7 @@ def place(run: Run) -> dict[str, str]:
 
 
 def origin(run: Run) -> dict[str, str]:
-    """With what it was made: the code's commit and the packages."""
+    """With what it was made, the code's commit and the packages: this may change anything."""
     git = run.record.get("git", {})
     commit = git.get("sha", "")[:12] + " with uncommitted changes" * bool(git.get("dirty"))
     return _known({"commit": commit}) | run.record.get("versions", {})
@@ -110,10 +106,9 @@ def _ingredient(run: Run, group: str) -> str:
     node = run.config.get(group)
     if not isinstance(node, dict):
         return ""
+    values = {key: value for key, value in flat(node).items() if value is not None and not key.endswith(presets.HIDDEN)}
     told = [
-        f"{key} {presets.spelled(value)}"
-        for key, value in flat(node).items()
-        if value is not None and not key.endswith(presets.HIDDEN) and not under(f"{group}.{key}", _ELSEWHERE)
+        f"{key} {presets.spelled(value)}" for key, value in values.items() if not under(f"{group}.{key}", _ELSEWHERE)
     ]
     return _valued(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
@@ -138,15 +133,9 @@ def _length(run: Run) -> dict[str, str]:
 
 
 def _data(run: Run) -> str:
-    """Name, digest and tokenizer of the text."""
     facts = run.config.get("data", {}) | run.record.get("data", {})
-    name = "{name} of {path}" if facts.get("path") else "{name}"
-    texts = (
-        name,
-        "digest {digest:.12}",
-        "tokenizer {tokenizer} with {vocab_size:,} tokens",
-        "{validation_tokens:,} tokens held out",
-    )
+    texts = ["{name} of {path}" if facts.get("path") else "{name}", "digest {digest:.12}"]
+    texts += ["tokenizer {tokenizer} with {vocab_size:,} tokens", "{validation_tokens:,} tokens held out"]
     return ", ".join(filter(None, (_told(text, facts) for text in texts))) or _ingredient(run, "data")
 
 
@@ -158,17 +147,14 @@ def _precision(run: Run) -> str:
 
 
 def _rates(run: Run) -> dict[str, str]:
-    """The schedule, its peak, warmup and cool-down, and the learning rate of the first group at five points of the run:
-    computed, or as it was recorded where the schedule is unknown here."""
+    """The schedule, and learning rates of the first group: computed, or as recorded where the schedule is unknown."""
     steps, rate = run.config.get("steps"), learning_rate(run.config)
     points = {where: max(1, round(steps * x)) for where, x in _SHARES.items()} if isinstance(steps, int) else {}
     if rate is None or not points:
         at, rates = run.metrics["train/lr"]
         there = {where: rates[at.searchsorted(step)] for where, step in points.items() if step <= at.max(initial=0)}
-        found = {
-            "schedule": _ingredient(run, "schedule"),
-            "peak learning rate": _told("{lr:.3g}", run.config.get("optim", {})),
-        }
+        peak = _told("{lr:.3g}", run.config.get("optim", {}))
+        found = {"schedule": _ingredient(run, "schedule"), "peak learning rate": peak}
     else:
         there = {where: rate(step) for where, step in points.items()}
         found = _shape(run, rate)
@@ -191,10 +177,8 @@ def single_run(folder: str) -> Run:
     found = find([Path(folder)])
     if len(found) > 1:
         raise ValueError(f"{folder}: there are {len(found)} runs below it; name one, such as {found[0].folder}")
-    if found[0].problem:
-        raise ValueError(found[0].problem)
-    if not found[0].config:
-        raise ValueError(f"{folder}: the run there did not begin, and there is nothing to compare")
+    if found[0].problem or not found[0].config:
+        raise ValueError(found[0].problem or f"{folder}: the run there did not begin, and there is nothing to compare")
     return found[0]
 
 

@@ -60,11 +60,9 @@ class Comparison:
 
     @property
     def drawable(self) -> bool:
-        """True if there is a result to draw."""
         return any(outcome.value is not None and math.isfinite(outcome.value) for outcome in self.outcomes)
 
     def save(self, file: Path) -> None:
-        """Write it as JSON, one line an outcome."""
         facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
         lines = ",\n  ".join(to_json(asdict(outcome)) for outcome in self.outcomes)
         file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
@@ -93,7 +91,6 @@ class Arm:
 
     @cached_property
     def spread(self) -> float | None:
-        """The standard deviation over at least two seeds."""
         return stdev(self.results) if len(self.results) > 1 and not self.diverged else None
 
 
@@ -110,8 +107,7 @@ def load_comparison(file: Path) -> Comparison:
 
 
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
-    """The comparison of some runs. Raises ValueError if none of them has the metric, and ConfigError where nothing says
-    whether "higher" or "lower" is `better` in it."""
+    """The comparison of some runs. Raises ValueError if none has the metric, ConfigError for an unknown `better`."""
     begun = list(filter(lambda run: run.config, runs))
     known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     found = factors(begun)

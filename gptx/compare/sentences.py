@@ -10,11 +10,8 @@ from gptx.compare.outcomes import Arm
 from gptx.compare.words import FEW, Words, named, places, said, where
 from gptx.units.phrases import count, joined, sentence
 
-_UNCLEAR = {
-    "unsure": "is not significantly different",
-    "same": "is the same",
-    "single": "has no interval",
-}  # kinds of estimates whose direction is not said
+# Kinds of estimates whose direction is not said.
+_UNCLEAR = {"unsure": "is not significantly different", "same": "is the same", "single": "has no interval"}
 _Change = tuple[dict[str, str], Estimate]  # context, and what a change does there
 
 
@@ -26,7 +23,9 @@ def answer(found: Effects, words: Words) -> list[str]:
     ranking = _ranking(found.best, found.factor, words, lead) if found.best else []
     first = found.told[0]
     if isinstance(first, Square):
-        told = [*_crossed(found.squares, words), _shares(found.squares), *ranking]
+        groups = grouped(found.squares, more).items()
+        shares = (f"{word} {places(each.context for each in group)}".strip() for word, group in groups)
+        told = [*_crossed(found.squares, words), f"Contributed more: {'; '.join(shares)}.", *ranking]
     elif first is found.best:
         told = ranking
     elif len(found.rounds) == 1:
@@ -59,7 +58,6 @@ def _alone(arm: Arm, words: Words) -> list[str]:
 
 
 def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[str]:
-    """Which level of `factor` ends best, and how far from the baseline; nothing where no arm has a mean."""
     short, metric = named(factor, around.baseline), words.metric
     names = {around.baseline: short} | {level: _arm(arm, factor, around) for level, arm in around.arms.items()}
     values = {level: words.amount(words.number(around.arms[level].mean)) for level in around.ranking}
@@ -84,13 +82,11 @@ def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[s
 
 
 def _arm(arm: Arm, factor: str, around: Round) -> str:
-    """An arm by its level of `factor`, and by its levels of those factors that are not in the context."""
     rest = {k: level for k, level in arm.levels.items() if k != factor and k not in around.context}
     return f"{named(factor, arm.levels[factor])} {where(rest)}".strip()
 
 
 def _significant(around: Round, names: dict[str, str]) -> Iterator[str]:
-    """Which arms are significantly higher and lower than the baseline's, where there are several."""
     sure = [level for level, each in around.differences.items() if each.significant and len(around.differences) > 1]
     for way, levels in sorted(grouped(sure, lambda level: around.differences[level].kind).items()):
         arms = joined(names[level] for level in levels) if len(levels) <= FEW else f"{len(levels)} arms"
@@ -116,8 +112,7 @@ def _summary(found: Effects, differing: list[str], words: Words) -> str:
 
 
 def _turned(turn: str, changes: list[_Change], words: Words) -> tuple[str, list[str]]:
-    """What happens to the metric in each context if one thing is turned, as by "with warmup": a sentence on the
-    differences that may be stated, "" for none, and sentences on the other contexts."""
+    """What happens to the metric if one thing is turned: "" or a sentence of what may be stated, and the rest."""
     if not changes:
         return "", [sentence(f"{turn}, no two finished runs can be compared")]
     single = all(each.p is None for _, each in changes)
@@ -141,7 +136,6 @@ def _clause(kind: str, changes: list[_Change], words: Words) -> str:
 
 
 def _crossed(squares: list[Square], words: Words) -> list[str]:
-    """What the first of two things does, averaged over the other, or that it depends on the other."""
     (first, second), averaged, depends = starmap(named, squares[0].things), list[_Change](), list[str]()
     for square in squares:
         if square.differences and square.depends:
@@ -154,14 +148,6 @@ def _crossed(squares: list[Square], words: Words) -> list[str]:
         return depends
     head, rest = _turned(f"with {first}, averaged over runs with and without {second}", averaged, words)
     return [*filter(None, [head]), *depends, *rest]
-
-
-def _shares(squares: list[Square]) -> str:
-    """Contributed more: warmup at learning rate 0.01; not significant at learning rate 0.0003."""
-    told = (
-        f"{word} {places(each.context for each in group)}".strip() for word, group in grouped(squares, more).items()
-    )
-    return f"Contributed more: {'; '.join(told)}."
 
 
 def more(square: Square) -> str:

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, starmap
+from math import prod
 
-from gptx.compare import tables
-from gptx.compare.effects import Effects, effects
-from gptx.compare.factors import grouped
+from gptx.compare.effects import Effects, Round, effects, winner
+from gptx.compare.factors import grouped, numeric
 from gptx.compare.outcomes import Arm, Comparison, Outcome
-from gptx.compare.sentences import answer
-from gptx.compare.words import Words, named, said
+from gptx.compare.sentences import answer, comparisons, more
+from gptx.compare.words import Words, label, named, said, where
 from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 
+_GRIDS = 4  # at most: of more contexts, the table of arms has it all
 _LISTED = 6  # of a kind are named at most
 _TEXTS = {  # what makes results those of another text, where the runs differ in it
     "validation windows": "were validated on {} windows of the held-out text",
@@ -36,22 +37,20 @@ class Verdict:
 
 
 def verdict(comparison: Comparison, baseline: str = "") -> Verdict:
-    """The answer of a comparison; `baseline` as in effects(). Raises ValueError for a level that no run has, and for a
-    table to leave out that does not exist."""
-    if unknown := [name for name in comparison.without if name not in tables.TABLES]:
-        raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(tables.TABLES)}")
+    """The answer; `baseline` as in effects(). Raises ValueError for a level that no run has, an unknown table."""
+    if unknown := [name for name in comparison.without if name not in _TABLES]:
+        raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(_TABLES)}")
     found = effects(comparison, baseline)
     words = words_for(found)
     warnings = list(_warnings(found, words))
     if not any(arm.results for arm in found.arms):
         return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [])
     headline, *sentences = _qualified(found, words)
-    made = (make(found, words) for name, make in tables.TABLES.items() if name not in comparison.without)
+    made = (make(found, words) for name, make in _TABLES.items() if name not in comparison.without)
     return Verdict(found.baseline, headline, sentences, warnings, list(chain.from_iterable(made)))
 
 
 def _qualified(found: Effects, words: Words) -> list[str]:
-    """Headline and sentences with what divergence, another text or other differences between the arms make of them."""
     comparison, (headline, *sentences) = found.comparison, answer(found, words)
     if any(_different_texts(comparison.environment, words)):
         return ["These results cannot be compared: the runs are not of the same text.", headline, *sentences]
@@ -83,7 +82,6 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
 
 
 def _different_texts(environment: dict, words: Words) -> Iterator[str]:
-    """That losses are not of the same text, or not per the same token."""
     validation, per_token = words.metric.startswith("validation"), words.unit.startswith("nats per")
     matters = {"validation windows": validation, "held-out tokens": validation, "tokenizer": per_token}
     for key, told in _TEXTS.items():
@@ -112,7 +110,6 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 
 
 def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
-    """Arms that diverged, lack seeds or are the best at an edge, each with what is said before and after them."""
     names = [(_name(arm), arm) for arm in found.arms if arm.results]
     lost = [f"{name} diverged in {x.diverged} of {count(len(x.results), 'seed')}" for name, x in names if x.diverged]
     yield "", lost, ": such an arm has no mean and cannot win."
@@ -149,3 +146,90 @@ def _run(run: Outcome) -> str:
 
 def _name(one: Arm | Outcome) -> str:
     return ", ".join(named(*level) for level in one.levels.items()) or "The run"
+
+
+def _attribution(found: Effects, words: Words) -> Iterator[Table]:
+    rows = []
+    for square in found.squares:
+        shown = [square.differences.get(name) for name in ("first", "second", "interaction")]
+        n = str(shown[0].n if shown[0] else 0)
+        rows.append((where(square.context) or "here", *map(words.change, shown), n, more(square)))
+    if not rows:
+        return
+    things = tuple(starmap(named, found.squares[0].things))
+    what = f"{words.metric.capitalize()}{words.per}, averaged over arms without and with the other (95 % intervals)."
+    sure = "Interaction: how much more with it. What contributed more is judged after correction."
+    note = f"{what} {sure} {comparisons(x for square in found.squares for x in square.judged)}".strip()
+    columns = ("", *things, "interaction", "n", "contributed more")
+    yield Table(f"What {joined(things)} contribute", columns, rows, note)
+
+
+def _grids(found: Effects, words: Words) -> Iterator[Table]:
+    """Mean and spread by the levels of the factor asked about and of another one, in each context of the rest."""
+    factors = found.comparison.factors
+    across, *rest = sorted(found.others, key=lambda name: not numeric(factors[name])) or [""]
+    if across and prod(len(factors[name]) for name in rest) <= _GRIDS:
+        groups = grouped(found.rounds, lambda around: where({name: around.context[name] for name in rest}))
+        for here, rounds in groups.items():
+            yield _grid(found, across, here, rounds, words)
+
+
+def _grid(found: Effects, across: str, here: str, rounds: list[Round], words: Words) -> Table:
+    columns = [_cells(around, words) for around in rounds]
+    levels = [level for level in found.comparison.factors[found.factor] if any(level in cells for cells in columns)]
+    title = f"{words.metric.capitalize()} by {found.factor} and {across}{f', {here}' if here else ''}"
+    heads = (found.factor, *(named(across, around.context[across]) for around in rounds))
+    rows = [(level or "-", *(cells.get(level, "") for cells in columns)) for level in levels]
+    note = f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share."
+    return Table(title, heads, rows, note)
+
+
+def _cells(around: Round, words: Words) -> dict[str, str]:
+    best = winner(around.arms, around.sign) if len(around.ranking) > 1 else None
+    told = {level: words.spread(arm) for level, arm in around.arms.items()}
+    return {level: f"**{text}**" if level == best else text for level, text in told.items()}
+
+
+def _best(found: Effects, words: Words) -> Iterator[Table]:
+    if best := found.best:
+        title = f"Each {found.factor} at its best {joined(map(label, found.others))}"
+        note = "Chosen on the seeds that are shown, which flatters every row; the correction counts the choice."
+        yield _rows(found, words, title, [best], note)
+
+
+def _arms(found: Effects, words: Words) -> Iterator[Table]:
+    same = " at the same level of the other factors" if found.others else ""
+    unit, intervals = f"{words.metric.capitalize()}{words.per}", f"{same}, intervals Student's t, each by itself"
+    note = f"{unit}; n: seeds with a result. Differences are means over pairs of the same seed{intervals}."
+    if found.rounds:
+        yield _rows(found, words, "Arms", found.rounds, note)
+
+
+def _rows(found: Effects, words: Words, title: str, rounds: list[Round], note: str) -> Table:
+    factors, rows = [*found.others, found.factor], []
+    for around in rounds:
+        for level, arm in around.arms.items():
+            n, levels = len(arm.results), (arm.levels[name] or "-" for name in factors)
+            states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
+            away = "baseline" if level == around.baseline else words.change(around.differences.get(level), n)
+            rows.append((*levels, words.spread(arm), str(n), states, away))
+    note = f"{note} {comparisons(chain.from_iterable(around.differences.values() for around in rounds))}".strip()
+    heading = f"compared with {named(found.factor, found.baseline[found.factor])} (95 % interval)"
+    return Table(title, (*map(label, factors), "mean ± sd", "n", "runs", heading), rows, note, len(factors))
+
+
+def _costs(found: Effects, words: Words) -> Iterator[Table]:
+    names, costs = found.costs
+    rows = []
+    for key, (speed, seconds, peak) in costs.items():
+        numbers = ((speed, ",.0f"), (seconds, ",.1f"), (peak and peak / 1e6, ",.0f"))
+        told = (format(number, form) if number else "-" for number, form in numbers)
+        rows.append((*([level or "-" for level in key] or ["all"]), *told))
+    columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
+    note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
+    if rows:
+        yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
+
+
+# By the names with which a page may leave some out, in their order.
+_TABLES = {"attribution": _attribution, "levels": _grids, "best": _best, "arms": _arms, "speed": _costs}

@@ -19,7 +19,6 @@ NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay"
          "parametrization.rates.matrices": "learning-rate factor of matrices"}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 _UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
-_NONE = ("", "none")  # levels of a config group that leave its ingredient out
 FEW = 3  # settings of several factors that are named one by one; more are counted
 
 
@@ -34,7 +33,6 @@ class Words:
     finest: int
 
     def number(self, value: float | None, *, sign: str = "", decimals: int | None = None) -> str:
-        """A value or a difference; a dash for none."""
         if value is None:
             return "-"
         text = f"{value:{sign},.{self.decimals if decimals is None else decimals}f}"
@@ -45,8 +43,7 @@ class Words:
         return min(self.finest + 8, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
 
     def ends(self, found: Estimate) -> Iterator[str]:
-        """The mean of an estimate, and the ends of its interval: two digits of half the interval's width within what
-        the values can show, and two of the mean where it is significant."""
+        """Mean and ends of an interval, in two digits of half its width, or of the mean where that is significant."""
         values, decimals = [found.mean], self.decimals
         if found.low is not None and found.high is not None:
             values += [found.low, found.high]
@@ -57,14 +54,12 @@ class Words:
 
     @property
     def per(self) -> str:
-        """The unit behind a metric: ", nats per token"; "" without one."""
         return f", {self.unit}" if self.unit else ""
 
     def amount(self, text: str) -> str:
         return f"{text} {self.unit}".strip()
 
     def spread(self, arm: Arm) -> str:
-        """Mean and standard deviation of an arm, or why it has none."""
         if arm.diverged:
             return f"diverged {arm.diverged} of {len(arm.results)}"
         return " ± ".join(self.number(each) for each in (arm.mean, arm.spread) if each is not None) or "-"
@@ -103,8 +98,7 @@ def words(found: Effects) -> Words:
 
 
 def _decimals(arms: list[Arm]) -> tuple[int, int]:
-    """Decimals for means: two digits of the usual spread over seeds, at most five digits in all. And for differences,
-    which are known better: up to six digits of a value."""
+    """Decimals of means, two digits of the usual spread and at most five in all; of differences, up to six."""
     values = [abs(value) for arm in arms for value in arm.results if value and math.isfinite(value)]
     if not values:
         return 4, 6
@@ -121,7 +115,7 @@ def said(factor: str) -> str:
 def named(factor: str, level: str) -> str:
     """A level as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true; of no factor, a trait."""
     if not factor or is_group(factor):
-        return f"no {factor}" if level in _NONE else level
+        return f"no {factor}" if level in ("", "none") else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 

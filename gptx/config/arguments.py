@@ -99,7 +99,8 @@ def _refuse(word: str, keys: dict, places: list[inspect.Parameter], given: dict)
         raise ConfigError(f"{word}: write {text} alone, without {name}=")
     option = name.removeprefix("--").replace("-", "_")
     if word.startswith("--") and option in keys:
-        raise ConfigError(f"{word}: write {option}={text or ('true' if keys[option].annotation is bool else '...')}")
+        example = {bool: "true"}.get(keys[option].annotation, "...")
+        raise ConfigError(f"{word}: write {option}={text or example}")
 
 
 def _keyed(word: str) -> bool:

@@ -20,6 +20,7 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
     """The function or class that `target` names at the key `path` of a config. Raises ConfigError, before importing it,
     for all that neither the group offers nor `allow` trusts (packages from the command line, such as "mylib.")."""
     group = re.split(r"[.\[]", path, maxsplit=1)[0]
+    library = getattr(GROUPS.get(group), "library", None)
     if not isinstance(target, str) or not re.fullmatch(r"\w+(\.\w+)+", target):
         raise ConfigError(f"{path}._target_: {target!r} is not the dotted name of a class or a function")
     if target in offered(group):
@@ -30,17 +31,14 @@ def permitted(target: Any, path: str, allow: Collection[str] = ()) -> Callable:
         if callable(found) and _home(found).startswith(trusted):
             return found
         target = _home(found)
-    library = getattr(GROUPS.get(group), "library", None)
     if known := _of_library(target, path, library):
         return known
     if target.startswith("gptx."):
         hint = nearest(target, offered(group))
         raise ConfigError(f"{path}._target_: {target} is nothing that conf/{group} offers{hint}")
     others = " or {}{} classes".format(*library) if library else ""
-    raise ConfigError(
-        f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{others}); if you trust it, "
-        f"add allow_targets=[{target.split('.')[0]}.] to the command line"
-    )
+    line = f"{path}._target_: {target} is not in an allowed package (what conf/{group} names{others})"
+    raise ConfigError(f"{line}; if you trust it, add allow_targets=[{target.split('.')[0]}.] to the command line")
 
 
 @functools.cache

@@ -29,8 +29,7 @@ _LARGEST = 100_000  # values of a file: a config has a hundred
 
 
 def composed(words: Sequence[str] = (), *, hydra: bool = False) -> DictConfig:
-    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's own section. Raises ConfigError, and
-    what Hydra raises (gptx.config.command_line explains it)."""
+    """The config that the overrides compose, unchecked; `hydra` keeps Hydra's section. Raises Hydra's errors too."""
     register()
     outer = GlobalHydra.instance().hydra  # of a command that is under way
     GlobalHydra.instance().clear()
@@ -119,8 +118,7 @@ def _guarded(load: Callable) -> Callable:
 
 
 def _open(apply: Callable) -> Callable:
-    """Hydra's way to lay overrides over a config: a key that is not there is added, and gptx.config.validate judges it
-    by the signature that takes it; only Hydra's own section stays closed."""
+    """Hydra's way to lay overrides over a config: new keys, but Hydra's, are added, as validate.check judges them."""
 
     def apply_overrides(overrides, cfg):
         OmegaConf.set_struct(cfg.hydra, True)

@@ -61,7 +61,7 @@ _PLAIN = re.compile(r"[\w.,:=@+/%-]*")  # what a file may give a launcher: nothi
 def refuse(composed: DictConfig, words: list[Override]) -> None:
     """Raise ConfigError for the first key that is neither shipped, nor typed in `words`, nor plain data."""
     hydra: Any = OmegaConf.to_container(composed.hydra, resolve=False)
-    typed = {key for word in words for key in flat(word.value(), f"{word.key_or_group}.")}
+    typed: set[str] = set().union(*(flat(word.value(), f"{word.key_or_group}.") for word in words))
     if sorted([*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]) != sorted(str(w.input_line) for w in words):
         raise ConfigError("hydra.overrides: a file says what was typed; only the command line does")
     try:

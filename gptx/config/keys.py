@@ -12,19 +12,15 @@ from gptx.units.printable import without_credentials
 _SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
-_SYNONYMS = {
-    word: key
-    for key, words in {
-        "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
-        "model.depth": "n_layer n_layers num_layers layers", "model.heads": "n_head n_heads num_heads",
-        "model.width": "n_embd d_model hidden_size", "model.context": "block_size seq_len seq_length context_length",
-        "steps": "epochs num_epochs max_iters max_steps num_steps iterations", "batch.tokens": "batch_size",
-        "batch.micro": "micro_batch_size", "schedule": "scheduler lr_scheduler", "data": "dataset",
-        "schedule.warmup": "warmup_steps warmup_iters", "schedule.floor": "min_lr", "precision": "dtype",
-        "clip.max_norm": "grad_clip max_grad_norm", "observe.validation.every": "eval_interval eval_every",
-    }.items()
-    for word in words.split()
-}  # usual in other programs: what it is called here # fmt: skip
+_SYNONYMS = {word: key for key, words in {
+    "optim": "optimizer", "optim.lr": "learning_rate", "optim.weight_decay": "wd", "optim.betas": "beta1 beta2",
+    "model.depth": "n_layer n_layers num_layers layers", "model.heads": "n_head n_heads num_heads",
+    "model.width": "n_embd d_model hidden_size", "model.context": "block_size seq_len seq_length context_length",
+    "steps": "epochs num_epochs max_iters max_steps num_steps iterations", "batch.tokens": "batch_size",
+    "batch.micro": "micro_batch_size", "schedule": "scheduler lr_scheduler", "data": "dataset",
+    "schedule.warmup": "warmup_steps warmup_iters", "schedule.floor": "min_lr", "precision": "dtype",
+    "clip.max_norm": "grad_clip max_grad_norm", "observe.validation.every": "eval_interval eval_every",
+}.items() for word in words.split()}  # usual in other programs: what it is called here # fmt: skip
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -63,8 +59,7 @@ def under(name: str, keys: tuple[str, ...]) -> bool:
 
 
 def slug(overrides: list[str], swept: tuple[str, ...] = (), *, whole: bool = False, room: int = NAME_BYTES) -> str:
-    """A folder name of at most `room` bytes from the overrides that make this run another one, the `swept` keys in a
-    sweep; the same every time. It has the last part of a path, or the `whole` path."""
+    """A folder name of at most `room` bytes from the overrides that make this run another one, or set `swept` keys."""
     last = {key_of(o): o.lstrip("+") for o in overrides}  # of a key that is set twice the last word counts
     chosen = {k: o for k, o in last.items() if (k in swept if swept else decides(k, "result"))}
     kept = sorted(map(without_credentials, chosen.values()))

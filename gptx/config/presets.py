@@ -33,8 +33,7 @@ def spelled(value: object) -> str:
 
 
 def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
-    """The end of a message about a key that other options of its group have, beside the `chosen` keys where several
-    options may be; "" if none has it."""
+    """The end of a message about a key that other options of its group have, beside the `chosen` keys; or ""."""
     group, _, name = key.partition(".")
     files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
     options = [option for option, content in files.items() if name in content]
@@ -68,7 +67,7 @@ def departures(config: dict, choices: dict[str, str]) -> dict[str, object]:
 
 
 def _same(usual: object, given: object, config: dict) -> bool:
-    """True if both values mean the same in a run of this flat config, where lengths have become steps."""
+    """True if both mean the same in a run of this flat config, where lengths have become steps."""
     if isinstance(usual, str) and isinstance(given, int):
         try:
             usual = lengths.in_steps(usual, steps=config["steps"], tokens=config["batch.tokens"])

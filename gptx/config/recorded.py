@@ -16,8 +16,7 @@ _asked: list[str] = []  # the variables of the environment that configs have loo
 
 
 def looked_up(name: str, *default: Any) -> Any:
-    """What `${oc.env:...}` gives; from then on `masked` hides it in all that this process says, unless it is a number
-    or in the path of the working folder."""
+    """What `${oc.env:...}` gives; from then on `masked` hides it, unless a number or in the working folder's path."""
     _asked.append(name)
     found = oc.env(name, *default)
     text = os.environ.get(name, "")

@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
@@ -11,8 +12,6 @@ from gptx.config.build import build, find_target
 from gptx.config.errors import ConfigError, refusal
 from gptx.config.groups import GROUPS
 from gptx.config.validate import check, value
-
-_WITH_DEVICE = ("parallel", "compile", "inject")  # built where the run is, not tried before
 
 
 def job_of(composed: DictConfig) -> DictConfig:
@@ -28,6 +27,8 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
     `refuse_size` (gptx.estimate.capacity) is asked before a model is built; one that has `begun` needs no `from`."""
     import torch
 
+    from gptx.ingredients.data.tokenizers import known
+
     check(job, allow=value(job, "allow_targets", "allow_targets") or ())
     weight, vector = torch.zeros(2, 2, device="cpu"), torch.zeros(2, device="cpu")
     weight.grad, vector.grad = torch.ones_like(weight), torch.ones_like(vector)
@@ -36,14 +37,16 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
     def model() -> torch.nn.Module:
         return build(job.model)(vocab_size=256)
 
-    _try("data", lambda: _refuse_tokenizer(job))
+    if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
+        _try("data", lambda: known(job.data.tokenizer))
     _try("batch", lambda: build(job.batch).split(job.data.context, world))
     _try("batch", lambda: build(job.batch).context_at(1, job.data.context))
     if refuse_size:
         refuse_size(job)
+    with_device = ("parallel", "compile", "inject")  # built where the run is, not tried before
     trials = {
         "schedule": lambda: build(job.schedule)(1),
-        "objective": None,
+        "objective": lambda: build(job.objective),
         "model": model,
         "memory": lambda: build(job.memory)(model()),
         "decay": lambda: build(job.decay)(model()),
@@ -51,9 +54,8 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "optim": lambda: build(job.optim)(groups),
         "clip": lambda: build(job.clip)([weight]),
     }
-    tried = {"data", "batch", *_WITH_DEVICE, *trials}
-    for group in [*trials, *(name for name in GROUPS if name not in tried)]:
-        _try(group, trials.get(group) or (lambda group=group: build(job.get(group))))
+    for group in [*trials, *(name for name in GROUPS if name not in ("data", "batch", *with_device, *trials))]:
+        _try(group, trials.get(group, partial(build, job.get(group))))
     _refuse_optimizer(job, world)
     _refuse_pairs(job)
     if job["from"] is not None and not begun:
@@ -71,13 +73,6 @@ def _try(group: str, trial: Callable[[], object]) -> None:
         raise refusal(group, error) from None
 
 
-def _refuse_tokenizer(job: DictConfig) -> None:
-    from gptx.ingredients.data.tokenizers import known
-
-    if job.data._target_.startswith("gptx.ingredients.data.") and "tokenizer" in job.data:
-        known(job.data.tokenizer)
-
-
 def _refuse_origin(origin: Path) -> None:
     weights = origin.suffix == ".safetensors" and os.path.isfile(origin)
     if not weights and not (os.path.isdir(origin) and any(origin.glob("state*.pt"))):
@@ -89,10 +84,7 @@ def refuse_format(job: DictConfig) -> None:
     """Refuse a device that is not here, or a number format that it does not have."""
     from gptx.ingredients.parallel import find_device
 
-    try:
-        build(job.precision).on(find_device(job.device))
-    except ValueError as error:
-        raise refusal("", error) from None
+    _try("", lambda: build(job.precision).on(find_device(job.device)))
 
 
 def _refuse_pairs(job: DictConfig) -> None:

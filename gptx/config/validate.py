@@ -15,7 +15,6 @@ from gptx.config.presets import elsewhere
 from gptx.config.values import refuse_text, typed_value
 from gptx.units.lengths import Length, in_steps
 
-_TRAINER_GIVES = {"vocab_size"}  # to a partial: known once the text has been read
 _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 
 
@@ -107,7 +106,7 @@ def _refuse_lacking(function: Callable, keys: list[str], target: str, path: str,
     for name, taken in arguments(function).items():
         if name in keys or taken.default is not taken.empty:
             continue
-        by_gptx = taken.kind != taken.KEYWORD_ONLY or name in _TRAINER_GIVES
+        by_gptx = taken.kind != taken.KEYWORD_ONLY or name == "vocab_size"  # known once the text has been read
         if by_gptx and not partial and path in _FUNCTIONS:
             raise ConfigError(f"{path}: {target} needs '{name}', which gptx gives it later; add _partial_: true")
         if not (by_gptx and partial):
@@ -169,9 +168,8 @@ def value(node: DictConfig, key: str, path: str) -> typing.Any:
     try:
         return node[key]
     except errors.OmegaConfBaseException as error:
-        missing = isinstance(error, errors.MissingMandatoryValue)
-        line = f"a value is needed; set {path}=..." if missing else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: {line}") from None
+        missing = f"a value is needed; set {path}=..." if isinstance(error, errors.MissingMandatoryValue) else ""
+        raise ConfigError(f"{path}: {missing or str(error).splitlines()[0]}") from None
 
 
 def _children(node: typing.Any, path: str) -> list[tuple[str, typing.Any]]:

@@ -22,7 +22,6 @@ _RANGES: dict[str, tuple[float, float, str]] = {f"optim.{word}": limits for word
     "threads": (1, 1024, "at least 1 and at most 1,024, or null for PyTorch's choice"),
 }
 _CHARACTERS = 4096  # of a text: no path is longer
-_SIMPLE = int | float | str | list | dict | None
 
 
 def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
@@ -44,7 +43,8 @@ def typed_value(plain: typing.Any, hint: typing.Any, path: str) -> typing.Any:
         wanted = _named(hint) + _as_a_list(plain, hint, path)
         raise ConfigError(f"{path}{inside}: {plain!r:.200} is not a valid {wanted}") from None
     _refuse_meaningless(plain, meant, path)
-    return list(meant) if isinstance(meant, tuple) else meant if isinstance(meant, _SIMPLE) else plain
+    simple = isinstance(meant, int | float | str | list | dict | None)
+    return list(meant) if isinstance(meant, tuple) else meant if simple else plain
 
 
 def _named(hint: typing.Any) -> str:

@@ -1,10 +1,9 @@
-"""If a rank dies, the others notice and leave with one line, instead of waiting in a collective for ever."""
+"""If a rank dies, the others leave with one line: each holds a connection to rank 0, which closes however it ends."""
 
 import hashlib
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -34,13 +33,13 @@ def together(parallel, told: tuple[type[Exception], ...]) -> Iterator["Peers"]:
         with peers.noticing():
             yield peers
     finally:
-        if not isinstance(sys.exception(), KeyboardInterrupt):  # of which the connection that closes tells the others
+        if not isinstance(sys.exception(), KeyboardInterrupt):  # else the connection that closes tells the others
             peers.say({"finished": True})
 
 
 class Peers:
-    """The connections of this rank, closed by the system however a process ends, and a thread that watches them.
-    Rank 0 logs what happened, or rank 1 if rank 0 was killed. Rank 0 prints an error of the types `told` for all."""
+    """The connections of this rank, and a thread that watches them. Rank 0 logs what happened, or rank 1 if rank 0 was
+    killed; rank 0 prints an error of the types `told` for all ranks."""
 
     def __init__(self, parallel, told: tuple[type[Exception], ...]):
         self.rank, self.world, self.told = parallel.rank, parallel.world_size, told
@@ -50,7 +49,7 @@ class Peers:
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
-        """If a collective failed as a rank died, log it and raise PeerLost; of an error rank 0 prints, exit with 1."""
+        """If a rank died, log that and raise PeerLost; if rank 0 will print the same error, exit with code 1."""
         try:
             yield
         except PeerLost:
@@ -77,11 +76,10 @@ class Peers:
     def _connect(self, parallel) -> dict[int, socket.socket]:
         """Connections by rank: rank 0 has one to each, each of the others one to rank 0."""
         if self.rank == 0:
-            both = socket.has_dualstack_ipv6()
-            family = socket.AF_INET6 if both else socket.AF_INET
+            family = socket.AF_INET6 if (both := socket.has_dualstack_ipv6()) else socket.AF_INET
             server = socket.create_server(("", 0), family=family, backlog=self.world, dualstack_ipv6=both)
             server.settimeout(60)
-            key = secrets.token_hex(16)
+            key = os.urandom(16).hex()
             parallel.gather((server.getsockname()[1], key))
             found: dict[int, socket.socket] = {}
             while len(found) < self.world - 1:
@@ -129,8 +127,8 @@ class Peers:
                 else:
                     self.speaker = 0 if rank else 1 if not message else -1
                     ended = message.get("ended", "killed, or its machine is gone")
-                    said = f"rank {rank} of {self.world} processes ended ({ended}); the others stop"
-                    self.line = message.get("line", f"{said}; the same command continues from the newest checkpoint")
+                    line = f"rank {rank} of {self.world} processes ended ({ended}); the others stop"
+                    self.line = message.get("line", f"{line}; the same command continues from the newest checkpoint")
         if self.rank == 0:
             self.say({"line": self.line})
         self.lost.set()

@@ -1,4 +1,6 @@
-"""The rank of this process among those that train together; the one place that decides, without importing torch."""
+"""The rank of this process among those that train together, without importing torch: from torchrun, else from submitit.
+
+SLURM's own variables are not read: they are also set in a shell on a node, where one process runs alone."""
 
 import os
 
@@ -16,7 +18,7 @@ def world_size() -> int:
 
 
 def _join() -> None:
-    """Give one of several tasks of submitit's torchrun's variables; SLURM's own are also set in a shell on a node."""
+    """Give a task that submitit started the variables that torchrun would have given it."""
     if "RANK" not in os.environ and job():
         from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment

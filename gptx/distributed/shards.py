@@ -1,13 +1,16 @@
-"""Sharded tensors, of which every rank holds some rows: to whole tensors, plain values to save, and back."""
+"""Sharded tensors, of which every rank holds some rows: to whole tensors, to plain values that can be saved, and back.
+
+A saved shard is a dict of plain values: it loads without running code, and on any number of ranks. PyTorch's sharded
+tensors are recognised by their `full_tensor`, since importing their class takes a second."""
 
 import torch
 from torch import Tensor
 
-ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # keys of a saved shard, for any number of ranks
+ROWS, OFFSET, SHAPE = "shard.rows", "shard.offset", "shard.shape"  # the keys of a saved shard
 
 
 def _is_sharded(tensor: Tensor) -> bool:
-    return hasattr(tensor, "full_tensor")  # importing the class takes a second
+    return hasattr(tensor, "full_tensor")
 
 
 def whole_state(tensor: Tensor) -> Tensor:

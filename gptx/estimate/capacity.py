@@ -1,8 +1,4 @@
-"""Whether a recipe fits in the memory of the device that it will run on, known before anything is built.
-
-Only what certainly does not fit is refused: by arithmetic on the values of the config, and where that comes near the
-limit by the prediction of `gptx.estimate.memory`.
-"""
+"""What certainly does not fit in its device's memory, known before it is built: by arithmetic, else by prediction."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -71,10 +67,8 @@ def within_room(room: Callable[[str], Room], world: int) -> Callable[[Any], None
 
 
 def refuse_too_large(job: Any, world: int, room: Room) -> None:
-    """Raise ConfigError, with the key that asks for most, if the run of a checked config needs more than the room.
-
-    No run does without weights and gradients, and of a micro-batch the tokens and their logits.
-    """
+    """Raise ConfigError, with the key that asks for most, if the run of a checked config needs more than the room: no
+    run does without weights and gradients, and of a micro-batch the tokens and their logits."""
     parameters, shards = _parameters(job, room), world if str(job.parallel._target_).endswith(".fsdp") else 1
     each = 2 if job.precision.get("weights") == "bf16" else 4
     logits = 0 if job.objective.get("chunk") else 2 * likely_vocabulary(job, _SMALLEST)
@@ -83,10 +77,8 @@ def refuse_too_large(job: Any, world: int, room: Room) -> None:
         needed = max(needed, _predicted(job, world, room, shards))
     if needed > room.size:
         size = memory(needed) if needed < 1e15 else f"{power(needed)} B"
-        raise ConfigError(
-            f"{_largest(job, room)}: {power(parameters)} parameters, with what a step needs besides, take {size} of "
-            f"memory; {room.device} has {memory(room.size)}"
-        )
+        takes = f"{power(parameters)} parameters, with what a step needs besides, take {size} of memory"
+        raise ConfigError(f"{_largest(job, room)}: {takes}; {room.device} has {memory(room.size)}")
 
 
 @contextmanager
@@ -145,8 +137,8 @@ def _predicted(job: Any, world: int, room: Room, shards: int) -> float:
     if isinstance(found, str):
         return 0
     state = (found.weights + found.gradients + found.moments) / shards
-    eager = str(job.compile._target_).endswith(".eager") and shards == 1
-    return max(state, found.peak) if room.cpu and eager else state
+    eager = room.cpu and shards == 1 and str(job.compile._target_).endswith(".eager")
+    return max(state, found.peak) if eager else state
 
 
 def _largest(job: Any, room: Room) -> str:

@@ -35,8 +35,7 @@ class Effort:
 
     @property
     def chinchilla_multiple(self) -> float:
-        """Tokens per parameter in units of the rule of 20 (arXiv:2203.15556)."""
-        return self.tokens_per_parameter / RULE
+        return self.tokens_per_parameter / RULE  # of 20 (arXiv:2203.15556)
 
     def record(self) -> dict[str, float]:
         names = "flops", "flops_per_token", "tokens", "tokens_per_parameter", "chinchilla_multiple"
@@ -64,11 +63,8 @@ def counts(model) -> tuple[int, int]:
 
 
 def critical_batch_size(tokens: float) -> float:
-    """Tokens per step above which larger batches no longer save as many steps, in a run of this many tokens.
-
-    22.91 D^0.47 sequences of 512, D in millions of tokens, cost 20 % more tokens than small batches; fitted to 85M-1.2B
-    parameters on C4, and hardly dependent on the size (arXiv:2410.21676).
-    """
+    """Tokens per step above which larger batches no longer save as many steps, in a run of this many tokens: they cost
+    20 % more tokens than small ones; fitted to 85M-1.2B parameters on C4, which hardly matter (arXiv:2410.21676)."""
     return 512 * 22.91 * (tokens / 1e6) ** 0.47
 
 
@@ -77,10 +73,8 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
     batch, critical = effort.tokens_per_step, critical_batch_size(effort.tokens)
     if batch > critical:
         far = "" if _FITTED[0] <= effort.parameters <= _FITTED[1] else ", an extrapolation from 85M-1.2B parameters"
-        yield (
-            f"batch.tokens={batch:,} is {batch / critical:.1f} times the critical batch of a run of this many tokens, "
-            f"about {critical:,.0f} (arXiv:2410.21676{far}): smaller batches learn more from each token"
-        )
+        many = f"{batch / critical:.1f} times the critical batch of a run of this many tokens, about {critical:,.0f}"
+        yield f"batch.tokens={batch:,} is {many} (arXiv:2410.21676{far}): smaller batches learn more from each token"
     if effort.steps < _FEWEST:
         yield f"steps={effort.steps}: warmup and cool-down are a handful of steps each; make {_FEWEST} steps or more"
     if isinstance(warmup, int) and warmup > math.ceil(0.05 * effort.steps) and effort.steps > 20:
@@ -93,37 +87,30 @@ def budget_warnings(effort: Effort, *, warmup: object = None, train_tokens: int 
 
 def repeated(epochs: float) -> str:
     """The warning about text that is read this many times, after a semicolon; "" if there is none."""
-    if epochs <= _READINGS:
-        return ""
-    return f"; beyond {_READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
+    said = f"; beyond {_READINGS} times, repeated text is worth less and less (arXiv:2305.16264)"
+    return said * (epochs > _READINGS)
 
 
 def proportion(effort: Effort, judge: Law) -> Iterator[str]:
     """A warning about far too few or too many tokens per parameter, by a law of such tokens."""
     size, tokens = judge.optimum(6 * effort.parameters * effort.tokens)
     found, best = effort.tokens_per_parameter, tokens / size
-    if best / _FAR <= found <= _FAR * best:
-        return
     side, other, price = ("below", "smaller", "") if found < best else ("above", "larger", ", and costs more to serve")
-    yield (
-        f"steps={effort.steps:,} gives {amount(found)} tokens per parameter, far {side} the {amount(best)} that are "
-        f"best for as many FLOPs by {judge.name}: a {other} model reaches a lower loss with them{price}"
-    )
+    far = f"{amount(found)} tokens per parameter, far {side} the {amount(best)} that are best for as many FLOPs"
+    if not best / _FAR <= found <= _FAR * best:
+        better = f"a {other} model reaches a lower loss with them{price}"
+        yield f"steps={effort.steps:,} gives {far} by {judge.name}: {better}"
 
 
 def packing(context: int, document: float) -> Iterator[str]:
     """A warning about sequences that hold many documents of `document` tokens on average."""
     if context > _FAR * document:
-        yield (
-            f"model.context={context:,} holds {context / document:.0f} documents of {document:,.0f} tokens on average, "
-            "mostly unrelated; model.mask=document keeps them apart"
-        )
+        many = f"{context / document:.0f} documents of {document:,.0f} tokens on average"
+        yield f"model.context={context:,} holds {many}, mostly unrelated; model.mask=document keeps them apart"
 
 
 def imitation(name: str) -> Iterator[str]:
     """A warning about the number format `name`, which the processor only emulates; none for ""."""
     if name:
-        yield (
-            f"precision: this processor only imitates {name}, many times slower than fp32 (bf16 was 11 times slower on "
-            "one with AVX2 alone, fp16 15 times on one without AVX-512 FP16); precision=fp32 is faster here"
-        )
+        slow = "bf16 was 11 times slower on one with AVX2 alone, fp16 15 times on one without AVX-512 FP16"
+        yield f"precision: this processor only imitates {name} ({slow}); precision=fp32 is faster here"

@@ -1,7 +1,4 @@
-"""Scaling laws: the loss of a model of N parameters after D tokens, and the best N and D for a budget of FLOPs.
-
-Pure arithmetic; a training takes C = 6 N D FLOPs (arXiv:2001.08361, section 2.1).
-"""
+"""Scaling laws: the loss of N parameters after D tokens, the best N and D for C = 6 N D FLOPs (arXiv:2001.08361)."""
 
 import json
 import math
@@ -28,9 +25,7 @@ _WIDEST = (1e8, 1e30)  # FLOPs of the smallest and the largest budget that is pl
 @dataclass(frozen=True)
 class Law:
     """Loss in nats per token: E + A / N^alpha + B / D^beta (arXiv:2203.15556, equation 2); N counts every parameter.
-
-    The defaults are those of a published law: of subword text in general, known by its constants alone.
-    """
+    The defaults are those of a published law: of subword text in general, known by its constants alone."""
 
     __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
@@ -85,8 +80,7 @@ class Law:
 
     @property
     def undetermined(self) -> str:
-        """Which exponents, or their 95 % intervals, reach an end of what a fit tries, because the loss of the runs does
-        not fall with N or D; "" if none does."""
+        """Which exponents or intervals end where a fit's range does, as the loss of its runs does not fall; else ""."""
         ends = {name: (getattr(self, name), *(self.interval(attrgetter(name)) or ())) for name in CONSTANTS[3:]}
         found = [name for name, each in ends.items() if min(each) < 1.01 * FLATTEST or max(each) > 0.99 * STEEPEST]
         return f"{' and '.join(found)} at an end of what a fit tries, {FLATTEST:g} or {STEEPEST:g}" if found else ""
@@ -104,24 +98,15 @@ class Law:
         return (self.B / left) ** (1 / self.beta) if left > 0 else None
 
 
-PUBLISHED = {
-    law.name: law
-    for law in (
-        Law(
-            "hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28,
-            source="arXiv:2203.15556, equation 10: as printed there and in Train Your GPT", operations=CHINCHILLA,
-        ),
-        Law(
-            "hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849,
-            source="arXiv:2203.15556, with the digits of its TeX source", operations=CHINCHILLA,
-        ),
-        Law(
-            "besiroglu", A=482.01, B=2085.43, E=1.8172, alpha=0.3478, beta=0.3658,
-            source="arXiv:2404.10102, table 1: fitted again to 240 of the runs", operations=CHINCHILLA,
-            deviations={"A": 124.58, "B": 1293.23, "E": 0.03, "alpha": 0.02, "beta": 0.02},
-        ),
-    )
-}  # fmt: skip
+PUBLISHED = {law.name: law for law in (
+    Law("hoffmann_rounded", A=406.4, B=410.7, E=1.69, alpha=0.34, beta=0.28, operations=CHINCHILLA,
+        source="arXiv:2203.15556, equation 10: as printed there and in Train Your GPT"),
+    Law("hoffmann_tex", A=406.4, B=410.7, E=1.6934, alpha=0.3392, beta=0.2849, operations=CHINCHILLA,
+        source="arXiv:2203.15556, with the digits of its TeX source"),
+    Law("besiroglu", A=482.01, B=2085.43, E=1.8172, alpha=0.3478, beta=0.3658, operations=CHINCHILLA,
+        source="arXiv:2404.10102, table 1: fitted again to 240 of the runs",
+        deviations={"A": 124.58, "B": 1293.23, "E": 0.03, "alpha": 0.02, "beta": 0.02}),
+)}  # fmt: skip
 
 
 def law_named(word: str) -> Law:
@@ -137,10 +122,8 @@ def law_named(word: str) -> Law:
         for wrong in (mistake for holds, mistake in _values(law) if not holds):
             raise ValueError(wrong)
     except (ValueError, ArithmeticError, OSError) as error:
-        said: object = error
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
         raise ValueError(f"law={word}: holds no law ({said}); python -m gptx fit scaling writes one") from None
     return law
 
@@ -158,8 +141,8 @@ def _values(law: Law) -> Iterator[tuple[object, str]]:
     for constants in (attrgetter(*CONSTANTS)(law), *law.draws):
         for name, value in zip(CONSTANTS, constants, strict=True):
             yield 0 < value < math.inf or (name == "E" and value == 0), f"{name} must be a number above zero"
-    drawn = all(_minimised(Law("a draw", *draw), *_WIDEST, least=0) for draw in law.draws)
-    yield drawn, "a draw has no best size of any budget"
+    for draw in law.draws:
+        yield _minimised(Law("a draw", *draw), *_WIDEST, least=0), "a draw has no best size of any budget"
     own = _minimised(law, *(law.operations or CHINCHILLA), least=1) and _minimised(law, *_WIDEST, least=0)
     yield own, "its constants have no best size of as many FLOPs as its runs had"
     yield not law.undetermined, f"its runs follow none: {law.undetermined}"

@@ -1,9 +1,15 @@
-"""The memory of a recipe, predicted: steps and a validation pass run on tensors without data; and its vocabulary."""
+"""The memory of a recipe, predicted by steps and a validation pass on tensors without data, and measured in a run."""
 
+import contextlib
+import ctypes
+import resource
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
+from threading import Event, Thread
 
 import torch
 from torch import Tensor
@@ -21,14 +27,16 @@ from gptx.ingredients.observe.validation import FORWARD_TOKENS
 from gptx.ingredients.parallel import OneProcess, find_device
 from gptx.trainer import Trainer, rng_state, set_rng_state
 from gptx.units.amounts import memory, whole
+from gptx.units.hardware import peak_memory
 
 _CHARACTERS = 1000  # assumed size of a vocabulary that depends on the text
+_OFTEN, _SELDOM = 0.003, 1.0  # seconds between two looks
+_EVERY = 1 / 500  # of the time that has passed, between these
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes on one device, the most of them at the peak; `state` is what the optimizer keeps of every weight, by name,
-    in all the moments."""
+    """Bytes on one device, the most of them at the peak; `state` is what the optimizer keeps of weights, by name."""
 
     parameters: int  # their number, not bytes
     weights: int
@@ -101,11 +109,8 @@ class _Blank:
 
 
 def predict_memory(cfg, vocab_size: int) -> Footprint:
-    """The footprint of a checked config on its own device, eager, for one process: two steps, then validation.
-
-    All that the ingredients allocate is counted as they allocate it, by no formula. Random states stay. Raises
-    ValueError for ingredients that cannot compute without values.
-    """
+    """The footprint of a checked config on its own device, eager, for one process: two steps, then validation; random
+    states stay. Raises ValueError for ingredients that cannot compute without values."""
     place = OneProcess(find_device(cfg.device))
     place.world_size = world_size()  # its share of the batch
     observed = {name: build(node) for name, node in (cfg.get("observe") or {}).items() if name == "validation"}
@@ -205,3 +210,77 @@ def named_tensors(node, key: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(node, dict | list | tuple):
         for name, child in node.items() if isinstance(node, dict) else zip([key] * len(node), node, strict=True):
             yield from named_tensors(child, name if isinstance(name, str) else key)
+
+
+class Meter:
+    """The peak of a run's allocated memory, without what was there before besides its weights and moments.
+
+    On a GPU it counts tensors, as PyTorch does. On a CPU it counts all that the C library has handed out to the
+    process; nobody records that peak, so a thread looks every few milliseconds, and later less often. `held` is the
+    memory kept from the machine for it: larger, since freed pieces that nothing new fits into stay.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.peak = self.held = 0  # bytes
+        self.before = 0, 0
+
+    @contextlib.contextmanager
+    def over(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        own = storage_bytes(tensor for _, tensor in named_tensors([model.state_dict(), optimizer.state_dict()]))
+        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)  # free memory of an earlier run would be used unseen
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        allocated, kept = _now(self.device)
+        self.before = allocated - own, kept - own
+        ended = Event()
+        watch = Thread(target=self._watch, args=(ended,), name="memory", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watch.join()
+            self._look()
+
+    def _watch(self, ended: Event) -> None:
+        began, wait = time.perf_counter(), _OFTEN
+        while self.device.type != "cuda" and not ended.wait(wait):  # there PyTorch records the peak itself
+            self._look()
+            wait = min(_SELDOM, max(_OFTEN, _EVERY * (time.perf_counter() - began)))
+
+    def _look(self) -> None:
+        allocated, kept = _now(self.device)
+        self.peak = max(self.peak, allocated - self.before[0])
+        self.held = max(self.held, kept - self.before[1])
+
+    def compared_with(self, predicted: Footprint | str) -> str:
+        whole = predicted_peak(predicted, self.device)
+        expected = predicted if whole is None else f"predicted {memory(whole)}"
+        return f"{expected}, measured {memory(self.peak)} ({memory(self.held)} with what the allocator keeps)"
+
+
+def predicted_peak(predicted: Footprint | str, device: torch.device) -> int | None:
+    """Bytes of a prediction that a Meter of the device measures; None if there is no prediction."""
+    return None if isinstance(predicted, str) else predicted.peak + predicted.copy * (device.type == "cpu")
+
+
+class _Mallinfo(ctypes.Structure):  # glibc's struct mallinfo2, see mallinfo(3)
+    _fields_ = [("sizes", ctypes.c_size_t * 10)]
+
+
+def _now(device: torch.device) -> tuple[int, int]:
+    """Bytes allocated and bytes held: on a GPU the most since the peak was reset, else those of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    held, file, allocated = peak_memory(), Path("/proc/self/statm"), 0
+    if file.exists():  # memory that is no file's
+        resident, shared = map(int, file.read_text().split()[1:3])
+        held = (resident - shared) * resource.getpagesize()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc from 2.33 on
+        mallinfo = ctypes.CDLL(None).mallinfo2
+        mallinfo.restype = _Mallinfo
+        sizes = mallinfo().sizes  # 4 is hblkhd, 7 is uordblks
+        allocated = sizes[4] + sizes[7]
+    return allocated or held, held

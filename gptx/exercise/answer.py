@@ -18,8 +18,7 @@ Number = float | int | str | bool
 
 @dataclass(frozen=True)
 class Answer:
-    """How an exercise was answered: the numbers, the criterion that they must meet, and the drawings of the figure.
-    `tutorial` says where the tutorial claims something else, `details` are further lines, such as a table."""
+    """How an exercise was answered; `tutorial` says where the tutorial claims something else, `details` adds lines."""
 
     method: str
     measured: Mapping[str, Number]

@@ -49,8 +49,7 @@ def without_warmup(folder: Path, *overrides: str) -> Answer:
 
 
 def _swept(folder: Path, *overrides: str) -> tuple[list[Run], dict[int, dict[int, float]]]:
-    """The runs, and the losses of those that ended, by length of the warmup and seed. A run that diverges ends the
-    sweep with an error, but is an answer too."""
+    """The runs, and by warmup and seed the losses of those that ended; one that diverges is an answer, not an error."""
     try:
         run_training(folder, *_WARMUP, *overrides, sweep=True)
     except ValueError:
@@ -67,16 +66,13 @@ def _swept(folder: Path, *overrides: str) -> tuple[list[Run], dict[int, dict[int
 
 
 def _of_runs(cells: list[Run], metric: str, title: str, style: str, smooth: int = 0) -> Drawing:
-    """A metric of some runs on the same axes, a line a run; with `smooth`, means of that many values."""
-    columns = enumerate((cell.name, *cell.metrics[metric]) for cell in cells)
-    curves = (Curve(*column, style, place, smooth=smooth) for place, column in columns)
+    curves = (Curve(cell.name, *cell.metrics[metric], style, i, smooth=smooth) for i, cell in enumerate(cells))
     return lines(Panel(title, "nats per token", tuple(curves)))
 
 
 def _trained(folder: Path, group: str, options: tuple[str, ...], rounds: int, *recipe: str) -> tuple[dict, dict, dict]:
-    """Of each option: run.json of a run in a process of its own, its config, and the seconds of `rounds` steps, which
-    the options make in turns."""
-    runs = {name: record(run_training(folder / name, *recipe, f"{group}={name}", giving_back=True)) for name in options}
+    """Of each option: run.json of a run in a process of its own, its config, and the seconds of `rounds` steps."""
+    runs = {name: record(run_training(folder / name, *recipe, f"{group}={name}", trim=True)) for name in options}
     configs = dict(zip(options, configs_of(*recipe, f"{group}={','.join(options)}").values(), strict=True))
     return runs, configs, turns(configs, rounds)
 
@@ -89,7 +85,7 @@ def precisions(folder: Path, *overrides: str) -> Answer:
     """Memory, speed and final loss of the same model in fp32, in bf16, and in fp16 with loss scaling?"""
     recipe = *_PRECISION, *overrides
     runs, configs, times = _trained(folder, "precision", ("fp32", "bf16", "fp16"), _FORMAT_TURNS, *recipe)
-    other = record(run_training(folder / "fp32_seed_1", *recipe, "precision=fp32", "seed=1"))
+    other = record(run_training(folder / "fp32_seed_1", *recipe, "precision=fp32", "seed=1"))["result"]
     tokens, place = configs["fp32"].batch.tokens, runs["fp32"]["hardware"]
     rows = {
         name: {
@@ -105,11 +101,8 @@ def precisions(folder: Path, *overrides: str) -> Answer:
     return Answer(
         f"{runs['fp32']['step']} steps of {tokens} tokens in each format, each in a process of its own; then "
         f"{_FORMAT_TURNS} steps of each in turns for the speed; {place['device']}, {place['threads']} thread(s)",
-        of_each(rows)
-        | {
-            "fp32, seed 1: validation loss": other["result"].get("validation/loss", math.nan),
-            "largest difference from fp32, of its loss": worst,
-        },
+        of_each(rows | {"fp32, seed 1": {_LOSS: other.get("validation/loss", math.nan)}})
+        | {"largest difference from fp32, of its loss": worst},
         f"all three end within {_TOLERANCE:.0%} of the loss in fp32 (NaN fails); memory and speed are reported",
         worst <= _TOLERANCE,
         [_bars(rows, _LOSS, "{:.4f}"), _bars(rows, _MEMORY, "{:,.0f}"), _bars(rows, _SPEED, "{:,.0f}")],

@@ -10,7 +10,6 @@ from gptx.exercise.training import configs_of
 from gptx.show.plots import Curve, Panel, bars, lines
 
 _SCHEDULES = "steps=100000", "optim.lr=3e-4", "schedule=cosine", "schedule.floor=0", "schedule.warmup=500,2000,5000"
-_EARLY = 5000  # steps in which the three differ most
 _VOCABULARY = 257  # of bytes, so that no data is read
 DRAWS, _MAX_NORM = 300, 1.0
 _SHAPES = (257, 64), (64, 64), (256, 64), (64, 256), (64,), (1,)  # as in a small Transformer
@@ -30,14 +29,13 @@ def schedules(folder: Path, *overrides: str) -> Answer:
         peak, name = max(rates), f"warmup {warmup:,}"
         jump = max(abs(after - before) for before, after in pairwise(rates)) / peak
         steepest = max(1 / max(warmup, 1), 4 / steps)  # of the cosine: pi / 2 over what the warmup leaves
-        early = f"mean learning rate of the first {_EARLY:,} steps, of the peak"
         passed &= rates.index(peak) == warmup and jump <= steepest * (1 + 1e-9) and rates[-1] <= 1e-9 * peak
         rows[name] = {
             "peak reached at step": rates.index(peak),
             "largest change between steps, of the peak": jump,
             "learning rate at the end, of the peak": rates[-1] / peak,
             "mean learning rate of the run, of the peak": sum(rates[1:]) / steps / peak,
-            early: sum(rates[1 : _EARLY + 1]) / _EARLY / peak,
+            "mean learning rate of the first 5,000 steps, of the peak": sum(rates[1:5001]) / 5000 / peak,
         }
         curves.append(Curve(name, range(1, steps + 1), rates[1:], colour=place))
         if (warmup, steps) == (2000, 100_000):
@@ -56,6 +54,7 @@ def schedules(folder: Path, *overrides: str) -> Answer:
 def decay_groups(folder: Path, *overrides: str) -> Answer:
     """Which parameters of a small Transformer are decayed, and which are not?"""
     import torch
+    from torch import nn
 
     from gptx.config.build import build
     from gptx.plan.parts import parameter_groups
@@ -71,12 +70,15 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
             word = "decayed" if group.get("weight_decay", 1) else "not decayed"
             sorted_out[word] += group["params"]
             sizes[f"{group['name']},\n{word}"] = _count(group["params"])
-        rows[option] = {
-            f"{what} {word}": size(tensors)
-            for word, tensors in sorted_out.items()
-            for what, size in (("tensors", len), ("parameters", _count))
-        }
-        passed &= _in_place(model, *sorted_out.values())
+        rows[option] = {}
+        for word, tensors in sorted_out.items():
+            rows[option] |= {f"tensors {word}": len(tensors), f"parameters {word}": _count(tensors)}
+        decayed, others = sorted_out.values()
+        linear, embedded = (
+            {id(m.weight) for m in model.modules() if isinstance(m, kind)} for kind in (nn.Linear, nn.Embedding)
+        )
+        passed &= Counter(map(id, decayed + others)) == Counter(map(id, model.parameters()))
+        passed &= linear - embedded <= set(map(id, decayed)) and all(p.ndim > 1 for p in decayed)
         drawings.append(bars(option, sizes, "{:,.0f}"))
     return Answer(
         f"gptx.plan decay with a vocabulary of {_VOCABULARY}: every parameter by name by group (the first shown)",
@@ -93,15 +95,6 @@ def decay_groups(folder: Path, *overrides: str) -> Answer:
 
 def _count(tensors: Iterable) -> int:
     return sum(p.numel() for p in tensors)
-
-
-def _in_place(model, decayed: list, others: list) -> bool:
-    """True if each parameter is in one group, every matrix of a linear layer decayed and no vector."""
-    from torch.nn import Embedding, Linear
-
-    linear, embedded = ({id(m.weight) for m in model.modules() if isinstance(m, kind)} for kind in (Linear, Embedding))
-    once = Counter(map(id, decayed + others)) == Counter(map(id, model.parameters()))
-    return once and linear - embedded <= set(map(id, decayed)) and all(p.ndim > 1 for p in decayed)
 
 
 def clipping(folder: Path, *overrides: str) -> Answer:
@@ -135,8 +128,7 @@ def clipping(folder: Path, *overrides: str) -> Answer:
 
 
 def _clipped(values: list, draw: int) -> tuple[float, ...]:
-    """The norms of a random gradient before and after clipping, the differences from PyTorch's gradient and norm, and
-    the change of direction."""
+    """Norms before and after clipping, differences from PyTorch's gradient and norm, and the change of direction."""
     import torch
 
     from gptx.ingredients import clip
@@ -168,7 +160,6 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
     same, part, sum_of_four = (_distance(reference.values(), other.values()) for other in others)
     in_bf16 = _distance(*(_gradients(arm).values() for arm in coarse))
     apart = {name: _distance([gradient], [accumulated[name]]) for name, gradient in reference.items()}
-    worst = dict(Counter(apart).most_common(12))
     return Answer(
         "the trainer's accumulate_gradients with batch.micro=4 and batch.micro=16 at equal batch.tokens: the same "
         "weights and sequences; norm of the difference over the norm",
@@ -182,7 +173,7 @@ def accumulation(folder: Path, *overrides: str) -> Answer:
         },
         f"all gradients together differ by at most {_ROUNDING:g} (rounding in fp32), both controls by more than 0.1",
         same <= _ROUNDING and min(part, sum_of_four) > 0.1,
-        [bars("relative difference of the gradient, the worst tensors", worst, "{:.1e}")],
+        [bars("relative difference of the gradient, worst tensors", dict(Counter(apart).most_common(12)), "{:.1e}")],
         "4 micro-batches of 4 compared with one batch of 16",
         f'its own loop computes in bf16: its "nearly identical" is the rounding of bf16, {in_bf16:.1g}, not of fp32.',
     )

@@ -3,12 +3,12 @@
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from subprocess import STDOUT, Popen
 from tempfile import TemporaryFile
 
 import numpy
@@ -35,20 +35,16 @@ def record(folder: Path) -> dict:
     return RunFolder(folder).begun().record
 
 
-def run_training(
-    folder: Path, *overrides: str, sweep: bool = False, giving_back: bool = False, stop_after: int = 0
-) -> Path:
+def run_training(folder: Path, *overrides: str, sweep: bool = False, trim: bool = False, stop_after: int = 0) -> Path:
     """Run `python -m gptx.train` in `folder`, or a sweep whose runs go there; the folder. With `stop_after` the run
     gets SIGTERM after that many steps. Raises ValueError with its last words if it ends otherwise than it should."""
     where = ["--multirun", f"hydra.sweep.dir={folder}"] if sweep else [f"hydra.run.dir={folder}"]
     words = ["-m", "gptx.train", *where, *last_of_each(overrides)]
     # glibc then returns what is freed, so that a peak is what was in use
-    environment = {"MALLOC_MMAP_THRESHOLD_": "262144"} if giving_back else {}
+    environment = {"MALLOC_MMAP_THRESHOLD_": "262144"} if trim else {}
     print(f"$ {shlex.join([*map('='.join, environment.items()), 'python', *words])}", flush=True)
     with TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, *words], stdout=said, stderr=subprocess.STDOUT, env=os.environ | environment
-        )
+        process = Popen([sys.executable, *words], stdout=said, stderr=STDOUT, env=os.environ | environment)
         while stop_after and process.poll() is None and metrics.read_metrics(folder).steps < stop_after:
             time.sleep(0.1)
         if stop_after:
@@ -56,16 +52,12 @@ def run_training(
         code, expected = process.wait(), 128 + signal.SIGTERM if stop_after else 0
         if code != expected:
             said.seek(0)
-            raise ValueError(f"gptx.train ended with {code} and not with {expected}: {_last_words(said.read())}")
+            lines = f"nothing\n{said.read()}".strip().split("\n")
+            last = max(reversed(lines), key=lambda line: "error" in line.lower()).strip()
+            raise ValueError(f"gptx.train ended with {code} and not with {expected}: {last}")
     if stop_after:
         print(f"  SIGTERM after step {record(folder)['step']}: saved, exit code {code}", flush=True)
     return folder
-
-
-def _last_words(said: str) -> str:
-    lines = said.split("\n")[::-1]
-    errors = (line for line in lines if "error" in line.lower())
-    return next(errors, next(filter(str.strip, lines), "nothing")).strip()
 
 
 def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -78,7 +70,7 @@ def turns(arms: dict, rounds: int) -> dict[str, list[tuple[float, float]]]:
 
     torch.set_num_threads(next(iter(arms.values())).threads or torch.get_num_threads())
     trainers = {name: trainer_of(cfg) for name, cfg in arms.items()}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
+    found = {name: list[tuple[float, float]]() for name in arms}
     for _ in range(rounds + 1):
         for name, trainer in trainers.items():
             device = trainer.parallel.device

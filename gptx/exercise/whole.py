@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from statistics import median_high
 
@@ -14,8 +15,11 @@ import numpy
 from gptx.exercise.answer import Answer, Number, of_each
 from gptx.exercise.training import configs_of, record, run_training
 from gptx.files import write_text
+from gptx.ingredients.log.postmortem import incident
+from gptx.report.panels import of_run
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics, read_metrics
+from gptx.runs.run import Run
 from gptx.show.plots import Curve, Drawing, Panel, lines
 
 _SIGNALS = "train/loss", "train/perplexity", "train/grad_norm", "train/lr", "updates/median"
@@ -62,8 +66,7 @@ def dashboard(folder: Path, *overrides: str) -> Answer:
 
 def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
     """How often each of the five was recorded and its last value; True if all are finite and cover the whole run."""
-    rows: dict[str, dict[str, Number]] = {}
-    whole = True
+    rows, whole = dict[str, dict[str, Number]](), True
     for key in _SIGNALS:
         steps, values = found[key]
         covered = max(steps, default=0) >= 0.9 * found.steps > 0 and numpy.isfinite(values).all()
@@ -73,10 +76,6 @@ def _signals(found: Metrics) -> tuple[dict[str, dict[str, Number]], bool]:
 
 
 def _five(run: Path) -> list[Drawing]:
-    """The five signals of a run, as the report draws them."""
-    from gptx.report.panels import of_run
-    from gptx.runs.run import Run
-
     return [lines(panel) for panel in of_run(Run.of(run), smooth=20)[:5]]
 
 
@@ -98,9 +97,12 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         files.put(checkpoint, state | lacking(state), writer=0, writers=1, about={"step": state["step"]})
     for run in resumed.values():
         run_training(run, *recipe)
-    expected, state = read_metrics(whole)["train/loss"][1], _final(whole)
+    expected = read_metrics(whole)["train/loss"][1]
     apart = {name: abs(read_metrics(run)["train/loss"][1] - expected) for name, run in resumed.items()}
-    same = {name: equal(state, _final(run)) for name, run in resumed.items()}
+    needed = itemgetter("model", "optimizer", "scaler", "step", "cursor", "rng")  # what training goes on from
+    runs = whole, *resumed.values()
+    final, *others = (needed(read_state(files.saved(run / "checkpoints")[-1])) for run in runs)
+    same = dict(zip(resumed, (equal(final, other) for other in others), strict=True))
     curves = tuple(
         Curve(name if difference.any() else f"{name}: 0 everywhere", range(1, steps + 1), difference, colour=place)
         for place, (name, difference) in enumerate(apart.items())
@@ -121,14 +123,6 @@ def resuming(folder: Path, *overrides: str) -> Answer:
         f"Stopped after step {step} and resumed",
         "its checkpoint has no position in the data, without which it would not resume exactly, as a control shows.",
     )
-
-
-def _final(run: Path) -> dict:
-    """What the last checkpoint of a run holds that training goes on from."""
-    from gptx.ingredients.checkpoints import files, read_state
-
-    state = read_state(files.saved(run / "checkpoints")[-1])
-    return {key: state[key] for key in ("model", "optimizer", "scaler", "step", "cursor", "rng")}
 
 
 def equal(one, other) -> bool:
@@ -192,8 +186,6 @@ def pretraining(folder: Path, *overrides: str, full: bool = False) -> Answer:
 
 def _postmortem(run: Path, resumed: str) -> Path:
     """Write down what went wrong on the way, even if it was nothing; the file."""
-    from gptx.ingredients.log.postmortem import incident
-
     folder, file = RunFolder(run), run / "exercise_20.md"
     told, (steps, norms), losses = folder.record, folder.metrics["train/grad_norm"], folder.metrics["train/loss"][1]
     limit = folder.config.get("clip", {}).get("max_norm")

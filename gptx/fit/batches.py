@@ -49,8 +49,7 @@ class _NoiseScale:
 
 
 class BatchSize:
-    """A batch size: its learning rates in ascending order, each with its mean steps to the target over seeds (infinite
-    where one did not get there), and the best of them, `tried`, with the steps of its `seeds`."""
+    """A batch size: its rates, ascending, with mean steps over seeds (infinite if one misses); `tried` is the best."""
 
     def __init__(self, batch: int, steps: dict[float, list[float]]):
         self.batch, self.rates = batch, list(steps)
@@ -70,8 +69,7 @@ class BatchSize:
         return lowest(self.rates[near], self.means[near]) if known else self.tried
 
     def at(self, rate: float) -> float:
-        """Steps at a learning rate, along a line in logs between two that were tried; NaN outside of those, infinite
-        next to one that did not reach the target."""
+        """Steps at a rate, by a line in logs between two that were tried: NaN outside, infinite next to a miss."""
         for tried, steps in zip(self.rates, self.means, strict=True):
             if math.isclose(tried, rate):
                 return steps
@@ -83,16 +81,14 @@ class BatchSize:
         return math.nan
 
     def ruled(self, start: "BatchSize", power: float) -> tuple[float, float]:
-        """The learning rate of a rule that starts at the best one of another size, and the ratio of its steps to those
-        of the best one tried; NaN where it is outside of those tried."""
+        """The rate of a rule from another size's best one, and its steps over those of the best one tried, or NaN."""
         rate = start.tried * (self.batch / start.batch) ** power
         return rate, self.at(rate) / self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Runs to one target loss, as a fit.json has them, and the noise scales that some of them measured. `waiting` are
-    the names of runs that have not ended and are left out, `cells` those that have and are at hand."""
+    """Runs to one loss, as a fit.json has them; `waiting` are the names of those not at their end, `cells` the rest."""
 
     target: float
     runs: list[_Attempt]
@@ -107,11 +103,6 @@ class Sweep:
         for run in sorted(self.runs, key=_place):
             steps[run.batch][run.rate].append(run.updates or math.inf)
         return [BatchSize(batch, by_rate) for batch, by_rate in steps.items()]
-
-    @property
-    def by_seed(self) -> dict[int, "Sweep"]:
-        seeds = sorted({run.seed for run in self.runs})
-        return {seed: replace(self, runs=[run for run in self.runs if run.seed == seed]) for seed in seeds}
 
     @property
     def rates(self) -> list[float]:
@@ -134,8 +125,7 @@ class Sweep:
         return max((high / low for size in self.sizes for low, high in pairwise(size.rates)), default=1.0)
 
     def sides(self, critical: float) -> dict[str, tuple[list[int], tuple[float, float] | None]]:
-        """On either side of the critical size: the sizes whose best rate lies inside the grid of rates, and the
-        exponent of the batch size in it with what that grid leaves open, None for one size."""
+        """Below and above the critical size: sizes whose best rate is inside the grid, and their exponent() or None."""
         found = {}
         for side in ("Below", "Above"):
             here = [size for size in self.known if not size.edge and (size.batch <= critical) is (side == "Below")]
@@ -145,12 +135,10 @@ class Sweep:
 
 
 def read_sweep(places: Sequence[Path]) -> Sweep:
-    """The runs in some folders, and those of earlier fits, whose fit.json is named; of two of the same batch size, rate
-    and seed the first one counts. Raises ValueError where no run has a target, or not all the same one, or where they
-    differ in something else."""
+    """The runs in folders and of earlier fits (fit.json); of two of one batch size, rate and seed the first one counts.
+    Raises ValueError where no run has a target, or not all the same one, or where they differ in something else."""
     folders, files = ([place for place in places if (place.suffix == ".json") is kind] for kind in (False, True))
-    sweeps = _trained(folders) if folders else []
-    sweeps += [recorded_fit(file, Sweep, "critical_batch") for file in files]
+    sweeps = [*(_trained(folders) if folders else ()), *(recorded_fit(file, Sweep, "critical_batch") for file in files)]
     if not sweeps:
         raise ValueError(f"{', '.join(map(str, places))}: no run there was trained to a target loss; such runs are "
                          "those of python -m gptx.train --multirun experiment=critical_batch")  # fmt: skip
@@ -166,7 +154,6 @@ def read_sweep(places: Sequence[Path]) -> Sweep:
 
 
 def _trained(folders: list[Path]) -> list[Sweep]:
-    """The runs in some folders that were trained to a target, for each target."""
     aimed = list(filter(lambda cell: _target(cell) is not None, find(folders)))
     other = [told for told in confounded(aimed, _KEYS) if decides(key := told.split()[0], "result") and key != "steps"]
     if other:
@@ -184,10 +171,8 @@ def _trained(folders: list[Path]) -> list[Sweep]:
 
 
 def ended_by_itself(cell: Run) -> bool:
-    """True if a run came to its end, or diverged."""
     return cell.state == "finished" or bool(cell.record.get("diverged"))
 
 
 def _target(cell: Run) -> Any:
-    """The loss that a run was to reach; None for one that was not trained so."""
     return ((cell.config.get("observe") or {}).get("target") or {}).get("loss")

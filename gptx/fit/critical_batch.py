@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from gptx.units.phrases import count, joined
 
 _OVERHEAD = 0.2  # tokens above the fewest, at the critical batch size of arXiv:2410.21676
 _NOT_REACHED, _PER_STEP = "target not reached", "tokens per step"
-_Row = tuple[str, ...]
 
 
 def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
@@ -29,9 +29,8 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
       python -m gptx fit critical_batch runs/critical_batch
       python -m gptx fit critical_batch runs/another_seed experiments/critical_batch/fit.json out=both
 
-    FOLDERS hold runs of several batch sizes (batch.tokens), at several learning rates (optim.lr) each, that were
-    trained to a target (observe=target), as those of experiment=critical_batch; one with observe=noise_scale may be
-    among them. The fit.json of an earlier fit stands for its runs.
+    FOLDERS hold runs to a target (observe=target) at several batch sizes and learning rates, as those of
+    experiment=critical_batch, some with observe=noise_scale. The fit.json of an earlier fit stands for its runs.
 
     Options:
     out: a folder for fit.json and fit.png, or a figure (.png, .svg); the first of FOLDERS if empty
@@ -44,13 +43,18 @@ def critical_batch(*folders: str, out: str = "", readme: str = "") -> None:
 
 def _fitted(sweep: Sweep) -> Fitted:
     """The fit of a sweep. Raises ValueError where too few batch sizes reached the target, or leave Bcrit open."""
-    _check(sweep)
-    found = sweep.known
+    found, reached = sweep.known, sweep.reached
+    if not reached:
+        waiting = f"raise observe.target.loss or steps; {count(len(sweep.waiting), 'run')} not at the end"
+        raise ValueError(f"no run reached the target, a validation loss of {sweep.target:g}; {waiting}")
+    if len(found) < tradeoff.FEWEST_SIZES <= len(reached):
+        known = f"the best learning rate is known at {len(found)} batch sizes, and {tradeoff.FEWEST_SIZES} are needed"
+        raise ValueError(f"{known}: at {_spelt(reached, found)} tokens per step some rates have not ended; finish them")
     batches, steps, tokens = ([getattr(size, name) for size in found] for name in ("batch", "steps", "tokens"))
     law = tradeoff.fit_tradeoff(batches, steps)
     if law.low <= 0 and math.isinf(law.high):
-        open_ended = "the runs do not determine a critical batch size: any size is inside its 95 % interval"
-        raise ValueError(f"{open_ended}; add batch sizes ({len(found)} so far) or seeds")
+        raise ValueError("the runs do not determine a critical batch size: any size is inside its 95 % interval; add "
+                         f"batch sizes ({len(found)} so far) or seeds")  # fmt: skip
     each, without = _by_seed(sweep, law.critical), tradeoff.without_each(batches, steps)
     overhead = {"law": _OVERHEAD * law.critical, "measured": tradeoff.above_fewest(batches, tokens, _OVERHEAD)}
     title = f"To a validation loss of {sweep.target:g}"
@@ -77,36 +81,18 @@ def _fitted(sweep: Sweep) -> Fitted:
         sentences=[*_holds(law, sweep, without, overhead), *_powers(sweep, law.critical, each), *_left_out(sweep)],
         tables=list(_tables(law, title, found, each)),
         facts=facts,
-        figure=lambda file: save(
-            file, title, lambda axis: _draw_tradeoff(axis, law, found), lambda axis: _draw_rates(axis, law, found)
-        ),
+        figure=lambda file: save(file, title, partial(_draw_tradeoff, law, found), partial(_draw_rates, law, found)),
         caption="steps against tokens to the target, and the best learning rate, by batch size",
         environment=sweep.environment,
     )
 
 
-def _check(sweep: Sweep) -> None:
-    found, reached, needed = sweep.known, sweep.reached, tradeoff.FEWEST_SIZES
-    if not reached:
-        none, cure = (
-            f"no run reached the target, a validation loss of {sweep.target:g}",
-            "raise observe.target.loss or steps",
-        )
-        raise ValueError(f"{none}; {cure}; {count(len(sweep.waiting), 'run')} not at the end")
-    if len(found) < needed <= len(reached):
-        known = f"the best learning rate is known at {len(found)} batch sizes, and {needed} are needed"
-        unknown = f"at {_spelt(reached, found)} tokens per step some rates have not ended"
-        raise ValueError(f"{known}: {unknown}; finish the sweep")
-
-
 def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
-    """What the runs of each seed say alone, None where they cannot; nothing where there is one seed.
-    `powers` are those of the batch size in the best learning rate on either side of the critical size, and
-    `updates_by_rule` the largest ratio of a rule's steps to the best rate's, up to the critical size.
-    """
-    rows = []
-    for seed, own in sweep.by_seed.items() if len(sweep.by_seed) > 1 else ():
-        law = tradeoff.law_or_none([size.batch for size in own.known], [size.steps for size in own.known])
+    """What each of several seeds says alone: powers of the batch size in the best rate, the most that a rule costs."""
+    rows, seeds = [], sorted({*map(attrgetter("seed"), sweep.runs)})
+    for seed in seeds if len(seeds) > 1 else ():
+        own = replace(sweep, runs=[run for run in sweep.runs if run.seed == seed])
+        law = tradeoff.law_or_none(*([*map(attrgetter(name), own.known)] for name in ("batch", "steps")))
         alone = {"critical_batch_tokens": law.critical, "misfit": law.misfit} if law else {}
         powers = {side: known and known[0] for side, (_, known) in own.sides(critical).items()}
         costs = {rule: _worst(own.known, critical, power) for rule, power in RULES.items()}
@@ -115,7 +101,6 @@ def _by_seed(sweep: Sweep, critical: float) -> list[dict]:
 
 
 def _worst(found: list[BatchSize], critical: float, power: float) -> float | str | None:
-    """The largest ratio of steps at a rule's rate, from the smallest size's best, to those at the best rate."""
     ratios = [size.ruled(found[0], power)[1] for size in found if size.batch <= critical]
     most = float(numpy.max(ratios)) if ratios else math.nan
     return None if math.isnan(most) else _NOT_REACHED if math.isinf(most) else most
@@ -126,22 +111,18 @@ def _span(low: float, high: float) -> str:
 
 
 def _holds(law: Tradeoff, sweep: Sweep, without: list[float | None], overhead: dict) -> Iterator[str]:
-    """How well the law holds, and what else says which batch is too large."""
     ends, measured = [value for value in without if value is not None], overhead["measured"]
     held = f"; without one of the {len(without)} batch sizes it is {_span(min(ends), max(ends))}" if ends else ""
     lost = f", and without one of {len(without) - len(ends)} there is none" if len(ends) < len(without) else ""
     yield f"Steps deviate from the law by {100 * law.misfit:.0f} % (standard deviation){held}{lost}."
     seen = f"at {measured:,.0f} tokens per step" if measured else f"beyond the largest, {sweep.known[-1].batch:,}"
-    yield (
-        f"{100 * _OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676, are needed {seen} as "
-        f"measured, and at {overhead['law']:,.0f} by the law."
-    )
+    more = f"{100 * _OVERHEAD:.0f} % more tokens than the fewest, the threshold of arXiv:2410.21676"
+    yield f"{more}, are needed {seen} as measured, and at {overhead['law']:,.0f} by the law."
     for noise in sweep.noise_scale:
-        yield (
-            f"The simple noise scale at the end of a run with {noise.batch:,} tokens per step and learning rate "
-            f"{noise.rate:g} (seed {noise.seed}) is {noise.tokens:,.0f} tokens (90 % band "
-            f"{_span(noise.low, noise.high)}), {noise.tokens / law.critical:.2g} times the critical batch size."
-        )
+        run = f"with {noise.batch:,} tokens per step and learning rate {noise.rate:g} (seed {noise.seed})"
+        scale = f"{noise.tokens:,.0f} tokens (90 % band {_span(noise.low, noise.high)})"
+        times = f"{noise.tokens / law.critical:.2g} times the critical batch size"
+        yield f"The simple noise scale at the end of a run {run} is {scale}, {times}."
 
 
 def _powers(sweep: Sweep, critical: float, each: list[dict]) -> Iterator[str]:
@@ -154,12 +135,11 @@ def _powers(sweep: Sweep, critical: float, each: list[dict]) -> Iterator[str]:
         doubt = math.hypot(known[1], chance or 0.0)  # on the safe side: a seed's power has the grid's error too
         close = [name for name, expected in RULES.items() if abs(known[0] - expected) <= doubt]
         power, low, high = map(_power, (known[0], known[0] - doubt, known[0] + doubt))
-        yield (
-            f"{side} the critical batch size ({batches[0]:,} to {batches[-1]:,}) the best learning rate grows as the "
-            f"batch size to the power {power} ({low} to {high}), which allows {joined(close, 'or') or 'no rule'} "
-            f"(linear 1, square root 0.5, none 0); the interval is what a grid of factor {sweep.step:.3g} leaves open, "
-            f"{'chance not counted' if chance is None else f'with {chance:.2f} for chance by single seeds added'}."
-        )
+        law = f"the best learning rate grows as the batch size to the power {power} ({low} to {high})"
+        rules = f"which allows {joined(close, 'or') or 'no rule'} (linear 1, square root 0.5, none 0)"
+        added = "chance not counted" if chance is None else f"with {chance:.2f} for chance by single seeds added"
+        left = f"the interval is what a grid of factor {sweep.step:.3g} leaves open, {added}"
+        yield f"{side} the critical batch size ({batches[0]:,} to {batches[-1]:,}) {law}, {rules}; {left}."
 
 
 def _left_out(sweep: Sweep) -> list[str]:
@@ -184,7 +164,6 @@ def _spelt(sizes: Iterable[BatchSize], known: Sequence[BatchSize] = ()) -> str:
 
 
 def _power(value: float | None) -> str:
-    """A power in two digits, without a negative zero."""
     return "-" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
@@ -196,47 +175,37 @@ def _more(ratio: float | str | None) -> str:
 
 
 def _tables(law: Tradeoff, title: str, found: list[BatchSize], each: list[dict]) -> Iterator[Table]:
-    rows: list[_Row] = []
+    rows, costs = [], []
     for size in found:
         by_law = law.steps(size.batch)
         best = f"{size.tried:g}{' (edge)' if size.edge else ''}", f"{size.rate:.2g}"
         mean = f"{size.steps:,.0f}" + (f" ± {numpy.std(size.seeds, ddof=1):,.0f}" if len(size.seeds) > 1 else "")
         known = mean, f"{size.tokens:,.0f}", f"{by_law:,.0f}", _more(size.steps / by_law), str(len(size.seeds))
         rows.append((f"{size.batch:,}", *best, *known))
-    heads: _Row = (_PER_STEP, "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n")
-    note = (
-        "Steps: mean ± sd over n seeds, at the best learning rate tried. Between rates: the best by a parabola in logs "
-        "through it and its neighbours."
-    )
-    yield Table(title, heads, rows, note)
-    rows = []
-    for size in found:
-        ruled = [size.ruled(found[0], power) for power in RULES.values()]
-        rows.append((f"{size.batch:,}", *(f"{rate:.2g}: {_more(ratio)}" for rate, ratio in ruled)))
+        ruled = (size.ruled(found[0], power) for power in RULES.values())
+        costs.append((f"{size.batch:,}", *(f"{rate:.2g}: {_more(ratio)}" for rate, ratio in ruled)))
+    heads: tuple[str, ...] = "best learning rate", "between rates", "steps", "tokens", "law's steps", "off", "n"
+    note = "Steps: mean ± sd over n seeds at the best rate tried. Between rates: the best, by a parabola in logs."
+    yield Table(title, (_PER_STEP, *heads), rows, note)
     heads = (_PER_STEP, *map("{} ({:g})".format, RULES, RULES.values()))
     note = (
-        "The learning rate that the rule makes of the smallest batch size's best, and how many more steps than the "
-        "best one tried it takes, by a line in logs between those tried; untried: outside of them."
+        "The rule's learning rate, and how many more steps it takes than the best one; untried: outside of those tried."
     )
-    yield Table(f"What a rule from {found[0].batch:,} tokens per step would cost", heads, rows, note)
+    yield Table(f"What a rule from {found[0].batch:,} tokens per step would cost", heads, costs, note)
     if each:
-        heads = "seed", "critical size", "off the law", "power below", "power above", *map("{} costs".format, RULES)
-        rows = []
+        heads = ("seed", "critical size", "off the law", "power below", "power above", *map("{} costs".format, RULES))
+        alone_rows = []
         for one in each:
             alone = "-", "-"
             if "misfit" in one:
                 alone = f"{one['critical_batch_tokens']:,.0f}", f"{100 * one['misfit']:.0f} %"
-            powers, costs = map(_power, one["powers"].values()), map(_more, one["updates_by_rule"].values())
-            rows.append((str(one["seed"]), *alone, *powers, *costs))
-        note = (
-            f"Powers: of the batch size in the best learning rate, below and above {law.critical:,.0f} tokens. Costs: "
-            "how many more steps a rule takes than the best learning rate tried, at most, up to that size, from the "
-            "seed's own best one at the smallest."
-        )
-        yield Table("Seed by seed", heads, rows, note)
+            powers, most = map(_power, one["powers"].values()), map(_more, one["updates_by_rule"].values())
+            alone_rows.append((str(one["seed"]), *alone, *powers, *most))
+        note = "Powers: of the batch size in the best learning rate, below and above the critical size."
+        yield Table("Seed by seed", heads, alone_rows, f"{note} Costs: the most steps that a rule adds below it.")
 
 
-def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+def _draw_tradeoff(law: Tradeoff, found: list[BatchSize], axis: Any) -> None:
     batches = numpy.geomspace(found[0].batch / 2, 2 * found[-1].batch, 100)
     by_law = numpy.array([law.steps(batch) for batch in batches])
     axis.plot(by_law, by_law * batches, color=COLOURS[0], linewidth=1.6, label="(S/Smin - 1)(E/Emin - 1) = 1")
@@ -252,7 +221,7 @@ def _draw_tradeoff(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
     framed(axis, "tokens per step at each point", "steps", "tokens")
 
 
-def _draw_rates(axis: Any, law: Tradeoff, found: list[BatchSize]) -> None:
+def _draw_rates(law: Tradeoff, found: list[BatchSize], axis: Any) -> None:
     batches = [size.batch for size in found]
     for look, (name, power) in enumerate(RULES.items()):
         if power:

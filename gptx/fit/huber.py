@@ -2,11 +2,10 @@
 
 The mean Huber loss of the residuals of log loss, in the form log-sum-exp(a - alpha log N, b - beta log D, e), is
 minimised from many starts. N and D are divided by their geometric means: otherwise a and alpha are hardly separable.
+Runs are an array of three rows: parameters, tokens and losses.
 
 L-BFGS-B and not scipy.optimize.least_squares(loss="huber"), which finds the same constants, but takes four times as
 long for the bootstrap and ends elsewhere in samples that leave a constant open: intervals move in their third digit.
-
-Runs are an array of three rows: parameters, tokens and losses.
 """
 
 import sys
@@ -76,7 +75,6 @@ def centred(runs: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def _minimised(start: ndarray, runs: ndarray) -> tuple[Constants, float]:
-    """The constants of the nearest minimum, and its loss."""
     from scipy.optimize import minimize
 
     logs, (n, d) = centred(runs)

@@ -15,7 +15,7 @@ from gptx.compare.words import TOKENS
 from gptx.config.keys import under
 from gptx.estimate.laws import CONSTANTS, Law
 from gptx.fit import huber
-from gptx.fit.page import Span, incomparable
+from gptx.fit.page import incomparable
 from gptx.runs.run import Run
 from gptx.units.phrases import joined
 
@@ -68,8 +68,7 @@ class Ladder:
     environment: dict
 
     def holding_out(self, word: str, count: str) -> "Ladder":
-        """With those runs marked that `word` holds out: sizes or folders, `none`, or if it is empty those of the
-        largest budget. Raises ValueError for a name that no run has."""
+        """Holding out sizes or folders, `none`, or for "" the largest budget. Raises ValueError for unknown names."""
         largest = max((rung.budget(count) for rung in self.rungs), default=0.0)
         names = self._names(word) if word else [r.name for r in self.rungs if r.budget(count) >= 0.999 * largest]
         return replace(self, rungs=[replace(r, held_out=r.size in names or r.name in names) for r in self.rungs])
@@ -85,8 +84,7 @@ class Ladder:
 
 
 def of_runs(cells: Sequence[Run], name: str) -> Ladder:
-    """The finished runs. Raises ValueError for a run whose loss is not finite or whose record is incomplete, and for
-    runs of different tokenizers."""
+    """The finished runs. Raises ValueError for a loss that is not finite, incomplete records, several tokenizers."""
     found, used, left_out = [], [], []
     for cell in cells:
         loss, tokens = cell.result(METRIC), cell.metrics.last("train/tokens")
@@ -114,8 +112,6 @@ def _rung(cell: Run, tokens: int, loss: float) -> Rung:
 
 
 def _about(cells: Sequence[Run], name: str, around: dict) -> About:
-    """What is common to the runs; the recipe is their experiment, or their data. Raises ValueError for runs of
-    different tokenizers."""
     tokenizer = around.get("tokenizer", "")
     if isinstance(tokenizer, list):
         raise ValueError(f"the runs have different tokenizers, {joined(tokenizer)}: their losses differ in units")
@@ -145,8 +141,7 @@ def against_one_law(cells: Sequence[Run], found: Sequence[Rung]) -> Iterator[str
 
 @dataclass(frozen=True)
 class Minimum:
-    """Losses of some sizes at one budget, and the size at the lowest point of the parabola through them; None where
-    that lies outside of the sizes."""
+    """Losses of sizes at one budget, and the size at the lowest point of a parabola through them, if it is inside."""
 
     budget: float
     sizes: list[int]
@@ -184,13 +179,12 @@ def _minimum(flops: float, sizes: dict[int, dict[int, list[float]]]) -> Minimum:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """A held-out run: its loss by the law, and 95 % intervals of the law's loss and of that of a single run, which
-    scatters around the law."""
+    """A held-out run: its loss by the law, and 95 % intervals of that and of a single run, which scatters around it."""
 
     rung: Rung
     expected: float
-    law: Span
-    run: Span
+    law: tuple[float, float]
+    run: tuple[float, float]
 
     @property
     def inside(self) -> bool:
@@ -225,12 +219,10 @@ class NoLaw(ValueError):
 
 
 def fit_law(ladder: Ladder, count: str, draws: int) -> LawReading:
-    """Fit all runs but those held out. Raises ValueError where they cannot determine a law, NoLaw where they follow
-    none."""
+    """Fit all runs but those held out. Raises ValueError where they determine no law, NoLaw where they follow none."""
     kept, held = ([rung for rung in ladder.rungs if rung.held_out is out] for out in (False, True))
     if not kept:
-        none = f"{len(held)} finished runs, {len(held)} of them held out"
-        raise ValueError(f"{none}: a law needs several sizes, each trained on several numbers of tokens")
+        raise ValueError(f"{len(held)} finished runs, all held out: a law needs several sizes, each of several lengths")
     runs = numpy.array([(rung.parameters(count), rung.tokens, rung.loss) for rung in kept], float).T
     huber.refuse_undetermined(runs)
     best, _ = huber.fit_constants(runs)
@@ -255,5 +247,5 @@ def predict(law: Law, rung: Rung, count: str, residuals: numpy.ndarray) -> _Pred
     return _Prediction(rung, loss(law), interval(law, loss), (float(low), float(high)))
 
 
-def interval(law: Law, quantity: Callable[[Law], float]) -> Span:
+def interval(law: Law, quantity: Callable[[Law], float]) -> tuple[float, float]:
     return law.interval(quantity) or (0.0, 0.0)

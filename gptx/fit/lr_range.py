@@ -1,28 +1,36 @@
 """A peak learning rate from runs whose rate rose until the loss broke, and what it costs by a grid of rates."""
 
+import bisect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy
 from numpy import ndarray
 
-from gptx.compare.outcomes import Comparison, arms, compare, contexts, load_comparison
+from gptx.compare.outcomes import Comparison, arms, compare, contexts, environment, load_comparison
 from gptx.config import paths
-from gptx.fit.page import Fitted, deliver, framed, place_for
-from gptx.fit.ranges import CURVES, FLAT, SHARE, SMOOTH, Range, read_ranges
-from gptx.runs.run import find
+from gptx.fit.batches import ended_by_itself
+from gptx.fit.page import Fitted, deliver, framed, place_for, recorded_fit
+from gptx.runs.run import Run, find
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, save
 from gptx.show.table import Table
-from gptx.units.phrases import count
+from gptx.units.phrases import count, joined
 
-_GRID = paths.ROOT / "experiments/warmup"
 _RATE = "optim.lr"
-_Test = Range[ndarray]
+_SMOOTH = 0.1  # decades of the rate: standard deviation of the weights with which the loss is averaged
+_SHARE = 0.1  # of the rate of the lowest loss: the peak that is proposed (fastai's minimum / 10)
+_RISING = 10.0  # factor by which the rate must rise for a run to be a range test
+_FEWEST = 30  # steps before the break
+_FLAT = 0.02  # of the lowest loss
+_EDGE = 2 * _SMOOTH  # decades from an end of a curve within which no slope is read: weights are one-sided there
+_STEEP = 0.8  # of the fastest fall: a curve that falls this fast at its edge may fall faster before it
+_CURVES = ("rates", "losses", "smooth")
+_Values = TypeVar("_Values")
 
 
 def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> None:
@@ -30,8 +38,7 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
 
       python -m gptx fit lr_range runs/lr_range grid=runs/warmup
 
-    FOLDERS hold runs whose learning rate rose until the loss broke, as those of experiment=lr_range. The fit.json of an
-    earlier fit stands for its runs.
+    FOLDERS hold runs whose rate rose until the loss broke (experiment=lr_range), or are the fit.json of an earlier fit.
 
     Options:
     grid: runs at several learning rates, or an experiment with its results.json; experiments/warmup if empty
@@ -40,7 +47,111 @@ def lr_range(*folders: str, grid: str = "", out: str = "", readme: str = "") -> 
     """
     place = place_for(folders, out, readme, "lr_range")
     found, mean, around, cells = read_ranges([Path(folder) for folder in folders])
-    deliver(_fitted(found, mean, around, _gridded(Path(grid or _GRID))), place, readme, cells)
+    gridded = _gridded(Path(grid or paths.ROOT / "experiments/warmup"))
+    deliver(_fitted(found, mean, around, gridded), place, readme, cells)
+
+
+@dataclass(frozen=True)
+class _Range(Generic[_Values]):
+    """One run: the rates read off its curves, and losses over the rate up to the break; texts in a fit.json."""
+
+    name: str
+    seed: int
+    lowest: float  # of the smoothed losses
+    steepest: float | None
+    valley: float  # half way through the longest fall (fastai's valley)
+    broken: float  # where the run gave up: it lost a part of the fall again, or the loss became NaN
+    proposed: float
+    flat: tuple[float, float]  # the first and last rate whose smoothed loss is within _FLAT of the lowest
+    rates: _Values
+    losses: _Values
+    smooth: _Values
+
+
+def read_ranges(places: Sequence[Path]) -> tuple[list[_Range[ndarray]], float, dict, list[Run]]:
+    """Range tests of folders or of a fit.json, what their mean curve proposes, their environment, the runs at hand.
+    Raises ValueError where no run is at its end."""
+    if len(places) == 1 and places[0].suffix == ".json":
+        form = {"runs": list[_Range[str]], "of_the_mean_curve": float, "environment": dict}
+        found = recorded_fit(places[0], form, "lr_range")
+        arrays = [{key: numpy.array(getattr(run, key).split(), float) for key in _CURVES} for run in found["runs"]]
+        runs = [_Range(**vars(run) | curves) for run, curves in zip(found["runs"], arrays, strict=True)]
+        return runs, found["of_the_mean_curve"], found["environment"], []
+    cells = find(list(places))
+    ended = list(filter(ended_by_itself, cells))
+    if not ended:
+        states = joined([f"{cell.name} is {cell.state}" for cell in cells])
+        raise ValueError(f"{', '.join(map(str, places))}: no run there is at its end ({states})")
+    tests = [_range_of(cell) for cell in ended]
+    return tests, _mean_proposal(tests), environment(ended), ended
+
+
+def _range_of(cell: Run) -> _Range[ndarray]:
+    """The range test of a run. Raises ValueError if it is none, or did not break, or broke too soon."""
+    rates, losses = cell.metrics["train/lr"][1], cell.metrics["train/loss"][1]
+    rises = len(rates) > 1 and (numpy.diff(rates) > 0).all() and rates[-1] >= _RISING * rates[0]
+    if len(rates) != len(losses) or not rises:
+        moved = f"goes from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "is not recorded"
+        raise ValueError(f"{cell.name}: no range test: its learning rate {moved} and does not rise at every step; "
+                         "range tests are the runs of python -m gptx.train --multirun experiment=lr_range")  # fmt: skip
+    end, broken, why = len(losses), cell.metrics.last("lr_range/broken"), "broke"
+    if not (finite := numpy.isfinite(losses)).all():
+        end, why = int(finite.argmin()), "is NaN"
+        broken = float(rates[end])
+    if broken is None:
+        cure = f"raise the last rate: optim.lr={10 * rates[-1]:.3g}"
+        raise ValueError(f"{cell.name}: the loss did not break up to a learning rate of {rates[-1]:.3g}; {cure}")
+    if end < _FEWEST:
+        raise ValueError(f"{cell.name}: the loss {why} after {count(end, 'step')}, at a learning rate of {broken:.3g}; "
+                         f"{_FEWEST} are needed: lower schedule.floor, or raise steps")  # fmt: skip
+    rates, losses = rates[:end], losses[:end]
+    smooth = smoothed_loss(rates, losses)
+    if not smooth.argmin():
+        raise ValueError(f"{cell.name}: the loss only rises, from a rate of {rates[0]:.3g} on; lower schedule.floor")
+    inside, lowest = rates[smooth <= (1 + _FLAT) * smooth.min()], float(rates[smooth.argmin()])
+    flat, valley = (float(inside[0]), float(inside[-1])), float(rates[half_way_down(smooth)])
+    return _Range(cell.name, cell.seed, lowest, steepest(rates, smooth), valley, float(broken), _SHARE * lowest, flat,
+                 rates, losses, smooth)  # fmt: skip
+
+
+def steepest(rates: ndarray, smooth: ndarray) -> float | None:
+    """Where the loss falls fastest per decade (fastai's steep); None if it falls about as fast at the curve's edge."""
+    places = numpy.log10(rates)
+    between, falls = (places[1:] + places[:-1]) / 2, -numpy.diff(smooth) / numpy.diff(places)
+    inside = numpy.flatnonzero((between >= places[0] + _EDGE) & (between <= places[-1] - _EDGE))
+    if not len(inside):
+        return None
+    at = inside[falls[inside].argmax()]
+    return float(10 ** between[at]) if falls[inside[0]] < _STEEP * falls[at] else None
+
+
+def smoothed_loss(rates: ndarray, losses: ndarray) -> ndarray:
+    """The loss by local linear regression over log rate with normal weights: neither lags nor is biased at an end."""
+    places = numpy.log10(rates)
+    away = places - places[:, None]  # (points, neighbours)
+    weights = numpy.exp(-0.5 * (away / _SMOOTH) ** 2)
+    first, second = (weights * away).sum(1), (weights * away**2).sum(1)
+    weights *= second[:, None] - away * first[:, None]
+    return weights @ losses / weights.sum(1)
+
+
+def half_way_down(values: Sequence[float] | ndarray) -> int:
+    """The place half a fall before its end, for the longest fall: the longest falling subsequence of the values."""
+    ends: list[float] = []  # of falls of each length the highest last value, negated so that they ascend
+    longest, last = 0, 0
+    for place, value in enumerate(values):
+        length = bisect.bisect_left(ends, -value)
+        ends[length : length + 1] = [-value]
+        if length + 1 > longest:
+            longest, last = length + 1, place
+    return last - longest + longest // 2
+
+
+def _mean_proposal(found: Sequence[_Range[ndarray]]) -> float:
+    low, high = max(each.rates[0] for each in found), min(each.rates[-1] for each in found)
+    rates = found[0].rates[(found[0].rates >= low) & (found[0].rates <= high)]
+    curves = [numpy.interp(numpy.log(rates), numpy.log(each.rates), each.smooth) for each in found]
+    return _SHARE * float(rates[numpy.mean(curves, axis=0).argmin()])
 
 
 @dataclass(frozen=True)
@@ -63,13 +174,12 @@ class _Checked:
 
 
 def _gridded(place: Path) -> Comparison:
-    """The runs of a grid of rates, from an experiment's results.json or a folder of runs. Raises ValueError for runs by
-    which a rate cannot be judged."""
+    """The runs of a results.json or a folder. Raises ValueError where these cannot judge a learning rate."""
     file = place / "results.json" if (place / "results.json").exists() else place
     comparison = load_comparison(file) if file.is_file() else compare(find([place]))
     if _RATE not in comparison.factors:
         raise ValueError(f"grid={place}: its runs are of one learning rate; a grid has several of {_RATE}")
-    if not any(outcome.value is not None and math.isfinite(outcome.value) for outcome in comparison.outcomes):
+    if not comparison.drawable:
         raise ValueError(f"grid={place}: none of its runs has ended with a loss, by which a learning rate is judged")
     if any(float(rate) <= 0 for rate in comparison.factors[_RATE]):
         raise ValueError(f"grid={place}: has a run of {_RATE}=0, which has no place on a logarithmic axis")
@@ -92,7 +202,7 @@ def grid_costs(comparison: Comparison, rate: float) -> list[_Checked]:
     return sorted(found, key=attrgetter("lowest"))
 
 
-def _fitted(found: Sequence[_Test], mean: float, around: dict, comparison: Comparison) -> Fitted:
+def _fitted(found: Sequence[_Range[ndarray]], mean: float, around: dict, comparison: Comparison) -> Fitted:
     proposed = geometric_mean([each.proposed for each in found])
     rows = grid_costs(comparison, proposed)
     first, warnings = rows[0], []
@@ -110,14 +220,11 @@ def _fitted(found: Sequence[_Test], mean: float, around: dict, comparison: Compa
         facts={
             "proposed": proposed,
             "of_the_mean_curve": mean,
-            "rule": f"{SHARE:g} of the rate of the lowest smoothed loss, geometric mean over runs",
-            "smoothed_decades": SMOOTH,
+            "rule": f"{_SHARE:g} of the rate of the lowest smoothed loss, geometric mean over runs",
+            "smoothed_decades": _SMOOTH,
             "grid": [vars(row) for row in rows],
             "grid_environment": comparison.environment,
-            "runs": [
-                vars(each) | {key: " ".join(map("{:.5g}".format, getattr(each, key))) for key in CURVES}
-                for each in found
-            ],
+            "runs": [vars(x) | {k: " ".join(map("{:.5g}".format, getattr(x, k))) for k in _CURVES} for x in found],
         },
         figure=lambda file: save(file, "Training loss over a rising rate", lambda axis: _draw(axis, found, rows)),
         caption="smoothed training loss over the learning rate, with the proposal and the grid's best",
@@ -126,15 +233,13 @@ def _fitted(found: Sequence[_Test], mean: float, around: dict, comparison: Compa
     )
 
 
-def _sentences(found: Sequence[_Test], mean: float, comparison: Comparison) -> Iterator[str]:
-    """How far runs agree, and what other readings of the same curves would have cost."""
+def _sentences(found: Sequence[_Range[ndarray]], mean: float, comparison: Comparison) -> Iterator[str]:
     ends = [each.proposed for each in found]
     alone = sum(grid_costs(comparison, rate)[0].cost == 0 for rate in ends)
-    yield (
-        f"The rule, fixed before the runs: {SHARE:g} of the learning rate of the lowest smoothed loss (fastai's "
-        f"minimum / 10), the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to "
-        f"{max(ends):.2g}. Alone, {alone} of {len(found)} would have chosen the grid's best."
-    )
+    rule = f"{_SHARE:g} of the learning rate of the lowest smoothed loss (fastai's minimum / 10)"
+    over = f"the geometric mean over {count(len(found), 'run')}, which say {min(ends):.2g} to {max(ends):.2g}"
+    best = f"Alone, {alone} of {len(found)} would have chosen the grid's best."
+    yield f"The rule, fixed before the runs: {rule}, {over}. {best}"
     readings = {
         "The rule on the mean of the runs' curves": [mean] * len(found),
         "The steepest fall (fastai's steep)": [each.steepest for each in found if each.steepest is not None],
@@ -151,31 +256,25 @@ def _sentences(found: Sequence[_Test], mean: float, comparison: Comparison) -> I
         yield f"{name}: {'; '.join(said)}."
 
 
-def _tables(found: Sequence[_Test], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
+def _tables(found: Sequence[_Range[ndarray]], rows: Sequence[_Checked], comparison: Comparison) -> Iterator[Table]:
     runs: list[tuple[str, ...]] = []
     for each in found:
         there = grid_costs(comparison, each.proposed)[0]
         rates = (f"{rate:.2g}" for rate in (each.valley, each.lowest, each.broken, each.proposed))
         steepest, flat = f"{each.steepest:.2g}" if each.steepest else "edge", "{:.2g} to {:.2g}".format(*each.flat)
         runs.append((each.name, steepest, *rates, flat, f"{there.nearest:g}", f"{there.cost:+.4f}"))
-    heads = ("steepest", "valley", "lowest", "broke", "proposed", f"within {100 * FLAT:g} %", "nearest", "cost")
-    note = (
-        f"Learning rates, of the training loss smoothed over log rate with a standard deviation of {SMOOTH:g} decades; "
-        "edge: it falls about as fast where it begins; broke: where the run gave up (conf/observe/lr_range.yaml); "
-        "within: the first and last rate this close to the lowest loss; nearest: of the grid; cost: nats above the "
-        f"grid's best ({rows[0].row})."
-    )
-    yield Table("Each run", ("run", *heads), runs, note)
-    costs: list[tuple[str, ...]] = [
-        (row.row, f"{row.nearest:g}", f"{row.reached:.4f}", f"{row.best:g}", f"{row.lowest:.4f}", f"{row.cost:+.4f}")
-        for row in rows
-    ]
+    heads = ("steepest", "valley", "lowest", "broke", "proposed", f"within {100 * _FLAT:g} %", "nearest", "cost")
+    read = f"Read off the loss, smoothed over {_SMOOTH:g} decades; edge: it falls about as fast where it begins"
+    other = f"broke: where the run gave up; nearest: of the grid; cost: nats above the grid's best ({rows[0].row})"
+    yield Table("Each run", ("run", *heads), runs, f"{read}; {other}; within: this close to the lowest loss.")
+    form = "{0.nearest:g} {0.reached:.4f} {0.best:g} {0.lowest:.4f} {0.cost:+.4f}"
+    costs = [(row.row, *form.format(row).split()) for row in rows]
     columns = ("row of the grid", "nearest", "loss there", "best", "lowest loss", "cost")
     note = "Final validation loss in nats a token, mean over the grid's seeds; cost: of the nearest rate."
     yield Table("The proposal in each row of the grid", columns, costs, note)
 
 
-def _draw(axis: Any, found: Sequence[_Test], rows: Sequence[_Checked]) -> None:
+def _draw(axis: Any, found: Sequence[_Range[ndarray]], rows: Sequence[_Checked]) -> None:
     marks = {"proposed": ("o", "a seed's proposal"), "lowest": ("v", "lowest"), "broken": ("X", "broke")}
     for look, each in enumerate(found):
         colour, dashes = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)]

@@ -21,13 +21,11 @@ from gptx.units.phrases import joined
 PICTURE, NUMBERS = "fit.png", "fit.json"
 _LARGEST = 100_000_000  # bytes of a fit.json
 _ALIKE = {"validation windows": "observe.validation.windows", "data": "the text (by its digest)"}  # of an environment
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of a fit. `facts` holds the points and every number, `figure` draws into a file, `beside` fills
-    further files by name, `environment` is that of the runs (gptx.compare.outcomes.environment)."""
+    """A fit: `facts` holds the points and every number, `figure` draws into a file, `beside` fills others by name."""
 
     headline: str
     sentences: list[str]
@@ -41,8 +39,7 @@ class Fitted:
 
 
 def place_for(folders: tuple[str, ...], out: str, readme: str, subject: str, *more: str) -> Path:
-    """The folder for the files, or the figure that `out` names, of a .png, .svg or `more` ending. Raises ValueError,
-    before anything is computed, for what cannot be written."""
+    """The folder, or the figure (.png, .svg, `more`) that `out` names. Raises ValueError if it cannot be written."""
     if not folders:
         raise ValueError(f"which runs? A folder of runs: python -m gptx fit {subject} runs/{subject}")
     if readme:
@@ -59,14 +56,11 @@ def place_for(folders: tuple[str, ...], out: str, readme: str, subject: str, *mo
 
 
 def recorded_fit(file: Path, form: Any, subject: str) -> Any:
-    """What the fit.json of an earlier fit holds, of the type `form`, or a dict of keys with the types in `form`. Raises
-    ValueError for another file."""
+    """A fit.json as the type `form`, or a dict of keys with the types in `form`. Raises ValueError for others."""
     kind = TypedDict("Recorded", form) if isinstance(form, dict) else form  # type: ignore[operator]
     try:
         return plain.validated(plain.read(file, most=_LARGEST), kind, file, strict=False)
-    except FileNotFoundError as error:
-        raise ValueError(f"{file}: {error.strerror}") from None
-    except ConfigError as error:
+    except (ConfigError, FileNotFoundError) as error:
         raise ValueError(f"{file}: no fit.json of python -m gptx fit {subject} ({error})") from None
 
 
@@ -78,8 +72,7 @@ def incomparable(environment: dict) -> list[str]:
 
 
 def deliver(fitted: Fitted, target: Path, readme: str = "", cells: Sequence[Run] = ()) -> None:
-    """Print the fit, write its files into the folder `target` (or the one figure that it names), and the page of the
-    experiment `readme`. Raises ValueError if the `cells` are not of that experiment."""
+    """Print a fit and write its files, and a page. Raises ValueError if `cells` are not of the experiment `readme`."""
     if readme:
         results.refuse_other_experiment(cells, Path(readme))
     for shown in fitted.tables:
@@ -119,11 +112,10 @@ def short(value: float) -> str:
     return spell(float(f"{value:.3g}"))
 
 
-def interval_text(span: Span | None, form: str = "") -> str:
+def interval_text(span: tuple[float, float] | None, form: str = "") -> str:
     """An interval: 0.31 to 0.38; a dash for none."""
     return " to ".join(f"{end:{form}}" if form else short(end) for end in span) if span else "-"
 
 
 def off(ratio: float, sign: str = "+") -> str:
-    """How far a ratio is from one: +1.2 %."""
     return f"{100 * (ratio - 1):{sign}.1f} %"

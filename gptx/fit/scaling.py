@@ -27,7 +27,6 @@ _QUANTITIES: dict[str, Callable[[Law], float]] = {name: attrgetter(name) for nam
     "D grows as C^": lambda law: law.exponents[1],
 }
 _SUBS = (1, 1.5, 2, 3, 5, 7)  # numbers on logarithmic axes: losses span little
-_Row = tuple[str, ...]
 
 
 def scaling(
@@ -69,7 +68,7 @@ def scaling(
 
 
 def _cleared(target: Path) -> str:
-    """Remove what an earlier fit wrote where this one would have, since it is not of these runs; what was removed."""
+    """Remove what an earlier fit wrote in this place, since it is not of these runs; says what was removed."""
     stale = [target / name for name in (_LAW, page.NUMBERS, page.PICTURE) if (target / name).is_file()]
     for file in stale:
         file.unlink()
@@ -78,8 +77,7 @@ def _cleared(target: Path) -> str:
 
 def fitted(readings: list[LawReading], ladder: Ladder) -> page.Fitted:
     """The fit as a page has it: the first reading is by the count that was asked for, the second by the other."""
-    first = readings[0]
-    general = next(reading for reading in readings if reading.count == "total")
+    first, general = readings[0], next(reading for reading in readings if reading.count == "total")
     curves = minima(first.rungs, first.count)
     warnings = {each.count: [*patterned(each), *undetermined(each), *ladder.warnings] for each in readings}
     return page.Fitted(
@@ -103,23 +101,20 @@ def _headline(reading: LawReading) -> str:
         return f"A law was fitted to {len(reading.rungs)} runs; {inside}."
     (one,) = held
     times = one.rung.budget(reading.count) / max(reading.budgets)
-    return (
-        f"Predicted for {one.rung.size} after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget "
-        f"fitted: {one.expected:.3f} {reading.law.units} (95 % interval {interval_text(one.run, '.3f')}); measured: "
-        f"{one.rung.loss:.3f}, {'inside' if one.inside else 'outside'}, {off(one.rung.loss / one.expected)}."
-    )
+    run = f"{one.rung.size} after {short(one.rung.tokens)} tokens, {times:.2g} times the largest budget fitted"
+    law = f"{one.expected:.3f} {reading.law.units} (95 % interval {interval_text(one.run, '.3f')})"
+    side = "inside" if one.inside else "outside"
+    return f"Predicted for {run}: {law}; measured: {one.rung.loss:.3f}, {side}, {off(one.rung.loss / one.expected)}."
 
 
 def _fits(reading: LawReading) -> str:
     lengths, away = [rung.tokens for rung in reading.rungs], abs(reading.residuals)
     worst = int(numpy.argmax(away))
     far, half, most = reading.rungs[worst], float(numpy.median(away)), float(numpy.exp(reading.residuals[worst]))
-    return (
-        f"Fitted: {len(lengths)} runs, {len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to "
-        f"{short(max(reading.sizes))} parameters, {short(min(lengths))} to {short(max(lengths))} tokens. Half of the "
-        f"runs lie within {off(1 + half, sign='')} of the law; the farthest is {far.size} after {short(far.tokens)} "
-        f"tokens, {off(most)}."
-    )
+    sizes = f"{len(set(reading.sizes))} sizes of {short(min(reading.sizes))} to {short(max(reading.sizes))} parameters"
+    runs = f"Fitted: {len(lengths)} runs, {sizes}, {short(min(lengths))} to {short(max(lengths))} tokens."
+    last = f"the farthest is {far.size} after {short(far.tokens)} tokens, {off(most)}"
+    return f"{runs} Half of the runs lie within {off(1 + half, sign='')} of the law; {last}."
 
 
 def patterned(reading: LawReading) -> Iterator[str]:
@@ -129,11 +124,9 @@ def patterned(reading: LawReading) -> Iterator[str]:
     alike = float(numpy.corrcoef(both, reading.residuals)[0, 1])
     if abs(alike) >= _PATTERN:
         more, less = ("larger", "smaller") if alike < 0 else ("smaller", "larger")
-        yield (
-            f"The residuals have a pattern: {more} sizes gain more from tokens than the law says, {less} sizes less "
-            f"(correlation with log N log D {alike:+.2f}). A sum of two power laws does not have the shape of these "
-            "runs, and its intervals are too narrow."
-        )
+        shape = f"{more} sizes gain more from tokens than the law says, {less} sizes less"
+        told = f"The residuals have a pattern: {shape} (correlation with log N log D {alike:+.2f})"
+        yield f"{told}. A sum of two power laws does not have this shape, and its intervals are too narrow."
 
 
 def undetermined(reading: LawReading) -> Iterator[str]:
@@ -152,10 +145,9 @@ def _facts(reading: LawReading) -> dict:
     """Every point and number for fit.json, without the draws, which law.json has."""
     law = reading.law
     runs = [vars(rung) | {"law": loss} for rung, loss in zip(reading.rungs, reading.by_law, strict=True)]
-    runs += [
-        vars(each.rung) | {"law": each.expected, "law_95": each.law, "run_95": each.run, "inside": each.inside}
-        for each in reading.predictions
-    ]
+    for each in reading.predictions:
+        by_law = {"law": each.expected, "law_95": each.law, "run_95": each.run, "inside": each.inside}
+        runs.append(vars(each.rung) | by_law)
     return {
         "constants": {name: getattr(law, name) for name in CONSTANTS},
         "intervals_95": {name: law.interval(attrgetter(name)) for name in CONSTANTS},
@@ -168,43 +160,35 @@ def _facts(reading: LawReading) -> dict:
 
 def _tables(readings: Sequence[LawReading], curves: Sequence[Minimum]) -> Iterator[Table]:
     first, law = readings[0], readings[0].law
-    rows: list[_Row] = [
+    held = [
         (each.rung.name, COUNTS[reading.count], f"{each.expected:.4f}",
          *(interval_text(span, ".3f") for span in (each.law, each.run)),
          f"{each.rung.loss:.4f}", off(each.rung.loss / each.expected), "yes" if each.inside else "no")
         for reading in readings for each in reading.predictions
     ]  # fmt: skip
-    heads: _Row = ("run", "N", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside")
+    heads: tuple[str, ...] = ("run", "N", "predicted", "law, 95 %", "run, 95 %", "measured", "off", "inside")
     note = f"Loss in {law.units}. The interval of a run, which inside refers to, includes the runs' scatter."
-    yield Table("Held out", heads, rows, note, names=2)
+    yield Table("Held out", heads, held, note, names=2)
     rows = [("", *chain.from_iterable((f"N: {COUNTS[each.count]}", "95 %") for each in readings))]
     for name, value in _QUANTITIES.items():
         cells = ((short(value(each.law)), interval_text(each.law.interval(value))) for each in readings)
         rows.append((name, *chain.from_iterable(cells)))
-    note = (
-        f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs. Without "
-        "embeddings is Kaplan's count, every parameter Chinchilla's (arXiv:2406.12907)."
-    )
-    yield Table("Constants", rows[0], rows[1:], note)
+    note = f"Loss = E + A / N^alpha + B / D^beta; intervals from {len(law.draws)} bootstrap samples of the runs."
+    yield Table("Constants", rows[0], rows[1:], f"{note} On the two counts of N: arXiv:2406.12907.")
     budgets = [*map(float, numpy.geomspace(min(first.budgets), max(first.budgets), 3))]
     budgets += [each.rung.budget(first.count) for each in first.predictions[:1]]
     heads = ("FLOPs, 6 N D", "parameters", "95 %", "tokens", "tokens per parameter", "95 %", "loss")
-    note = (
-        f"*: smaller or larger than any size trained. The rule of {RULE:.0f} tokens per parameter was found with far "
-        "larger models on subword tokens."
-    )
+    note = f"*: outside of the sizes trained. The rule of {RULE:.0f} tokens per parameter is of far larger models."
     splits = [*map(partial(_split, law, first.sizes), budgets)]
     yield Table("The best split of a budget, by the law", heads, splits, note)
     heads = ("FLOPs, 6 N D", "loss by parameters", "best size, measured", "by the law")
     yield Table("IsoFLOP: the same budget spent on several sizes", heads, [*map(partial(_isoflop, law), curves)])
-    rows = [
-        (rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
-        for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)
-    ]
-    yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), rows)
+    runs = [(rung.size, f"{size:,}", f"{rung.tokens:,}", f"{rung.loss:.4f}", f"{loss:.4f}", off(rung.loss / loss))
+            for rung, size, loss in zip(first.rungs, first.sizes, first.by_law, strict=True)]  # fmt: skip
+    yield Table("Runs that were fitted", ("size", "parameters", "tokens", "measured", "law", "off"), runs)
 
 
-def _split(law: Law, sizes: Sequence[int], flops: float) -> _Row:
+def _split(law: Law, sizes: Sequence[int], flops: float) -> tuple[str, ...]:
     """A budget, its best size (* where it is outside of `sizes`), tokens and their ratio with intervals, and loss."""
     size, tokens = law.optimum(flops)
     star = "" if min(sizes) <= size <= max(sizes) else "*"
@@ -213,7 +197,7 @@ def _split(law: Law, sizes: Sequence[int], flops: float) -> _Row:
     return f"{flops:.2g}", *best, short(tokens), short(tokens / size), ratio, f"{law.loss(size, tokens):.3f}"
 
 
-def _isoflop(law: Law, curve: Minimum) -> _Row:
+def _isoflop(law: Law, curve: Minimum) -> tuple[str, ...]:
     losses = ", ".join(f"{short(n)}: {loss:.3f}" for n, loss in zip(curve.sizes, curve.losses, strict=True))
     lowest = curve.sizes[int(numpy.argmin(curve.losses))]
     side = {curve.sizes[0]: "below", curve.sizes[-1]: "above"}.get(lowest, "about")
@@ -235,7 +219,6 @@ def law_figure(reading: LawReading, file: Path) -> None:
 
 
 def _over_tokens(axis: Any, reading: LawReading) -> None:
-    """Each size's runs and its curve by the law; each held-out run with the intervals of law and run."""
     held, *colours = COLOURS[1], COLOURS[0], *COLOURS[2:]
     law, ends = reading.law, [rung.tokens for rung in reading.rungs]
     along = numpy.geomspace(min(ends), max(ends), 50)
@@ -266,7 +249,6 @@ def _compared(axis: Any, reading: LawReading) -> None:
 
 
 def _held_out(axis: Any, reading: LawReading, *, across: bool) -> None:
-    """A star for each held-out run, and the 95 % interval of a run: across, or upwards at its tokens."""
     for place, each in enumerate(reading.predictions):
         span = numpy.abs([[each.expected - each.run[0]], [each.run[1] - each.expected]])
         x, y = (each.expected, each.rung.loss) if across else (each.rung.tokens, each.expected)

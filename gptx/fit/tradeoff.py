@@ -36,10 +36,9 @@ class Tradeoff:
 
 
 def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
-    """The law of least squares in log steps (and in log tokens, which differ by the batch size only). The interval of
-    Bcrit holds what raises the squares by at most the two-sided 5 % point of Student's t at n - 2 degrees of freedom:
-    noise is what the law leaves over, whether by chance or because the law does not hold. Raises ValueError for fewer
-    than FEWEST_SIZES batch sizes, and where no batch size near them is critical."""
+    """The law of least squares in log steps. The interval of Bcrit holds what raises the squares by at most Student's
+    t (two-sided, 5 %, n - 2 degrees of freedom): noise is what the law leaves over, by chance or as it does not hold.
+    Raises ValueError for fewer than FEWEST_SIZES batch sizes, and where no batch size near them is critical."""
     sizes, measured = numpy.array(batches, float), numpy.log(numpy.array(steps, float))
     if (different := len(set(batches))) < FEWEST_SIZES:
         raise ValueError(f"{different} batch sizes reached the target; the trade-off needs at least {FEWEST_SIZES}")
@@ -55,14 +54,9 @@ def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
     least = int(around.argmin())
     limit = around[least] * (1 + quantile(free) ** 2 / free)
     inside = numpy.append(numpy.flatnonzero(squares <= limit), best)
-    first, last = inside.min(), inside.max()
-    return Tradeoff(
-        fewest_steps=math.exp(offsets[least]),
-        critical=float(finer[least]),
-        low=float(candidates[first - 1]) if first > 0 else 0.0,
-        high=float(candidates[last + 1]) if last < _PLACES - 1 else math.inf,
-        misfit=math.sqrt(around[least] / free),
-    )
+    low = float(candidates[inside.min() - 1]) if inside.min() > 0 else 0.0
+    high = float(candidates[inside.max() + 1]) if inside.max() < _PLACES - 1 else math.inf
+    return Tradeoff(math.exp(offsets[least]), float(finer[least]), low, high, misfit=math.sqrt(around[least] / free))
 
 
 def _profile(candidates: ndarray, sizes: ndarray, measured: ndarray) -> tuple[ndarray, ndarray]:
@@ -88,8 +82,7 @@ def without_each(batches: Sequence[float], steps: Sequence[float]) -> list[float
 
 
 def above_fewest(batches: Sequence[float], tokens: Sequence[float], share: float) -> float | None:
-    """The batch size, from that of the fewest tokens on, which needs `share` more tokens, by a line in log batch
-    between two measurements; None where the largest needs less. No law is assumed."""
+    """The batch size that needs `share` more tokens than the fewest, by a line in logs; None if none does."""
     order = sorted(zip(batches, tokens, strict=True))
     start = min(range(len(order)), key=lambda i: order[i][1])
     limit = math.log((1 + share) * order[start][1])
@@ -107,8 +100,7 @@ def lowest(rates: Sequence[float], values: Sequence[float]) -> float:
 
 
 def exponent(batches: Sequence[float], rates: Sequence[float], step: float) -> tuple[float, float]:
-    """Slope of log rate over log batch, and two standard deviations of it from knowing each rate only to a grid whose
-    neighbours are a factor `step` apart: an error that is uniform within half a step."""
+    """Slope of log rate over log batch, and its two sigma if each rate is known to a grid of factor `step` only."""
     x, y = numpy.log(batches), numpy.log(rates)
     spread = ((x - x.mean()) ** 2).sum()
     return float(((x - x.mean()) * y).sum() / spread), 2 * math.log(step) / math.sqrt(12 * spread)

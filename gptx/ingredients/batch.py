@@ -15,11 +15,10 @@ _Doublings = Annotated[int, Le(40)]  # more would leave no token
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` per step over all processes, read in micro-batches of `micro` sequences per process.
-
-    `auto` is the largest that divides and holds at most FORWARD_TOKENS tokens. `rule` scales the learning rate with
-    tokens / tuned_at. The first steps have tokens / 2^doublings and sequences of context / 2^context_doublings, which
-    double at even distances over `growth` and `lengthening` steps. All depends on the step alone."""
+    """`tokens` per step over all processes, read in micro-batches of `micro` sequences per process. `auto` is the
+    largest that divides and holds at most 16,384 tokens. `rule` scales the learning rate with tokens / tuned_at. The
+    first steps have tokens / 2^doublings and sequences of context / 2^context_doublings, which double at even distances
+    over `growth` and `lengthening` steps."""
 
     tokens: Annotated[int, Le(10**12)]  # more than most texts have
     micro: int | Literal["auto"] = "auto"
@@ -50,8 +49,7 @@ class Batch:
         return context >> _to_come(step, self.context_doublings, self.lengthening)
 
     def rate(self, step: int) -> float:
-        """Factor of the learning rate in step `step`: linear is SGD's rule (arXiv:1706.02677), sqrt is Adam's
-        (arXiv:2205.10287)."""
+        """Factor of the learning rate in a step: linear is SGD's (arXiv:1706.02677), sqrt Adam's (arXiv:2205.10287)."""
         larger = self.tokens_at(step) / (self.tuned_at or self.tokens)
         return {"unscaled": 1.0, "linear": larger, "sqrt": math.sqrt(larger)}[self.rule]
 
@@ -69,10 +67,8 @@ class Batch:
         if self.tokens < 1 or self.tokens % (divisor * row):
             raise ValueError(self.indivisible(divisor, context, world_size))
         if self.tokens % (row << self.doublings):
-            raise ValueError(
-                f"batch.doublings={self.doublings}: the first steps would have {self.tokens >> self.doublings} tokens, "
-                f"not a multiple of model.context x processes = {context} x {world_size} = {row}"
-            )
+            few = f"batch.doublings={self.doublings}: the first steps would have {self.tokens >> self.doublings} tokens"
+            raise ValueError(f"{few}, not a multiple of model.context x processes = {context} x {world_size} = {row}")
         rows = (self.tokens if step is None else self.tokens_at(step)) // row
         micro = math.gcd(micro, rows)
         return micro, rows // micro
@@ -80,19 +76,14 @@ class Batch:
     def indivisible(self, micro: int, context: int, world_size: int) -> str:
         rows, rest = divmod(max(self.tokens, 0), context * world_size)
         share = micro * context * world_size
-        below = rows // micro * share
-        smaller = 0 if rest else _divisor(rows, min(micro - 1, _FORWARD_TOKENS))
-        return (
-            f"batch.tokens={self.tokens} is not a multiple of batch.micro x model.context x processes = "
-            f"{micro} x {context} x {world_size} = {share}; the nearest that work: "
-            + (f"{below} or {below + share}" if below else f"{share}")
-            + (f", or batch.micro={smaller}" if smaller else "")
-        )
+        below, smaller = rows // micro * share, 0 if rest else _divisor(rows, min(micro - 1, _FORWARD_TOKENS))
+        nearest = (f"{below} or " if below else "") + f"{below + share}"
+        factors = f"batch.micro x model.context x processes = {micro} x {context} x {world_size} = {share}"
+        told = f"batch.tokens={self.tokens} is not a multiple of {factors}; the nearest that work: {nearest}"
+        return told + (f", or batch.micro={smaller}" if smaller else "")
 
     def halved(self, micro: int) -> "Batch":
-        """The same recipe in smaller micro-batches than `micro`. Raises ValueError if one is a single sequence."""
-        if micro <= 1:
-            raise ValueError("batch.micro=1 does not fit")
+        """The same recipe in smaller micro-batches than `micro`, which has several sequences."""
         return replace(self, micro=_divisor(micro, micro // 2))
 
 

@@ -15,8 +15,7 @@ def eager(model: nn.Module) -> nn.Module:
 
 
 def compiled(model: nn.Module, *, mode: _Mode = "default") -> nn.Module:
-    """Fuses operations with torch.compile, whose first step waits for the compiler. Raises ValueError without a C++
-    compiler on the CPU."""
+    """Fuses operations with torch.compile, in the first step. Raises ValueError on the CPU without a C++ compiler."""
     if next(model.parameters()).device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise ValueError("compile=compiled needs g++ or clang++ on the CPU; install one, or compile=eager")
     torch._dynamo.reset()  # else it silently stops compiling at the ninth model of one process

@@ -1,8 +1,4 @@
-"""Which parameters are decayed: functions from a model to parameter groups, one for each kind of parameter.
-
-A group without a `weight_decay` of its own takes the optimizer's. Matrices in the module that a model calls `head` (it
-gives the logits) that are not tied to an embedding are a kind of their own, so that "matrices" are hidden ones.
-"""
+"""Which parameters are decayed: from a model to parameter groups by kind, decayed as the optimizer says or by 0."""
 
 from torch import Tensor, nn
 
@@ -23,8 +19,8 @@ def everything(model: nn.Module) -> list[dict]:
 
 
 def _groups(model: nn.Module, *, spared: tuple[str, ...]) -> list[dict]:
-    """Groups named after the kinds that the model has, each trainable parameter once; no decay for `spared`."""
     embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    # An untied head, which gives the logits, is a kind of its own, so that "matrices" are hidden ones.
     head = {*dict(model.named_children()).get("head", nn.Module()).parameters()}
     found: dict[str, list[Tensor]] = {"matrices": [], "embeddings": [], "head": [], "vectors": []}
     for p in filter(lambda p: p.requires_grad, model.parameters()):

@@ -1,8 +1,7 @@
 """Inject faults to test recovery: each function changes an ingredient of the trainer it is given.
 
 A fault is tied to the data, not to the step: `batch` counts the batches drawn, from 1. A run that went back and past it
-does not meet it again, a resumed one meets the rest of it, and validation sees nothing of it.
-"""
+does not meet it again, a resumed one meets the rest of it, and validation sees nothing of it."""
 
 import logging
 import math
@@ -83,8 +82,7 @@ def _spoil(trainer, batch: int, batches: int, fault: Callable) -> None:
 
 
 def _numbered(trainer, batch: int, batches: int) -> Callable[[], int]:
-    """A function that says which batch of the fault this one is, from 1; 0 for none. Raises ValueError if none will
-    come."""
+    """A function: which batch of the fault this one is, from 1; 0 for none. Raises ValueError if none will come."""
     if batch > trainer.steps:
         raise ValueError(f"inject.batch={batch}: batches are counted from 1 to {trainer.steps} here")
 
@@ -99,9 +97,8 @@ def poisoned(trainer, *, documents: str, kind: Literal["random", "repeats"]) -> 
     """Sequences with a document whose name matches `documents` become random tokens, or a random phrase of 1 to 13
     tokens repeated to the end. Warns if no training document has such a name, as in an arm for comparison."""
     if not any(fnmatchcase(name, documents) for name in trainer.data.names()):
-        count, first = trainer.data.identity["train_documents"], next(trainer.data.names())
-        log.warning("inject.documents=%s: no training document has such a name, so nothing is poisoned; of %d the "
-                    "first is %s", documents, count, first)  # fmt: skip
+        line = "inject.documents=%s: no training document has that name: nothing is poisoned; of %d the first is %s"
+        log.warning(line, documents, trainer.data.identity["train_documents"], next(trainer.data.names()))
     trainer.data = _Poisoned(trainer.data, documents, repeats=kind == "repeats")
 
 
@@ -112,18 +109,15 @@ class _Poisoned:
         self.data, self.pattern, self.repeats = data, pattern, repeats
 
     def __call__(self, first: int, count: int):
-        batch = self.data(first, count)
+        batch, length = self.data(first, count), self.data.context + 1
+        words = range(self.data.vocab_size - 1)  # without the end of text, which is the last
         for row, names in enumerate(self.data.documents(first, count)):
             if any(fnmatchcase(name, self.pattern) for name in names):
-                nonsense = torch.tensor(self.nonsense(first + row))
+                chance = Random(f"poison {first + row}")
+                phrase = chance.choices(words, k=chance.randint(1, 13) if self.repeats else length)
+                nonsense = torch.tensor((phrase * length)[:length])
                 batch.inputs[row], batch.targets[row] = nonsense[:-1], nonsense[1:]
         return batch
-
-    def nonsense(self, number: int) -> list[int]:
-        """Tokens for one sequence and its last target; never an end of text, which is the last of the vocabulary."""
-        chance, length = Random(f"poison {number}"), self.data.context + 1
-        phrase = chance.choices(range(self.data.vocab_size - 1), k=chance.randint(1, 13) if self.repeats else length)
-        return (phrase * length)[:length]
 
     def __getattr__(self, name: str):
         return getattr(self.data, name)

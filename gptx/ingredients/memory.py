@@ -15,8 +15,7 @@ def store(model: nn.Module) -> nn.Module:
 
 @ranged("memory")
 def recompute(model: nn.Module, *, every: Count = 1) -> nn.Module:
-    """Keeps of the first block and each `every`-th after it the input only, and runs those blocks again in the backward
-    pass (arXiv:1604.06174). Raises ValueError for a model without blocks."""
+    """Runs each `every`-th block again in the backward pass (arXiv:1604.06174). Raises ValueError without blocks."""
     if not hasattr(model, "blocks"):
         raise ValueError(f"memory=recompute: {type(model).__name__} has no `blocks` to compute again; memory=store")
     for block in list(model.blocks)[::every]:  # type: ignore[arg-type]

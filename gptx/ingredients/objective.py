@@ -1,7 +1,6 @@
 """What the model is trained to do: functions from a network and a batch to a loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -11,24 +10,17 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gptx.units.options import Count, Probability, check_options
+from gptx.units.options import Configured, Count, Probability
 
 
-@dataclass(frozen=True)
-class NextToken:
+class NextToken(Configured):
     """Mean cross-entropy in nats of every next token; the softmax runs in fp32 whatever the network computes in.
-
     A loss that is more than the cross-entropy has that as its attribute `cross_entropy`, which the run logs too.
     PyTorch 2.13's `F.linear_cross_entropy` knows no log Z, soft-cap or autocast and was slower (CPU, 50,304 tokens)."""
 
-    z_loss: Annotated[float, Ge(0)] = (
-        0.0  # times mean log^2 Z, against drifting logits (PaLM, arXiv:2204.02311, sec. 5)
-    )
+    z_loss: Annotated[float, Ge(0)] = 0.0  # times mean log^2 Z, against drifting logits (arXiv:2204.02311, sec. 5)
     label_smoothing: Probability = 0.0  # share of the target that is spread over the vocabulary
     chunk: Count | None = None  # positions whose logits are held at a time, and computed again in the backward pass
-
-    def __post_init__(self):
-        check_options(self)
 
     def __call__(self, network: nn.Module, batch) -> Tensor:
         if self.chunk is None:
@@ -41,8 +33,7 @@ class NextToken:
         return found
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
-        """Mean or sum over the positions, logits (N, V) and targets (N,); where the loss is more than the cross-entropy
-        (2,): the loss and the cross-entropy."""
+        """Mean or sum of the loss of logits (N, V), targets (N,); if it is more, (2,): it and the cross-entropy."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction=reduction)
         if not self.z_loss and not self.label_smoothing:

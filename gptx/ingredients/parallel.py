@@ -49,8 +49,6 @@ class OneProcess:
 
 
 class _Replicas(OneProcess):
-    """The same model in every process; gradients are averaged in the last micro-batch's backward pass."""
-
     def __init__(self, device: torch.device):
         if not dist.is_initialized():  # once per process: creating it again for the next job is a race
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -74,9 +72,8 @@ class _Replicas(OneProcess):
 
 
 class _Sharded(_Replicas):
-    """Each process holds a share of every weight, gradient and moment, by rows; a block's weights are whole only while
-    it computes (FSDP2; arXiv:2304.11277), with `reshard` not between its forward and backward pass either. Gradients
-    are exchanged in the last micro-batch's backward pass; until then each process keeps whole ones."""
+    """Each process holds rows of every weight, gradient and moment; a block is whole while it computes (FSDP2;
+    arXiv:2304.11277), with `reshard` not between its passes. Gradients are whole before the last micro-batch."""
 
     def __init__(self, device: torch.device, *, reshard: bool):
         super().__init__(device)
@@ -95,7 +92,6 @@ class _Sharded(_Replicas):
         return state | {"model": weights, "optimizer": state["optimizer"] | {"state": moments}}
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Raises ValueError for a compiled model, one without blocks, and one with weights that are not in fp32."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -129,16 +125,14 @@ def refuse_unshardable(model: nn.Module) -> None:
 
 
 def _free_after_evaluation(model: nn.Module, inputs, output) -> None:
-    """Frees whole weights after a forward pass without a backward pass: they would outlive a change of the shards."""
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled():  # whole weights without a backward pass would outlive a change of the shards
         for module in model.modules():
             if hasattr(module, "reshard"):
                 module.reshard()  # type: ignore[operator]
 
 
 def ddp(*, device: str = "auto") -> OneProcess:
-    """Data parallelism over the processes that torchrun started. `device` is auto (cuda, else mps, else cpu), cpu,
-    cuda, cuda:1, mps. Raises ValueError where it is not there."""
+    """Data parallelism over torchrun's processes; `device` is auto (cuda, mps, else cpu), cpu, cuda, cuda:1 or mps."""
     place = find_device(device)
     return OneProcess(place) if world_size() == 1 else _Replicas(place)
 
@@ -151,11 +145,10 @@ def fsdp(*, device: str = "auto", reshard: bool = True) -> OneProcess:
 
 def find_device(device: str) -> torch.device:
     """The torch device of that name; several processes on one machine take one GPU each."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    here = [name for name in there if there[name]]
-    kind, _, index = (here[0] if device == "auto" else device).partition(":")
+    here = ["cpu"] + ["mps"] * torch.backends.mps.is_available() + ["cuda"] * torch.cuda.is_available()
+    kind, _, index = (here[-1] if device == "auto" else device).partition(":")
     if kind not in here or (index and not index.isdigit()):
-        raise ValueError(f"device={device} is not there; this machine has {', '.join(reversed(here))}")
+        raise ValueError(f"device={device} is not there; this machine has {', '.join(here)}")
     if index and world_size() > 1:
         raise ValueError(f"device={device}: {world_size()} processes would share one GPU; use device={kind}")
     if kind != "cuda":

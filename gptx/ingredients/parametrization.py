@@ -1,8 +1,7 @@
 """How learning rates, initial weights and outputs depend on the model's width, and on the kind of a parameter.
 
 A parametrization is called once with the model and its parameter groups, may change the initial weights, and returns
-the factor by which each group's learning rate differs from the optimizer's. `rates` gives factors by the name of a
-group (matrices, embeddings, head, vectors), and `all` one for every group.
+each group's factor of the optimizer's learning rate. `rates` has factors by the name of a group, and `all` for every.
 """
 
 import torch
@@ -14,8 +13,7 @@ _KINDS = ("all", "matrices", "embeddings", "head", "vectors")
 
 
 def standard(model: nn.Module, groups: list[dict], *, rates: dict[str, float]) -> list[float]:
-    """The model as it initialises itself; every group at the optimizer's learning rate, times its own factor. Raises
-    ValueError for a factor that is negative or that no group takes."""
+    """The model as it initialises itself, each group at its factor. Raises ValueError for one below 0 or no group."""
     names = [group.get("name", "") for group in groups]
     for kind, factor in rates.items():
         if kind not in (*_KINDS, *names):
@@ -27,14 +25,11 @@ def standard(model: nn.Module, groups: list[dict], *, rates: dict[str, float]) -
 
 @torch.no_grad()
 @ranged("parametrization")
-def mup(
-    model: nn.Module, groups: list[dict], *, base_width: Count, base_head_size: Count, rates: dict[str, float]
-) -> list[float]:
+def mup(model: nn.Module, groups: list[dict], *, base_width: Count, base_head_size: Count, rates: dict[str, float]):
     """Maximal update parametrization for Adam-like optimizers (arXiv:2203.03466, table 8): with m = width / base_width
-    hidden matrices start 1/sqrt(m) as wide and learn at 1/m of the learning rate, attention divides by D instead of
-    sqrt(D), equal at the base's heads of `base_head_size` dimensions, and logits are multiplied by 1/m; embeddings, the
-    head and vectors are as at the base width. Weight decay, as learning rate x decay, falls with the former. Raises
-    ValueError for a model without `width` and blocks, or groups without `matrices`."""
+    hidden matrices start 1/sqrt(m) as wide and learn (and decay) at 1/m of the learning rate, attention divides by D
+    instead of sqrt(D), equal at heads of `base_head_size`, and logits are multiplied by 1/m; all else is as at the base
+    width. Raises ValueError for a model without `width` and blocks, or groups without `matrices`."""
     if not all(hasattr(model, name) for name in ("width", "output_scale", "blocks")):
         raise ValueError(f"parametrization=mup: {type(model).__name__} has no width to transfer over; use standard")
     hidden = [group for group in groups if group.get("name") == "matrices"]

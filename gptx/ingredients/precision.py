@@ -1,21 +1,18 @@
 """Number formats. Moments and the loss stay in fp32 in every mode; weights and gradients too, but for pure bf16."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gptx.units.options import check_options
+from gptx.units.options import Configured
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
-@dataclass(frozen=True)
-class Precision:
+class Precision(Configured):
     """`compute` is the type of the large operations of the forward and backward pass: fp32, bf16, fp16, fp8 or auto.
-
     auto is bf16 on a CUDA device that has it, else fp32; fp8 is for the products of linear layers, with bf16 elsewhere.
     With `weights` in bf16 there is no fp32 copy of them: each step is computed in fp32 and its result rounded."""
 
@@ -23,9 +20,6 @@ class Precision:
     tf32: bool = False  # lets fp32 products run in TensorFloat-32
     weights: Literal["fp32", "bf16"] = "fp32"
     rounding: Literal["stochastic", "nearest"] = "stochastic"
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     def on(self, device: torch.device) -> torch.dtype:
         """The type computed in on `device`. Raises ValueError where the machine cannot."""
@@ -48,7 +42,6 @@ class Precision:
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
-        """Context in which large operations run in the chosen type."""
         dtype = torch.bfloat16 if self.compute == "fp8" else self.on(device)
         return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32 and self.weights == "fp32")
 
@@ -78,9 +71,8 @@ class Precision:
 
 
 def imitated(dtype: torch.dtype, device: torch.device) -> str:
-    """bf16 or fp16 where oneDNN, which computes the products of fp32, refuses it on this processor (bf16 without
-    AVX-512 or AVX-NE-CONVERT, fp16 without AVX-512 FP16), and PyTorch only emulates it; else empty. AVX-512 without its
-    BF16 part is not reported: it takes 1.4x fp32's time."""
+    """bf16 or fp16 that oneDNN lacks on this processor (bf16 without AVX-512 or AVX-NE-CONVERT, fp16 without AVX-512
+    FP16) and PyTorch emulates it; else empty, also for AVX-512 without its BF16 part: it takes 1.4x fp32's time."""
     name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "")
     if not name or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return ""

@@ -33,8 +33,7 @@ def cosine(step: int, *, warmup: Length, total: Length, floor: float = 0.0) -> f
 
 def wsd(step: int, *, warmup: Length, decay: Length, total: Length, shape: str = "linear", floor: float = 0.0) -> float:
     """Rises linearly, holds the peak, and falls to `floor` over the last `decay` steps (arXiv:2405.18392): `linear` or
-    `sqrt`, which is 1 - sqrt of its progress. Raises ValueError for another shape, or if warmup and decay together are
-    longer than the run."""
+    `sqrt`, which is 1 - sqrt of its progress. Raises ValueError if warmup and decay are longer than the run."""
     _refuse(warmup + decay, total, floor, name="warmup + decay")
     if shape not in ("linear", "sqrt"):
         raise ValueError(f"shape={shape} is unknown; linear or sqrt")

@@ -21,8 +21,8 @@ from gptx.config.validate import check
 from gptx.distributed.peers import PeerLost, Peers, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank
-from gptx.estimate.memory import prediction
-from gptx.estimate.meter import Meter, predicted_peak
+from gptx.estimate.memory import Meter, predicted_peak, prediction
+from gptx.ingredients.checkpoints.files import abandon
 from gptx.ingredients.log import RunInfo, now, shown
 from gptx.ingredients.log.console import messages_to
 from gptx.job import resume, summary
@@ -132,7 +132,7 @@ class _Job:
             outcome = "finished" if trainer.finished else stopped
             return handler
         except PeerLost:
-            trainer.checkpoints.abandon(trainer.parallel.writers)
+            abandon(trainer.checkpoints.folder, trainer.parallel.writers)
             raise
         except BaseException as error:
             outcome = "failed" if isinstance(error, Exception) else "interrupted"

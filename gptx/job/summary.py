@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from gptx.estimate.effort import Effort, budget_warnings, counts, effort, imitation
-from gptx.estimate.memory import Footprint
-from gptx.estimate.meter import Meter, predicted_peak
+from gptx.estimate.memory import Footprint, Meter, predicted_peak
 from gptx.ingredients.data.tokenizers import beginning, decode
 from gptx.ingredients.log import RunInfo, shown, typed_command
 from gptx.ingredients.model.generate import generate

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptx.config import arguments
 from gptx.config.errors import nearest
-from gptx.plan.question import QUANTITIES
+from gptx.plan.budget import QUANTITIES
 
 _SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
 _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}

@@ -18,12 +18,9 @@ _Ends = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """Places that are drawn alike.
-
-    Its role is size, budget or asked (the user's budget) for lines of one size or budget, minimum or optimum for their
-    best places, spread for the 95 % interval of a best size, best (the lowest loss of every budget), rule, known
-    (models of others), runs, stem (from a run to its predicted loss), or now (the user's FLOPs).
-    """
+    """Places that are drawn alike, by role: lines of one size or budget or of the asked one, minimum or optimum for
+    their best places, spread for the 95 % interval of a best size, best (the lowest loss of every budget), rule, known
+    (models of others), runs, stem (from a run to its predicted loss), or now (the user's FLOPs)."""
 
     role: str
     places: Sequence[Split]
@@ -53,15 +50,13 @@ class Chart:
         ruled = [by_rule(flops=flops).by(self.law) for flops in _between(*self.flops)]
         rule = Series("rule", ruled, name=f"{RULE:g} tokens per parameter")
         now = [Series("now", [replace(self.asked, loss=end) for end in self.losses])] if self.asked else []
-        return {
-            "flops": [*now, *self._sizes(), *best, *marked],
-            "parameters": [*self._budgets(), *plain, rule, *marked],
-        }
+        by_size = [*self._budgets(), *plain, rule, *marked]
+        return {"flops": [*now, *self._sizes(), *best, *marked], "parameters": by_size}
 
     def ends(self, across: str) -> _Ends:
         if across == "flops":
             return self.flops
-        within = [each.places for each in self.over[across] if each.role not in ("best", "rule")]
+        within = (each.places for each in self.over[across] if each.role not in ("best", "rule"))
         sizes = [place.parameters for places in within for place in places]
         return min(sizes) / 1.2, max(sizes) * 1.2
 
@@ -82,9 +77,8 @@ class Chart:
         law, (low, high) = self.law, self.flops
         found = round_numbers(law.parameters(low), law.parameters(high), most=7)
         for parameters, depth in zip(found, _depths(found), strict=True):
-            tokens = law.flops_for(parameters) / 6 / parameters
+            tokens, last = law.flops_for(parameters) / 6 / parameters, high / 6 / parameters
             first = max(low / 6 / parameters, law.tokens_to(parameters, self.losses[1]) or math.inf)
-            last = high / 6 / parameters
             if first < last:
                 places = [Split("", parameters, each).by(law) for each in _between(first, last)]
                 yield Series("size", places, depth=depth, labels=[amount(parameters)])
@@ -92,42 +86,35 @@ class Chart:
                 yield Series("minimum", [Split("", parameters, tokens).by(law)], depth=depth)
 
     def _budgets(self) -> Iterator[Series]:
-        """Budgets over the sizes near their best ones, each with its minimum."""
+        """Budgets over the sizes near their best ones, as far as their losses are below the ceiling."""
         mine = self.asked.flops if self.asked else math.inf
         found = [each for each in round_numbers(*self.flops) if abs(math.log10(each) - math.log10(mine)) > _ASIDE]
-        for flops, depth in zip(found, _depths(found), strict=True):
-            yield from self._budget("budget", flops, depth)
-            yield Series("minimum", [best_place(self.law, flops)], depth=depth)
-        if self.asked:
-            yield from self._budget("asked", mine, 1.0)
-
-    def _budget(self, role: str, flops: float, depth: float) -> Iterator[Series]:
-        """A budget over sizes, as far as its loss is below the ceiling, and the interval of its best size."""
-        least = best_place(self.law, flops)
-        sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
-        places = [Split("", size, flops / 6 / size).by(self.law) for size in sizes]
-        below = [place for place in places if place.loss <= self.losses[1]]
-        yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
-        if spread := self.spread(flops):
-            yield Series("spread", [replace(least, parameters=end) for end in spread])
+        budgets = [("budget", flops, depth) for flops, depth in zip(found, _depths(found), strict=True)]
+        for role, flops, depth in [*budgets, *[("asked", mine, 1.0)] * bool(self.asked)]:
+            least = best_place(self.law, flops)
+            sizes = _between(least.parameters * _AWAY, least.parameters / _AWAY)
+            places = [Split("", size, flops / 6 / size).by(self.law) for size in sizes]
+            below = [place for place in places if place.loss <= self.losses[1]]
+            yield Series(role, below, self.outside(flops, flops), depth, labels=[power(flops)])
+            if spread := self.spread(flops):
+                yield Series("spread", [replace(least, parameters=end) for end in spread])
+            if role == "budget":
+                yield Series("minimum", [least], depth=depth)
 
     def _best(self) -> Iterator[Series]:
         """The lowest loss of budgets, with the band that holds it in 95 % of the draws."""
-        name = "lowest loss of each budget"
-        for first, last, beyond in self.parts():
+        for i, (first, last, beyond) in enumerate(self.parts()):
             budgets = _between(first, last)
             found = (self.law.interval(partial(Law.lowest, flops=flops)) for flops in budgets)
             places, band = [best_place(self.law, flops) for flops in budgets], [ends for ends in found if ends]
-            yield Series("best", places, beyond, name=name, band=band)
-            name = ""
+            yield Series("best", places, beyond, name="" if i else "lowest loss of each budget", band=band)
 
     def _marked(self) -> Iterator[Series]:
         """Models by number, runs at their measured loss, joined with the predicted one, and the user's budget."""
         if self.known:
             labels = [str(i + 1) for i in range(len(self.known))]
             yield Series("known", self.known, name="models of others", labels=labels)
-        for run in self.runs:
-            yield Series("stem", [run, run.by(self.law)])
+        yield from (Series("stem", [run, run.by(self.law)]) for run in self.runs)
         if self.runs:
             yield Series("runs", self.runs, name="your runs")
         if self.asked:
@@ -141,8 +128,7 @@ def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (
         place = run.parameters, run.tokens, run.loss
         if not all(0 < value < math.inf for value in place):
             raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {place}")
-    models = [each.by(law) for each in known]
-    asked = best_place(law, flops) if flops else None
+    models, asked = [each.by(law) for each in known], best_place(law, flops) if flops else None
     fitted = law.operations or _span(run.flops for run in runs)
     spent = _span([*(fitted or ()), *(each.flops for each in (*models, *runs, asked) if each)]) or CHINCHILLA
     return Chart(law, fitted, *_axes(law, *spent, [*models, *runs]), asked, models, runs)

@@ -51,23 +51,12 @@ _LOOKS = {
 }
 
 
-def chart(
-    target: Path,
-    laws: Sequence[Law],
-    *,
-    flops: float | None = None,
-    known: Sequence[Split] = (),
-    runs: Sequence[Split] = (),
-    below: Table | None = None,
-) -> None:
-    """Write the chart of laws: a page that needs no other file (.html), or a picture (.png, .svg).
-
-    `flops` is the user's budget; `known` are models of others, `runs` have their measured loss; a page ends with
-    the table `below`. Raises ValueError for another suffix, and for a run without a loss.
-    """
+def chart(target: Path, laws: Sequence[Law], *, below: Table | None = None, **places: Any) -> None:
+    """Write the chart of laws, of the `places` of `chart_of`: a page that needs no other file (.html), which ends with
+    the table `below`, or a picture (.png, .svg). Raises ValueError for another suffix, and for a run without a loss."""
     if target.suffix not in (".html", ".png", ".svg"):
         raise ValueError(f"out={target}: a chart is written as .html, .png or .svg")
-    charts = [chart_of(law, flops=flops, known=known, runs=runs) for law in laws]
+    charts = [chart_of(law, **places) for law in laws]
     if target.suffix == ".html":
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, _page(charts, below))
@@ -81,9 +70,8 @@ def chart_reading(chart: Chart) -> str:
     """What the law says of the user's budget, compared with the rule; without one, of the ends of its runs."""
     law, best = chart.law, chart.asked
     if best is None:
-        first, last = (best_place(law, end) for end in chart.fitted or chart.flops)
-        ends = f"{_spent(first)} at {power(first.flops)} FLOPs and {_spent(last)} at {power(last.flops)}"
-        return f"{law.name}'s law puts {ends}."
+        ends = (best_place(law, end) for end in chart.fitted or chart.flops)
+        return f"{law.name}'s law puts {' and '.join(f'{_spent(end)} at {power(end.flops)} FLOPs' for end in ends)}."
     rule, spread, far = by_rule(flops=best.flops).by(law), chart.spread(best.flops), ""
     if chart.fitted and chart.outside(best.flops, best.flops):
         size, end = ("largest", chart.fitted[1]) if best.flops > chart.fitted[1] else ("smallest", chart.fitted[0])
@@ -120,9 +108,8 @@ def models(chart: Chart) -> Table:
     for number, place in enumerate((*chart.known, *chart.runs), start=1):
         known, best = number <= len(chart.known), best_place(chart.law, place.flops)
         name, loss = (f"{number}  {place.name}", "-") if known else (place.name, f"{place.loss:.3f}")
-        predicted = f"{place.by(chart.law).loss:.3f}"
-        best_so = f"{amount(best.parameters)} on {amount(best.tokens)}", f"{best.loss:.3f}"
-        rows.append((name, *place.cells, power(place.flops), loss, predicted, *best_so, place.source))
+        losses = loss, f"{place.by(chart.law).loss:.3f}", " on ".join(best.cells[:2]), f"{best.loss:.3f}"
+        rows.append((name, *place.cells, power(place.flops), *losses, place.source))
     columns = ("", "parameters", "tokens", "tokens per parameter", "FLOPs", "loss measured", "predicted",
                "best with as many FLOPs", "loss of that", "source")  # fmt: skip
     return Table("", columns, rows, f"Predicted and best by {chart.law.name}'s law.")

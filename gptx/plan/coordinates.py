@@ -7,7 +7,7 @@ from typing import Any
 from gptx.config.compose import as_config
 from gptx.config.errors import ConfigError
 from gptx.job.build import trainer_of
-from gptx.plan.arms import print_arms
+from gptx.plan.parts import print_arms
 from gptx.show.table import Table, terminal
 
 
@@ -36,7 +36,7 @@ def plan_coordinates(*overrides: str, widths: str = "64,128,256,512,1024", updat
 def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
     rows = []
     for parametrization in ("standard", "mup"):
-        found = [_moved(_at_width(cfg, parametrization, size, sizes[0]), steps) for size in sizes]
+        found = [_moved(cfg, parametrization, size, sizes[0], steps) for size in sizes]
         for what in found[0]:
             values = [row[what] for row in found]
             slope = linear_regression(list(map(math.log, sizes)), list(map(math.log, values))).slope
@@ -44,23 +44,18 @@ def _changes(cfg: Any, sizes: list[int], steps: int) -> list[str]:
     return terminal(Table("", ("mean |change|", "", *(f"{size:,}" for size in sizes), "slope"), rows, names=2))
 
 
-def _at_width(cfg: Any, parametrization: str, width: int, base: int) -> Any:
-    """The recipe at another width, and at the peak learning rate from the first step."""
+def _moved(cfg: Any, parametrization: str, width: int, base: int, steps: int) -> dict[str, float]:
+    """Mean |change| of the last block's hidden states and of the logits over that many steps of the recipe at another
+    width, and at the peak learning rate from the first step."""
     mup = {"base_width": base, "base_head_size": base // cfg.model.heads} if parametrization == "mup" else {}
     target = f"gptx.ingredients.parametrization.{parametrization}"
-    return as_config({
+    trainer = trainer_of(as_config({
         **cfg,
         "model": {**cfg.model, "width": width},
         "schedule": {"_target_": "gptx.ingredients.schedule.constant", "_partial_": True},
         "parametrization": {"_target_": target, "_partial_": True, "rates": cfg.parametrization.rates, **mup},
-        "log": None,
-        "observe": None,
-    })  # fmt: skip
-
-
-def _moved(cfg: Any, steps: int) -> dict[str, float]:
-    """Mean |change| of the last block's hidden states and of the logits over that many steps."""
-    trainer = trainer_of(cfg)
+        "log": None, "observe": None,
+    }))  # fmt: skip
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = _seen(trainer, inputs)
     for _ in range(steps):

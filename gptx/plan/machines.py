@@ -83,8 +83,8 @@ def _row(device: Device, spent: Effort, precision, where: Hardware) -> tuple[str
 
 def required(found: Footprint, shards: int) -> int:
     """Peak bytes on a device that holds one of this many shards of weights, gradients and moments."""
-    state = found.weights + found.moments  # a validation pass has no gradients
-    phases = (found.step, state + found.gradients), (found.validation, state if found.validation else 0)
+    state = found.weights + found.moments  # a validation pass, if there is one, has no gradients
+    phases = (found.step, state + found.gradients), (found.validation, state * bool(found.validation))
     return max(peak - sharded + sharded // shards for peak, sharded in phases)
 
 
@@ -92,15 +92,14 @@ def room_on(found: Footprint, device: Device, *, shards: int = 1) -> str:
     """Whether a footprint fits on a device, and what would help if it does not."""
     need = required(found, shards)
     said = f"{memory(need)} at the peak{f', with 1/{shards} of weights, gradients and moments' * (shards > 1)}"
+    its = f"on {device.name} with its {memory(device.memory)}"
     if need <= device.memory:
-        return f"{said}: fits on {device.name} with its {memory(device.memory)}"
+        return f"{said}: fits {its}"
     there = f"larger than any listed hardware, of which {_LARGEST.name} has the most, {memory(_LARGEST.memory)}"
     if need <= _LARGEST.memory:
         enough = min((other for other in DEVICES if other.memory >= need), key=lambda other: other.memory)
-        there = f"does not fit on {device.name} with its {memory(device.memory)}; the smallest that is listed and "
-        there += f"large enough is {enough.name}"
-    devices = "more devices" if shards > 1 else "parallel=fsdp devices=8"
-    return f"{said}: {there}; a smaller batch.micro, memory=recompute or {devices} may help"
+        there = f"does not fit {its}; the smallest that is listed and large enough is {enough.name}"
+    return f"{said}: {there}; a smaller batch.micro, memory=recompute or more devices with parallel=fsdp may help"
 
 
 def _lasting(seconds: float) -> str:

@@ -1,14 +1,30 @@
-"""What a recipe is made of: its parameters, with their weight decay, and the bytes of its memory."""
+"""The recipes that overrides mean, and what they are made of: parameters, with their weight decay, and memory."""
 
 import inspect
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
 from gptx.config.build import build, find_target
+from gptx.config.errors import ConfigError
+from gptx.estimate.capacity import examined
 from gptx.estimate.memory import Footprint, predict_memory, vocabulary_of
-from gptx.plan.arms import print_arms
 from gptx.show.table import Table, terminal
+
+
+def composed_arms(overrides: Sequence[str]) -> dict:
+    """The checked config of every arm, by what sets it apart ("" for one). Raises ConfigError as gptx.train."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
+    if {"--multirun", "-m"} & {*overrides}:
+        raise ConfigError("--multirun: a plan takes lists as they are, such as schedule=constant,cosine")
+    return examined(list(overrides))
+
+
+def print_arms(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:
+    """Print the lines of every arm's config below its name."""
+    for name, cfg in composed_arms(overrides).items():
+        print("\n".join([f"{name}:"] * bool(name) + [*lines(cfg)]), flush=True)
 
 
 def plan_decay(*overrides: str, vocab: str = "") -> None:
@@ -55,7 +71,6 @@ def plan_memory(*overrides: str, vocab: str = "") -> None:
 
 
 def footprint_table(found: Footprint) -> list[str]:
-    """A footprint as a table."""
     each = f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each"
     rows = [
         ("weights", each, found.weights),

@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,11 +47,8 @@ class Probe:
 
 
 def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
-    """Make steps of a checked config for about `seconds` on its own device, then a validation pass and two saves.
-
-    `vocab` stands for the data's vocabulary. One process; nothing stays: no run folder, no checkpoint, and random
-    states and threads of this process as they were.
-    """
+    """Make steps of a checked config for about `seconds` on its own device, then a validation pass and two saves, in
+    one process; `vocab` stands for the data's vocabulary. Nothing stays; random states and threads are as before."""
     device = find_device(cfg.device)
     before, threads = rng_state(device), torch.get_num_threads()
     torch.set_num_threads(cfg.threads or threads)
@@ -66,13 +63,11 @@ def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
 def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
     """The parts of a run, measured one after the other; `asks`: the data may be asked for its validation text."""
     began = time.perf_counter()
-    full = cfg.batch.copy()
-    full.doublings = full.context_doublings = 0
+    full = replace(build(cfg.batch), doublings=0, context_doublings=0)
     data = RandomTokens(vocab_size=vocab_size, context=cfg.data.context)
-    given = {"batch": build(full), "data": data, "parallel": OneProcess(device), "inject": lambda trainer: None}
+    given = {"batch": full, "data": data, "parallel": OneProcess(device), "inject": lambda trainer: None}
     trainer = Trainer(**ingredients(cfg, **given, observe=None, log=None))
     built = time.perf_counter() - began
-
     first, *_ = (_timed(trainer, trainer.step_once) for _ in range(1 + _WARM))
     times = [_timed(trainer, trainer.step_once)]
     while sum(times) + times[-1] <= seconds:

@@ -16,9 +16,8 @@ from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocab
 from gptx.ingredients.parallel import find_device
 from gptx.ingredients.precision import imitated
 from gptx.plan import machines
-from gptx.plan.arms import print_arms
 from gptx.plan.machines import Hardware
-from gptx.plan.parts import footprint_table
+from gptx.plan.parts import footprint_table, print_arms
 from gptx.plan.probe import probe as probe_machine
 from gptx.plan.split import by_law, by_rule
 from gptx.show.table import Table, terminal
@@ -64,8 +63,14 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
     found, shards = prediction(share, vocab_size), where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
     recompute = str(cfg.memory._target_).endswith(".recompute")
     again = "memory=recompute computes the blocks again: up to a third more than these times"
+    size = f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head"
+    body = f"{amount(6 * spent.body)} without embeddings and head"
+    each = f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does"
     parts = {
-        "model": _sizes(spent),
+        "model": [
+            f"{size}; {spent.padding:,} more pad the vocabulary",
+            f"{each}; 6N is {amount(6 * spent.parameters)} with all parameters, {body}",
+        ],
         "run": _length(spent, text),
         "loss": predicted_losses(laws, spent, vocab_size),
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
@@ -81,8 +86,8 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
 def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
-    for judge in judges[-1:]:
-        yield from proportion(spent, judge)
+    if judges:
+        yield from proportion(spent, judges[-1])
     if train_tokens is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, train_tokens / text.identity["train_documents"])
     if where.device is None:
@@ -104,9 +109,7 @@ def _local_data(cfg) -> Any:
         if not isinstance(error.__cause__, ConnectionError):
             raise
         size = likely_vocabulary(cfg, otherwise=50_257)
-        raise ConfigError(
-            f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it, of this vocabulary"
-        ) from None
+        raise ConfigError(f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it") from None
     finally:
         socket.getaddrinfo = usual
 
@@ -135,15 +138,6 @@ def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
     return [*lines, *[more] * buckets]
 
 
-def _sizes(spent: Effort) -> list[str]:
-    return [
-        f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head; {spent.padding:,} more pad the "
-        "vocabulary",
-        f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does; 6N is "
-        f"{amount(6 * spent.parameters)} with all parameters, {amount(6 * spent.body)} without embeddings and head",
-    ]
-
-
 def _length(spent: Effort, text: Any) -> list[str]:
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
     epochs = "epochs: not known, since vocab= stands for the data"
@@ -163,8 +157,8 @@ def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[st
     """The loss of the run by each law, and the best size for as many FLOPs; or why the laws cannot say."""
     fitting = [law for law in laws if law.speaks(vocab_size)]
     if not fitting:
-        whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
         own = f", of a vocabulary of {laws[0].vocab:,}" * (laws[0].vocab > 0)
+        whose = f"{laws[0].name} is" if len(laws) == 1 else "the published laws are"
         said = f"not predicted: {whose} of {laws[0].units}{own}, not of a vocabulary of {vocab_size:,}"
         return [f"{said}; experiment=scaling fits a law to runs of yours, for law=FILE"]
     flops, guess = 6 * spent.parameters * spent.tokens, math.log(vocab_size)
@@ -174,10 +168,8 @@ def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[st
         band = law.interval(lambda drawn: drawn.loss(spent.parameters, spent.tokens))
         shown = f"{loss:.3f}{' ({:.3f} to {:.3f})'.format(*band) if band else ''}" if loss < guess else "-"
         rows.append((law.name, shown, *best.cells, f"{law.lowest(flops):.3f}"))
-        if loss >= guess:
-            worse = f"{loss:.3g} would be worse than guessing, {guess:.3f}"
-            below.append(f"{law.name}: {worse}: the run is too short for it")
-        below += [f"{law.name}: {warning}" for warning in law.warnings]
+        worse = f"{loss:.3g} would be worse than guessing, {guess:.3f}: the run is too short for it"
+        below += [f"{law.name}: {warning}" for warning in ([worse] * (loss >= guess) + [*law.warnings])]
     if vocab_size >= SUBWORDS:
         rows.append((f"rule of {RULE:g}", "", *by_rule(flops=flops).cells, ""))
     title = f"{fitting[0].units}, and the best size for as many FLOPs (6ND = {power(flops)})"

@@ -7,8 +7,7 @@ import numpy
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
-from gptx.plan.arms import composed_arms
-from gptx.plan.parts import library_default
+from gptx.plan.parts import composed_arms, library_default
 from gptx.show.table import Table, terminal
 from gptx.units import lengths
 
@@ -35,7 +34,7 @@ def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
     steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
     shown = [[f"{rate(step):.3e}" if step <= last else "-" for step in steps] for rate, last in curves.values()]
-    rows = list(zip((f"{step:,}" for step in steps), *shown, strict=True))
+    rows = list(zip(map("{:,}".format, steps), *shown, strict=True))
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
     for name, each in curves.items():
         lines += [f"{f'{name}: ' * bool(name)}{said}" for said in oddities(*each) or ["nothing looks odd"]]
@@ -54,9 +53,8 @@ def curve(cfg) -> Callable[[int], float]:
 
 def _steps(word: str, arms: list) -> set[int]:
     """The steps that a word of `at` means, if a share or tokens in each arm. Raises ConfigError if no arm has it."""
-    longest = max(cfg.steps for cfg in arms)
+    longest, value = max(cfg.steps for cfg in arms), int(word) if word.strip().isdigit() else word
     try:
-        value = int(word) if word.strip().isdigit() else word
         found = {lengths.in_steps(value, steps=cfg.steps, tokens=cfg.batch.tokens) for cfg in arms}
     except ValueError as error:
         raise ConfigError(f"at: {error}") from None

@@ -39,24 +39,21 @@ def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
 
     That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
     (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
+    A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual.
     """
-
-    def awkwardness(found: _Shape) -> float:
-        """A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual."""
-        miss = abs(math.log(found.size.parameters / parameters))
-        return 10 * miss + abs(math.log(found.depth / _blocks(found.width)))
-
     ideal = (64 * parameters / 12) ** (1 / 3)  # width, if all parameters are in blocks: 12 width^2 (width / 64)
     widths = [*range(16, 112, 16), *range(128, 256, 32), *range(256, min(_BROAD, max(257, int(3 * ideal))), 64)]
     widths += range(_BROAD, max(_BROAD, int(3 * ideal)), 128)
-    shapes = []
+    shapes = dict[_Shape, float]()  # how far each is off
     for width in widths:
         each = 128 if width >= _BROAD else 64 if width >= 256 else 32 if width >= 96 and width % 32 == 0 else 16
         near = max(1, int((parameters - width * (vocab_size + context)) / (12 * width**2)))
         for depth in {near, near + 1, _blocks(width)}:
             sizes = {"width": width, "depth": depth, "heads": width // each}
-            shapes.append(_Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes)))
-    return min(shapes, key=awkwardness)
+            found = _Shape(**sizes, size=size(vocab_size=vocab_size, context=context, **sizes))
+            miss = abs(math.log(found.size.parameters / parameters))
+            shapes[found] = 10 * miss + abs(math.log(depth / _blocks(width)))
+    return min(shapes, key=lambda found: shapes[found])
 
 
 def _blocks(width: int) -> int:
@@ -96,16 +93,14 @@ def training_command(found: _Shape, tokens: float, *, vocab_size: int, context: 
 
 
 def tokens_per_step(parameters: float, tokens: float, context: int) -> int:
-    """The batch of GPT-3's model of that size, or smaller so that there are _STEPS and that it is below the critical
-    batch; a power of two of whole sequences."""
+    """The batch of GPT-3's size, or less for _STEPS and the critical batch; a power of two of whole sequences."""
     usual = next(batch for below, batch in _BATCHES if parameters < below)
     sequences = max(1.0, min(usual, tokens / _STEPS, critical_batch_size(tokens)) / context)
     return context * 2 ** int(math.log2(sequences))
 
 
 def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | None]:
-    """The overrides of a text with that vocabulary and, if it has them, this many tokens; its name and its training
-    tokens, None if those are not known."""
+    """The overrides of a text with that vocabulary and many tokens; its name and training tokens, None if not known."""
     if vocab_size < 257:
         return "data=shakespeare", ("data=shakespeare", SHAKESPEARE_TEXT[1])
     if vocab_size == 257 and tokens <= _LIBRARY:

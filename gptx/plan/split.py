@@ -58,7 +58,6 @@ MODELS = (
 
 
 def nearest_model(flops: float) -> Split:
-    """The published model with the most similar number of FLOPs."""
     return min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
 
 
@@ -91,10 +90,8 @@ def above_the_best(split: Split, judge: Law) -> float:
 
 
 def cheapest(law: Law, loss: float, served: float) -> Split:
-    """Of all sizes that reach a loss, the one whose training and serving take the fewest FLOPs together.
-
-    A token costs 6 N to train on and 2 N to serve (arXiv:2401.00448). With nothing served it is the best split.
-    """
+    """Of all sizes that reach a loss, the one whose training and serving take the fewest FLOPs together, where a token
+    costs 6 N to train on and 2 N to serve (arXiv:2401.00448)."""
 
     def total(log_size: float) -> float:
         size = math.exp(log_size)

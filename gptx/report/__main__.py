@@ -15,6 +15,7 @@ from gptx.files import write_text
 from gptx.report import one, several
 from gptx.report import readme as results
 from gptx.report.arms import Report, arms_of
+from gptx.report.panels import picture
 from gptx.runs.run import find
 from gptx.show import marked
 from gptx.show.plots import lines, save
@@ -79,8 +80,7 @@ def report(
 
 
 def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[Report, bool]]:
-    """The report, and if it comes again: where it is watched, until no run is at work or about to begin. Raises
-    ValueError if no run has recorded anything by then."""
+    """The report, and if it comes again. Raises ValueError if no run has recorded anything, nor is about to."""
     idle = 0
     while True:
         found = _gathered(places, *options)
@@ -109,7 +109,10 @@ def _gathered(
         results.refuse_other_experiment(found, Path(readme))
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    name = next((cell.config.get("name") for cell in begun), "") or places[0].resolve().name
+    name = next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name)
+    if len(found) == 1:
+        folder = found[0].folder.resolve()
+        name = f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
     try:
         comparison = outcomes.compare(found, metric, better)
     except ValueError as error:  # no run has the metric: what there is can still be drawn
@@ -132,7 +135,6 @@ def _targets(found: Report, place: Path, out: str) -> list[Path]:
 
 
 def _write(found: Report, target: Path, renew: float) -> None:
-    """Write one file of the report, in one step."""
     view = one if len(found.cells) == 1 else several
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".html":
@@ -140,13 +142,12 @@ def _write(found: Report, target: Path, renew: float) -> None:
     elif target.suffix == ".md":
         write_text(target, view.report_summary(found))
     else:
-        panels = view.report_panels(found)
+        panels, title = picture(found), found.name if view is one else f"{found.name}: {found.standing}"
         columns = 2 if len(panels) == 4 else min(3, len(panels))
-        save(target, view.report_title(found), *map(lines, panels), columns=columns, size=(5.2, 3.6))
+        save(target, title, *map(lines, panels), columns=columns, size=(5.2, 3.6))
 
 
 def _tell(found: Report, targets: list[Path]) -> None:
-    """Print a line for each run, the answer, and where the report is."""
     for cell in found.cells:
         loss = cell.result(found.comparison.metric)
         print(f"{cell.state:12} {'' if loss is None else f'{loss:.4f}':>8}  {cell.folder}")

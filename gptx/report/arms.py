@@ -15,7 +15,6 @@ from gptx.compare.verdict import Verdict
 from gptx.runs.run import Run
 from gptx.show.page import six_digits
 
-_FEW = 6  # arms that one panel shows without confusion
 _AXES = ("steps", "tokens", "FLOPs", "minutes")  # what curves may be drawn over
 
 
@@ -37,12 +36,10 @@ class ArmRuns:
         """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number, so that no mean goes on
         over the remaining runs when one diverges, or is not as far yet."""
         columns = [cell.metrics[key] for cell in self.cells]
-        if len(columns) == 1:
-            steps, values = columns[0]
-            return steps, values, values, values
         steps = numpy.unique(numpy.concatenate([at for at, _ in columns]))
-        values = numpy.array([at_steps(steps, *column) for column in columns])
-        values[~numpy.isfinite(values)] = numpy.nan
+        values = numpy.full((len(columns), len(steps)), numpy.nan)
+        for row, (at, found) in zip(values, columns, strict=True):
+            row[numpy.searchsorted(steps, at)] = numpy.where(numpy.isfinite(found), found, numpy.nan)
         return steps, values.mean(0), values.min(0), values.max(0)
 
     @cached_property
@@ -69,13 +66,11 @@ class Report:
 
     @property
     def standing(self) -> str:
-        """How many runs are in which state."""
         counts = Counter(cell.state for cell in self.cells)
         return f"{len(self.cells)} runs: {', '.join(f'{number} {state}' for state, number in counts.items())}"
 
     @property
     def axes(self) -> list[str]:
-        """What curves can be drawn over: what every arm that has begun knows."""
         clocks = [arm.clock for arm in self.arms if arm.clock["steps"]]
         return [name for name in _AXES if name == "steps" or (clocks and all(clock[name] for clock in clocks))]
 
@@ -83,13 +78,6 @@ class Report:
         """What the page's script needs: figures, arms and their clocks, and after how many seconds it loads again."""
         arms, clocks = [arm.named() for arm in self.arms], [arm.clock for arm in self.arms]
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
-
-
-def at_steps(steps: ndarray, at: ndarray, values: ndarray) -> ndarray:
-    """Values that were recorded at some of the `steps`, with NaN at all others."""
-    found = numpy.full(len(steps), numpy.nan)
-    found[numpy.searchsorted(steps, at)] = values
-    return found
 
 
 def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns]:
@@ -105,5 +93,5 @@ def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns
 
 
 def across(factors: dict[str, list[str]], count: int) -> str:
-    """The factor whose levels are drawn side by side, where one panel would hold too many arms; "" for none."""
-    return "" if len(factors) < 2 or count <= _FEW else axis(factors) or list(factors)[-1]
+    """The factor whose levels are drawn side by side, as one panel shows six arms without confusion; "" for none."""
+    return "" if len(factors) < 2 or count <= 6 else axis(factors) or list(factors)[-1]

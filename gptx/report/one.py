@@ -15,36 +15,25 @@ from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
 from gptx.runs.run import Run
 from gptx.show import page
-from gptx.show.plots import Panel, smoothed
+from gptx.show.plots import smoothed
 from gptx.show.table import Table, markdown
 from gptx.units import amounts
 from gptx.units.printable import html, md
 
 
-def report_title(report: Report) -> str:
-    """The run's name and folder."""
-    folder = report.cells[0].folder.resolve()
-    return f"{report.cells[0].config.get('name', folder.parent.name)} / {folder.name}"
-
-
-def report_panels(report: Report) -> list[Panel]:
-    """The panels of the run, on its page and in its picture."""
-    return panels.of_run(report.cells[0], report.smooth)
-
-
 def report_summary(report: Report) -> str:
     """The run in Markdown: its numbers, and the picture next to it."""
     numbers = Table("Numbers", ("", "value"), [(name, value) for value, name in _headline(report)])
-    head = f"# {md(report_title(report))}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
+    head = f"# {md(report.name)}\n\n{md(_sentence(report.cells[0]))}, {report.cells[0].state}."
     return "\n\n".join([head, markdown(numbers), "![signals](report.png)"]) + "\n"
 
 
 def report_page(report: Report, renew: float = 0) -> str:
     """The page of the run, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    (cell,), name = report.cells, report_title(report)
+    (cell,) = report.cells
     state, recorded = html(cell.state), RunFolder(cell.folder).events
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in report_panels(report))
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in panels.of_run(cell, report.smooth))
     tiles = (f'<div class="tile"><b>{html(value)}</b><span>{html(of)}</span></div>' for value, of in _headline(report))
     texts = (
         f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
@@ -54,7 +43,7 @@ def report_page(report: Report, renew: float = 0) -> str:
     trouble = [f"The run is {cell.state}: {cell.record.get('error') or 'no reason recorded'}"]
     kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
     parts = [
-        f'<h1>{html(name)} <span class="state {state}">{state}</span></h1>',
+        f'<h1>{html(report.name)} <span class="state {state}">{state}</span></h1>',
         f'<p class="note">{html(_sentence(cell))}</p>',
         page.warned([*trouble * (cell.state not in ("finished", "running")), *outcomes.problems([cell])]),
         f'<div class="tiles">{"".join(tiles)}</div>',
@@ -68,11 +57,10 @@ def report_page(report: Report, renew: float = 0) -> str:
         f'<div class="columns"><div><h2>Environment</h2>{page.pairs(machine_facts(cell.record))}</div>',
         f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
-    return page.whole_page(name, parts, str(cell.folder), report.data(figures, renew))
+    return page.whole_page(report.name, parts, str(cell.folder), report.data(figures, renew))
 
 
 def _sentence(cell: Run) -> str:
-    """What the run is, in a line."""
     record, config = cell.record, cell.config
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
     return ", ".join([
@@ -85,7 +73,6 @@ def _sentence(cell: Run) -> str:
 
 
 def _headline(report: Report) -> Iterator[tuple[str, str]]:
-    """The numbers to see first, each with what it is."""
     recorded = report.cells[0].metrics
     steps, losses = recorded["validation/loss"]
     of = "" if not len(steps) or steps[-1] == recorded.steps else f", after step {int(steps[-1]):,}"

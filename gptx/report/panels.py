@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from gptx.compare import words
-from gptx.report.arms import ArmRuns, Report, across, at_steps
+from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
@@ -23,6 +23,13 @@ _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
     "throughput/mfu": ("Model FLOPs utilisation", "of the peak", False, False),
     "train/tokens_per_second": ("Speed", "tokens per second", False, True),
 }
+
+
+def picture(report: Report) -> list[Panel]:
+    """The panels of a report's picture."""
+    if len(report.cells) == 1:
+        return of_run(report.cells[0], report.smooth)
+    return [*arm_panels(report, [report.comparison.metric], 0), *list(signal_panels(report.arms, report.smooth))[:2]]
 
 
 def of_run(cell: Run, smooth: int) -> list[Panel]:
@@ -58,7 +65,6 @@ def of_run(cell: Run, smooth: int) -> list[Panel]:
 
 
 def _abandoned(found: Metrics, signal: str, **look: Any) -> Iterator[Curve]:
-    """The branches of a signal that a rollback discarded."""
     for branch in found.abandoned:
         steps, values = branch.get(signal, metrics.EMPTY)
         if len(steps):
@@ -66,7 +72,6 @@ def _abandoned(found: Metrics, signal: str, **look: Any) -> Iterator[Curve]:
 
 
 def _incidents(cell: Run, **look: Any) -> Iterator[Curve]:
-    """The events of a run as marks on its training loss."""
     (steps, loss), events = cell.metrics["train/loss"], RunFolder(cell.folder).events
     if events and len(steps):
         at = numpy.array([event["step"] for event in events], float)
@@ -91,12 +96,10 @@ def _ratios(found: Metrics) -> Panel:
 
 
 def _activations(found: Metrics) -> Iterator[Panel]:
-    blocks = [key for key in found.columns if re.fullmatch(r"activations/.+/rms", key)]
-    names = {key: key.split("/")[1] for key in blocks[:1] + blocks[-1:]}
-    curves = (
-        Curve(names.get(key, ""), *found[key], alpha=0.3 + 0.7 * (i + 1) / len(blocks)) for i, key in enumerate(blocks)
-    )
-    if blocks:
+    keys = [key for key in found.columns if re.fullmatch(r"activations/.+/rms", key)]
+    names = {key: key.split("/")[1] for key in keys[:1] + keys[-1:]}
+    curves = (Curve(names.get(key, ""), *found[key], alpha=0.3 + 0.7 * i / len(keys)) for i, key in enumerate(keys, 1))
+    if keys:
         yield Panel("Activations", "root mean square, by block", tuple(curves), log=True)
 
 
@@ -108,30 +111,25 @@ def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str]
             look: dict[str, Any] = {"colour": arm.look, "arm": arm.place, "smooth": smooth * noisy}
             steps, mean, *_ = arm.merged(key)
             if (key, len(arms)) == ("noise_scale/tokens", 1):
-                found = arm.cells[0].metrics
-                bands = {end: found[f"noise_scale/{end}"] for end in ("low", "high")}  # which the first ones lack
-                look |= {end: at_steps(steps, *band) for end, band in bands.items() if len(band[0])}
+                bands = {end: arm.cells[0].metrics[f"noise_scale/{end}"] for end in ("low", "high")}
+                look |= {end: numpy.interp(steps, *band, left=numpy.nan) for end, band in bands.items() if len(band[0])}
             curves.append(Curve(arm.named() if len(arms) > 1 else "", steps, mean, **look))
         panel = Panel(title, unit, tuple(curves), log)
         if not panel.empty:
             yield panel
 
 
-def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> list[Panel]:
+def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Panel]:
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
     factors = report.comparison.factors
     side = across(factors, len(report.arms))
-    panels = []
     for level in factors[side] if side else [""]:
         here = [arm for arm in report.arms if not side or arm.levels[side] == level]
-        title = words.named(side, level) if side else ""
         curves = tuple(curve for key in keys for arm in here for curve in _of_arm(arm, key, smooth, side))
-        panels.append(Panel(title, "", curves, group="main"))
-    return panels
+        yield Panel(words.named(side, level) if side else "", "", curves, group="main")
 
 
 def _of_arm(arm: ArmRuns, key: str, smooth: int, side: str) -> Iterator[Curve]:
-    """The mean of an arm's seeds in a band from lowest to highest, branches that were discarded, and incidents."""
     look: dict[str, Any] = {"colour": arm.look, "key": key, "arm": arm.place}
     style: dict[str, Any] = {"smooth": smooth} if key.startswith("train/") else {"style": "dots"}
     steps, mean, low, high = arm.merged(key)

@@ -38,10 +38,8 @@ def rewrite_index(parent: Path) -> bool:
 
 
 def write_page(comparison: Comparison, said: Verdict, folder: Path) -> None:
-    """Write results.json, result.png and the generated part of README.md in an experiment's folder.
-
-    Raises ValueError if README.md has no place for the results, or if no run has a result; then nothing is written.
-    """
+    """Write results.json, result.png and the generated part of README.md in an experiment's folder. Raises ValueError,
+    with nothing written, if README.md has no place for the results, or if no run has a result."""
     page = folder / "README.md"
     marked.parts(page, KIND)
     if all(outcome.value is None for outcome in comparison.outcomes):
@@ -62,24 +60,18 @@ def page_markdown(comparison: Comparison, said: Verdict) -> str:
 
 
 def body(said: Any, picture: tuple[str, ...], environment: dict, kept: str) -> str:
-    """A generated part: headline, sentences and warnings of what is `said`, a picture (text, file), its tables, what
-    the runs were made with, and where they are kept."""
+    """A generated part: what is `said`, a picture (text, file), what the runs were made with, where they are kept."""
+    values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
+    made = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
     parts = [
         f"**{md(said.headline)}**",
         "\n".join(f"- {md(each)}" for each in said.sentences),
         "\n>\n".join(f"> Warning: {md(each)}" for each in said.warnings),
         f"![{md(picture[0])}]({picture[1]})" if picture else "",
         *map(table.markdown, said.tables),
-        f"({md(made(environment))}; {kept})",
+        f"({md(', '.join(made) or 'nothing is recorded of how they were made')}; {kept})",
     ]
     return "\n\n".join(filter(None, parts))
-
-
-def made(environment: dict) -> str:
-    """Date, hardware, threads, versions and commit of the runs."""
-    values = {key: value if isinstance(value, list) else [value] for key, value in environment.items()}
-    told = [f"{words}{joined(map(str, values[key]), 'or')}" for key, words in _SHOWN.items() if key in values]
-    return ", ".join(told) or "nothing is recorded of how they were made"
 
 
 def refuse_other_experiment(found: Iterable[Run], experiment: Path) -> None:

@@ -33,16 +33,6 @@ _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel toge
 _INCIDENTS = 200  # that are listed
 
 
-def report_title(report: Report) -> str:
-    return f"{report.name}: {report.standing}"
-
-
-def report_panels(report: Report) -> list[Panel]:
-    """The panels of the comparison's picture."""
-    signals = panels.signal_panels(report.arms, report.smooth)
-    return [*panels.arm_panels(report, [report.comparison.metric], 0), *list(signals)[:2]]
-
-
 def report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
     asked, kept = _asked(report.cells), f"{report.standing}; the whole report is report.html"
@@ -96,8 +86,7 @@ def _asked(cells: Sequence[Run]) -> str:
 
 
 def finals(report: Report, figures: list[dict]) -> str:
-    """Draw the final results over the factor that is a number: means of the seeds, in a band from the lowest to the
-    highest. Returns the HTML of the figure's place; "" without such a factor or a result."""
+    """Draw the final results over the numeric factor; the HTML of the figure's place, "" without factor or result."""
     factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
     curves = tuple(_results(report, factor, metric)) if factor else ()
     levels = sorted({level for curve in curves for level in curve.steps})
@@ -112,15 +101,13 @@ def finals(report: Report, figures: list[dict]) -> str:
 
 
 def _results(report: Report, factor: str, metric: str) -> Iterator[Curve]:
-    """Lines over the levels of a factor, with a point for each arm in which no seed diverged."""
     results = {tuple(each.levels.values()): each for each in results_of(report.comparison)}
     lines = grouped(report.arms, lambda arm: arm.named(factor) if len(arm.levels) > 1 else metric)
     for look, (name, arms) in enumerate(lines.items()):
-        known = [(arm, results.get(tuple(arm.levels.values()))) for arm in arms]
         points = [
             (float(arm.levels[factor]), found.mean, min(found.results), max(found.results), arm.place,
              f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, found.results))}")
-            for arm, found in known if found and found.mean is not None
+            for arm in arms if (found := results.get(tuple(arm.levels.values()))) and found.mean is not None
         ]  # fmt: skip
         x, y, low, high, places, texts = zip(*points, strict=True) if points else [()] * 6
         yield Curve(name, x, y, "dots", look, low=low, high=high, arms=places, texts=texts)
@@ -129,8 +116,7 @@ def _results(report: Report, factor: str, metric: str) -> Iterator[Curve]:
 def _switches(report: Report) -> Iterator[str]:
     """Rows of HTML that hide arms: those that look alike, the levels that are drawn side by side, and single arms."""
     arms, side = report.arms, across(report.comparison.factors, len(report.arms))
-    alike = grouped(arms, lambda arm: arm.look)
-    yield _row("", [(found[0].named(side), look, found) for look, found in alike.items()])
+    yield _row("", [(alike[0].named(side), look, alike) for look, alike in grouped(arms, lambda arm: arm.look).items()])
     if side:
         levels = report.comparison.factors[side]
         beside = [(level, None, [arm for arm in arms if arm.levels[side] == level]) for level in levels]
@@ -159,7 +145,6 @@ def _differences(arms: Sequence[ArmRuns]) -> Table:
 
 
 def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
-    """What went wrong on the way, run by run."""
     found = []
     for cell in cells:
         reason = cell.record.get("error") or cell.problem or "no reason recorded"

@@ -72,7 +72,6 @@ def _send(run: RunFolder) -> tuple[int, int, str]:
 
 
 def _as_sent(run: RunFolder, sink: Wandb) -> Iterator[dict]:
-    """The rows that are due, then the events, as the sink sends them."""
     for row in jsonl.by_step(run.rows):
         sent = {f"{'train/' * (key == 'step')}{key}": value for key, value in row.items()}
         if sink.due(row["step"], sent):
@@ -84,13 +83,11 @@ def _as_sent(run: RunFolder, sink: Wandb) -> Iterator[dict]:
 def mirror(config: dict) -> Wandb:
     """The run's own sink, or the default one, with time to send everything."""
     usual = presets.load_preset(Path(paths.CONF, "log/wandb.yaml"))["wandb"]
-    own = {**usual, **((config.get("log") or {}).get("wandb") or {})}
-    options = {name: own[name] for name in usual if name != "_target_"}
-    return Wandb(**options | {"finish_timeout": 3600})
+    own = usual | ((config.get("log") or {}).get("wandb") or {})
+    return Wandb(**{name: own[name] for name in usual if name != "_target_"} | {"finish_timeout": 3600})
 
 
 def _identity(row: dict) -> tuple:
-    """Step, kind and text of an event, step and loss of another row."""
     if "event/kind" in row:
         return row["train/step"], row["event/kind"], row["event/text"]
     return row.get("train/step"), str(float(row.get("train/loss", "nan")))  # NaN differs from itself

@@ -22,16 +22,14 @@ from gptx.show.table import grid
 from gptx.units.printable import md, safe, throughout
 
 _MOST = 100  # lines and bars that a chart shows; W&B's own limit is 10
-_SPREAD = 10.0  # levels that reach over more than this factor stand on a logarithmic axis
 _CURVE = {"x": "train/step", "title_x": "step"}  # the sink's own count, see gptx.ingredients.log.wandb
 _MEANS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax", "max_runs_to_show": _MOST}
 _SEND = "sync=true sends"
 
 
 def publish(folders: list[Path], found: Report, out: Path, sync: bool = False) -> list[str]:
-    """Write what makes the report to report.wandb.json in `out`, and save it in W&B if there is a key, anew or as the
-    one that is noted there; `sync` first sends what W&B lacks of the runs. Returns lines that say what was done. Raises
-    ValueError where the package is missing, no run is there, or W&B refuses or does not answer."""
+    """Write the report as report.wandb.json in `out`, and save it in W&B if there is a key; `sync` first sends what W&B
+    lacks of the runs. Returns lines that say what was done. Raises ValueError where that fails."""
     begun = list(filter(lambda cell: cell.config, found.cells))
     builder, file = placed(begun, found.comparison), out / "report.wandb.json"
     made = f"Made of {', '.join(map(str, map(shown, folders)))} by python -m gptx report, {now()[:10]}"
@@ -92,8 +90,7 @@ def _write(file: Path, report: Any, saved: dict) -> None:
 
 
 def placed(cells: list[Run], comparison: Comparison) -> "Builder":
-    """The builder of a report where the runs say they are. Raises ValueError if that is more than one project, of which
-    W&B could show one."""
+    """The builder of a report where the runs say they are. Raises ValueError if that is more than one project."""
     sinks = {(sink.entity or "", sink.project) for sink in (upload.mirror(cell.config) for cell in cells)}
     if len(sinks) > 1:
         names = ", ".join(sorted("/".join(filter(None, each)) for each in sinks))
@@ -104,9 +101,9 @@ def placed(cells: list[Run], comparison: Comparison) -> "Builder":
 
 
 def spans_much(levels: list[str]) -> bool:
-    """True for numbers that are drawn on a logarithmic axis."""
+    """True for numbers over a factor of ten or more, which are drawn on a logarithmic axis."""
     sizes = list(map(float, levels)) if numeric(levels) else [0.0]
-    return min(sizes) > 0 and max(sizes) >= _SPREAD * min(sizes)
+    return min(sizes) > 0 and max(sizes) >= 10 * min(sizes)
 
 
 @dataclass(frozen=True)
@@ -127,13 +124,11 @@ class Builder:
         try:
             import wandb_workspaces.reports.v2 as wr
         except ModuleNotFoundError:
-            install = 'pip install -c constraints.txt "gptx[report]"'
-            raise ValueError(f"wandb=true needs the package wandb-workspaces: {install}") from None
+            raise ValueError('wandb=true: no wandb-workspaces; pip install -c constraints.txt "gptx[report]"') from None
         return wr
 
     @property
     def lacking(self) -> list[str]:
-        """A line that says which runs have no page, if any."""
         names = [cell.name for cell in self.cells if cell.name not in self.pages]
         shortly = ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
         told = f"{len(names)} of {len(self.cells)} runs are not in W&B: {shortly}; {_SEND} those that have ended"
@@ -169,19 +164,18 @@ class Builder:
         ]
         metric = self.comparison.metric.replace("/", " ")  # the title becomes part of the address
         title = safe(f"{', '.join(self.groups)}, {metric} by {' and '.join(factors) or 'seed'}")[:128]
-        told = {"title": title, "description": safe(made), "blocks": blocks, "width": "fluid"}
-        return wr.Report(project=self.project, entity=self.entity, **told)
+        owner = {"project": self.project, "entity": self.entity}
+        return wr.Report(**owner, title=title, description=safe(made), blocks=blocks, width="fluid")
 
     def charts(self) -> list[tuple[str, str, list[str], list[Any]]]:
-        """Sections: curves of all arms, each factor for itself, further signals, and what tells the runs apart."""
+        """Sections, each with a title, a text, the keys that group its runs, and its panels."""
         wr, metric, factors = self.wr, self.comparison.metric, self.comparison.factors
         keys = {factor: self.config_key(factor) for factor in factors}
         every, others = list(keys.values()), " over all levels of the other factors" * (len(keys) > 1)
         signals = [self.curve("train/lr"), self.curve("train/grad_norm", log_y=True), self.curve("train/loss", w=24)]
-        column, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
-        logarithmic = {name: spans_much(factors[name]) for name in keys}
-        columns = [column(wr.Config(keys[name]), display_name=name, log=log) for name, log in logarithmic.items()]
-        columns += [column(wr.Config("seed")), column(wr.SummaryMetric(metric))]
+        axis, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
+        columns = [axis(wr.Config(key), display_name=name, log=spans_much(factors[name])) for name, key in keys.items()]
+        columns += [axis(wr.Config("seed")), axis(wr.SummaryMetric(metric))]
         apart = [
             wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
             wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
@@ -207,26 +201,24 @@ class Builder:
         return [curves, bars, *([points] if numeric(levels) else [])]
 
     def curve(self, key: str, *, w: int = 12, title: str = "", **options: Any) -> Any:
-        """A metric over steps, a line and a band for each group."""
-        look = _CURVE | _MEANS | options
-        return self.wr.LinePlot(title=title or key, y=[key], layout=self.wr.Layout(w=w, h=9), **look)
+        layout, look = self.wr.Layout(w=w, h=9), _CURVE | _MEANS | options
+        return self.wr.LinePlot(title=title or key, y=[key], layout=layout, **look)
 
     def section(self, title: str, text: str, groups: list[str], panels: list[Any]) -> list[Any]:
-        """Charts of the runs, which are grouped by some keys of their config, below a heading and a text. They are of
-        the report's own project, or with a connection, of which wandb asks the server, of the one that it names."""
+        """Charts of the runs, grouped by some keys of their config, below a heading and a text."""
         from wandb_workspaces import expr
 
         chosen = [expr.Metric("Group").isin(self.groups)]
         if self.pages:  # a sweep's name may have been used for others too
             chosen.append(expr.Metric("ID").isin(list(self.pages.values())))
-        look: dict[str, Any] = {"groupby": [f"config.{key}" for key in groups], "filters": expr.And(*chosen)}
-        look |= {"entity": self.entity, "project": self.project} if self.address else {}
-        runs = self.wr.Runset(name=title, **look)
+        # Without a connection they are those of the report's project, as wandb would ask the server for one by name.
+        owner = {"entity": self.entity, "project": self.project} if self.address else {}
+        keys, filters = [f"config.{key}" for key in groups], expr.And(*chosen)
+        runs = self.wr.Runset(name=title, groupby=keys, filters=filters, **owner)
         told = [self.wr.P(text=text)] if text else []
         return [self.wr.H2(text=title), *told, self.wr.PanelGrid(runsets=[runs], panels=panels)]
 
     def linked(self, cell: Run) -> str:
-        """A run in a list of Markdown, with a link to its page where that is known."""
         id = self.pages.get(cell.name)
         name = f"[{md(cell.name)}]({self.address}/runs/{quote(id)})" if id and self.address else md(cell.name)
         return f"- {name}: {cell.state}{'' if id else ', not in W&B'}"

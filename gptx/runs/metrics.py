@@ -43,7 +43,7 @@ def better(metric: str, asked: str = "", recorded: Iterable[Mapping[str, str]] =
 
 def declared(observers: Iterable) -> dict[str, str]:
     """What observers say in `better`. Raises ConfigError for another word than higher or lower."""
-    told = {key: way for observer in observers for key, way in getattr(observer, "better", {}).items()}
+    told = {key: way for observer in observers for key, way in (getattr(observer, "better", None) or {}).items()}
     if wrong := [f"better of {key} is {way}" for key, way in told.items() if way not in _WAYS]:
         raise ConfigError(f"{wrong[0]}: must be higher or lower")
     return told

@@ -8,8 +8,7 @@ from gptx.runs import plain
 
 
 def parts(readme: Path, kind: str) -> tuple[str, str, str]:
-    """A README up to and with the first marker, the text between them, and the rest from the second one on. Raises
-    ValueError if there is no such file, or if the two markers are not in it, once each and in order."""
+    """Text up to the first marker's end, between both, and the rest. Raises ValueError if they are not there once."""
     try:
         text = plain.content(readme).decode()  # of a file: a device has no end
     except FileNotFoundError:
@@ -29,8 +28,7 @@ def command(readme: Path, kind: str) -> str:
 
 
 def write(readme: Path, kind: str, text: str, command: str = "") -> bool:
-    """Write `text` between the markers of a README, and `command`, unless it is empty, into the first one. Returns True
-    if that changed the file. Raises ValueError as `parts` does."""
+    """Write `text` between the markers and `command` into the first; True if the file changed. Raises as parts()."""
     before, old, after = parts(readme, kind)
     start = before[: before.rindex(f"<!-- {kind}")] + f"<!-- {kind}: written by {command} -->\n" if command else before
     new = f"{start}\n{text}\n\n{after}"

@@ -78,7 +78,6 @@ function change(values) {
   drawn.forEach(draw);
 }
 
-// The controls, and the parts of the page that go with a choice, as the state has them.
 function show() {
   find("[data-set]").forEach((menu) => { menu.value = state[menu.dataset.set]; });
   find("[data-key]").forEach((part) => { part.hidden = part.dataset.key !== state.key; });

@@ -1,7 +1,4 @@
-"""One HTML page that needs no other file: style, plotly's script, figures made in Python, and page.js to draw them.
-
-Colours of figures are names such as var(--curve0), light or dark; page.js says what it does with the `meta` of a trace.
-"""
+"""One HTML page that needs no other file: style, plotly's script, figures made in Python, and page.js to draw them."""
 
 import importlib.util
 import json
@@ -86,8 +83,7 @@ def add_figure(figures: list[dict], figure: dict, title: str, note: str = "", *,
 
 
 def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False, **layout) -> str:
-    """Add a panel, of at most `points` points a curve, to the figures of the page; with `legend` it names its curves.
-    Returns the HTML of its place; of an empty panel, how its signal is recorded."""
+    """Add a panel of at most `points` points a curve; `legend` names curves. Returns the HTML of its place."""
     if shown.empty:
         missing = f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
         return _figure(shown.title, shown.unit, "", missing)
@@ -102,7 +98,6 @@ def _figure(title: str, note: str, button: str, inside: str) -> str:
 
 
 def _trace(curve: Curve, points: int, legend: bool):
-    """Smoothed curves as means of stretches; of all others the lowest and highest points."""
     import plotly.graph_objects as go
 
     width = 0.0

@@ -1,10 +1,4 @@
-"""Plots: one palette, curves in panels, and matplotlib figures of them as PNG or SVG files.
-
-    save(file, "Title", lines(Panel("Loss", "nats per token", (Curve("training", steps, losses),))))
-
-`gptx.show.page` draws the same panels in HTML. A figure of another kind is drawn on the axes that a `Drawing` gets, or
-in the block of `with drawing(file, width, height) as figure`.
-"""
+"""Plots: one palette, curves in panels, and figures of them as PNG or SVG files: `save(file, title, lines(panel))`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,8 +89,7 @@ def thinned(steps: ndarray, values: ndarray, points: int = POINTS) -> ndarray:
 
 
 def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
-    """A curve as the means of at most `points` stretches, each with its lowest and highest value, and the length of a
-    stretch. A curve of fewer points stays as it is."""
+    """A curve as means of at most `points` stretches with their lowest and highest, and a stretch's length."""
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     if len(steps) <= points:
         return curve, 1.0
@@ -105,9 +98,8 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
     low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
     with numpy.errstate(invalid="ignore"):
         low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
-        means = numpy.add.reduceat(numpy.where(finite, values, 0.0), first) / numpy.add.reduceat(
-            finite, first, dtype=int
-        )
+        sums, counts = (numpy.add.reduceat(x, first, dtype=float) for x in (numpy.where(finite, values, 0.0), finite))
+        means = sums / counts
     last = steps[numpy.append(first[1:], len(steps)) - 1]
     return replace(curve, steps=last, values=means, low=low, high=high), len(steps) / points
 
@@ -145,7 +137,6 @@ def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tup
 
 
 def lines(panel: Panel, across: str = "step") -> Drawing:
-    """A panel with its title, over what is named `across`."""
 
     def draw_on(axis) -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -219,8 +210,7 @@ def _paint(axis, curve: Curve) -> None:
 
 
 def logarithmic(axis, which: str = "xy", subs: Sequence[float] = ()) -> None:
-    """Make `which` of the matplotlib axes logarithmic, with plain numbers at `subs` times each power of ten; by default
-    at 1, 2 and 5, or at 1 alone where the values span much. Called after drawing."""
+    """Make axes logarithmic, after drawing, with numbers at `subs` times powers of ten, by default 1, 2 and 5 or 1."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for name in which:

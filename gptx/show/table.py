@@ -39,7 +39,6 @@ def grid(shown: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a table in Markdown, strong where it is marked."""
     strong = re.fullmatch(r"\*\*(.+)\*\*", text)
     return f"**{md(strong[1])}**" if strong else md(text)
 

@@ -10,7 +10,6 @@ _UNITS = [(unit, scale) for unit, scale in reversed(SCALE.items()) if unit]  # t
 
 def amount(number: float) -> str:
     """Three digits and a unit, as every length and number of tokens may have: 7.31B.
-
     >>> amount(7.3123e9), amount(999_700), amount(1.33e12), amount(2.5e17), amount(0.3491)
     ('7.31B', '1M', '1.33T', '250000T', '0.349')
     """
@@ -21,7 +20,6 @@ def amount(number: float) -> str:
 
 def power(number: float) -> str:
     """A huge number in three digits.
-
     >>> power(3.15e23), power(1.2e9)
     ('3.15e23', '1.2e9')
     """
@@ -30,7 +28,6 @@ def power(number: float) -> str:
 
 def memory(size: float) -> str:
     """Bytes in three digits and their unit, of 1000 each.
-
     >>> memory(7e9 * 16), memory(2.8e12), memory(12_000), memory(999_700_000)
     ('112 GB', '2.8 TB', '12 kB', '1 GB')
     """
@@ -40,7 +37,6 @@ def memory(size: float) -> str:
 
 def clock(seconds: float) -> str:
     """A time to the second.
-
     >>> clock(83), clock(0.4), clock(3700), clock(90_000), clock(float("nan"))
     ('1:23', '0:00', '1:01:40', '25:00:00', '?')
     """
@@ -64,7 +60,6 @@ def spell(value: float) -> str:
 
 def number(key: str, text: str, example: str) -> float:
     """A finite number above zero that may have a unit: 2.5e9 or 2.5B. Raises ValueError that begins with the key.
-
     >>> number("tokens", "2.5B", "10M")
     2500000000.0
     """

@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_ASSUMED = 0.35  # share of the peak where nobody's figure is known
-
 
 @dataclass(frozen=True)
 class Device:
@@ -23,7 +21,7 @@ class Device:
     half: float  # in 16 bits
     tf32: float
     fp32: float
-    mfu: float = _ASSUMED
+    mfu: float = 0.35
     source: str = "assumed, no figure is known"
     bf16: bool = True  # bf16 and tf32 in hardware (compute capability 8.0)
     fp8: bool = False  # compute capability 8.9

@@ -18,7 +18,6 @@ _SECRET = re.compile(
 )
 _VARIABLE = re.compile(r"(hydra\.job\.env_set[\w.]*=)('[^']*'|\{[^}]*\}|\S+)")
 _SPELLED = "gptx.spelled"  # how a stream shows what its encoding lacks
-_SHORT = 6  # a hidden value of fewer characters would be found everywhere
 
 hidden: dict[str, str] = {}  # values that are never shown, each with what is shown instead
 
@@ -46,7 +45,7 @@ def masked(text: str) -> str:
 
 def hide(value: str, written: str) -> None:
     """From now on `masked` shows `written` instead of a value, in this process."""
-    if len(value) >= _SHORT:
+    if len(value) >= 6:  # a shorter one would be found everywhere
         hidden[value] = written
 
 

@@ -29,7 +29,7 @@ def test_the_clock_runs_in_hooks_and_reports_and_nowhere_else(build, monkeypatch
     trainer = build("observe=[validation,updates,gradients]", "observe.updates.every=2")
     own = recording.watched(trainer, "updates")
     trainer.checkpoints = Unsaved("one step")
-    hooks = 4  # of the two observers before and after the step, one tick each
+    hooks = 3  # of updates before and after the step, of gradients before it, one tick each
     assert [recording.timed_step(trainer, own)[0] for _ in range(2)] == [hooks, hooks + 1]  # and the report
     assert "updates/median" in trainer.latest
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from metric_rows import read_rows
 
 from gptx.commands import rerun
-from gptx.ingredients.log import jsonl
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
@@ -82,7 +82,7 @@ def test_a_run_made_again_is_the_same_to_the_bit_and_with_another_seed_it_is_not
     again = command("rerun", "runs/two/schedule=own", "trust=true", timeout=200)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "identical: the same to the bit in all 6 steps" in again.stdout.splitlines()[-1]
-    rows = [jsonl.read_rows(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
+    rows = [read_rows(tmp_path / f"runs/{name}/schedule=own/metrics.jsonl") for name in ("two", "two_again")]
     assert [row["train/loss"] for row in rows[0]] == [row["train/loss"] for row in rows[1]]
     records = [
         json.loads((tmp_path / f"runs/{name}/schedule=own/run.json").read_text()) for name in ("two", "two_again")

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def test_a_save_that_waits_for_a_process_which_is_gone_is_given_up(tmp_path, mon
     files.prepare(final)
     with ThreadPoolExecutor() as pool:
         writing = pool.submit(files.put, final, {"a": 1}, 0, 2, {})
-        while not (files.aside(final) / "state_0of2.sha256").exists():
+        while not (Path(f"{final}.part") / "state_0of2.sha256").exists():
             time.sleep(0.01)
         files.abandon(tmp_path, 2)
         with pytest.raises(OSError, match="another process could not write its part"):

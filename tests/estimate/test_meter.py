@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptx.estimate.meter import Meter, predicted_peak
+from gptx.estimate.memory import Meter, predicted_peak
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import yaml
 
 from gptx.compare.outcomes import Comparison, Outcome
 from gptx.config import arguments
-from gptx.fit import ranges
-from gptx.fit.lr_range import grid_costs, lr_range
-from gptx.fit.ranges import half_way_down, smoothed_loss
+from gptx.fit.lr_range import grid_costs, half_way_down, lr_range, smoothed_loss
+from gptx.fit.lr_range import steepest as steepest_of
 
 RATES = numpy.geomspace(1e-5, 1, 1000)
 
@@ -57,7 +56,7 @@ NOISE = numpy.random.default_rng(0).normal(0, 0.05, len(FEWER))
 
 
 def steepest(losses):
-    return ranges.steepest(FEWER, smoothed_loss(FEWER, losses))
+    return steepest_of(FEWER, smoothed_loss(FEWER, losses))
 
 
 def test_the_steepest_fall_is_found_where_a_curve_has_it():

@@ -22,7 +22,7 @@ PREPARE = """
 import sys, time
 from gptx.ingredients.data import cache
 from gptx.ingredients.data.files import text_at
-from gptx.ingredients.data.sources import held_out, text_files
+from gptx.ingredients.data.sources import text_files
 
 def slow(encoding, quick=cache.encoder):
     def encode(text):
@@ -33,7 +33,7 @@ def slow(encoding, quick=cache.encoder):
 
 cache.encoder = slow
 files, left_out = text_at(sys.argv[1])
-print(cache.tokenised(text_files("text", sys.argv[1], *held_out("", files, share=0.1), left_out), "bytes").name)
+print(cache.tokenised(text_files("text", sys.argv[1], files, None, 0.1, left_out), "bytes").name)
 """
 
 
@@ -52,7 +52,7 @@ def text(tmp_path) -> Path:
 
 def source(path: Path) -> Source:
     files, left_out = text_at(str(path))
-    return text_files("text", str(path), *held_out("", files, share=0.1), left_out)
+    return text_files("text", str(path), files, None, 0.1, left_out)
 
 
 def process(text: Path, *, seconds: float = 0, prefix: str = "") -> subprocess.Popen:
@@ -104,7 +104,7 @@ def test_another_text_or_tokenizer_or_share_has_its_own_cache(text, folder):
     text.write_text(text.read_text().replace("dog", "cat"))
     folders.add(tokenised(source(text), "bytes"))
     files, _ = text_at(str(text))
-    folders.add(tokenised(text_files("text", "", *held_out("", files, share=0.2)), "bytes"))
+    folders.add(tokenised(text_files("text", "", files, None, 0.2), "bytes"))
     assert len(folders) == len(finished(folder)) == 4
 
 

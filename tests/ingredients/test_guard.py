@@ -102,7 +102,7 @@ def test_a_nat_in_two_hundred_updates_is_found_on_the_way(guard, sd, within):
     doctor = guard("rollback")
     verdicts, told = watched(doctor, losses[: 1000 + within], norms[: 1000 + within])
     (step, kind, facts), *_ = told_late = [one for one in told if one[1] != "outlier"]
-    assert (kind, facts["verdict"], verdicts[step - 1]) == ("diagnosis", DRIFTS.name, "rollback")
+    assert (kind, facts["verdict"], verdicts[step - 1]) == ("diagnosis", DRIFTS["verdict"], "rollback")
     assert 1000 < step <= 1000 + within
     assert 1000 - 120 < doctor.onset <= 1000 + 12, told_late  # within the first 6 hundredths of a nat, or before
 
@@ -116,7 +116,7 @@ def test_ten_times_the_loss_is_found_at_once(guard, history):
         (history + 1, "spike"),
         (history + 4, "recovered"),
     ]
-    assert verdicts_of(told) == [RECOVERS.name]
+    assert verdicts_of(told) == [RECOVERS["verdict"]]
     assert verdicts[history] == "skip"
 
 
@@ -147,14 +147,14 @@ def test_a_loss_that_stays_high_does_not_recover(guard):
     losses = [loss + 2 * (step >= 300) for step, loss in enumerate(losses)]
     verdicts, told = watched(guard("watch"), losses, norms)
     assert incidents(told) == [(301, "spike"), (401, "diagnosis")]
-    assert verdicts_of(told) == [STAYS.name]
+    assert verdicts_of(told) == [STAYS["verdict"]]
     assert set(verdicts) == {"accept"}
 
 
 def test_nan_from_the_start(guard):
     verdicts, told = watched(guard("watch"), [math.nan] * 50)
     assert [kind for _, kind in incidents(told)] == ["spike", "diagnosis"]  # told once, not fifty times
-    assert verdicts_of(told) == [NAN_AT_ONCE.name]
+    assert verdicts_of(told) == [NAN_AT_ONCE["verdict"]]
     assert set(verdicts) == {"skip"}
 
 
@@ -163,7 +163,7 @@ def test_nan_that_never_ends_is_given_up(guard, option):
     doctor, losses = guard(option), flat(60)[0]
     verdicts, _ = watched(doctor, losses + [math.nan] * 150)
     assert verdicts.index("stop") == 60 + 99
-    assert doctor.diagnosis.startswith(STAYS.name)
+    assert doctor.diagnosis.startswith(STAYS["verdict"])
 
 
 @pytest.mark.parametrize(("falls", "verdict"), [(0, FLAT_THEN_NAN), (2, STAYS)])
@@ -171,7 +171,7 @@ def test_nan_after_a_plateau_and_after_a_fall(guard, falls, verdict):
     losses, norms = flat(500)
     losses = [loss + falls * (1 - step / 500) for step, loss in enumerate(losses)]
     _, told = watched(guard("skip"), losses + [math.nan] * 20, norms + [math.nan] * 20)
-    assert verdicts_of(told)[-1:] == [verdict.name]
+    assert verdicts_of(told)[-1:] == [verdict["verdict"]]
 
 
 def test_the_third_spike_within_a_thousand_updates_is_the_data(guard):
@@ -179,7 +179,7 @@ def test_the_third_spike_within_a_thousand_updates_is_the_data(guard):
     for step in (300, 500, 700):
         losses[step] = 9.0
     _, told = watched(guard("skip"), losses, norms)
-    assert verdicts_of(told) == [RECOVERS.name, RECOVERS.name, REPEATS.name]
+    assert verdicts_of(told) == [RECOVERS["verdict"], RECOVERS["verdict"], REPEATS["verdict"]]
 
 
 def test_events_tell_it_all_in_plain_values(guard):
@@ -239,7 +239,7 @@ def test_rollbacks_are_bounded_leave_out_more_each_time_and_end_with_the_diagnos
             left_out.append(doctor.rolled_back(step))
     assert verdict == "stop"
     assert left_out == [20, 40, 80, 160, 320]
-    assert doctor.diagnosis.startswith(REPEATS.name)
+    assert doctor.diagnosis.startswith(REPEATS["verdict"])
     assert "after 5 rollbacks" in doctor.diagnosis
 
 

@@ -84,7 +84,7 @@ def test_a_jump_of_the_loss_is_found_and_its_update_never_made(run, build):
     fault = ["steps=45", "observe.validation.every=45", "inject=loss_jump", "inject.batch=40"]
     found, seen = run("guard=rollback", *fault)
     assert seen.kinds == ["spike", "recovered"]
-    assert seen.verdicts == [RECOVERS.name]
+    assert seen.verdicts == [RECOVERS["verdict"]]
     assert seen.events[0][1]["onset"] == 40
 
     by_hand = build(*RECIPE, *fault, "guard=none", folder="hand")
@@ -102,7 +102,7 @@ def test_nan_in_one_gradient_stays_out_of_the_weights(run):
     for guard in ("watch", "skip", "rollback"):
         kept, seen = run(f"guard={guard}", *fault, folder=guard)
         assert torch.isfinite(weights(kept)).all()
-        assert seen.verdicts == [RECOVERS.name]
+        assert seen.verdicts == [RECOVERS["verdict"]]
 
 
 def test_nan_that_does_not_end_ends_the_run_with_the_diagnosis(build):
@@ -123,7 +123,7 @@ def test_a_rate_thirty_times_too_high_is_undone(run):
     spoiled, _ = run("guard=none", *fault, folder="spoiled")
     healed, seen = run("guard=rollback", *fault, folder="healed")
     assert seen.kinds == ["spike", "diagnosis", "rollback", "treatment"]
-    assert seen.verdicts == [STAYS.name]
+    assert seen.verdicts == [STAYS["verdict"]]
     assert validation(spoiled) > validation(clean) + 0.5
     assert (
         validation(healed) < validation(clean) + 0.25
@@ -156,7 +156,7 @@ def test_a_drift_is_in_the_loss_and_in_the_gradient_and_not_in_validation(build)
 def test_a_slow_drift_is_found_and_undone(run):
     fault = ["inject=drift", "inject.batch=110", "inject.batches=80", "steps=200", "observe.validation.every=200"]
     _, seen = run("guard=rollback", *fault)
-    assert seen.verdicts[0] == DRIFTS.name
+    assert seen.verdicts[0] == DRIFTS["verdict"]
     assert "rollback" in seen.kinds
     diagnosis = next(facts for kind, facts in seen.events if kind == "diagnosis")
     assert 60 <= diagnosis["onset"] <= 125

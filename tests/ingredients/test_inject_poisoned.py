@@ -51,7 +51,7 @@ def test_a_pattern_that_no_training_document_has_is_said_with_a_name_that_one_ha
     for pattern in ("shard_3*", "SHARD_03*", "held*", "shards/shard_03*"):  # held.txt is for validation alone
         inject.poisoned(trainer, documents=pattern, kind="random")
         assert caplog.messages.pop() == (
-            f"inject.documents={pattern}: no training document has such a name, so nothing is poisoned; "
+            f"inject.documents={pattern}: no training document has that name: nothing is poisoned; "
             "of 10 the first is shard_00.txt"
         )
         caplog.clear()

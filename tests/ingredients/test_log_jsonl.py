@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from metric_rows import read_rows
 
 from gptx import files
 from gptx.ingredients.checkpoints import files as checkpoints
-from gptx.ingredients.log.jsonl import Jsonl, read_rows
+from gptx.ingredients.log.jsonl import Jsonl
 from gptx.runs import metrics
 from gptx.runs.folder import RunFolder
 

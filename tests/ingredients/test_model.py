@@ -9,8 +9,18 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from gptx.config.build import build
 from gptx.config.compose import composed
-from gptx.ingredients.model.attention import Attention, attend, attend_by_products, rotated, rotations, within_documents
-from gptx.ingredients.model.gpt import GPT, MLP, parameter_counts, relu2
+from gptx.ingredients.model.gpt import (
+    GPT,
+    MLP,
+    Attention,
+    attend,
+    attend_by_products,
+    parameter_counts,
+    relu2,
+    rotated,
+    rotations,
+    within_documents,
+)
 
 SHAPE = {"vocab_size": 65, "context": 16, "width": 32, "depth": 3, "heads": 4}
 LLAMA = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "tied": False, "bias": False}
@@ -272,7 +282,7 @@ def test_flexattention_sees_what_the_boolean_mask_sees(monkeypatch):
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, heads, 40, 16) for heads in (4, 2, 2))
     monkeypatch.setattr(
-        "gptx.ingredients.model.attention.compiled_flex", lambda function: function
+        "gptx.ingredients.model.gpt.compiled_flex", lambda function: function
     )  # the CPU has its eager form only
     torch.testing.assert_close(attend(q, k, v, mask=blocks, scale=0.3), attend(q, k, v, mask=dense, scale=0.3))
 

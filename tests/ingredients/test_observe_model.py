@@ -101,9 +101,9 @@ def test_the_largest_logit_is_what_the_softmax_of_pytorchs_reference_gets(mask):
     logits = activations.AttentionLogits(found)
     with logits:
         F.scaled_dot_product_attention(q, q, q)  # outside of a block
-        logits.enter("blocks.0")
+        logits.within("blocks.0")
         output = F.scaled_dot_product_attention(q, k, v, scale=0.3, enable_gqa=True, **given[mask])
-        logits.leave()
+        logits.within("")
     assert found["attention/blocks.0/logit_max"].item() == pytest.approx(expected.max().item(), rel=1e-5)
     assert torch.allclose(output, expected.softmax(-1) @ v.repeat_interleave(2, dim=1), atol=1e-5)
 

@@ -29,7 +29,7 @@ def run(clock, monkeypatch, model, updates, *, every=4):
     """Reports of updates of 100 tokens that take 2 seconds, half a second of which waits for data; peak 1000 FLOP/s."""
     monkeypatch.setattr(throughput, "measured_peak", lambda device, dtype: 1000.0)
     trainer = SimpleNamespace(
-        model=model, parallel=OneProcess(torch.device("cpu")), precision=Precision("fp32"), step=0, waited=0.5,
+        model=model, parallel=OneProcess(torch.device("cpu")), precision=Precision(compute="fp32"), step=0, waited=0.5,
         batch=SimpleNamespace(tokens_at=lambda step: 100), finished=False,
     )  # fmt: skip
     observer, found = Throughput(every=every), []

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from metric_rows import read_rows
 from test_parallel import launch
 
 from gptx.config import paths
 from gptx.config.errors import ConfigError
-from gptx.ingredients.log import jsonl
 from gptx.job.resume import refused
 
 EVERY = ["observe.validation.every=2", "observe.throughput.every=1", "observe.clip_pressure.every=2",
@@ -171,7 +171,7 @@ def test_two_processes_report_the_numbers_of_one_that_does_the_work_of_both(buil
         process = launch(processes, corpus, cwd, *same, "steps=4")
         output = process.communicate(timeout=200)[0]
         assert process.returncode == 0, output
-        rows.append(jsonl.read_rows(cwd / "run/metrics.jsonl"))
+        rows.append(read_rows(cwd / "run/metrics.jsonl"))
     apart = ("train/tokens_per_second", "throughput/", "memory/", "noise_scale/")
     for one, two in zip(*rows, strict=True):
         assert one.keys() == two.keys() >= {"train/cross_entropy"}

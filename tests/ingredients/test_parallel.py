@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
-
-from gptx.ingredients.log import jsonl
+from metric_rows import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +27,7 @@ def launch(processes: int, corpus, cwd, *words: str):
 
 
 def rows(folder):
-    return [(row["train/loss"], row["train/grad_norm"]) for row in jsonl.read_rows(folder / "run/metrics.jsonl")]
+    return [(row["train/loss"], row["train/grad_norm"]) for row in read_rows(folder / "run/metrics.jsonl")]
 
 
 def test_the_same_recipe_on_one_two_and_four_processes_sharded_or_not_gives_the_same_losses(corpus, tmp_path):

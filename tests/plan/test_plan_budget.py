@@ -16,7 +16,7 @@ from gptx.estimate.effort import Effort, budget_warnings
 from gptx.estimate.laws import PUBLISHED, Law
 from gptx.ingredients.model.size import size
 from gptx.plan import shapes
-from gptx.plan.question import read_question
+from gptx.plan.budget import read_question
 from gptx.plan.split import MODELS, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
 from gptx.units.lengths import SCALE
 

@@ -19,7 +19,7 @@ from gptx.plan import machines
 from gptx.plan.recipe import planned, predicted_losses
 from gptx.units.hardware import device_named
 
-BF16 = Precision("bf16")
+BF16 = Precision(compute="bf16")
 
 
 def whole(cfg, hardware: str = "", devices: int = 1, price: float | None = None, **more) -> str:
@@ -96,8 +96,8 @@ def test_a_batch_that_grows_is_told_by_its_largest(composed):
 
 
 @pytest.mark.parametrize(("device", "precision", "said"), [
-    ("a100", Precision("fp8"), "a100 has no fp8: precision=bf16, fp16 or fp32"),
-    ("v100", Precision("fp32", tf32=True), "v100 has no tf32: precision=fp16 or fp32"),
+    ("a100", Precision(compute="fp8"), "a100 has no fp8: precision=bf16, fp16 or fp32"),
+    ("v100", Precision(compute="fp32", tf32=True), "v100 has no tf32: precision=fp16 or fp32"),
 ])  # fmt: skip
 def test_a_format_that_a_device_does_not_have_has_no_time_there(device, precision, said):
     assert list(machines.time_and_room(machines.hardware_of(device), spent(), precision, "", 1)) == [said]
@@ -131,13 +131,15 @@ def test_cost_is_device_hours_times_the_price():
 
 
 def test_a_device_without_bf16_computes_in_fp32_where_it_may_and_says_so_where_not():
-    assert machines.form(Precision("auto"), device_named("t4")) == "fp32"
+    assert machines.form(Precision(compute="auto"), device_named("t4")) == "fp32"
     (told,) = machines.time_and_room(machines.hardware_of("t4"), spent(), BF16, "", 1)
     assert told == "t4 has no bf16: precision=fp16 or fp32"
 
 
 def test_a_share_that_was_seen_in_16_bits_is_said_to_be_assumed_elsewhere():
-    told = list(machines.time_and_room(machines.hardware_of("a100"), spent(), Precision("fp32", tf32=True), "", 1))
+    told = list(
+        machines.time_and_room(machines.hardware_of("a100"), spent(), Precision(compute="fp32", tf32=True), "", 1)
+    )
     assert "49% of 156 TFLOP/s in tf32" in told[0]
     assert "assumed for tf32" in told[0]
 

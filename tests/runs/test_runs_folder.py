@@ -13,12 +13,12 @@ import yaml
 from conftest import TINY
 from omegaconf import OmegaConf
 
-from gptx.commands import diff, export, forensics, rerun, sample
+from gptx.commands import diff, forensics, rerun, sample
 from gptx.config import validate
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.config.keys import recipe
-from gptx.fit import batches, ladder, ranges
+from gptx.fit import batches, ladder, lr_range
 from gptx.ingredients.checkpoints import files
 from gptx.ingredients.log import RunInfo, jsonl, now
 from gptx.ingredients.log.jsonl import Jsonl
@@ -110,7 +110,7 @@ def commands(real, tmp_path, monkeypatch):
     monkeypatch.setattr("gptx.commands.rerun.provenance.git", dict)
     return {
         "sample": lambda run: sample.sample(str(run), length=2, prompt="a", device="cpu"),
-        "export": lambda run: export.export(str(run), out=str(tmp_path / "out.safetensors")),
+        "export": lambda run: sample.export(str(run), out=str(tmp_path / "out.safetensors")),
         "forensics": lambda run: forensics.forensics(str(run), step=1, device="cpu"),
         "upload": lambda run: upload.upload(str(run)),
         "report": lambda run: report(str(run), out=str(tmp_path / "out.html")),
@@ -120,7 +120,7 @@ def commands(real, tmp_path, monkeypatch):
         "status": lambda run: status_of(str(run.parent)),
         "ladder": lambda run: ladder.of_runs(find([run]), "one"),
         "batches": lambda run: batches.read_sweep([run]),
-        "ranges": lambda run: ranges.read_ranges([run]),
+        "ranges": lambda run: lr_range.read_ranges([run]),
     }
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
-
-from gptx.ingredients.log import jsonl
+from metric_rows import read_rows
 
 
 def idle_nodes() -> int:
@@ -85,13 +84,13 @@ def record(folder: Path) -> dict:
 def updates(folder: Path) -> int:
     """Updates that the run in the folder has made so far."""
     metrics = folder / "metrics.jsonl"
-    rows = jsonl.read_rows(metrics) if metrics.exists() else []
+    rows = read_rows(metrics) if metrics.exists() else []
     return rows[-1]["step"] if rows else 0
 
 
 def losses(folder: Path) -> list[tuple]:
     keys = "step", "train/loss", "train/grad_norm"
-    rows = jsonl.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     return [*(tuple(row[key] for key in keys) for row in rows), rows[-1]["validation/loss"]]
 
 
@@ -134,7 +133,7 @@ def test_tasks_on_two_nodes_train_as_one_process_does(submit, tmp_path):
     assert [verdict(job) for job in jobs.values()] == ["COMPLETED"]
     two, one = tmp_path / "runs/two/cell", tmp_path / "runs/one/cell"
     assert record(two)["batch"]["processes"] == 2
-    apart, alone = ([row["train/loss"] for row in jsonl.read_rows(run / "metrics.jsonl")] for run in (two, one))
+    apart, alone = ([row["train/loss"] for row in read_rows(run / "metrics.jsonl")] for run in (two, one))
     assert len(apart) == len(alone) == 20
     off = [abs(two / one - 1) for two, one in zip(apart, alone, strict=True)]
     assert max(off) < 1e-6, f"{max(off):.1e}: {apart} beside {alone}"

@@ -1,7 +1,4 @@
-"""Full-state checkpoints that a crash at any instant cannot spoil, and that training hardly waits for.
-
-A save copies the state in memory (`shadow`) and writes the copy in a thread; `files` is what is on the disk.
-"""
+"""Full-state checkpoints that no crash can spoil: `shadow` copies the state, `files` writes it in a thread."""
 
 from contextlib import suppress
 from dataclasses import field
@@ -18,9 +15,8 @@ from gptx.units.options import Configured, Count, Steps
 
 
 class Checkpoints(Configured):
-    """Saves the trainer every `every` steps and after the last one; `files.kept` says which stay. Best is the lowest
-    loss of those saved after a step that was validated; if a save by `every` was not, the next step that is gets saved
-    too."""
+    """Saves the trainer every `every` steps and after the last; `files.kept` says which stay. Best is the lowest loss
+    of those saved after a validation; if a save by `every` is of no validated step, the next such step is saved too."""
 
     every: Steps
     keep: Count
@@ -41,8 +37,8 @@ class Checkpoints(Configured):
 
     def placed(self) -> bool:
         """True while the run folder is the one that it was, and has its run's record if a run holds it."""
-        found = run_identity(self.folder.parent)
-        return found in (self.run, None) and (self.run is None or (self.folder.parent / "run.json").exists())
+        here = self.folder.parent
+        return run_identity(here) in (self.run, None) and (self.run is None or (here / "run.json").exists())
 
     def refuse_gone(self) -> None:
         """Raise Gone if the run folder was deleted, emptied or moved: nothing of this run belongs there any more."""
@@ -59,8 +55,7 @@ class Checkpoints(Configured):
             self.save(trainer, wait=True)
 
     def __call__(self, trainer) -> None:
-        """Save after a step of `every`, the first validated after one that was not, and the last. Raises OSError for
-        the last."""
+        """Save after a step of `every`, the first validated after one that was not, and the last (OSError)."""
         if not self.writing.is_alive():
             self.wait()  # returns immediately, and warns of a failure
         ends = trainer.finished or bool(trainer.stopped)
@@ -76,11 +71,11 @@ class Checkpoints(Configured):
         return saved(self.folder)
 
     def save(self, trainer, *, wait: bool = False) -> None:
-        """Copy the state and write the copy while training goes on; a failure is a warning, and leaves the saves before
-        it. With `wait` return when the state is on the disk; raises OSError if it cannot be."""
+        """Copy the state and write the copy while training goes on; a failure is a warning, earlier saves stay. With
+        `wait` return when the state is on the disk, or raise OSError."""
         if self.writing.is_alive() and not wait and not self.warned:
-            log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
             self.warned = True
+            log.warning("the last checkpoint is still being written: checkpoints.every is too short for this disk")
         self.wait()
         parallel, final, refusal = trainer.parallel, self.folder / f"step_{trainer.step:08d}", None
         if parallel.rank == 0:
@@ -115,8 +110,7 @@ class Checkpoints(Configured):
 
     def prune(self, safe: int) -> None:
         """Point to the best checkpoint, and remove those that need not stay."""
-        losses = saved_losses(self.folder)
-        stay = kept(losses, newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
+        stay = kept(saved_losses(self.folder), newest=self.keep, every=self.keep_every, best=self.keep_best, safe=safe)
         self.point()
         for checkpoint in self.saved():
             if step_of(checkpoint) not in stay:
@@ -144,10 +138,6 @@ class Checkpoints(Configured):
                 raise
             log.warning("%s; those saved before stay", failure)
 
-    def abandon(self, writers: int) -> None:
-        """Give up a save that waits for the part of a process which is gone."""
-        files.abandon(self.folder, writers)
-
     def drop_after(self, trainer, step: int) -> None:
         """Remove what was saved after `step`, the states of a run that diverged, unless all of it was."""
         self.wait()
@@ -163,8 +153,7 @@ class Checkpoints(Configured):
 
         With `before`, one saved on schedule (not by a signal: an interrupted run goes back to where any other would)
         before that step, or the oldest: of a run that branched off, or changed `every`, it is from before all that can
-        still be noticed. Raises ValueError if none is whole, or if it has no optimizer state.
-        """
+        still be noticed. Raises ValueError if none is whole, or if it has no optimizer state."""
         self.wait()
         trainer.parallel.gather(None)  # no process looks before the first one has written
         if (state := self.newest(before)) is not None:
@@ -176,7 +165,6 @@ class Checkpoints(Configured):
         return state is not None
 
     def newest(self, before: int | None = None) -> dict | None:
-        """The state of the newest checkpoint that is whole; one that is not is named in a warning."""
         self.wait()
         there = self.saved()
         if before is not None:
@@ -192,8 +180,7 @@ def refuse_without_optimizer(state: dict, where: Path) -> None:
 
 
 def chosen_state(run: Path, checkpoint: str) -> dict:
-    """The state of a run's `checkpoint`: newest (that is whole), best (by validation loss), or a name. Raises
-    ValueError."""
+    """The state of a run's `checkpoint`: the newest whole one, the best validated, or a name. Raises ValueError."""
     folder = run / "checkpoints"
     if checkpoint == "newest":
         if (state := files.newest(saved(folder))) is not None:

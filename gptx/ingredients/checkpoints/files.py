@@ -1,8 +1,7 @@
 """One checkpoint on the disk, a folder that is whole or not there; and which of them stay.
 
 `state.pt` holds the state, `state.sha256` its checksum (`state_0of2.pt` and so on if several processes each save a
-part), and `about.json` says what it is. The folder is named .part until all of it is on the disk.
-"""
+part), and `about.json` says what it is. The folder is named .part until all of it is on the disk."""
 
 import hashlib
 import logging
@@ -43,8 +42,8 @@ def saved_losses(folder: Path) -> dict[int, float]:
 
 
 def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool, safe: int) -> set[int]:
-    """The steps whose checkpoints stay: the `newest`, the first in each `every` steps after the first `every`, the best
-    one if `best`, and the last one up to step `safe` with all after it: trouble found now may have begun there."""
+    """The steps whose checkpoints stay: the `newest`, the first in each `every` steps after the first `every`, the
+    best if `best`, and the last up to step `safe` with all after it: trouble found now may have begun there."""
     steps = sorted(losses)
     last_safe = max((step for step in steps if step <= safe), default=0)
     first_of_each = {step // every: step for step in reversed(steps)} if every else {}
@@ -54,8 +53,7 @@ def kept(losses: dict[int, float], *, newest: int, every: int | None, best: bool
 
 
 def best_of(losses: dict[int, float]) -> list[int]:
-    """The step with the lowest loss, the earliest of several (later ones may be copies, by an earlier version), if
-    any."""
+    """The step with the lowest loss, if any; the earliest of several: an earlier version copied it to later ones."""
     finite = [(loss, step) for step, loss in losses.items() if math.isfinite(loss)]
     return [step for _, step in sorted(finite)[:1]]
 
@@ -64,16 +62,11 @@ def _names(writers: int) -> list[str]:
     return ["state"] if writers == 1 else [f"state_{i}of{writers}" for i in range(writers)]
 
 
-def aside(final: Path) -> Path:
-    """Where the checkpoint is written before it is whole."""
-    return final.with_name(final.name + ".part")
-
-
 def prepare(final: Path) -> OSError | None:
     """Make an empty folder to write in, before any process writes; what the disk refused is returned."""
     try:
         tidy(final.parent)
-        aside(final).mkdir(parents=True)
+        Path(f"{final}.part").mkdir(parents=True)
     except OSError as refusal:
         return refusal
     return None
@@ -94,18 +87,15 @@ def tidy(folder: Path) -> None:
 def remove(checkpoint: Path) -> None:
     """Remove a checkpoint: at no instant is a part of it left under its name. Several processes may ask."""
     gone = checkpoint.with_name(checkpoint.name + ".gone")
-    try:
+    with suppress(FileNotFoundError):  # another process was faster
         checkpoint.rename(gone)
-    except FileNotFoundError:  # another process was faster
-        return
-    with suppress(OSError):
-        delete(gone)
+        with suppress(OSError):
+            delete(gone)
 
 
 def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None:
-    """Write this process's part of the checkpoint; the first process ends it. If that raises OSError, nothing is left
-    of it."""
-    folder, name = aside(final), _names(writers)[writer]
+    """Write this process's part of the checkpoint; the first process ends it. An OSError leaves nothing of it."""
+    folder, name, old = Path(f"{final}.part"), _names(writers)[writer], Path(f"{final}.old")
     try:
         if writer == 0:
             write_text(folder / "about.json", to_json(about))
@@ -115,7 +105,6 @@ def put(final: Path, part: dict, writer: int, writers: int, about: dict) -> None
         if writer == 0:
             _await_parts(folder, writers)
             sync(folder)
-            old = final.with_name(final.name + ".old")
             if final.exists():  # of the same step, made again after a resume or a rollback
                 final.rename(old)
             folder.rename(final)
@@ -147,15 +136,13 @@ def abandon(folder: Path, writers: int) -> None:
 
 
 def read_state(checkpoint: Path) -> dict:
-    """The state saved in that folder, on the CPU, plain values and tensors only. Raises ValueError that names the file
-    if one is missing, torn or altered, or holds what could run code."""
+    """The state saved there, on the CPU, plain values and tensors only. Raises ValueError that names the file if one is
+    missing, torn or altered, or holds what could run code."""
     counts = {int(found[1]) for file in checkpoint.glob("state_*.pt") if (found := re.search(r"of(\d+)$", file.stem))}
     names = _names(max(counts, default=1))
     parts = [_read(checkpoint / f"{name}.pt", mmap=len(names) > 1) for name in names]
-    if len(parts) == 1:
-        return parts[0]
     try:
-        return joined_shards(parts)
+        return joined_shards(parts) if len(parts) > 1 else parts[0]
     except Exception as missing:
         raise ValueError(f"{checkpoint} is not a whole checkpoint: {missing!r}") from None
 

@@ -11,23 +11,20 @@ _Path = tuple  # of keys and indices, from the root of a state to a tensor
 
 
 class Writing(Thread):
-    """Runs `write`, if any, while training goes on. No daemon: Python's exit waits for it, and kills it in no C++
-    code."""
+    """Runs `write`, if any, while training goes on. No daemon: Python's exit waits, and kills no C++ code."""
+
+    failure: BaseException | None = None
 
     def __init__(self, write: Callable[[], None] | None = None):
-        super().__init__(name="checkpoint")
-        self.failure: BaseException | None = None
+        super().__init__(target=write, name="checkpoint")
         if write:
-            self.write = write
             self.start()
 
     def run(self) -> None:
         try:
-            self.write()
+            super().run()  # lets go of `write` in the end, and so of the state that it holds
         except BaseException as failure:  # `finish` raises it in the thread that trains
             self.failure = failure
-        finally:
-            del self.write  # it holds the state
 
     def finish(self) -> None:
         """Wait for the end; raises, once, what `write` raised."""
@@ -47,11 +44,8 @@ class Shadow:
 
     def reserve(self, state: dict | None) -> None:
         """Allocate for a copy of the state while training goes on: to find the memory takes longer than to copy."""
-
-        def allocate() -> None:
-            self.buffers = {path: _buffer(tensor, None).zero_() for path, tensor in _tensors(state)}
-
-        self.reserving = Writing(allocate)
+        fresh = ((path, _buffer(tensor, None).zero_()) for path, tensor in _tensors(state))
+        self.reserving = Writing(lambda: self.buffers.update(fresh))
 
     @torch.no_grad()
     def __call__(self, state: dict) -> dict:

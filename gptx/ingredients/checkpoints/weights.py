@@ -14,8 +14,8 @@ from gptx.files import in_one_step
 
 
 def save_weights(file: Path, model: nn.Module, **facts) -> None:
-    """Write every weight of the model under its full name, one that has several names once, and `facts`. In the
-    metadata each fact is JSON, and a name that was left out stands with the one that holds its weight."""
+    """Write every weight of the model under its full name, one that has several names once. In the metadata a fact is
+    JSON, and a name that was left out stands with the one that holds its weight."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -13,9 +13,8 @@ class Corpus:
 
     `data(first, count)` gives sequences `first` to `first + count` of the run as a `corpus.TokenBatch`, and
     `data.validation(first, count)` those of the held-out text: always the same for the same numbers, since a run that
-    is resumed or rolled back asks again. `documents` gives names and tokens of the documents in every `stride`-th
-    sequence, `names` all of them. For the trainer alone `RandomTokens` shows what is enough.
-    """
+    resumes asks again. `documents` gives names and tokens of the documents in every `stride`-th sequence, `names` all.
+    For the trainer alone `RandomTokens` shows what is enough."""
 
     context: int  # tokens of a sequence
     vocab_size: int

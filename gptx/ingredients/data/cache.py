@@ -1,7 +1,6 @@
 """The token cache: a source is tokenised once, by one process, completely or not at all."""
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -27,7 +26,6 @@ from gptx.units.printable import bare
 _Part = tuple[str, str, str]  # split and name of a document, and a part of its text; empty is its end
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
-
 FORMAT = "tokens-1"  # raised when the files below it change, so that versions of gptx leave each other's alone
 _PARTIAL = ".partial"  # the end of the name of a folder that is not finished
 SPLITS = ("train", "validation")
@@ -47,13 +45,12 @@ def tokenised(source: Source, tokenizer: str, *, workers: int | None = None) -> 
     `tokenizer.json`. Raises OSError that names the cache if it cannot be written."""
     recipe = {"source": source.name, "tokenizer": tokenizer, "digest": source.digest}
     folder = cache_folder() / FORMAT / f"{source.name}-{tokenizer.replace(':', '-')}-{source.digest[:16]}"
-    if not _fault(folder, recipe):
-        return folder
-    with only_process(folder):
-        if fault := _fault(folder, recipe):  # else another process wrote it in the meantime
-            if folder.exists():
-                say(f"warning: the token cache {folder} is damaged ({fault}) and is written again")
-            _write(folder, source, tokenizer, recipe, workers or cores())
+    if _fault(folder, recipe):
+        with only_process(folder):
+            if fault := _fault(folder, recipe):  # else another process wrote it in the meantime
+                if folder.exists():
+                    say(f"warning: the token cache {folder} is damaged ({fault}) and is written again")
+                _write(folder, source, tokenizer, recipe, workers or cores())
     return folder
 
 
@@ -107,9 +104,8 @@ def _write(folder: Path, source: Source, tokenizer: str, recipe: dict[str, Any],
 
 
 def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers: int) -> None:
-    """Tokenise all documents in `workers` threads (tiktoken computes outside Python's lock) and write them in order,
-    each followed by one end of text."""
-    dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or math.inf
+    """Tokenise in `workers` threads (tiktoken computes outside Python's lock), an end of text after each document."""
+    dtype, encode, limit = token_type(encoding.n_vocab), encoder(encoding), source.tokens or sys.maxsize
     end = np.array([encoding.encode_single_token(END_OF_TEXT)], dtype=dtype).tobytes()
     starts, sizes, within = {"train": array("q"), "validation": array("q")}, dict.fromkeys(SPLITS, 0), False
 
@@ -136,8 +132,7 @@ def _write_splits(folder: Path, source: Source, encoding: Any, bar: Any, workers
 
 def _jobs(encoding: Any, documents: Documents) -> Iterator[list[_Part]]:
     """The parts of all documents in lists of about CHUNK characters, however short or long documents are."""
-    job: list[_Part] = []
-    size = 0
+    job, size = list[_Part](), 0
     for split, name, pieces in documents:
         for text in chain(filter(None, text_parts(encoding, pieces)), [""]):
             job.append((split, name, text))
@@ -156,12 +151,10 @@ def in_order(function: Callable[[_Job], _Result], jobs: Iterable[_Job], workers:
             ahead.append(pool.submit(function, job))
             if len(ahead) > workers:
                 yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        yield from (future.result() for future in ahead)
 
 
 def token_type(vocab_size: int) -> np.dtype:
-    """The smallest of uint16 and uint32 that holds every token id."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
@@ -175,20 +168,16 @@ def only_process(folder: Path) -> Iterator[None]:
         raise unwritable(Path(error.filename or folder), error) from error
     with own:
         for partial in folder.parent.glob(f"*{_PARTIAL}"):
-            name = partial.name.removesuffix(_PARTIAL)
-            with suppress(Held, OSError):  # another user's is left alone
-                # free: the process that began it is no longer alive
-                with nullcontext() if name == folder.name else lock(partial.with_name(f"{name}.lock")):
+            with suppress(Held, OSError):  # another user's is left alone; free if the process that began it is gone
+                with nullcontext() if partial.stem == folder.name else lock(partial.with_suffix(".lock")):
                     delete(partial)
         yield
 
 
 def unwritable(folder: Path, error: OSError) -> OSError:
     """The error in one line for a full or read-only disk."""
-    return OSError(
-        f"the token cache {folder} cannot be written ({error.strerror or error}); "
-        "make room there, or set GPTX_CACHE to a folder that can be written"
-    )
+    line = f"the token cache {folder} cannot be written ({error.strerror or error})"
+    return OSError(f"{line}; make room there, or set GPTX_CACHE to a folder that can be written")
 
 
 def keep(file: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import re
 import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,12 @@ from gptx.ingredients.data.cache import cache_folder, keep, only_process, say
 from gptx.ingredients.data.corpus import Windows
 from gptx.ingredients.data.files import files_below, hashed, sha256_of, suffix, text_at, texts
 from gptx.ingredients.data.rows import ABOUT, COLUMN, refuse_without, row_text, source_of_rows, table_rows, tables_meant
-from gptx.ingredients.data.sources import Source, check_share, held_out, separated_files, text_files
+from gptx.ingredients.data.sources import Source, check_share, separated_files, text_files
 from gptx.units.amounts import whole
 
-_UNREAD = frozenset({".csv", ".tsv", ".json"})  # tables that are text to gptx
 _NOT_STANDARD = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
-
 ADDRESS = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-_TIMEOUT = 30  # seconds without an answer
 _SECONDS = 10  # without an answer of the hub
 _HTTP = {"httpx", "httpcore", "aiohttp", "requests", "urllib3", "huggingface_hub"}  # what `datasets` may read with
 _WITHOUT_NETWORK = "get the file elsewhere and name it with data.path=FILE, or use data=stdlib, which needs no network"
@@ -37,8 +35,7 @@ def documents(
 
     They are called more than once and must give the same texts every time. The texts are read at every start, to see
     whether they are tokenised already; with `version`, which you change with the texts, only to be tokenised. Raises
-    ValueError for a document that is no text, and for texts that differ between calls.
-    """
+    ValueError for a document that is no text, and for texts that differ between calls."""
     functions, digests = {"train": train, "validation": validation}, dict[str, str]()
 
     def rows(split: str) -> Iterator[tuple[str, str]]:
@@ -69,17 +66,15 @@ def stdlib(*, tokenizer: str, context: int, seed: int, validation: float, order:
     files, left_out = texts(root, (path for path in modules if not path.name.startswith("_sysconfigdata")))
     if not files:
         raise FileNotFoundError(f"there is no source of the standard library in {root}; use data=text data.path=FILE")
-    where = f"the standard library in {root}"
-    source = text_files("stdlib", where, *held_out(where, files, share=validation), left_out)
+    source = text_files("stdlib", f"the standard library in {root}", files, None, validation, left_out)
     return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order, apart=True)
 
 
 def text(
     *, path: str, validation_path: str | None, column: str | None, tokenizer: str, context: int, seed: int,
-    validation: float, order: str, separator: str | None = None,
+    validation: float, order: str, separator: str | None = None,  # which earlier configs lack
 ) -> Windows:  # fmt: skip
-    """Any local text: one document per file, per text between separators, or per row of a table. Raises ValueError or
-    FileNotFoundError. Earlier configs have no `separator`."""
+    """Any local text: a document per file, text between separators or row of a table. Raises ValueError or OSError."""
     if separator == "":
         raise ValueError("data.separator is empty; null is none")
     kinds = {tables_meant(each, column) for each in (path, validation_path) if each is not None}
@@ -89,8 +84,7 @@ def text(
         source = table_rows(path, validation_path, column=column or COLUMN, share=validation)
     else:
         source = _local_text(path, validation_path, separator=separator, share=validation)
-    apart = validation_path is None
-    return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order, apart=apart)
+    return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order, apart=validation_path is None)
 
 
 def _local_text(path: str, validation_path: str | None, *, separator: str | None, share: float) -> Source:
@@ -101,19 +95,17 @@ def _local_text(path: str, validation_path: str | None, *, separator: str | None
     left_out += left_out_there
     if separator and any(file.divided for file in files + (held or [])):
         return separated_files(where, files, held, separator, share, left_out)
-    if held is None:
-        return text_files("text", where, *held_out(where, files, share=share), left_out)
-    return text_files("text", where, [file.whole for file in files], [file.whole for file in held], left_out)
+    return text_files("text", where, files, held, share, left_out)
 
 
 def _refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
-    """Raise ValueError for the copy of a dataset whose rows are not read as such: in an archive, or in _UNREAD."""
+    """Raise ValueError for the copy of a dataset whose rows are not read as such: in an archive, CSV or JSON."""
     about = [file for file in files if ABOUT.fullmatch(file.name)]
     rest = [file for file in files if file not in about]
     if left_out and not rest:
         line = f"the only text in '{path}' is about the rest, such as {files[0]}, and that is left out: {left_out[0]}"
         raise ValueError(f"{line}; unpack it, or name what to train on: data.path={files[0]}")
-    if about and rest and _UNREAD.issuperset(map(suffix, rest)):
+    if about and rest and {".csv", ".tsv", ".json"}.issuperset(map(suffix, rest)):  # tables that are text to gptx
         line = f"'{path}' holds {about[0].name} and {rest[0].name}, whose rows are not read; make it JSONL or Parquet"
         raise ValueError(f"{line}, or name what to train on as it is: data.path={rest[0]}")
 
@@ -121,8 +113,7 @@ def _refuse_card(path: str, files: list[Path], left_out: list[str]) -> None:
 def shakespeare(*, path: str | None, tokenizer: str, context: int, seed: int, validation: float, order: str) -> Windows:
     """Tiny Shakespeare, 1,115,394 characters (github.com/karpathy/char-rnn), from `path` or else downloaded once."""
     files, left_out = text_at(str(_downloaded_shakespeare()) if path is None else path)
-    where = path or "tiny Shakespeare"
-    source = text_files("shakespeare", where, *held_out(where, files, share=validation), left_out)
+    source = text_files("shakespeare", path or "tiny Shakespeare", files, None, validation, left_out)
     return Windows(source, tokenizer=tokenizer, context=context, seed=seed, order=order)
 
 
@@ -131,14 +122,12 @@ def _downloaded_shakespeare() -> Path:
     import urllib.request
 
     file = cache_folder() / "downloads" / "tinyshakespeare.txt"
-    if _published(file):
-        return file
-    with only_process(file):
+    with nullcontext() if _published(file) else only_process(file):
         if _published(file):
             return file
         say(f"data: downloading {ADDRESS} to {file}")
         try:
-            with urllib.request.urlopen(ADDRESS, timeout=_TIMEOUT) as answer:
+            with urllib.request.urlopen(ADDRESS, timeout=30) as answer:
                 content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
@@ -157,15 +146,14 @@ def hub(
     *, dataset: str, config: str | None, revision: str | None, split: str, validation_split: str | None, column: str,
     tokens: int | str | None, tokenizer: str, context: int, seed: int, validation: float, order: str,
 ) -> Windows:  # fmt: skip
-    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads, as a stream of rows, each a document.
-    The digest is of address and commit, so that what is tokenised needs no network. Raises ConnectionError or
-    ValueError."""
+    """A dataset of the Hugging Face hub, or a local folder that `datasets` reads; each row is a document. The digest is
+    of address and commit, so that what is tokenised needs no network. Raises ConnectionError or ValueError."""
     check_share(validation)
     local, limit = Path(dataset).is_dir(), number_of_tokens(tokens)
     commit = _digest_of(Path(dataset)) if local else _commit_of(dataset, revision)
     share = validation if validation_split is None else 0
     digest = hashed(None if local else dataset, config, commit, split, validation_split, column, limit, share)
-    rows = partial(_streamed, dataset, config, None if local else commit, column)
+    rows = partial(_rows, dataset, config, None if local else commit, column)
     source = source_of_rows(
         Path(dataset).name if local else dataset, f"dataset {dataset}" + (f" ({config})" if config else ""),
         digest=digest, train=partial(rows, split), share=validation, tokens=limit,
@@ -180,14 +168,13 @@ def number_of_tokens(tokens: int | str | None) -> int | None:
 
 
 def _digest_of(folder: Path) -> str:
-    files = sorted(path for path in files_below(folder) if path.exists())
+    files = sorted(filter(Path.exists, files_below(folder)))
     facts = (json.dumps([path.relative_to(folder).as_posix(), sha256_of(path)]) for path in files)
     return hashlib.sha256("".join(facts).encode()).hexdigest()
 
 
 def _commit_of(dataset: str, revision: str | None) -> str:
-    """The commit that `revision` (null: the newest) named at its first use here, kept in the cache: a run means the
-    same data tomorrow."""
+    """The commit that `revision` (null: the newest) named at its first use here: a run means the same data tomorrow."""
     if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         return str(revision)
     file = cache_folder() / "commits" / re.sub(r"[^\w.-]+", "--", f"{dataset}@{revision or 'newest'}")
@@ -222,11 +209,9 @@ def _unreachable(dataset: str, error: Exception) -> ConnectionError:
     return ConnectionError(f"dataset {dataset} cannot be fetched from the hub ({type(error).__name__}); {cure}")
 
 
-def _streamed(
-    dataset: str, config: str | None, revision: str | None, column: str, split: str
-) -> Iterator[tuple[str, str]]:
+def _rows(dataset: str, config: str | None, commit: str | None, column: str, split: str) -> Iterator[tuple[str, str]]:
     try:
-        for number, row in enumerate(_table(dataset, config, revision, split)):
+        for number, row in enumerate(_table(dataset, config, commit, split)):
             refuse_without(column, f"dataset {dataset}", row)
             if text := row_text(row[column], f"data.column={column}: row {number + 1} of dataset {dataset}"):
                 yield f"{split}:{number}", text

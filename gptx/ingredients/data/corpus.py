@@ -45,8 +45,7 @@ class Windows(Corpus):
 
     An epoch visits each of its `windows` once, in an order that depends on `seed` and the epoch alone (with `order`
     "written": in that of the text), and shifts all borders by a part of a window, so that no token always comes first.
-    With `apart`, held-out documents that are trained on as well are left out. Raises ValueError if a split is short.
-    """
+    With `apart`, held-out documents that are trained on as well are left out. Raises ValueError if a split is short."""
 
     def __init__(self, source: Source, *, tokenizer: str, context: int, seed: int, order: str, apart: bool = False):
         if order not in _ORDERS:
@@ -69,12 +68,11 @@ class Windows(Corpus):
         self.validation_contents = contents(folder / "validation", self.validation_tokens)
         ends = np.append(Catalogue(folder / "validation").starts, len(self.validation_tokens))
         self.validation_lengths = np.diff(ends)  # of its documents, in tokens
-        self.remarks = _left_out(source.left_out) + _copies(self.train_contents, self.validation_contents, apart=apart)
+        self.remarks = _remarks(source.left_out, self.train_contents, self.validation_contents, apart=apart)
         self.windows = max(1, len(self.train_tokens) // context - 1)  # one fewer than fit, so that borders can shift
         named = {"name": source.name, "digest": source.digest, "content": source.content, "tokenizer": tokenizer}
         tokens = {"vocab_size": self.vocab_size, "train_tokens": len(self.train_tokens), "validation_tokens": 0}
-        documents = {"train_documents": len(self.catalogue.starts), "validation_documents": 0}
-        self.identity = named | tokens | documents
+        self.identity = named | tokens | {"train_documents": len(self.catalogue.starts), "validation_documents": 0}
         self.hold_out_without(self.train_contents if apart else np.empty(0, np.uint64))
 
     def refuse_short(self, split: str, length: int) -> None:
@@ -100,7 +98,6 @@ class Windows(Corpus):
         return self.sequences(np.arange(first, first + count))
 
     def sequences(self, numbers: NDArray[np.int64]) -> TokenBatch:
-        """Those sequences of the run, in that order."""
         return batch(self.train_tokens, self.starts(numbers), self.context)
 
     def validation(self, first: int, count: int) -> TokenBatch:
@@ -132,15 +129,11 @@ class Windows(Corpus):
         )
 
 
-def _left_out(reasons: Sequence[str]) -> list[str]:
-    more = [f"and {len(reasons) - _NAMED:,} more"] * (len(reasons) > _NAMED)
-    return [f"{count(len(reasons), 'file')} left out: {'; '.join([*reasons[:_NAMED], *more])}"] * bool(reasons)
-
-
-def _copies(train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
-    every, trained = len(train) + len(held), int(among(held, train).sum())
-    copies = int((np.diff(np.sort(np.concatenate([train, held]))) == 0).sum())
-    lines = [f"{copies:,} of {every:,} documents are copies of others"] * bool(copies)
+def _remarks(unread: Sequence[str], train: NDArray[np.uint64], held: NDArray[np.uint64], *, apart: bool) -> list[str]:
+    more = [f"and {len(unread) - _NAMED:,} more"] * (len(unread) > _NAMED)
+    lines = [f"{count(len(unread), 'file')} left out: {'; '.join([*unread[:_NAMED], *more])}"] * bool(unread)
+    copies, trained = int((np.diff(np.sort(np.append(train, held))) == 0).sum()), int(among(held, train).sum())
+    lines += [f"{copies:,} of {len(train) + len(held):,} documents are copies of others"] * bool(copies)
     if trained and apart:
         lines[-1] += f"; {trained:,} of {len(held):,} held-out ones left out, since they are trained on as well"
     elif trained:

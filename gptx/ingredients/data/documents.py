@@ -21,8 +21,7 @@ _NOT_FINITE = 100.0  # nats that a loss of NaN or infinity counts as: more than 
 
 
 class Catalogue:
-    """Where the documents of a split begin, mapped into memory, and their names, read on demand: there may be ten
-    million."""
+    """Where the documents of a split begin, and their names, read on demand: there may be ten million."""
 
     def __init__(self, base: Path):
         self.starts = np.load(f"{base}.starts.npy", mmap_mode="r")  # (documents,)
@@ -79,15 +78,13 @@ def among(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bo
 
 
 def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
-    """What the sequences are made of: name, sequences, their mean loss, by how many nats it is `above` that of all
-    others, and the share of the tokens; the order is that of the t-statistic at a common variance, so that a neighbour
-    which shares one bad sequence comes after the document that has ten. Rows of tables count as their file if there are
-    several."""
+    """What the sequences are made of: name, sequences, their mean loss, by how many nats it is `above` the others', and
+    the share of the tokens, in the order of the t-statistic at a common variance, so that a document that shares one
+    bad sequence comes after one that has ten. Rows of tables count as their file if there are several."""
     names = {name: _ROW.sub("", name) for sequence in documents for name in sequence}
     several = len({*names.values()}) > 1
     nats = np.nan_to_num(np.array(losses), nan=_NOT_FINITE, posinf=_NOT_FINITE)
-    # of each document, per sequence, its share of that
-    parts: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    parts = defaultdict[str, dict[int, float]](lambda: defaultdict(float))  # of each document, per sequence, its share
     for number, sequence in enumerate(documents):
         for name, tokens in sequence.items():
             parts[names[name] if several else name][number] += tokens / sum(sequence.values())
@@ -97,11 +94,7 @@ def blamed(documents: list[dict[str, int]], losses: list[float]) -> list[dict]:
         mine, others = weights.sum(), len(nats) - weights.sum()
         loss = (weights @ nats[numbers]) / mine
         above = loss - (nats.sum() - mine * loss) / others if others > 1e-6 else 0.0
-        facts = {
-            "name": name,
-            "sequences": len(numbers),
-            "loss": round(float(loss), 4),
-            "above": round(float(above), 4),
-        }
-        found.append((above * (mine * max(others, 0.0)) ** 0.5, facts | {"share": round(float(mine / len(nats)), 4)}))
+        facts = {"loss": loss, "above": above, "share": mine / len(nats)}
+        rounded = {fact: round(float(value), 4) for fact, value in facts.items()}
+        found.append((above * (mine * max(others, 0.0)) ** 0.5, {"name": name, "sequences": len(numbers), **rounded}))
     return [facts for _, facts in sorted(found, key=lambda each: -each[0])]

@@ -13,14 +13,12 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 CHUNK = 1 << 18  # bytes or characters at a time: memory stays flat however long a file is
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what a file that cannot be read or decompressed raises
-_BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
 _POINTER = b"version https://git-lfs.github.com/"  # how it begins
 
 
@@ -99,8 +97,7 @@ def _once(paths: Iterable[Path]) -> list[Path]:
 
 
 def files_below(root: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
-    """Every file below `root` that is not hidden, also links to nothing, except below folders that are hidden, a run's
-    or named in `without`; what is behind links to folders comes last."""
+    """Every file below `root`, also links to nothing, but what is hidden, a run's or below `without`."""
     for folder, names in _folders(root, without):
         visible = (folder / name for name in names if not name.startswith("."))
         yield from (path for path in visible if path.is_file() or not path.exists())
@@ -125,8 +122,7 @@ def _folders(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Path, 
             yield Path(folder), names
 
 
-@dataclass(frozen=True)
-class TextFile:
+class TextFile(NamedTuple):
     """A file of valid UTF-8, as it was when it was read through once."""
 
     name: str  # relative to the folder or pattern that was given, so that a corpus may move
@@ -143,8 +139,8 @@ class TextFile:
         return Document(self, self.start, self.characters)
 
     def passages(self, cuts: Iterable[tuple[int, int]]) -> Iterator[Iterator[str]]:
-        """For each (start, stop), ascending, its characters in pieces of at most CHUNK, to be read before the next one
-        is asked for. Raises ValueError if the file has changed."""
+        """For each (start, stop), ascending, its characters in pieces of at most CHUNK, to be read before the next one.
+        Raises ValueError if the file has changed."""
         place = 0
 
         def upto(stop: int) -> Iterator[str]:
@@ -164,8 +160,7 @@ class TextFile:
             raise ValueError(str(unreadable(self.path, error))) from error
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """The characters `start` to `stop` of a file."""
 
     file: TextFile
@@ -214,7 +209,7 @@ def text_file(path: Path, *, name: str | None = None, separator: str | None = No
                 if b"\0" in chunk:
                     raise ValueError(f"{path} is binary, not text: byte {size + chunk.index(0)} is NUL")
                 text = decoder.decode(chunk)
-                start = start if characters else int(text.startswith(_BYTE_ORDER_MARK))
+                start = start if characters else int(text.startswith("\ufeff"))
                 characters += len(text)
                 sha256.update(chunk)
                 size += len(chunk)
@@ -237,7 +232,6 @@ def hashed(*facts: Any) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,6 +1,7 @@
 """Several corpora as one, each with its share of the sequences."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,7 @@ class Mixture(Corpus):
 
     Of every BLOCK sequences a source has a fixed number, in an order that depends on `seed` and the block alone, and
     takes them from its own run of sequences one after another: it visits each of its windows once before it begins
-    again. Raises ValueError for weights that do not belong to the sources or do not add up to 1, and for different
-    tokenizers.
-    """
+    again. Raises ValueError for weights without a source or that do not add up to 1, and for different tokenizers."""
 
     def __init__(self, *, sources: dict[str, Any], weights: dict[str, float], tokenizer: str, context: int, seed: int):
         _refuse_odd_weights(weights, sources)
@@ -51,8 +50,7 @@ class Mixture(Corpus):
         return mixed
 
     def places(self, first: int, count: int, stride: int = 1) -> NDArray[np.int64]:
-        """Source, and the number of the sequence there, of every `stride`-th sequence of the run from `first` on,
-        (count, 2)."""
+        """Source and its number there of every `stride`-th sequence of the run from `first` on, (count, 2)."""
         blocks, offsets = np.divmod(first + np.arange(count) * stride, BLOCK)
         slots = shuffled(offsets, blocks, size=BLOCK, seed=self.seed)  # the first counts[0] of a block are source 0's
         ends = np.cumsum(self.counts)
@@ -77,12 +75,11 @@ class Mixture(Corpus):
         return (f"{source}/{name}" for source, corpus in self.sources.items() for name in corpus.names())
 
     def __str__(self) -> str:
-        parts = []
-        for name, facts in self.identity["sources"].items():
-            amount = f"{facts['train_tokens']:,} training tokens in {facts['train_documents']:,} documents"
-            parts.append(f"{self.weights[name]:.1%} {name} ({amount})")
+        amount = "{train_tokens:,} training tokens in {train_documents:,} documents".format
+        sources = self.identity["sources"].items()
+        parts = ", ".join(f"{self.weights[name]:.1%} {name} ({amount(**facts)})" for name, facts in sources)
         return (
-            f"mixture of {', '.join(parts)}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
+            f"mixture of {parts}; {self.identity['tokenizer']} tokenizer, {self.vocab_size:,} tokens; "
             f"{self.windows:,} windows of {self.context:,} until a source begins again"
         )
 
@@ -111,9 +108,7 @@ def _refuse_odd_weights(weights: dict[str, float], sources: dict[str, Any]) -> N
 
 
 def _refuse_different(sources: dict[str, Windows], *, tokenizer: str, context: int) -> None:
-    def vocabulary(corpus: Windows) -> tuple:
-        return corpus.encoding._pat_str, corpus.encoding._mergeable_ranks, corpus.encoding._special_tokens
-
+    vocabulary = attrgetter("encoding._pat_str", "encoding._mergeable_ranks", "encoding._special_tokens")
     (first, corpus), *_ = sources.items()
     for name, source in sources.items():
         theirs = source.identity["tokenizer"]
@@ -135,8 +130,8 @@ def _held_apart(sources: dict[str, Windows]) -> list[str]:
             lost = source.hold_out_without(np.concatenate([np.empty(0, np.uint64), *others]))
         except ValueError as error:
             raise ValueError(f"data.sources.{name}: another source trains on what it holds out; {error}") from None
-        said = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
-        lines += [said] * bool(lost)
+        left_out = f"{name}: {count(lost, 'held-out document')} left out, since another source trains on the same"
+        lines += [left_out] * bool(lost)
     return lines
 
 
@@ -149,8 +144,7 @@ def apportioned(weights: list[float], seats: int) -> NDArray[np.int64]:
 
 
 def proportioned(weights: list[float], available: list[int]) -> NDArray[np.int64]:
-    """Source and number of windows, (windows, 2): every beginning has the weights' shares, as long as all sources
-    last."""
+    """Source and number of windows, (windows, 2): every beginning has the weights' shares, until a source runs out."""
     most = min(windows / weight for windows, weight in zip(available, weights, strict=True))
     numbers = [np.arange(max(1, int(most * weight + 1e-6))) for weight in weights]
     due = np.concatenate([(number + 0.5) / len(number) for number in numbers])

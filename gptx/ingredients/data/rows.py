@@ -18,7 +18,6 @@ ABOUT = re.compile(r"(readme|licen[cs]e|copying|notice|citation|changelog|contri
                    r"|dataset_dict|state)([._-].*)?", re.IGNORECASE)  # fmt: skip
 COLUMN = "text"  # what nearly every dataset calls it
 _BATCH = 256  # rows of Parquet that are in memory at a time
-
 Rows = Callable[[], Iterator[tuple[str, str]]]  # names and texts, from the first one at every call
 
 
@@ -26,8 +25,7 @@ def source_of_rows(
     name: str, where: str, *, digest: str, content: str = "", train: Rows, validation: Rows | None, share: float,
     tokens: int | None = None, left_out: Sequence[str] = (),
 ) -> Source:  # fmt: skip
-    """A source of rows, each one document. Without `validation` those are held out whose text has a hash below `share`,
-    so that the same text is never in both splits."""
+    """A source of rows, each a document. Without `validation` a hash of the text decides: no text is in both splits."""
 
     def split(text: str) -> str:
         falls = validation is None and hash64([text.encode("utf-8", "replace")]) < share * 2**64
@@ -38,9 +36,8 @@ def source_of_rows(
             yield (("validation", name, (text,)) for name, text in validation())
         yield ((split(text), name, (text,)) for name, text in train())
 
-    name, content = re.sub(r"[^\w.-]+", "-", name), content or digest
-    return Source(name=name, where=where, digest=digest, content=content, streams=streams, tokens=tokens,
-                  left_out=left_out)  # fmt: skip
+    name = re.sub(r"[^\w.-]+", "-", name)
+    return Source(name, where, digest, content or digest, streams, tokens=tokens, left_out=left_out)
 
 
 def tables_meant(path: str, column: str | None) -> bool:

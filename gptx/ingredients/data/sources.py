@@ -6,21 +6,18 @@ import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptx.ingredients.data.files import Document, TextFile, hash64, hashed
 
-_BREAKS = "\r\n"
-
 Documents = Iterator[tuple[str, str, Iterable[str]]]  # split, name, and the text in pieces
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(NamedTuple):
     """A corpus before it is tokenised."""
 
     name: str
@@ -34,9 +31,14 @@ class Source:
 
 
 def text_files(
-    name: str, where: str, train: list[Document], validation: list[Document], left_out: Sequence[str] = ()
-) -> Source:
-    """A source of local files: the documents that train and validate, in their order."""
+    name: str, where: str, files: list[TextFile], held: list[TextFile] | None, share: float = 0,
+    left_out: Sequence[str] = (),
+) -> Source:  # fmt: skip
+    """A source of local files, each one document; without those to validate with, a `share` is held out."""
+    if held is None:
+        train, validation = held_out(where, files, share=share)
+    else:
+        train, validation = ([file.whole for file in part] for part in (files, held))
 
     def digest(*labels: str) -> str:
         sha = hashlib.sha256()
@@ -52,14 +54,12 @@ def text_files(
         yield (("validation", each.file.name, each.pieces()) for each in validation)
 
     characters = sum(each.stop - each.start for each in train + validation)
-    return Source(name=name, where=where, digest=digest("name", "sha256"), content=digest("sha256"), streams=streams,
-                  characters=characters, left_out=left_out)  # fmt: skip
+    return Source(name, where, digest("name", "sha256"), digest("sha256"), streams, characters, left_out=left_out)
 
 
 def held_out(where: str, files: list[TextFile], *, share: float) -> tuple[list[Document], list[Document]]:
-    """Documents for training and for validation: as many whole files as fit into `share`, in the order of a hash of
-    their names, or if that is less than half of it, the last `share` of each. Raises ValueError if nothing is left to
-    train on."""
+    """Documents for training and validation: as many whole files as fit into `share`, ordered by a hash of their names,
+    or if that is less than half of it, the last `share` of each. Raises ValueError if nothing is left to train on."""
     check_share(share)
     if chosen := _held_files(files, share):
         train, held = ([file.whole for file in files if (file.name in chosen) == out] for out in (False, True))
@@ -111,9 +111,8 @@ def separated_files(
     where: str, train: list[TextFile], validation: list[TextFile] | None, separator: str, share: float,
     left_out: Sequence[str],
 ) -> Source:  # fmt: skip
-    """A source of text files, each document of which ends where the separator stands, without line breaks at its ends.
-    Without `validation`, documents are held out in the order of a hash of their text, as many as fit into `share`; if
-    these come to less than half of it, the end of each one."""
+    """A source of documents between separators, without line breaks at their ends. Without `validation` as many as fit
+    into `share` are held out, ordered by a hash of their text; if that is less than half of it, the end of each one."""
     check_share(share)
     given = validation or []
 
@@ -128,10 +127,8 @@ def separated_files(
         yield from map(_read, train, cuts)
         yield from (_read(file, _documents(file, separator)[:, [0, 0, 1]]) for file in given)
 
-    return Source(
-        name="text", where=where, digest=digest("name", "sha256", "start"), content=digest("sha256", "start"),
-        streams=streams, characters=sum(file.characters for file in train + given), left_out=left_out,
-    )  # fmt: skip
+    characters, named = sum(file.characters for file in train + given), digest("name", "sha256", "start")
+    return Source("text", where, named, digest("sha256", "start"), streams, characters, left_out=left_out)
 
 
 def _documents(file: TextFile, separator: str) -> NDArray[np.int64]:
@@ -140,7 +137,7 @@ def _documents(file: TextFile, separator: str) -> NDArray[np.int64]:
         return np.array([(file.start, file.characters)])
     found, place, start, stop = array("q"), file.start, -1, -1
     for piece, ends in split_pieces(file.whole.pieces(), separator):
-        if text := piece.strip(_BREAKS):
+        if text := piece.strip("\r\n"):
             first = place + piece.index(text)
             start = first if start < 0 else start
             stop = first + len(text)

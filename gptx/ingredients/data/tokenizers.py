@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 _ONE_CHARACTER = r"[\s\S]"
 _GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_MOST_TOKENS = 1 << 24
 _LARGEST = 10**7  # tokens of a vocabulary that is learnt; the largest known have some 10^6
 _BPE_TEXT = 100_000_000  # characters that a vocabulary is learnt from: more changes little and would need more memory
 _LAST_WORD_BOUNDARY = re.compile(r".*\S(?=[ \n])", re.DOTALL)
-
+_PANIC = "PanicException"  # a crash of tiktoken's Rust code, which is no Exception
 _Encoder = Callable[[str], NDArray[np.integer]]
 
 
@@ -75,15 +74,14 @@ def _gpt2_encoding(text: Iterable[str] = ()) -> "Encoding":
 
 
 def _bpe_encoding(text: Iterable[str], *, vocab_size: int) -> "Encoding":
-    """Pairs learnt from the first _BPE_TEXT characters in words of GPT-2's pattern (Sennrich et al. 2016; Radford et
-    al. 2019). Raises ValueError if there are too few."""
+    """Pairs learnt in words of GPT-2's pattern (Sennrich et al. 2016; Radford et al. 2019). ValueError if few."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = byte_level
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False, special_tokens=[]
+        vocab_size=vocab_size - 1, initial_alphabet=byte_level.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(at_word_boundaries(limited(text, _BPE_TEXT)), trainer)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -107,9 +105,7 @@ def limited(text: Iterable[str], characters: int) -> Iterator[str]:
             return
 
 
-CONSTRUCTORS: dict[str, Callable[[Iterable[str]], "Encoding"]] = {
-    "bytes": bytes_encoding, "chars": chars_encoding, "gpt2": _gpt2_encoding,
-}  # fmt: skip
+CONSTRUCTORS = {"bytes": bytes_encoding, "chars": chars_encoding, "gpt2": _gpt2_encoding}
 
 
 def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
@@ -120,8 +116,7 @@ def _encoding(name: str, pattern: str, tokens: list[bytes]) -> "Encoding":
 
 
 def encoder(encoding: "Encoding") -> _Encoder:
-    """A function text -> token ids, (tokens,), equal to `encoding.encode_ordinary` and vectorised if one token is one
-    symbol. It raises ValueError for a character that the vocabulary lacks."""
+    """A function text -> token ids, (tokens,), as `encode_ordinary`. It raises ValueError for an unknown character."""
     return VECTORISED.get(encoding.name, _byte_pair_encoder)(encoding)
 
 
@@ -151,7 +146,7 @@ def _byte_pair_encoder(encoding: "Encoding") -> _Encoder:
         try:
             return encoding.encode_to_numpy(text, disallowed_special=())
         except BaseException as error:
-            if not _is_panic(error):
+            if type(error).__name__ != _PANIC:
                 raise
             raise ValueError(f"the tokenizer {encoding.name} cannot cut this text into tokens ({error})") from None
 
@@ -169,8 +164,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
 
 
 def at_word_boundaries(pieces: Iterable[str]) -> Iterator[str]:
-    """The text cut before blanks and line breaks that follow something visible: no match of GPT-2's pattern crosses
-    those, so that the tokens of the parts are the tokens of the whole."""
+    """The text cut before blanks and line breaks after something visible, which no match of GPT-2's pattern crosses."""
     rest: list[str] = []  # since the last such place; searched once, or text without blanks would take quadratic time
     for piece in pieces:
         last = rest[-1][-1:] if rest else ""
@@ -197,11 +191,9 @@ def decode(encoding: "Encoding", tokens: Iterable[int]) -> Iterator[str]:
 
 
 def beginning(encoding: "Encoding", prompt: str, *, documents: int) -> list[int]:
-    """The tokens that a sample continues, after an end of text if the model was trained on several documents: else it
-    never read that token. Raises ValueError for an unknown character."""
-    if documents > 1:
-        return [encoding.eot_token, *encoder(encoding)(prompt).tolist()]
-    return encoder(encoding)(prompt or "\n").tolist()
+    """The tokens that a sample continues, after an end of text if the model has read that. Raises ValueError."""
+    start = [encoding.eot_token] * (documents > 1)
+    return start + encoder(encoding)(prompt if start else prompt or "\n").tolist()
 
 
 def token_lengths(encoding: "Encoding") -> NDArray[np.int64]:
@@ -229,7 +221,7 @@ def load_encoding(path: str | Path) -> "Encoding":
         return tiktoken.Encoding(content["name"], pat_str=content["pat_str"], mergeable_ranks=ranks,
                                  special_tokens=content["special_tokens"])  # fmt: skip
     except BaseException as error:
-        if isinstance(error, OSError) or not (isinstance(error, Exception) or _is_panic(error)):
+        if isinstance(error, OSError) or not (isinstance(error, Exception) or type(error).__name__ == _PANIC):
             raise
         raise ValueError(f"{path} is not a tokenizer that gptx saved ({type(error).__name__}: {error})") from error
 
@@ -237,7 +229,7 @@ def load_encoding(path: str | Path) -> "Encoding":
 def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> None:
     numbers, symbols = [*ranks.values(), *special.values()], {bytes([value]): value for value in range(256)}
     problems = {
-        "the number of a token is none": not all(type(n) is int and 0 <= n < _MOST_TOKENS for n in numbers),
+        "the number of a token is none": not all(type(n) is int and 0 <= n < 1 << 24 for n in numbers),
         f"it has no {END_OF_TEXT}": END_OF_TEXT not in special,
         "two tokens have one number": len({*numbers}) < len(numbers),
         "its tokens are not the bytes": name == "bytes" and ranks != symbols,
@@ -246,8 +238,3 @@ def _refuse_odd(name: str, ranks: dict[bytes, int], special: dict[str, int]) -> 
     }
     for problem in filter(problems.get, problems):
         raise ValueError(problem)
-
-
-def _is_panic(error: BaseException) -> bool:
-    """True for a crash of tiktoken's Rust code, which is no Exception."""
-    return type(error).__name__ == "PanicException"

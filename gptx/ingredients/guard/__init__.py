@@ -4,9 +4,7 @@ from gptx.units.options import Configured
 
 
 class Guard(Configured):
-    """What every guard must have; this one accepts everything.
-
-    Its annotated attributes are the options of its YAML, and `remembered` names what checkpoints keep."""
+    """Accepts everything. Annotated attributes of a guard are its options, `remembered` names what checkpoints keep."""
 
     lookback = 0  # steps after which trouble may still be noticed: a checkpoint at least that old is kept
     onset = 0  # the step at which the present trouble began

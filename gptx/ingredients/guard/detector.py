@@ -23,7 +23,7 @@ class Detector(Configured):
 
     The spread has a floor, in nats, and is widened while there are few losses; the first `history` losses are not
     judged. A slow rise shows in the median of the last `smooth` losses, against the lowest such median of the last
-    `memory` steps. A step costs some microseconds, whatever the window."""
+    `memory` steps. A step costs some microseconds."""
 
     window: Count
     trend: Count
@@ -99,9 +99,6 @@ class Detector(Configured):
     def flat(self, steps: int) -> bool:
         """True if the smooth loss has not fallen, by one standard deviation, over at least `steps` steps."""
         return len(self.records) >= steps and self.records[-1][4] > self.records[-steps][4] - self.sigma()
-
-    def forget_after(self, step: int) -> None:
-        self.load_state_dict({"records": [record for record in self.records if record[0] <= step]})
 
     def load_state_dict(self, state: dict) -> None:
         self.clear()

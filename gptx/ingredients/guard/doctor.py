@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import field
-from typing import NamedTuple
 
 from gptx.ingredients.guard import Guard
 from gptx.ingredients.guard.detector import Detector, Reading
@@ -16,28 +15,20 @@ _FROZEN = 10  # steps in a row that are not finite: the weights stand still, and
 _HOPELESS = 100  # such steps after which the run is given up whatever the treatment: it computes nothing
 _REPEATED = 3  # spikes within the detector's memory from which on the data is the cause
 
-
-class _Verdict(NamedTuple):
-    """A course that the loss can take, its likely cause and what to do."""
-
-    name: str
-    cause: str
-    response: str
-
-
-RECOVERS = _Verdict("single spike, recovers", "a hard or rare batch, or one fault in computing it",
-                   "nothing, as long as it stays alone")  # fmt: skip
-STAYS = _Verdict("spike, does not recover", "a learning rate too high for the present weights",
-                "go back to a checkpoint from before it and continue with a lower learning rate")  # fmt: skip
-DRIFTS = _Verdict("slow divergence", "an instability that builds up, or data that gets worse",
-                 "lower the learning rate, look at the data, warm up for longer")  # fmt: skip
-NAN_AT_ONCE = _Verdict("immediate NaN",
-                      "a learning rate or an initialisation out of scale, or a number format that overflows",
-                      "check the learning rate and the initialisation; compute in bf16 rather than fp16")  # fmt: skip
-REPEATS = _Verdict("repeated spikes", "a part of the data that is not like the rest",
-                  "look at the offending batches; clean them or leave them out")  # fmt: skip
-FLAT_THEN_NAN = _Verdict("plateau, then NaN", "layers that saturated or died before anything showed",
-                        "watch activations and norms layer by layer (observe=activations)")  # fmt: skip
+# courses that the loss can take, with their likely causes and what to do
+RECOVERS = {"verdict": "single spike, recovers", "cause": "a hard or rare batch, or one fault in computing it",
+            "response": "nothing, as long as it stays alone"}  # fmt: skip
+STAYS = {"verdict": "spike, does not recover", "cause": "a learning rate too high for the present weights",
+         "response": "go back to a checkpoint from before it and continue with a lower learning rate"}  # fmt: skip
+DRIFTS = {"verdict": "slow divergence", "cause": "an instability that builds up, or data that gets worse",
+          "response": "lower the learning rate, look at the data, warm up for longer"}  # fmt: skip
+NAN_AT_ONCE = {"verdict": "immediate NaN",
+               "cause": "a learning rate or an initialisation out of scale, or a number format that overflows",
+               "response": "check the learning rate and the initialisation; compute in bf16, not fp16"}  # fmt: skip
+REPEATS = {"verdict": "repeated spikes", "cause": "a part of the data that is not like the rest",
+           "response": "look at the offending batches; clean them or leave them out"}  # fmt: skip
+FLAT_THEN_NAN = {"verdict": "plateau, then NaN", "cause": "layers that saturated or died before anything showed",
+                 "response": "watch activations and norms layer by layer (observe=activations)"}  # fmt: skip
 
 
 class Doctor(Guard):
@@ -130,7 +121,7 @@ class Doctor(Guard):
             return self.treat(step, loss, self.name(), f"{what} since step {self.incident['onset']}")
         return "stop" if self.nonfinite >= _HOPELESS else ""
 
-    def name(self) -> _Verdict:
+    def name(self) -> dict[str, str]:
         """What a spike is that does not pass."""
         if self.nonfinite and self.accepted < self.detector.history:
             return NAN_AT_ONCE
@@ -138,10 +129,10 @@ class Doctor(Guard):
             return FLAT_THEN_NAN
         return self.named(STAYS)
 
-    def named(self, single: _Verdict) -> _Verdict:
+    def named(self, single: dict[str, str]) -> dict[str, str]:
         return REPEATS if len(self.openings) >= _REPEATED else single
 
-    def treat(self, step: int, loss: float, verdict: _Verdict, text: str) -> str:
+    def treat(self, step: int, loss: float, verdict: dict[str, str], text: str) -> str:
         """Report the diagnosis; returns the verdict that the treatment asks for."""
         self.diagnosis = self.tell("diagnosis", text, verdict, loss=loss, rollbacks=len(self.treatment.done))
         self.onset = self.treatment.before(self.incident["onset"], step)
@@ -159,13 +150,12 @@ class Doctor(Guard):
             return f"{'the gradient' if math.isfinite(loss) else 'the loss'} is not finite"
         return f"loss {loss:.4g} where {self.detector.level():.4g} is usual, z = {reading.z:.1f}"
 
-    def tell(self, kind: str, text: str, verdict: _Verdict | None = None, **facts) -> str:
+    def tell(self, kind: str, text: str, verdict: dict[str, str] | None = None, **facts) -> str:
         """Keep an event for the trainer; returns its text."""
         when = {key: self.incident[key] for key in ("onset", "detected") if key in self.incident}
         if verdict:
-            text = f"{verdict.name}: {text}; likely {verdict.cause}. Advice: {verdict.response}"
-            facts |= {"verdict": verdict.name, "cause": verdict.cause, "response": verdict.response}
-        self.events.append((kind, {"text": text, **when, **facts}))
+            text = f"{verdict['verdict']}: {text}; likely {verdict['cause']}. Advice: {verdict['response']}"
+        self.events.append((kind, {"text": text, **when, **facts, **(verdict or {})}))
         return text
 
     def rate(self, step: int) -> float:
@@ -176,7 +166,7 @@ class Doctor(Guard):
         return events
 
     def rolled_back(self, step: int) -> int:
-        self.detector.forget_after(step)
+        self.detector.load_state_dict({"records": [each for each in self.detector.records if each[0] <= step]})
         self.suspect = self.clock - _SOON  # it belongs to what was undone
         skipped = self.treatment.rolled_back(step, self.clock)
         factor = self.rate(step + 1)
@@ -185,8 +175,7 @@ class Doctor(Guard):
         return skipped
 
     def state_dict(self) -> dict:
-        parts = {"detector": self.detector.state_dict(), "treatment": self.treatment.state_dict()}
-        return super().state_dict() | parts
+        return super().state_dict() | {name: getattr(self, name).state_dict() for name in ("detector", "treatment")}
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)

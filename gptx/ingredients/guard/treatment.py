@@ -32,9 +32,8 @@ class Rollback(Advice):
     """Back to before the trouble, past its batches, at a lower learning rate for a while: the recipe of PaLM
     (arXiv:2204.02311, section 5.1) and OPT (arXiv:2205.01068); at most `rollbacks` times, then the run is given up.
 
-    The learning rate is multiplied by `lowered` for `cooldown` steps and then rises back over as many; where it is
-    still low, it is lowered further. `skip` batches beyond those drawn are skipped, doubled each time within `memory`.
-    """
+    The learning rate is multiplied by `lowered` for `cooldown` steps and then rises back over as many; while low, it is
+    lowered further. `skip` batches beyond those drawn are skipped, doubled each time within `memory`."""
 
     rollbacks: Natural
     lowered: Share
@@ -49,8 +48,7 @@ class Rollback(Advice):
         return "rollback" if len(self.done) < self.rollbacks else "stop"
 
     def before(self, onset: int, step: int) -> int:
-        """Rollback target: `margin` steps before the first symptom, since what spoils the weights shows later; no
-        earlier than the oldest checkpoint or the previous target, which was sound."""
+        """`margin` steps before the first symptom, no earlier than the oldest checkpoint or the previous target."""
         return max(1, onset - self.margin, step - self.lookback + 1, *(int(one[0]) + 1 for one in self.done[-1:]))
 
     def rate(self, step: int) -> float:

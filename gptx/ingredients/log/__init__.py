@@ -15,8 +15,6 @@ _messages = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a sink may know about the run that it records."""
-
     folder: Path
     name: str  # what differs from the other runs of the group: schedule=cosine,seed=0
     group: str  # the sweep
@@ -42,8 +40,7 @@ class Sink(Configured):
         """Called after every step with all its numbers; some values are text, such as a sample."""
 
     def event(self, step: int, kind: str, facts: dict) -> None:
-        """Called for what happens between the steps: a spike, a diagnosis, a rollback. `facts["text"]` says it in one
-        line, the rest is plain values."""
+        """Called for a spike, a diagnosis, a rollback; `facts["text"]` is one line on it, the rest plain values."""
 
     def close(self, outcome: str) -> None:
         """Called at the end, also if `open` failed; `outcome` is finished, failed, interrupted or preempted."""
@@ -70,5 +67,4 @@ def typed_command(command: str, *words: str) -> str:
 
 
 def now() -> str:
-    """The time, to the second, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -46,10 +46,8 @@ class Console(Sink):
             self.began = now
         left = (now - self.began) / self.made * (run.steps - step) if self.made else float("nan")
         self.made += 1
-        progress = (
-            f"loss {scalars['train/loss']:.4f}  lr {scalars['train/lr']:.2e}  norm {scalars['train/grad_norm']:.3g}  "
-            f"{amount(scalars['train/tokens_per_second'])} tok/s  eta {clock(left)}"
-        )
+        loss, lr, norm, speed = (scalars[f"train/{name}"] for name in ("loss", "lr", "grad_norm", "tokens_per_second"))
+        progress = f"loss {loss:.4f}  lr {lr:.2e}  norm {norm:.3g}  {amount(speed)} tok/s  eta {clock(left)}"
         notes = list(_findings(scalars))
         if self.bar is not None:
             self.bar.ncols = shutil.get_terminal_size().columns  # 80 where it does not know; tqdm's own way says 0
@@ -101,8 +99,7 @@ def _print_above(text: str) -> None:
 
 @contextlib.contextmanager
 def messages_to(folder: Path) -> Iterator[None]:
-    """What is logged under `gptx` goes to the terminal, above the bar, and into `train.log`, which has debug messages
-    too; and nowhere else: handlers of Hydra's would write through the bar."""
+    """Messages of `gptx` go above the bar and, debug ones too, to `train.log`; Hydra's handlers would hit the bar."""
 
     def keep(text: str) -> None:
         with opened(folder / "train.log", "a", encoding="utf-8") as file:
@@ -128,8 +125,7 @@ class _Printed(logging.Handler):
         self.setFormatter(Plain(form, _CLOCK))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record; one that cannot be printed is lost."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # one that cannot be printed is lost
             self.write(self.format(record))
 
 

@@ -1,8 +1,4 @@
-"""`metrics.jsonl`, the record of a run: one line per step, which every reader of the run folder can rely on.
-
-`events.jsonl` has what happened between the steps: spikes, diagnoses, rollbacks. A number that is not finite is null,
-and `"nonfinite": {"train/loss": "nan"}` in the same line says which it was.
-"""
+"""The record of a run: `metrics.jsonl`, one line per step, and `events.jsonl`: spikes, diagnoses, rollbacks."""
 
 import contextlib
 import errno
@@ -24,8 +20,7 @@ _MOST = 2**53
 
 
 class Jsonl(Sink):
-    """Appends one line per call, written at once: SIGKILL loses nothing, a power cut may. A line that cannot be
-    written, as on a full disk, is left out whole; one warning says so, and training goes on."""
+    """Appends a line per call at once: SIGKILL loses none, a power cut may. One that fails is left out as a whole."""
 
     files: tuple["Lines", ...] = field(init=False, default=())  # not open
 
@@ -61,12 +56,8 @@ class Lines:
         self.end += len(line)
 
 
-def read_rows(path: Path) -> list[dict]:
-    """Rows by step. If a step was made twice, as after a resume, its last line counts."""
-    return by_step(rows(path)[0])
-
-
 def by_step(found: list[dict]) -> list[dict]:
+    """The rows in the order of their steps. If a step was made twice, as after a resume, its last row counts."""
     last = {row["step"]: row for row in found}
     return [last[step] for step in sorted(last)]
 
@@ -86,7 +77,6 @@ def rows(file: Path, *, first: int = 1) -> tuple[list[dict], int]:
 
 
 def whole_rows(value: object) -> bool:
-    """True of a count of steps or sequences."""
     return type(value) is int and 0 <= value <= _MOST
 
 

@@ -9,18 +9,13 @@ from gptx.ingredients.log import RunInfo, Sink, now, shown, typed_command
 from gptx.ingredients.log.jsonl import events
 from gptx.units.printable import code, md, safe
 
-_WORDS = {"interrupted": "was interrupted", "preempted": "was preempted"}
 _ADVICE = "- step {onset} on, **{verdict}**: likely {cause}. Advice: {response}."
-_BACK = (
-    "- went back from step {left} to {step} and on at sequence {cursor:,} of the data, past those from "
-    "{sequences[0]:,} on, at {rate:.3g} times the learning rate"
-)
+_BACK = "- went back from step {left} to {step} and on at sequence {cursor:,}, at {rate:.3g} times the learning rate"
 SHOWN = 40  # rows of the timeline at its beginning, and as many at its end
 
 
 class Postmortem(Sink):
-    """Writes the page at every incident (an event in which a guard says where the trouble began, or a rollback) and
-    again at the end, earlier starts of the run included; a run without incidents has none."""
+    """Writes the page at every incident and at the end, earlier starts included; without an incident there is none."""
 
     events: list[dict] = field(init=False, default_factory=list)
 
@@ -40,7 +35,7 @@ class Postmortem(Sink):
 
     def close(self, outcome: str) -> None:
         if any(map(incident, self.events)):
-            self.write(_WORDS.get(outcome, outcome))
+            self.write(outcome if outcome in ("finished", "failed") else f"was {outcome}")
         self.events = []
 
     def write(self, outcome: str) -> None:
@@ -63,8 +58,7 @@ class Postmortem(Sink):
             timeline[SHOWN:-SHOWN] = [f"| | | ... | {len(timeline) - 2 * SHOWN} more in events.jsonl |"]
         yield "\n".join(["| time | after step | event | |", "| --- | --- | --- | --- |", *timeline])
         if advice := list(_filled(_ADVICE, self.events)):
-            yield "## Verdict and advice"
-            yield "\n".join(advice)
+            yield "## Verdict and advice\n\n" + "\n".join(advice)
         yield from _documents(blamed, folder)
         yield "## What was done"
         rollbacks, dropped = [*_filled(_BACK, self.events)], [event.get("dropped", 0) for event in self.events]
@@ -89,10 +83,7 @@ def _filled(line: str, events: Iterable[dict]) -> Iterator[str]:
 def _documents(blamed: list[dict], folder: str) -> Iterator[str]:
     if blamed:
         yield "## Documents in the offending batches"
-        yield (
-            "First come those whose sequences' loss lies furthest above that of the other sequences, in nats per "
-            "token. If the trouble is not in the data, they are close together."
-        )
+        yield "Highest loss above the other sequences first (nats per token); alike if the data is not to blame."
     for event in blamed:
         first, last = event["sequences"]
         yield f"{md(event['event'].capitalize())} after step {event['step']}, sequences {first:,} to {last:,}:"

@@ -12,8 +12,7 @@ from gptx.units.printable import safe
 
 
 class Tensorboard(Sink):
-    """Writes every row whose step `every` divides, and every row that holds more than `train/...`. After a resume or a
-    rollback TensorBoard drops what it had of the steps that are repeated."""
+    """Writes rows whose step `every` divides or with more than `train/...`; TensorBoard drops what is made again."""
 
     every: Count
     writer: Any = field(init=False, default=None)  # while it is open

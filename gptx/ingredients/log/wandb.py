@@ -1,8 +1,4 @@
-"""Weights & Biases as a mirror of the run: it may be late, incomplete or absent, and training does not notice.
-
-All of wandb, its import included, happens in one daemon thread fed by a queue. `metrics.jsonl` is the record, and
-`python -m gptx upload` sends what W&B lacks of it.
-"""
+"""Weights & Biases as a mirror of the run, all in one daemon thread: late or absent, training does not notice."""
 
 import atexit
 import logging
@@ -37,9 +33,8 @@ _Seconds = Annotated[float, Ge(0), Le(86_400)]
 
 class Wandb(Sink):
     """Sends every row whose step `every` divides, and every row that holds more than `train/...`. A resumed run
-    continues its own page, by the id in `wandb_id`. Steps repeat after a resume and a rollback, so charts are drawn
-    over `train/step`, not W&B's own count, and `segment` numbers the starts and rollbacks. Once `BACKLOG` rows wait,
-    further ones are dropped. Each failure is one line. The button that stops a run on its page acts like Ctrl-C."""
+    continues its own page, by the id in `wandb_id`. Steps repeat after resume and rollback, so charts are drawn over
+    `train/step`, not W&B's own count; `segment` numbers starts and rollbacks. Its stop button acts like Ctrl-C."""
 
     project: str
     entity: str | None
@@ -99,7 +94,7 @@ class Wandb(Sink):
         deadline = time.monotonic() + 0.2 * self.finish_timeout
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more Ctrl-C must not shorten this too
         while not ended.is_set() and time.monotonic() < deadline:
-            end_service()
+            service_killer()()
             ended.wait(0.1)
         signal.signal(signal.SIGINT, heard)
 
@@ -223,7 +218,7 @@ def first_line(error: Exception) -> str:
 
 def reset() -> None:
     """Forget all of wandb's state, for a fresh attempt. Its process is killed after PATIENCE: it may retry for ever."""
-    patience = threading.Timer(WANDB_PATIENCE, _killer())
+    patience = threading.Timer(WANDB_PATIENCE, service_killer())
     patience.daemon = True
     patience.start()
     with suppress(Exception, SystemExit):
@@ -233,13 +228,8 @@ def reset() -> None:
     patience.cancel()
 
 
-def end_service() -> None:
-    """Kill wandb's own process, which ends all waiting for it."""
-    _killer()()
-
-
-def _killer() -> Callable[[], object]:
-    """Kills wandb's own process; does nothing where that is not there yet, or wandb has changed within."""
+def service_killer() -> Callable[[], object]:
+    """Kills wandb's own process and so ends all waiting for it; nothing where it is not there or wandb has changed."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
     with suppress(AttributeError):
         return setup._singleton._connection._proc._process.kill

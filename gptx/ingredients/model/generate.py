@@ -12,13 +12,11 @@ COLDEST, HOTTEST = 1e-4, 1e4  # beyond which logits over the temperature leave 3
 @torch.no_grad()
 def generate(model: nn.Module, tokens: list[int], *, length: int, temperature: float = 1.0, top_k: int | None = None,
              top_p: float | None = None, generator: torch.Generator | None = None) -> Iterator[int]:  # fmt: skip
-    """Yields `length` tokens that continue `tokens`, each as soon as it is drawn; temperature 0 takes the likeliest.
-
-    The model sees the last `model.context` tokens. Raises ValueError for values that leave nothing to draw from."""
+    """Yields `length` tokens that continue `tokens`, each once it is drawn; temperature 0 takes the likeliest. The
+    model sees the last `model.context` tokens. Raises ValueError for values that leave nothing to draw from."""
     refuse_sampling(temperature, top_k, top_p, tokens, length)
-    device = next(model.parameters()).device
+    device, training = next(model.parameters()).device, model.training
     sequence = torch.tensor([tokens], device=device)  # (1, T)
-    training = model.training
     model.eval()
     try:
         for _ in range(length):

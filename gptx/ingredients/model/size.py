@@ -1,12 +1,10 @@
-"""How large a model is and what a token costs, by arithmetic on the values of conf/model: instant, without PyTorch."""
+"""What `GPT` says in `parameter_counts` and `flops_per_token`, by arithmetic on the values of conf/model alone."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Size:
-    """What `GPT` of the same values would count: `parameter_counts` and `flops_per_token`."""
-
     parameters: int  # a tied head once, no padding
     body: int  # those in neither embeddings nor head
     flops: int  # a token's forward and backward pass

@@ -7,12 +7,11 @@ from gptx.units.options import Configured, Steps
 
 
 class Observer(Configured):
-    """The trainer calls it after every `every` steps and after the last one; it returns numbers (or text) by name.
-
-    Its annotated attributes are the options of its YAML. `attach` runs once, before the first step: it registers hooks,
-    and raises ValueError where the run has nothing to show. `remembered` names attributes that checkpoints keep (plain
-    values and tensors). `better` says which way its metrics go, such as {"mine/accuracy": "higher"}. `trainer.latest`
-    has what is reported of the step so far."""
+    """The trainer calls it after every `every` steps and after the last one; it returns numbers (or text) by name. Its
+    annotated attributes are the options of its YAML. `attach` runs once, before the first step: it registers hooks, and
+    raises ValueError where the run has nothing to show. `remembered` names what checkpoints keep (plain values and
+    tensors); `better` which way metrics go, {"mine/accuracy": "higher"}; `trainer.latest` has the step's report so far.
+    """
 
     every: Steps
     better: ClassVar[Mapping[str, str]] = {}

@@ -18,9 +18,8 @@ _DEAD = 0.01  # times the layer's root mean square: a unit that never exceeds it
 
 class Activations(Observer):
     """Mean, root mean square and kurtosis (3 if normal) of each block's output over the first validation `windows`, the
-    share of dead hidden units in its MLP (at every token below 1 % of the layer's root mean square: zero, or in the
-    flat tail of GELU), and its largest attention logit, as the softmax takes it within the mask; FlexAttention shows
-    none. Measured in an extra forward pass of the model itself, so training runs as it is, compiled or recomputed."""
+    share of dead hidden units in its MLP (at every token below 1 % of the layer's root mean square), and its largest
+    attention logit within the mask; FlexAttention shows none. Takes an extra forward pass of the uncompiled model."""
 
     windows: Annotated[Count, Le(1000)]  # in one forward pass
 
@@ -40,8 +39,8 @@ class Activations(Observer):
                 if down := inside.get("mlp.down"):
                     hooks.enter_context(down.register_forward_pre_hook(partial(_note_hidden, found, name)))
                 if attention := inside.get("attention"):
-                    hooks.enter_context(attention.register_forward_pre_hook(partial(logits.enter, name)))
-                    hooks.enter_context(attention.register_forward_hook(logits.leave))
+                    hooks.enter_context(attention.register_forward_pre_hook(partial(logits.within, name)))
+                    hooks.enter_context(attention.register_forward_hook(partial(logits.within, "")))
             with trainer.evaluation(), trainer.precision.autocast(device), logits:
                 trainer.model(inputs)
         return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
@@ -66,11 +65,8 @@ class AttentionLogits(TorchFunctionMode):
         super().__init__()
         self.found, self.block = found, ""
 
-    def enter(self, block: str, *_) -> None:
+    def within(self, block: str, *_) -> None:
         self.block = block
-
-    def leave(self, *_) -> None:
-        self.block = ""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         largest, kwargs = None, kwargs or {}

@@ -1,17 +1,21 @@
-"""What the model writes, and numbers beyond the loss that need no download."""
+"""What the model writes, numbers beyond the loss that need no download, and a user's own evaluation."""
 
 import ast
 import re
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import numpy
 import torch
 from annotated_types import Le
+from torch import Tensor, nn
 
 from gptx.ingredients.model.generate import generate, refuse_sampling
 from gptx.ingredients.observe import Observer
 from gptx.ingredients.observe.validation import passes
+from gptx.trainer import rng_state, set_rng_state
 from gptx.units.options import Count, Positive
 from gptx.units.printable import masked
 
@@ -27,8 +31,7 @@ class _Writer(Observer):
 
 
 class Samples(_Writer):
-    """Text of `length` tokens that continues `prompt`, drawn with the same `seed` every time, so that only the model
-    differs from sample to sample. An end of text ends it early."""
+    """Text that continues `prompt` by `length` tokens, or to an end of text, drawn with the same `seed` every time."""
 
     prompt: str
 
@@ -36,11 +39,9 @@ class Samples(_Writer):
         self.tokens = trainer.data.prompt(self.prompt)
 
     def __call__(self, trainer) -> dict[str, str]:
-        generator = torch.Generator().manual_seed(self.seed)
+        model, random = trainer.model, torch.Generator().manual_seed(self.seed)
         with trainer.evaluation(), trainer.precision.autocast(trainer.parallel.device):
-            drawn = generate(
-                trainer.model, self.tokens, length=self.length, temperature=self.temperature, generator=generator
-            )
+            drawn = generate(model, self.tokens, length=self.length, temperature=self.temperature, generator=random)
             try:
                 return {"sample/text": masked(self.prompt) + trainer.data.decode(drawn)}
             except ValueError as diverged:
@@ -48,9 +49,8 @@ class Samples(_Writer):
 
 
 class NextWord(Observer):
-    """Share of the words in the first validation `windows` that the model would have written itself: runs of bytes
-    between ASCII white space, not cut by a window, of which each token with a part is the model's likeliest one, given
-    the true text before. Comparable between tokenizers."""
+    """Share of the words (runs of bytes between ASCII white space, not cut by a window) in the first validation
+    `windows` of which each token is the likeliest, given the true text before. Comparable between tokenizers."""
 
     windows: Count
 
@@ -81,9 +81,8 @@ def words_hit(tokens: list[bytes], hits: list[bool]) -> tuple[int, int]:
 
 
 class Parses(_Writer):
-    """Share of `files` written by the model that Python's own parser accepts; for data that is Python. A file begins as
-    a document does and ends at an end of text; one that reached `length` tokens is cut before its last top-level line.
-    Without a statement it does not count."""
+    """Share of `files` written by the model, from the start of a document to its end, that Python's own parser accepts.
+    One that reached `length` tokens is cut before its last top-level line; one without a statement does not count."""
 
     files: Annotated[Count, Le(1000)]  # written at once
     temperature: Positive  # 0 would make all files the same
@@ -101,10 +100,12 @@ class Parses(_Writer):
                 logits = logits.nan_to_num(posinf=0.0)  # a model that has diverged writes nonsense, and nothing stops
                 token = torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=generator)
                 sequence = torch.cat([sequence, token.to(device)], dim=1)
-        accepted = 0
+        accepted, refused = 0, (SyntaxError, ValueError, RecursionError, MemoryError)
         for tokens in sequence[:, len(self.start) :].tolist():
             text = trainer.data.decode(tokens)
-            accepted += _parses(text if trainer.data.encoding.eot_token in tokens else finished(text))
+            text = text if trainer.data.encoding.eot_token in tokens else finished(text)
+            with warnings.catch_warnings(action="ignore"), suppress(*refused):  # escapes that it will refuse one day
+                accepted += bool(ast.parse(text).body)
         return {"downstream/parses": accepted / self.files}
 
 
@@ -119,9 +120,30 @@ def finished(text: str) -> str:
     return "".join(lines[:last])
 
 
-def _parses(text: str) -> bool:
-    with warnings.catch_warnings(action="ignore"):  # of escapes that Python will refuse one day
-        try:
-            return bool(ast.parse(text).body)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
+class Custom(Observer):
+    """What `function(model, encoding)` returns: a dict of names to numbers or text. `better` says which way they go. It
+    gets the model as it is validated, without dropout and gradients, and the tokenizer in tiktoken's form, and may draw
+    random numbers (training does not notice). Raises ValueError, also before the first step, if it returns another."""
+
+    function: Callable
+    better: dict[str, str] | None = None  # type: ignore[assignment, misc]
+
+    def attach(self, trainer) -> None:
+        self(trainer)
+
+    @torch.no_grad()
+    def __call__(self, trainer) -> dict:
+        device, state = trainer.parallel.device, rng_state(trainer.parallel.device)
+        with trainer.evaluation():
+            found = self.function(trainer.model, trainer.data.encoding)
+        set_rng_state(state, device)
+        if isinstance(found, dict) and all(isinstance(name, str) for name in found):
+            with suppress(TypeError, ValueError, RuntimeError):  # float(): no number, or a tensor of several
+                return {name: each if isinstance(each, str) else float(each) for name, each in found.items()}
+        raise ValueError(f"observe=custom: its function must return a dict of numbers or text, not {found!r:.80}")
+
+
+def first_token(model: nn.Module, encoding) -> dict[str, float | Tensor]:
+    """An example: the probability of the likeliest token after an end of text."""
+    tokens = torch.tensor([[encoding.eot_token]], device=next(model.parameters()).device)
+    return {"custom/first_token": model(tokens)[0, -1].float().softmax(-1).amax()}

@@ -16,9 +16,8 @@ _FEWEST = 10  # measurements that a band needs
 class NoiseScale(Observer):
     """Gradient noise scale tr(S) / |G|^2 in tokens (arXiv:1812.06162, appendix A.1: unbiased for both, each averaged
     over the last `window` measurements), infinite where noise hides the gradient; from 10 measurements on with a 90 %
-    band (88 to 92 % of the bands of 10 to 50 independent ones hold it, in simulations). With a batch far below it,
-    doubling the batch nearly halves the steps; far above it, nothing is saved. Raises ValueError where a step has one
-    micro-batch in all, and where the processes hold shards."""
+    band (88 to 92 % of the bands of 10 to 50 independent ones hold it, in simulations). Doubling a batch far below it
+    nearly halves the steps, far above it saves nothing. Raises ValueError for one micro-batch a step and for shards."""
 
     window: Count
     pairs: list[tuple[float, float]] = field(init=False, default_factory=list)  # |G|^2 and tr(S), of each measurement
@@ -37,11 +36,8 @@ class NoiseScale(Observer):
         def note(parameter: Tensor) -> None:
             if not self.due(trainer):
                 return
-            if self.of != (
-                trainer.step,
-                trainer.micro_batch,
-            ):  # the first of a step, also of one that ran out of memory
-                self.norms, self.of = {}, (trainer.step, trainer.micro_batch)
+            if self.of != (now := (trainer.step, trainer.micro_batch)):  # the first, also after running out of memory
+                self.norms, self.of = {}, now
                 self.scale = trainer.scaler.scale(torch.ones((), device=parameter.device))  # of an fp16 loss
             if parameter not in self.norms:
                 self.norms[parameter] = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)

@@ -1,8 +1,11 @@
 """How large gradients, weights, steps and Adam's moments are, all measured at the optimizer's step."""
 
 import math
+import re
 import statistics
 from dataclasses import field
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,23 +17,21 @@ from gptx.units.options import Steps
 
 SAMPLE = 2**15  # coordinates of the second moment that are read: every n-th, always the same
 _FIRST, _SECOND, _COUNT = ("exp_avg", "m"), ("exp_avg_sq", "v"), ("step", "t", "k")  # PyTorch's names, and others'
-_MOST, _OFTEN = 0.5, 0.01  # shares of steps: see `pressure_verdict`
 _TOLERANCE = 1e-4  # relative: two ways to add up the same norm differ by less
 
 
 class _AtStep(Observer):
     """Measures `before` and `after` the optimizer's step, where it reports after it; a skipped step has nothing."""
 
+    before: ClassVar[Any] = None
+    after: ClassVar[Any] = None
     found: dict[str, Tensor] = field(init=False, default_factory=dict)  # scalars by name, until they are reported
 
     def attach(self, trainer) -> None:
-        optimizer = trainer.optimizer
-        optimizer.register_step_pre_hook(lambda *_: self.before(trainer) if self.due(trainer) else None)
-        optimizer.register_step_post_hook(lambda *_: self.after(trainer) if self.due(trainer) else None)
-
-    def before(self, trainer) -> None: ...
-
-    def after(self, trainer) -> None: ...
+        before, after = trainer.optimizer.register_step_pre_hook, trainer.optimizer.register_step_post_hook
+        for measure, register in ((self.before, before), (self.after, after)):
+            if measure:
+                register(lambda *_, measure=measure: measure(trainer) if self.due(trainer) else None)
 
     def __call__(self, trainer) -> dict:
         found, self.found = self.found, {}
@@ -38,13 +39,13 @@ class _AtStep(Observer):
 
 
 class Gradients(_AtStep):
-    """L2 norm of the gradient of each block, embedding and other top-level module, before clipping, and the learning
-    rate of each parameter group. Norms are taken at the optimizer's step, where gradients are those of all processes
-    and without an fp16 scale, and divided by the one factor of clipping. A skipped step has learning rates only."""
+    """L2 norm before clipping of the gradient of each block, embedding and other top-level module (at the optimizer's
+    step, over the one factor of clipping), and each group's learning rate, which a skipped step has alone."""
 
     def attach(self, trainer) -> None:
         super().attach(trainer)
-        named = [(_layer(name), p) for name, p in trainer.model.named_parameters() if p.requires_grad]
+        layer = partial(re.sub, r"^([^.]+(\.\d+(?=\.|$))?).*", r"\1")  # blocks.3 of blocks.3.mlp.up.weight
+        named = [(layer(name), p) for name, p in trainer.model.named_parameters() if p.requires_grad]
         of, self.parameters = zip(*named, strict=True)
         self.layers = list(dict.fromkeys(of))
         self.member = torch.tensor([self.layers.index(layer) for layer in of], device=trainer.parallel.device)
@@ -74,14 +75,10 @@ class Parameters(Observer):
 class Updates(_AtStep):
     """Root mean square of the step over that of the weight, for every parameter of two dimensions or more, their median
     and, under an Adam with decoupled decay, the ratio at which growth by steps and shrinking by decay balance: sqrt(2
-    lr wd (1-b1)/(1+b1)), with values of the first group that is decayed (arXiv:2305.17212). In steps that report it
-    holds a copy of those weights. A skipped step has no ratio."""
-
-    def attach(self, trainer) -> None:
-        super().attach(trainer)
-        self.weights = {f"updates/{name}": p for name, p in trainer.model.named_parameters() if p.ndim >= 2}
+    lr wd (1-b1)/(1+b1)), of the first group that is decayed (arXiv:2305.17212). Reports copy the weights for a step."""
 
     def before(self, trainer) -> None:
+        self.weights = {f"updates/{name}": p for name, p in trainer.model.named_parameters() if p.ndim >= 2}
         self.kept = [p.detach().clone() for p in self.weights.values()]
 
     @torch.no_grad()
@@ -92,10 +89,11 @@ class Updates(_AtStep):
         del self.kept
 
     def __call__(self, trainer) -> dict[str, float]:
-        found = super().__call__(trainer)
-        balance = equilibrium(trainer.optimizer) if found else None
+        if not (found := super().__call__(trainer)):
+            return {}
+        balance = equilibrium(trainer.optimizer)
         more = {} if balance is None else {"updates/equilibrium": balance}
-        return found | ({"updates/median": statistics.median(found.values())} if found else {}) | more
+        return found | {"updates/median": statistics.median(found.values())} | more
 
 
 def equilibrium(optimizer: torch.optim.Optimizer) -> float | None:
@@ -165,9 +163,8 @@ class SecondMoment(_AtStep):
 
 
 class ClipPressure(_AtStep):
-    """Share of the steps since the last report whose gradients were clipped, and the mean factor over all of them, by
-    the norms before and after clipping of any kind; a skipped step does not count. After the last step comes a verdict
-    on all steps after the warmup."""
+    """Share of the steps since the last report whose gradients were clipped in any way, and the mean factor over all;
+    a skipped step does not count. After the last step comes a verdict on all steps after the warmup."""
 
     pairs: list[tuple] = field(init=False, default_factory=list)  # norms before and after; does the schedule rise?
     clipped = seen = 0  # steps after the warmup
@@ -195,8 +192,8 @@ class ClipPressure(_AtStep):
         factors = [after / before if after < before * (1 - _TOLERANCE) else 1.0 for before, after in pairs]
         late = [factor < 1 for factor, (*_, rises) in zip(factors, self.pairs, strict=True) if not rises]
         self.clipped, self.seen, self.pairs = self.clipped + sum(late), self.seen + len(late), []
-        clipped = sum(factor < 1 for factor in factors)
-        return {"clip/share": clipped / len(factors), "clip/scale": sum(factors) / len(factors)}
+        share = sum(factor < 1 for factor in factors) / len(factors)
+        return {"clip/share": share, "clip/scale": sum(factors) / len(factors)}
 
 
 def pressure_verdict(clipped: int, seen: int) -> str:
@@ -206,10 +203,9 @@ def pressure_verdict(clipped: int, seen: int) -> str:
     if not seen:
         return "no step came after the warmup, during which clipping is usual"
     share, seen_in = clipped / seen, f"of {seen} steps after the warmup"
-    if share > _MOST:
-        return (f"clips most steps: {share:.0%} {seen_in}; clipping now sets the step size: raise max_norm, enlarge "
-                "the batch or lower the learning rate")  # fmt: skip
-    if share > _OFTEN:
+    if share > 0.5:
+        return f"clips most steps: {share:.0%} {seen_in}; raise max_norm, enlarge the batch or lower the learning rate"
+    if share > 0.01:
         return f"clips often: {share:.1%} {seen_in}; in a long, tuned run it is about 0.01 %"
     return f"clips rarely: {clipped} {seen_in}, as it should" if clipped else f"clips nothing: none {seen_in}"
 
@@ -217,16 +213,6 @@ def pressure_verdict(clipped: int, seen: int) -> str:
 def _kept(state: dict, *alternatives: tuple[str, ...]) -> list:
     """What the optimizer keeps under one of each names; None if nothing."""
     return [next((state[name] for name in names if name in state), None) for names in alternatives]
-
-
-def _layer(name: str) -> str:
-    """The block or top-level module that a parameter belongs to.
-
-    >>> _layer("blocks.3.mlp.up.weight"), _layer("token.weight")
-    ('blocks.3', 'token')
-    """
-    first, *rest = name.split(".")
-    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
 def norms(tensors: list[Tensor]) -> Tensor:

@@ -10,15 +10,13 @@ from gptx.units.hardware import peak_memory, recognised
 from gptx.units.lengths import Length
 
 log = logging.getLogger(__name__)
-
 PROBE_SECONDS = 0.15
 
 
 class Throughput(Observer):
-    """Tokens per second of wall-clock time since the last report, with everything between included, and MFU
-    (arXiv:2204.02311, appendix B): the FLOPs that the model needs over those of the devices by data sheet, or measured
-    at the start where none is known. `data_share` is the share of the time spent on reading data, `peak_bytes` the most
-    memory that any process held: the device's, else its own."""
+    """Tokens per second of wall-clock time since the last report, and MFU (arXiv:2204.02311, appendix B): the FLOPs
+    that the model needs over those of the devices by data sheet, else measured first. `data_share` is the share of
+    the time spent on reading data, `peak_bytes` the most memory that any process held: the device's, else its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,14 +56,9 @@ class Throughput(Observer):
 
 
 def data_sheet(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
-    """Dense peak of the GPU of that name for products in `dtype`, in FLOP/s; None where it is unknown.
-
-    >>> data_sheet("NVIDIA A100-SXM4-80GB", torch.bfloat16, tf32=False)
-    312000000000000.0
-    """
-    forms = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-    device = recognised(name)
-    return device.peak(forms.get(dtype, "tf32" if tf32 else "fp32")) if device else None
+    """Dense peak of the GPU of that name for products in `dtype`, in FLOP/s; None where it is unknown."""
+    form = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "tf32" if tf32 else "fp32")
+    return device.peak(form) if (device := recognised(name)) else None
 
 
 def computed_in(trainer) -> torch.dtype:

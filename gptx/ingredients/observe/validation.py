@@ -56,8 +56,7 @@ def passes(trainer, windows: int | None) -> Iterator[tuple]:
 
 def shares(windows: int, rows: int, parallel) -> Iterator[tuple[int, int, bool]]:
     """First window and number of windows of each forward pass of this process, and whether they count. Every process
-    makes the same number of passes, since sharded weights are gathered only where all take part; one that has no
-    windows left repeats the last, which does not count."""
+    makes as many, since they gather sharded weights together; a surplus one repeats the last and does not count."""
     for first in range(parallel.rank * rows, windows + parallel.rank * rows, parallel.world_size * rows):
         start = min(first, windows - 1)
         yield start, min(rows, windows - start), first < windows
@@ -66,27 +65,24 @@ def shares(windows: int, rows: int, parallel) -> Iterator[tuple[int, int, bool]]
 class EMA(Observer):
     """Exponential moving average of the weights after each step, validated as the weights are. A step's share halves
     every `half_life` steps; all shares add up to one (the bias correction of Adam's moments), so initial weights do not
-    count. It is kept in fp32, since a small share of a bf16 weight would round to nothing, in every checkpoint too:
-    `python -m gptx sample RUN weights=ema`."""
+    count. In fp32, since small shares of bf16 weights would round to 0: `python -m gptx sample RUN weights=ema`."""
 
     half_life: Steps
     windows: Count | None = None
+    weights: list[torch.Tensor] = field(init=False, default_factory=list)
+    parameters: list[torch.Tensor] = field(init=False, default_factory=list)
+    updates = 0
     remembered = ("weights", "updates")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.weights, self.updates, self.parameters = list[torch.Tensor](), 0, list[torch.Tensor]()
-
     def attach(self, trainer) -> None:
-        parameters, decay = list(trainer.model.parameters()), 0.5 ** (1 / self.half_life)
-        self.weights = self.weights or [p.detach().float().clone() for p in parameters]
-        self.parameters = parameters
+        decay, self.parameters = 0.5 ** (1 / self.half_life), list(trainer.model.parameters())
+        self.weights = self.weights or [p.detach().float().clone() for p in self.parameters]
         self.place()
 
         def average(*_) -> None:
             self.updates += 1
             share = (1 - decay) / (1 - decay**self.updates)
-            get_ema_multi_avg_fn(1 - share)(self.weights, [p.detach().float() for p in parameters], self.updates)
+            get_ema_multi_avg_fn(1 - share)(self.weights, [p.detach().float() for p in self.parameters], self.updates)
 
         trainer.optimizer.register_step_post_hook(average)
 
@@ -123,8 +119,7 @@ class _Ending(Observer):
 
 
 class Target(_Ending):
-    """Steps and tokens until the validation loss is at most `loss`, between two validations along a line; the run ends
-    there for good. A run that never gets there reports nothing, and says so at its end."""
+    """Steps and tokens until the validation loss is at most `loss`, along a line between two; there the run ends."""
 
     loss: Positive
     before = None  # step, tokens and loss of the last validation
@@ -137,8 +132,8 @@ class Target(_Ending):
         (*was, worse), (*here, loss), self.before = self.before or now, now, now
         if not loss <= self.loss:
             if trainer.finished:
-                told = f"the last validation loss is {loss:.4f}"
-                log.info("target: %g was not reached in %d steps; %s", self.loss, trainer.step, told)
+                told = "target: %g was not reached in %d steps; the last validation loss is %.4f"
+                log.info(told, self.loss, trainer.step, loss)
             return {}
         share = (worse - self.loss) / (worse - loss) if worse > self.loss else 1.0
         step, tokens = (old + share * (new - old) for old, new in zip(was, here, strict=True))
@@ -148,9 +143,8 @@ class Target(_Ending):
 
 
 class Overfitting(_Ending):
-    """Validation loss minus the mean training cross-entropy since the validation before, at each validation. The alarm
-    comes after `patience` validations in a row that were no better than the best, while the training loss fell; with
-    `stop` it ends the run for good."""
+    """Validation loss minus the mean training cross-entropy since the validation before. The alarm, which ends the run
+    with `stop`, comes after `patience` validations no better than the best, while the training loss fell."""
 
     patience: Count
     stop: bool
@@ -186,8 +180,7 @@ class Overfitting(_Ending):
 class LrRange(_Ending):
     """The training loss, smoothed by a mean whose weights halve every `half_life` steps. The run ends once the loss has
     lost the share `rise` of its fall since the start, or is not finite; `lr_range/broken` is the learning rate there
-    (`python -m gptx fit lr_range`). Raises ValueError where validation comes before it and would not know of the
-    end."""
+    (`python -m gptx fit lr_range`). Raises ValueError where validation comes before it: it would miss the end."""
 
     half_life: Positive
     rise: Share

@@ -8,7 +8,6 @@ import torch
 
 class Optimizer(torch.optim.Optimizer):
     """What an optimizer may offer beyond PyTorch's own class; these are the defaults, also for one that is no child.
-
     Parameter groups have a `name` (matrices, embeddings, head, vectors). Of Adam's state observers read the moments
     `exp_avg` and `exp_avg_sq` and the count `step`, or `m`, `v` and `t`; of its groups `betas`, `eps`, `lr` and
     `weight_decay`. Without these they refuse the run, or leave a curve out."""

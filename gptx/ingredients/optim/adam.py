@@ -5,9 +5,8 @@ import torch
 
 def adam(params, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool,
          fused: bool, beta2_half_life_tokens: float | None = None, tokens: int | None = None):  # fmt: skip
-    """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101). The
-    memory of the second moment may halve every `beta2_half_life_tokens`, at `tokens` a step: beta2 is 0.5 ** (tokens /
-    half-life). Raises ValueError unless both are positive."""
+    """Adam (arXiv:1412.6980), with its decay outside the adaptive step if `decoupled`: AdamW (arXiv:1711.05101). With
+    `beta2_half_life_tokens` beta2 is 0.5 ** (tokens / half-life). Raises ValueError unless both are positive."""
     if (half_life := beta2_half_life_tokens) is not None:
         if half_life <= 0 or not tokens:
             raise ValueError(f"optim.beta2_half_life_tokens={half_life}, optim.tokens={tokens}: two numbers above 0")

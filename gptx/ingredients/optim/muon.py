@@ -24,8 +24,9 @@ class Muon(Optimizer):
             hidden, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
             adjust_lr_fn="match_rms_adamw")]  # fmt: skip
         if others:
-            adamw = torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
-            self.parts.append(adamw)
+            self.parts.append(
+                torch.optim.AdamW(others, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+            )
         self.share()
 
     def divided(self) -> tuple[list[dict], list[dict]]:

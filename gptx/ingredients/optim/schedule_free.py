@@ -22,7 +22,5 @@ class ScheduleFree(schedulefree.AdamWScheduleFree):
     def judged(self, parameters) -> list[Tensor]:
         """x of every parameter, in order; a parameter that has no state yet as it is."""
         beta1 = {p: group["betas"][0] for group in self.param_groups for p in group["params"]}
-        return [
-            p.lerp(self.state[p]["z"], 1 - 1 / beta1[p]) if "z" in self.state.get(p, {}) else p.clone()
-            for p in parameters
-        ]
+        begun = {p for p, state in self.state.items() if "z" in state}
+        return [p.lerp(self.state[p]["z"], 1 - 1 / beta1[p]) if p in begun else p.clone() for p in parameters]

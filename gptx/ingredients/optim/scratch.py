@@ -1,10 +1,12 @@
 """AdamW and Lion written out, one tensor at a time."""
 
+from collections.abc import Callable
+
 import torch
 
 
 class _Written(torch.optim.Optimizer):
-    """Moves every parameter that has a gradient by `move`, which a child writes in the letters of its paper."""
+    move: Callable  # (p, its gradient, its state, its group), in the letters of the paper
 
     def __init__(self, params, betas: tuple[float, float], **sizes: float):
         if not (all(size >= 0 for size in sizes.values()) and all(0 <= beta < 1 for beta in betas)):
@@ -17,9 +19,6 @@ class _Written(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     self.move(p, p.grad, self.state[p], group)
-
-    def move(self, p: torch.Tensor, g: torch.Tensor, state: dict, group: dict) -> None:
-        raise NotImplementedError
 
 
 class AdamW(_Written):
