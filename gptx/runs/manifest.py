@@ -26,14 +26,12 @@ def note(sweep: Path, lines: list[dict]) -> None:
 def noted(sweep: Path) -> dict[str, dict]:
     """What is known of each run, by its folder, in the order of the first mention; a torn line is left out."""
     file, found = sweep / "sweep.jsonl", dict[str, dict]()
-    lines: list[bytes] = []
     with suppress(FileNotFoundError):
-        lines = plain.content(file, _LARGEST).splitlines()
-    for text in lines:
-        line: Any = row_of(text)
-        with suppress(ConfigError):
-            plain.validated(line, plain.NOTED, file)
-            folder = PurePath(name := line.get("folder", ""))  # of a stranger's sweep any other, which is not read
-            if folder.parts and not folder.is_absolute() and ".." not in folder.parts and "\0" not in name:
-                found[name] = found.get(name, {}) | line
+        for text in plain.content(file, _LARGEST).splitlines():
+            line: Any = row_of(text)
+            with suppress(ConfigError):
+                plain.validated(line, plain.NOTED, file)
+                folder = PurePath(name := line.get("folder", ""))  # of a stranger's sweep any other, which is not read
+                if folder.parts and not folder.is_absolute() and ".." not in folder.parts and "\0" not in name:
+                    found[name] = found.get(name, {}) | line
     return found

@@ -146,7 +146,7 @@ def repository(root: Path, sources: tuple[Path, ...]) -> tuple[dict, str]:
     diffs = [["HEAD", "--", *names]] if names and commit else []
     diffs += [["--no-index", "--", os.devnull, name] for name in new]
     plain = "diff", "--no-ext-diff", "--no-textconv", "--no-color"
-    patch = "".join(_ask(root, *plain, *words) or "" for words in diffs)
+    patch = "".join(filter(None, (_ask(root, *plain, *words) for words in diffs)))
     whole = len(patch) <= LONGEST_PATCH
     return {"sha": commit} | _changed(root, new), patch if whole else f"# left out: {len(patch):,} characters\n"
 

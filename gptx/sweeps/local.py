@@ -22,8 +22,6 @@ from gptx.runs.folder import RunFolder
 from gptx.sweeps import pool, preflight, status
 from gptx.units.amounts import clock
 
-_STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
-
 
 class Submission(BasicLauncher):
     """What both launchers share: which runs a sweep has, and which of them are still to be made."""
@@ -101,7 +99,7 @@ class Local(Submission):
             pool.Job(self.sweep / name, [*words, *options(self.config.hydra)], composed[name].threads or threads)
             for name, words in todo.items()
         )
-        if pool.train_all(jobs, self.places, ended=self.ended, message=_STOPPED, tasks=self.tasks, gpus=self.gpus):
+        if pool.train_all(jobs, self.places, ended=self.ended, tasks=self.tasks, gpus=self.gpus):
             raise KeyboardInterrupt
 
     def ended(self, job: pool.Job) -> None:

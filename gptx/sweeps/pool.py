@@ -20,6 +20,7 @@ from gptx.units.hardware import cores, machine_memory
 
 _RESERVE = 500_000_000  # bytes of a process besides what its run is predicted to need: PyTorch itself
 _SHARE = 0.8  # of the machine's memory that runs may fill
+_STOPPED = "no other run is started; those that run save and end, or end at once with another Ctrl-C"
 _LOOK = 0.2  # seconds between two looks at processes
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"} if sys.flags.safe_path else {}  # as with python -P, which is not inherited
 _STATES: dict[int, str] = {signal.SIGHUP: "preempted", signal.SIGINT: "interrupted", signal.SIGTERM: "preempted"}
@@ -37,11 +38,10 @@ class Job:
     process: subprocess.Popen = field(init=False)
 
 
-def train_all(jobs: Iterator, places: int, *, ended: Callable, message: str, watch: Callable = lambda job: None,
+def train_all(jobs: Iterator, places: int, *, ended: Callable, watch: Callable = lambda job: None,
               look: float = _LOOK, tasks: int = 1, gpus: int | None = None) -> bool:  # fmt: skip
     """Train every job as a process, `places` at a time, each with its share of the machine; call `ended` with it
-    afterwards, and `watch` every `look` seconds while it runs. True if this process was asked to end: it then prints
-    the `message` and starts no further job; those that run save and end, and asked again end at once."""
+    afterwards, and `watch` every `look` seconds while it runs. True if this process was asked to end."""
     running: dict[int, Job] = {}  # by place
     stopped = False
 
@@ -69,7 +69,7 @@ def train_all(jobs: Iterator, places: int, *, ended: Callable, message: str, wat
                 if came():
                     end()
                     stopped = True
-                    print(message, flush=True)
+                    print(_STOPPED, flush=True)
         finally:
             if not stopped:  # an error: nobody waits for them any more
                 end()

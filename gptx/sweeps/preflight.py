@@ -4,7 +4,7 @@ import atexit
 import math
 import sys
 import traceback
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -196,9 +196,10 @@ def name_folders(config: DictConfig, lines: list[list[str]]) -> None:
 
 def kinship(configs: list[dict]) -> str:
     """A sentence about runs of the same seed: what they share, and which keys make the rest differ."""
-    every = [*map(flat, configs)]
-    seeds = Counter(config["seed"] for config in every)
-    same = [[config for config in every if config["seed"] == seed] for seed, runs in seeds.items() if runs > 1]
+    seeds = defaultdict[int, list[dict]](list)
+    for config in map(flat, configs):
+        seeds[config["seed"]].append(config)
+    same = [each for each in seeds.values() if len(each) > 1]
     if not same:
         return ""
     found = {"initial weights": _differing(same, "weights"), "batches": _differing(same, "batches")}

@@ -25,7 +25,6 @@ from gptx.sweeps import pool
 from gptx.units.hardware import cores
 from gptx.units.printable import streams, without_credentials
 
-_STOPPED = "no other trial is started; those that run save and end, and the same command goes on with them"
 _KINDS = "log:1e-4..1e-1, float:0..0.3, int:2..8 or choice:0,5%"
 _TOLD = {"finished": "COMPLETE", "pruned": "PRUNED", "diverged": "PRUNED", "FAILED": "FAIL"}  # what Optuna calls it
 
@@ -106,7 +105,7 @@ def _distribution(key: str, kind: str, text: str) -> Any:
     if not -math.inf < low < high < math.inf or (kind == "log" and low <= 0):
         line = "the first number must be below the second" + ", and above 0" * (kind == "log")
         raise ConfigError(f"{key}={kind}:{text}: {line}")
-    if kind == "int" and (low != int(low) or high != int(high)):
+    if kind == "int" and (low % 1, high % 1) != (0, 0):
         raise ConfigError(f"{key}=int:{text}: whole numbers")
     return IntDistribution(int(low), int(high)) if kind == "int" else FloatDistribution(low, high, log=kind == "log")
 
@@ -183,7 +182,7 @@ class Search:
         ids = [trial._trial_id for trial in self.study.trials if trial.state.name == "RUNNING"]
         begun = (optuna.trial.Trial(self.study, number) for number in ids)
         jobs = map(self.prepared, islice(chain(begun, map(self.study.ask, repeat(self.space))), count))
-        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, message=_STOPPED, look=1.0)
+        return pool.train_all(jobs, at_once, ended=self.tell, watch=self.look, look=1.0)
 
     def prepared(self, trial) -> Trial:
         """A trial with a folder of its own, noted in sweep.jsonl."""
@@ -213,8 +212,10 @@ class Search:
         pool.note_end(each.folder, each.process.returncode, asked=each.asked)
         self.look(each)
         label, details, value = self._outcome(each)
+        if label == "finished":
+            details = f"{self.metric} {value:.4f}"
         if label in _TOLD:
-            self.study.tell(each.trial, value, state=TrialState[_TOLD[label]])
+            self.study.tell(each.trial, value if label == "finished" else None, state=TrialState[_TOLD[label]])
         self.failed += label in ("FAILED", "running")
         print(f"{label:12} {each.folder}  {details}".rstrip(), flush=True)
 
@@ -229,15 +230,14 @@ class Search:
         why = record.get("error") or (f"recorded no {self.metric}" if finished else state)
         outcomes = (  # the first one that is true
             (taken, "FAILED", f"not of this trial: {pool.last_words(pool.log(each.folder))}"),
-            (finished and finite, state, f"{self.metric} {value or 0:.4f}"),
+            (finished and finite, state, ""),
             (state == "running", state, "in another process; the same command goes on with it afterwards"),
             (each.pruned, "pruned", ""),
             (record.get("diverged") or finite is False, "diverged", ""),
             (each.asked, state, ""),
             (True, "FAILED", why),
         )
-        label, details = next(outcome[1:] for outcome in outcomes if outcome[0])
-        return label, details, value if label == "finished" else None
+        return next((label, details, value) for true, label, details in outcomes if true)
 
     def summary(self) -> list[str]:
         """How the trials ended, the best one and how to repeat it, and which keys mattered."""
