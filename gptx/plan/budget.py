@@ -153,11 +153,7 @@ def _comparison(found: list[Split], judge: Law) -> Table:
         lost = "best" if split.law is judge else f"{above_the_best(split, judge):+.4f}"
         rows.append((split.name, power(split.flops), *split.cells, own, f"{split.by(judge).loss:.3f}", lost))
     losses = "its own loss", f"loss by {judge.name}", "above the best"
-<<<<<<< HEAD
-    note = f"Losses are {judge.units}, on the text of the laws' fits; best: {judge.name}'s split of those FLOPs."
-=======
     note = f"Losses are {judge.units}, on the text of the laws' fits; best is {judge.name}'s split of the same FLOPs."
->>>>>>> plan
     return Table("", ("", "FLOPs", "parameters", "tokens", "per parameter", *losses), rows, note)
 
 
