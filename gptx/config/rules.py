@@ -55,7 +55,7 @@ def examine(job: DictConfig, world: int, refuse_size: Callable | None = None, *,
         "clip": lambda: build(job.clip)([weight]),
     }
     for group in [*trials, *(name for name in GROUPS if name not in ("data", "batch", *with_device, *trials))]:
-        _try(group, trials.get(group, partial(build, job.get(group))))
+        _try(group, trials.get(group, partial(lambda name: build(job.get(name)), group)))
     _refuse_optimizer(job, world)
     _refuse_pairs(job)
     if job["from"] is not None and not begun:
