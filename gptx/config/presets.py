@@ -33,7 +33,7 @@ def spelled(value: object) -> str:
 
 
 def elsewhere(key: str, chosen: Iterable[str] = ()) -> str:
-    """The end of a message about a key that other options of its group have, beside the `chosen` keys; or ""."""
+    """The end of a message about a key that other options of its group have, added to the `chosen` ones; or ""."""
     group, _, name = key.partition(".")
     files = {path.stem: yaml.safe_load(path.read_text()) or {} for path in sorted((CONF / group).glob("*.yaml"))}
     options = [option for option, content in files.items() if name in content]
