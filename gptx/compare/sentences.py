@@ -70,7 +70,7 @@ def _ranking(around: Round, factor: str, words: Words, lead: str = "") -> list[s
     if around.kinds and around.kinds <= {"same", "unsure"}:
         far = max(around.differences, key=lambda level: abs(around.differences[level].mean))
         none = f"no {said(factor)} differs significantly from {short} in {metric}"
-        return [sentence(lead, none), f"The {metric} that differs most is {values[far]} with {names[far]}, {to[far]}."]
+        return [sentence(lead, none), f"The largest difference is that of {names[far]}: {values[far]}, {to[far]}."]
     first, second = around.ranking[:2]
     value = "in common seeds is" if around.unequal else f"is {values[first]}"
     best = f"the {words.best} {metric} {value} with {names[first]}"

@@ -165,10 +165,15 @@ def _line(error: Exception, words: list[str]) -> str:
     """The complaint of Hydra's composition or grammar as one line, with the nearest right word where there is one."""
     if isinstance(error, OverrideParseException):
         complaint = error.message.splitlines()[0]
+        if "=" not in str(error.override):
+            return f"{error.override!r} is no override; write key=value, such as steps=60"
         return f"{error.override!r} cannot be read ({complaint}); quote a value with special characters: key=\\'...\\'"
     text = f"{error.__cause__ or ''}\n{error}"
     if line := _without_its_key(text, error, words):
         return line
+    if several := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        key, values = several.groups()
+        return f"{key}={values}: several values; --multirun sweeps over them, {key}=[{values}] is a list"
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key"
     if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):

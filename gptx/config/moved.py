@@ -7,7 +7,7 @@ from gptx.config.groups import GROUPS
 _JOINED = {  # modules of observers
     "target": "validation", "overfitting": "validation", "lr_range": "validation", "endings": "validation",
     "ema": "validation", "gradients": "norms", "updates": "norms", "parameters": "norms", "clip_pressure": "norms",
-    "second_moment": "norms", "samples": "downstream", "custom": "downstream",
+    "second_moment": "norms", "samples": "downstream",
 }  # fmt: skip
 _MOVED = {  # the first that fits counts
     **{f"gptx.{room}observe.{old}.": f"gptx.ingredients.observe.{new}."

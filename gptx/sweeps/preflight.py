@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -148,6 +150,8 @@ def _find_launcher(config: DictConfig) -> None:
         raise ConfigError(f"hydra/launcher={choice}: gptx has its own, hydra/launcher={own}")
     if not launcher._target_.startswith("hydra_plugins.gptx."):
         return
+    if find_spec("hydra_plugins") is None:  # where no plugin is installed
+        sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
     try:
         name = "Slurm" if launcher._target_.endswith("Slurm") else "Local"
         module = sys.modules["hydra_plugins.gptx"] = import_module(f"gptx.sweeps.{name.lower()}")

@@ -7,7 +7,7 @@ import pytest
 
 from gptx.config.errors import ConfigError
 from gptx.ingredients.observe import Observer
-from gptx.ingredients.observe.downstream import Custom
+from gptx.ingredients.observe.custom import Custom
 from gptx.runs import metrics
 
 

@@ -292,6 +292,19 @@ def sweep_of(**launcher):
     return OmegaConf.create({"hydra": choice | {"launcher": {**OmegaConf.to_container(defaults), **launcher}}})
 
 
+def test_a_sweep_needs_no_plugin_of_hydra(command, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *more: None if name == 'hydra_plugins' else find(name, *more)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    made = command("train", "--multirun", "schedule=constant,warmup", "steps=2", "hydra.launcher.parallel=1",
+                   PYTHONPATH=path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "2 of 2 finished" in made.stdout
+
+
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gptx.sweeps.slurm", raising=False)
     monkeypatch.setitem(sys.modules, "submitit", None)
