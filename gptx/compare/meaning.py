@@ -56,7 +56,7 @@ def _valued(name: str, values: list[str]) -> str:
 def _told(text: str, facts: dict) -> str:
     try:
         return text.format_map(facts)
-    except KeyError:
+    except (KeyError, TypeError, ValueError):  # a fact is missing, or no number, as in a folder that was edited
         return ""
 
 
