@@ -171,9 +171,6 @@ def _line(error: Exception, words: list[str]) -> str:
     text = f"{error.__cause__ or ''}\n{error}"
     if line := _without_its_key(text, error, words):
         return line
-    if several := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
-        key, values = several.groups()
-        return f"{key}={values}: several values; --multirun sweeps over them, {key}=[{values}] is a list"
     if unknown := re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", text):
         return f"{unknown[1]}: no such key"
     if alone := re.search(r"Could not load '(\w+)/([^']+)'", text):
@@ -191,6 +188,10 @@ def _without_its_key(text: str, error: Exception, words: list[str]) -> str:
             refuse_choices(words)
         except ConfigError as choice:
             return str(choice)
+    if several := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        key, values = several.groups()
+        as_list = "" if key in GROUPS and not GROUPS[key].several else f", {key}=[{values}] is a list"
+        return f"{key}={values}: several values; --multirun sweeps over them{as_list}"
     if "integer string conversion" in text:
         long = next((key_of(word) for word in words if re.search(r"\d{4300}", word)), "a value")
         return f"{long}: a number of more than 4,300 digits"

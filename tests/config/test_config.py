@@ -217,6 +217,7 @@ def test_values_that_cannot_work_together_are_refused_in_one_line(build, compose
             f"optim=adamm: no such option; did you mean 'adamw'? Options: {OPTIMIZERS}$",
         ),
         (["schedule=zzz"], "schedule=zzz: no such option; Options: constant, cosine"),
+        (["steps", "60"], "'steps' is no override; write key=value, such as steps=60"),
         (["observe=[foo]"], "observe=\\[foo\\]: no such option; Options: activations"),
         (["optin=adamw"], "optin: no such (key|ingredient); did you mean 'optim'?"),
     ],

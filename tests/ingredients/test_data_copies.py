@@ -108,8 +108,8 @@ def test_a_single_copy_leaves_the_held_out_text_and_the_training_text_is_what_it
     assert after.identity["validation_documents"] == before.identity["validation_documents"] - 1 == len(held) - 1
     assert len(documents(after.train_tokens)) == len(documents(before.train_tokens))
     assert after.remarks == [
-        f"1 of 100 documents are copies of others; 1 of {len(held)} held-out ones left out, "
-        "since they are trained on as well"
+        f"1 of 100 documents are copies of others; 1 of {len(held)} held-out documents left out, "
+        "which are also in the training text"
     ]
     earlier = after.identity | {fact: before.identity[fact] for fact in ("validation_tokens", "validation_documents")}
     assert other_text(earlier, after.identity) == []  # a run of a version that held the copy out goes on

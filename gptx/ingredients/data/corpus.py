@@ -135,7 +135,7 @@ def _remarks(unread: Sequence[str], train: NDArray[np.uint64], held: NDArray[np.
     copies, trained = int((np.diff(np.sort(np.append(train, held))) == 0).sum()), int(among(held, train).sum())
     lines += [f"{copies:,} of {len(train) + len(held):,} documents are copies of others"] * bool(copies)
     if trained and apart:
-        lines[-1] += f"; {trained:,} of {len(held):,} held-out ones left out, since they are trained on as well"
+        lines[-1] += f"; {trained:,} of {len(held):,} held-out documents left out, which are also in the training text"
     elif trained:
         lines.append(f"warning: {trained:,} of {len(held):,} held-out documents are trained on as well")
     return lines
