@@ -239,7 +239,10 @@ def test_a_sweep_with_a_job_that_cannot_run_is_refused_whole(command, tmp_path):
         (["--cfg", "job", "optim.lrr=1"], "config error: optim.lrr: no such key; did you mean 'optim.lr'"),
         (["+optim.lrr=1"], "config error: optim.lrr: no such key; did you mean 'optim.lr'"),
         (["--lr", "1e-3"], "config error: --lr: no such option; write optim.lr=1e-3"),
-        (["schedule=warmup,cosine"], "config error: schedule=warmup,cosine: several values; --multirun sweeps over them\n"),
+        (
+            ["schedule=warmup,cosine"],
+            "config error: schedule=warmup,cosine: several values; --multirun sweeps over them\n",
+        ),
         (["schedule=cosin"], "config error: schedule=cosin: no such option; did you mean 'cosine'"),
         (["optim=null"], "config error: .*"),
         (["steps=many"], "config error: steps: 'many' is not a length"),
