@@ -1,234 +1,245 @@
-"""The numbers of a comparison, computed once; verdict, tables, figure and pages only read them."""
+"""The numbers of a comparison, computed once; verdict, tables, figure, pages and programs only read them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import combinations, product
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
 from statistics import median
-from typing import TypeVar
 
-from gptx.compare.estimates import CONTRASTS, Estimate, contrast, difference, holm
-from gptx.compare.factors import baseline_of, grouped, is_rate, primary
-from gptx.compare.outcomes import Arm, Comparison, Outcome, arms, at_levels, contexts
+import numpy
+
+from gptx.compare.estimates import Estimate, fitted
+from gptx.compare.factors import grouped
+from gptx.compare.optimum import Optimum, best_of, edges, flattered, optimum, ranked
+from gptx.compare.outcomes import AT, Arm, Comparison, Outcome, arms, at_levels, contexts
+from gptx.compare.question import Question, question
+from gptx.compare.speed import SpeedUp, speed_up
 from gptx.config.groups import decides
 
-_JUDGED = ("first", "second", "interaction", "lead")  # the contrasts that the text may claim something of
-_FACTS = ("tokens_per_second", "seconds", "peak_bytes")  # of an outcome, its costs: seconds in steps, bytes at the peak
+_FACTS = "tokens_per_second", "seconds", "peak_bytes"  # of an outcome, its costs: seconds in steps, bytes at the peak
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
-_Key = TypeVar("_Key")
+_ROOM = 1.02  # times the base's memory that still counts as equal
 
 
 @dataclass(frozen=True)
-class Round:
-    """Arms that differ in one factor, by its level, and how far each is from the baseline's arm."""
+class Effect:
+    """What a change does to the metric: of an arm, or of one or two things of a factorial on average over the rest."""
 
-    context: dict[str, str]  # levels of the other factors; empty where each arm is at its own best
-    arms: dict[str, Arm]
-    baseline: str
-    sign: int  # 1 where lower is better, -1 where higher is
-    differences: dict[str, Estimate]  # by level, where there is an estimate
-
-    @property
-    def judged(self) -> list[Estimate]:
-        return list(self.differences.values())
-
-    @property
-    def kinds(self) -> set[str]:
-        return {each.kind for each in self.differences.values()}
+    things: tuple[tuple[str, str], ...]  # factor and level that are changed, or "" and a trait; two: an interaction
+    estimate: Estimate | None  # None where an arm diverged, or has no result
+    arm: Arm | None = None
+    against: Arm | None = None
+    bound: str = ""  # "at least", "at most" or "open": a best learning rate stands at the edge of its grid
+    costs: Mapping[str, float] = field(default_factory=dict)  # "seconds", "peak_bytes": times those of `against`
+    speed: SpeedUp | None = None
+    fresh: Estimate | None = None  # the same on seeds that did not choose the arms
 
     @property
-    def unequal(self) -> bool:
-        """True if arms with a mean have other seeds, so that their means do not compare, and share some."""
-        seeds = {frozenset(self.arms[level].values) for level in self.ranking}
-        return len(seeds) > 1 and any(each.paired for each in self.differences.values())
+    def mean(self) -> float:
+        return self.estimate.mean if self.estimate else 0.0
 
-    @cached_property
-    def ranking(self) -> list[str]:
-        """The levels that have a mean, the best first; those that are better than the baseline stand before it."""
-        away = {level: self.sign * each.mean for level, each in self.differences.items()}
-        above = {level: (mean > 0) - (mean < 0) for level, mean in away.items()}
-        return sorted(ranked(self.arms, self.sign), key=lambda level: above.get(level, 0))
+    @property
+    def settled(self) -> bool:
+        """True if it is significant, and a better learning rate beyond the grid could not undo it."""
+        return bool(self.estimate and self.estimate.significant) and self.bound in ("", "at least")
+
+    @property
+    def kind(self) -> str:
+        """higher, lower, same, unsure, or none without an estimate."""
+        if self.estimate is None:
+            return "none"
+        return "unsure" if self.bound in ("at most", "open") and self.estimate.p is not None else self.estimate.kind
 
 
 @dataclass(frozen=True)
-class Square:
-    """Four arms, alike in all else, with and without two things: traits such as ("", "warmup"), or levels."""
+class Setting:
+    """The question at one level of each factor that it is asked per."""
 
-    things: tuple[tuple[str, str], tuple[str, str]]
     context: dict[str, str]
-    arms: dict[tuple[int, int], Arm]
-    sign: int
-    differences: dict[str, Estimate]  # by CONTRASTS; empty where an arm diverged or no seed is common to all four
+    arms: list[Arm]  # each at its best learning rate, the best first
+    base: Arm | None
+    effects: list[Effect]  # the best first
+    flattered: float = 0.0  # by how much the best of a grid looks better than it is, on average over the arms
+    lead: Estimate | None = None  # of a 2 x 2: what its first thing does beyond what the second does
 
-    @property
-    def judged(self) -> list[Estimate]:
-        return [self.differences[name] for name in _JUDGED if self.differences]
-
-    @property
-    def depends(self) -> bool:
-        """True if what one thing does depends so much on the other that an average over the other is no answer."""
-        first, second, both, _ = self.judged
-        return both.significant and abs(both.mean) > min(abs(first.mean), abs(second.mean))
-
-    @property
-    def gains(self) -> list[float]:
-        """By how much each of the two things improves the metric; 0 where that is not significant."""
-        return [-self.sign * each.mean if each.significant else 0.0 for each in self.judged[:2]]
+    def of(self, kind: str) -> list[Effect]:
+        return [effect for effect in self.effects if effect.kind == kind]
 
 
 @dataclass(frozen=True)
 class Effects:
-    """All numbers of a comparison. What is significant in them is what Holm's correction over `judged` keeps."""
+    """All numbers of a comparison. All its estimates are judged together."""
 
     comparison: Comparison
-    baseline: dict[str, str]  # the level of each factor that the others are compared with
-    factor: str  # that is asked about; "" where only seeds differ
+    question: Question
     arms: list[Arm]
-    rounds: list[Round]
-    squares: list[Square]  # in each context that has all four arms
-    best: Round | None  # each level at its best learning rate
+    settings: list[Setting]
+    optima: list[Optimum]
+    at: str = ""  # what is equal, instead of what the runs were asked for
 
-    @cached_property
-    def told(self) -> Sequence[Square | Round]:
-        """What the answer is of: the 2 x 2, else levels at their best if several or all that compares, else rounds."""
-        crossed = [square for square in self.squares if square.differences]
-        if crossed or self.best is None:
-            return crossed or self.rounds
-        two = len(self.comparison.factors[self.factor]) == 2
-        return self.rounds if two and any(around.differences for around in self.rounds) else [self.best]
+    @property
+    def baseline(self) -> dict[str, str]:
+        return self.question.base
+
+    @property
+    def factor(self) -> str:
+        return self.question.vary[0] if self.question.vary else ""
+
+    @property
+    def effects(self) -> list[Effect]:
+        return [effect for setting in self.settings for effect in setting.effects]
 
     @property
     def judged(self) -> list[Estimate]:
-        best = [] if self.best is None or self.told[0] is self.best else [self.best]
-        return [each for one in (*self.told, *best) for each in one.judged]
-
-    @property
-    def others(self) -> list[str]:
-        return [name for name in self.baseline if name != self.factor]
+        return [effect.estimate for effect in self.effects if effect.estimate]
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
         """By learning rate, the best arms that stand at the edge of its grid, if the next level inside has a result."""
-        rates, found = [*filter(is_rate, self.baseline)], dict[str, list[Arm]]()
-        for rate, (_, group) in product(rates, contexts(self.arms, *rates)):
-            tried = [x for x in self.comparison.factors[rate] if any(arm.levels[rate] == x for arm in group)]
-            best = winner(dict(enumerate(group)), self.comparison.sign)
-            if best is not None and len(tried) > 1:
-                inside = {tried[0]: tried[1], tried[-1]: tried[-2]}.get(group[best].levels[rate])
-                if any(arm.results for arm in group if arm.levels[rate] == inside):
-                    found.setdefault(rate, []).append(group[best])
-        return found
+        found: dict[str, list[Arm]] = {}
+        for setting in self.settings:
+            for arm in setting.arms if self.question.best_over else ():
+                for rate in edges(arm, self.arms, self.question.best_over):
+                    found.setdefault(rate, []).append(arm)
+        for best in self.optima:
+            found.setdefault(self.factor, []).extend([best.arm] if best.arm and best.edge else [])
+        return {rate: arms for rate, arms in found.items() if arms}
 
     @cached_property
     def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
         """The factors that may change the costs, and by their levels the medians of _FACTS over finished runs."""
         names = [name for name in self.baseline if decides(name, "speed")]
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
-            names = [self.factor]
+            names = [name for name in names if name in self.question.vary]
         runs = self.comparison.outcomes if names or not self.baseline else []
-        groups = grouped(runs, at_levels(names))
-        found = {key: [_median(group, fact) for fact in _FACTS] for key, group in groups.items()}
+        found = {key: [cost(group, fact) for fact in _FACTS] for key, group in grouped(runs, at_levels(names)).items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
-def _median(runs: list[Outcome], fact: str) -> float | None:
+def cost(runs: Iterable[Outcome], fact: str) -> float | None:
     known = [value for run in runs if run.state == "finished" and (value := getattr(run, fact))]
     return median(known) if known else None
 
 
-def effects(comparison: Comparison, baseline: str = "") -> Effects:
-    """The numbers of a comparison; `baseline` as for baseline_of(). Raises ValueError for a level that no run has."""
-    base = baseline_of(comparison.factors, comparison.baseline, baseline)
-    return of_arms(comparison, base, arms(comparison))
+def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects:
+    """The numbers of a comparison; `baseline` as for baseline_of(), `at` one of AT or memory: what is equal instead of
+    what the runs were asked for. Raises ValueError for a level that no run has, or a budget that is not known."""
+    at = at or str(comparison.question.get("at", ""))
+    if at not in ("", "memory", *AT):
+        raise ValueError(f"at={at}: one of {', '.join(AT)}, memory")
+    if at in AT:
+        if at not in comparison.budgets:
+            raise ValueError(f"at={at}: not every finished run recorded its {at}")
+        comparison = replace(comparison, outcomes=[replace(x, value=x.at.get(at)) for x in comparison.outcomes])
+    asked, found = question(comparison, baseline), arms(comparison)
+    if asked.design == "seeds":
+        return Effects(comparison, asked, found, [], [], at)
+    if asked.design == "optimum":
+        groups = contexts(found, *asked.vary)
+        best = [optimum(context, group, asked.vary[0], comparison.sign) for context, group in groups]
+        return Effects(comparison, asked, found, [], best, at)
+    groups = contexts(found, *asked.vary, *asked.best_over)
+    plans = [_Plan(comparison, asked, found, context, group, at) for context, group in groups]
+    chances = sum(plan.chances for plan in plans) if len(plans) > 1 or asked.best_over else 0
+    return Effects(comparison, asked, found, [plan.setting(chances) for plan in plans], [], at)
 
 
-def of_arms(comparison: Comparison, base: dict[str, str], found: list[Arm]) -> Effects:
-    """The numbers of a comparison whose arms are these."""
-    factor, sign = primary(comparison.factors), comparison.sign
-    if not factor:
-        return Effects(comparison, base, factor, found, [], [], None)
-    rounds = [_round(context, group, factor, base[factor], sign) for context, group in contexts(found, factor)]
-    squares = next(filter(None, _factorials(comparison, found, base)), [])
-    tuned = len(base) > 1 and all(is_rate(name) for name in base if name != factor)
-    best = _at_best(found, factor, base[factor], sign) if tuned else None
-    alone = Effects(comparison, base, factor, found, rounds, squares, best)
-    limited = partial(_limited, limit=holm(alone.judged))
-    rounds, squares = list(map(limited, rounds)), list(map(limited, squares))
-    return replace(alone, rounds=rounds, squares=squares, best=best and limited(best))
+class _Plan:
+    """One setting before its estimates, which depend on how many are judged in all settings together."""
+
+    def __init__(self, comparison: Comparison, asked: Question, every: list[Arm], context: dict[str, str],
+                 group: list[Arm], at: str):  # fmt: skip
+        self.comparison, self.asked, self.every, self.context, self.at = comparison, asked, every, context, at
+        self.tried = grouped(group, at_levels(asked.vary))
+        self.best = {levels: best_of(some, comparison.sign) for levels, some in self.tried.items()}
+        self.base = tuple(asked.base[name] for name in asked.vary)
+        self.corners = {levels: corner for levels, corner in asked.corners.items() if levels in self.best}
+        whole = asked.design == "factorial" and all(self.best[x].mean is not None for x in self.corners)
+        self.whole = whole and len(self.corners) == len(asked.corners)
+        self.contrasts = list(self._of_things() if self.whole else self._of_arms())
+
+    @property
+    def chances(self) -> int:
+        """How many comparisons there are, or could have been: each arm's best was chosen among its learning rates."""
+        pairs = [[len(self.tried.get(levels, [0])) for levels in weights] for _, weights in self.contrasts]
+        return sum(max(1, int(numpy.prod(pair))) if self.asked.best_over and not self.whole else 1 for pair in pairs)
+
+    def _of_arms(self) -> Iterable[tuple[tuple, dict]]:
+        """Every other arm less the base; in a cumulative design less the arm that it adds one thing to."""
+        order = sorted(self.best, key=lambda levels: sum(x != y for x, y in zip(levels, self.base, strict=True)))
+        before = self.base
+        for levels in order:
+            if levels != self.base and self.base in self.best:
+                yield levels, {levels: 1.0, before: -1.0}
+                before = levels if self.asked.design == "cumulative" else self.base
+
+    def _of_things(self) -> Iterable[tuple[tuple, dict]]:
+        """Main effects, and how much more a thing does with another one than without, where that is another contrast
+        than those of other pairs (in half a factorial of four it is not); last the lead of the first of two."""
+        count = len(self.asked.things)
+        signs = {levels: [2 * x - 1 for x in corner] for levels, corner in self.corners.items()}
+        for i in range(count):
+            yield (i,), {levels: 2 * sign[i] / len(signs) for levels, sign in signs.items()}
+        pairs = {pair: {levels: 4 * sign[pair[0]] * sign[pair[1]] / len(signs) for levels, sign in signs.items()}
+                 for pair in combinations(range(count), 2)}  # fmt: skip
+        told = [tuple(weights.values()) for weights in pairs.values()]
+        if len({max(line, tuple(-x for x in line)) for line in told}) == len(told):
+            yield from pairs.items()
+        if count == 2:
+            yield (), {levels: (sign[0] - sign[1]) / 2 for levels, sign in signs.items()}
+
+    def setting(self, chances: int) -> Setting:
+        fit = fitted({levels: arm.values for levels, arm in self.best.items()})
+        estimates = fit.family([weights for _, weights in self.contrasts], chances=chances)
+        again = self._again()
+        found = [self._effect(key, weights, *two)
+                 for (key, weights), *two in zip(self.contrasts, estimates, again, strict=True)]  # fmt: skip
+        lead = found.pop().estimate if self.whole and found and not found[-1].things else None
+        sign = self.comparison.sign
+        if self.asked.design != "cumulative":
+            found.sort(key=lambda effect: (len(effect.things) > 1 and self.whole, effect.estimate is None,
+                                           sign * effect.mean))  # fmt: skip
+        ranking = [self.best[levels] for levels in ranked(self.best, sign)]
+        rest = [arm for arm in self.best.values() if arm.mean is None]
+        far = flattered(self.tried.values(), fit, sign) if self.asked.best_over else 0.0
+        return Setting(self.context, [*ranking, *rest], self.best.get(self.base), found, far, lead)
+
+    def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
+        if self.whole:
+            return Effect(tuple(self.asked.things[i] for i in key), estimate, fresh=fresh)
+        (arm, against), sign = (self.best[levels] for levels in weights), self.comparison.sign
+        things = tuple((name, level) for name, level, other in
+                       zip(self.asked.vary, key, [*weights][1], strict=True) if level != other)  # fmt: skip
+        costs = self._costs(arm, against)
+        if self.at == "memory" and costs.get("peak_bytes", 1) > _ROOM:
+            estimate = None
+        at_edge = [bool(edges(each, self.every, self.asked.best_over)) for each in (arm, against)]
+        bound = _bound(-sign * estimate.mean, *at_edge) if estimate else ""
+        return Effect(things, estimate, arm, against, bound, costs, self._speed(arm), fresh)
+
+    def _costs(self, arm: Arm, against: Arm) -> dict[str, float]:
+        runs = grouped(self.comparison.outcomes, at_levels(self.comparison.factors))
+        pairs = {fact: [cost(runs[tuple(one.levels.values())], fact) for one in (arm, against)] for fact in _FACTS[1:]}
+        return {fact: mine / its for fact, (mine, its) in pairs.items() if mine and its}
+
+    def _speed(self, arm: Arm) -> SpeedUp | None:
+        lengths, base = self.comparison.lengths, self.best.get(self.base)
+        alike = [x for x in (*lengths, *self.comparison.outcomes) if base and x.levels == base.levels]
+        steps = {x.steps for x in self.comparison.outcomes if x.levels == arm.levels and x.steps}
+        return speed_up(arm.values, alike, steps.pop(), self.comparison.sign) if lengths and len(steps) == 1 else None
+
+    def _again(self) -> list[Estimate | None]:
+        """The contrasts on the seeds that `gptx confirm` trained, with which nothing was chosen."""
+        fresh = grouped(
+            (x for x in self.comparison.confirmed if x.value is not None), lambda x: tuple(x.levels.items())
+        )
+        runs = {levels: fresh.get(tuple(arm.levels.items()), []) for levels, arm in self.best.items()}
+        fit = fitted({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
+        return fit.family([weights for _, weights in self.contrasts])
 
 
-def _limited(found, limit: float):
-    return replace(found, differences={key: replace(each, limit=limit) for key, each in found.differences.items()})
-
-
-def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
-    """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
-    Means over each arm's own seeds would not do: an arm that lacks a hard seed would win."""
-    there = {key: arm.values for key, arm in arms.items() if arm.mean is not None}
-
-    def losses(key: _Key) -> int:
-        gaps = (difference(there[key], other) for other in there.values())
-        return sum(gap is not None and sign * gap.mean > 0 for gap in gaps)
-
-    return sorted(there, key=losses)
-
-
-def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:
-    """The key of the best arm; None where another one equals it, or none has a mean."""
-    order = ranked(arms, sign)
-    gaps = (difference(arms[order[0]].values, arms[other].values) for other in order[1:])
-    return order[0] if order and not any(gap and not gap.mean for gap in gaps) else None
-
-
-def _round(context: dict[str, str], group: Iterable[Arm], factor: str, base: str, sign: int) -> Round:
-    arms = {arm.levels[factor]: arm for arm in group}
-    others = [level for level in arms if level != base and base in arms]
-    away = {level: each for level in others if (each := difference(arms[level].values, arms[base].values))}
-    return Round(context, arms, base, sign, away)
-
-
-def _at_best(found: list[Arm], factor: str, base: str, sign: int) -> Round:
-    """Each level at its best combination of the others' levels. Choosing flatters, so p-values count it: a level is
-    better if a combination of it beats all of the other level's, and it had as many chances as it has combinations."""
-    tried = grouped((arm for arm in found if arm.mean is not None), lambda arm: arm.levels[factor])
-    best = {level: here[ranked(dict(enumerate(here)), sign)[0]] for level, here in tried.items()}
-    around = _round({}, best.values(), factor, base, sign)
-    differences = {}
-    for level, each in around.differences.items():
-        better, worse = (level, base) if sign * each.mean < 0 else (base, level)
-        p = max(_lead(best[better], arm, sign) for arm in tried[worse])
-        differences[level] = replace(each, p=each.p and min(1.0, p * len(tried[better])))
-    return replace(around, arms={level: around.arms[level] for level in around.ranking}, differences=differences)
-
-
-def _lead(arm: Arm, other: Arm, sign: int) -> float:
-    """The p-value of an arm being better than another one; 1 where it is not, or has no p-value."""
-    found = difference(arm.values, other.values)
-    return found.p if found and found.p is not None and sign * found.mean < 0 else 1.0
-
-
-def _factorials(comparison: Comparison, found: list[Arm], base: dict[str, str]) -> Iterator[list[Square]]:
-    """The 2 x 2 of a factor's traits, if its levels are all four combinations; then those of two factors."""
-    squares = partial(_squares, found, comparison.sign)
-    for factor, traits in comparison.traits.items():
-        first, second = next(iter(traits.values()))
-        corners: dict = {(level,): (int(having[first]), int(having[second])) for level, having in traits.items()}
-        if sorted(corners.values()) == sorted(product((0, 1), repeat=2)):
-            yield squares((factor,), corners, (("", first), ("", second)))
-    two = [name for name, levels in comparison.factors.items() if len(levels) == 2 and not is_rate(name)]
-    for pair in combinations(sorted(two, key=lambda name: name != primary(comparison.factors)), 2):
-        one, other = (sorted(comparison.factors[name], key=lambda level: level != base[name]) for name in pair)
-        corners = {(one[i], other[j]): (i, j) for i, j in product((0, 1), repeat=2)}
-        yield squares(pair, corners, ((pair[0], one[1]), (pair[1], other[1])))
-
-
-def _squares(found: list[Arm], sign: int, factors: tuple[str, ...], corners: dict, things: tuple) -> list[Square]:
-    """The 2 x 2 in each context that has all four arms; `corners`: by levels of `factors`, which things are there."""
-    squares = []
-    for context, group in contexts((arm for arm in found if arm.results), *factors):
-        there = {corners[at_levels(factors)(arm)]: arm for arm in group}
-        if len(there) == 4:
-            values = {corner: arm.values for corner, arm in there.items()}
-            known = {name: each for name, weights in CONTRASTS.items() if (each := contrast(values, weights))}
-            squares.append(Square(things, context, there, sign, known))
-    return squares
+def _bound(gain: float, mine: bool, its: bool) -> str:
+    """What a gain is a bound of, where the best of the arm (`mine`) or of what it is compared with is at an edge."""
+    if mine and its:
+        return "open"
+    return "" if mine == its else "at least" if (gain > 0) == mine else "at most"

@@ -1,39 +1,47 @@
 """How sure a difference of means over a few seeds is.
 
-Runs of one seed share initial weights and batches, so differences are taken seed by seed, with Student's t interval
-over the seeds that both arms have; arms that share no seed are compared as independent samples (Welch's t).
+Runs of one seed share initial weights and batches, so a result is taken as arm + seed + noise, by least squares
+(randomized blocks). The noise is pooled over the arms: with two or three seeds a spread of one arm alone says next to
+nothing. Several comparisons are judged together by the largest of their t values (Dunnett 1955 for arms against a base,
+the studentized maximum modulus for contrasts that are not correlated), so 95 % holds for all of them at once.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, variance
 
+import numpy
+from numpy import ndarray
+
 _CONFIDENCE = 0.95
-_Values = Mapping[int, float]  # a result by seed: NaN diverged
+_STRANGE = 0.02  # p-value below which an arm's spread over seeds is not that of the other arms
+_NODES = 64  # of each integral
+Values = Mapping[int, float]  # a result by seed: NaN diverged
+Weights = Mapping[Hashable, float]  # of arms in a contrast
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds with its 95 % interval and two-sided p-value, which a single seed does not give."""
+    """A mean over `n` seeds; a single seed gives no interval and no p-value.
+
+    `low` to `high` and `p` (two-sided) hold for all comparisons that were judged together; `alone` is the interval of
+    Student's t over this comparison's own seeds.
+    """
 
     mean: float
     n: int
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    alone: tuple[float, float] | None = None
     paired: bool = True  # False between arms that share no seed
-    limit: float = 1 - _CONFIDENCE  # the largest significant p-value: smaller among several comparisons
-
-    @property
-    def significant_alone(self) -> bool:
-        """True if the interval excludes zero: significant before any correction."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+    own: bool = False  # True where the spread is its own, not pooled: it is not that of the other arms
 
     @property
     def significant(self) -> bool:
-        """True if it is significant among all comparisons that are judged together."""
-        return self.p is not None and self.p <= self.limit
+        return self.p is not None and self.p <= 1 - _CONFIDENCE
 
     @property
     def kind(self) -> str:
@@ -42,26 +50,23 @@ class Estimate:
             return "same"
         return "unsure" if self.p is not None and not self.significant else "higher" if self.mean > 0 else "lower"
 
+    @property
+    def disputed(self) -> bool:
+        """True if its own seeds alone say something else about zero than the pooled spread does."""
+        return self.alone is not None and self.p is not None and self.significant != (self.alone[0] * self.alone[1] > 0)
 
-def estimate(samples: Sequence[float]) -> Estimate | None:
-    """The mean of samples, one a seed; None of no samples, or where one is not finite."""
+
+def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
+    """The mean of samples, one a seed, with Student's interval, one of so many that are judged `together`; None of no
+    samples, or where one is not finite."""
     n = len(samples)
     if not n or not all(map(math.isfinite, samples)):
         return None
     mean = fmean(samples)
-    return _student(mean, sum((sample - mean) ** 2 for sample in samples) / max(1, n - 1) / n, n - 1, n)
-
-
-def _student(mean: float, squared: float, degrees: float, n: int, *, paired: bool = True) -> Estimate:
-    """The estimate of a mean, by the square of its standard error and that square's degrees of freedom."""
-    from scipy.special import stdtr
-
     if n == 1:
-        return Estimate(mean, 1, paired=paired)
-    error = math.sqrt(squared)
-    half = quantile(degrees) * error if error else 0.0
-    p = float(2 * stdtr(degrees, -abs(mean) / error)) if error else float(not mean)
-    return Estimate(mean, n, mean - half, mean + half, p, paired)
+        return Estimate(mean, 1)
+    error = math.sqrt(variance(samples) / n)
+    return _judged(mean, error, n - 1, n, together, 0.0, interval(mean, error, n - 1))
 
 
 def quantile(degrees: float) -> float:
@@ -71,54 +76,179 @@ def quantile(degrees: float) -> float:
     return float(stdtrit(degrees, (1 + _CONFIDENCE) / 2))
 
 
-def difference(values: _Values, baseline: _Values) -> Estimate | None:
-    """How far `values` lie above `baseline` in common seeds, else unpaired; None if one diverged or has no result."""
-    if diverged(values) or diverged(baseline):
-        return None
-    if values and baseline and values.keys().isdisjoint(baseline):
-        return _unpaired(values.values(), baseline.values())
-    return estimate([values[seed] - baseline[seed] for seed in values if seed in baseline])
+def interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
+    half = quantile(degrees) * error if error else 0.0
+    return mean - half, mean + half
 
 
-def _unpaired(a: Collection[float], b: Collection[float]) -> Estimate:
-    """The mean of `a` less that of `b`, with Welch's interval."""
-    parts = [(variance(each) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
-    squared = sum(part for part, _ in parts)
-    degrees = squared**2 / sum(part**2 / free for part, free in parts) if squared else math.nan
-    return _student(fmean(a) - fmean(b), squared, degrees, min(len(a), len(b)), paired=False)
+def _judged(mean, error, degrees, n, count, rho, alone, *, paired=True, own=False) -> Estimate:
+    """An estimate that is judged together with others, `count` in all, whose correlations are `rho` or more."""
+    half = critical(count, degrees, rho) * error if error else 0.0
+    p = 1 - _inside(abs(mean) / error, count, degrees, rho) if error else float(not mean)
+    return Estimate(mean, n, mean - half, mean + half, max(0.0, p), alone, paired, own)
 
 
-# What two things do in a 2 x 2, by whether each is there (1) or not (0). A main effect is the average over the other's
-# absence and presence; the interaction is how much more either does with the other than without.
-CONTRASTS = {
-    "first": {(1, 0): 0.5, (1, 1): 0.5, (0, 0): -0.5, (0, 1): -0.5},
-    "second": {(0, 1): 0.5, (1, 1): 0.5, (0, 0): -0.5, (1, 0): -0.5},
-    "interaction": {(1, 1): 1.0, (0, 0): 1.0, (1, 0): -1.0, (0, 1): -1.0},
-    "lead": {(1, 0): 1.0, (0, 1): -1.0},  # of the first over the second
-    "first alone": {(1, 0): 1.0, (0, 0): -1.0},
-    "first with second": {(1, 1): 1.0, (0, 1): -1.0},
-}
+@cache
+def critical(count: int, degrees: float, rho: float = 0.5) -> float:
+    """The t value below which the largest of `count` t values stays in 95 % of cases, without an effect.
+
+    `rho` is the correlation of any two of them: 0.5 for arms against one base of as many seeds (Dunnett's table: 2.73
+    for 5 arms and 20 degrees of freedom), 0 for contrasts that are not correlated, which is never too small."""
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda t: _inside(t, count, degrees, rho) - _CONFIDENCE, 0.5, 1e4, xtol=1e-6))
 
 
-def contrast(arms: Mapping[tuple, _Values], weights: Mapping[tuple, float]) -> Estimate | None:
-    """The weighted sum of some arms over the seeds that all have; None where one diverged or no seed is common."""
-    if any(map(diverged, arms.values())):
-        return None
-    seeds = [seed for seed in next(iter(arms.values())) if all(seed in values for values in arms.values())]
-    return estimate([sum(weight * arms[place][seed] for place, weight in weights.items()) for seed in seeds])
+def _inside(t: float, count: int, degrees: float, rho: float) -> float:
+    """The probability that all of `count` t values of correlation `rho` are within -t and t."""
+    from scipy.special import ndtr, stdtr
+
+    if count == 1:
+        return float(1 - 2 * stdtr(degrees, -t))
+    shared, weight, spread, share = _grid(degrees)
+    if not rho:
+        shared, weight = numpy.zeros(1), numpy.ones(1)
+    ends = (t * spread[:, None] + side * math.sqrt(rho) * shared for side in (-1, 1))
+    low, high = (end / math.sqrt(1 - rho) for end in ends)
+    return float(share @ (ndtr(high) - ndtr(-low)) ** count @ weight)
 
 
-def diverged(values: _Values) -> int:
+@cache
+def _grid(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """Nodes and weights of the two integrals: over a standard normal, and over a standard deviation's estimate."""
+    from scipy.special import gammaincinv
+
+    x, weight = numpy.polynomial.hermite_e.hermegauss(_NODES)
+    u, share = numpy.polynomial.legendre.leggauss(_NODES)
+    spread = numpy.sqrt(gammaincinv(degrees / 2, (u + 1) / 2) * 2 / degrees)
+    return x, weight / weight.sum(), spread, share / 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Arms' results as arm + seed + noise: what a difference, or any other contrast of arms, is worth."""
+
+    values: dict[Hashable, Values]  # of arms without a diverged run
+    means: ndarray
+    covariance: ndarray  # of the means, in units of the noise's variance
+    deviation: float  # of the noise
+    degrees: int
+    strange: frozenset[Hashable]  # arms whose spread over seeds is not that of the others
+    paired: bool
+
+    def family(self, contrasts: Sequence[Weights], *, chances: int = 0) -> list[Estimate | None]:
+        """The estimates of some contrasts, judged together; None where an arm has no mean. `chances`: how many there
+        could have been, where the arms were chosen by their results."""
+        rows = [self._row(weights) for weights in contrasts]
+        known = [row for row in rows if row is not None]
+        count = max(chances, len(known))
+        rho = 0.0 if chances else self._correlation(known)
+        return [None if row is None else self._estimate(weights, row, count, rho)
+                for weights, row in zip(contrasts, rows, strict=True)]  # fmt: skip
+
+    def _row(self, weights: Weights) -> ndarray | None:
+        if not all(self.values.get(arm) for arm in weights):
+            return None
+        return numpy.array([weights.get(arm, 0.0) for arm in self.values])
+
+    def _correlation(self, rows: list[ndarray]) -> float:
+        """The smallest correlation, by its size, of any two contrasts: with it no interval is too narrow."""
+        if len(rows) < 2:
+            return 0.0
+        found = numpy.array(rows) @ self.covariance @ numpy.array(rows).T
+        size = numpy.sqrt(numpy.diag(found))
+        sizes = abs(found / numpy.outer(size, size))[numpy.triu_indices(len(rows), 1)]
+        return round(float(min(sizes.min(), 0.5)), 3)
+
+    def _estimate(self, weights: Weights, row: ndarray, count: int, rho: float) -> Estimate:
+        used = [arm for arm, weight in weights.items() if weight]
+        seeds = [seed for seed in self.values[used[0]] if all(seed in self.values[arm] for arm in used)]
+        alone = estimate([sum(weights[arm] * self.values[arm][seed] for arm in used) for seed in seeds])
+        n = len(seeds) or min(len(self.values[arm]) for arm in used)
+        if alone and alone.n > 1 and alone.low == alone.high == 0:
+            return alone  # the same to the last bit in every seed
+        span = alone.alone if alone else None
+        if alone and span and not self.strange.isdisjoint(used):
+            error = (span[1] - span[0]) / 2 / quantile(alone.n - 1)
+            return _judged(alone.mean, error, alone.n - 1, n, count, 0.0, span, own=True)
+        mean, error = float(row @ self.means), self.deviation * math.sqrt(row @ self.covariance @ row)
+        if not self.degrees:
+            return Estimate(mean, n, paired=bool(seeds))
+        return _judged(mean, error, self.degrees, n, count, rho, span, paired=bool(seeds))
+
+
+def fitted(values: Mapping[Hashable, Values]) -> Fit:
+    """The fit of arms' results by seed; arms that diverged in a seed, or have no result, are left out of it."""
+    there = {arm: by_seed for arm, by_seed in values.items() if by_seed and not diverged(by_seed)}
+    pooled = _least_squares(whole := dict(there))
+    means, covariance, paired = pooled.means, pooled.covariance, pooled.paired
+    while (odd := _strangest(pooled, whole)) is not None:
+        del whole[odd]
+        pooled = _least_squares(whole)
+    strange = frozenset(there.keys() - whole.keys())
+    return Fit(there, means, covariance, pooled.deviation, pooled.degrees, strange, paired)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    means: ndarray
+    covariance: ndarray
+    squares: dict[Hashable, float]  # of the residuals, by arm
+    degrees: int
+    paired: bool
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(sum(self.squares.values()) / self.degrees) if self.degrees else 0.0
+
+
+def _least_squares(values: Mapping[Hashable, Values]) -> _Solution:
+    """Arms' means over all seeds. Where arms and seeds do not hang together, seeds are left out. An arm that repeats
+    another one to the last bit says nothing more of the noise."""
+    cells = [(i, seed, value) for i, by_seed in enumerate(values.values()) for seed, value in by_seed.items()]
+    seeds, arms = sorted({seed for _, seed, _ in cells}), len(values)
+    rows = [[i == k for k in range(arms)] + [seed == each for each in seeds] for i, seed, _ in cells]
+    x, y = numpy.array(rows, float).reshape(len(cells), arms + len(seeds)), numpy.array([value for *_, value in cells])
+    paired = bool(cells) and int(numpy.linalg.matrix_rank(x)) == arms + len(seeds) - 1
+    x[:, arms:] -= 1 / max(1, len(seeds))
+    x = x if paired else x[:, :arms]
+    inverse = numpy.linalg.pinv(x.T @ x)
+    solution = inverse @ x.T @ y
+    first = {tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values()
+    residuals = zip(cells, (y - x @ solution) ** 2, strict=True)
+    squares = dict.fromkeys(first, 0.0)
+    for (i, _, _), square in residuals:
+        if (arm := [*values][i]) in squares:
+            squares[arm] += float(square)
+    free = sum(len(values[arm]) for arm in squares) - len(squares) - (len(seeds) - 1) * paired
+    return _Solution(solution[:arms], inverse[:arms, :arms], squares, max(0, free), paired)
+
+
+def _strangest(found: _Solution, values: Mapping[Hashable, Values]) -> Hashable | None:
+    """The arm whose spread over seeds is most above that of the others, if that is beyond chance."""
+    from scipy.special import fdtrc
+
+    odds: dict[Hashable, float] = {}
+    for arm, square in found.squares.items():
+        own = (len(values[arm]) - 1) * (1 - found.paired / len(found.squares))
+        rest, others = found.degrees - own, sum(found.squares.values()) - square
+        if own > 0.5 and rest > 0.5 and others > 0:
+            odds[arm] = float(fdtrc(own, rest, square / own / (others / rest))) * len(found.squares)
+    odd = min(odds, key=lambda arm: odds[arm], default=None)
+    return odd if odd is not None and len(values) > 2 and odds[odd] < _STRANGE else None
+
+
+def difference(values: Values, baseline: Values) -> Estimate | None:
+    """How far `values` lie above `baseline`, by themselves; None if one diverged or has no result."""
+    return fitted({"arm": values, "base": baseline}).family([{"arm": 1.0, "base": -1.0}])[0]
+
+
+def diverged(values: Values) -> int:
     """The number of seeds whose run diverged."""
     return sum(not math.isfinite(value) for value in values.values())
 
 
-def holm(estimates: Iterable[Estimate]) -> float:
-    """The largest p-value that Holm's correction keeps, below 0 for none: 1 of 20 families without effects has one."""
-    p = sorted(each.p for each in estimates if each.p is not None)
-    limit = -1.0
-    for i, value in enumerate(p):
-        if value * (len(p) - i) > 1 - _CONFIDENCE:
-            break
-        limit = value
-    return limit
+def tally(made: Iterable[Estimate]) -> tuple[int, int]:
+    """How many estimates have a p-value, and how many of them are significant together."""
+    judged = [each for each in made if each.p is not None]
+    return len(judged), sum(each.significant for each in judged)

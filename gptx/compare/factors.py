@@ -158,13 +158,15 @@ def primary(factors: dict[str, list[str]]) -> str:
     return next(iter([*filter(is_group, factors), *words, *factors]), "")
 
 
-def axes(factors: dict[str, list[str]]) -> tuple[str, list[str], list[str]]:
-    """The factor of the x-axis (a number, else the first besides the one that is asked about), those whose levels are
-    lines (all others; where these are too many for a panel, only one) and those whose levels are panels."""
-    others = [name for name in factors if name != primary(factors)]
-    x = axis(factors) or next(iter(others), primary(factors))
+def axes(factors: dict[str, list[str]], vary: Collection[str] = ()) -> tuple[str, list[str], list[str]]:
+    """The factor of the x-axis (a learning rate before anything else, then a number, else the first that is not
+    varied), those whose levels are lines (all others; where these are too many for a panel, only one) and those whose
+    levels are panels."""
+    asked = [*vary] or [primary(factors)]
+    x = axis(factors) or next((name for name in factors if name not in asked), asked[0])
     rest = {name: levels for name, levels in factors.items() if name != x}
-    lines = list(rest) if prod(map(len, rest.values())) <= _LINES else [primary(rest)]
+    one = next((name for name in asked if name in rest), primary(rest))
+    lines = list(rest) if prod(map(len, rest.values())) <= _LINES else [one]
     return x, lines, [name for name in rest if name not in lines]
 
 

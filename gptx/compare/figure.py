@@ -7,31 +7,81 @@ from typing import Any
 
 import numpy
 
-from gptx.compare.effects import Effects
+from gptx.compare.effects import Effect, Effects
 from gptx.compare.factors import axes, grouped, numeric
 from gptx.compare.outcomes import Arm, contexts
-from gptx.compare.words import label, named, words
-from gptx.show.plots import COLOURS, DASHES, MARKERS, drawing, dress
+from gptx.compare.trend import Trend, line, trends
+from gptx.compare.words import Words, change, label, named, turned, words
+from gptx.show.plots import AXES, COLOURS, DASHES, INK, MARKERS, drawing, dress, logarithmic
 from gptx.units.printable import mathtext
 
 _PANELS = 4  # at most, side by side
+_ROWS = 24  # of a forest plot
 _FEW = 4  # lines that leave room for a legend among them
 _WIDE = 5  # levels whose largest is more than this many times the smallest stand on a logarithmic axis
 _ALL = "all runs"  # the one level where only seeds differ
 
 
 def figure(found: Effects, file: Path) -> None:
-    """Draw a comparison that has a result in a .png or .svg file, as axes() says; of many panels the fullest ones."""
-    x, lines, apart = axes(found.comparison.factors)
+    """Draw a comparison that has a result in a .png or .svg file: a forest plot of several changes in one setting,
+    effects over the model's size, else results as axes() says; of many panels the fullest ones."""
+    said = words(found)
+    if moving := trends(found):
+        with drawing(file, 7.2, 4.2, dpi=150) as picture:
+            _over_sizes(picture.subplots(), moving, found, said)
+        return
+    if found.question.design in ("arms", "cumulative", "factorial") and len(found.settings) == 1 and found.judged:
+        rows = [effect for effect in found.effects if effect.estimate][:_ROWS]
+        with drawing(file, 7.2, 1.3 + 0.34 * len(rows), dpi=150) as picture:
+            _forest(picture.subplots(), rows, found, said)
+        return
+    x, lines, apart = axes(found.comparison.factors, found.question.vary)
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
-    said = words(found)
     with drawing(file, 7.2 if len(panels) == 1 else 4.2 * len(panels), 4.2, dpi=150) as picture:
         row = picture.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for plot, (context, arms) in zip(row, panels, strict=True):
             _draw(plot, arms, x)
             title = ", ".join(named(*level) for level in context.items() if apart)
             dress(plot, title, label(x), f"{said.metric}{said.per}" if plot is row[0] else "")
+
+
+def _forest(plot: Any, rows: list[Effect], found: Effects, said: Words) -> None:
+    """Every change with its difference and interval, the best on top; hollow where nothing is settled."""
+    for at, effect in enumerate(rows):
+        estimate, better = effect.estimate, effect.kind == said.good
+        assert estimate is not None
+        colour = AXES if not effect.settled else COLOURS[0] if better else COLOURS[1]
+        if estimate.low is not None and estimate.high is not None:
+            plot.plot([estimate.low, estimate.high], [at, at], color=colour, linewidth=2.2, solid_capstyle="butt")
+        plot.plot([estimate.mean], [at], marker="s", markersize=6, color=colour, linestyle="",
+                  markerfacecolor=colour if effect.settled else "white")  # fmt: skip
+    plot.axvline(0, color=AXES, linewidth=1)
+    dress(plot, "", f"difference in {said.metric}{said.per} ({said.good} is better, 95 % intervals)")
+    names = [mathtext(change(effect, found.baseline)) for effect in rows]
+    plot.set_yticks(range(len(rows)), names, color=INK, fontsize=9)
+    plot.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> None:
+    """Every effect at every size with its interval, and the line through them."""
+    by_things = grouped((effect for effect in found.effects if effect.estimate), lambda effect: effect.things)
+    for look, trend in enumerate(moving):
+        colour, shift = COLOURS[look % len(COLOURS)], 1.02 ** (look - (len(moving) - 1) / 2)
+        points = [effect.estimate for effect in by_things[trend.things] if effect.estimate]
+        means = [each.mean for each in points]
+        ends = [[each.low if each.low is not None else each.mean for each in points],
+                [each.high if each.high is not None else each.mean for each in points]]  # fmt: skip
+        away = numpy.abs(numpy.array(ends) - means)
+        at = [size * shift for size in trend.sizes]
+        plot.errorbar(at, means, away, color=colour, marker=MARKERS[look % len(MARKERS)],
+                      linestyle="", label=mathtext(turned(trend.things, found.baseline)))  # fmt: skip
+        if trend.slope:
+            plot.plot(*line(trend), color=colour, linestyle=DASHES[look % len(DASHES)], linewidth=1.2)
+    plot.axhline(0, color=AXES, linewidth=1)
+    dress(plot, "", "parameters", f"difference in {said.metric}{said.per}")
+    logarithmic(plot, "x")
+    plot.legend(frameon=False, fontsize=8)
 
 
 def _draw(plot: Any, found: list[Arm], x: str) -> None:

@@ -9,14 +9,17 @@ from pathlib import Path
 from statistics import fmean, median_high, stdev
 from typing import Any
 
+import numpy
+
 from gptx.compare import estimates
-from gptx.compare.factors import confounded, described_by, factors, grouped, traits
+from gptx.compare.factors import confounded, described_by, factors, grouped, is_rate, traits
 from gptx.config.errors import ConfigError
 from gptx.files import to_json
 from gptx.runs import metrics, plain, provenance
 from gptx.runs.run import Run
 
 METRIC = "validation/loss"
+AT = "steps", "tokens", "flops", "time"  # budgets at which runs can be compared
 _LARGEST = 100_000_000  # bytes of results.json: a thousand runs have less than one of these
 
 
@@ -32,6 +35,9 @@ class Outcome:
     tokens_per_second: float | None = None  # the median over its steps
     peak_bytes: int | None = None  # of memory, measured
     ended_at: int | None = None  # step, where that is before the last step that was asked for
+    steps: int | None = None  # that it made
+    parameters: int | None = None
+    at: dict[str, float | None] = field(default_factory=dict)  # the metric at the budget that every run reached, by AT
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,13 @@ class Comparison:
     environment: dict = field(default_factory=dict)
     without: list[str] = field(default_factory=list)  # tables that its pages leave out
     better: str = ""  # higher or lower; "" where that is unknown
+    question: dict[str, str | list[str]] = field(default_factory=dict)  # of the experiment: see compare.question
+    design: str = ""  # of the sweep; "" for a product
+    crossed: list[str] = field(default_factory=list)  # keys that the design crosses with every arm
+    commands: list[str] = field(default_factory=list)  # that made the runs
+    confirmed: list[Outcome] = field(default_factory=list)  # of the chosen arms, on seeds that did not choose them
+    lengths: list[Outcome] = field(default_factory=list)  # of the base at other numbers of steps
+    budgets: dict[str, float] = field(default_factory=dict)  # by AT, that every run reached
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "better", self.better or metrics.ours(self.metric))
@@ -63,9 +76,12 @@ class Comparison:
         return any(outcome.value is not None and math.isfinite(outcome.value) for outcome in self.outcomes)
 
     def save(self, file: Path) -> None:
-        facts = {key: value for key, value in asdict(self).items() if key != "outcomes"}
-        lines = ",\n  ".join(to_json(asdict(outcome)) for outcome in self.outcomes)
-        file.write_text(f'{to_json(facts, indent=1)[:-2]},\n "outcomes": [\n  {lines}\n ]\n}}\n')
+        lists = {name: getattr(self, name) for name in ("confirmed", "lengths", "outcomes")}
+        text = to_json({key: value for key, value in asdict(self).items() if key not in lists}, indent=1)[:-2]
+        for name, found in lists.items():
+            lines = ",".join(f"\n  {to_json(asdict(outcome))}" for outcome in found)
+            text += f',\n "{name}": [{lines}\n ]'
+        file.write_text(f"{text}\n}}\n")
 
 
 @dataclass(frozen=True)
@@ -109,25 +125,58 @@ def load_comparison(file: Path) -> Comparison:
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none has the metric, ConfigError for an unknown `better`."""
     begun = list(filter(lambda run: run.config, runs))
+    kinds = grouped(begun, lambda run: _role(run.noted))
+    main = kinds.get("", [])
     known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
-    found = factors(begun)
-    outcomes = list(_outcomes(begun, found, metric))
+    found, budgets = factors(main), common_budgets(main)
+    several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
+    outcomes = several.get("", [])
     if metric not in known and all(each.value is None for each in outcomes):
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
+    crossed = list((begun[-1].config.get("sweep") or {}).get("cross") or []) if begun else []
+    bases = _bases(main, outcomes, crossed)
+    base = bases[0] if bases else {}
     return Comparison(
         metric=metric,
         factors=found,
         outcomes=outcomes,
         missing=[run.name for run in runs if not (run.config or run.problem)],
-        confounded=confounded(begun, found),
-        problems=list(problems(runs)),
-        traits=traits(begun, found),
-        environment=environment(begun),
+        confounded=confounded(main, found),
+        problems=[*problems(runs), *_several_bases(bases)],
+        traits=traits(main, found),
+        baseline=base,
+        environment=environment(main),
         better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]),
+        question=(begun[-1].config.get("question") or {}) if begun else {},
+        design=next((run.noted["design"] for run in main if run.noted.get("design")), ""),
+        crossed=crossed,
+        commands=list(dict.fromkeys(run.noted["command"] for run in begun if run.noted.get("command"))),
+        confirmed=several.get("confirm", []),
+        lengths=[replace(each, levels=each.levels | base) for each in several.get("length", [])],
+        budgets=budgets,
     )
 
 
-def _outcomes(runs: list[Run], found: Iterable[str], metric: str) -> Iterator[Outcome]:
+def _role(noted: dict) -> str:
+    """What a run is besides an arm of the comparison: "confirm", a "length" of the base, or "" for neither."""
+    return "confirm" if noted.get("confirm") else "length" if noted.get("length", 1) != 1 else ""
+
+
+def _bases(runs: list[Run], outcomes: list[Outcome], crossed: list[str]) -> list[dict[str, str]]:
+    """The levels of the runs that a sweep calls its base, without those that it crosses with every arm."""
+    levels = (x.levels for x, run in zip(outcomes, runs, strict=True) if run.noted.get("arm") == "")
+    each = ({name: level for name, level in one.items() if name not in crossed and not is_rate(name)} for one in levels)
+    return list({str(one): one for one in each}.values())
+
+
+def _several_bases(bases: list[dict[str, str]]) -> Iterator[str]:
+    if len(bases) > 1:
+        differing = [name for name in bases[0] if len({base[name] for base in bases}) > 1]
+        told = ", ".join(f"{name} is {' or '.join(base[name] for base in bases)}" for name in differing)
+        yield f"The base differs between the sweeps of this folder ({told}); arms are compared with the first."
+
+
+def _outcomes(runs: list[Run], found: Iterable[str], metric: str, budgets: dict[str, float]) -> Iterator[Outcome]:
     """The outcome of each run. Where all have one seed, runs are repeated with another order of their batches."""
     repeated = len({run.seed for run in runs}) == 1
     for run in runs:
@@ -141,7 +190,27 @@ def _outcomes(runs: list[Run], found: Iterable[str], metric: str) -> Iterator[Ou
             tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
             peak_bytes=run.record.get("memory", {}).get("measured"),
             ended_at=run.ended_at,
+            steps=run.metrics.steps or None,
+            parameters=run.record.get("parameters", {}).get("total"),
+            at={name: _value_at(run, metric, name, amount) for name, amount in budgets.items()},
         )
+
+
+def common_budgets(runs: list[Run]) -> dict[str, float]:
+    """The steps, tokens, FLOPs and seconds that every finished run reached; without what some do not know."""
+    clocks = [run.clocks for run in runs if run.state == "finished"]
+    ends = {name: [clock[name][-1] if len(clock[name]) else 0.0 for clock in clocks] for name in AT}
+    return {name: float(min(each)) for name, each in ends.items() if each and min(each) > 0}
+
+
+def _value_at(run: Run, metric: str, name: str, amount: float) -> float | None:
+    """The metric at an amount of steps, tokens, FLOPs or seconds, between the two values around it."""
+    steps, values = run.metrics[metric]
+    if run.state != "finished" or not len(steps):
+        return run.result(metric)
+    clock = numpy.interp(steps, run.clocks["steps"], run.clocks[name])
+    reached = clock[0] <= amount <= clock[-1] * (1 + 1e-9)
+    return float(numpy.interp(amount, clock, values)) if reached else None
 
 
 def problems(runs: list[Run]) -> Iterator[str]:

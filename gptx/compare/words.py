@@ -2,15 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from gptx.compare.effects import Effects
+from gptx.compare.effects import Effect, Effects
 from gptx.compare.estimates import Estimate
 from gptx.compare.factors import is_group, numeric
 from gptx.compare.outcomes import Arm
-from gptx.units.phrases import count, joined
+from gptx.units.phrases import joined
 
 NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay": "weight decay", "steps": "steps",
          "batch.tokens": "tokens per step", "batch.micro": "micro-batch size", "batch.rule": "batch rule",
@@ -48,9 +48,17 @@ class Words:
         if found.low is not None and found.high is not None:
             values += [found.low, found.high]
             decimals = min(self.finest, self.digits((found.high - found.low) / 2))
-        if found.p is None or found.significant_alone:
+        if found.p is None or found.significant:
             decimals = max(decimals, self.digits(found.mean))
         return (self.number(value, sign="+", decimals=decimals) for value in values)
+
+    @property
+    def good(self) -> str:
+        return "lower" if self.best == "lowest" else "higher"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self.best == "lowest" else -1
 
     @property
     def per(self) -> str:
@@ -64,29 +72,22 @@ class Words:
             return f"diverged {arm.diverged} of {len(arm.results)}"
         return " ± ".join(self.number(each) for each in (arm.mean, arm.spread) if each is not None) or "-"
 
-    def change(self, found: Estimate | None, n: int = 0) -> str:
-        """An estimate in a table, judged alone, with its number of pairs where that is not `n`."""
+    def change(self, found: Estimate | None) -> str:
+        """An estimate in a table: -0.198 (-0.205 to -0.190)."""
         if found is None:
             return "-"
         text, *span = self.ends(found)
         told = ["the same" if found.kind == "same" else " to ".join(span) or "single seed"]
-        if span and not found.significant_alone and found.kind != "same":
-            told.append("not significant")
-        if not found.paired:
-            told.append("unpaired")
-        elif span and n not in (0, found.n):
-            told.append(f"{found.n} pairs")
+        told += ["not significant"] * (found.kind == "unsure") + ["unpaired"] * (not found.paired)
         return f"{text} ({', '.join(told)})"
 
-    def relation(self, found: Estimate, other: str) -> str:
-        """How something is compared with another, "with adamw", and how sure that is."""
-        text, *span = self.ends(found)
-        interval = f"95 % interval {' to '.join(span)}" if span else "no interval"
-        seeds = count(found.n, "seed") if found.paired else "no seed in common"
-        if found.kind in ("higher", "lower"):
-            return f"{self.amount(text.lstrip('+-'))} {found.kind} than {other} ({interval}, {seeds})"
-        before = " before correction" * found.significant_alone
-        return f"not significantly different from that {other} ({text}, {interval}{before}, {seeds})"
+    def size(self, found: Estimate) -> str:
+        """An estimate in a sentence: 0.20 nats per byte lower."""
+        return f"{self.amount(self.short(found.mean))} {'lower' if found.mean < 0 else 'higher'}"
+
+    def short(self, size: float) -> str:
+        """The size of a number in two digits."""
+        return self.number(abs(size), decimals=self.digits(size))
 
 
 def words(found: Effects) -> Words:
@@ -117,6 +118,20 @@ def named(factor: str, level: str) -> str:
     if not factor or is_group(factor):
         return f"no {factor}" if level in ("", "none") else level
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
+
+
+def turned(things: Collection[tuple[str, str]], base: dict[str, str]) -> str:
+    """What is changed, as one would say it: muon instead of adamw; weight decay 0; a trait by its name."""
+    told = ((named(*thing), named(thing[0], base.get(thing[0], ""))) for thing in things)
+    groups = [is_group(factor) for factor, _ in things]
+    return joined(f"{new} instead of {old}" if group else new for (new, old), group in zip(told, groups, strict=True))
+
+
+def change(effect: Effect, base: dict[str, str]) -> str:
+    """What an effect is of: muon instead of adamw; an interaction by its two things."""
+    if effect.arm or len(effect.things) == 1:
+        return turned(effect.things, base)
+    return " x ".join(named(*thing) for thing in effect.things)
 
 
 def label(factor: str) -> str:

@@ -65,6 +65,7 @@ ROWS = (
     Group("threads", "digits speed", kind=int | None),
     Group("deterministic", "digits speed", kind=bool),
     Group("name", "", kind=str),
+    Group("question", "", kind=dict[str, str | list[str]]),
     Group("overwrite", "", kind=bool),
     Group("allow_targets", "", kind=list[str]),
     Group("record_patch", "", kind=bool),

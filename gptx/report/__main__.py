@@ -3,15 +3,16 @@
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gptx.compare import outcomes
 from gptx.compare.factors import factors
+from gptx.compare.numbers import as_numbers
 from gptx.compare.outcomes import METRIC, Comparison
+from gptx.compare.target import time_to
 from gptx.compare.verdict import Verdict, verdict
-from gptx.files import write_text
+from gptx.files import to_json, write_text
 from gptx.report import one, several
 from gptx.report import readme as results
 from gptx.report.arms import Report, arms_of
@@ -26,12 +27,29 @@ _EVERY = 10  # seconds between two renewals of a watched page
 _PATIENCE = 60  # renewals without a running run, after which those that did not begin are no longer waited for
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The options that decide what a report says."""
+
+    metric: str
+    better: str
+    baseline: str
+    at: str
+    target: str
+    without: list[str]
+    smooth: int
+    readme: str
+
+
 def report(
     *folders: str,
     out: str = "",
     metric: str = METRIC,
     better: str = "",
     baseline: str = "",
+    at: str = "",
+    target: str = "",
+    json: bool = False,
     smooth: int = 20,
     readme: str = "",
     without: str = "",
@@ -51,9 +69,12 @@ def report(
     metric: what is compared
     better: higher or lower, for a metric of your own whose observer does not say it
     baseline: what arms are compared with: levels such as schedule=cosine
+    at: what is equal, steps, tokens, flops, time or memory, instead of what the runs were asked for
+    target: a value of the metric, such as 1.8; the steps and seconds that each arm takes to it
+    json: print the numbers of the answer as JSON, and draw nothing
     smooth: lines of training are means of the last this many steps
     readme: folder of an experiment, such as experiments/warmup, whose results.json, figure and README.md are written
-    without: tables to leave out, of attribution, levels, best, arms, speed
+    without: tables to leave out, of effects, levels, arms, speed
     watch: write the page again while runs go on, and wait ten minutes for the next to begin
     wandb: build the comparison as a W&B report
     sync: build it after sending the runs that were made offline
@@ -63,10 +84,14 @@ def report(
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     places, said = list(map(Path, folders)), ""
-    for found, goes_on in _renewed(places, watch, readme, metric, better, baseline, without, smooth):
+    asked = _Asked(metric, better, baseline, at, target, without.split(",") * bool(without), smooth, readme)
+    for found, goes_on in _renewed(places, watch, asked):
+        if json:
+            print(to_json(as_numbers(found.answer), indent=1))
+            return
         targets = _targets(found, places[0], out)
-        for target in targets:
-            _write(found, target, _EVERY * goes_on)
+        for file in targets:
+            _write(found, file, _EVERY * goes_on)
         if goes_on and said != (said := f"{found.standing}. {found.answer.headline}"):
             print(f"{said} Page: {targets[0]}, renewed until all have ended", flush=True)
     _tell(found, targets)
@@ -79,11 +104,11 @@ def report(
         print("\n".join(publish(places, found, targets[0].parent, sync)))
 
 
-def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[Report, bool]]:
+def _renewed(places: list[Path], watch: bool, asked: _Asked) -> Iterator[tuple[Report, bool]]:
     """The report, and if it comes again. Raises ValueError if no run has recorded anything, nor is about to."""
     idle = 0
     while True:
-        found = _gathered(places, *options)
+        found = _gathered(places, asked)
         states = {cell.state for cell in found.cells}
         idle = (idle + 1) * ("running" not in states)
         watch = watch and ("running" in states or ("missing" in states and idle <= _PATIENCE))
@@ -99,14 +124,12 @@ def _renewed(places: list[Path], watch: bool, *options: Any) -> Iterator[tuple[R
             watch = False  # the page is written once more, as one that stays
 
 
-def _gathered(
-    places: list[Path], readme: str, metric: str, better: str, baseline: str, without: str, smooth: int
-) -> Report:
+def _gathered(places: list[Path], asked: _Asked) -> Report:
     """The runs in some folders, compared; without arms where no run has recorded anything."""
     found = find(places)
-    if readme:  # a mistake is said before anything is drawn
-        marked.parts(Path(readme) / "README.md", results.KIND)
-        results.refuse_other_experiment(found, Path(readme))
+    if asked.readme:  # a mistake is said before anything is drawn
+        marked.parts(Path(asked.readme) / "README.md", results.KIND)
+        results.refuse_other_experiment(found, Path(asked.readme))
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
     name = next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name)
@@ -114,14 +137,18 @@ def _gathered(
         folder = found[0].folder.resolve()
         name = f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
     try:
-        comparison = outcomes.compare(found, metric, better)
-    except ValueError as error:  # no run has the metric: what there is can still be drawn
-        comparison = Comparison(metric, factors(begun), [])
+        comparison = outcomes.compare(found, asked.metric, asked.better)
+    except ValueError as error:  # no run has the metric: what there is can still be drawn, of the usual one
+        if asked.metric != METRIC:
+            raise
+        comparison = Comparison(METRIC, factors(begun), [])
         answer = Verdict({}, f"{capital(str(error))}.", [], [], [])
     else:
-        comparison = replace(comparison, without=without.split(",") * bool(without))
-        answer = verdict(comparison, baseline)
-    return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, smooth)
+        comparison = replace(comparison, without=asked.without)
+        answer = verdict(comparison, asked.baseline, asked.at)
+        if asked.target:
+            answer = replace(answer, tables=[time_to(asked.target, begun, comparison), *answer.tables])
+    return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, asked.smooth)
 
 
 def _targets(found: Report, place: Path, out: str) -> list[Path]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Run:
     record: dict  # run.json
     config: dict  # config.yaml, resolved, nested
     problem: str = ""  # why it, or a part of it, cannot be read
+    noted: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, common: Path | None = None) -> "Run":
@@ -70,6 +71,13 @@ class Run:
             return numpy.empty(0)
         made = numpy.diff(tokens, prepend=tokens[0] - tokens[0] / steps[0])
         return numpy.divide(made, speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0)
+
+    @cached_property
+    def clocks(self) -> dict[str, ndarray]:
+        """Steps, tokens, FLOPs and seconds ("time") after each step that it recorded; empty where not known."""
+        steps, tokens = self.metrics["train/tokens"]
+        flops = tokens * self.flops_per_token if self.flops_per_token else numpy.empty(0)
+        return {"steps": steps, "tokens": tokens, "flops": flops, "time": numpy.cumsum(self.spent)}
 
     @property
     def seconds(self) -> float | None:

@@ -1,0 +1,113 @@
+"""The best of some arms, what choosing it flatters, and where the best learning rate is: on its grid or beyond."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TypeVar
+
+import numpy
+
+from gptx.compare.estimates import Fit, estimate
+from gptx.compare.outcomes import Arm
+
+_DRAWS = 4000  # of the noise, for what a choice flatters
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best learning rate in a setting: the best of its grid, and the vertex of a parabola in the logarithm of the
+    rate through it and its two neighbours, with the 95 % interval of the vertices of single seeds."""
+
+    context: dict[str, str]
+    arm: Arm | None  # None where no arm has a mean
+    level: str
+    edge: str = ""  # low or high, where a better one may lie beyond the grid
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str, str]:
+    """The learning rates whose lowest or highest tried level an arm has ("low", "high"), if the level next to it has a
+    result."""
+    found = {}
+    for rate in rates:
+        grid = sorted((other for other in every if _alike(arm, other, rate)), key=lambda one: float(one.levels[rate]))
+        ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}
+        side = next((way for way, (end, inside) in ends.items() if end is arm and inside.results), "")
+        if side and arm.mean is not None:
+            found[rate] = side
+    return found
+
+
+def _alike(one: Arm, other: Arm, but: str) -> bool:
+    return all(other.levels[name] == level for name, level in one.levels.items() if name != but)
+
+
+def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> Optimum:
+    """The best learning rate of the arms that differ in it alone."""
+    grid = sorted((arm for arm in arms if arm.mean is not None), key=lambda arm: float(arm.levels[rate]))
+    if not grid:
+        return Optimum(context, None, "")
+    best = best_of(grid, sign)
+    level, near = best.levels[rate], grid[max(0, grid.index(best) - 1) : grid.index(best) + 2]
+    edge = edges(best, arms, [rate]).get(rate, "")
+    if len(near) < 3 or any(float(arm.levels[rate]) <= 0 for arm in near):
+        return Optimum(context, best, level, edge)
+    at = [math.log(float(arm.levels[rate])) for arm in near]
+    seeds = set.intersection(*(set(arm.values) for arm in near))
+    whole = _vertex(at, [sign * fmean(arm.results) for arm in near])
+    single = [_vertex(at, [sign * arm.values[seed] for arm in near]) for seed in sorted(seeds)]
+    over = estimate([x for x in single if x is not None]) if None not in single else None
+    ends = [math.exp(end) if end is not None else None for end in (over.low, over.high)] if over else [None, None]
+    return Optimum(context, best, level, edge, None if whole is None else math.exp(whole), *ends)
+
+
+def _vertex(x: list[float], y: list[float]) -> float | None:
+    """The lowest point of the parabola through three points; None where it has none between them."""
+    bend, slope, _ = numpy.polyfit(x, y, 2)
+    at = -slope / (2 * bend) if bend > 0 else math.inf
+    return float(at) if x[0] <= at <= x[-1] else None
+
+
+def best_of(tried: list[Arm], sign: int) -> Arm:
+    order = ranked(dict(enumerate(tried)), sign)
+    return tried[order[0]] if order else tried[0]
+
+
+def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
+    """The keys of arms that have a mean, the best first: the one that fewest others beat in the seeds that both have.
+    Means over each arm's own seeds would not do: an arm that lacks a hard seed would win."""
+    there = {key: arm.values for key, arm in arms.items() if arm.mean is not None}
+
+    def losses(key: _Key) -> int:
+        return sum(sign * _gap(there[key], other) > 0 for other in there.values())
+
+    return sorted(there, key=losses)
+
+
+def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:
+    """The key of the best arm; None where another one equals it, or none has a mean."""
+    order = ranked(arms, sign)
+    equal = any(not _gap(arms[order[0]].values, arms[other].values) for other in order[1:])
+    return order[0] if order and not equal else None
+
+
+def _gap(values: Mapping[int, float], other: Mapping[int, float]) -> float:
+    """The mean difference in common seeds; of the means where there is none."""
+    seeds = values.keys() & other.keys()
+    mine, its = ([each[seed] for seed in seeds or each] for each in (values, other))
+    return float(numpy.mean(mine) - numpy.mean(its))
+
+
+def flattered(tried: Iterable[list[Arm]], fit: Fit, sign: int) -> float:
+    """How much better the best of a grid looks than it is, on average over the arms: if the noise of the fit were
+    drawn again around the means that were found, of which the lowest is taken each time."""
+    draw, found = numpy.random.default_rng(0), [0.0]
+    for grid in ([arm for arm in some if arm.mean is not None] for some in tried):
+        noise = draw.normal(0, fit.deviation, (_DRAWS, len(grid))) / numpy.sqrt([len(arm.values) for arm in grid])
+        chosen = numpy.argmin(noise + numpy.array([sign * (arm.mean or 0.0) for arm in grid]), axis=1) if grid else []
+        found.append(-float(numpy.mean(noise[range(len(chosen)), chosen])) if grid else 0.0)
+    return sum(found) / max(1, len(found) - 1)

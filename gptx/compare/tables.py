@@ -1,0 +1,178 @@
+"""The tables behind an answer, by the names with which a page may leave some out."""
+
+from collections.abc import Iterator
+from itertools import starmap
+from math import prod
+
+from gptx.compare.effects import Effect, Effects
+from gptx.compare.estimates import Estimate
+from gptx.compare.factors import axes, grouped
+from gptx.compare.optimum import winner
+from gptx.compare.outcomes import Arm, contexts
+from gptx.compare.sentences import contributed
+from gptx.compare.words import Words, change, label, named, said, where
+from gptx.show.table import Table
+from gptx.units.phrases import joined
+
+_GRIDS = 4  # at most: of more settings, the table of arms has it all
+
+
+def tables_of(found: Effects, words: Words) -> Iterator[Table]:
+    for name, make in TABLES.items():
+        if name not in found.comparison.without:
+            yield from make(found, words)
+
+
+def _effects(found: Effects, words: Words) -> Iterator[Table]:
+    """Every effect: what is changed, the difference with its interval, what it costs, the best first."""
+    if found.optima:
+        yield _optima(found, words)
+    if not found.effects:
+        return
+    columns = [(head, tell) for head, tell in _columns(found, words) if any(map(tell, found.effects))]
+    several = len(found.settings) > 1
+    rows = [(*[where(setting.context)] * several, *(tell(effect) for _, tell in columns))
+            for setting in found.settings for effect in setting.effects]  # fmt: skip
+    heads = tuple(head for head, _ in columns)
+    yield Table(_title(found), (*["setting"] * several, *heads), rows, _note(found, words), 1 + several)
+    if found.question.things and len(found.question.things) == 2:
+        each = ((where(setting.context) or "here", setting) for setting in found.settings)
+        told = [(place, words.change(setting.lead), contributed(found, setting, words.sign)) for place, setting in each]
+        heads = ("", " less ".join(starmap(named, found.question.things)), "contributed more")
+        yield Table("What contributed more", heads, told)
+
+
+def _columns(found: Effects, words: Words) -> Iterator[tuple]:
+    """Heads of columns, and what gives the cell of an effect; a column that is empty is left out."""
+    base, rates = found.baseline, found.question.best_over
+    after = "the one before" if found.question.design == "cumulative" else "the base"
+    averaged = any(effect.arm is None for effect in found.effects)
+    yield "change", lambda effect: change(effect, base)
+    head = "difference, averaged over the rest" if averaged else f"difference from {after}"
+    yield head, lambda effect: _bounded(effect, words)
+    yield "its own seeds alone", lambda effect: _alone(effect.estimate, words)
+    yield "mean ± sd", lambda effect: words.spread(effect.arm) if effect.arm else ""
+    yield f"best {joined(map(said, rates))}", lambda effect: _rates(effect.arm, rates)
+    yield "time", lambda effect: _times(effect, "seconds")
+    yield "memory", lambda effect: _times(effect, "peak_bytes")
+    yield "speed-up in steps", _speed
+    yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
+
+
+def _bounded(effect: Effect, words: Words) -> str:
+    text = words.change(effect.estimate)
+    return f"{effect.bound}: {text}" if effect.bound else text
+
+
+def _alone(found: Estimate | None, words: Words) -> str:
+    """The interval over its own seeds, where it says something else about zero, or is all that counts."""
+    if found is None or found.alone is None or not (found.disputed or found.own):
+        return ""
+    low, high = (words.number(end, sign="+", decimals=words.digits((found.alone[1] - found.alone[0]) / 2))
+                 for end in found.alone)  # fmt: skip
+    return f"{low} to {high}"
+
+
+def _rates(arm: Arm | None, rates: tuple[str, ...]) -> str:
+    return ", ".join(arm.levels[rate] for rate in rates) if arm else ""
+
+
+def _times(effect: Effect, fact: str) -> str:
+    times = effect.costs.get(fact)
+    return f"×{times:.2f}" if times else ""
+
+
+def _speed(effect: Effect) -> str:
+    speed = effect.speed
+    if speed is None:
+        return ""
+    span = f" ({speed.low:.2f} to {speed.high:.2f})" if speed.low and speed.high else ""
+    return f"{speed.bound}{speed.times:.2f}{span}"
+
+
+def _title(found: Effects) -> str:
+    if found.question.design in ("levels", "cumulative"):
+        what = "each added change" if found.question.design == "cumulative" else f"each {said(found.factor)}"
+        return f"What {what} does"
+    return "What each change does"
+
+
+def _note(found: Effects, words: Words) -> str:
+    """How the table is read, and against what."""
+    unit = f"{words.metric.capitalize()}{words.per}; {words.good} is better."
+    base = joined(named(name, found.baseline[name]) for name in found.question.vary)
+    against = f" Base: {base}." if found.settings[0].base else ""
+    sure = " Intervals hold together at 95 %; the spread over seeds is pooled over the arms"
+    dunnett = " (Dunnett)." if not found.question.best_over and len(found.settings) == 1 else "."
+    alone = " Where an arm's own seeds alone say something else about zero, their interval stands beside it."
+    disputed = any(estimate.disputed or estimate.own for estimate in found.judged)
+    known = any(estimate.p is not None for estimate in found.judged)
+    return f"{unit}{against}{sure + dunnett if known else ''}{alone * disputed}"
+
+
+def _optima(found: Effects, words: Words) -> Table:
+    """The best learning rate of each setting, on the grid and between its levels."""
+    rows = [(where(best.context), best.level or "-", words.spread(best.arm) if best.arm else "-",
+             f"edge ({best.edge})" if best.edge else "" if best.rate is None else f"{best.rate:.3g}" + (
+                 f" ({best.low:.3g} to {best.high:.3g})" if best.low and best.high else ""))
+            for best in found.optima]  # fmt: skip
+    note = (
+        "Between levels: the lowest point of a parabola in the logarithm of the rate through the best three, with the "
+    )
+    note += "95 % interval of those of single seeds. The headline uses the best level of the grid."
+    heads = ("setting", "best of the grid", "mean ± sd there", "between levels")
+    return Table(f"The best {said(found.factor)}", heads, rows, note)
+
+
+def _grids(found: Effects, words: Words) -> Iterator[Table]:
+    """Mean and spread by the two factors of the figure, in each setting of the rest."""
+    factors = found.comparison.factors
+    across, lines, _ = axes(factors, found.question.vary)
+    down = next(iter(lines), "") if found.question.design != "factorial" or len(factors) < 3 else ""
+    rest = [name for name in factors if name not in (across, down)]
+    if (
+        not down
+        or prod(len(factors[name]) for name in rest) > _GRIDS
+        or found.question.design in ("arms", "cumulative")
+    ):
+        return
+    for context, arms in contexts(found.arms, across, down):
+        columns = grouped(arms, lambda arm: arm.levels[across])
+        heads = (label(down), *(named(across, level) for level in columns))
+        best = {level: winner(dict(enumerate(some)), words.sign) for level, some in columns.items()}
+        cells = {(arm.levels[down], level): f"**{words.spread(arm)}**" if i == best[level] and len(some) > 1
+                 else words.spread(arm) for level, some in columns.items() for i, arm in enumerate(some)}  # fmt: skip
+        rows = [(level or "-", *(cells.get((level, column), "") for column in columns)) for level in factors[down]
+                if any((level, column) in cells for column in columns)]  # fmt: skip
+        place = where(context)
+        title = f"{words.metric.capitalize()} by {said(down)} and {said(across)}{f', {place}' if place else ''}"
+        note = f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share."
+        yield Table(title, heads, rows, note)
+
+
+def _arms(found: Effects, words: Words) -> Iterator[Table]:
+    """Every arm."""
+    factors, rows = [*found.comparison.factors], []
+    for arm in found.arms if factors else ():
+        states = ", ".join(f"{arm.states.count(state)} {state}" for state in dict.fromkeys(arm.states))
+        levels = (arm.levels[name] or "-" for name in factors)
+        rows.append((*levels, words.spread(arm), str(len(arm.results)), states))
+    if rows:
+        note = f"{words.metric.capitalize()}{words.per}; n: seeds with a result."
+        yield Table("All arms", (*map(label, factors), "mean ± sd", "n", "runs"), rows, note, len(factors))
+
+
+def _costs(found: Effects, words: Words) -> Iterator[Table]:
+    names, costs = found.costs
+    rows = []
+    for key, (speed, seconds, peak) in costs.items():
+        numbers = ((speed, ",.0f"), (seconds, ",.1f"), (peak and peak / 1e6, ",.0f"))
+        told = (format(number, form) if number else "-" for number, form in numbers)
+        rows.append((*([level or "-" for level in key] or ["all"]), *told))
+    columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
+    note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
+    if rows:
+        yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
+
+
+TABLES = {"effects": _effects, "levels": _grids, "arms": _arms, "speed": _costs}

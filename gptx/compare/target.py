@@ -1,0 +1,62 @@
+"""Steps and seconds to a target, by the rule of speed-run leaderboards: the mean of the seeds is surely below it."""
+
+import math
+from collections.abc import Mapping
+from statistics import fmean, median, stdev
+
+import numpy
+
+from gptx.compare.factors import described_by, grouped
+from gptx.compare.outcomes import Comparison
+from gptx.compare.words import label
+from gptx.runs.run import Run
+from gptx.show.table import Table
+
+_SURE = 0.01  # the p-value, one-sided
+
+
+def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
+    """The first common step at which each arm's mean is beyond the target, and the seconds that it took. ValueError
+    for no number, for single seeds, and for a target that no arm reaches."""
+    metric, sign, rows, best = comparison.metric, comparison.sign, [], math.inf
+    beyond = "below" if sign > 0 else "above"
+    try:
+        goal = float(target)
+    except ValueError:
+        raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
+    ended = [run for run in runs if run.state == "finished"]
+    for levels, some in grouped(ended, lambda run: tuple(map(described_by(run).get, comparison.factors))).items():
+        curves = {run.seed: dict(zip(*map(numpy.ndarray.tolist, run.metrics[metric]), strict=True)) for run in some}
+        best = min([best, *(sign * value for curve in curves.values() for value in curve.values())])
+        if len(curves) > 1:
+            step = steps_to(goal, curves, sign)
+            spent = [float(numpy.interp(step, run.clocks["steps"], run.clocks["time"])) for run in some
+                     if step and len(run.clocks["time"])]  # fmt: skip
+            told = (f"{step:,.0f}", f"{median(spent):,.1f}" if spent else "-") if step else ("not reached", "-")
+            rows.append((*(level or "-" for level in levels), *told, str(len(curves))))
+    if not rows:
+        raise ValueError(f"target={target}: at least two seeds an arm are needed, since their mean must pass a test")
+    if not any(row[-3] != "not reached" for row in rows):
+        line = f"target={target}: no arm's mean of {metric} is {beyond} it (p < {_SURE})"
+        raise ValueError(f"{line}; the best value of a run is {sign * best:.4f}")
+    heads = (*map(label, comparison.factors), "steps", "seconds in steps", "n")
+    note = f"The first step that an arm's runs have in common at which their mean is {beyond} the target: one-sided t "
+    note += f"test, p < {_SURE}. Only steps with a value of {metric} are looked at."
+    return Table(f"Steps to {metric.replace('/', ' ')} {goal:g}", heads, rows, note, len(comparison.factors))
+
+
+def steps_to(target: float, curves: Mapping[int, Mapping[int, float]], sign: int) -> int | None:
+    """The first step at which the mean over seeds is below (above, where higher is better) the target: a one-sided t
+    test with p < 0.01 at one common step. `curves`: seed -> step -> value. None where that never is so."""
+    common = set.intersection(*(set(curve) for curve in curves.values())) if len(curves) > 1 else set()
+    return next((step for step in sorted(common) if _below([sign * curve[step] for curve in curves.values()],
+                                                           sign * target)), None)  # fmt: skip
+
+
+def _below(values: list[float], target: float) -> bool:
+    from scipy.special import stdtr
+
+    if not all(map(math.isfinite, values)) or fmean(values) >= target:
+        return False
+    error = stdev(values) / math.sqrt(len(values))
+    return not error or float(stdtr(len(values) - 1, (fmean(values) - target) / error)) < _SURE
