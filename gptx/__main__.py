@@ -18,6 +18,7 @@ _GROUPS = {  # title -> command -> module:function
         "train": "gptx.train:main",
         "study": "gptx.sweeps.search:study",
         "rerun": "gptx.commands.rerun:rerun",
+        "confirm": "gptx.commands.confirm:confirm",
         "status": "gptx.sweeps.status:status",
     },
     "look at runs": {

@@ -2,13 +2,13 @@
 
 import itertools
 import os
-import re
 import shlex
 from pathlib import Path
 
 from gptx.compare.meaning import agreement, differences_in_meaning, place, single_run
 from gptx.config.command_line import split_overrides
-from gptx.config.keys import changes, key_of, quoted, slug, under, unquoted
+from gptx.config.keys import changes, key_of, quoted, slug, unquoted
+from gptx.config.recorded import refuse_beyond
 from gptx.runs import provenance
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
@@ -47,7 +47,7 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
     options = options or old.record.get("options", [])
     tasks, threads = machine.get("processes", 1), machine.get("threads")
     if not trust:
-        _refuse_beyond(run, {*words, *options} - {*overrides})
+        refuse_beyond(run, {*words, *options} - {*overrides})
     line = train_command([*words, *options, f"hydra.run.dir={quoted(str(folder))}"], tasks=tasks, threads=threads)
     print(shlex.join(["python", *line[1:]]))
     print(f"runs again in {folder}", flush=True)
@@ -58,15 +58,6 @@ def rerun(run: str, /, *overrides: str, trust: bool = False) -> int:
         print(f"warning: not as recorded: {elsewhere}")
     print(f"compared with {old.folder}: {agreement(recorded, new.metrics)}")
     return 0
-
-
-def _refuse_beyond(run: str, recorded: set[str]) -> None:
-    """Raise ValueError for words that may run code or read the environment, as ${oc.env:NAME}; ${steps} does not."""
-    keys = {word: key_of(word).replace("/", ".") for word in sorted(recorded)}
-    risky = re.compile(r"-|.*\$\{.*:", re.DOTALL)
-    if beyond := [word for word in keys if risky.match(word) or under(keys[word], ("hydra", "allow_targets"))]:
-        line = f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}"
-        raise ValueError(f"{line}; trust=true runs it if you trust the author of that folder")
 
 
 def merged(old: Run, given: list[str]) -> list[str]:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.resolvers import oc
 
+from gptx.config.keys import key_of, under
 from gptx.units.printable import hidden, hide, without_credentials
 
 _asked: list[str] = []  # the variables of the environment that configs have looked up, in order
@@ -63,3 +66,12 @@ def as_yaml(plain: Any) -> str:
 def yaml_loader() -> type:
     """The loader for such text, a subclass of PyYAML's safe one: 1e-3 is a number, no key comes twice."""
     return get_yaml_loader()
+
+
+def refuse_beyond(run: str, recorded: Iterable[str]) -> None:
+    """Raise ValueError for words that may run code or read the environment, as ${oc.env:NAME}; ${steps} does not."""
+    keys = {word: key_of(word).replace("/", ".") for word in sorted(recorded)}
+    risky = re.compile(r"-|.*\$\{.*:", re.DOTALL)
+    if beyond := [word for word in keys if risky.match(word) or under(keys[word], ("hydra", "allow_targets"))]:
+        line = f"{run}: its record asks for more than a recipe: {shlex.join(beyond)}"
+        raise ValueError(f"{line}; trust=true runs it if you trust the author of that folder")

@@ -157,7 +157,9 @@ CONFIG = _typed({  # config.yaml
     "log?.wandb?.every": Annotated[int, Ge(1)],
 })  # fmt: skip
 
-NOTED = _typed({"folder command when job": str, "overrides": list[str]})  # a line of sweep.jsonl
+NOTED = _typed(
+    {"folder command when job design arm": str, "overrides": list[str], "confirm": bool, "length": float}
+)  # a line of sweep.jsonl
 SAVED: Any = TypedDict("Saved", dict.fromkeys(("id", "url", "entity", "project"), str))  # type: ignore[misc]
 
 
