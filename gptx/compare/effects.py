@@ -8,11 +8,11 @@ from statistics import median
 
 import numpy
 
-from gptx.compare.estimates import Estimate, fitted
+from gptx.compare.estimates import Estimate, fit_blocks
 from gptx.compare.factors import grouped
-from gptx.compare.optimum import Optimum, best_of, edges, flattered, optimum, ranked
+from gptx.compare.optimum import Optimum, best_arm, edges, flattered, optimum, ranked
 from gptx.compare.outcomes import AT, Arm, Comparison, Outcome, arms, at_levels, contexts
-from gptx.compare.question import Question, question
+from gptx.compare.question import Question, question_of
 from gptx.compare.speed import SpeedUp, speed_up
 from gptx.config.groups import decides
 
@@ -39,6 +39,15 @@ class Effect:
         return self.estimate.mean if self.estimate else 0.0
 
     @property
+    def interaction(self) -> bool:
+        return self.arm is None and len(self.things) > 1
+
+    @property
+    def alone(self) -> bool:
+        """True if it has an estimate and is of one change."""
+        return self.estimate is not None and len(self.things) == 1
+
+    @property
     def settled(self) -> bool:
         """True if it is significant, and a better learning rate beyond the grid could not undo it."""
         return bool(self.estimate and self.estimate.significant) and self.bound in ("", "at least")
@@ -62,8 +71,17 @@ class Setting:
     flattered: float = 0.0  # by how much the best of a grid looks better than it is, on average over the arms
     lead: Estimate | None = None  # of a 2 x 2: what its first thing does beyond what the second does
 
-    def of(self, kind: str) -> list[Effect]:
-        return [effect for effect in self.effects if effect.kind == kind]
+    @property
+    def whole(self) -> bool:
+        """True if the effects are those of a factorial, averaged over the rest, and not of single arms."""
+        return any(effect.arm is None for effect in self.effects)
+
+    def depends(self, main: Effect) -> tuple[str, str] | None:
+        """The thing on which another one depends so much that an average over it is no answer."""
+        both = [effect for effect in self.effects if effect.interaction and main.things[0] in effect.things]
+        strong = [effect for effect in both if effect.settled and abs(effect.mean) > abs(main.mean)]
+        most = max(strong, key=lambda effect: abs(effect.mean), default=main)
+        return next((thing for thing in most.things if thing not in main.things), None)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,11 @@ class Effects:
     @property
     def effects(self) -> list[Effect]:
         return [effect for setting in self.settings for effect in setting.effects]
+
+    @property
+    def single(self) -> bool:
+        """True if no estimate has an interval."""
+        return all(estimate.p is None for estimate in self.judged)
 
     @property
     def judged(self) -> list[Estimate]:
@@ -125,13 +148,8 @@ def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects
     """The numbers of a comparison; `baseline` as for baseline_of(), `at` one of AT or memory: what is equal instead of
     what the runs were asked for. Raises ValueError for a level that no run has, or a budget that is not known."""
     at = at or str(comparison.question.get("at", ""))
-    if at not in ("", "memory", *AT):
-        raise ValueError(f"at={at}: one of {', '.join(AT)}, memory")
-    if at in AT:
-        if at not in comparison.budgets:
-            raise ValueError(f"at={at}: not every finished run recorded its {at}")
-        comparison = replace(comparison, outcomes=[replace(x, value=x.at.get(at)) for x in comparison.outcomes])
-    asked, found = question(comparison, baseline), arms(comparison)
+    comparison = _at(comparison, at)
+    asked, found = question_of(comparison, baseline), arms(comparison)
     if asked.design == "seeds":
         return Effects(comparison, asked, found, [], [], at)
     if asked.design == "optimum":
@@ -144,6 +162,16 @@ def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects
     return Effects(comparison, asked, found, [plan.setting(chances) for plan in plans], [], at)
 
 
+def _at(comparison: Comparison, at: str) -> Comparison:
+    """The comparison by the values that its runs had at a budget that all reached."""
+    if at not in ("", "memory", *AT):
+        raise ValueError(f"at={at}: one of {', '.join(AT)}, memory")
+    if at in AT and at not in comparison.budgets:
+        raise ValueError(f"at={at}: not every finished run recorded its {at}")
+    by = [replace(each, value=each.at.get(at)) for each in comparison.outcomes] if at in AT else comparison.outcomes
+    return replace(comparison, outcomes=by)
+
+
 class _Plan:
     """One setting before its estimates, which depend on how many are judged in all settings together."""
 
@@ -151,7 +179,7 @@ class _Plan:
                  group: list[Arm], at: str):  # fmt: skip
         self.comparison, self.asked, self.every, self.context, self.at = comparison, asked, every, context, at
         self.tried = grouped(group, at_levels(asked.vary))
-        self.best = {levels: best_of(some, comparison.sign) for levels, some in self.tried.items()}
+        self.best = {levels: best_arm(some, comparison.sign) for levels, some in self.tried.items()}
         self.base = tuple(asked.base[name] for name in asked.vary)
         self.corners = {levels: corner for levels, corner in asked.corners.items() if levels in self.best}
         whole = asked.design == "factorial" and all(self.best[x].mean is not None for x in self.corners)
@@ -176,29 +204,28 @@ class _Plan:
     def _of_things(self) -> Iterable[tuple[tuple, dict]]:
         """Main effects, and how much more a thing does with another one than without, where that is another contrast
         than those of other pairs (in half a factorial of four it is not); last the lead of the first of two."""
-        count = len(self.asked.things)
-        signs = {levels: [2 * x - 1 for x in corner] for levels, corner in self.corners.items()}
-        for i in range(count):
-            yield (i,), {levels: 2 * sign[i] / len(signs) for levels, sign in signs.items()}
-        pairs = {pair: {levels: 4 * sign[pair[0]] * sign[pair[1]] / len(signs) for levels, sign in signs.items()}
-                 for pair in combinations(range(count), 2)}  # fmt: skip
-        told = [tuple(weights.values()) for weights in pairs.values()]
-        if len({max(line, tuple(-x for x in line)) for line in told}) == len(told):
-            yield from pairs.items()
-        if count == 2:
-            yield (), {levels: (sign[0] - sign[1]) / 2 for levels, sign in signs.items()}
+        signs = {levels: 2 * numpy.array(corner) - 1 for levels, corner in self.corners.items()}
+        for i in range(len(self.asked.things)):
+            yield (i,), {levels: 2 * float(sign[i]) / len(signs) for levels, sign in signs.items()}
+        yield from self._of_pairs(signs)
+        if len(self.asked.things) == 2:
+            yield (), {levels: float(sign[0] - sign[1]) / 2 for levels, sign in signs.items()}
+
+    def _of_pairs(self, signs: dict) -> Iterable[tuple[tuple, dict]]:
+        pairs = {(i, j): {levels: 4 * float(sign[i] * sign[j]) / len(signs) for levels, sign in signs.items()}
+                 for i, j in combinations(range(len(self.asked.things)), 2)}  # fmt: skip
+        told = {max(line, tuple(-x for x in line)) for line in (tuple(each.values()) for each in pairs.values())}
+        return pairs.items() if len(told) == len(pairs) else ()
 
     def setting(self, chances: int) -> Setting:
-        fit = fitted({levels: arm.values for levels, arm in self.best.items()})
+        fit = fit_blocks({levels: arm.values for levels, arm in self.best.items()})
         estimates = fit.family([weights for _, weights in self.contrasts], chances=chances)
-        again = self._again()
         found = [self._effect(key, weights, *two)
-                 for (key, weights), *two in zip(self.contrasts, estimates, again, strict=True)]  # fmt: skip
-        lead = found.pop().estimate if self.whole and found and not found[-1].things else None
+                 for (key, weights), *two in zip(self.contrasts, estimates, self._again(), strict=True)]  # fmt: skip
+        lead = found.pop().estimate if self.whole and not found[-1].things else None
         sign = self.comparison.sign
         if self.asked.design != "cumulative":
-            found.sort(key=lambda effect: (len(effect.things) > 1 and self.whole, effect.estimate is None,
-                                           sign * effect.mean))  # fmt: skip
+            found.sort(key=lambda effect: (effect.interaction, effect.estimate is None, sign * effect.mean))
         ranking = [self.best[levels] for levels in ranked(self.best, sign)]
         rest = [arm for arm in self.best.values() if arm.mean is None]
         far = flattered(self.tried.values(), fit, sign) if self.asked.best_over else 0.0
@@ -234,7 +261,7 @@ class _Plan:
             (x for x in self.comparison.confirmed if x.value is not None), lambda x: tuple(x.levels.items())
         )
         runs = {levels: fresh.get(tuple(arm.levels.items()), []) for levels, arm in self.best.items()}
-        fit = fitted({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
+        fit = fit_blocks({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
         return fit.family([weights for _, weights in self.contrasts])
 
 

@@ -66,7 +66,7 @@ def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
     if n == 1:
         return Estimate(mean, 1)
     error = math.sqrt(variance(samples) / n)
-    return _judged(mean, error, n - 1, n, together, 0.0, interval(mean, error, n - 1))
+    return _judged(mean, error, n - 1, n, together, 0.0, _interval(mean, error, n - 1))
 
 
 def quantile(degrees: float) -> float:
@@ -76,7 +76,7 @@ def quantile(degrees: float) -> float:
     return float(stdtrit(degrees, (1 + _CONFIDENCE) / 2))
 
 
-def interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
+def _interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
     half = quantile(degrees) * error if error else 0.0
     return mean - half, mean + half
 
@@ -161,23 +161,27 @@ class Fit:
         return round(float(min(sizes.min(), 0.5)), 3)
 
     def _estimate(self, weights: Weights, row: ndarray, count: int, rho: float) -> Estimate:
-        used = [arm for arm, weight in weights.items() if weight]
-        seeds = [seed for seed in self.values[used[0]] if all(seed in self.values[arm] for arm in used)]
-        alone = estimate([sum(weights[arm] * self.values[arm][seed] for arm in used) for seed in seeds])
-        n = len(seeds) or min(len(self.values[arm]) for arm in used)
-        if alone and alone.n > 1 and alone.low == alone.high == 0:
+        alone = self._alone(weights)
+        if alone and alone.alone == (0, 0):
             return alone  # the same to the last bit in every seed
-        span = alone.alone if alone else None
-        if alone and span and not self.strange.isdisjoint(used):
-            error = (span[1] - span[0]) / 2 / quantile(alone.n - 1)
-            return _judged(alone.mean, error, alone.n - 1, n, count, 0.0, span, own=True)
+        if alone and alone.alone and not self.strange.isdisjoint(weights):
+            error = (alone.alone[1] - alone.alone[0]) / 2 / quantile(alone.n - 1)
+            return _judged(alone.mean, error, alone.n - 1, alone.n, count, 0.0, alone.alone, own=True)
         mean, error = float(row @ self.means), self.deviation * math.sqrt(row @ self.covariance @ row)
+        n, span = (alone.n, alone.alone) if alone else (min(len(self.values[arm]) for arm in weights), None)
         if not self.degrees:
-            return Estimate(mean, n, paired=bool(seeds))
-        return _judged(mean, error, self.degrees, n, count, rho, span, paired=bool(seeds))
+            return Estimate(mean, n, paired=alone is not None)
+        return _judged(mean, error, self.degrees, n, count, rho, span, paired=alone is not None)
+
+    def _alone(self, weights: Weights) -> Estimate | None:
+        """The estimate of a contrast over the seeds that all its arms have; None without such a seed."""
+        seeds = set.intersection(*(set(self.values[arm]) for arm in weights))
+        return estimate(
+            [sum(weight * self.values[arm][seed] for arm, weight in weights.items()) for seed in sorted(seeds)]
+        )
 
 
-def fitted(values: Mapping[Hashable, Values]) -> Fit:
+def fit_blocks(values: Mapping[Hashable, Values]) -> Fit:
     """The fit of arms' results by seed; arms that diverged in a seed, or have no result, are left out of it."""
     there = {arm: by_seed for arm, by_seed in values.items() if by_seed and not diverged(by_seed)}
     pooled = _least_squares(whole := dict(there))
@@ -205,23 +209,21 @@ class _Solution:
 def _least_squares(values: Mapping[Hashable, Values]) -> _Solution:
     """Arms' means over all seeds. Where arms and seeds do not hang together, seeds are left out. An arm that repeats
     another one to the last bit says nothing more of the noise."""
-    cells = [(i, seed, value) for i, by_seed in enumerate(values.values()) for seed, value in by_seed.items()]
-    seeds, arms = sorted({seed for _, seed, _ in cells}), len(values)
-    rows = [[i == k for k in range(arms)] + [seed == each for each in seeds] for i, seed, _ in cells]
-    x, y = numpy.array(rows, float).reshape(len(cells), arms + len(seeds)), numpy.array([value for *_, value in cells])
-    paired = bool(cells) and int(numpy.linalg.matrix_rank(x)) == arms + len(seeds) - 1
-    x[:, arms:] -= 1 / max(1, len(seeds))
-    x = x if paired else x[:, :arms]
-    inverse = numpy.linalg.pinv(x.T @ x)
+    cells = [(arm, seed, value) for arm, by_seed in values.items() for seed, value in by_seed.items()]
+    arms, seeds = [*values], sorted({seed for _, seed, _ in cells})
+    x = numpy.zeros((len(cells), len(arms) + len(seeds)))
+    for row, (arm, seed, _) in zip(x, cells, strict=True):
+        row[[arms.index(arm), len(arms) + seeds.index(seed)]] = 1
+    paired = bool(cells) and int(numpy.linalg.matrix_rank(x)) == len(arms) + len(seeds) - 1
+    x[:, len(arms) :] -= 1 / max(1, len(seeds))
+    x = x if paired else x[:, : len(arms)]
+    inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([value for *_, value in cells])
     solution = inverse @ x.T @ y
-    first = {tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values()
-    residuals = zip(cells, (y - x @ solution) ** 2, strict=True)
-    squares = dict.fromkeys(first, 0.0)
-    for (i, _, _), square in residuals:
-        if (arm := [*values][i]) in squares:
-            squares[arm] += float(square)
+    squares = dict.fromkeys({tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values(), 0.0)
+    for (arm, _, _), residual in zip(cells, y - x @ solution, strict=True):
+        squares |= {arm: squares[arm] + float(residual) ** 2} if arm in squares else {}
     free = sum(len(values[arm]) for arm in squares) - len(squares) - (len(seeds) - 1) * paired
-    return _Solution(solution[:arms], inverse[:arms, :arms], squares, max(0, free), paired)
+    return _Solution(solution[: len(arms)], inverse[: len(arms), : len(arms)], squares, max(0, free), paired)
 
 
 def _strangest(found: _Solution, values: Mapping[Hashable, Values]) -> Hashable | None:
@@ -240,7 +242,7 @@ def _strangest(found: _Solution, values: Mapping[Hashable, Values]) -> Hashable 
 
 def difference(values: Values, baseline: Values) -> Estimate | None:
     """How far `values` lie above `baseline`, by themselves; None if one diverged or has no result."""
-    return fitted({"arm": values, "base": baseline}).family([{"arm": 1.0, "base": -1.0}])[0]
+    return fit_blocks({"arm": values, "base": baseline}).family([{"arm": 1.0, "base": -1.0}])[0]
 
 
 def diverged(values: Values) -> int:

@@ -35,6 +35,10 @@ def figure(found: Effects, file: Path) -> None:
         with drawing(file, 7.2, 1.3 + 0.34 * len(rows), dpi=150) as picture:
             _forest(picture.subplots(), rows, found, said)
         return
+    _panels(found, said, file)
+
+
+def _panels(found: Effects, said: Words, file: Path) -> None:
     x, lines, apart = axes(found.comparison.factors, found.question.vary)
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
@@ -68,11 +72,10 @@ def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> 
     by_things = grouped((effect for effect in found.effects if effect.estimate), lambda effect: effect.things)
     for look, trend in enumerate(moving):
         colour, shift = COLOURS[look % len(COLOURS)], 1.02 ** (look - (len(moving) - 1) / 2)
-        points = [effect.estimate for effect in by_things[trend.things] if effect.estimate]
-        means = [each.mean for each in points]
-        ends = [[each.low if each.low is not None else each.mean for each in points],
-                [each.high if each.high is not None else each.mean for each in points]]  # fmt: skip
-        away = numpy.abs(numpy.array(ends) - means)
+        points = [each for effect in by_things[trend.things] if (each := effect.estimate)]
+        means = numpy.array([each.mean for each in points])
+        low, high = (numpy.array([getattr(each, end) for each in points], float) for end in ("low", "high"))
+        away = numpy.nan_to_num(numpy.abs([low - means, high - means]))  # 0 without an interval
         at = [size * shift for size in trend.sizes]
         plot.errorbar(at, means, away, color=colour, marker=MARKERS[look % len(MARKERS)],
                       linestyle="", label=mathtext(turned(trend.things, found.baseline)))  # fmt: skip

@@ -51,18 +51,24 @@ def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> O
     grid = sorted((arm for arm in arms if arm.mean is not None), key=lambda arm: float(arm.levels[rate]))
     if not grid:
         return Optimum(context, None, "")
-    best = best_of(grid, sign)
-    level, near = best.levels[rate], grid[max(0, grid.index(best) - 1) : grid.index(best) + 2]
-    edge = edges(best, arms, [rate]).get(rate, "")
-    if len(near) < 3 or any(float(arm.levels[rate]) <= 0 for arm in near):
-        return Optimum(context, best, level, edge)
-    at = [math.log(float(arm.levels[rate])) for arm in near]
-    seeds = set.intersection(*(set(arm.values) for arm in near))
-    whole = _vertex(at, [sign * fmean(arm.results) for arm in near])
-    single = [_vertex(at, [sign * arm.values[seed] for arm in near]) for seed in sorted(seeds)]
-    over = estimate([x for x in single if x is not None]) if None not in single else None
-    ends = [math.exp(end) if end is not None else None for end in (over.low, over.high)] if over else [None, None]
-    return Optimum(context, best, level, edge, None if whole is None else math.exp(whole), *ends)
+    best = best_arm(grid, sign)
+    near = grid[max(0, grid.index(best) - 1) : grid.index(best) + 2]
+    edge, at = edges(best, arms, [rate]).get(rate, ""), [float(arm.levels[rate]) for arm in near]
+    between = _between(near, at, sign) if len(near) == 3 and at[0] > 0 else (None, None, None)
+    return Optimum(context, best, best.levels[rate], edge, *between)
+
+
+def _between(near: list[Arm], at: list[float], sign: int) -> tuple[float | None, float | None, float | None]:
+    """The lowest point of a parabola in the logarithm of the rate, and the interval of those of single seeds."""
+    x, seeds = list(map(math.log, at)), set.intersection(*(set(arm.values) for arm in near))
+    single = [_vertex(x, [sign * arm.values[seed] for arm in near]) for seed in sorted(seeds)]
+    over = estimate([each for each in single if each is not None]) if None not in single else None
+    low, high = (over and over.alone) or (None, None)
+    return _exp(_vertex(x, [sign * fmean(arm.results) for arm in near])), _exp(low), _exp(high)
+
+
+def _exp(value: float | None) -> float | None:
+    return None if value is None else math.exp(value)
 
 
 def _vertex(x: list[float], y: list[float]) -> float | None:
@@ -72,7 +78,7 @@ def _vertex(x: list[float], y: list[float]) -> float | None:
     return float(at) if x[0] <= at <= x[-1] else None
 
 
-def best_of(tried: list[Arm], sign: int) -> Arm:
+def best_arm(tried: list[Arm], sign: int) -> Arm:
     order = ranked(dict(enumerate(tried)), sign)
     return tried[order[0]] if order else tried[0]
 

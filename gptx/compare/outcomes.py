@@ -127,15 +127,14 @@ def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparis
     begun = list(filter(lambda run: run.config, runs))
     kinds = grouped(begun, lambda run: _role(run.noted))
     main = kinds.get("", [])
-    known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     found, budgets = factors(main), common_budgets(main)
     several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
-    outcomes = several.get("", [])
+    outcomes, asked = several.get("", []), _as_swept(begun)
+    known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
     if metric not in known and all(each.value is None for each in outcomes):
         raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
-    crossed = list((begun[-1].config.get("sweep") or {}).get("cross") or []) if begun else []
-    bases = _bases(main, outcomes, crossed)
-    base = bases[0] if bases else {}
+    bases = _bases(main, outcomes, asked["crossed"])
+    base = next(iter(bases), {})
     return Comparison(
         metric=metric,
         factors=found,
@@ -147,14 +146,23 @@ def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparis
         baseline=base,
         environment=environment(main),
         better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]),
-        question=(begun[-1].config.get("question") or {}) if begun else {},
-        design=next((run.noted["design"] for run in main if run.noted.get("design")), ""),
-        crossed=crossed,
-        commands=list(dict.fromkeys(run.noted["command"] for run in begun if run.noted.get("command"))),
         confirmed=several.get("confirm", []),
         lengths=[replace(each, levels=each.levels | base) for each in several.get("length", [])],
         budgets=budgets,
+        **asked,
     )
+
+
+def _as_swept(runs: list[Run]) -> dict[str, Any]:
+    """What the experiment asks, and how the sweep was made, from the newest run."""
+    last = runs[-1].config if runs else {}
+    noted = [run.noted for run in runs]
+    return {
+        "question": last.get("question") or {},
+        "crossed": list((last.get("sweep") or {}).get("cross") or []),
+        "design": next((each["design"] for each in noted if each.get("design")), ""),
+        "commands": list(dict.fromkeys(each["command"] for each in noted if each.get("command"))),
+    }
 
 
 def _role(noted: dict) -> str:

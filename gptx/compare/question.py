@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import product
 from math import prod
+
+import numpy
 
 from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import AT, Comparison, at_levels
@@ -26,7 +28,7 @@ class Question:
     corners: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)  # which are, by levels of `vary`
 
 
-def question(comparison: Comparison, baseline: str = "") -> Question:
+def question_of(comparison: Comparison, baseline: str = "") -> Question:
     """The question of a comparison; `baseline` as for baseline_of(). Raises ValueError for a factor or level that no
     run has."""
     factors, asked = comparison.factors, _asked(comparison)
@@ -34,43 +36,45 @@ def question(comparison: Comparison, baseline: str = "") -> Question:
     base = baseline_of(factors, kept, baseline or ",".join(asked.get("baseline", ())))
     if not factors:
         return Question("seeds", base=base)
-    rates = tuple(filter(is_rate, factors))
-    vary = asked.get("vary") or _varied(comparison, rates, asked.get("per", ()))
-    best = asked.get("best_over", tuple(name for name in rates if not {*vary, *asked.get("per", ())} & {name}))
+    vary = asked.get("vary") or _varied(comparison, asked.get("per", ()))
+    taken = {*vary, *asked.get("per", ())}
+    best = asked.get("best_over", tuple(name for name in factors if is_rate(name) and name not in taken))
     per = tuple(name for name in factors if name not in (*vary, *best))
-    if not baseline and not kept and "baseline" not in asked and len(vary) > 1:
+    if len(vary) > 1 and not (baseline or kept or "baseline" in asked):
         base |= _centre(comparison, vary)
     return _designed(comparison, vary, best, per, base)
 
 
 def _asked(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     """What the experiment states, without factors that these runs do not have."""
-    found = {}
-    for key, given in comparison.question.items():
-        if key not in _KEYS:
-            raise ValueError(f"question.{key}: no such key; there are {', '.join(_KEYS)}")
-        names = tuple(given if isinstance(given, list) else filter(None, map(str.strip, given.split(","))))
-        if key == "at" and not {*names} <= {*AT, "memory"}:
-            raise ValueError(f"question.at={','.join(names)}: one of {', '.join(AT)}, memory")
-        there = names if key in ("baseline", "at") else tuple(name for name in names if name in comparison.factors)
-        if there or not names:
-            found[key] = there
-    return {key: names for key, names in found.items() if names or key in ("best_over", "per")}
+    found = {key: _listed(given) for key, given in comparison.question.items()}
+    if unknown := [key for key in found if key not in _KEYS]:
+        raise ValueError(f"question.{unknown[0]}: no such key; there are {', '.join(_KEYS)}")
+    if not {*found.get("at", ())} <= {*AT, "memory"}:
+        raise ValueError(f"question.at={','.join(found['at'])}: one of {', '.join(AT)}, memory")
+    for key in ("vary", "best_over", "per"):
+        names = found.pop(key, None)
+        there = tuple(name for name in names or () if name in comparison.factors)
+        found |= {key: there} if there or names == () else {}
+    return found
 
 
-def _varied(comparison: Comparison, rates: tuple[str, ...], per: Collection[str]) -> tuple[str, ...]:
+def _listed(given: str | list[str]) -> tuple[str, ...]:
+    return tuple(given) if isinstance(given, list) else tuple(filter(None, map(str.strip, given.split(","))))
+
+
+def _varied(comparison: Comparison, per: Collection[str]) -> tuple[str, ...]:
     """The factors that are asked about: all but learning rates and crossed ones, unless their levels are a full grid
     of more than two levels, of which one is asked about and the others are settings."""
-    factors = comparison.factors
-    crossed = {key for key in comparison.crossed if comparison.design}
-    rest = [name for name in factors if name not in (*rates, *per) and name not in crossed]
+    factors, crossed = comparison.factors, comparison.crossed * bool(comparison.design)
+    left = {name: levels for name, levels in factors.items() if name not in per}
+    rest = [name for name in left if not is_rate(name) and name not in crossed]
     if len(rest) < 2:
-        left = {name: levels for name, levels in factors.items() if name not in per}
         return tuple(rest) or (primary(left) or primary(factors),)
+    several = {name: factors[name] for name in rest}
+    two = len(rest) <= _MANY and {*map(len, several.values())} == {2}
     there = {at_levels(rest)(outcome) for outcome in comparison.outcomes}
-    grid = len(there) == prod(len(factors[name]) for name in rest)
-    two = all(len(factors[name]) == 2 for name in rest) and len(rest) <= _MANY
-    return tuple(rest) if not grid or two else (primary({name: factors[name] for name in rest}),)
+    return tuple(rest) if two or len(there) < prod(map(len, several.values())) else (primary(several),)
 
 
 def _centre(comparison: Comparison, vary: tuple[str, ...]) -> dict[str, str]:
@@ -109,13 +113,13 @@ def _traits(comparison: Comparison, vary: tuple[str, ...]) -> tuple[tuple, dict]
 
 def _corners(comparison: Comparison, vary: tuple[str, ...], base: dict[str, str]) -> tuple[tuple, dict]:
     """All combinations of factors with two levels, or half of them in which no factor follows from another one."""
-    factors, there = comparison.factors, {at_levels(vary)(outcome) for outcome in comparison.outcomes}
-    if len(vary) < 2 or any(len(factors[name]) != 2 for name in vary):
+    factors, count = comparison.factors, len(vary)
+    if count < 2 or any(len(factors[name]) != 2 for name in vary):
         return (), {}
     turned = [next(level for level in factors[name] if level != base[name]) for name in vary]
-    corners = {levels: tuple(int(x == y) for x, y in zip(levels, turned, strict=True)) for levels in there}
-    signs = [[2 * corner[i] - 1 for corner in corners.values()] for i in range(len(vary))]
-    pairs = ([a * b for a, b in zip(*pair, strict=True)] for pair in combinations(signs, 2))
-    balanced = all(sum(line) == 0 for line in (*signs, *pairs))  # no factor follows from another one
-    whole = len(corners) in (2 ** len(vary), 2 ** max(3, len(vary) - 1))
+    there = {at_levels(vary)(outcome) for outcome in comparison.outcomes}
+    corners = {levels: tuple(map(int, map(str.__eq__, levels, turned))) for levels in there}
+    signs = numpy.array([*corners.values()]) * 2 - 1
+    balanced = not signs.sum(0).any() and not numpy.triu(signs.T @ signs, 1).any()
+    whole = len(corners) in (2**count, 2 ** max(3, count - 1))
     return (tuple(zip(vary, turned, strict=True)), corners) if balanced and whole else ((), {})

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy
 
-from gptx.compare.estimates import Values, estimate
+from gptx.compare.estimates import Values, diverged, estimate
 from gptx.compare.factors import grouped
 from gptx.compare.outcomes import Outcome
 
@@ -25,18 +26,26 @@ class SpeedUp:
 def speed_up(values: Values, base: Iterable[Outcome], steps: int, sign: int) -> SpeedUp | None:
     """The speed-up of an arm's results by seed over `base`: runs at several lengths, `steps` that of the arm. Read
     between lengths on a logarithmic axis of steps, seed by seed. None without runs of one seed at two lengths."""
-    by_seed = grouped((x for x in base if x.steps and _finite(x.value)), lambda x: x.seed)
-    curves = {seed: sorted((run.steps, sign * run.value) for run in runs) for seed, runs in by_seed.items()}
-    found = [_reached(curves[seed], sign * value) for seed, value in values.items() if len(curves.get(seed, ())) > 1]
-    if not found or not all(map(math.isfinite, values.values())):
+    curves = _curves(base, sign)
+    known = {seed: sign * value for seed, value in values.items() if len(curves.get(seed, ())) > 1}
+    if not known or diverged(values):
         return None
-    lengths = [math.log(length / steps) for curve in curves.values() for length, _ in curve]
+    found = [_reached(curves[seed], value) for seed, value in known.items()]
     beyond = [way for _, way in found if way]
     if len(beyond) * 2 > len(found):
-        return SpeedUp(math.exp(max(lengths) if beyond[0] == ">" else min(lengths)), bound=beyond[0])
-    over = estimate([at - math.log(steps) for at, _ in found])
-    ends = [None if end is None or beyond else math.exp(end) for end in (over.low, over.high)] if over else [None, None]
-    return SpeedUp(math.exp(over.mean), *ends) if over else None
+        lengths = [length for curve in curves.values() for length, _ in curve]
+        return SpeedUp((max(lengths) if beyond[0] == ">" else min(lengths)) / steps, bound=beyond[0])
+    over = [at - math.log(steps) for at, _ in found]
+    span = getattr(estimate(over), "alone", None)
+    low, high = map(math.exp, span) if span and not beyond else (None, None)
+    return SpeedUp(math.exp(fmean(over)), low, high)
+
+
+def _curves(base: Iterable[Outcome], sign: int) -> dict[int, list[tuple[int, float]]]:
+    """Steps and results of the runs of each seed, the shortest first."""
+    known = [(run.seed, run.steps, sign * run.value) for run in base if run.steps and run.value is not None]
+    by_seed = grouped((each for each in known if math.isfinite(each[2])), lambda each: each[0])
+    return {seed: sorted((steps, value) for _, steps, value in runs) for seed, runs in by_seed.items()}
 
 
 def _reached(curve: list[tuple[int, float]], value: float) -> tuple[float, str]:
@@ -45,7 +54,3 @@ def _reached(curve: list[tuple[int, float]], value: float) -> tuple[float, str]:
     falling = numpy.minimum.accumulate(losses)[::-1]
     way = ">" if value < falling[0] else "<" if value > falling[-1] else ""
     return float(numpy.interp(value, falling, numpy.log(steps)[::-1])), way
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

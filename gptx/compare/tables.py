@@ -35,18 +35,23 @@ def _effects(found: Effects, words: Words) -> Iterator[Table]:
             for setting in found.settings for effect in setting.effects]  # fmt: skip
     heads = tuple(head for head, _ in columns)
     yield Table(_title(found), (*["setting"] * several, *heads), rows, _note(found, words), 1 + several)
-    if found.question.things and len(found.question.things) == 2:
-        each = ((where(setting.context) or "here", setting) for setting in found.settings)
-        told = [(place, words.change(setting.lead), contributed(found, setting, words.sign)) for place, setting in each]
-        heads = ("", " less ".join(starmap(named, found.question.things)), "contributed more")
-        yield Table("What contributed more", heads, told)
+    if any(setting.lead for setting in found.settings):
+        yield _leads(found, words)
+
+
+def _leads(found: Effects, words: Words) -> Table:
+    """Of a 2 x 2, which of the two things contributed more."""
+    each = ((where(setting.context) or "here", setting) for setting in found.settings)
+    told = [(place, words.change(setting.lead), contributed(found, setting, words.sign)) for place, setting in each]
+    heads = "", " less ".join(starmap(named, found.question.things)), "contributed more"
+    return Table("What contributed more", heads, told)
 
 
 def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     """Heads of columns, and what gives the cell of an effect; a column that is empty is left out."""
     base, rates = found.baseline, found.question.best_over
     after = "the one before" if found.question.design == "cumulative" else "the base"
-    averaged = any(effect.arm is None for effect in found.effects)
+    averaged = any(setting.whole for setting in found.settings)
     yield "change", lambda effect: change(effect, base)
     head = "difference, averaged over the rest" if averaged else f"difference from {after}"
     yield head, lambda effect: _bounded(effect, words)
@@ -128,26 +133,28 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
     """Mean and spread by the two factors of the figure, in each setting of the rest."""
     factors = found.comparison.factors
     across, lines, _ = axes(factors, found.question.vary)
-    down = next(iter(lines), "") if found.question.design != "factorial" or len(factors) < 3 else ""
-    rest = [name for name in factors if name not in (across, down)]
-    if (
-        not down
-        or prod(len(factors[name]) for name in rest) > _GRIDS
-        or found.question.design in ("arms", "cumulative")
-    ):
-        return
-    for context, arms in contexts(found.arms, across, down):
-        columns = grouped(arms, lambda arm: arm.levels[across])
-        heads = (label(down), *(named(across, level) for level in columns))
-        best = {level: winner(dict(enumerate(some)), words.sign) for level, some in columns.items()}
-        cells = {(arm.levels[down], level): f"**{words.spread(arm)}**" if i == best[level] and len(some) > 1
-                 else words.spread(arm) for level, some in columns.items() for i, arm in enumerate(some)}  # fmt: skip
-        rows = [(level or "-", *(cells.get((level, column), "") for column in columns)) for level in factors[down]
-                if any((level, column) in cells for column in columns)]  # fmt: skip
-        place = where(context)
-        title = f"{words.metric.capitalize()} by {said(down)} and {said(across)}{f', {place}' if place else ''}"
-        note = f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share."
-        yield Table(title, heads, rows, note)
+    rest = [name for name in factors if name not in (across, *lines[:1])]
+    several = prod(len(factors[name]) for name in rest) > _GRIDS
+    if lines and not several and found.question.design in ("levels", "optimum"):
+        for context, arms in contexts(found.arms, across, lines[0]):
+            yield _grid(found, across, lines[0], where(context), arms, words)
+
+
+def _grid(found: Effects, across: str, down: str, place: str, arms: list[Arm], words: Words) -> Table:
+    columns = grouped(arms, lambda arm: arm.levels[across])
+    cells = {(arm.levels[down], level): text for level, some in columns.items()
+             for arm, text in zip(some, _marked(some, words), strict=True)}  # fmt: skip
+    there = [level for level in found.comparison.factors[down] if any(row == level for row, _ in cells)]
+    rows = [(level or "-", *(cells.get((level, column), "") for column in columns)) for level in there]
+    title = f"{words.metric.capitalize()} by {said(down)} and {said(across)}{f', {place}' if place else ''}"
+    note = f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share."
+    return Table(title, (label(down), *(named(across, level) for level in columns)), rows, note)
+
+
+def _marked(arms: list[Arm], words: Words) -> list[str]:
+    """Mean and spread of arms, the best of several in bold."""
+    best = winner(dict(enumerate(arms)), words.sign) if len(arms) > 1 else None
+    return [f"**{words.spread(arm)}**" if i == best else words.spread(arm) for i, arm in enumerate(arms)]
 
 
 def _arms(found: Effects, words: Words) -> Iterator[Table]:

@@ -13,36 +13,42 @@ from gptx.runs.run import Run
 from gptx.show.table import Table
 
 _SURE = 0.01  # the p-value, one-sided
+_NEVER = "not reached"
 
 
 def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
     """The first common step at which each arm's mean is beyond the target, and the seconds that it took. ValueError
     for no number, for single seeds, and for a target that no arm reaches."""
-    metric, sign, rows, best = comparison.metric, comparison.sign, [], math.inf
+    metric, sign = comparison.metric, comparison.sign
     beyond = "below" if sign > 0 else "above"
     try:
         goal = float(target)
     except ValueError:
         raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
-    ended = [run for run in runs if run.state == "finished"]
-    for levels, some in grouped(ended, lambda run: tuple(map(described_by(run).get, comparison.factors))).items():
-        curves = {run.seed: dict(zip(*map(numpy.ndarray.tolist, run.metrics[metric]), strict=True)) for run in some}
-        best = min([best, *(sign * value for curve in curves.values() for value in curve.values())])
-        if len(curves) > 1:
-            step = steps_to(goal, curves, sign)
-            spent = [float(numpy.interp(step, run.clocks["steps"], run.clocks["time"])) for run in some
-                     if step and len(run.clocks["time"])]  # fmt: skip
-            told = (f"{step:,.0f}", f"{median(spent):,.1f}" if spent else "-") if step else ("not reached", "-")
-            rows.append((*(level or "-" for level in levels), *told, str(len(curves))))
+    ended = [run for run in runs if run.state == "finished" and not run.noted.get("confirm")]
+    arms = grouped(ended, lambda run: tuple(described_by(run).get(name, "-") for name in comparison.factors))
+    rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items() if some[1:]]
     if not rows:
         raise ValueError(f"target={target}: at least two seeds an arm are needed, since their mean must pass a test")
-    if not any(row[-3] != "not reached" for row in rows):
+    if {row[-3] for row in rows} == {_NEVER}:
+        best = min((sign * run.metrics[metric][1]).min(initial=math.inf) for run in ended)
         line = f"target={target}: no arm's mean of {metric} is {beyond} it (p < {_SURE})"
         raise ValueError(f"{line}; the best value of a run is {sign * best:.4f}")
     heads = (*map(label, comparison.factors), "steps", "seconds in steps", "n")
     note = f"The first step that an arm's runs have in common at which their mean is {beyond} the target: one-sided t "
     note += f"test, p < {_SURE}. Only steps with a value of {metric} are looked at."
     return Table(f"Steps to {metric.replace('/', ' ')} {goal:g}", heads, rows, note, len(comparison.factors))
+
+
+def _reaches(goal: float, runs: list[Run], metric: str, sign: int) -> tuple[str, str]:
+    """The step at which the runs of an arm reach a goal, and the median of their seconds until then."""
+    curves = {run.seed: dict(zip(*(column.tolist() for column in run.metrics[metric]), strict=True)) for run in runs}
+    step = steps_to(goal, curves, sign)
+    if step is None:
+        return _NEVER, "-"
+    clocks = [run.clocks for run in runs if len(run.clocks["time"])]
+    spent = [float(numpy.interp(step, clock["steps"], clock["time"])) for clock in clocks]
+    return f"{step:,.0f}", f"{median(spent):,.1f}" if spent else "-"
 
 
 def steps_to(target: float, curves: Mapping[int, Mapping[int, float]], sign: int) -> int | None:

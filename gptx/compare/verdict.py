@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from gptx.compare.effects import Effects, effects
 from gptx.compare.factors import grouped
+from gptx.compare.headline import headline
 from gptx.compare.outcomes import Arm, Comparison, Outcome
-from gptx.compare.sentences import headline, reasons
+from gptx.compare.sentences import reasons
 from gptx.compare.tables import TABLES, tables_of
 from gptx.compare.words import Words, named, said, turned
 from gptx.compare.words import words as words_for
@@ -139,15 +140,16 @@ def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
 
 def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     """Effects whose intervals rest on something else than the others', each with what is said before and after."""
-    names = [(turned(effect.things, found.baseline), effect) for effect in found.effects if effect.estimate]
-    wide = [name for name, effect in names if effect.estimate and effect.estimate.own]
+    judged = [(turned(effect.things, found.baseline), effect.estimate) for effect in found.effects if effect.estimate]
+    wide = [name for name, estimate in judged if estimate.own]
     yield "", wide, ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone."
-    doubted = [name for name, effect in names if effect.estimate and effect.estimate.disputed and name not in wide]
+    doubted = [name for name, estimate in judged if estimate.disputed and not estimate.own]
     yield "Pooled over the arms and by their own seeds alone, these are not both significant: ", doubted, "."
-    several = [name for name, effect in names if effect.arm and len(effect.things) > 1]
+    several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
     yield "These arms leave the base in more than one key, which cannot be told apart: ", several, "."
-    if found.question.things and any(effect.arm for effect in found.effects):
-        yield "A cell of the factorial has no mean, so that arms are compared with the base: ", ["no main effects"], "."
+    lacking = found.question.things and not all(setting.whole for setting in found.settings)
+    told = "A cell of the factorial has no mean, so that there are no main effects, and arms are compared with the base"
+    yield "", [told] * bool(lacking), "."
 
 
 def _at_edges(found: Effects) -> Iterator[str]:

@@ -1,0 +1,178 @@
+"""The headline: one sentence of at most 25 words, by the template of its kind of question. None claims more than the
+numbers of compare.effects do, which are judged together."""
+
+from gptx.compare.effects import Effect, Effects, Setting
+from gptx.compare.factors import grouped, numeric
+from gptx.compare.optimum import Optimum
+from gptx.compare.outcomes import Arm
+from gptx.compare.trend import Trend, trends
+from gptx.compare.words import FEW, Words, named, said, turned, where
+from gptx.units.phrases import capital, count, joined, sentence
+
+
+def headline(found: Effects, words: Words) -> str:
+    """The answer in one sentence."""
+    design, settings = found.question.design, found.settings
+    if design == "seeds":
+        return _alone(found.arms[0], words)
+    if design == "optimum":
+        return _optima(found)
+    if not found.judged:
+        return f"No two arms have a {words.metric} to compare."
+    if moving := trends(found):
+        return _moving(found, moving, words)
+    if len(settings) > 1:
+        return _in_settings(found, words)
+    whole = {"levels": _levels, "factorial": _factorial}.get(design, _arms)
+    return (whole if settings[0].whole or design == "levels" else _arms)(found, settings[0], words)
+
+
+def _alone(arm: Arm, words: Words) -> str:
+    seeds = count(len(arm.results), "seed")
+    if arm.diverged:
+        return f"The run diverged in {arm.diverged} of {seeds}."
+    spread = "" if arm.spread is None else "mean ± sd of "
+    return f"The {words.metric} is {words.amount(words.spread(arm))} ({spread}{seeds})."
+
+
+def _levels(found: Effects, setting: Setting, words: Words) -> str:
+    """Of one factor: the best level, if it is better than the base; else that none is."""
+    base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
+    settled = [effect for effect in setting.effects if effect.settled]
+    if best in settled and (best.kind == words.good or len(setting.effects) == 1):
+        return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
+    if settled:
+        return f"No {said(found.factor)} is better than {base} in {words.metric}, and {_listed(settled)} worse{each}."
+    if unsettled := [effect for effect in setting.effects if effect.bound]:
+        return _unsettled(unsettled, base, found, words)
+    if found.single:
+        return f"One seed cannot say whether any {said(found.factor)} differs from {base} in {words.metric}{each}."
+    alike = "differs significantly" if {effect.kind for effect in setting.effects} != {"same"} else "differs at all"
+    return f"No {said(found.factor)} {alike} from {base} in {words.metric}{each}."
+
+
+def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
+    """Of levels whose best learning rate, or that of the base, is at the edge of its grid: what that is a bound of."""
+    rate = joined(map(said, found.question.best_over))
+    if len(some) > 1 or some[0].bound != "at most":
+        names = joined(named(*thing) for effect in some[:FEW] for thing in effect.things)
+        return f"Nothing is settled between {base} and {names}: a best {rate} is at the edge of its grid."
+    told = f"{_named(some[0])} ends {_size(some[0], words)} than {base} in {words.metric}"
+    return f"{told}: a best {rate} is at the grid's edge."
+
+
+def _arms(found: Effects, setting: Setting, words: Words) -> str:
+    """Of several changes: how many matter, and which one most."""
+    settled = [effect for effect in setting.effects if effect.settled]
+    changes = count(len(setting.effects), "change")
+    if not settled:
+        return f"None of {changes} makes a significant difference to the {words.metric}{_each(found)}."
+    most = max(settled, key=lambda effect: abs(effect.mean))
+    name = turned(most.things, found.baseline)
+    if len(settled) == 1:
+        return f"1 of {changes} matters: {name} {_moved(most, words)}{_each(found)}."
+    return f"{len(settled)} of {changes} matter, {name} most: it {_moved(most, words)}{_each(found)}."
+
+
+def _factorial(found: Effects, setting: Setting, words: Words) -> str:
+    """Of a factorial: the largest main effect, or that it depends on another thing."""
+    mains = [effect for effect in setting.effects if len(effect.things) == 1]
+    settled = [effect for effect in mains if effect.settled]
+    if not settled:
+        return f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant{_each(found)}."
+    most = max(settled, key=lambda effect: abs(effect.mean))
+    name = turned(most.things, found.baseline)
+    if upon := setting.depends(most):
+        return f"The effect of {name} on the {words.metric} depends on {named(*upon)}{_each(found)}."
+    shares = f"{len(settled)} of {count(len(mains), 'main effect')} {'is' if len(settled) == 1 else 'are'} significant"
+    return f"{capital(name)} {_moved(most, words)} on average{_each(found)}; {shares}."
+
+
+def _in_settings(found: Effects, words: Words) -> str:
+    """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
+    known = [(setting.context, effect) for setting in found.settings for effect in setting.effects if effect.alone]
+    changes = list(dict.fromkeys(effect.things for _, effect in known))
+    subject = turned(changes[0], found.baseline) if len(changes) == 1 else _subject(found)
+    settled = [(context, effect) for context, effect in known if effect.settled]
+    inside = count(len(found.settings), "setting")
+    if found.single:
+        return f"One seed cannot say whether {subject} changes the {words.metric}."
+    if not settled:
+        return f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+    context, most = max(settled, key=lambda pair: abs(pair[1].mean))
+    which = "it" if len(changes) == 1 else _short(most)
+    number = len({str(context) for context, _ in settled})
+    told = f"{where(context)}, {which} is {_size(most, words)}"
+    return f"{capital(subject)} changes the {words.metric} in {number} of {inside}; {told}."
+
+
+def _subject(found: Effects) -> str:
+    vary = found.question.vary
+    return f"the {joined(map(said, vary))}" if len(vary) < FEW else "a change"
+
+
+def _optima(found: Effects) -> str:
+    """Where the best learning rate is, along the last factor of numbers, for each level of the others."""
+    best = [one for one in found.optima if one.level]
+    if not best:
+        return "No learning rate has a result."
+    across = next((name for name in reversed(found.question.per) if numeric(found.comparison.factors[name])), "")
+    lines = grouped(best, lambda one: where({k: v for k, v in one.context.items() if k != across}))
+    rate = f"the best {said(found.factor)}"
+    told = [sentence(f"{place}{',' * bool(place)}", rate if not i else "it", _moves(some, across)).removesuffix(".")
+            for i, (place, some) in enumerate(lines.items())]  # fmt: skip
+    return f"{'; '.join([told[0], *(each[0].lower() + each[1:] for each in told[1:])])}."
+
+
+def _moves(best: list[Optimum], across: str) -> str:
+    levels = list(dict.fromkeys(one.level for one in best))
+    if len(levels) == 1:
+        return f"is {levels[0]} at every {said(across)}" if across else f"is {levels[0]}"
+    return (
+        f"moves from {best[0].level} to {best[-1].level} as {said(across)} grows"
+        if across
+        else f"is {joined(levels, 'or')}"
+    )
+
+
+def _moving(found: Effects, moving: list[Trend], words: Words) -> str:
+    """Of effects at several model sizes: how many change with the size."""
+    settled = [(trend, trend.slope.mean) for trend in moving if trend.slope and trend.slope.significant]
+    what = count(len(moving), "effect")
+    if not settled:
+        return f"None of {what} on the {words.metric} changes significantly with the model's size."
+    most, slope = max(settled, key=lambda pair: abs(pair[1]))
+    way = "grows" if slope * most.at_largest > 0 else "shrinks"
+    told = f"that of {turned(most.things, found.baseline)} {way} by {words.amount(words.short(slope))}"
+    return f"{len(settled)} of {what} change{'s' * (len(settled) == 1)} with size: {told} per tenfold parameters."
+
+
+def _short(effect: Effect) -> str:
+    """A level without its factor, where it is a word: linear."""
+    return joined(named(*thing) if numeric([thing[1]]) or not thing[0] else thing[1] for thing in effect.things)
+
+
+def _each(found: Effects) -> str:
+    """The end of a headline: , each at its best learning rate."""
+    return f", each at its best {joined(map(said, found.question.best_over))}" if found.question.best_over else ""
+
+
+def _named(effect: Effect) -> str:
+    return capital(joined(named(*thing) for thing in effect.things))
+
+
+def _listed(effects: list[Effect]) -> str:
+    names = [joined(named(*thing) for thing in effect.things) for effect in effects]
+    told = joined(names) if len(names) <= FEW else f"{len(names)} are"
+    return told if len(names) > FEW else f"{told} {'is' if len(names) == 1 else 'are'}"
+
+
+def _size(effect: Effect, words: Words) -> str:
+    assert effect.estimate is not None
+    return f"{effect.bound} {words.size(effect.estimate)}".strip()
+
+
+def _moved(effect: Effect, words: Words) -> str:
+    """lowers the validation loss by 0.20 nats per byte."""
+    way, size = "lowers" if effect.mean < 0 else "raises", words.amount(words.short(effect.mean))
+    return f"{way} the {words.metric} by {effect.bound} {size}".replace("  ", " ")
