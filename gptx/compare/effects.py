@@ -10,7 +10,7 @@ import numpy
 
 from gptx.compare.estimates import Estimate, fit_blocks
 from gptx.compare.factors import grouped
-from gptx.compare.optimum import Optimum, best_arm, edges, flattered, optimum, ranked
+from gptx.compare.optimum import Optimum, best_arm, edges, flattered, optimum, ranking
 from gptx.compare.outcomes import AT, Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.compare.question import Question, question_of
 from gptx.compare.speed import SpeedUp, speed_up
@@ -33,6 +33,12 @@ class Effect:
     costs: Mapping[str, float] = field(default_factory=dict)  # "seconds", "peak_bytes": times those of `against`
     speed: SpeedUp | None = None
     fresh: Estimate | None = None  # the same on seeds that did not choose the arms
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The differences of an arm in the seeds that it shares with what it is compared with."""
+        mine, its = (arm.values if arm else {} for arm in (self.arm, self.against))
+        return {seed: value - its[seed] for seed, value in mine.items() if seed in its}
 
     @property
     def mean(self) -> float:
@@ -103,9 +109,13 @@ class Effects:
     def factor(self) -> str:
         return self.question.vary[0] if self.question.vary else ""
 
+    @cached_property
+    def each(self) -> list[tuple[Setting, Effect]]:
+        return [(setting, effect) for setting in self.settings for effect in setting.effects]
+
     @property
     def effects(self) -> list[Effect]:
-        return [effect for setting in self.settings for effect in setting.effects]
+        return [effect for _, effect in self.each]
 
     @property
     def single(self) -> bool:
@@ -114,7 +124,7 @@ class Effects:
 
     @property
     def judged(self) -> list[Estimate]:
-        return [effect.estimate for effect in self.effects if effect.estimate]
+        return [effect.estimate for _, effect in self.each if effect.estimate]
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
@@ -131,11 +141,11 @@ class Effects:
     @cached_property
     def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
         """The factors that may change the costs, and by their levels the medians of _FACTS over finished runs."""
-        names = [name for name in self.baseline if decides(name, "speed")]
+        names = list(filter(lambda name: decides(name, "speed"), self.baseline))
         if len(grouped(self.arms, at_levels(names))) > _ROWS:
-            names = [name for name in names if name in self.question.vary]
-        runs = self.comparison.outcomes if names or not self.baseline else []
-        found = {key: [cost(group, fact) for fact in _FACTS] for key, group in grouped(runs, at_levels(names)).items()}
+            names = list(filter(self.question.vary.__contains__, names))
+        runs = grouped(self.comparison.outcomes if names or not self.baseline else [], at_levels(names))
+        found = {key: [cost(group, fact) for fact in _FACTS] for key, group in runs.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
 
 
@@ -226,10 +236,8 @@ class _Plan:
         sign = self.comparison.sign
         if self.asked.design != "cumulative":
             found.sort(key=lambda effect: (effect.interaction, effect.estimate is None, sign * effect.mean))
-        ranking = [self.best[levels] for levels in ranked(self.best, sign)]
-        rest = [arm for arm in self.best.values() if arm.mean is None]
         far = flattered(self.tried.values(), fit, sign) if self.asked.best_over else 0.0
-        return Setting(self.context, [*ranking, *rest], self.best.get(self.base), found, far, lead)
+        return Setting(self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead)
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
         if self.whole:

@@ -210,19 +210,19 @@ def _least_squares(values: Mapping[Hashable, Values]) -> _Solution:
     """Arms' means over all seeds. Where arms and seeds do not hang together, seeds are left out. An arm that repeats
     another one to the last bit says nothing more of the noise."""
     cells = [(arm, seed, value) for arm, by_seed in values.items() for seed, value in by_seed.items()]
-    arms, seeds = [*values], sorted({seed for _, seed, _ in cells})
+    arms, seeds = [*values], sorted(set[int]().union(*values.values()))
     x = numpy.zeros((len(cells), len(arms) + len(seeds)))
     for row, (arm, seed, _) in zip(x, cells, strict=True):
         row[[arms.index(arm), len(arms) + seeds.index(seed)]] = 1
     paired = bool(cells) and int(numpy.linalg.matrix_rank(x)) == len(arms) + len(seeds) - 1
     x[:, len(arms) :] -= 1 / max(1, len(seeds))
     x = x if paired else x[:, : len(arms)]
-    inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([value for *_, value in cells])
+    inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([cell[2] for cell in cells])
     solution = inverse @ x.T @ y
-    squares = dict.fromkeys({tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values(), 0.0)
-    for (arm, _, _), residual in zip(cells, y - x @ solution, strict=True):
-        squares |= {arm: squares[arm] + float(residual) ** 2} if arm in squares else {}
-    free = sum(len(values[arm]) for arm in squares) - len(squares) - (len(seeds) - 1) * paired
+    residuals = y - x @ solution
+    distinct = {tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values()
+    squares = {arm: float(sum(residuals[[cell[0] == arm for cell in cells]] ** 2)) for arm in distinct}
+    free = sum(map(len, map(values.__getitem__, squares))) - len(squares) - (len(seeds) - 1) * paired
     return _Solution(solution[: len(arms)], inverse[: len(arms), : len(arms)], squares, max(0, free), paired)
 
 

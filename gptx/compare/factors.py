@@ -163,9 +163,9 @@ def axes(factors: dict[str, list[str]], vary: Collection[str] = ()) -> tuple[str
     varied), those whose levels are lines (all others; where these are too many for a panel, only one) and those whose
     levels are panels."""
     asked = [*vary] or [primary(factors)]
-    x = axis(factors) or next((name for name in factors if name not in asked), asked[0])
+    x = axis(factors) or [*filter(lambda name: name not in asked, factors), asked[0]][0]
     rest = {name: levels for name, levels in factors.items() if name != x}
-    one = next((name for name in asked if name in rest), primary(rest))
+    one = [*filter(rest.__contains__, asked), primary(rest)][0]
     lines = list(rest) if prod(map(len, rest.values())) <= _LINES else [one]
     return x, lines, [name for name in rest if name not in lines]
 

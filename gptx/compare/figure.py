@@ -69,10 +69,10 @@ def _forest(plot: Any, rows: list[Effect], found: Effects, said: Words) -> None:
 
 def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> None:
     """Every effect at every size with its interval, and the line through them."""
-    by_things = grouped((effect for effect in found.effects if effect.estimate), lambda effect: effect.things)
+    by_things = grouped(found.effects, lambda effect: effect.things)
     for look, trend in enumerate(moving):
         colour, shift = COLOURS[look % len(COLOURS)], 1.02 ** (look - (len(moving) - 1) / 2)
-        points = [each for effect in by_things[trend.things] if (each := effect.estimate)]
+        points = [effect.estimate for effect in by_things[trend.things] if effect.estimate]
         means = numpy.array([each.mean for each in points])
         low, high = (numpy.array([getattr(each, end) for each in points], float) for end in ("low", "high"))
         away = numpy.nan_to_num(numpy.abs([low - means, high - means]))  # 0 without an interval

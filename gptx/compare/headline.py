@@ -7,7 +7,7 @@ from gptx.compare.optimum import Optimum
 from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, named, said, turned, where
-from gptx.units.phrases import capital, count, joined, sentence
+from gptx.units.phrases import capital, count, joined
 
 
 def headline(found: Effects, words: Words) -> str:
@@ -39,16 +39,14 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
     base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
-    if best in settled and (best.kind == words.good or len(setting.effects) == 1):
-        return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
     if settled:
+        if best.kind == words.good or len(setting.effects) == 1:
+            return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
         return f"No {said(found.factor)} is better than {base} in {words.metric}, and {_listed(settled)} worse{each}."
     if unsettled := [effect for effect in setting.effects if effect.bound]:
         return _unsettled(unsettled, base, found, words)
-    if found.single:
-        return f"One seed cannot say whether any {said(found.factor)} differs from {base} in {words.metric}{each}."
-    alike = "differs significantly" if {effect.kind for effect in setting.effects} != {"same"} else "differs at all"
-    return f"No {said(found.factor)} {alike} from {base} in {words.metric}{each}."
+    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}{each}"
+    return f"One seed cannot say whether any {differs}." if found.single else f"No {differs}."
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
@@ -90,18 +88,16 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
 
 def _in_settings(found: Effects, words: Words) -> str:
     """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
-    known = [(setting.context, effect) for setting in found.settings for effect in setting.effects if effect.alone]
+    known = [(setting.context, effect) for setting, effect in found.each if effect.alone]
     changes = list(dict.fromkeys(effect.things for _, effect in known))
     subject = turned(changes[0], found.baseline) if len(changes) == 1 else _subject(found)
     settled = [(context, effect) for context, effect in known if effect.settled]
     inside = count(len(found.settings), "setting")
-    if found.single:
-        return f"One seed cannot say whether {subject} changes the {words.metric}."
     if not settled:
-        return f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        return f"One seed cannot say whether {subject} changes the {words.metric}." if found.single else none
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
-    which = "it" if len(changes) == 1 else _short(most)
-    number = len({str(context) for context, _ in settled})
+    which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
     told = f"{where(context)}, {which} is {_size(most, words)}"
     return f"{capital(subject)} changes the {words.metric} in {number} of {inside}; {told}."
 
@@ -113,15 +109,14 @@ def _subject(found: Effects) -> str:
 
 def _optima(found: Effects) -> str:
     """Where the best learning rate is, along the last factor of numbers, for each level of the others."""
+    numbers = [name for name in found.question.per if numeric(found.comparison.factors[name])]
+    across = numbers[-1] if numbers else ""
     best = [one for one in found.optima if one.level]
-    if not best:
-        return "No learning rate has a result."
-    across = next((name for name in reversed(found.question.per) if numeric(found.comparison.factors[name])), "")
     lines = grouped(best, lambda one: where({k: v for k, v in one.context.items() if k != across}))
-    rate = f"the best {said(found.factor)}"
-    told = [sentence(f"{place}{',' * bool(place)}", rate if not i else "it", _moves(some, across)).removesuffix(".")
-            for i, (place, some) in enumerate(lines.items())]  # fmt: skip
-    return f"{'; '.join([told[0], *(each[0].lower() + each[1:] for each in told[1:])])}."
+    told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
+    rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
+    line = "; ".join(map(str.format, told, rates))
+    return f"{capital(line)}." if told else "No learning rate has a result."
 
 
 def _moves(best: list[Optimum], across: str) -> str:

@@ -13,7 +13,7 @@ def as_numbers(said: Verdict) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"json=true: {said.headline}")
     comparison, asked = found.comparison, found.question
-    rows = [_row(setting, effect) for setting in found.settings for effect in setting.effects]
+    rows = [_row(setting, effect) for setting, effect in found.each]
     arms = [{"levels": arm.levels, "mean": arm.mean, "sd": arm.spread, "values": arm.values} for arm in found.arms]
     optima = [vars(best) | {"arm": best.arm and best.arm.levels} for best in found.optima]
     return {

@@ -94,6 +94,12 @@ def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
     return sorted(there, key=losses)
 
 
+def ranking(arms: Mapping[_Key, Arm], sign: int) -> list[Arm]:
+    """The arms, the best first; those without a mean last."""
+    first = ranked(arms, sign)
+    return [arms[key] for key in (*first, *(key for key in arms if key not in first))]
+
+
 def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:
     """The key of the best arm; None where another one equals it, or none has a mean."""
     order = ranked(arms, sign)

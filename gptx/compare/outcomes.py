@@ -124,22 +124,22 @@ def load_comparison(file: Path) -> Comparison:
 
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none has the metric, ConfigError for an unknown `better`."""
-    begun = list(filter(lambda run: run.config, runs))
+    begun = [run for run in runs if run.config]
     kinds = grouped(begun, lambda run: _role(run.noted))
     main = kinds.get("", [])
     found, budgets = factors(main), common_budgets(main)
     several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
     outcomes, asked = several.get("", []), _as_swept(begun)
-    known = dict.fromkeys(chain.from_iterable(run.metrics.columns for run in begun))
-    if metric not in known and all(each.value is None for each in outcomes):
-        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
+    known = list(dict.fromkeys(chain(*(run.metrics.columns for run in begun))))
+    if metric not in known and {each.value for each in outcomes} <= {None}:
+        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known or ['nothing yet'])}")
     bases = _bases(main, outcomes, asked["crossed"])
     base = next(iter(bases), {})
     return Comparison(
         metric=metric,
         factors=found,
         outcomes=outcomes,
-        missing=[run.name for run in runs if not (run.config or run.problem)],
+        missing=[run.name for run in runs if run.state == "missing"],
         confounded=confounded(main, found),
         problems=[*problems(runs), *_several_bases(bases)],
         traits=traits(main, found),

@@ -10,7 +10,8 @@ import numpy
 from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import AT, Comparison, at_levels
 
-_KEYS = "vary", "best_over", "per", "baseline", "at"
+_FACTORS = "vary", "best_over", "per"
+_KEYS = *_FACTORS, "baseline", "at"
 _MANY = 6  # factors of two levels, of which a factorial is looked for
 
 
@@ -32,31 +33,33 @@ def question_of(comparison: Comparison, baseline: str = "") -> Question:
     """The question of a comparison; `baseline` as for baseline_of(). Raises ValueError for a factor or level that no
     run has."""
     factors, asked = comparison.factors, _asked(comparison)
-    kept = {name: level for name, level in comparison.baseline.items() if level in factors.get(name, ())}
-    base = baseline_of(factors, kept, baseline or ",".join(asked.get("baseline", ())))
+    vary = asked.get("vary") or _varied(comparison, asked.get("per", ()))
+    base = _base(comparison, vary, baseline or ",".join(asked.get("baseline", ())))
     if not factors:
         return Question("seeds", base=base)
-    vary = asked.get("vary") or _varied(comparison, asked.get("per", ()))
     taken = {*vary, *asked.get("per", ())}
     best = asked.get("best_over", tuple(name for name in factors if is_rate(name) and name not in taken))
     per = tuple(name for name in factors if name not in (*vary, *best))
-    if len(vary) > 1 and not (baseline or kept or "baseline" in asked):
-        base |= _centre(comparison, vary)
     return _designed(comparison, vary, best, per, base)
+
+
+def _base(comparison: Comparison, vary: tuple[str, ...], baseline: str) -> dict[str, str]:
+    """The base as it is stated; where it is not, of several varied factors the arm in the centre."""
+    factors = comparison.factors
+    kept = {name: level for name, level in comparison.baseline.items() if level in factors.get(name, ())}
+    centre = {} if baseline or kept or len(vary) < 2 else _centre(comparison, vary)
+    return baseline_of(factors, kept, baseline) | centre
 
 
 def _asked(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     """What the experiment states, without factors that these runs do not have."""
     found = {key: _listed(given) for key, given in comparison.question.items()}
-    if unknown := [key for key in found if key not in _KEYS]:
-        raise ValueError(f"question.{unknown[0]}: no such key; there are {', '.join(_KEYS)}")
+    if unknown := {*found}.difference(_KEYS):
+        raise ValueError(f"question.{min(unknown)}: no such key; there are {', '.join(_KEYS)}")
     if not {*found.get("at", ())} <= {*AT, "memory"}:
         raise ValueError(f"question.at={','.join(found['at'])}: one of {', '.join(AT)}, memory")
-    for key in ("vary", "best_over", "per"):
-        names = found.pop(key, None)
-        there = tuple(name for name in names or () if name in comparison.factors)
-        found |= {key: there} if there or names == () else {}
-    return found
+    there = {key: tuple(filter(comparison.factors.__contains__, found[key])) for key in _FACTORS if key in found}
+    return found | {key: names for key, names in there.items() if names or not found[key]}
 
 
 def _listed(given: str | list[str]) -> tuple[str, ...]:
@@ -67,14 +70,14 @@ def _varied(comparison: Comparison, per: Collection[str]) -> tuple[str, ...]:
     """The factors that are asked about: all but learning rates and crossed ones, unless their levels are a full grid
     of more than two levels, of which one is asked about and the others are settings."""
     factors, crossed = comparison.factors, comparison.crossed * bool(comparison.design)
-    left = {name: levels for name, levels in factors.items() if name not in per}
-    rest = [name for name in left if not is_rate(name) and name not in crossed]
+    aside = {*per, *crossed, *filter(is_rate, factors)}
+    rest = {name: levels for name, levels in factors.items() if name not in aside}
     if len(rest) < 2:
-        return tuple(rest) or (primary(left) or primary(factors),)
-    several = {name: factors[name] for name in rest}
-    two = len(rest) <= _MANY and {*map(len, several.values())} == {2}
-    there = {at_levels(rest)(outcome) for outcome in comparison.outcomes}
-    return tuple(rest) if two or len(there) < prod(map(len, several.values())) else (primary(several),)
+        left = {name: levels for name, levels in factors.items() if name not in per} or factors
+        return (*rest, *filter(None, [primary(left)]))[:1]
+    two = len(rest) <= _MANY and {*map(len, rest.values())} == {2}
+    there = {*map(at_levels(rest), comparison.outcomes)}
+    return tuple(rest) if two or len(there) < prod(map(len, rest.values())) else (primary(rest),)
 
 
 def _centre(comparison: Comparison, vary: tuple[str, ...]) -> dict[str, str]:
@@ -114,10 +117,10 @@ def _traits(comparison: Comparison, vary: tuple[str, ...]) -> tuple[tuple, dict]
 def _corners(comparison: Comparison, vary: tuple[str, ...], base: dict[str, str]) -> tuple[tuple, dict]:
     """All combinations of factors with two levels, or half of them in which no factor follows from another one."""
     factors, count = comparison.factors, len(vary)
-    if count < 2 or any(len(factors[name]) != 2 for name in vary):
+    if count < 2 or {len(factors[name]) for name in vary} != {2}:
         return (), {}
-    turned = [next(level for level in factors[name] if level != base[name]) for name in vary]
-    there = {at_levels(vary)(outcome) for outcome in comparison.outcomes}
+    turned = [factors[name][base[name] == factors[name][0]] for name in vary]
+    there = {*map(at_levels(vary), comparison.outcomes)}
     corners = {levels: tuple(map(int, map(str.__eq__, levels, turned))) for levels in there}
     signs = numpy.array([*corners.values()]) * 2 - 1
     balanced = not signs.sum(0).any() and not numpy.triu(signs.T @ signs, 1).any()

@@ -12,20 +12,18 @@ from gptx.units.phrases import count, joined, sentence
 
 def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Iterator[str]:
     """The sentences that the headline rests on."""
-    if found.question.design == "seeds":
-        if found.arms[0].spread is None and not found.arms[0].diverged:
-            yield "A single seed cannot say how much of the result is chance."
-        return
+    if found.question.design == "seeds" and len(found.arms[0].results) == 1:
+        yield "A single seed cannot say how much of the result is chance."
     for setting in found.settings:
         yield from _significant(found, setting, words)
-    for setting in found.settings if len(found.settings) == 1 else ():
-        yield from _insignificant(found, setting, words)
-        yield from _interactions(found, setting, words)
+        if len(found.settings) == 1:
+            yield from _insignificant(found, setting, words)
+            yield from _interactions(found, setting, words)
     yield from (_trend(found, one, words) for one in trends(found))
     made, sure = tally(found.judged)
     if made > 1:
         yield f"{made} comparisons, judged together at 95 %: {sure} significant."
-    if any(len(arms) > 1 for _, arms in contexts(found.arms, *found.question.best_over)):
+    if len(contexts(found.arms, *found.question.best_over)) < len(found.arms):
         yield _chosen(found, words)
     yield from _on_fresh_seeds(found, words)
     yield from _at_equal_time(found, at_time, words)
@@ -67,18 +65,21 @@ def _few(found: Effects, effects: list[Effect], words: Words | None = None) -> s
 
 def contributed(found: Effects, setting: Setting, sign: int) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
-    if lost := sum(arm.diverged > 0 for arm in setting.arms):
-        return f"{count(lost, 'arm')} diverged"
-    if setting.lead is None or setting.lead.p is None:
-        return "single seed" if setting.lead else "no common seed"
-    mains = [next(effect for effect in setting.effects if effect.things == (thing,)) for thing in found.question.things]
-    if any(map(setting.depends, mains)):
-        return "each depends on the other"
-    gains = {named(*effect.things[0]): -sign * effect.mean * effect.settled for effect in mains}
+    lead, mains = setting.lead, [effect for effect in setting.effects if not effect.interaction]
+    if lead is None:
+        return "an arm without a mean"
+    if lead.p is None or any(map(setting.depends, mains)):
+        return "single seed" if lead.p is None else "each depends on the other"
+    gains = {named(*thing): _gain(mains, thing, sign) for thing in found.question.things}
     if max(gains.values()) <= 0 > min(gains.values()):
-        return f"harm by {joined(name for name, gain in gains.items() if gain)}"
-    ahead = [*gains][int(sign * setting.lead.mean > 0)]
-    return ahead if setting.lead.significant and gains[ahead] > 0 else "not significant"
+        return f"harm by {joined(sorted(gains, key=lambda name: gains[name])[: 1 + (max(gains.values()) < 0)])}"
+    ahead = [*gains][int(sign * lead.mean > 0)]
+    return ahead if lead.significant and gains[ahead] > 0 else "not significant"
+
+
+def _gain(mains: list[Effect], thing: tuple[str, str], sign: int) -> float:
+    """By how much a thing improves the metric; 0 where that is not significant."""
+    return next(-sign * effect.mean * effect.settled for effect in mains if effect.things == (thing,))
 
 
 def _trend(found: Effects, trend: Trend, words: Words) -> str:
@@ -110,11 +111,9 @@ def _on_fresh_seeds(found: Effects, words: Words) -> Iterator[str]:
 
 def _at_equal_time(found: Effects, at_time: Effects | None, words: Words) -> Iterator[str]:
     """One line where equal time says something else than equal steps."""
-    if at_time is None or len(at_time.settings) != 1:
-        return
-    then = {effect.things: effect for effect in at_time.effects if effect.estimate}
-    known = [(effect, then[effect.things]) for effect in found.effects if effect.estimate and effect.things in then]
-    apart = [other for effect, other in known if effect.kind != other.kind]
+    before = {effect.things: effect.kind for effect in found.effects if len(found.settings) == 1}
+    after = [effect for effect in at_time.effects if effect.estimate] if at_time else []
+    apart = [effect for effect in after if effect.kind != before.get(effect.things, effect.kind)]
     if apart:
         told = joined(f"{turned(one.things, found.baseline)} {words.change(one.estimate)}" for one in apart[:FEW])
         yield f"At equal time instead (read before a longer run's cool-down has ended): {told}."

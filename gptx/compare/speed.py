@@ -27,17 +27,18 @@ def speed_up(values: Values, base: Iterable[Outcome], steps: int, sign: int) -> 
     """The speed-up of an arm's results by seed over `base`: runs at several lengths, `steps` that of the arm. Read
     between lengths on a logarithmic axis of steps, seed by seed. None without runs of one seed at two lengths."""
     curves = _curves(base, sign)
-    known = {seed: sign * value for seed, value in values.items() if len(curves.get(seed, ())) > 1}
-    if not known or diverged(values):
+    found = [_reached(curves[seed], sign * values[seed]) for seed in values if len(curves.get(seed, ())) > 1]
+    if not found or diverged(values):
         return None
-    found = [_reached(curves[seed], value) for seed, value in known.items()]
-    beyond = [way for _, way in found if way]
-    if len(beyond) * 2 > len(found):
-        lengths = [length for curve in curves.values() for length, _ in curve]
-        return SpeedUp((max(lengths) if beyond[0] == ">" else min(lengths)) / steps, bound=beyond[0])
-    over = [at - math.log(steps) for at, _ in found]
+    return _summed([at - math.log(steps) for at, _ in found], [way for _, way in found])
+
+
+def _summed(over: list[float], ways: list[str]) -> SpeedUp:
+    """The speed-up of seeds whose logarithms are `over`, each perhaps beyond an end (> or <)."""
+    if beyond := max(ways, key=ways.count):
+        return SpeedUp(math.exp(max(over) if beyond == ">" else min(over)), bound=beyond)
     span = getattr(estimate(over), "alone", None)
-    low, high = map(math.exp, span) if span and not beyond else (None, None)
+    low, high = map(math.exp, span) if span and not any(ways) else (None, None)
     return SpeedUp(math.exp(fmean(over)), low, high)
 
 

@@ -27,14 +27,12 @@ def _effects(found: Effects, words: Words) -> Iterator[Table]:
     """Every effect: what is changed, the difference with its interval, what it costs, the best first."""
     if found.optima:
         yield _optima(found, words)
-    if not found.effects:
-        return
-    columns = [(head, tell) for head, tell in _columns(found, words) if any(map(tell, found.effects))]
-    several = len(found.settings) > 1
-    rows = [(*[where(setting.context)] * several, *(tell(effect) for _, tell in columns))
-            for setting in found.settings for effect in setting.effects]  # fmt: skip
-    heads = tuple(head for head, _ in columns)
-    yield Table(_title(found), (*["setting"] * several, *heads), rows, _note(found, words), 1 + several)
+    if found.effects:
+        columns = {head: tell for head, tell in _columns(found, words) if any(map(tell, found.effects))}
+        several = len(found.settings) > 1
+        rows = [(*[where(setting.context)] * several, *(tell(effect) for tell in columns.values()))
+                for setting, effect in found.each]  # fmt: skip
+        yield Table(_title(found), (*["setting"] * several, *columns), rows, _note(found, words), 1 + several)
     if any(setting.lead for setting in found.settings):
         yield _leads(found, words)
 
@@ -142,19 +140,19 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
 
 def _grid(found: Effects, across: str, down: str, place: str, arms: list[Arm], words: Words) -> Table:
     columns = grouped(arms, lambda arm: arm.levels[across])
-    cells = {(arm.levels[down], level): text for level, some in columns.items()
-             for arm, text in zip(some, _marked(some, words), strict=True)}  # fmt: skip
-    there = [level for level in found.comparison.factors[down] if any(row == level for row, _ in cells)]
-    rows = [(level or "-", *(cells.get((level, column), "") for column in columns)) for level in there]
+    cells = [_marked(some, down, words) for some in columns.values()]
+    there = filter(set[str]().union(*cells).__contains__, found.comparison.factors[down])
+    rows = [(level or "-", *(column.get(level, "") for column in cells)) for level in there]
     title = f"{words.metric.capitalize()} by {said(down)} and {said(across)}{f', {place}' if place else ''}"
     note = f"Mean ± sd over seeds{words.per}; bold: the {words.best} of its column, in the seeds that arms share."
     return Table(title, (label(down), *(named(across, level) for level in columns)), rows, note)
 
 
-def _marked(arms: list[Arm], words: Words) -> list[str]:
-    """Mean and spread of arms, the best of several in bold."""
-    best = winner(dict(enumerate(arms)), words.sign) if len(arms) > 1 else None
-    return [f"**{words.spread(arm)}**" if i == best else words.spread(arm) for i, arm in enumerate(arms)]
+def _marked(arms: list[Arm], down: str, words: Words) -> dict[str, str]:
+    """Mean and spread of arms by their level, the best of several in bold."""
+    best = winner({arm.levels[down]: arm for arm in arms}, words.sign) if len(arms) > 1 else None
+    told = {arm.levels[down]: words.spread(arm) for arm in arms}
+    return told | ({best: f"**{told[best]}**"} if best is not None else {})
 
 
 def _arms(found: Effects, words: Words) -> Iterator[Table]:

@@ -13,7 +13,7 @@ from gptx.runs.run import Run
 from gptx.show.table import Table
 
 _SURE = 0.01  # the p-value, one-sided
-_NEVER = "not reached"
+_NEVER, _FEW = "not reached", "one seed"
 
 
 def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
@@ -21,27 +21,37 @@ def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
     for no number, for single seeds, and for a target that no arm reaches."""
     metric, sign = comparison.metric, comparison.sign
     beyond = "below" if sign > 0 else "above"
-    try:
-        goal = float(target)
-    except ValueError:
-        raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
+    goal = _number(target, metric)
     ended = [run for run in runs if run.state == "finished" and not run.noted.get("confirm")]
     arms = grouped(ended, lambda run: tuple(described_by(run).get(name, "-") for name in comparison.factors))
-    rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items() if some[1:]]
-    if not rows:
-        raise ValueError(f"target={target}: at least two seeds an arm are needed, since their mean must pass a test")
-    if {row[-3] for row in rows} == {_NEVER}:
-        best = min((sign * run.metrics[metric][1]).min(initial=math.inf) for run in ended)
-        line = f"target={target}: no arm's mean of {metric} is {beyond} it (p < {_SURE})"
-        raise ValueError(f"{line}; the best value of a run is {sign * best:.4f}")
+    rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items()]
+    if not any(row[-3] not in (_NEVER, _FEW) for row in rows):
+        raise ValueError(f"target={target}: {_why_not(ended, metric, sign, {row[-3] for row in rows})}")
     heads = (*map(label, comparison.factors), "steps", "seconds in steps", "n")
     note = f"The first step that an arm's runs have in common at which their mean is {beyond} the target: one-sided t "
     note += f"test, p < {_SURE}. Only steps with a value of {metric} are looked at."
     return Table(f"Steps to {metric.replace('/', ' ')} {goal:g}", heads, rows, note, len(comparison.factors))
 
 
+def _number(target: str, metric: str) -> float:
+    try:
+        return float(target)
+    except ValueError:
+        raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
+
+
+def _why_not(runs: list[Run], metric: str, sign: int, told: set[str]) -> str:
+    if told == {_FEW}:
+        return "at least two seeds an arm are needed, since their mean must pass a test"
+    best = min((sign * run.metrics[metric][1]).min(initial=math.inf) for run in runs)
+    beyond = "below" if sign > 0 else "above"
+    return f"no arm's mean of {metric} is {beyond} it (p < {_SURE}); the best value of a run is {sign * best:.4f}"
+
+
 def _reaches(goal: float, runs: list[Run], metric: str, sign: int) -> tuple[str, str]:
     """The step at which the runs of an arm reach a goal, and the median of their seconds until then."""
+    if len(runs) < 2:
+        return _FEW, "-"
     curves = {run.seed: dict(zip(*(column.tolist() for column in run.metrics[metric]), strict=True)) for run in runs}
     step = steps_to(goal, curves, sign)
     if step is None:

@@ -27,32 +27,30 @@ class Trend:
 
 def trends(found: Effects) -> list[Trend]:
     """A trend for each change, if the question is asked per something that changes the number of parameters."""
-    sizes = {str(context): size for context, size in _sizes(found)}
-    if len(set(sizes.values())) < max(_SIZES, len(sizes)):
+    sizes = _sizes(found)
+    if len(set(sizes.values())) < max(_SIZES, len(found.settings)):
         return []
-    rows = [(str(setting.context), effect) for setting in found.settings for effect in setting.effects]
-    known = [(sizes[context], effect) for context, effect in rows if effect.arm and effect.against and context in sizes]
+    known = [(sizes[str(setting.context)], effect) for setting, effect in found.each if effect.estimate]
     groups = grouped(sorted(known, key=lambda row: row[0]), lambda row: row[1].things)
-    made = [_trend(things, some, len(groups)) for things, some in groups.items()]
-    return [trend for trend in made if trend]
+    made = [_trend(things, some, len(groups)) for things, some in groups.items() if len(some) >= _SIZES]
+    return list(filter(None, made))
 
 
-def _sizes(found: Effects) -> list[tuple[dict, int]]:
-    """The parameters of each setting's base."""
-    known = {tuple(x.levels.items()): x.parameters for x in found.comparison.outcomes if x.parameters}
-    bases = [(setting.context, setting.base) for setting in found.settings if setting.base]
-    return [(context, known[key]) for context, base in bases if (key := tuple(base.levels.items())) in known]
+def _sizes(found: Effects) -> dict[str, int]:
+    """The parameters of each setting's base, by its context."""
+    known = {str(each.levels): each.parameters for each in found.comparison.outcomes if each.parameters}
+    bases = {str(setting.context): str(setting.base and setting.base.levels) for setting in found.settings}
+    return {context: known[levels] for context, levels in bases.items() if levels in known}
 
 
 def _trend(things: tuple, some: list, count: int) -> Trend | None:
     """The lines of single seeds through their differences at each size."""
     x = numpy.log10([size for size, _ in some])
-    by_seed = [{seed: effect.arm.values[seed] - effect.against.values[seed]
-                for seed in effect.arm.values if seed in effect.against.values} for _, effect in some]  # fmt: skip
+    by_seed = [effect.by_seed for _, effect in some]
     seeds = set.intersection(*map(set, by_seed))
-    y = numpy.array([[each[seed] for each in by_seed] for seed in sorted(seeds)])
-    if len(x) < _SIZES or not y.size or not numpy.isfinite(y).all():
+    if not seeds:
         return None
+    y = numpy.array([[each[seed] for each in by_seed] for seed in sorted(seeds)])
     slope, _ = numpy.polyfit(x, y.T, 1)
     short, level = numpy.polyfit(x[:-1], y[:, :-1].T, 1)
     sizes = tuple(size for size, _ in some)

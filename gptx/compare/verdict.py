@@ -1,10 +1,11 @@
 """The answer of a comparison in words and tables, with how sure it is, and warnings."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gptx.compare.effects import Effects, effects
+from gptx.compare.estimates import Estimate
 from gptx.compare.factors import grouped
 from gptx.compare.headline import headline
 from gptx.compare.outcomes import Arm, Comparison, Outcome
@@ -140,16 +141,25 @@ def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
 
 def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     """Effects whose intervals rest on something else than the others', each with what is said before and after."""
-    judged = [(turned(effect.things, found.baseline), effect.estimate) for effect in found.effects if effect.estimate]
-    wide = [name for name, estimate in judged if estimate.own]
-    yield "", wide, ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone."
-    doubted = [name for name, estimate in judged if estimate.disputed and not estimate.own]
+    yield (
+        "",
+        _that(found, lambda estimate: estimate.own),
+        ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone.",
+    )
+    doubted = _that(found, lambda estimate: estimate.disputed and not estimate.own)
     yield "Pooled over the arms and by their own seeds alone, these are not both significant: ", doubted, "."
     several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
     yield "These arms leave the base in more than one key, which cannot be told apart: ", several, "."
     lacking = found.question.things and not all(setting.whole for setting in found.settings)
     told = "A cell of the factorial has no mean, so that there are no main effects, and arms are compared with the base"
     yield "", [told] * bool(lacking), "."
+
+
+def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
+    """The effects of whose estimates something holds, by name."""
+    return [
+        turned(effect.things, found.baseline) for effect in found.effects if effect.estimate and holds(effect.estimate)
+    ]
 
 
 def _at_edges(found: Effects) -> Iterator[str]:
