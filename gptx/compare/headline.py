@@ -93,9 +93,10 @@ def _in_settings(found: Effects, words: Words) -> str:
     subject = turned(changes[0], found.baseline) if len(changes) == 1 else _subject(found)
     settled = [(context, effect) for context, effect in known if effect.settled]
     inside = count(len(found.settings), "setting")
+    if found.single:
+        return f"One seed cannot say whether {subject} changes the {words.metric}."
     if not settled:
-        none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
-        return f"One seed cannot say whether {subject} changes the {words.metric}." if found.single else none
+        return f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
     told = f"{where(context)}, {which} is {_size(most, words)}"

@@ -124,15 +124,14 @@ def load_comparison(file: Path) -> Comparison:
 
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none has the metric, ConfigError for an unknown `better`."""
-    begun = [run for run in runs if run.config]
+    begun = list(filter(lambda run: run.config, runs))
     kinds = grouped(begun, lambda run: _role(run.noted))
     main = kinds.get("", [])
     found, budgets = factors(main), common_budgets(main)
     several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
     outcomes, asked = several.get("", []), _as_swept(begun)
     known = list(dict.fromkeys(chain(*(run.metrics.columns for run in begun))))
-    if metric not in known and {each.value for each in outcomes} <= {None}:
-        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known or ['nothing yet'])}")
+    _refuse_unknown(metric, known, outcomes)
     bases = _bases(main, outcomes, asked["crossed"])
     base = next(iter(bases), {})
     return Comparison(
@@ -151,6 +150,11 @@ def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparis
         budgets=budgets,
         **asked,
     )
+
+
+def _refuse_unknown(metric: str, known: list[str], outcomes: list[Outcome]) -> None:
+    if metric not in known and all(each.value is None for each in outcomes):
+        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
 
 
 def _as_swept(runs: list[Run]) -> dict[str, Any]:
