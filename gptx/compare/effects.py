@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
+from math import prod
 from statistics import median
 
 import numpy
 
 from gptx.compare.estimates import Estimate, fit_blocks
 from gptx.compare.factors import grouped
-from gptx.compare.optimum import Optimum, best_arm, edges, flattered, optimum, ranking
+from gptx.compare.optimum import Optimum, best_arm, contenders, edges, flattered, optimum, ranking
 from gptx.compare.outcomes import AT, Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.compare.question import Question, question_of
 from gptx.compare.speed import SpeedUp, speed_up
@@ -195,12 +196,13 @@ class _Plan:
         whole = asked.design == "factorial" and all(self.best[x].mean is not None for x in self.corners)
         self.whole = whole and len(self.corners) == len(asked.corners)
         self.contrasts = list(self._of_things() if self.whole else self._of_arms())
+        self.fit = fit_blocks({levels: arm.values for levels, arm in self.best.items()})
 
     @property
     def chances(self) -> int:
         """How many comparisons there are, or could have been: each arm's best was chosen among its learning rates."""
-        pairs = [[len(self.tried.get(levels, [0])) for levels in weights] for _, weights in self.contrasts]
-        return sum(max(1, int(numpy.prod(pair))) if self.asked.best_over and not self.whole else 1 for pair in pairs)
+        sizes = {levels: len(contenders(some, self.fit, self.comparison.sign)) for levels, some in self.tried.items()}
+        return sum(prod(max(1, sizes.get(levels, 1)) for levels in weights) for _, weights in self.contrasts)
 
     def _of_arms(self) -> Iterable[tuple[tuple, dict]]:
         """Every other arm less the base; in a cumulative design less the arm that it adds one thing to."""
@@ -228,15 +230,14 @@ class _Plan:
         return pairs.items() if len(told) == len(pairs) else ()
 
     def setting(self, chances: int) -> Setting:
-        fit = fit_blocks({levels: arm.values for levels, arm in self.best.items()})
-        estimates = fit.family([weights for _, weights in self.contrasts], chances=chances)
+        estimates = self.fit.family([weights for _, weights in self.contrasts], chances=chances)
         found = [self._effect(key, weights, *two)
                  for (key, weights), *two in zip(self.contrasts, estimates, self._again(), strict=True)]  # fmt: skip
         lead = found.pop().estimate if self.whole and not found[-1].things else None
         sign = self.comparison.sign
         if self.asked.design != "cumulative":
             found.sort(key=lambda effect: (effect.interaction, effect.estimate is None, sign * effect.mean))
-        far = flattered(self.tried.values(), fit, sign) if self.asked.best_over else 0.0
+        far = flattered(self.tried.values(), self.fit, sign) if self.asked.best_over else 0.0
         return Setting(self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead)
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:

@@ -12,6 +12,7 @@ from gptx.compare.estimates import Fit, estimate
 from gptx.compare.outcomes import Arm
 
 _DRAWS = 4000  # of the noise, for what a choice flatters
+_NEAR = 4  # standard errors of a mean: what looks worse than the best by more is no choice
 _Key = TypeVar("_Key")
 
 
@@ -114,12 +115,26 @@ def _gap(values: Mapping[int, float], other: Mapping[int, float]) -> float:
     return float(numpy.mean(mine) - numpy.mean(its))
 
 
+def contenders(tried: Iterable[Arm], fit: Fit, sign: int) -> list[Arm]:
+    """Those of some arms that may be the best: not clearly worse than the one that looks best."""
+    there = [arm for arm in tried if arm.mean is not None]
+    reach = min((sign * arm.mean + _NEAR * _error(arm, fit) for arm in there if arm.mean is not None), default=0.0)
+    return [arm for arm in there if arm.mean is not None and sign * arm.mean <= reach]
+
+
+def _error(arm: Arm, fit: Fit) -> float:
+    return fit.deviation / math.sqrt(len(arm.values))
+
+
 def flattered(tried: Iterable[list[Arm]], fit: Fit, sign: int) -> float:
-    """How much better the best of a grid looks than it is, on average over the arms: if the noise of the fit were
-    drawn again around the means that were found, of which the lowest is taken each time."""
-    draw, found = numpy.random.default_rng(0), [0.0]
-    for grid in ([arm for arm in some if arm.mean is not None] for some in tried):
-        noise = draw.normal(0, fit.deviation, (_DRAWS, len(grid))) / numpy.sqrt([len(arm.values) for arm in grid])
-        chosen = numpy.argmin(noise + numpy.array([sign * (arm.mean or 0.0) for arm in grid]), axis=1) if grid else []
-        found.append(-float(numpy.mean(noise[range(len(chosen)), chosen])) if grid else 0.0)
-    return sum(found) / max(1, len(found) - 1)
+    """How much better the best of a grid looks than it is, on average over the arms: if the noise of the fit were drawn
+    again around the means that were found, of which the lowest is taken each time. As noise has set these apart too,
+    they are drawn together by the share of their variance that is noise (James and Stein)."""
+    draw, found = numpy.random.default_rng(0), []
+    for grid in (contenders(some, fit, sign) for some in tried if any(arm.mean is not None for arm in some)):
+        means, errors = numpy.array([arm.mean for arm in grid]), numpy.array([_error(arm, fit) for arm in grid])
+        apart = numpy.var(means, ddof=1) if len(grid) > 1 else 0.0
+        means = sign * (means - means.mean()) * max(0.0, 1 - numpy.mean(errors**2) / apart if apart else 0.0)
+        noise = draw.normal(0, errors, (_DRAWS, len(grid)))
+        found.append(-float(numpy.mean(noise[range(_DRAWS), numpy.argmin(noise + means, axis=1)])))
+    return sum(found) / max(1, len(found))
