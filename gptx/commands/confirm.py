@@ -4,9 +4,10 @@ import re
 import sys
 from pathlib import Path
 
+from gptx.compare.collect import compare
 from gptx.compare.effects import Effects, effects
 from gptx.compare.factors import described_by
-from gptx.compare.outcomes import METRIC, Arm, compare
+from gptx.compare.outcomes import METRIC, Arm
 from gptx.config.compose import as_config
 from gptx.config.keys import key_of, under
 from gptx.config.recorded import refuse_beyond

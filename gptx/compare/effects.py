@@ -158,7 +158,8 @@ def cost(runs: Iterable[Outcome], fact: str) -> float | None:
 def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects:
     """The numbers of a comparison; `baseline` as for baseline_of(), `at` one of AT or memory: what is equal instead of
     what the runs were asked for. Raises ValueError for a level that no run has, or a budget that is not known."""
-    at = at or str(comparison.question.get("at", ""))
+    stated = str(comparison.question.get("at", ""))
+    at = at or stated * (stated in (*comparison.budgets, "memory"))
     comparison = _at(comparison, at)
     asked, found = question_of(comparison, baseline), arms(comparison)
     if asked.design == "seeds":

@@ -33,7 +33,7 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
         groups = filter(is_group, rest)
         if key not in typed or any(_determined([key], [group], rows) for group in groups):
             needed = rest if _determined(differing, rest, rows) else needed
-    return {key: _ordered(differing[key]) for key in chosen if key in needed}
+    return {key: ordered(differing[key]) for key in chosen if key in needed}
 
 
 def described_by(run: Run) -> dict[str, str]:
@@ -74,7 +74,7 @@ def confounded(runs: list[Run], found: Iterable[str]) -> list[str]:
     def follows(key: str) -> bool:
         return key not in typed.union(groups) and (under(key, groups + names) or key in _derived())
 
-    told = {key: " or ".join(level or "not set" for level in _ordered(levels)) for key, levels in differing.items()}
+    told = {key: " or ".join(level or "not set" for level in ordered(levels)) for key, levels in differing.items()}
     return [f"{key} is {text}" for key, text in told.items() if not follows(key)] + _reordered(runs, names)
 
 
@@ -202,8 +202,9 @@ def numeric(levels: Iterable[str]) -> bool:
         return False
 
 
-def _ordered(levels: Iterable[str]) -> list[str]:
-    levels = list(levels)
+def ordered(levels: Iterable[str]) -> list[str]:
+    """Levels once each, numbers by their size."""
+    levels = list(dict.fromkeys(levels))
     try:
         return sorted(levels, key=float)
     except ValueError:

@@ -9,13 +9,16 @@ from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, change, named, said, turned, where
 from gptx.units.phrases import count, joined, sentence
 
+_SETTINGS = 4
+
 
 def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Iterator[str]:
     """The sentences that the headline rests on."""
     if found.question.design == "seeds" and len(found.arms[0].results) == 1:
         yield "A single seed cannot say how much of the result is chance."
     for setting in found.settings:
-        yield from _significant(found, setting, words)
+        if len(found.settings) <= _SETTINGS and not trends(found):  # of more, the table has it
+            yield from _significant(found, setting, words)
         if len(found.settings) == 1:
             yield from _insignificant(found, setting, words)
             yield from _interactions(found, setting, words)
@@ -38,11 +41,15 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 
 
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
+    """What cannot be told apart from the base, and what an edge of a grid leaves open."""
     unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
-    if unsure:
-        largest = max(unsure, key=lambda effect: abs(effect.mean))
+    open_ = [effect for effect in unsure if effect.bound]
+    if open_:
+        yield f"Not settled, since a best learning rate is at the edge of its grid: {_few(found, open_, words)}."
+    if closed := [effect for effect in unsure if not effect.bound]:
+        largest = max(closed, key=lambda effect: abs(effect.mean))
         far = f"; the largest is {_interval(largest, words)}" if largest.mean else ""
-        yield f"No significant difference: {_few(found, unsure)}{far}."
+        yield f"No significant difference: {_few(found, closed)}{far}."
 
 
 def _interactions(found: Effects, setting: Setting, words: Words) -> Iterator[str]:

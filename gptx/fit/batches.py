@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from annotated_types import Gt
 
+from gptx.compare.collect import common_environment, environment
 from gptx.compare.factors import confounded
-from gptx.compare.outcomes import common_environment, environment
 from gptx.config.groups import decides
 from gptx.fit.page import incomparable, recorded_fit
 from gptx.fit.tradeoff import exponent, lowest

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy
 
+from gptx.compare.collect import environment
 from gptx.compare.factors import confounded
-from gptx.compare.outcomes import METRIC, environment
+from gptx.compare.outcomes import METRIC
 from gptx.compare.words import TOKENS
 from gptx.config.keys import under
 from gptx.estimate.laws import CONSTANTS, Law

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import numpy
 from numpy import ndarray
 
-from gptx.compare.outcomes import Comparison, arms, compare, contexts, environment, load_comparison
+from gptx.compare.collect import compare, environment
+from gptx.compare.outcomes import Comparison, arms, contexts, load_comparison
 from gptx.config import paths
 from gptx.fit.batches import ended_by_itself
 from gptx.fit.page import Fitted, deliver, framed, place_for, recorded_fit

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptx.compare import outcomes
+from gptx.compare.collect import compare, with_earlier
 from gptx.compare.factors import factors
 from gptx.compare.numbers import as_numbers
-from gptx.compare.outcomes import METRIC, Comparison
+from gptx.compare.outcomes import METRIC, Comparison, load_comparison
 from gptx.compare.target import time_to
 from gptx.compare.verdict import Verdict, verdict
 from gptx.files import to_json, write_text
@@ -39,6 +39,7 @@ class _Asked:
     without: list[str]
     smooth: int
     readme: str
+    add: bool
 
 
 def report(
@@ -52,6 +53,7 @@ def report(
     json: bool = False,
     smooth: int = 20,
     readme: str = "",
+    add: bool = False,
     without: str = "",
     watch: bool = False,
     wandb: bool = False,
@@ -74,6 +76,7 @@ def report(
     json: print the numbers of the answer as JSON, and draw nothing
     smooth: lines of training are means of the last this many steps
     readme: folder of an experiment, such as experiments/warmup, whose results.json, figure and README.md are written
+    add: with readme, keep the runs of results.json that are none of these, such as those of other seeds
     without: tables to leave out, of effects, levels, arms, speed
     watch: write the page again while runs go on, and wait ten minutes for the next to begin
     wandb: build the comparison as a W&B report
@@ -84,7 +87,7 @@ def report(
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     places, said = list(map(Path, folders)), ""
-    asked = _Asked(metric, better, baseline, at, target, without.split(",") * bool(without), smooth, readme)
+    asked = _Asked(metric, better, baseline, at, target, without.split(",") * bool(without), smooth, readme, add)
     for found, goes_on in _renewed(places, watch, asked):
         if json:
             print(to_json(as_numbers(found.answer), indent=1))
@@ -127,6 +130,8 @@ def _renewed(places: list[Path], watch: bool, asked: _Asked) -> Iterator[tuple[R
 def _gathered(places: list[Path], asked: _Asked) -> Report:
     """The runs in some folders, compared; without arms where no run has recorded anything."""
     found = find(places)
+    if asked.add and not asked.readme:
+        raise ValueError("add=true: to which results? readme=experiments/NAME says it")
     if asked.readme:  # a mistake is said before anything is drawn
         marked.parts(Path(asked.readme) / "README.md", results.KIND)
         results.refuse_other_experiment(found, Path(asked.readme))
@@ -137,7 +142,7 @@ def _gathered(places: list[Path], asked: _Asked) -> Report:
         folder = found[0].folder.resolve()
         name = f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
     try:
-        comparison = outcomes.compare(found, asked.metric, asked.better)
+        comparison = compare(found, asked.metric, asked.better)
     except ValueError as error:  # no run has the metric: what there is can still be drawn, of the usual one
         if asked.metric != METRIC:
             raise
@@ -145,6 +150,8 @@ def _gathered(places: list[Path], asked: _Asked) -> Report:
         answer = Verdict({}, f"{capital(str(error))}.", [], [], [])
     else:
         comparison = replace(comparison, without=asked.without)
+        if asked.add:
+            comparison = with_earlier(comparison, load_comparison(Path(asked.readme) / "results.json"))
         answer = verdict(comparison, asked.baseline, asked.at)
         if asked.target:
             answer = replace(answer, tables=[time_to(asked.target, begun, comparison), *answer.tables])

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy
 
-from gptx.compare import outcomes
+from gptx.compare import collect
 from gptx.config import presets
 from gptx.config.keys import flat
 from gptx.report import panels
@@ -45,7 +45,7 @@ def report_page(report: Report, renew: float = 0) -> str:
     parts = [
         f'<h1>{html(report.name)} <span class="state {state}">{state}</span></h1>',
         f'<p class="note">{html(_sentence(cell))}</p>',
-        page.warned([*trouble * (cell.state not in ("finished", "running")), *outcomes.problems([cell])]),
+        page.warned([*trouble * (cell.state not in ("finished", "running")), *collect.problems([cell])]),
         f'<div class="tiles">{"".join(tiles)}</div>',
         "<h2>Signals</h2>",
         page.controls(report.axes, report.smooth),

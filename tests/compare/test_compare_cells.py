@@ -8,7 +8,8 @@ import yaml
 
 from gptx.commands.diff import difference_lines
 from gptx.compare import factors
-from gptx.compare.outcomes import Comparison, Outcome, compare, load_comparison
+from gptx.compare.collect import compare
+from gptx.compare.outcomes import Comparison, Outcome, load_comparison
 from gptx.compare.verdict import verdict
 from gptx.config.errors import ConfigError
 from gptx.runs.run import find

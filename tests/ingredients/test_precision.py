@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 
-from gptx.compare.outcomes import environment
+from gptx.compare.collect import environment
 from gptx.compare.verdict import unlike
 from gptx.ingredients import precision
 from gptx.job import summary

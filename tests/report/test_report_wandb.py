@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from test_wandb import a_run, own_surroundings, sink, stub  # noqa: F401
 
-from gptx.compare.outcomes import compare
+from gptx.compare.collect import compare
 from gptx.compare.verdict import Table, Verdict
 from gptx.ingredients.log.jsonl import Jsonl
 from gptx.report import wandb

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptx.commands.diff import difference_lines
-from gptx.compare import outcomes
+from gptx.compare import collect
 from gptx.config import paths
 from gptx.job import resume
 from gptx.report.one import machine_facts
@@ -211,11 +211,11 @@ def test_diff_and_report_say_in_what_code_two_runs_differ():
     assert "mine_py bb" in told
     assert "commit of lib" in "\n".join(difference_lines(cells[0], cells[2]))
     assert "same code and packages" in difference_lines(cells[0], cells[0])
-    assert outcomes.environment(cells[:2])["code of mine"] == ["aa", "bb"]
-    assert "code of mine" not in outcomes.environment([cells[0], cells[2]])
-    assert outcomes.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
+    assert collect.environment(cells[:2])["code of mine"] == ["aa", "bb"]
+    assert "code of mine" not in collect.environment([cells[0], cells[2]])
+    assert collect.environment([cells[0], cells[2]])["commit of lib"] == ["1" * 12, "2" * 12]
     old = Run(Path("o"), "o", "finished", {"state": "finished", "git": {}}, {"seed": 0})  # of an earlier version
-    assert not [key for key in outcomes.environment([cells[0], old]) if "code" in key]
+    assert not [key for key in collect.environment([cells[0], old]) if "code" in key]
     told = "\n".join(difference_lines(old, cells[0]))
     assert "sources of what was built  not known" in told
     assert "code of" not in told
