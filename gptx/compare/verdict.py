@@ -75,13 +75,20 @@ def _but(found: Effects) -> Iterator[str]:
     comparison, early = found.comparison, len(_ended_early(found.comparison))
     lost = [arm for arm in found.arms if arm.diverged]
     ended = sum(outcome.value is not None for outcome in comparison.outcomes)
-    names = joined(dict.fromkeys(named(found.factor, arm.levels[found.factor]) for arm in lost if found.factor))
+    names = joined(dict.fromkeys(_leaves(found, arm) for arm in lost if found.factor))
     diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
     but = [f"{diverged} ({names})"] * bool(names)
     but += ["the arms differ in more than that"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
     if but:
         yield f"But {joined(but)}."
+
+
+def _leaves(found: Effects, arm: Arm) -> str:
+    """An arm by what it changes, where several factors are asked about."""
+    vary = found.question.vary
+    changed = [name for name in vary if arm.levels[name] != found.baseline[name] or len(vary) == 1]
+    return " and ".join(named(name, arm.levels[name]) for name in changed) or "the base"
 
 
 def _warnings(found: Effects, words: Words) -> Iterator[str]:
