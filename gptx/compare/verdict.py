@@ -78,10 +78,14 @@ def _but(found: Effects) -> Iterator[str]:
     names = joined(dict.fromkeys(_leaves(found, arm) for arm in lost if found.factor))
     diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
     but = [f"{diverged} ({names})"] * bool(names)
-    but += ["the arms differ in more than that"] * bool(comparison.confounded)
+    but += [f"the arms differ in more than {_varied(comparison)}"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
     if but:
         yield f"But {joined(but)}."
+
+
+def _varied(comparison: Comparison) -> str:
+    return joined(map(said, comparison.factors)) or "their seeds"
 
 
 def _leaves(found: Effects, arm: Arm) -> str:
@@ -96,8 +100,8 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        what, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
-        yield f"The arms differ in more than {what}: {differing}. This may be the cause of a difference."
+        differing = "; ".join(comparison.confounded)
+        yield f"The arms differ in more than {_varied(comparison)}: {differing}. This may be the cause of a difference."
     for before, phrases, after in (*_of_runs(comparison), *_of_arms(found), *_of_effects(found)):
         if phrases:
             yield f"{before}{_listed(phrases)}{after}"
