@@ -59,10 +59,17 @@ def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> s
     return f"{told}: a best {rate} is at the grid's edge."
 
 
+def _nothing_settled(found: Effects, words: Words) -> str:
+    rate = joined(map(said, found.question.best_over))
+    return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
+
+
 def _arms(found: Effects, setting: Setting, words: Words) -> str:
     """Of several changes: how many matter, and which one most."""
     settled = [effect for effect in setting.effects if effect.settled]
     changes = count(len(setting.effects), "change")
+    if not settled and any(effect.bound for effect in setting.effects):
+        return _nothing_settled(found, words)
     if not settled:
         return f"None of {changes} makes a significant difference to the {words.metric}{_each(found)}."
     most = max(settled, key=lambda effect: abs(effect.mean))
@@ -76,6 +83,8 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     """Of a factorial: the largest main effect, or that it depends on another thing."""
     mains = [effect for effect in setting.effects if len(effect.things) == 1]
     settled = [effect for effect in mains if effect.settled]
+    if not settled and any(effect.bound for effect in mains):
+        return _nothing_settled(found, words)
     if not settled:
         return f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant{_each(found)}."
     most = max(settled, key=lambda effect: abs(effect.mean))
