@@ -242,8 +242,8 @@ class _Plan:
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
         if self.whole:
-            return Effect(tuple(self.asked.things[i] for i in key), estimate, None, None, self._bound(estimate, weights),
-                          fresh=fresh)  # fmt: skip
+            things, bound = tuple(self.asked.things[i] for i in key), self._bound(estimate, weights)
+            return Effect(things, estimate, bound=bound, fresh=fresh)
         arm, against = (self.best[levels] for levels in weights)
         things = tuple((name, level) for name, level, other in
                        zip(self.asked.vary, key, [*weights][1], strict=True) if level != other)  # fmt: skip
@@ -257,10 +257,10 @@ class _Plan:
         raise the gain (of an arm that is added to it), only lower it, or either."""
         more = {weight > 0 for levels, weight in weights.items()
                 if weight and edges(self.best[levels], self.every, self.asked.best_over)}  # fmt: skip
-        gains = estimate is not None and -self.comparison.sign * estimate.mean > 0
-        return (
-            "" if not more or not estimate else "open" if len(more) > 1 else "at least" if gains in more else "at most"
-        )
+        if not more or not estimate:
+            return ""
+        gains = -self.comparison.sign * estimate.mean > 0
+        return "open" if len(more) > 1 else "at least" if gains in more else "at most"
 
     def _costs(self, arm: Arm, against: Arm) -> dict[str, float]:
         runs = grouped(self.comparison.outcomes, at_levels(self.comparison.factors))
