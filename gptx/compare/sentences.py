@@ -68,7 +68,7 @@ def contributed(found: Effects, setting: Setting, sign: int) -> str:
     lead, mains = setting.lead, [effect for effect in setting.effects if not effect.interaction]
     if lead is None:
         return "an arm without a mean"
-    if lead.p is None or any(map(setting.depends, mains)):
+    if lead.p is None or setting.depends(max(mains, key=lambda effect: abs(effect.mean))):
         return "single seed" if lead.p is None else "each depends on the other"
     gains = {named(*thing): _gain(mains, thing, sign) for thing in found.question.things}
     if max(gains.values()) <= 0 > min(gains.values()):
