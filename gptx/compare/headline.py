@@ -18,6 +18,10 @@ def headline(found: Effects, words: Words) -> str:
     if design == "optimum":
         return _optima(found)
     if not found.judged:
+        lost = all(setting.base is None or setting.base.mean is None for setting in settings)
+        if lost and sum(arm.mean is not None for arm in found.arms) > 1:
+            base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
+            return f"The base ({base}) has no mean {words.metric} to compare others with."
         return f"No two arms have a {words.metric} to compare."
     if moving := trends(found):
         return _moving(found, moving, words)
