@@ -11,7 +11,7 @@ from gptx.compare.headline import headline
 from gptx.compare.outcomes import Arm, Comparison, Outcome
 from gptx.compare.sentences import reasons
 from gptx.compare.tables import TABLES, tables_of
-from gptx.compare.words import Words, named, said, turned
+from gptx.compare.words import Words, change, named, said, turned, where
 from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
@@ -147,7 +147,8 @@ def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     seeds = set().union(*(arm.values for _, arm in names))
     gone = {name: sorted(seeds - arm.values.keys()) for name, arm in names}
     lack = [f"{name} lacks {joined(map('seed {}'.format, some))}" for name, some in gone.items() if some]
-    yield "", lack, ": arms are compared in the seeds that both have, or as unpaired (Welch's t) if they share none."
+    rule = "arms are compared by least squares over arms and seeds, or as unpaired where arms share no seed"
+    yield "", lack, f": {rule}."
 
 
 def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
@@ -158,7 +159,7 @@ def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
         ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone.",
     )
     doubted = _that(found, lambda estimate: estimate.disputed and not estimate.own)
-    yield "Pooled over the arms and by their own seeds alone, these are not both significant: ", doubted, "."
+    yield "By their own seeds alone, without correction, these would be judged otherwise: ", doubted, "."
     several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
     yield "These arms leave the base in more than one key, which cannot be told apart: ", several, "."
     lacking = found.question.things and not all(setting.whole for setting in found.settings)
@@ -167,10 +168,9 @@ def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
 
 
 def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
-    """The effects of whose estimates something holds, by name."""
-    return [
-        turned(effect.things, found.baseline) for effect in found.effects if effect.estimate and holds(effect.estimate)
-    ]
+    """The effects of whose estimates something holds, by name and setting."""
+    return [f"{change(effect, found.baseline)} {where(setting.context)}".strip() for setting in found.settings
+            for effect in setting.effects if effect.estimate and holds(effect.estimate)]  # fmt: skip
 
 
 def _at_edges(found: Effects) -> Iterator[str]:
