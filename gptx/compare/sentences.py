@@ -39,7 +39,10 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
     unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
-    if unsure:
+    edge = [effect for effect in unsure if effect.estimate and effect.estimate.significant]
+    if edge:
+        yield f"Not settled, as a better learning rate may lie beyond the grid: {_few(found, edge, words)}."
+    if unsure := [effect for effect in unsure if effect not in edge]:
         largest = max(unsure, key=lambda effect: abs(effect.mean))
         far = f"; the largest is {_interval(largest, words)}" if largest.mean else ""
         yield f"No significant difference: {_few(found, unsure)}{far}."
