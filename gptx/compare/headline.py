@@ -43,12 +43,14 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
     base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
+    unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
+    if unsettled and (not settled or best in unsettled):
+        return _unsettled(unsettled, base, found, words)
     if settled:
         if best.kind == words.good or len(setting.effects) == 1:
             return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
-        return f"No {said(found.factor)} is better than {base} in {words.metric}, and {_listed(settled)} worse{each}."
-    if unsettled := [effect for effect in setting.effects if effect.bound]:
-        return _unsettled(unsettled, base, found, words)
+        none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
+        return f"{none}, and {_listed(settled)} worse{each}."
     differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}{each}"
     return f"One seed cannot say whether any {differs}." if found.single else f"No {differs}."
 
