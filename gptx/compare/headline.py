@@ -66,6 +66,11 @@ def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> s
 
 
 def _nothing_settled(found: Effects, words: Words) -> str:
+    """Why nothing is settled, where that is not for want of an effect."""
+    if found.single:
+        return f"One seed cannot say whether any of {len(found.effects)} changes matters to the {words.metric}."
+    if not any(effect.bound for effect in found.effects):
+        return ""
     rate = joined(map(said, found.question.best_over))
     return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
 
@@ -74,8 +79,8 @@ def _arms(found: Effects, setting: Setting, words: Words) -> str:
     """Of several changes: how many matter, and which one most."""
     settled = [effect for effect in setting.effects if effect.settled]
     changes = count(len(setting.effects), "change")
-    if not settled and any(effect.bound for effect in setting.effects):
-        return _nothing_settled(found, words)
+    if not settled and (none := _nothing_settled(found, words)):
+        return none
     if not settled:
         return f"None of {changes} makes a significant difference to the {words.metric}{_each(found)}."
     most = max(settled, key=lambda effect: abs(effect.mean))
@@ -89,8 +94,8 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     """Of a factorial: the largest main effect, or that it depends on another thing."""
     mains = [effect for effect in setting.effects if len(effect.things) == 1]
     settled = [effect for effect in mains if effect.settled]
-    if not settled and any(effect.bound for effect in mains):
-        return _nothing_settled(found, words)
+    if not settled and (none := _nothing_settled(found, words)):
+        return none
     if not settled:
         return f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant{_each(found)}."
     most = max(settled, key=lambda effect: abs(effect.mean))
