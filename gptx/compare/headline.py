@@ -68,7 +68,8 @@ def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> s
 def _nothing_settled(found: Effects, words: Words) -> str:
     """Why nothing is settled, where that is not for want of an effect."""
     if found.single:
-        return f"One seed cannot say whether any of {len(found.effects)} changes matters to the {words.metric}."
+        changes = count(sum(not effect.interaction for effect in found.effects), "change")
+        return f"One seed cannot say whether any of {changes} matters to the {words.metric}."
     if not any(effect.bound for effect in found.effects):
         return ""
     rate = joined(map(said, found.question.best_over))
