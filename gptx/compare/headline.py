@@ -1,6 +1,8 @@
 """The headline: one sentence of at most 25 words, by the template of its kind of question. None claims more than the
 numbers of compare.effects do, which are judged together."""
 
+from collections.abc import Iterable
+
 from gptx.compare.effects import Effect, Effects, Setting
 from gptx.compare.factors import grouped, numeric
 from gptx.compare.optimum import Optimum
@@ -8,6 +10,8 @@ from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, named, said, turned, where
 from gptx.units.phrases import capital, count, joined
+
+_MOST = 25  # words
 
 
 def headline(found: Effects, words: Words) -> str:
@@ -48,19 +52,19 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
         return _unsettled(unsettled, base, found, words)
     if settled:
         if best.kind == words.good or len(setting.effects) == 1:
-            return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
+            return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
-        return f"{none}, and {_listed(settled)} worse{each}."
-    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}{each}"
-    return f"One seed cannot say whether any {differs}." if found.single else f"No {differs}."
+        return _held(none, [f", and {_listed(settled)} worse"], each)
+    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}"
+    return _held(f"One seed cannot say whether any {differs}" if found.single else f"No {differs}", each)
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
     """Of levels whose best learning rate, or that of the base, is at the edge of its grid: what that is a bound of."""
     rate = joined(map(said, found.question.best_over))
-    if len(some) > 1 or some[0].bound != "at most":
-        names = joined(named(*thing) for effect in some[:FEW] for thing in effect.things)
-        return f"Nothing is settled between {base} and {names}: a best {rate} is at the edge of its grid."
+    if len(some) > 1 or some[0].bound != "at most" or not (some[0].estimate and some[0].estimate.significant):
+        whether = f"Whether any {said(found.factor)} is better than {base} is not settled"
+        return f"{whether}: a best {rate} is at the edge of its grid."
     told = f"{_named(some[0])} ends {_size(some[0], words)} than {base} in {words.metric}"
     return f"{told}: a best {rate} is at the grid's edge."
 
@@ -83,12 +87,12 @@ def _arms(found: Effects, setting: Setting, words: Words) -> str:
     if not settled and (none := _nothing_settled(found, words)):
         return none
     if not settled:
-        return f"None of {changes} makes a significant difference to the {words.metric}{_each(found)}."
+        return _held(f"None of {changes} makes a significant difference to the {words.metric}", _each(found))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if len(settled) == 1:
-        return f"1 of {changes} matters: {name} {_moved(most, words)}{_each(found)}."
-    return f"{len(settled)} of {changes} matter, {name} most: it {_moved(most, words)}{_each(found)}."
+        return _held(f"1 of {changes} matters: {name} {_moved(most, words)}", _each(found))
+    return _held(f"{len(settled)} of {changes} matter, {name} most: it {_moved(most, words)}", _each(found))
 
 
 def _factorial(found: Effects, setting: Setting, words: Words) -> str:
@@ -98,13 +102,13 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     if not settled and (none := _nothing_settled(found, words)):
         return none
     if not settled:
-        return f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant{_each(found)}."
+        return _held(f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant", _each(found))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if upon := setting.depends(most):
-        return f"The effect of {name} on the {words.metric} depends on {named(*upon)}{_each(found)}."
+        return _held(f"The effect of {name} on the {words.metric} depends on {named(*upon)}", _each(found))
     shares = f"{len(settled)} of {count(len(mains), 'main effect')} {'is' if len(settled) == 1 else 'are'} significant"
-    return f"{capital(name)} {_moved(most, words)} on average{_each(found)}; {shares}."
+    return _held(f"{capital(name)} {_moved(most, words)} on average", _each(found), [f"; {shares}"])
 
 
 def _in_settings(found: Effects, words: Words) -> str:
@@ -117,11 +121,13 @@ def _in_settings(found: Effects, words: Words) -> str:
     if found.single:
         return f"One seed cannot say whether {subject} changes the {words.metric}."
     if not settled:
-        return f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        return _nothing_settled(found, words) or none
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    told = f"{where(context)}, {which} is {_size(most, words)}"
-    return f"{capital(subject)} changes the {words.metric} in {number} of {inside}; {told}."
+    least = f"; {which} is {_size(most, words)} in one of them"
+    tail = [f"; {where(context)}, {which} is {_size(most, words)}", least]
+    return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
 def _subject(found: Effects) -> str:
@@ -169,9 +175,17 @@ def _short(effect: Effect) -> str:
     return joined(named(*thing) if numeric([thing[1]]) or not thing[0] else thing[1] for thing in effect.things)
 
 
-def _each(found: Effects) -> str:
-    """The end of a headline: , each at its best learning rate."""
-    return f", each at its best {joined(map(said, found.question.best_over))}" if found.question.best_over else ""
+def _held(told: str, *tails: Iterable[str]) -> str:
+    """A headline with, of each of its tails, the first variant for which there is room."""
+    for variants in tails:
+        told += next((tail for tail in variants if len(f"{told}{tail}".split()) <= _MOST), "")
+    return f"{told}."
+
+
+def _each(found: Effects) -> list[str]:
+    """How a headline says that each arm is at its best learning rate."""
+    rates = joined(map(said, found.question.best_over))
+    return [f", each at its best {rate}" for rate in (rates, "rate")] if rates else []
 
 
 def _named(effect: Effect) -> str:

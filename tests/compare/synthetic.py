@@ -9,6 +9,7 @@ import numpy
 from gptx.compare.effects import Effect, Effects
 from gptx.compare.outcomes import Comparison, Outcome
 
+HEADLINE = 25  # words at most
 SIZE = 10**8  # bytes at the peak
 FACTS = {"seconds": 60.0, "tokens_per_second": 12_000.0, "peak_bytes": SIZE, "steps": 1000}
 
