@@ -243,16 +243,25 @@ class _Plan:
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
         if self.whole:
-            return Effect(tuple(self.asked.things[i] for i in key), estimate, fresh=fresh)
-        (arm, against), sign = (self.best[levels] for levels in weights), self.comparison.sign
+            things, bound = tuple(self.asked.things[i] for i in key), self._bound(estimate, weights)
+            return Effect(things, estimate, bound=bound, fresh=fresh)
+        arm, against = (self.best[levels] for levels in weights)
         things = tuple((name, level) for name, level, other in
                        zip(self.asked.vary, key, [*weights][1], strict=True) if level != other)  # fmt: skip
         costs = self._costs(arm, against)
         if self.at == "memory" and costs.get("peak_bytes", 1) > _ROOM:
             estimate = None
-        at_edge = [bool(edges(each, self.every, self.asked.best_over)) for each in (arm, against)]
-        bound = _bound(-sign * estimate.mean, *at_edge) if estimate else ""
-        return Effect(things, estimate, arm, against, bound, costs, self._speed(arm), fresh)
+        return Effect(things, estimate, arm, against, self._bound(estimate, weights), costs, self._speed(arm), fresh)
+
+    def _bound(self, estimate: Estimate | None, weights: dict[tuple, float]) -> str:
+        """What an estimate is a bound of, where the best of some arms is at an edge: a better one beyond could only
+        raise the gain (of an arm that is added to it), only lower it, or either."""
+        more = {weight > 0 for levels, weight in weights.items()
+                if weight and edges(self.best[levels], self.every, self.asked.best_over)}  # fmt: skip
+        if not more or not estimate:
+            return ""
+        gains = -self.comparison.sign * estimate.mean > 0
+        return "open" if len(more) > 1 else "at least" if gains in more else "at most"
 
     def _costs(self, arm: Arm, against: Arm) -> dict[str, float]:
         runs = grouped(self.comparison.outcomes, at_levels(self.comparison.factors))
@@ -273,10 +282,3 @@ class _Plan:
         runs = {levels: fresh.get(tuple(arm.levels.items()), []) for levels, arm in self.best.items()}
         fit = fit_blocks({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
         return fit.family([weights for _, weights in self.contrasts])
-
-
-def _bound(gain: float, mine: bool, its: bool) -> str:
-    """What a gain is a bound of, where the best of the arm (`mine`) or of what it is compared with is at an edge."""
-    if mine and its:
-        return "open"
-    return "" if mine == its else "at least" if (gain > 0) == mine else "at most"

@@ -169,9 +169,10 @@ class Fit:
             return _judged(alone.mean, error, alone.n - 1, alone.n, count, 0.0, alone.alone, own=True)
         mean, error = float(row @ self.means), self.deviation * math.sqrt(row @ self.covariance @ row)
         n, span = (alone.n, alone.alone) if alone else (min(len(self.values[arm]) for arm in weights), None)
+        paired = self.paired and alone is not None
         if not self.degrees:
-            return Estimate(mean, n, paired=alone is not None)
-        return _judged(mean, error, self.degrees, n, count, rho, span, paired=alone is not None)
+            return Estimate(mean, n, paired=paired)
+        return _judged(mean, error, self.degrees, n, count, rho, span, paired=paired)
 
     def _alone(self, weights: Weights) -> Estimate | None:
         """The estimate of a contrast over the seeds that all its arms have; None without such a seed."""

@@ -1,6 +1,8 @@
 """The headline: one sentence of at most 25 words, by the template of its kind of question. None claims more than the
 numbers of compare.effects do, which are judged together."""
 
+from collections.abc import Iterable
+
 from gptx.compare.effects import Effect, Effects, Setting
 from gptx.compare.factors import grouped, numeric
 from gptx.compare.optimum import Optimum
@@ -8,6 +10,8 @@ from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, named, said, turned, where
 from gptx.units.phrases import capital, count, joined
+
+_MOST = 25  # words
 
 
 def headline(found: Effects, words: Words) -> str:
@@ -18,6 +22,10 @@ def headline(found: Effects, words: Words) -> str:
     if design == "optimum":
         return _optima(found)
     if not found.judged:
+        lost = all(setting.base is None or setting.base.mean is None for setting in settings)
+        if lost and sum(arm.mean is not None for arm in found.arms) > 1:
+            base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
+            return f"The base ({base}) has no mean {words.metric} to compare others with."
         return f"No two arms have a {words.metric} to compare."
     if moving := trends(found):
         return _moving(found, moving, words)
@@ -39,51 +47,68 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
     base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
+    unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
+    if unsettled and (not settled or best in unsettled):
+        return _unsettled(unsettled, base, found, words)
     if settled:
         if best.kind == words.good or len(setting.effects) == 1:
-            return f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}{each}."
-        return f"No {said(found.factor)} is better than {base} in {words.metric}, and {_listed(settled)} worse{each}."
-    if unsettled := [effect for effect in setting.effects if effect.bound]:
-        return _unsettled(unsettled, base, found, words)
-    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}{each}"
-    return f"One seed cannot say whether any {differs}." if found.single else f"No {differs}."
+            return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
+        none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
+        return _held(none, [f", and {_listed(settled)} worse"], each)
+    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}"
+    return _held(f"One seed cannot say whether any {differs}" if found.single else f"No {differs}", each)
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
     """Of levels whose best learning rate, or that of the base, is at the edge of its grid: what that is a bound of."""
     rate = joined(map(said, found.question.best_over))
-    if len(some) > 1 or some[0].bound != "at most":
-        names = joined(named(*thing) for effect in some[:FEW] for thing in effect.things)
-        return f"Nothing is settled between {base} and {names}: a best {rate} is at the edge of its grid."
+    if len(some) > 1 or some[0].bound != "at most" or not (some[0].estimate and some[0].estimate.significant):
+        whether = f"Whether any {said(found.factor)} is better than {base} is not settled"
+        return f"{whether}: a best {rate} is at the edge of its grid."
     told = f"{_named(some[0])} ends {_size(some[0], words)} than {base} in {words.metric}"
     return f"{told}: a best {rate} is at the grid's edge."
+
+
+def _nothing_settled(found: Effects, words: Words) -> str:
+    """Why nothing is settled, where that is not for want of an effect."""
+    if found.single:
+        changes = count(sum(not effect.interaction for effect in found.effects), "change")
+        return f"One seed cannot say whether any of {changes} matters to the {words.metric}."
+    if not any(effect.bound for effect in found.effects):
+        return ""
+    rate = joined(map(said, found.question.best_over))
+    return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
 
 
 def _arms(found: Effects, setting: Setting, words: Words) -> str:
     """Of several changes: how many matter, and which one most."""
     settled = [effect for effect in setting.effects if effect.settled]
     changes = count(len(setting.effects), "change")
+    if not settled and (none := _nothing_settled(found, words)):
+        return none
     if not settled:
-        return f"None of {changes} makes a significant difference to the {words.metric}{_each(found)}."
+        return _held(f"None of {changes} makes a significant difference to the {words.metric}", _each(found))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if len(settled) == 1:
-        return f"1 of {changes} matters: {name} {_moved(most, words)}{_each(found)}."
-    return f"{len(settled)} of {changes} matter, {name} most: it {_moved(most, words)}{_each(found)}."
+        return _held(f"1 of {changes} matters: {name} {_moved(most, words)}", _each(found))
+    return _held(f"{len(settled)} of {changes} matter, {name} most: it {_moved(most, words)}", _each(found))
 
 
 def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     """Of a factorial: the largest main effect, or that it depends on another thing."""
     mains = [effect for effect in setting.effects if len(effect.things) == 1]
     settled = [effect for effect in mains if effect.settled]
+    if not settled and (none := _nothing_settled(found, words)):
+        return none
     if not settled:
-        return f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant{_each(found)}."
+        return _held(f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant", _each(found))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if upon := setting.depends(most):
-        return f"The effect of {name} on the {words.metric} depends on {named(*upon)}{_each(found)}."
+        return _held(f"The effect of {name} on the {words.metric} depends on {named(*upon)}", _each(found))
     shares = f"{len(settled)} of {count(len(mains), 'main effect')} {'is' if len(settled) == 1 else 'are'} significant"
-    return f"{capital(name)} {_moved(most, words)} on average{_each(found)}; {shares}."
+    return _held(f"{capital(name)} {_moved(most, words)} on average", _each(found), [f"; {shares}"])
 
 
 def _in_settings(found: Effects, words: Words) -> str:
@@ -96,11 +121,13 @@ def _in_settings(found: Effects, words: Words) -> str:
     if found.single:
         return f"One seed cannot say whether {subject} changes the {words.metric}."
     if not settled:
-        return f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+        return _nothing_settled(found, words) or none
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    told = f"{where(context)}, {which} is {_size(most, words)}"
-    return f"{capital(subject)} changes the {words.metric} in {number} of {inside}; {told}."
+    least = f"; {which} is {_size(most, words)} in one of them"
+    tail = [f"; {where(context)}, {which} is {_size(most, words)}", least]
+    return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
 def _subject(found: Effects) -> str:
@@ -117,6 +144,9 @@ def _optima(found: Effects) -> str:
     told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
     rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
     line = "; ".join(map(str.format, told, rates))
+    if len(line.split()) > _MOST:
+        ends = [sorted((one.level for one in best), key=float)[end] for end in (0, -1)]
+        return f"The best {said(found.factor)} is between {joined(ends)} in {len(best)} settings."
     return f"{capital(line)}." if told else "No learning rate has a result."
 
 
@@ -148,9 +178,17 @@ def _short(effect: Effect) -> str:
     return joined(named(*thing) if numeric([thing[1]]) or not thing[0] else thing[1] for thing in effect.things)
 
 
-def _each(found: Effects) -> str:
-    """The end of a headline: , each at its best learning rate."""
-    return f", each at its best {joined(map(said, found.question.best_over))}" if found.question.best_over else ""
+def _held(told: str, *tails: Iterable[str]) -> str:
+    """A headline with, of each of its tails, the first variant for which there is room."""
+    for variants in tails:
+        told += next((tail for tail in variants if len(f"{told}{tail}".split()) <= _MOST), "")
+    return f"{told}."
+
+
+def _each(found: Effects) -> list[str]:
+    """How a headline says that each arm is at its best learning rate."""
+    rates = joined(map(said, found.question.best_over))
+    return [f", each at its best {rate}" for rate in (rates, "rate")] if rates else []
 
 
 def _named(effect: Effect) -> str:

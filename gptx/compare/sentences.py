@@ -43,10 +43,10 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
     """What cannot be told apart from the base, and what an edge of a grid leaves open."""
     unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
-    open_ = [effect for effect in unsure if effect.bound]
-    if open_:
-        yield f"Not settled, since a best learning rate is at the edge of its grid: {_few(found, open_, words)}."
-    if closed := [effect for effect in unsure if not effect.bound]:
+    edge = [effect for effect in unsure if effect.estimate and effect.estimate.significant]
+    if edge:
+        yield f"Not settled, as a better learning rate may lie beyond the grid: {_few(found, edge, words)}."
+    if closed := [effect for effect in unsure if effect not in edge]:
         largest = max(closed, key=lambda effect: abs(effect.mean))
         far = f"; the largest is {_interval(largest, words)}" if largest.mean else ""
         yield f"No significant difference: {_few(found, closed)}{far}."
@@ -75,7 +75,7 @@ def contributed(found: Effects, setting: Setting, sign: int) -> str:
     lead, mains = setting.lead, [effect for effect in setting.effects if not effect.interaction]
     if lead is None:
         return "an arm without a mean"
-    if lead.p is None or any(map(setting.depends, mains)):
+    if lead.p is None or setting.depends(max(mains, key=lambda effect: abs(effect.mean))):
         return "single seed" if lead.p is None else "each depends on the other"
     gains = {named(*thing): _gain(mains, thing, sign) for thing in found.question.things}
     if max(gains.values()) <= 0 > min(gains.values()):

@@ -11,7 +11,7 @@ from gptx.compare.headline import headline
 from gptx.compare.outcomes import Arm, Comparison, Outcome
 from gptx.compare.sentences import reasons
 from gptx.compare.tables import TABLES, tables_of
-from gptx.compare.words import Words, named, said, turned
+from gptx.compare.words import Words, change, named, said, turned, where
 from gptx.compare.words import words as words_for
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
@@ -75,13 +75,24 @@ def _but(found: Effects) -> Iterator[str]:
     comparison, early = found.comparison, len(_ended_early(found.comparison))
     lost = [arm for arm in found.arms if arm.diverged]
     ended = sum(outcome.value is not None for outcome in comparison.outcomes)
-    names = joined(dict.fromkeys(named(found.factor, arm.levels[found.factor]) for arm in lost if found.factor))
+    names = joined(dict.fromkeys(_leaves(found, arm) for arm in lost if found.factor))
     diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
     but = [f"{diverged} ({names})"] * bool(names)
-    but += ["the arms differ in more than that"] * bool(comparison.confounded)
+    but += [f"the arms differ in more than {_varied(comparison)}"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
     if but:
         yield f"But {joined(but)}."
+
+
+def _varied(comparison: Comparison) -> str:
+    return joined(map(said, comparison.factors)) or "their seeds"
+
+
+def _leaves(found: Effects, arm: Arm) -> str:
+    """An arm by what it changes, where several factors are asked about."""
+    vary = found.question.vary
+    changed = [name for name in vary if arm.levels[name] != found.baseline[name] or len(vary) == 1]
+    return " and ".join(named(name, arm.levels[name]) for name in changed) or "the base"
 
 
 def _warnings(found: Effects, words: Words) -> Iterator[str]:
@@ -89,8 +100,8 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        what, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
-        yield f"The arms differ in more than {what}: {differing}. This may be the cause of a difference."
+        differing = "; ".join(comparison.confounded)
+        yield f"The arms differ in more than {_varied(comparison)}: {differing}. This may be the cause of a difference."
     for before, phrases, after in (*_of_runs(comparison), *_of_arms(found), *_of_effects(found)):
         if phrases:
             yield f"{before}{_listed(phrases)}{after}"
@@ -136,7 +147,8 @@ def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     seeds = set().union(*(arm.values for _, arm in names))
     gone = {name: sorted(seeds - arm.values.keys()) for name, arm in names}
     lack = [f"{name} lacks {joined(map('seed {}'.format, some))}" for name, some in gone.items() if some]
-    yield "", lack, ": arms are compared in the seeds that both have, or as unpaired (Welch's t) if they share none."
+    rule = "arms are compared by least squares over arms and seeds, or as unpaired where arms share no seed"
+    yield "", lack, f": {rule}."
 
 
 def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
@@ -147,7 +159,7 @@ def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
         ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone.",
     )
     doubted = _that(found, lambda estimate: estimate.disputed and not estimate.own)
-    yield "Pooled over the arms and by their own seeds alone, these are not both significant: ", doubted, "."
+    yield "By their own seeds alone, without correction, these would be judged otherwise: ", doubted, "."
     several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
     yield "These arms leave the base in more than one key, which cannot be told apart: ", several, "."
     lacking = found.question.things and not all(setting.whole for setting in found.settings)
@@ -156,10 +168,9 @@ def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
 
 
 def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
-    """The effects of whose estimates something holds, by name."""
-    return [
-        turned(effect.things, found.baseline) for effect in found.effects if effect.estimate and holds(effect.estimate)
-    ]
+    """The effects of whose estimates something holds, by name and setting."""
+    return [f"{change(effect, found.baseline)} {where(setting.context)}".strip() for setting in found.settings
+            for effect in setting.effects if effect.estimate and holds(effect.estimate)]  # fmt: skip
 
 
 def _at_edges(found: Effects) -> Iterator[str]:

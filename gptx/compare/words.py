@@ -40,7 +40,8 @@ class Words:
 
     def digits(self, size: float) -> int:
         """The decimals that show two digits of a number that is no rounding error."""
-        return min(self.finest + 8, max(0, 1 - math.floor(math.log10(abs(size))))) if size else self.decimals
+        power = int(f"{size:.1e}".partition("e")[2])  # of the number as it is rounded: 0.0996 has two decimals
+        return min(self.finest + 8, max(0, 1 - power)) if size else self.decimals
 
     def ends(self, found: Estimate) -> Iterator[str]:
         """Mean and ends of an interval, in two digits of half its width, or of the mean where that is significant."""
