@@ -12,14 +12,15 @@ import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from gptx.config.build import build
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, Group
-from gptx.config.keys import key_of, near, nodes, quoted
+from gptx.config.keys import key_of, near, nodes, quoted, under
 from gptx.config.paths import CONF, ROOT
 from gptx.config.validate import check
 
@@ -131,12 +132,57 @@ def _searched(folder: str | None, words: list[str]) -> list[str]:
 
 def jobs(words: Sequence[str]) -> list[list[str]]:
     """The overrides of every job, in order. Raises ConfigError for more than anybody waits for, before making them."""
+    return [line for line, _ in cells(words)]
+
+
+def cells(words: Sequence[str], chosen: DictConfig | None = None) -> list[tuple[list[str], Any]]:
+    """The overrides of every job, and the cell of the sweep's design that it is; `chosen` is the config of the words
+    without their lists. Raises ConfigError for a design that they do not fit."""
     parsed = OverridesParser.create().parse_overrides(list(words))
-    counts = {word.input_line: _values(word.value()) for word in parsed if word.is_sweep_override()}
+    counts = {str(word.input_line): _values(word.value()) for word in parsed if word.is_sweep_override()}
     if math.prod(counts.values()) > _MOST:
         longest = max(counts, key=lambda line: counts[line])
         raise ConfigError(f"{longest}: with it the sweep has more than {_MOST:,} jobs")
-    return BasicSweeper.split_arguments(parsed, None)[0]
+    keys = [word.get_key_element() for word in parsed]
+    if twice := [line for line in counts if keys.count(key_of(line)) > 1]:
+        raise ConfigError(f"{twice[0]}: {key_of(twice[0])} is there twice; list all its values once")
+    fixed = [str(word.input_line) for word in parsed if not word.is_sweep_override()]
+    if chosen is None and not any(under(key_of(word), ("sweep", "experiment")) for word in fixed):
+        return [(line, None) for line in BasicSweeper.split_arguments(parsed, None)[0]]
+    config = composed(fixed) if chosen is None else chosen
+    sweep = build(config.sweep)
+    if not (sweep.design or sweep.rates or sweep.lengths):
+        return [(line, None) for line in BasicSweeper.split_arguments(parsed, None)[0]]
+    return _designed(parsed, sweep, str(config.steps))
+
+
+def _designed(parsed: list[Override], sweep: Any, steps: str) -> list[tuple[list[str], Any]]:
+    """The jobs that a design makes of the lists among some overrides."""
+    plain = BasicSweeper.split_arguments([word for word in parsed if not word.is_sweep_override()], None)[0][0]
+    lists = {word.get_key_element(): [{"True": "true", "False": "false"}.get(value, value)
+                                      for value in word.sweep_string_iterator()]
+             for word in parsed if word.is_sweep_override()}  # fmt: skip
+    for key, values in lists.items():
+        if len({*values}) < len(values):
+            raise ConfigError(f"{key}={','.join(values)}: a value is there twice")
+    found = []
+    try:
+        for cell in sweep.cells(lists):
+            words = [*plain, *(f"{key}={value}" for key, value in cell.values.items())]
+            words += [f"steps={scaled(steps, cell.length)}"] * (cell.length != 1)
+            found.append((words, cell))
+    except ValueError as error:
+        raise ConfigError(f"sweep: {error}") from None
+    return found
+
+
+def scaled(length: str, factor: float) -> str:
+    """A length times a factor: half of 10Mtok is 5Mtok."""
+    number = re.match(r"[\d.]+(?:e[+-]?\d+)?", length)
+    if not number:
+        raise ConfigError(f"steps={length}: no length that can be multiplied, as lengths of a sweep need it")
+    times = float(number[0]) * factor
+    return f"{round(times) if number[0] == length else format(times, '.6g')}{length[number.end() :]}"
 
 
 def _values(value: object) -> float:

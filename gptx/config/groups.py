@@ -58,6 +58,7 @@ ROWS = (
     Group("inject", "result batches"),
     Group("observe", "measured", builds="objects"),
     Group("log", "", builds="objects"),
+    Group("sweep", "", builds="object"),  # no ingredient: its room is gptx/sweeps
     Group("steps", "result speed", kind=Length),
     Group("seed", "result weights batches", kind=int),
     Group("from", "result weights batches speed", kind=str | None),
@@ -67,12 +68,13 @@ ROWS = (
     Group("name", "", kind=str),
     Group("question", "", kind=dict[str, str | list[str]]),
     Group("overwrite", "", kind=bool),
+    Group("dry_run", "", kind=bool),
     Group("allow_targets", "", kind=list[str]),
     Group("record_patch", "", kind=bool),
 )  # fmt: skip
 GROUPS = {row.name: row for row in ROWS if row.kind is None}
 VALUES = {row.name: row.kind for row in ROWS if row.kind is not None}
-SETTINGS = {name: kind for name, kind in VALUES.items() if name not in ("steps", "seed")}  # what no Trainer takes
+SETTINGS = {"sweep", *VALUES} - {"steps", "seed"}  # what no Trainer takes
 SEEDS = ("seed", "data.seed")  # by which runs are paired, and never compared
 _DECIDES = {"experiment": "", "hydra": ""} | {row.name: row.decides for row in ROWS}
 _DECIDES |= {f"{row.name}.{key}": words for row in ROWS for keys, words in row.but.items() for key in keys.split()}

@@ -26,16 +26,16 @@ class Run:
     record: dict  # run.json
     config: dict  # config.yaml, resolved, nested
     problem: str = ""  # why it, or a part of it, cannot be read
-    noted: dict = field(default_factory=dict)
+    noted: dict = field(default_factory=dict)  # of it in the sweep.jsonl of its folder
 
     @classmethod
-    def of(cls, folder: Path, common: Path | None = None) -> "Run":
+    def of(cls, folder: Path, common: Path | None = None, noted: dict | None = None) -> "Run":
         """The run in `folder`; `unreadable`, with its problem, if a file is not what it should be."""
         name = os.path.relpath(folder, common or folder)
         name, run = folder.name if name == "." else name, RunFolder(folder)
         try:
             run.check()
-            return cls(folder, name, run.state, run.record, run.config)
+            return cls(folder, name, run.state, run.record, run.config, noted=noted or {})
         except (ConfigError, OSError) as error:
             return cls(folder, name, "unreadable", {}, {}, str(error))
 
@@ -107,7 +107,8 @@ def find(folders: list[Path]) -> list[Run]:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
     empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
-    return [Run.of(folder, common) for folder in there] + empty
+    noted = {sweep: manifest.noted(sweep) for sweep in {folder.parent for folder in there}}
+    return [Run.of(folder, common, noted[folder.parent].get(folder.name)) for folder in there] + empty
 
 
 def _below(root: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
@@ -59,6 +60,19 @@ class Submission(BasicLauncher):
 
     def queue(self) -> dict[str, str]:
         return {}  # no job waits or runs elsewhere
+
+
+class Planned(BasicSweeper):
+    """Hydra's sweeper, whose jobs `preflight` has made of the words already."""
+
+    __module__ = "hydra_plugins.gptx"
+
+    def __init__(self, max_batch_size: int | None, lines: list[list[str]]):
+        super().__init__(max_batch_size)
+        self.lines = [list(line) for line in lines]
+
+    def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        return list(map(list, self.split_overrides_to_chunks(self.lines, max_batch_size)))
 
 
 class Local(Submission):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import submitit
 from hydra.core.utils import JobReturn
@@ -13,8 +14,10 @@ from gptx.config.errors import ConfigError, one_line
 from gptx.ingredients.log import typed_command
 from gptx.runs import manifest
 from gptx.sweeps import status
-from gptx.sweeps.local import Submission
+from gptx.sweeps.local import Planned, Submission
 from gptx.units.printable import streams
+
+__all__ = ["Planned", "Slurm"]  # by which Hydra finds them
 
 
 class _Submitted(BaseSubmititLauncher):
@@ -65,17 +68,25 @@ class Slurm(Submission):
             job.wait()
         return []
 
-    def submit(self, todo: list[tuple]) -> list[submitit.Job]:
-        """The submitted jobs. Raises ConfigError with SLURM's message if it refused them."""
+    def script(self) -> str:
+        """The batch script of one run, as it would be submitted."""
+        inner: Any = self._executor()._executor
+        return inner._make_submission_file_text(f"python -m gptx.train ...  # in {self.folder}", "dry_run")
+
+    def _executor(self) -> submitit.AutoExecutor:
         shared = submitit.AutoExecutor._typed_parameters()
         limits = {name if name in shared else f"slurm_{name}": value for name, value in self.limits.items()}
+        executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
+        executor.update_parameters(**limits)
+        return executor
+
+    def submit(self, todo: list[tuple]) -> list[submitit.Job]:
+        """The submitted jobs. Raises ConfigError with SLURM's message if it refused them."""
         run = _Submitted()
         threads = os.environ.get("OMP_NUM_THREADS") or str(self.limits["cpus_per_task"] or 1)
         run.environment = {"OMP_NUM_THREADS": threads}
         run.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         try:
-            executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
-            executor.update_parameters(**limits)
-            return executor.map_array(run, *zip(*todo, strict=True))
+            return self._executor().map_array(run, *zip(*todo, strict=True))
         except (RuntimeError, AssertionError, NameError) as error:
             raise ConfigError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None
