@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import numpy
 from numpy import ndarray
@@ -41,6 +42,10 @@ class ArmRuns:
         for row, (at, found) in zip(values, columns, strict=True):
             row[numpy.searchsorted(steps, at)] = numpy.where(numpy.isfinite(found), found, numpy.nan)
         return steps, values.mean(0), values.min(0), values.max(0)
+
+    @property
+    def lost(self) -> bool:  # whether a run failed or diverged
+        return any(run.state == "failed" or not isfinite(run.metrics.last("train/loss") or 0) for run in self.cells)
 
     @cached_property
     def clock(self) -> dict[str, list]:

@@ -15,7 +15,6 @@ from gptx.runs.folder import RunFolder
 from gptx.runs.metrics import Metrics
 from gptx.runs.run import Run
 from gptx.show import page
-from gptx.show.plots import smoothed
 from gptx.show.table import Table, markdown
 from gptx.units import amounts
 from gptx.units.printable import html, md
@@ -33,12 +32,9 @@ def report_page(report: Report, renew: float = 0) -> str:
     figures: list[dict] = []
     (cell,) = report.cells
     state, recorded = html(cell.state), RunFolder(cell.folder).events
-    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in panels.of_run(cell, report.smooth))
+    shown = (panel for panel in panels.of_run(cell, report.smooth) if not panel.empty)
+    plots = (page.add_panel(figures, panel, 600, legend=True) for panel in shown)
     tiles = (f'<div class="tile"><b>{html(value)}</b><span>{html(of)}</span></div>' for value, of in _headline(report))
-    texts = (
-        f'<h2>{html(key)} <small>after step {step:,}</small></h2><div class="card"><pre>{html(text)}</pre></div>'
-        for key, (step, text) in cell.metrics.texts.items()
-    )
     events = [(f"step {row['step']:,}", f"{row.get('event')}: {row.get('text')}") for row in recorded]
     trouble = [f"The run is {cell.state}: {cell.record.get('error') or 'no reason recorded'}"]
     kept = sorted(path.name for path in (cell.folder / "checkpoints").glob("step_*[0-9]"))
@@ -50,10 +46,11 @@ def report_page(report: Report, renew: float = 0) -> str:
         "<h2>Signals</h2>",
         page.controls(report.axes, report.smooth),
         f'<div class="panels">{"".join(plots)}</div>',
-        *texts,
+        '<p class="note">What an observer records has a panel too: <code>observe=[validation,updates]</code>.</p>',
+        *(page.verbatim(key, f"after step {step:,}", text) for key, (step, text) in cell.metrics.texts.items()),
         "<h2>Recipe</h2>",
         '<p class="note">Marked: not as in <code>conf/</code>, whose value is in brackets.</p>',
-        f'<div class="card"><table>{"".join(_recipe(cell))}</table></div>',
+        f'<div class="card"><table class="rows">{"".join(_recipe(cell))}</table></div>',
         f'<div class="columns"><div><h2>Environment</h2>{page.pairs(machine_facts(cell.record))}</div>',
         f"<div><h2>Checkpoints and events</h2>{page.pairs([*events, ('checkpoints', kept or 'none')])}</div></div>",
     ]
@@ -87,9 +84,10 @@ def _headline(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _training(recorded: Metrics, record: dict, smooth: int) -> Iterator[tuple[str, str]]:
-    loss, speed = recorded["train/loss"][1], recorded["train/tokens_per_second"][1]
+    loss, speed = recorded["train/loss"][1][-smooth:], recorded["train/tokens_per_second"][1]
     if len(loss):
-        yield f"{smoothed(loss, smooth)[-1]:.4f}", f"training loss, mean of {min(smooth, len(loss))}"
+        mean = loss.mean(where=numpy.isfinite(loss) | ~numpy.isfinite(loss[-1]))
+        yield f"{mean:.4f}", f"training loss, mean of {len(loss)}"
     if tokens := recorded.last("train/tokens"):
         total = record.get("parameters", {}).get("total")
         yield amounts.spell(float(tokens)), f"tokens, {tokens / total:.1f} per parameter" if total else "tokens"

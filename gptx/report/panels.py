@@ -1,7 +1,8 @@
 """Which signals a report shows: those of one run, or those of all arms in the same panels."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -27,9 +28,10 @@ _SIGNALS = {  # title, unit, if the values may span much, if they are smoothed
 
 def picture(report: Report) -> list[Panel]:
     """The panels of a report's picture."""
-    if len(report.cells) == 1:
-        return of_run(report.cells[0], report.smooth)
-    return [*arm_panels(report, [report.comparison.metric], 0), *list(signal_panels(report.arms, report.smooth))[:2]]
+    told = of_run(report.cells[0], report.smooth) if len(report.cells) == 1 else [
+        *arm_panels(report, [report.comparison.metric], 0), *list(signal_panels(report.arms, report.smooth))[:2]
+    ]  # fmt: skip
+    return [panel for panel in told if not panel.empty] or told[:1]
 
 
 def of_run(cell: Run, smooth: int) -> list[Panel]:
@@ -91,8 +93,7 @@ def _ratios(found: Metrics) -> Panel:
     if curves:
         ends = [min(curves[0].steps), max(curves[0].steps)]
         curves.append(Curve("rule of thumb 1e-3", ends, [1e-3, 1e-3], "dashed", 2))
-    return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True,
-                 hint="not recorded; train with observe=[validation,updates]")  # fmt: skip
+    return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True)
 
 
 def _activations(found: Metrics) -> Iterator[Panel]:
@@ -114,7 +115,7 @@ def signal_panels(arms: Sequence[ArmRuns], smooth: int, leave_out: Sequence[str]
                 bands = {end: arm.cells[0].metrics[f"noise_scale/{end}"] for end in ("low", "high")}
                 look |= {end: numpy.interp(steps, *band, left=numpy.nan) for end, band in bands.items() if len(band[0])}
             curves.append(Curve(arm.named() if len(arms) > 1 else "", steps, mean, **look))
-        panel = Panel(title, unit, tuple(curves), log)
+        panel = Panel(title, unit, tuple(_within(curves, arms)), log)
         if not panel.empty:
             yield panel
 
@@ -123,10 +124,25 @@ def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Pan
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
     factors = report.comparison.factors
     side = across(factors, len(report.arms))
-    for level in factors[side] if side else [""]:
-        here = [arm for arm in report.arms if not side or arm.levels[side] == level]
-        curves = tuple(curve for key in keys for arm in here for curve in _of_arm(arm, key, smooth, side))
-        yield Panel(words.named(side, level) if side else "", "", curves, group="main")
+    every = [[curve for arm in report.arms for curve in _of_arm(arm, key, smooth, side)] for key in keys]
+    curves = [curve for some in every for curve in _within(some, report.arms)]
+    for level in factors.get(side, [""]):
+        here = [arm.place for arm in report.arms if arm.levels.get(side, "") == level]
+        shown = tuple(curve for curve in curves if curve.arm in here)
+        yield Panel(words.named(side, level) if side else "", "", shown, group="main")
+
+
+def _within(curves: Iterable[Curve], arms: Iterable[ArmRuns]) -> Iterator[Curve]:
+    """The curves that have points; of arms with a lost run no value further from the others than these span."""
+    lost = [arm.place for arm in arms if arm.lost]
+    curves = [curve for curve in curves if len(curve.steps)]
+    sound = numpy.concatenate([[], *(curve.values for curve in curves if curve.arm not in lost)])
+    ends = sound[numpy.isfinite(sound)]
+    for curve in curves:
+        if curve.arm in lost and len(ends):
+            inside = abs(curve.values - (ends.max() + ends.min()) / 2) <= 1.5 * numpy.ptp(ends)
+            curve = replace(curve, values=numpy.where(inside, curve.values, numpy.nan), low=None, high=None)
+        yield curve
 
 
 def _of_arm(arm: ArmRuns, key: str, smooth: int, side: str) -> Iterator[Curve]:

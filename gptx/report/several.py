@@ -1,116 +1,122 @@
 """The report of several runs: the question and its answer in words, the curves, and what the answer rests on."""
 
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import median_high
-from typing import Any
 
 import numpy
+import yaml
 
 from gptx.compare import words
-from gptx.compare.factors import axis
+from gptx.compare.effects import effects
+from gptx.compare.figure import figure
 from gptx.compare.meaning import apart, meaning
-from gptx.compare.outcomes import arms as results_of
 from gptx.compare.outcomes import grouped
 from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs.folder import RunFolder
+from gptx.runs.manifest import noted
 from gptx.runs.run import Run
 from gptx.show import page
-from gptx.show.plots import Curve, Panel
 from gptx.show.table import Table, section
-from gptx.units.phrases import count
-from gptx.units.printable import html, md, plotly
+from gptx.units.phrases import count, joined
+from gptx.units.printable import html, md
 
 _LEGEND = (
-    "A line is the mean of an arm's seeds, in a band from the lowest to the highest (of training: of single steps); it "
-    "ends where a seed diverges or is not as far yet. A dashed branch with a cross was discarded by a rollback. Click "
-    "an arm to hide it, twice to see it alone."
+    "A line is the mean of an arm's seeds, in a band from the lowest to the highest (of training: of single steps). It "
+    "ends where a seed diverges, goes far beyond the other arms or is not as far yet. A dashed branch with a cross "
+    "was discarded by a rollback. Click an arm to hide it, twice to see it alone."
 )
 _BUDGET, _FEWEST, _MOST = 24_000, 120, 600  # points of all arms in a panel together, and of one curve
 _INCIDENTS = 200  # that are listed
+_SENTENCES, _WARNINGS, _LONG = 3, 2, 160  # that the first screen has room for; letters of a headline in large type
 
 
 def report_summary(report: Report) -> str:
     """The comparison in Markdown: the answer, its tables, and the picture next to it."""
-    asked, kept = _asked(report.cells), f"{report.standing}; the whole report is report.html"
-    head = f"# {md(report.name)}" + f"\n\n**Question.** {md(asked)}" * bool(asked)
-    told = readme.body(report.answer, (report.name, "report.png"), report.comparison.environment, kept)
-    return f"{head}\n\n{told}\n"
+    picture, kept = (report.name, "report.png"), f"{report.standing}; the whole report is report.html"
+    told = readme.body(report.answer, picture, report.comparison.environment, kept)
+    return f"# {md(report.name)}\n\n**Question.** {md(_asked(report))}\n\n{told}\n"
 
 
 def report_page(report: Report, renew: float = 0) -> str:
     """The page of the comparison, which loads again after `renew` seconds unless that is 0."""
     figures: list[dict] = []
-    comparison, answer = report.comparison, report.answer
+    comparison, answer, folded = report.comparison, report.answer, page.folded
     known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
     keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
-    points = max(_FEWEST, min(_MOST, _BUDGET // len(report.arms)))
-    shown = panels.arm_panels(report, keys, report.smooth), panels.signal_panels(report.arms, report.smooth)
-    curves, signals = ([page.add_panel(figures, panel, points) for panel in some] for some in shown)
-    chart, told = finals(report, figures), "".join(map("<p>{}</p>".format, map(html, answer.sentences)))
-    metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
+    curves, signals = _panels(report, keys, figures)
+    found = effects(replace(comparison, baseline=answer.baseline)) if comparison.drawable else None
+    picture = page.embedded(lambda file: figure(found, file), answer.headline) if found else ""
     parts = [
         f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',
-        f'<p class="question">{html(_asked(report.cells))}</p>',
-        f'<h1 class="answer">{html(answer.headline)}</h1>',
-        page.warned(answer.warnings),
-        f'<div class="reasons">{chart}<div>{told}</div></div>',
-        "<h2>Curves of all arms</h2>",
-        page.controls(report.axes, report.smooth, metrics, page.log_switch("main")),
-        *_switches(report),
-        f'<div class="{"panels" if len(curves) > 1 else "single"}">{"".join(curves)}</div>',
-        f'<p class="note">{_LEGEND}</p>',
-        *["<h2>The numbers</h2>"] * bool(answer.tables), *map(section, answer.tables),
-        "<h2>What differs between the arms</h2>",
-        section(_differences(report.arms)),
-        "<h2>Learning rate and other signals</h2>",
-        f'<div class="panels">{"".join(signals)}</div>',
-        f"<h2>Incidents</h2>{page.pairs(_incidents(report.cells))}",
-        "<h2>Speed, memory and runs</h2>",
-        section(_listing(report)),
-        f"<h2>Environment</h2>{page.pairs(comparison.environment.items())}",
+        f'<p class="question">{html(_asked(report))}</p>',
+        f'<h1 class="answer {"long" * (len(answer.headline) > _LONG)}">{html(answer.headline)}</h1>',
+        f'<div class="first">{picture}<div class="sure">{_how_sure(report)}</div></div>',
+        folded("Curves of all arms", curves, shown=True),
+        folded("The numbers", "".join(map(section, answer.tables)), ", ".join(each.title for each in answer.tables)),
+        folded("What differs between the arms", section(_differences(report.arms))),
+        folded("Command and recipe", *_recipe(report)),
+        folded("Text that the arms write", "".join(map(_sample, report.arms))),
+        folded("Learning rate and other signals", signals),
+        folded("Incidents", page.pairs(some := _incidents(report.cells)), len(some) or "none"),
+        folded("Speed, memory and runs", section(_listing(report)), report.standing),
+        folded("Environment", page.pairs(comparison.environment.items()), comparison.environment.get("hardware", "")),
     ]  # fmt: skip
     source = " ".join(dict.fromkeys(str(cell.folder.parent) for cell in report.cells))
     return page.whole_page(report.name, parts, source, report.data(figures, renew, key=next(iter(keys), "")))
 
 
-def _asked(cells: Sequence[Run]) -> str:
-    """The question of the experiment that the runs are of, as its README puts it; "" without one."""
-    names = {cell.record.get("choices", {}).get("experiment") for cell in cells if cell.record}
+def _panels(report: Report, keys: list[str], figures: list[dict]) -> tuple[str, str]:
+    """The curves of all arms with what they can be switched by, and the other signals, as HTML."""
+    points = max(_FEWEST, min(_MOST, _BUDGET // len(report.arms)))
+    shown = panels.arm_panels(report, keys, report.smooth), panels.signal_panels(report.arms, report.smooth)
+    curves, signals = ([page.add_panel(figures, panel, points) for panel in some if not panel.empty] for some in shown)
+    metrics = page.menu("show", "key", [(key, key.replace("/", " ")) for key in keys])
+    switches = page.controls(report.axes, report.smooth, metrics, page.log_switch("main")) + "".join(_switches(report))
+    drawn = f'{switches}<div class="{"panels" if len(curves) > 1 else "single"}">{"".join(curves)}</div>'
+    return f'{drawn}<p class="note">{_LEGEND}</p>', f'<div class="panels">{"".join(signals)}</div>'
+
+
+def _asked(report: Report) -> str:
+    """The question of the experiment that the runs are of, as its README puts it; else of what their factors do."""
+    names = {cell.record.get("choices", {}).get("experiment") for cell in report.cells if cell.record}
     file = Path(paths.ROOT, "experiments", *map(str, names), "README.md")
-    there = len(names) == 1 and file.exists()
-    return readme.question(file.read_text(encoding="utf-8")).replace("`", "") if there else ""
+    asked = readme.question(file.read_text(encoding="utf-8")) if len(names) == 1 and file.exists() else ""
+    factors = joined(f"the {words.said(name)}" for name in report.comparison.factors) or "the seed alone"
+    return asked.replace("`", "") or f"How does {report.comparison.metric.replace('/', ' ')} depend on {factors}?"
 
 
-def finals(report: Report, figures: list[dict]) -> str:
-    """Draw the final results over the numeric factor; the HTML of the figure's place, "" without factor or result."""
-    factor, metric = axis(report.comparison.factors), report.comparison.metric.replace("/", " ")
-    curves = tuple(_results(report, factor, metric)) if factor else ()
-    levels = sorted({level for curve in curves for level in curve.steps})
-    if not levels:
-        return ""
-    name, kind = words.NAMES.get(factor, factor), "log" if 0 < 8 * levels[0] < levels[-1] else "linear"
-    along: dict[str, Any] = {"title": {"text": plotly(name)}, "rangemode": "normal", "type": kind}
-    if len(levels) <= 10:
-        along |= {"tickvals": levels, "ticktext": list(map("{:g}".format, levels))}
-    panel = Panel(f"Final {metric} by {name}", "mean of the seeds, from the lowest to the highest", curves)
-    return page.add_panel(figures, panel, len(levels), legend=len(curves) > 1, xaxis=along)
+def _how_sure(report: Report) -> str:
+    """The first sentences and warnings, and the others folded."""
+    said, warnings = [f"<p>{html(text)}</p>" for text in report.answer.sentences], report.answer.warnings
+    first = "".join([*said[:1], page.warned(warnings[:_WARNINGS]), *said[1:_SENTENCES]])
+    rest = "".join([*said[_SENTENCES:], page.warned(warnings[_WARNINGS:])])
+    return f"{first}<details><summary>{rest.count('<p>')} more</summary>{rest}</details>" if rest else first
 
 
-def _results(report: Report, factor: str, metric: str) -> Iterator[Curve]:
-    results = {tuple(each.levels.values()): each for each in results_of(report.comparison)}
-    lines = grouped(report.arms, lambda arm: arm.named(factor) if len(arm.levels) > 1 else metric)
-    for look, (name, arms) in enumerate(lines.items()):
-        points = [
-            (float(arm.levels[factor]), found.mean, min(found.results), max(found.results), arm.place,
-             f"{arm.named()}: {found.mean:.6g}, mean of {', '.join(map('{:.6g}'.format, found.results))}")
-            for arm in arms if (found := results.get(tuple(arm.levels.values()))) and found.mean is not None
-        ]  # fmt: skip
-        x, y, low, high, places, texts = zip(*points, strict=True) if points else [()] * 6
-        yield Curve(name, x, y, "dots", look, low=low, high=high, arms=places, texts=texts)
+def _recipe(report: Report) -> tuple[str, str]:
+    """The commands that made the runs, and the config of a run of the baseline; and the commands as text."""
+    ours = dict.fromkeys(cell.folder for cell in report.cells)
+    lines = {sweep / name: line for sweep in {each.parent for each in ours} for name, line in noted(sweep).items()}
+    commands = dict.fromkeys(lines[each]["command"] for each in ours if "command" in lines.get(each, ()))
+    base = next((arm for arm in report.arms if arm.levels == report.answer.baseline), report.arms[0])
+    config = yaml.safe_dump(base.cells[0].config, sort_keys=False, allow_unicode=True)
+    told = page.verbatim("Made by", "", "\n".join(commands)) if commands else ""
+    return told + page.verbatim(base.named(), f"config.yaml of {base.cells[0].name}", config), "; ".join(commands)
+
+
+def _sample(arm: ArmRuns) -> str:
+    """The last text that a run of the arm wrote while it was trained; else the command that has one written."""
+    for cell in sorted(arm.cells, key=lambda cell: cell.state != "finished"):
+        for key, (step, text) in cell.metrics.texts.items():
+            if key.startswith("sample/"):
+                return page.verbatim(arm.named(), f"seed {cell.seed}, after step {step:,}", text)
+    return page.verbatim(arm.named(), "not recorded", f"python -m gptx sample {shlex.quote(str(arm.cells[0].folder))}")
 
 
 def _switches(report: Report) -> Iterator[str]:
@@ -118,11 +124,9 @@ def _switches(report: Report) -> Iterator[str]:
     arms, side = report.arms, across(report.comparison.factors, len(report.arms))
     yield _row("", [(alike[0].named(side), look, alike) for look, alike in grouped(arms, lambda arm: arm.look).items()])
     if side:
-        levels = report.comparison.factors[side]
-        beside = [(level, None, [arm for arm in arms if arm.levels[side] == level]) for level in levels]
-        yield _row(words.NAMES.get(side, side), beside)
-        single = _row("", [(arm.named(), arm.look, [arm]) for arm in arms])
-        yield f"<details><summary>single arms</summary>{single}</details>"
+        beside = grouped(arms, lambda arm: arm.levels[side])
+        yield _row(words.NAMES.get(side, side), [(x, None, beside.get(x, [])) for x in report.comparison.factors[side]])
+        yield f"<details><summary>single arms</summary>{_row('', [(x.named(), x.look, [x]) for x in arms])}</details>"
 
 
 def _row(name: str, buttons: Sequence[tuple[str, int | None, list[ArmRuns]]]) -> str:
@@ -154,7 +158,7 @@ def _incidents(cells: Sequence[Run]) -> list[tuple[str, str]]:
         found += [(cell.name, text) for text in said]
     if len(found) > _INCIDENTS:
         found = [*found[:_INCIDENTS], ("...", f"{len(found) - _INCIDENTS} more, in events.jsonl of the runs")]
-    return found or [("none", "no spike, skip or rollback was recorded, and no run failed")]
+    return found
 
 
 def _listing(report: Report) -> Table:

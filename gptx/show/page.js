@@ -1,9 +1,9 @@
 "use strict";
 // Draws the figures of #data, which Python made with Plotly, as the controls of the page say. What `meta` says of a
-// trace: `arm`, its place in page.arms, or `arms`, that of each point; `key`, the choice in the menu with which it is shown;
+// trace: `arm`, its place in page.arms; `key`, the choice in the menu with which it is shown;
 // `low` and `high`, a band; `width`, how many steps a point stands for if it may be smoothed; `raw`, if those stay visible.
 
-const COARSE = matchMedia("(pointer: coarse)").matches;
+const COARSE = matchMedia("(pointer: coarse)").matches, PHONE = matchMedia("(max-width: 639px)").matches;
 const CONFIG = {
   displaylogo: false, responsive: true, doubleClick: "reset+autosize", displayModeBar: COARSE ? false : "hover",
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], toImageButtonOptions: { format: "svg" },
@@ -14,24 +14,24 @@ const source = document.getElementById("data").textContent;
 const read = () => JSON.parse(source.replace(/var\((--\w+)\)/g, (_, name) => css(name)));  // colours, light or dark
 
 let page = read();
-const state = { x: "steps", key: page.key, smooth: page.smooth, log: {}, hidden: [] };  // hidden: names of arms
+const state = { x: "steps", key: page.key, smooth: page.smooth, log: {}, hidden: [], parts: {} };  // hidden: names of arms; parts: open?
 const drawn = new Set();
 const hides = (arm) => state.hidden.includes(page.arms?.[arm]);
 
 // Steps as tokens, FLOPs or minutes, by the clock of the arm: straight lines between the points that it has.
 function across({ x, meta }) {
   const { steps, [state.x]: to } = page.clocks?.[meta?.arm] || {};
-  return state.x === "steps" || !to || meta.arms?.length ? x : x.map((step) => {
+  return state.x === "steps" || !to ? x : x.map((step) => {
     const i = Math.min(Math.max(steps.findLastIndex((at) => at < step), 0), steps.length - 2);
     return to[i] + (to[i + 1] - to[i]) * (step - steps[i]) / (steps[i + 1] - steps[i]);
   });
 }
 
-// The mean of the last `window` values that are there; none where the value itself is none.
+// The mean of the `window` values around each, as gptx.show.plots has it; none where the value itself is none.
 function smoothed(values, window) {
   return values.map((value, i) => {
-    const last = values.slice(Math.max(0, i - window + 1), i + 1).filter((each) => each !== null);
-    return value === null ? null : last.reduce((a, b) => a + b) / last.length;
+    const near = values.slice(i - Math.min(i, (window - 1) >> 1), i + Math.min(i, window >> 1) + 1).filter((each) => each !== null);
+    return value === null ? null : near.reduce((a, b) => a + b) / near.length;
   });
 }
 
@@ -40,13 +40,13 @@ function traces(figure) {
   const shown = figure.data.filter(({ meta }) => (!meta?.key || meta.key === state.key) && !hides(meta?.arm));
   const crowded = shown.filter(({ meta }) => meta?.low).length > 6;
   return shown.flatMap((trace) => {
-    const { low, high, width, raw, arms = [] } = trace.meta || {}, x = across(trace), back = [];
+    const { low, high, width, raw } = trace.meta || {}, x = across(trace), back = [];
     const window = width ? Math.max(1, Math.round(state.smooth / width)) : 1;
     const behind = { ...trace, x, mode: "lines", hoverinfo: "skip", hovertemplate: null, showlegend: false };
     const edge = { ...behind, line: { width: 0 }, fillcolor: `${trace.line?.color}29` };
     if (low && !crowded) back.push({ ...edge, y: low }, { ...edge, y: high, fill: "tonexty" });
     else if (raw && window > 1) back.push({ ...behind, line: { ...trace.line, width: 1 }, opacity: 0.3 });
-    return [...back, { ...trace, x, y: smoothed(trace.y, window).map((value, i) => (hides(arms[i]) ? null : value)) }];
+    return [...back, { ...trace, x, y: smoothed(trace.y, window) }];
   });
 }
 
@@ -67,7 +67,7 @@ function draw(place) {
   Plotly.react(place, traces(figure), {
     ...layout, dragmode: COARSE ? false : "zoom", uirevision: `${state.x}${state.key}${log}`,
     xaxis: { title: { text: state.x }, ...xaxis },
-    yaxis: { range: limits(meta?.group, log), exponentformat: log ? "power" : "SI", ...yaxis, type: log ? "log" : "linear" },
+    yaxis: { range: limits(meta?.group, log), exponentformat: log ? "power" : "SI", nticks: log ? 3 : 0, ...yaxis, type: log ? "log" : "linear" },
   }, CONFIG);
 }
 
@@ -97,6 +97,8 @@ find("[data-set]").forEach((menu) => menu.addEventListener("change", () => chang
 find(".arm").forEach((button) => ["click", "dblclick"].forEach((kind) => button.addEventListener(kind, () => toggle(button, kind === "dblclick"))));
 find(".log").forEach((button) => button.addEventListener("click", () =>
   change({ log: { ...state.log, [button.dataset.group]: button.getAttribute("aria-pressed") !== "true" } })));
+find("[data-part]").forEach((part) => { part.open = state.parts[part.dataset.part] ?? (part.open && !PHONE); });
+find("[data-part]").forEach((part) => part.addEventListener("toggle", () => change({ parts: { ...state.parts, [part.dataset.part]: part.open } })));
 show();
 const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
   seen.unobserve(target);

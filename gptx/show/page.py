@@ -3,14 +3,17 @@
 import importlib.util
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy
 
 from gptx.ingredients.log import now
-from gptx.show.plots import AXES, COLOURS, DASHES, GRID, INK, Curve, Panel, stretches, thinned
+from gptx.show.plots import AXES, COLOURS, DASHES, GRID, INK, SHRINK, Curve, Panel, stretches, thinned
 from gptx.show.table import Table, section
 from gptx.units.phrases import count
 from gptx.units.printable import html, plotly, throughout
@@ -25,13 +28,13 @@ _DASHED = ["solid", *(",".join(f"{1.3 * gap:.3g}px" for gap in gaps) for _, gaps
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down")  # as MARKERS
 _WINDOWS = (1, 5, 10, 20, 50, 100, 200)  # steps that a line may be the mean of
 _AXIS = {"gridcolor": "var(--line)", "zeroline": False, "linecolor": "var(--muted)", "automargin": True,
-        "exponentformat": "SI", "title": {"font": {"size": 11, "color": "var(--muted)"}, "standoff": 6}}  # fmt: skip
+        "exponentformat": "SI", "title": {"font": {"size": 12, "color": "var(--muted)"}, "standoff": 6}}  # fmt: skip
+_BELOW = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0}  # not under the tool bar
 _LOOK: dict[str, Any] = {
     "margin": {"l": 46, "r": 8, "t": 6, "b": 38}, "hovermode": "closest", "hoverlabel": {"namelength": -1},
     "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
     "font": {"color": "var(--ink)", "size": 12, "family": "system-ui, sans-serif"},
     "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "var(--muted)", "activecolor": "var(--ink)"},
-    "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
     "xaxis": _AXIS | {"rangemode": "tozero"}, "yaxis": _AXIS,
 }  # fmt: skip
 
@@ -77,24 +80,18 @@ def figured(traces: Sequence[Any], group: str = "", **layout) -> dict:
 
 def add_figure(figures: list[dict], figure: dict, title: str, note: str = "", *, scale: bool = True) -> str:
     """Add a figure to those of the page. Returns the HTML of its place, with a switch of its scale."""
-    inside = f'<div class="plot" data-figure="{len(figures)}"></div>'
+    button = log_switch(figure["layout"]["meta"]["group"], "log") if scale else ""
+    place = f'<div class="plot" data-figure="{len(figures)}"></div>'
     figures.append(figure)
-    return _figure(title, note, log_switch(figure["layout"]["meta"]["group"], "log") if scale else "", inside)
+    return f"<figure><h3>{html(title)} <small>{html(note)}</small>{button}</h3>{place}</figure>"
 
 
-def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False, **layout) -> str:
+def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = False) -> str:
     """Add a panel of at most `points` points a curve; `legend` names curves. Returns the HTML of its place."""
-    if shown.empty:
-        missing = f'<div class="missing">{html(shown.hint or "nothing recorded")}</div>'
-        return _figure(shown.title, shown.unit, "", missing)
     traces = [_trace(curve, points, legend) for curve in shown.curves if len(curve.steps)]
-    layout |= {"yaxis": {"type": "log" if shown.logarithmic else "linear"}}
-    figure = figured(traces, shown.group or f"figure{len(figures)}", **layout)
+    yaxis = {"type": "log" if shown.logarithmic else "linear"}
+    figure = figured(traces, shown.group or f"figure{len(figures)}", yaxis=yaxis, legend=_BELOW)
     return add_figure(figures, figure, shown.title, shown.unit, scale=not shown.group)
-
-
-def _figure(title: str, note: str, button: str, inside: str) -> str:
-    return f"<figure><h3>{html(title)} <small>{html(note)}</small>{button}</h3>{inside}</figure>"
 
 
 def _trace(curve: Curve, points: int, legend: bool):
@@ -119,12 +116,36 @@ def _trace(curve: Curve, points: int, legend: bool):
     }  # fmt: skip
     texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
     ends = {"low": curve.low, "high": curve.high}
-    meta = {name: getattr(curve, name) for name in ("arm", "arms", "key")}
+    meta = {name: getattr(curve, name) for name in ("arm", "key")}
     meta |= {"width": round(width, 3), "raw": bool(legend and width)}
     meta |= {name: six_digits(numpy.asarray(end, float)[kept]) for name, end in ends.items() if end is not None}
     trace = go.Scatter(mode="lines", name=plotly(curve.name), showlegend=bool(legend and curve.name), meta=meta,
                        x=six_digits(steps[kept]), y=six_digits(values[kept]), line={"color": colour})  # fmt: skip
     return trace.update(looks[curve.style]).update(texts if curve.texts else {})
+
+
+def embedded(draw: Callable[[Path], None], text: str) -> str:
+    """What `draw` writes into a .svg file as HTML in the page's colours, of a single plot also as a phone shows it."""
+    found = []
+    with TemporaryDirectory() as folder:
+        for kind, scale in (("wide", (0.75, 10.0)), ("narrow", (1.0, 3.2))):
+            file, context = Path(folder, f"{kind}.svg"), copy_context()
+            context.run(SHRINK.set, scale)
+            context.run(draw, file)
+            found.append(_inline(file.read_text(encoding="utf-8"), kind, text))
+    single = found[0].count("-axes_") == 1
+    return f'<figure class="single">{"".join(found)}</figure>' if single else f"<figure>{found[0]}</figure>"
+
+
+def _inline(svg: str, kind: str, text: str) -> str:
+    """matplotlib's SVG as an element whose ids begin with `kind` and whose text of 8 points has at least 12 pixels."""
+    colours = dict(zip((*_LIGHT, "#ffffff"), (*_NAMES, "card"), strict=True))
+    width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    svg = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|font-family: [^;\"]*", "", svg)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{kind}-", svg.split(">", 3)[-1])
+    svg = re.sub("|".join(colours), lambda found: f"var(--{colours[found[0]]})", svg)
+    about = f'aria-label="{html(text)}" style="width: {1.6 * width:.0f}px; min-width: {1.5 * width:.0f}px"'
+    return f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" {about}>{svg}'
 
 
 def six_digits(values: Iterable[float]) -> list[float | None]:
@@ -143,6 +164,16 @@ def stroke(look: int) -> str:
 def warned(warnings: Iterable[str]) -> str:
     told = "".join(f"<p>{html(text)}</p>" for text in warnings)
     return f'<div class="warning">{told}</div>' if told else ""
+
+
+def folded(title: str, inside: str, note: object = "", *, shown: bool = False) -> str:
+    """A part of the page that a click on its title unfolds; `shown`: only a phone folds it at first."""
+    head = f"<summary><h2>{html(title)}</h2> <small>{html(note)}</small></summary>"
+    return f'<details data-part="{html(title)}"{" open" * shown}>{head}{inside}</details>'
+
+
+def verbatim(title: str, note: str, said: str) -> str:
+    return f'<h3>{html(title)} <small>{html(note)}</small></h3><div class="card"><pre>{html(said)}</pre></div>'
 
 
 def controls(axes: Sequence[str], smooth: int, *more: str) -> str:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy
@@ -21,6 +23,7 @@ MARKERS = ("o", "s", "D", "^", "X", "P", "*", "v")
 INK, AXES, GRID = "#1c2024", "#6b7280", "#e5e7eb"
 POINTS = 1200  # of a curve that are drawn at most
 _LEGEND = 12  # more curves than this have no legend
+SHRINK = ContextVar("SHRINK", default=(1.0, numpy.inf))  # of drawings: share of their width, and inches at most
 
 _Values = ndarray | Sequence[float]
 Drawing = Callable[[Any], None]  # draws on matplotlib axes
@@ -38,22 +41,20 @@ class Curve:
     alpha: float = 1.0
     low: _Values | None = None  # of a band around the line
     high: _Values | None = None
-    smooth: int = 0  # drawn as the mean of this many values, with the values themselves behind it
+    smooth: int = 0  # drawn as the mean of this many values around each, with the values themselves behind it
     key: str = ""  # the metric, where a panel can show one of several
     arm: int = 0  # place of its arm on the page
-    arms: Sequence[int] = ()  # of each point, where they differ
     texts: Sequence[str] = ()  # of each point
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A signal over the steps; without curves, `hint` says how to record it. Panels of a `group` share their y-axis."""
+    """A signal over the steps. Panels of a `group` share their y-axis."""
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     log: bool = False
-    hint: str = ""
     group: str = ""
 
     @property
@@ -69,11 +70,12 @@ class Panel:
 
 
 def smoothed(values: ndarray, window: int) -> ndarray:
-    """The mean of the last `window` finite values; NaN where the value itself is not, where the line of a run ends."""
-    finite = numpy.isfinite(values)
-    sums, counts = (numpy.cumsum(x, dtype=float) for x in (numpy.where(finite, values, 0.0), finite))
-    for total in (sums, counts):
-        total[window:] = total[window:] - total[:-window].copy()
+    """The mean of the `window` finite values around each; NaN where it is not finite itself, where the line of a run
+    ends. At the start, where a loss falls steeply, it has as many values after it as before."""
+    finite, at = numpy.isfinite(values), numpy.arange(len(values))
+    first, last = at - numpy.minimum(at, (window - 1) // 2), at + numpy.minimum(at, window // 2)
+    totals = (numpy.append(0.0, numpy.cumsum(x, dtype=float)) for x in (numpy.where(finite, values, 0.0), finite))
+    sums, counts = (total[numpy.minimum(last + 1, len(values))] - total[first] for total in totals)
     return numpy.divide(sums, counts, out=numpy.full(len(values), numpy.nan), where=finite)
 
 
@@ -106,16 +108,34 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
 
 @contextmanager
 def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator[Any]:
-    """A matplotlib figure of a size in inches, which is written, the same every time, when the block ends."""
+    """A matplotlib figure of a size in inches, by SHRINK smaller, written when the block ends, the same every time."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     undated: dict[str, Any] = {"metadata": {"Date": None}} if file.suffix == ".svg" else {}
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "gptx", "figure.dpi": 100}):
-        figure = Figure(figsize=(width, height), layout="constrained")
+    scale = min(SHRINK.get()[0], SHRINK.get()[1] / width)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "gptx", "legend.fontsize": 10 if scale == 1 else 8}):
+        figure = Figure(figsize=(width * scale, height * scale**0.5), layout="constrained")
         yield figure
+        _fit(figure) if scale < 1 else None
         file.parent.mkdir(parents=True, exist_ok=True)
         in_one_step(file, lambda part: figure.savefig(part, format=file.suffix[1:], dpi=dpi, **undated))
+
+
+def _fit(figure: Any) -> None:
+    """Break the labels of a small figure, turn its ticks where they are many, put the long legend of one plot below."""
+    width, height = figure.get_size_inches()
+    for axis in figure.axes:
+        axis.set(xlabel=fill(axis.get_xlabel(), int(12 * width)), ylabel=fill(axis.get_ylabel(), int(12 * height)))
+        if len("".join(ticks := [tick.get_text() for tick in axis.get_xticklabels()])) > 9 * width / len(figure.axes):
+            axis.set_xticks(axis.get_xticks(), [fill(tick, 18) for tick in ticks], rotation=30)
+        curves, names = axis.get_legend_handles_labels()
+        if len(names) > 4 and axis.get_legend() and len(figure.axes) == 1:
+            axis.get_legend().remove()
+            columns = 2 if 2 * max(map(len, names)) < 13 * width else 1
+            names = [fill(name, int(12 * width)) for name in names]
+            figure.legend(curves, names, loc="outside lower center", ncols=columns, frameon=False)
+            figure.set_figheight(height + 0.17 * (sum(1 + name.count("\n") for name in names) // columns - 2))
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
@@ -137,16 +157,10 @@ def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tup
 
 
 def lines(panel: Panel, across: str = "step") -> Drawing:
-
     def draw_on(axis) -> None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         dress(axis, ", ".join(filter(None, (panel.title, panel.unit))), across)
-        if panel.empty:
-            axis.text(0.5, 0.5, (panel.hint or "nothing recorded").replace("; ", "\n"), transform=axis.transAxes,
-                      ha="center", va="center", color=AXES, fontsize=9)  # fmt: skip
-            axis.set_axis_off()
-            return
         for curve in panel.curves:
             _paint(axis, curve)
         axis.set_label(panel.group)  # for `save`

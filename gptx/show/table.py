@@ -60,10 +60,11 @@ def section(shown: Table) -> str:
     def line(tag: str, row: tuple[str, ...]) -> str:
         cells = (re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html(cell)) for cell in row)
         right = (' class="number"' * (i >= max(1, shown.names)) for i in range(len(row)))
-        return f"<tr>{''.join(f'<{tag}{kind}>{cell}</{tag}>' for kind, cell in zip(right, cells, strict=True))}</tr>"
+        heads = (f' data-head="{html(head)}"' * (tag == "td") for head in shown.columns or [""] * len(row))
+        return f"<tr>{''.join(map(f'<{tag}{{}}{{}}>{{}}</{tag}>'.format, right, heads, cells))}</tr>"
 
     title = f"<h3>{html(capital(shown.title))}</h3>" if shown.title else ""
     note = f'<p class="note">{html(shown.note)}</p>' if shown.note else ""
     head = f"<thead>{line('th', shown.columns)}</thead>" if shown.columns else ""
-    inside = head + "".join(line("td", row) for row in shown.rows)
-    return f'<section>{title}<div class="card"><table>{inside}</table></div>{note}</section>'
+    kind, inside = "rows" * bool(head), head + "".join(line("td", row) for row in shown.rows)
+    return f'<section>{title}<div class="card"><table class="{kind}">{inside}</table></div>{note}</section>'

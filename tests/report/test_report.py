@@ -1,17 +1,22 @@
 """The report of a run: what it shows is what was recorded, and it needs nothing but itself."""
 
+import html as entities
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
+from gptx.compare.verdict import Verdict
 from gptx.config import presets
 from gptx.files import in_one_step
-from gptx.report.__main__ import report
+from gptx.report import panels, several
+from gptx.report.__main__ import _gathered, report
 from gptx.runs.run import Run
 from gptx.show import plots
 from gptx.units.amounts import spell
@@ -201,14 +206,17 @@ def test_of_an_update_made_twice_the_last_line_counts(record):
     assert "9.7500 validation loss" in text_of(folder)
 
 
-def test_the_five_signals_of_the_dashboard_are_there_and_a_missing_one_says_how_to_record_it(record):
+def test_a_signal_that_was_not_recorded_is_left_out_of_page_and_picture_and_the_page_says_how_to_record_it(record):
     without, having = record("without", rows()), record("having", rows(**{"updates/median": 1e-3, "updates/equilibrium": 2e-3, "updates/blocks.0.mlp.up.weight": 1e-3}))  # fmt: skip
     for folder in (without, having):
         paged(folder)
-        for title in ("Loss", "Perplexity", "Gradient norm", "Learning rate", "Update / weight"):
+        for title in ("Loss", "Perplexity", "Gradient norm", "Learning rate"):
             assert title in text_of(folder)
-    assert "train with observe=[validation,updates]" in text_of(without)
-    assert "observe=[validation,updates]" not in text_of(having)
+        assert "not recorded" not in text_of(folder)
+        assert "observe=[validation,updates]" in text_of(folder)
+    assert "Update / weight" not in text_of(without)
+    shown = [panel.title for panel in panels.picture(_gathered([without], "", "validation/loss", "", "", "", 20))]
+    assert shown == ["Loss", "Perplexity", "Gradient norm", "Learning rate", "Speed"]
     assert "AdamW's equilibrium" in [curve["name"] for curve in figure(having, "Update / weight")["data"]]
 
 
@@ -259,10 +267,6 @@ def test_runs_alike_but_for_their_seeds_are_one_line_in_a_band(record):
         assert curve["y"] == pytest.approx([loss + i + 0.1 for loss in recorded], rel=1e-5)
         assert curve["meta"]["low"] == pytest.approx([loss + i for loss in recorded], rel=1e-5)
         assert curve["meta"]["high"] == pytest.approx([loss + i + 0.2 for loss in recorded], rel=1e-5)
-    (final,) = figure(folder, "Final validation loss by learning rate")["data"]
-    assert final["y"] == pytest.approx([recorded[-1] + i + 0.1 for i in (0, 1)], rel=1e-5)
-    assert final["meta"]["high"] == pytest.approx([recorded[-1] + i + 0.2 for i in (0, 1)], rel=1e-5)
-    assert final["meta"]["arms"] == [0, 1]
 
 
 def test_the_line_of_an_arm_ends_where_a_seed_diverges_or_is_not_as_far(record):
@@ -309,7 +313,7 @@ def test_what_the_arms_differ_in_is_a_table_of_facts(record):
         paged(folder)
         differing = (folder / "report.html").read_text().split("What differs between the arms</h2>")[1]
         table = differing.split("</table>")[0]
-        heads, cells = re.findall("<th>(.*?)</th>", table), re.findall("<td>(.*?)</td>", table)
+        heads, cells = re.findall("<th>(.*?)</th>", table), re.findall("<td.*?>(.*?)</td>", table)
         assert [name for name in heads if "rate" not in name] == ["arm"]
         assert (cells[0], cells[len(heads)]) == ("learning rate 0.001", "learning rate 0.01")
         assert "0.001" in cells[1:]
@@ -320,7 +324,7 @@ def test_of_values_in_brackets_the_table_of_facts_shows_those_that_differ(record
     for width in (16, 32):
         folder = record(f"sweep/{width}", rows(), f"model.width={width}")
     paged(folder.parent)
-    shown = re.search("What differs between the arms (.*?) Learning rate and", text_of(folder.parent))[1]
+    shown = re.search("What differs between the arms (.*?) Command and recipe", text_of(folder.parent))[1]
     assert "width 16" in shown
     assert "width 32" in shown
     assert "heads" not in shown
@@ -396,7 +400,7 @@ def test_the_summary_has_the_tables_of_the_page(record):
     report(str(folder), out=str(folder / "report.md"))
     summary = (folder / "report.md").read_text()
     (shown,) = re.findall(r"<section><h3>Arms</h3>(.*?)</section>", (folder / "report.html").read_text(), re.DOTALL)
-    numbers = re.findall(r'<td class="number">([^<]+)</td>', shown)
+    numbers = re.findall(r'<td class="number"[^>]*>([^<]+)</td>', shown)
     assert len(numbers) == 8
     assert all(f"| {number} |" in summary for number in numbers)
     assert "](report.png)" in summary
@@ -552,9 +556,16 @@ def test_the_picture_of_a_run_that_diverged_is_drawn(record):
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_smoothing_is_the_mean_of_the_last_finite_values_and_ends_where_a_run_diverges():
+def test_smoothing_is_the_mean_of_the_finite_values_around_and_ends_where_a_run_diverges():
     values = numpy.array([1.0, 3.0, math.nan, 5.0, 9.0])
-    assert plots.smoothed(values, 3).tolist() == pytest.approx([1, 2, math.nan, 4, 7], nan_ok=True)
+    assert plots.smoothed(values, 3).tolist() == pytest.approx([1, 2, math.nan, 7, 7], nan_ok=True)
+    assert plots.smoothed(values, 1).tolist() == pytest.approx(values.tolist(), nan_ok=True)
+    assert plots.smoothed(numpy.arange(9.0), 4)[4] == (3 + 4 + 5 + 6) / 4
+
+
+def test_a_smoothed_loss_that_falls_steeply_does_not_trail_behind_at_the_start():
+    falling = 5 - numpy.arange(40.0) / 10
+    assert plots.smoothed(falling, 9)[:-4].tolist() == pytest.approx(falling[:-4].tolist())
 
 
 def test_a_long_curve_keeps_its_spikes_when_it_is_thinned():
@@ -597,12 +608,101 @@ def test_labels_are_short(value, label):
     assert spell(value) == label
 
 
-def test_the_chart_of_final_results_counts_a_repeated_run_as_the_tables_do(record):
+def test_the_summary_counts_a_repeated_run_as_the_tables_do(record):
     folder = None
     for name, loss, seed in (("a", 2.0, 0), ("a2", 2.2, 0), ("b", 3.1, 1)):
         for lr in (1e-3, 1e-2):
             folder = record(f"sweep/{name}{lr}", rows(**{"validation/loss": loss}), f"optim.lr={lr}", f"seed={seed}")
     report(str(folder.parent), out=str(folder.parent / "report.md"))
-    paged(folder.parent)
-    assert figure(folder.parent, "Final validation loss by learning rate")["data"][0]["y"] == pytest.approx([2.6, 2.6])
     assert "| 2.60 ± 0.71 |" in (folder.parent / "report.md").read_text()
+
+
+def parts(folder) -> dict[str, str]:
+    """The HTML of each part of the page that can be folded, by its title, and of the first screen."""
+    first, *rest = (folder / "report.html").read_text().split("<main>")[1].split('<details data-part="')
+    return {"": first} | {part.split('"')[0]: part for part in rest}
+
+
+def test_the_first_screen_is_question_answer_one_figure_and_how_sure_and_all_else_is_folded(record):
+    folder = swept(record)
+    paged(folder)
+    found, (answer,) = parts(folder), re.findall(r"<h1[^>]*>(.*?)</h1>", (folder / "report.html").read_text())
+    assert "How does validation loss depend on the learning rate?" in found[""]
+    assert "3 seeds" in answer
+    assert found[""].index("<h1") < found[""].index("<figure") < found[""].index('class="sure"')
+    assert found[""].count("<figure") == 1
+    assert 'class="plot"' not in found[""]
+    assert [title for title, part in found.items() if part.split(">")[0].endswith(" open")] == ["Curves of all arms"]
+    assert set(found) >= {
+        "The numbers",
+        "What differs between the arms",
+        "Command and recipe",
+        "Incidents",
+        "Environment",
+    }
+
+
+def test_the_figure_is_drawn_for_a_wide_screen_and_a_phone_in_the_page_s_colours_with_ids_of_its_own(record):
+    folder = swept(record)
+    paged(folder)
+    wide, narrow = re.findall(r'<svg class="(?:wide|narrow)".*?</svg>', parts(folder)[""], re.DOTALL)
+    for svg, kind in ((wide, "wide"), (narrow, "narrow")):
+        ids = re.findall(r' id="([^"]+)"', svg)
+        assert len(set(ids)) == len(ids)
+        assert all(each.startswith(kind) for each in ids)
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(ids)
+        assert not re.search("#[0-9a-f]{6}", svg)
+        assert {"var(--muted)", "var(--line)", "var(--card)", "var(--curve0)"} <= set(re.findall(r"var\([^)]+\)", svg))
+        width, least = (float(re.search(each, svg)[1]) for each in (r'viewBox="0 0 ([\d.]+)', r"min-width: (\d+)px"))
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)]
+        assert min(sizes) * least / width >= 11.9  # pixels, however narrow the screen
+        assert (
+            least <= {"wide": 640, "narrow": 390 - 2 * (12 + 1 + 8)}[kind]
+        )  # margins of page and figure, and its line
+
+
+def test_warnings_and_sentences_beyond_the_first_are_folded_but_counted(record):
+    answer = Verdict({}, "Yes.", [f"Sentence {i}." for i in range(5)], [f"Careful {i}." for i in range(3)], [])
+    found = replace(_gathered([swept(record)], "", "validation/loss", "", "", "", 20), answer=answer)
+    first, rest = several.report_page(found).split('class="sure">')[1].split("<details>", 1)
+    assert all(text in first for text in ("Sentence 0.", "Sentence 2.", "Careful 0.", "Careful 1."))
+    assert rest.startswith("<summary>3 more</summary>")
+    assert all(text in rest.split("</details>")[0] for text in ("Sentence 3.", "Sentence 4.", "Careful 2."))
+
+
+def test_the_page_holds_the_commands_that_made_the_runs_and_the_recipe_of_the_baseline(record):
+    folder = swept(record)
+    lines = [("lr=1e-3,seed=0", "python -m gptx.train a"), ("lr=1e-2,seed=0", "python -m gptx.train b"),
+             ("lr=1e-2,seed=1", "python -m gptx.train b"), ("of/another", "python -m gptx.train c")]  # fmt: skip
+    written = (json.dumps({"folder": name, "overrides": [], "command": command}) for name, command in lines)
+    (folder / "sweep.jsonl").write_text("".join(f"{line}\n" for line in written))
+    config = yaml.safe_load((folder / "lr=1e-3,seed=0" / "config.yaml").read_text())
+    (folder / "of" / "another").mkdir(parents=True)
+    paged(folder)
+    typed, recipe = re.findall(r"<pre>(.*?)</pre>", parts(folder)["Command and recipe"], re.DOTALL)
+    assert typed == "python -m gptx.train a\npython -m gptx.train b\npython -m gptx.train c"
+    assert yaml.safe_load(entities.unescape(recipe)) == config
+
+
+def test_each_arm_has_a_sample_that_was_recorded_or_the_command_that_writes_one(record):
+    record("sweep/a", [*rows(), {"step": 61, "sample/text": "to be <or> not"}], "optim.lr=1e-3")
+    folder = record("sweep/b", rows(), "optim.lr=1e-2").parent
+    paged(folder)
+    told = re.findall(r"<h3>(.*?) <small>(.*?)</small></h3>.*?<pre>(.*?)</pre>", parts(folder)["Text that the arms write"], re.DOTALL)  # fmt: skip
+    assert told[0] == ("learning rate 0.001", "seed 0, after step 61", "to be &lt;or&gt; not")
+    assert told[1][::2] == ("learning rate 0.01", f"python -m gptx sample {folder / 'b'}")
+
+
+def test_a_failed_or_diverged_run_does_not_enlarge_the_axes_of_the_others(record):
+    folder = swept(record, seeds=(0,))
+    lost = [{k: v * 1000 if k.endswith("/loss") and row["step"] > 20 else v for k, v in row.items()} for row in rows()]
+    failed = record("sweep/failed", lost, "optim.lr=1")
+    (failed / "run.json").write_text((failed / "run.json").read_text().replace('"finished"', '"failed"'))
+    paged(folder)
+    for key in ("validation/loss", "train/loss"):
+        curves = [curve for curve in drawn(folder)["figures"][0]["data"] if curve["meta"]["key"] == key]
+        gone = next(curve["y"] for curve in curves if curve["name"] == "learning rate 1")
+        sound = [y for curve in curves if curve["name"] != "learning rate 1" for y in curve["y"]]
+        assert any(y is None for y in gone)
+        assert {y for y in gone if y is not None}
+        assert max(y for y in gone if y is not None) <= max(sound) + (max(sound) - min(sound))  # not thousands
