@@ -49,6 +49,15 @@ def measured_steps(cfg: Any) -> dict[str, Any]:
     return {"asked": asked, "steps": rounded(seconds / _known[key], asked), "seconds_per_step": _known[key]}
 
 
+def share_steps(cfg: Any, measured: dict[str, Any]) -> None:
+    """Put steps in place of a time by the speed in `measured`, which is that of the first config that asks for one: all
+    arms of a sweep have the same steps."""
+    if (seconds := time_asked(cfg)) is not None:
+        if not measured:
+            measured |= measured_steps(cfg)
+        cfg.steps = rounded(seconds / measured["seconds_per_step"], cfg.steps)
+
+
 def _seconds_per_step(cfg: Any) -> float:
     """The median of some steps of a checked config, with the threads and on all processes that its run has."""
     with undisturbed(cfg):
