@@ -33,6 +33,7 @@ _GROUPS = {  # title -> command -> module:function
         "plan": "gptx.plan.__main__:plan",
         "plan budget": "gptx.plan.budget:plan_budget",
         "plan recipe": "gptx.plan.recipe:plan_recipe",
+        "plan sweep": "gptx.plan.sweep:plan_sweep",
         "plan schedule": "gptx.plan.schedule:plan_schedule",
         "plan decay": "gptx.plan.parts:plan_decay",
         "plan memory": "gptx.plan.parts:plan_memory",
@@ -83,6 +84,7 @@ def _run(name: str, words: list[str]) -> None:
     if HELP & {*words} and name != "train":
         arguments.show(arguments.help_page(*source(name)))
         return
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train, before PyTorch is loaded
     if name.startswith("fit "):  # before numpy is loaded: threads that wait for each other are ten times as slow
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     module, _, function = COMMANDS[name].partition(":")

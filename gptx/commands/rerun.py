@@ -64,10 +64,16 @@ def merged(old: Run, given: list[str]) -> list[str]:
     """The overrides of a run, of which those that are given replace its own with the same key, and a new name."""
     if wrong := [word for word in given if "=" not in word and not word.startswith("~")]:
         raise ValueError(f"{wrong[0]}: an override is key=value; besides these, only --config-dir FOLDER is accepted")
+    given = _fixed(old) * all(key_of(word) != "steps" for word in given) + given
     named = {key_of(word) for word in given}
     name = [] if "name" in named else [f"name={quoted(old.config['name'] + '_again')}"]
     dropped = {*named, "name", "overwrite"}  # a run that replaced another one must not replace itself
     return [word for word in old.record["overrides"] if key_of(word) not in dropped] + given + name
+
+
+def _fixed(old: Run) -> list[str]:
+    """The steps that a run of five minutes has by its record, where the speed was measured."""
+    return [f"steps={old.record['measured']['steps']}"] if "measured" in old.record else []
 
 
 def target(old: Run, given: list[str], words: list[str]) -> Path:

@@ -11,9 +11,10 @@ from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
 from gptx.config.keys import near, nodes, under
+from gptx.config.model_size import model_size, vocabulary
 from gptx.config.presets import elsewhere
 from gptx.config.values import refuse_text, typed_value
-from gptx.units.lengths import Length, in_steps
+from gptx.units.lengths import TIMES, Length, in_steps, of_a_run, rounded
 
 _FUNCTIONS = {row.name for row in ROWS if row.builds == "function"}
 
@@ -22,6 +23,7 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     """Raise ConfigError for the first unknown or missing key, wrong type or forbidden target; lengths become steps.
     `allow` names packages that the command line trusts, and nothing that was read from a folder."""
     _refuse_root(cfg)
+    _count_steps(cfg, allow)
     for key, hint in VALUES.items():
         _convert(cfg, key, key, hint, cfg)
     if cfg.steps < 1:
@@ -31,6 +33,33 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     for group in GROUPS.values():
         for path, node in _objects(cfg, group):
             walk(node, path, allow, cfg)
+
+
+def time_asked(cfg: DictConfig) -> float | None:
+    """Seconds of a run whose length is a time (5min, 2h); None for another length."""
+    number, unit = of_a_run(cfg.steps if "steps" in cfg else None) or (0.0, "")
+    return number * TIMES[unit] if unit in TIMES else None
+
+
+def _count_steps(cfg: DictConfig, allow: Collection[str]) -> None:
+    """Put steps in place of tokens per parameter and of FLOPs, which depend on model and data alone."""
+    length = value(cfg, "steps", "steps")
+    if not (found := of_a_run(length)):
+        return
+    number, unit = found
+    if unit in TIMES:
+        line = "a time becomes steps by the speed that is measured where a run begins"
+        raise ConfigError(f"steps={length}: {line}; here write steps (500), 10Mtok, 20x or 1e15flop")
+    tokens, trial = _tokens(length, "steps", cfg), cfg.copy()
+    trial.steps = 1
+    for group in ("model", "data"):
+        for path, node in _objects(trial, GROUPS[group]):
+            walk(node, path, allow, trial)
+    parameters, flops = model_size(trial, vocabulary(trial))
+    try:
+        cfg.steps = rounded(number * (parameters if unit == "x" else 1 / max(1, flops)) / tokens, length)
+    except ValueError as error:
+        raise ConfigError(f"steps: {error}") from None
 
 
 def _refuse_root(cfg: DictConfig) -> None:
@@ -151,8 +180,9 @@ def _tokens(length: str, path: str, root: DictConfig) -> typing.Any:
     tokens = batch.get("tokens")
     if path == "steps" and length.endswith("%"):
         raise ConfigError(f"steps: {length} of what? write steps (500) or tokens (10Mtok)")
-    if length.endswith("tok") and batch.get("doublings"):
-        raise ConfigError(f"{path}={length}: tokens are no clock for a batch that grows; give steps or a share (2%)")
+    if batch.get("doublings") and (length.endswith("tok") or (path == "steps" and of_a_run(length))):
+        other = "steps" if path == "steps" else "steps or a share (2%)"
+        raise ConfigError(f"{path}={length}: tokens are no clock for a batch that grows; give {other}")
     if not isinstance(tokens, int | float) or not tokens > 0 or tokens % 1:  # 2e3 is whole
         raise ConfigError(f"batch.tokens={tokens}: a number of tokens, at least 1, since {path}={length} depends on it")
     return tokens

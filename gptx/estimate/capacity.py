@@ -1,27 +1,25 @@
 """What certainly does not fit in its device's memory, known before it is built: by arithmetic, else by prediction."""
 
 import math
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gptx.config.build import build
 from gptx.config.command_line import examined_arms
 from gptx.config.errors import ConfigError
+from gptx.config.model_size import OWN_MODEL, model_size, own_values
 from gptx.config.rules import examine
 from gptx.distributed.rank import world_size
 from gptx.estimate.memory import likely_vocabulary, prediction
-from gptx.ingredients.model.size import size
 from gptx.ingredients.parallel import find_device
 from gptx.units.amounts import memory, power
 from gptx.units.hardware import machine_memory
 
 _SMALLEST = 2  # tokens of a vocabulary that only the text knows
-_GPT = "gptx.ingredients.model.gpt.GPT"
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,31 @@ def asked(launcher: Any, device: str) -> Room:
     return Room(limit, "hydra.launcher.mem_gb", cpu=True)
 
 
-def examined(words: list[str], *, here: bool = False) -> dict[str, Any]:
+def examined(words: list[str], *, here: bool = False, first: Callable = lambda cfg: None) -> dict[str, Any]:
     """The config of every job that the words mean, by what sets it apart ("" where there is one), as far as it can be
-    checked without data. Raises ConfigError, with `here` also for what this machine has no memory for."""
+    checked without data; `first` is done with each. Raises ConfigError, with `here` also for too little memory here."""
     room, world = this_machine if here else (lambda device: _ANYWHERE), world_size()
-    return examined_arms(words, lambda cfg: examine(cfg, world, within_room(room, world)))
+
+    def check(cfg: Any) -> None:
+        first(cfg)
+        examine(cfg, world, within_room(room, world))
+
+    with nullcontext() if here else fetching_nothing():
+        return examined_arms(words, check)
+
+
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """Every attempt to reach another machine, by whichever library, fails at once."""
+
+    def refuse(*_, **__):
+        raise socket.gaierror("a plan fetches nothing")
+
+    usual, socket.getaddrinfo = socket.getaddrinfo, refuse
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = usual
 
 
 def within_room(room: Callable[[str], Room], world: int) -> Callable[[Any], None]:
@@ -81,38 +99,14 @@ def refuse_too_large(job: Any, world: int, room: Room) -> None:
         raise ConfigError(f"{_largest(job, room)}: {takes}; {room.device} has {memory(room.size)}")
 
 
-@contextmanager
-def at_most(parameters: int) -> Iterator[None]:
-    """Ends the building of a model that registers far more parameters. Raises ConfigError."""
-    found = 0
-
-    def count(module: Any, name: str, parameter: Any) -> None:
-        nonlocal found
-        found += parameter.numel() if parameter is not None else 0
-        if found > 4 * parameters:  # some are registered more than once
-            raise ConfigError(f"model: more than {power(found)} parameters; no machine has memory for them")
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def _parameters(job: Any, room: Room) -> int:
     """Those of gptx's own model by arithmetic, 0 for values that it refuses; a user's model is built without data."""
     vocabulary = likely_vocabulary(job, _SMALLEST)
-    if job.model._target_ == _GPT:
-        values = {str(key): job.model[key] for key in job.model if not str(key).startswith("_")}
-        if min(value for value in values.values() if type(value) is int) < 1:
+    if job.model._target_ == OWN_MODEL:
+        if not (values := own_values(job.model)):
             return 0
-        multiple = values.get("vocab_multiple", 64)
-        return size(vocab_size=-(-vocabulary // multiple) * multiple, **values).parameters
-    try:
-        with torch.device("meta"), at_most(int(min(room.size, _ANYWHERE.size))):
-            return sum(each.numel() for each in build(job.model)(vocab_size=vocabulary).parameters())
-    except (RuntimeError, OverflowError) as error:
-        raise ConfigError(f"model: it cannot be built without data ({' '.join(str(error).split())})") from None
+        vocabulary += -vocabulary % values.get("vocab_multiple", 64)
+    return model_size(job, vocabulary, int(min(room.size, _ANYWHERE.size)))[0]
 
 
 def _tokens(job: Any, room: Room, otherwise: int = 0) -> int:
@@ -143,7 +137,7 @@ def _predicted(job: Any, world: int, room: Room, shards: int) -> float:
 
 def _largest(job: Any, room: Room) -> str:
     """The key and value without which least would be needed, as they are typed."""
-    if job.model._target_ != _GPT:
+    if job.model._target_ != OWN_MODEL:
         return "model"
     found = {}
     for key in [*(f"model.{name}" for name in job.model), "batch.micro", "data.context", "data.tokenizer"]:

@@ -7,9 +7,9 @@ import torch
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
 from gptx.config.keys import differences, recipe
+from gptx.config.model_size import at_most
 from gptx.config.moved import current
 from gptx.config.validate import checked
-from gptx.estimate.capacity import at_most
 from gptx.ingredients import checkpoints
 from gptx.ingredients.parallel import find_device
 from gptx.runs.folder import RunFolder

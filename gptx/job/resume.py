@@ -15,8 +15,10 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
 from gptx.config.keys import differences, flat, recipe, under
 from gptx.config.moved import current
+from gptx.config.validate import time_asked
 from gptx.config.values import OPTIMIZER
 from gptx.estimate.learning_rate import learning_rate
+from gptx.estimate.speed import measured_steps
 from gptx.ingredients.checkpoints import read_state, refuse_without_optimizer, saved, step_of, take, weights
 from gptx.ingredients.log import shown
 from gptx.ingredients.optim import trait
@@ -146,6 +148,17 @@ def record_of(folder: RunFolder) -> dict | None:
         return folder.read()
     except ConfigError as error:
         raise ConfigError(f"{error}; overwrite=true starts afresh, or choose another name=") from None
+
+
+def count_steps(cfg, folder: RunFolder, *, afresh: bool) -> dict:
+    """Put steps in place of a time (steps=5min): those that the run in the folder recorded, else by the speed that is
+    measured now. Return what run.json says of it, nothing for another length."""
+    if time_asked(cfg) is None:
+        return {}
+    known = {} if afresh else (record_of(folder) or {}).get("measured", {})
+    known = known if known.get("asked") == cfg.steps else measured_steps(cfg)
+    cfg.steps = known["steps"]
+    return known
 
 
 def refuse_other(folder: RunFolder, record: dict, cfg) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from gptx.distributed.peers import PeerLost, Peers, together
 from gptx.distributed.rank import job as submitted_job
 from gptx.distributed.rank import rank
 from gptx.estimate.memory import Meter, predicted_peak, prediction
+from gptx.estimate.speed import configure
 from gptx.ingredients.checkpoints.files import abandon
 from gptx.ingredients.log import RunInfo, now, shown
 from gptx.ingredients.log.console import messages_to
@@ -48,8 +48,9 @@ class Command:
 
 def train(cfg: Any, path: Path, command: Command = Command()) -> float:
     """Train the run in `path`, or go on with it; its final validation loss. SystemExit (128 + signal) if stopped."""
-    check(cfg, allow=cfg.allow_targets)
     folder = RunFolder(path)
+    measured = resume.count_steps(cfg, folder, afresh=cfg.overwrite and not _requeued(folder))
+    check(cfg, allow=cfg.allow_targets)
     folder.refuse_strangers()
     folder.refuse_links(overwrite=cfg.overwrite and not _requeued(folder))
     with ExitStack() as owned:
@@ -65,7 +66,7 @@ def train(cfg: Any, path: Path, command: Command = Command()) -> float:
             resume.refuse_other(folder, record, cfg)
             if record.get("state") == "finished":
                 return _already(folder, record, config)
-        job = _Job(cfg, config, folder, record, command)
+        job = _Job(cfg, config, folder, record, command, measured)
         with together(job.trainer.parallel, EXPECTED) as peers:
             job.resume()
             return job.close(job.run(peers))
@@ -81,12 +82,11 @@ def _already(folder: RunFolder, record: dict, config: dict) -> float:
 class _Job:
     """One start of a run, in a process that owns its folder."""
 
-    def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command):
+    def __init__(self, cfg: Any, config: dict, folder: RunFolder, record: dict, command: Command, measured: dict):
         """Prepare: build the trainer. Runs can share a process, so all that is global in PyTorch is set again."""
         self.cfg, self.config, self.folder, self.record, self.command = cfg, config, folder, record, command
-        torch.set_num_threads(cfg.threads or _THREADS)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products on a GPU need it
-        torch.use_deterministic_algorithms(cfg.deterministic)
+        self.measured = measured
+        configure(threads=cfg.threads or _THREADS, deterministic=cfg.deterministic)
         self.trainer = trainer_of(cfg)
         self.started = time.perf_counter()
         self.predicted = prediction(cfg, self.trainer.data.vocab_size) if rank() == 0 else ""
@@ -174,13 +174,14 @@ class _Job:
             options=self.command.options, job=submitted_job(), git=info.git, code=codes,
             versions=provenance.versions(), **summary.run_facts(trainer),
             better=metrics.declared(trainer.observers.values()), error="",
+            **{"measured": self.measured} if self.measured else {},
         )  # fmt: skip
         if patch and self.config["record_patch"] and codes[-1]["step"] == info.start:
             files.write_text(folder / f"code_{info.start:08d}.patch", patch)
 
     def _announce(self, info: RunInfo) -> None:
         """Print what is trained; details go to train.log alone."""
-        for line in summary.start(self.trainer, info, self.predicted):
+        for line in summary.start(self.trainer, info, self.predicted, self.measured):
             log.info("%s", line)
         for line in summary.details(self.trainer, self.predicted):
             log.debug("%s", line)

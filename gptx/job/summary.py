@@ -39,7 +39,7 @@ def budget(trainer) -> Effort:
     return effort(trainer.model, trainer.batch, trainer.steps)
 
 
-def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
+def start(trainer, run: RunInfo, predicted: Footprint | str, measured: dict) -> list[str]:
     """What is trained, on what and for how long, in seven lines."""
     spent, known, data = budget(trainer), run_facts(trainer), trainer.data.identity
     cut, place = known["batch"], known["hardware"]
@@ -48,6 +48,7 @@ def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
     dtype = str(trainer.precision.on(trainer.parallel.device)).removeprefix("torch.")
     auto = {"device": run.config["device"], "precision": run.choices.get("precision")}
     chosen = joined(f"{key}=auto" for key, option in auto.items() if option == "auto")
+    asked = "; {asked} at {seconds_per_step:.3g} s a step".format(**measured) if measured else ""
     goes_on = f"; continues after step {trainer.step}" if run.start else ""
     size = predicted_peak(predicted, trainer.parallel.device)
     needed = predicted if size is None else f"{memory(size)} of memory"
@@ -60,7 +61,7 @@ def start(trainer, run: RunInfo, predicted: Footprint | str) -> list[str]:
         f" {cut['accumulation']} accumulation x {cut['processes']} process{'es' * (cut['processes'] > 1)}"
         f"{_warmups(trainer)}",
         f"length     {trainer.steps:,} steps = {amount(spent.tokens)} tokens = "
-        f"{spent.tokens / data['train_tokens']:.3g} epochs{goes_on}",
+        f"{spent.tokens / data['train_tokens']:.3g} epochs{asked}{goes_on}",
         f"device     {place['device']} ({place['name']}, {count(place['threads'], 'thread')}), {dtype}"
         + (f"; chosen by {chosen}" if chosen else ""),
         f"needs      {needed}; the time left (eta) is shown with the steps",

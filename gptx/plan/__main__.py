@@ -8,7 +8,7 @@ from gptx.config import arguments
 from gptx.config.errors import nearest
 from gptx.plan.budget import QUANTITIES
 
-_SUBJECTS = "budget", "recipe", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
+_SUBJECTS = "budget", "recipe", "sweep", "schedule", "decay", "memory", "coordinates"  # a module, and a function in it
 _BUDGET = {*QUANTITIES, "law", "vocab", "context", "out"}
 _RECIPE = {"hardware", "devices", "price", "probe", "law", "vocab"}
 
@@ -19,12 +19,13 @@ def plan(*words: str) -> None:
       python -m gptx plan flops=1e19
       python -m gptx plan params=175e9 tokens=300e9
       python -m gptx plan model=gpt2_124m vocab=50257 steps=2.5Btok hardware=h100
+      python -m gptx plan sweep optim=adamw,muon seed=0,1,2
       python -m gptx plan schedule steps=100000 schedule.warmup=500,2000,5000 out=warmups.png
       python -m gptx plan memory model=gpt2_124m memory=store,recompute vocab=50257
 
     Quantities ask for a budget, overrides of gptx.train for a recipe; lists are arms, as in a sweep. A first word shows
-    one aspect of a recipe: schedule, decay, memory or coordinates. `plan budget --help` and the help of recipe,
-    schedule, decay, memory and coordinates show their options.
+    one aspect of a recipe: schedule, decay, memory or coordinates; or what a whole sweep needs and can show: sweep.
+    `plan budget --help` and the help of recipe, sweep, schedule, decay, memory and coordinates show their options.
 
     Options:
     words: options of a budget, or overrides and options of a recipe

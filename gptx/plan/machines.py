@@ -11,7 +11,7 @@ from gptx.units.amounts import amount, memory
 from gptx.units.hardware import DEVICES, Device, device_named
 
 _SHOWN = "h200", "h100", "a100", "l40s", "rtx4090", "t4"  # if no device is asked for
-_BUSY = 85e6  # parameters: smaller models leave a GPU idle between their small products
+BUSY = 85e6  # parameters: smaller models leave a GPU idle between their small products
 _LARGEST = max(DEVICES, key=lambda device: device.memory)
 
 
@@ -39,7 +39,7 @@ def time_and_room(where: Hardware, spent: Effort, precision, found: Footprint | 
     """Time, cost and memory at a place; without a device the time on several, and whether none is large enough."""
     shown = [where.device] if where.device else [device for device in DEVICES if device.name in _SHOWN]
     rows = [_row(device, spent, precision, where) for device in shown]
-    if spent.parameters < _BUSY:
+    if spent.parameters < BUSY:
         yield "not predicted for a GPU: a model so small leaves it idle between products; probe=true measures here"
     elif where.device is None:
         title = f"of the steps alone, on {where.devices} (hardware=NAME shows one, with price= its cost)"

@@ -1,7 +1,6 @@
 """The recipes that overrides mean, and what they are made of: parameters, with their weight decay, and memory."""
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -13,12 +12,11 @@ from gptx.estimate.memory import Footprint, predict_memory, vocabulary_of
 from gptx.show.table import Table, terminal
 
 
-def composed_arms(overrides: Sequence[str]) -> dict:
+def composed_arms(overrides: Sequence[str], first: Callable = lambda cfg: None) -> dict:
     """The checked config of every arm, by what sets it apart ("" for one). Raises ConfigError as gptx.train."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as gptx.train
     if {"--multirun", "-m"} & {*overrides}:
         raise ConfigError("--multirun: a plan takes lists as they are, such as schedule=constant,cosine")
-    return examined(list(overrides))
+    return examined(list(overrides), first=first)
 
 
 def print_arms(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:

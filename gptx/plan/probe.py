@@ -1,27 +1,20 @@
 """How long a recipe takes on this machine: it runs for some seconds on random tokens."""
 
-import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from gptx.config.build import build, ingredients
+from gptx.config.build import build
 from gptx.estimate.memory import named_tensors, storage_bytes, vocabulary_of
-from gptx.ingredients.data.corpus import RandomTokens
-from gptx.ingredients.observe.throughput import wall
+from gptx.estimate.speed import WARM, on_random_tokens, timed, undisturbed
 from gptx.ingredients.observe.validation import FORWARD_TOKENS
 from gptx.ingredients.parallel import OneProcess, find_device
-from gptx.trainer import Trainer, rng_state, set_rng_state
 from gptx.units.amounts import clock
 
 STEP = "a step"
 _Parts = dict[str, tuple[float, float]]
-_WARM = 2  # steps before the clock starts, besides the first: the optimizer has its state, the allocator its memory
 _LARGEST = 4_000_000_000  # bytes of a state that is written to the disk for trial
 
 
@@ -49,29 +42,19 @@ class Probe:
 def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:
     """Make steps of a checked config for about `seconds` on its own device, then a validation pass and two saves, in
     one process; `vocab` stands for the data's vocabulary. Nothing stays; random states and threads are as before."""
-    device = find_device(cfg.device)
-    before, threads = rng_state(device), torch.get_num_threads()
-    torch.set_num_threads(cfg.threads or threads)
-    try:
-        return _tried(cfg, vocabulary_of(cfg, vocab), device, seconds, asks=not vocab)
-    finally:
-        torch.set_num_threads(threads)
-        set_rng_state(before, device)
-        gc.collect()  # the trainer, whose hooks hold each other
+    with undisturbed(cfg):
+        return _tried(cfg, vocabulary_of(cfg, vocab), seconds, asks=not vocab)
 
 
-def _tried(cfg, vocab_size: int, device, seconds: float, *, asks: bool) -> Probe:
+def _tried(cfg, vocab_size: int, seconds: float, *, asks: bool) -> Probe:
     """The parts of a run, measured one after the other; `asks`: the data may be asked for its validation text."""
     began = time.perf_counter()
-    full = replace(build(cfg.batch), doublings=0, context_doublings=0)
-    data = RandomTokens(vocab_size=vocab_size, context=cfg.data.context)
-    given = {"batch": full, "data": data, "parallel": OneProcess(device), "inject": lambda trainer: None}
-    trainer = Trainer(**ingredients(cfg, **given, observe=None, log=None))
+    trainer = on_random_tokens(cfg, vocab_size, OneProcess(find_device(cfg.device)))
     built = time.perf_counter() - began
-    first, *_ = (_timed(trainer, trainer.step_once) for _ in range(1 + _WARM))
-    times = [_timed(trainer, trainer.step_once)]
+    first, *_ = (timed(trainer, trainer.step_once) for _ in range(1 + WARM))
+    times = [timed(trainer, trainer.step_once)]
     while sum(times) + times[-1] <= seconds:
-        times.append(_timed(trainer, trainer.step_once))
+        times.append(timed(trainer, trainer.step_once))
     usual, batch = statistics.median(times), build(cfg.batch)
     tokens = sum(batch.tokens_at(step) for step in range(1, cfg.steps + 1))
     parts = {STEP: (usual, tokens / batch.tokens), "to build and begin": (built + max(0.0, first - usual), 1)}
@@ -95,7 +78,7 @@ def _validation(trainer, cfg, *, asks: bool) -> tuple[_Parts, list[str]]:
         return {}, ["validation, on all of a text whose length vocab= does not tell"]
     windows = observer.windows or build(cfg.data).validation_windows
     observer.windows = min(windows, 2 * rows)
-    took = _timed(trainer, lambda: observer(trainer)) * windows / observer.windows
+    took = timed(trainer, lambda: observer(trainer)) * windows / observer.windows
     return {"a validation pass": (took, -(-cfg.steps // observer.every))}, []
 
 
@@ -109,18 +92,11 @@ def _saving(trainer, cfg) -> tuple[_Parts, list[str]]:
         checkpoints.place(Path(folder))
         for _ in range(2 if saves > 1 else 0):  # the first also allocates the memory, which a run does during training
             trainer.step += 1  # a checkpoint of its own
-            copied = _timed(trainer, lambda: checkpoints.save(trainer))
+            copied = timed(trainer, lambda: checkpoints.save(trainer))
             checkpoints.wait(strict=True)
         trainer.step += 1
-        written = _timed(trainer, lambda: checkpoints.save(trainer, wait=True))
+        written = timed(trainer, lambda: checkpoints.save(trainer, wait=True))
     return {"a save": (copied, saves - 1), "the last save": (written, 1)}, []
-
-
-def _timed(trainer, work: Callable[[], object]) -> float:
-    """Seconds of some work, until the device has done it."""
-    started = wall(trainer.parallel.device)
-    work()
-    return wall(trainer.parallel.device) - started
 
 
 def _brief(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """The whole plan of a recipe: its size, its predicted loss, memory, time and cost, and warnings."""
 
 import math
-import socket
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from gptx.config.build import build
 from gptx.config.errors import ConfigError
+from gptx.estimate.capacity import fetching_nothing
 from gptx.estimate.effort import Effort, budget_warnings, critical_batch_size, effort, imitation, packing, proportion
 from gptx.estimate.laws import PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
 from gptx.estimate.memory import Footprint, likely_vocabulary, prediction, vocabulary_of
@@ -93,22 +93,15 @@ def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law])
 
 
 def _local_data(cfg) -> Any:
-    """The data, if it is here. Raises ConfigError if it would have to be fetched: every attempt to reach another
-    machine, by whichever library, fails at once."""
-
-    def refuse(*_, **__):
-        raise socket.gaierror("a plan fetches nothing")
-
-    usual, socket.getaddrinfo = socket.getaddrinfo, refuse
+    """The data, if it is here. Raises ConfigError if it would have to be fetched."""
     try:
-        return build(cfg.data)
+        with fetching_nothing():
+            return build(cfg.data)
     except ConfigError as error:
         if not isinstance(error.__cause__, ConnectionError):
             raise
         size = likely_vocabulary(cfg, otherwise=50_257)
         raise ConfigError(f"data: it is not here, and a plan fetches nothing; vocab={size} plans without it") from None
-    finally:
-        socket.getaddrinfo = usual
 
 
 def _on_one(cfg, where: Hardware):

@@ -135,6 +135,7 @@ RECORD = _typed({  # run.json; every key may be missing and others be there: a f
     "hardware.threads hardware.processes": Annotated[int, Ge(1), Le(2**31)],
     "result.validation/loss result.validation/perplexity result.validation/bits_per_byte": float,
     "budget": dict[str, float],
+    "measured.asked": str, "measured.steps": _Count, "measured.seconds_per_step": float,
     "memory": dict[str, _Count | None],
     "choices versions": dict[str, str],
     "overrides options": list[str],

@@ -32,7 +32,7 @@ from gptx.estimate import capacity
 from gptx.files import refuse_link, to_json
 from gptx.ingredients.checkpoints.files import saved
 from gptx.ingredients.log import now, typed_command
-from gptx.job.resume import record_of
+from gptx.job.resume import count_steps, record_of
 from gptx.runs.folder import RunFolder
 from gptx.runs.manifest import note
 from gptx.runs.run import Run
@@ -114,6 +114,7 @@ def _examine_job(job: DictConfig, launcher: Mapping, folder: Path) -> None:
     RunFolder(folder).refuse_links(overwrite=job.overwrite)
     world = launcher.get("nodes", 1) * (launcher.get("tasks_per_node", 1) if world_size() == 1 else world_size())
     local = launcher.get("_target_", "gptx.Local").endswith(("BasicLauncher", "gptx.Local"))
+    count_steps(job, RunFolder(folder), afresh=job.overwrite)
     room = capacity.this_machine if local else partial(capacity.asked, launcher)
     examine(job, world, capacity.within_room(room, world), begun=begun(job, folder))
     if launcher and local:

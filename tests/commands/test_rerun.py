@@ -42,6 +42,13 @@ def test_given_overrides_replace_the_recorded_ones_and_name_the_folder():
     assert rerun.target(old(), given, words) == Path("runs/other/optim.lr=0.0003,schedule=cosine,seed=0,steps=20")
 
 
+def test_a_time_is_not_measured_again():
+    known = {"asked": "5min", "steps": 123, "seconds_per_step": 2.4}
+    timed = old(measured=known, overrides=["steps=5min", "seed=1"])
+    assert rerun.merged(timed, []) == ["seed=1", "steps=123", "name='warmup_again'"]
+    assert rerun.merged(timed, ["steps=9"]) == ["seed=1", "steps=9", "name='warmup_again'"]
+
+
 def test_what_is_not_as_it_was_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(provenance, "git", lambda: {"sha": "b" * 40, "dirty": False})
     monkeypatch.setattr(provenance, "versions", lambda: {"torch": "2.13.0"})
