@@ -9,13 +9,13 @@ from statistics import median
 
 import numpy
 
-from gptx.compare.estimates import Estimate, fit_blocks
 from gptx.compare.factors import grouped
 from gptx.compare.optimum import Optimum, best_arm, contenders, edges, flattered, optimum, ranking
 from gptx.compare.outcomes import AT, Arm, Comparison, Outcome, arms, at_levels, contexts
 from gptx.compare.question import Question, question_of
 from gptx.compare.speed import SpeedUp, speed_up
 from gptx.config.groups import decides
+from gptx.estimate.differences import Estimate, fit_blocks
 
 _FACTS = "tokens_per_second", "seconds", "peak_bytes"  # of an outcome, its costs: seconds in steps, bytes at the peak
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about

@@ -3,8 +3,8 @@
 from typing import Any
 
 from gptx.compare.effects import Effect, Setting
-from gptx.compare.estimates import Estimate
 from gptx.compare.verdict import Verdict
+from gptx.estimate.differences import Estimate
 
 
 def as_numbers(said: Verdict) -> dict[str, Any]:

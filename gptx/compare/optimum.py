@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy
 
-from gptx.compare.estimates import Fit, estimate
 from gptx.compare.outcomes import Arm
+from gptx.estimate.differences import Fit, estimate
 
 _DRAWS = 4000  # of the noise, for what a choice flatters
 _NEAR = 4  # standard errors of a mean: what looks worse than the best by more is no choice

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from gptx.compare import estimates
 from gptx.compare.factors import grouped
 from gptx.config.errors import ConfigError
+from gptx.estimate import differences as estimates
 from gptx.files import to_json
 from gptx.runs import metrics, plain
 

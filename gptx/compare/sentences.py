@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from gptx.compare.effects import Effect, Effects, Setting
-from gptx.compare.estimates import tally
 from gptx.compare.outcomes import contexts
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, change, named, said, turned, where
+from gptx.estimate.differences import tally
 from gptx.units.phrases import count, joined, sentence
 
 _SETTINGS = 4

@@ -7,9 +7,9 @@ from statistics import fmean
 
 import numpy
 
-from gptx.compare.estimates import Values, diverged, estimate
 from gptx.compare.factors import grouped
 from gptx.compare.outcomes import Outcome
+from gptx.estimate.differences import Values, diverged, estimate
 
 
 @dataclass(frozen=True)

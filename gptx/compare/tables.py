@@ -5,12 +5,12 @@ from itertools import starmap
 from math import prod
 
 from gptx.compare.effects import Effect, Effects
-from gptx.compare.estimates import Estimate
 from gptx.compare.factors import axes, grouped
 from gptx.compare.optimum import winner
 from gptx.compare.outcomes import Arm, contexts
 from gptx.compare.sentences import contributed
 from gptx.compare.words import Words, change, label, named, said, where
+from gptx.estimate.differences import Estimate
 from gptx.show.table import Table
 from gptx.units.phrases import joined
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy
 
 from gptx.compare.effects import Effects
-from gptx.compare.estimates import Estimate, estimate
 from gptx.compare.factors import grouped
+from gptx.estimate.differences import Estimate, estimate
 
 _SIZES = 3  # of models from which on there is a trend
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gptx.compare.effects import Effects, effects
-from gptx.compare.estimates import Estimate
 from gptx.compare.factors import grouped
 from gptx.compare.headline import headline
 from gptx.compare.outcomes import Arm, Comparison, Outcome
@@ -13,6 +12,7 @@ from gptx.compare.sentences import reasons
 from gptx.compare.tables import TABLES, tables_of
 from gptx.compare.words import Words, change, named, said, turned, where
 from gptx.compare.words import words as words_for
+from gptx.estimate.differences import Estimate
 from gptx.show.table import Table
 from gptx.units.phrases import count, joined
 

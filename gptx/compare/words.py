@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.effects import Effect, Effects
-from gptx.compare.estimates import Estimate
 from gptx.compare.factors import is_group, numeric
 from gptx.compare.outcomes import Arm
+from gptx.estimate.differences import Estimate
 from gptx.units.phrases import joined
 
 NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay": "weight decay", "steps": "steps",

@@ -4,59 +4,23 @@ Each result is the mean of its arm, plus what its seed adds to all arms, plus a 
 residuals, pooled over the arms, judges every difference, by Dunnett's two-sided 5 % over all comparisons with the base.
 """
 
-import functools
 import math
 from collections.abc import Hashable, Iterable
 
-_ALPHA, _POWER = 0.05, 0.8
+from gptx.estimate.differences import critical, grid, least_squares
+
+_POWER = 0.8
 _MOST = 1000  # seeds
-_NODES = 100  # of each integral
 
 
-def residual_sd(results: Iterable[tuple[Hashable, Hashable, float]]) -> float | None:
+def residual_sd(results: Iterable[tuple[Hashable, int, float]]) -> float | None:
     """The standard deviation of (arm, seed, value) that neither arm nor seed explains, also where some are missing;
     values that are not finite are left out. None where nothing is left to estimate it from."""
-    import numpy
-
-    found = {(arm, seed): value for arm, seed, value in results if math.isfinite(value)}
-    arms, seeds = (list(dict.fromkeys(column)) for column in zip(*found, strict=True)) if found else ([], [])
-    design = numpy.zeros((len(found), len(arms) + len(seeds)))
-    for row, (arm, seed) in enumerate(found):
-        design[row, [arms.index(arm), len(arms) + seeds.index(seed)]] = 1
-    degrees = len(found) - (numpy.linalg.matrix_rank(design) if found else 0)
-    if not degrees:
-        return None
-    values = numpy.array([*found.values()])
-    rest = values - design @ numpy.linalg.lstsq(design, values, rcond=None)[0]
-    return float(math.sqrt(rest @ rest / degrees))
-
-
-@functools.cache
-def _deviations(degrees: int):
-    """Estimates of a standard deviation of 1 at the nodes of an integral over their distribution, and its weights."""
-    import numpy
-    from scipy.special import chdtri
-
-    nodes, weights = numpy.polynomial.legendre.leggauss(_NODES)
-    return numpy.sqrt(chdtri(degrees, (1 - nodes) / 2) / degrees), weights / 2
-
-
-@functools.cache
-def critical(comparisons: int, degrees: int) -> float:
-    """Dunnett's two-sided 5 % point of the largest of some t values that share a base and a standard deviation."""
-    import numpy
-    from scipy.optimize import brentq
-    from scipy.special import ndtr
-
-    sizes, weights = _deviations(degrees)
-    base, chances = numpy.polynomial.hermite_e.hermegauss(_NODES)
-
-    def beyond(point: float) -> float:
-        edge = math.sqrt(2) * point * sizes[:, None]
-        inside = (ndtr(edge + base) - ndtr(base - edge)) ** comparisons
-        return float(1 - weights @ inside @ chances / math.sqrt(2 * math.pi) - _ALPHA)
-
-    return float(brentq(beyond, 0.5, 1e4))
+    arms: dict[Hashable, dict[int, float]] = {}
+    for arm, seed, value in results:
+        arms.setdefault(arm, {}).update({seed: value} if math.isfinite(value) else {})
+    found = least_squares({arm: by_seed for arm, by_seed in arms.items() if by_seed})
+    return found.deviation if found.degrees and found.paired else None
 
 
 def chance(errors: float, arms: int, seeds: int) -> float:
@@ -64,7 +28,7 @@ def chance(errors: float, arms: int, seeds: int) -> float:
     as scipy's is NaN where few degrees of freedom meet many standard errors."""
     from scipy.special import ndtr
 
-    sizes, weights = _deviations((arms - 1) * (seeds - 1))
+    _, _, sizes, weights = grid((arms - 1) * (seeds - 1))
     edge = critical(arms - 1, (arms - 1) * (seeds - 1)) * sizes
     return float(weights @ (ndtr(errors - edge) + ndtr(-errors - edge)))
 

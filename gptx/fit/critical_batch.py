@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from gptx.compare.estimates import estimate
+from gptx.estimate.differences import estimate
 from gptx.fit import tradeoff
 from gptx.fit.batches import BatchSize, Sweep, read_sweep
 from gptx.fit.page import Fitted, deliver, framed, place_for

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy
 from numpy import ndarray
 
-from gptx.compare.estimates import quantile
+from gptx.estimate.differences import quantile
 
 FEWEST_SIZES = 4  # batch sizes that are fitted: the law has two constants, and the residuals say how well it holds
 _REACH = 1e3  # times beyond the batch sizes that were run, as far as a critical one is searched

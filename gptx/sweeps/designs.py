@@ -25,7 +25,7 @@ class Cell:
         return None if self.changed is None else " ".join(f"{key}={value}" for key, value in self.changed.items())
 
 
-class Sweep:
+class Product:
     """Every combination of the listed values. `cross`: keys that a design crosses with every arm and does not ask
     about; `rates`: every arm also at these multiples of its own preset's learning rate; `lengths`: the base also at
     these multiples of its steps, to which the speed-up of an arm is read."""
@@ -54,7 +54,7 @@ class Sweep:
         return {**lists, **({RATES: [f"{rate:g}" for rate in self.rates]} if self.rates else {})}
 
 
-class Ablation(Sweep):
+class Ablation(Product):
     """The first value of each list is the base recipe's; every further value is an arm that changes this key alone."""
 
     def cells(self, lists: _Lists) -> Iterator[Cell]:

@@ -9,9 +9,9 @@ from test_compare_claims import TRAITS, pages
 from test_compare_verdict import SCHEDULES, compared, table
 
 from gptx.compare.effects import ranked
-from gptx.compare.estimates import difference
 from gptx.compare.outcomes import Comparison, Outcome, arms
 from gptx.compare.verdict import verdict
+from gptx.estimate.differences import difference
 
 GAP = (0.001, -0.001, 0.0005)  # by seed: no difference is the same in all of them
 

@@ -8,8 +8,8 @@ import pytest
 from synthetic import covers
 
 from gptx.compare.effects import effects
-from gptx.compare.estimates import Estimate, critical, difference, estimate, fit_blocks, quantile, tally
 from gptx.compare.outcomes import Comparison, Outcome
+from gptx.estimate.differences import Estimate, critical, difference, estimate, fit_blocks, quantile, tally
 
 SWEEPS = 2000
 COVERED, ALARMS = 0.94, 0.065

@@ -9,13 +9,13 @@ import pytest
 from synthetic import SIZE, ablation, adding, by_change, covers, grid, means, sweep
 
 from gptx.compare.effects import effects
-from gptx.compare.estimates import critical, quantile
 from gptx.compare.numbers import as_numbers
 from gptx.compare.outcomes import Outcome
 from gptx.compare.speed import speed_up
 from gptx.compare.target import steps_to
 from gptx.compare.trend import trends
 from gptx.compare.verdict import verdict
+from gptx.estimate.differences import critical, quantile
 
 FIVE = {"optim": ["adamw", "muon"], "clip": ["global_norm", "none"], "schedule": ["cosine", "warmup"],
         "model.qk_norm": ["false", "true"], "optim.weight_decay": ["0.1", "0"]}  # fmt: skip

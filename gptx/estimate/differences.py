@@ -105,7 +105,7 @@ def _inside(t: float, count: int, degrees: float, rho: float) -> float:
 
     if count == 1:
         return float(1 - 2 * stdtr(degrees, -t))
-    shared, weight, spread, share = _grid(degrees)
+    shared, weight, spread, share = grid(degrees)
     if not rho:
         shared, weight = numpy.zeros(1), numpy.ones(1)
     ends = (t * spread[:, None] + side * math.sqrt(rho) * shared for side in (-1, 1))
@@ -114,7 +114,7 @@ def _inside(t: float, count: int, degrees: float, rho: float) -> float:
 
 
 @cache
-def _grid(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+def grid(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Nodes and weights of the two integrals: over a standard normal, and over a standard deviation's estimate."""
     from scipy.special import gammaincinv
 
@@ -185,11 +185,11 @@ class Fit:
 def fit_blocks(values: Mapping[Hashable, Values]) -> Fit:
     """The fit of arms' results by seed; arms that diverged in a seed, or have no result, are left out of it."""
     there = {arm: by_seed for arm, by_seed in values.items() if by_seed and not diverged(by_seed)}
-    pooled = _least_squares(whole := dict(there))
+    pooled = least_squares(whole := dict(there))
     means, covariance, paired = pooled.means, pooled.covariance, pooled.paired
     while (odd := _strangest(pooled, whole)) is not None:
         del whole[odd]
-        pooled = _least_squares(whole)
+        pooled = least_squares(whole)
     strange = frozenset(there.keys() - whole.keys())
     return Fit(there, means, covariance, pooled.deviation, pooled.degrees, strange, paired)
 
@@ -207,7 +207,7 @@ class _Solution:
         return math.sqrt(sum(self.squares.values()) / self.degrees) if self.degrees else 0.0
 
 
-def _least_squares(values: Mapping[Hashable, Values]) -> _Solution:
+def least_squares(values: Mapping[Hashable, Values]) -> _Solution:
     """Arms' means over all seeds. Where arms and seeds do not hang together, seeds are left out. An arm that repeats
     another one to the last bit says nothing more of the noise."""
     cells = [(arm, seed, value) for arm, by_seed in values.items() for seed, value in by_seed.items()]
