@@ -22,17 +22,21 @@ def headline(found: Effects, words: Words) -> str:
     if design == "optimum":
         return _optima(found)
     if not found.judged:
-        lost = all(setting.base is None or setting.base.mean is None for setting in settings)
-        if lost and sum(arm.mean is not None for arm in found.arms) > 1:
-            base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
-            return f"The base ({base}) has no mean {words.metric} to compare others with."
-        return f"No two arms have a {words.metric} to compare."
+        return _incomparable(found, words)
     if moving := trends(found):
         return _moving(found, moving, words)
     if len(settings) > 1:
         return _in_settings(found, words)
-    whole = {"levels": _levels, "factorial": _factorial}.get(design, _arms)
-    return (whole if settings[0].whole or design == "levels" else _arms)(found, settings[0], words)
+    each = _factorial if settings[0].whole else _levels if len(found.question.vary) == 1 else _arms
+    return each(found, settings[0], words)
+
+
+def _incomparable(found: Effects, words: Words) -> str:
+    lost = all(setting.base is None or setting.base.mean is None for setting in found.settings)
+    if lost and sum(arm.mean is not None for arm in found.arms) > 1:
+        base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
+        return f"The base ({base}) has no mean {words.metric} to compare others with."
+    return f"No two arms have a {words.metric} to compare."
 
 
 def _alone(arm: Arm, words: Words) -> str:
