@@ -45,7 +45,7 @@ TWO = {"model.qk_norm": ["false", "true"], "model.mlp": ["gelu", "swiglu"]}
 ADAMW = {"optim": ["adamw", "muon", "sgd"]}
 RULES = {"batch.tokens": ["192", "768", "3072"], "batch.rule": ["unscaled", "sqrt"]}
 HEADLINES = {
-    "seeds": (lambda: grid({}, lambda levels: 0.0, **CHARS), "The validation loss is 2.506 ± 0.014 nats per character (mean ± sd of 3 seeds)."),
+    "seeds": (lambda: Comparison("validation/loss", {}, [Outcome({}, seed, "finished", value) for seed, value in enumerate((2.48, 2.50, 2.52))], **CHARS), "The validation loss is 2.500 ± 0.020 nats per character (mean ± sd of 3 seeds)."),
     "a better level": (lambda: grid(ADAMW, adding({"muon": -0.2})),
                        "Muon ends 0.20 nats per byte lower than adamw in validation loss."),
     "worse levels": (lambda: grid(ADAMW, adding({"sgd": 0.3})), "No optimizer is significantly better than adamw in validation loss, and sgd is worse."),
@@ -85,10 +85,17 @@ def test_many_settings_and_long_names_do_not_make_a_headline_longer():
     def loss(levels):
         return 0.1 * (levels["parametrization.rates.matrices"] != "0.003") - 0.2 * (levels["optim"] != "adamw")
 
-    for question in ({"vary": "optim"}, {"vary": ["optim", "inject.documents"]}, {"vary": ["optim", "inject.documents"], "per": []}):
+    for question in (
+        {"vary": "optim"},
+        {"vary": ["optim", "inject.documents"]},
+        {"vary": ["optim", "inject.documents"], "per": []},
+    ):
         assert len(verdict(grid(factors, loss, question=question)).headline.split()) <= HEADLINE
     optima = grid(factors, loss, question={"vary": "parametrization.rates.matrices", "per": ["optim", "inject.documents", "batch.tokens"]})  # fmt: skip
-    assert verdict(optima).headline == "The best learning-rate factor of matrices is between 0.003 and 0.003 in 12 settings."
+    assert (
+        verdict(optima).headline
+        == "The best learning-rate factor of matrices is between 0.003 and 0.003 in 12 settings."
+    )
 
 
 def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
@@ -119,7 +126,9 @@ def test_of_two_things_the_one_that_lowers_the_loss_more_contributed_more(cells,
 
 
 def test_what_contributed_more_is_told_in_each_setting():
-    found = verdict(schedules({"0.001": (0.0, 0.1), "0.01": (0.6, 0.1)}, question={"vary": "schedule", "per": "optim.lr"}))
+    found = verdict(
+        schedules({"0.001": (0.0, 0.1), "0.01": (0.6, 0.1)}, question={"vary": "schedule", "per": "optim.lr"})
+    )
     assert [(row[0], row[-1]) for row in table(found, "contributed").rows] == [
         ("at learning rate 0.001", "cool-down"),
         ("at learning rate 0.01", "warmup"),
