@@ -125,7 +125,9 @@ def test_repeated_runs_count_as_runs_and_once_as_seeds():
     whole = grid({"optim": ["adamw", "muon"]}, lambda levels: 0.0, seeds=2)
     again = replace(whole, outcomes=[*whole.outcomes, whole.outcomes[0], whole.outcomes[3]])
     assert table(verdict(again), "All arms").rows[0][2:4] == ("2", "3 finished")
-    assert [effect.estimate for effect in effects(again).effects] == [effect.estimate for effect in effects(whole).effects]
+    assert [effect.estimate for effect in effects(again).effects] == [
+        effect.estimate for effect in effects(whole).effects
+    ]
 
 
 def test_the_point_of_a_target_is_no_run_that_ended_early():
