@@ -129,8 +129,8 @@ def _in_settings(found: Effects, words: Words) -> str:
         return _nothing_settled(found, words) or none
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    least = f"; {which} is {_size(most, words)} in one of them"
-    tail = [f"; {where(context)}, {which} is {_size(most, words)}", least]
+    least = f"; {which} ends {_size(most, words)} in one of them"
+    tail = [f"; {where(context)}, {which} ends {_size(most, words)}", least]
     return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
