@@ -59,10 +59,10 @@ HEADLINES = {
     "arms": (lambda: ablation(TWO | {"clip": ["global_norm", "none"]}, {"true": -0.2, "swiglu": -0.1}),
              "2 of 3 changes matter, model.qk_norm=true most: it lowers the validation loss by 0.20 nats per byte."),
     "no arms": (lambda: ablation(TWO | {"clip": ["global_norm", "none"]}, {}), "None of 3 changes makes a significant difference to the validation loss."),
-    "factorial": (lambda: grid(TWO, adding({"true": -0.2})), "Model.qk_norm=true lowers the validation loss by 0.20 nats per byte on average; 1 of 2 main effects is significant."),
+    "factorial": (lambda: grid(TWO, adding({"true": -0.2})), "model.qk_norm=true lowers the validation loss by 0.20 nats per byte on average; 1 of 2 main effects is significant."),
     "depends": (lambda: square(0.0, 0.02, -0.5, 0.4), "The effect of warmup on the validation loss depends on cool-down."),
     "settings": (lambda: grid(RULES, lambda levels: 0.2 * (levels == {"batch.tokens": "768", "batch.rule": "sqrt"})),
-                 "Batch rule sqrt changes the validation loss in 1 of 3 settings; at tokens per step 768, it is 0.20 nats per byte higher."),
+                 "Batch rule sqrt changes the validation loss in 1 of 3 settings; at tokens per step 768, it ends 0.20 nats per byte higher."),
     "no settings": (lambda: grid(RULES, lambda levels: 0.0), "Batch rule sqrt changes the validation loss significantly in none of 3 settings."),
     "optimum": (lambda: grid({"model.width": ["32", "64"], "optim.lr": RATES}, best_rate, question={"vary": "optim.lr", "per": "model.width"}),
                 "The best learning rate is 0.003 at every width."),
@@ -133,7 +133,7 @@ def test_what_contributed_more_is_told_in_each_setting():
         ("at learning rate 0.001", "cool-down"),
         ("at learning rate 0.01", "warmup"),
     ]
-    assert found.headline.endswith("in 2 of 2 settings; at learning rate 0.01, warmup is 0.60 nats per byte lower.")
+    assert found.headline.endswith("in 2 of 2 settings; at learning rate 0.01, warmup ends 0.60 nats per byte lower.")
 
 
 def test_two_factors_of_two_levels_get_the_same_attribution_as_two_traits():
