@@ -230,7 +230,7 @@ class _Plan:
         return pairs.items() if len(told) == len(pairs) else ()
 
     def setting(self, times: int) -> Setting:
-        """The estimates, judged together with those of so many settings in all."""
+        """The estimates, judged together with those of other settings: `times` in all."""
         chances = self.chances if self.asked.best_over else 0
         estimates = self.fit.family([weights for _, weights in self.contrasts], chances=chances, times=times)
         rows = zip(self.contrasts, estimates, self._again(times), strict=True)

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean, variance
-from typing import NamedTuple
 
 import numpy
 from numpy import ndarray
@@ -58,8 +57,8 @@ class Estimate:
 
 
 def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
-    """The mean of samples, one a seed, with Student's interval, one of so many that are judged `together`; None of no
-    samples, or where one is not finite."""
+    """The mean of samples, one a seed, with Student's interval, judged `together` with others: that many in all; None of
+    no samples, or where one is not finite."""
     n = len(samples)
     if not n or not all(map(math.isfinite, samples)):
         return None
@@ -82,7 +81,8 @@ def _interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-class _Family(NamedTuple):
+@dataclass(frozen=True)
+class _Family:
     """Estimates that are judged together: `count` of one spread, whose correlations are `rho` or more, and as many
     such families as `times`, each with a spread of its own."""
 

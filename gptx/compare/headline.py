@@ -54,13 +54,14 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
     unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
     if unsettled and (not settled or best in unsettled):
         return _unsettled(unsettled, base, found, words)
+    if best in settled and (best.kind == words.good or len(setting.effects) == 1):
+        return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
     if settled:
-        if best.kind == words.good or len(setting.effects) == 1:
-            return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
         return _held(none, [f", and {_listed(settled)} worse"], each)
-    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}"
-    return _held(f"One seed cannot say whether any {differs}" if found.single else f"No {differs}", each)
+    none = "One seed cannot say whether any" if found.single else "No"
+    surely = "significantly " * (not found.single)
+    return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", each)
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
@@ -149,20 +150,20 @@ def _optima(found: Effects) -> str:
     rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
     line = "; ".join(map(str.format, told, rates))
     if len(line.split()) > _MOST:
-        ends = [sorted((one.level for one in best), key=float)[end] for end in (0, -1)]
-        return f"The best {said(found.factor)} is between {joined(ends)} in {len(best)} settings."
+        line = f"the best {said(found.factor)} is {_range(best)} in {len(best)} settings"
     return f"{capital(line)}." if told else "No learning rate has a result."
+
+
+def _range(best: list[Optimum]) -> str:
+    ends = sorted((one.level for one in best), key=float)
+    return f"between {ends[0]} and {ends[-1]}" if ends[0] != ends[-1] else ends[0]
 
 
 def _moves(best: list[Optimum], across: str) -> str:
     levels = list(dict.fromkeys(one.level for one in best))
-    if len(levels) == 1:
-        return f"is {levels[0]} at every {said(across)}" if across else f"is {levels[0]}"
-    return (
-        f"moves from {best[0].level} to {best[-1].level} as {said(across)} grows"
-        if across
-        else f"is {joined(levels, 'or')}"
-    )
+    if across and best[0].level != best[-1].level:
+        return f"moves from {best[0].level} to {best[-1].level} as {said(across)} grows"
+    return f"is {joined(levels, 'or')}" + f" at every {said(across)}" * bool(across and not levels[1:])
 
 
 def _moving(found: Effects, moving: list[Trend], words: Words) -> str:

@@ -41,7 +41,7 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 
 
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
-    """What cannot be told apart from the base, and what an edge of a grid leaves open."""
+    """What does not differ significantly from the base, and what an edge of a grid leaves open."""
     unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
     edge = [effect for effect in unsure if effect.estimate and effect.estimate.significant]
     if edge:
