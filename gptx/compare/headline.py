@@ -49,19 +49,23 @@ def _alone(arm: Arm, words: Words) -> str:
 
 def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
-    base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
+    base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
     unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
     if unsettled and (not settled or best in unsettled):
         return _unsettled(unsettled, base, found, words)
     if best in settled and (best.kind == words.good or len(setting.effects) == 1):
-        return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
-    if settled:
+        return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
+    return _no_better(found, base, settled, words)
+
+
+def _no_better(found: Effects, base: str, worse: list[Effect], words: Words) -> str:
+    if worse:
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
-        return _held(none, [f", and {_listed(settled)} worse"], each)
+        return _held(none, [f", and {_listed(worse)} worse"], _each(found))
     none = "One seed cannot say whether any" if found.single else "No"
     surely = "significantly " * (not found.single)
-    return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", each)
+    return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", _each(found))
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:

@@ -94,7 +94,7 @@ def test_many_settings_and_long_names_do_not_make_a_headline_longer():
     optima = grid(factors, loss, question={"vary": "parametrization.rates.matrices", "per": ["optim", "inject.documents", "batch.tokens"]})  # fmt: skip
     assert (
         verdict(optima).headline
-        == "The best learning-rate factor of matrices is between 0.003 and 0.003 in 12 settings."
+        == "The best learning-rate factor of matrices is 0.003 in 12 settings."
     )
 
 
