@@ -57,8 +57,8 @@ class Estimate:
 
 
 def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
-    """The mean of samples, one a seed, with Student's interval, judged `together` with others: that many in all; None of
-    no samples, or where one is not finite."""
+    """The mean of samples, one a seed, with Student's interval, one of `together` in all that are judged at once;
+    None of no samples, or where one is not finite."""
     n = len(samples)
     if not n or not all(map(math.isfinite, samples)):
         return None

@@ -92,10 +92,7 @@ def test_many_settings_and_long_names_do_not_make_a_headline_longer():
     ):
         assert len(verdict(grid(factors, loss, question=question)).headline.split()) <= HEADLINE
     optima = grid(factors, loss, question={"vary": "parametrization.rates.matrices", "per": ["optim", "inject.documents", "batch.tokens"]})  # fmt: skip
-    assert (
-        verdict(optima).headline
-        == "The best learning-rate factor of matrices is 0.003 in 12 settings."
-    )
+    assert verdict(optima).headline == "The best learning-rate factor of matrices is 0.003 in 12 settings."
 
 
 def test_the_attribution_is_the_textbook_one_of_a_2_by_2():
