@@ -170,8 +170,7 @@ def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects
         return Effects(comparison, asked, found, [], best, at)
     groups = contexts(found, *asked.vary, *asked.best_over)
     plans = [_Plan(comparison, asked, found, context, group, at) for context, group in groups]
-    chances = sum(plan.chances for plan in plans) if len(plans) > 1 or asked.best_over else 0
-    return Effects(comparison, asked, found, [plan.setting(chances) for plan in plans], [], at)
+    return Effects(comparison, asked, found, [plan.setting(len(plans)) for plan in plans], [], at)
 
 
 def _at(comparison: Comparison, at: str) -> Comparison:
@@ -230,10 +229,12 @@ class _Plan:
         told = {max(line, tuple(-x for x in line)) for line in (tuple(each.values()) for each in pairs.values())}
         return pairs.items() if len(told) == len(pairs) else ()
 
-    def setting(self, chances: int) -> Setting:
-        estimates = self.fit.family([weights for _, weights in self.contrasts], chances=chances)
-        found = [self._effect(key, weights, *two)
-                 for (key, weights), *two in zip(self.contrasts, estimates, self._again(), strict=True)]  # fmt: skip
+    def setting(self, times: int) -> Setting:
+        """The estimates, judged together with those of other settings: `times` in all."""
+        chances = self.chances if self.asked.best_over else 0
+        estimates = self.fit.family([weights for _, weights in self.contrasts], chances=chances, times=times)
+        rows = zip(self.contrasts, estimates, self._again(times), strict=True)
+        found = [self._effect(key, weights, *two) for (key, weights), *two in rows]
         lead = found.pop().estimate if self.whole and not found[-1].things else None
         sign = self.comparison.sign
         if self.asked.design != "cumulative":
@@ -274,11 +275,11 @@ class _Plan:
         steps = {x.steps for x in self.comparison.outcomes if x.levels == arm.levels and x.steps}
         return speed_up(arm.values, alike, steps.pop(), self.comparison.sign) if lengths and len(steps) == 1 else None
 
-    def _again(self) -> list[Estimate | None]:
+    def _again(self, times: int) -> list[Estimate | None]:
         """The contrasts on the seeds that `gptx confirm` trained, with which nothing was chosen."""
         fresh = grouped(
             (x for x in self.comparison.confirmed if x.value is not None), lambda x: tuple(x.levels.items())
         )
         runs = {levels: fresh.get(tuple(arm.levels.items()), []) for levels, arm in self.best.items()}
         fit = fit_blocks({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
-        return fit.family([weights for _, weights in self.contrasts])
+        return fit.family([weights for _, weights in self.contrasts], times=times)

@@ -22,17 +22,21 @@ def headline(found: Effects, words: Words) -> str:
     if design == "optimum":
         return _optima(found)
     if not found.judged:
-        lost = all(setting.base is None or setting.base.mean is None for setting in settings)
-        if lost and sum(arm.mean is not None for arm in found.arms) > 1:
-            base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
-            return f"The base ({base}) has no mean {words.metric} to compare others with."
-        return f"No two arms have a {words.metric} to compare."
+        return _incomparable(found, words)
     if moving := trends(found):
         return _moving(found, moving, words)
     if len(settings) > 1:
         return _in_settings(found, words)
-    whole = {"levels": _levels, "factorial": _factorial}.get(design, _arms)
-    return (whole if settings[0].whole or design == "levels" else _arms)(found, settings[0], words)
+    each = _factorial if settings[0].whole else _levels if len(found.question.vary) == 1 else _arms
+    return each(found, settings[0], words)
+
+
+def _incomparable(found: Effects, words: Words) -> str:
+    lost = all(setting.base is None or setting.base.mean is None for setting in found.settings)
+    if lost and sum(arm.mean is not None for arm in found.arms) > 1:
+        base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
+        return f"The base ({base}) has no mean {words.metric} to compare others with."
+    return f"No two arms have a {words.metric} to compare."
 
 
 def _alone(arm: Arm, words: Words) -> str:
@@ -45,18 +49,23 @@ def _alone(arm: Arm, words: Words) -> str:
 
 def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
-    base, each, best = named(found.factor, found.baseline[found.factor]), _each(found), setting.effects[0]
+    base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
     unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
     if unsettled and (not settled or best in unsettled):
         return _unsettled(unsettled, base, found, words)
-    if settled:
-        if best.kind == words.good or len(setting.effects) == 1:
-            return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", each)
+    if best in settled and (best.kind == words.good or len(setting.effects) == 1):
+        return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
+    return _no_better(found, base, settled, words)
+
+
+def _no_better(found: Effects, base: str, worse: list[Effect], words: Words) -> str:
+    if worse:
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
-        return _held(none, [f", and {_listed(settled)} worse"], each)
-    differs = f"{said(found.factor)} differs {'significantly ' * (not found.single)}from {base} in {words.metric}"
-    return _held(f"One seed cannot say whether any {differs}" if found.single else f"No {differs}", each)
+        return _held(none, [f", and {_listed(worse)} worse"], _each(found))
+    none = "One seed cannot say whether any" if found.single else "No"
+    surely = "significantly " * (not found.single)
+    return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", _each(found))
 
 
 def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
@@ -125,8 +134,8 @@ def _in_settings(found: Effects, words: Words) -> str:
         return _nothing_settled(found, words) or none
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    least = f"; {which} is {_size(most, words)} in one of them"
-    tail = [f"; {where(context)}, {which} is {_size(most, words)}", least]
+    least = f"; {which} ends {_size(most, words)} in one of them"
+    tail = [f"; {where(context)}, {which} ends {_size(most, words)}", least]
     return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
@@ -145,20 +154,20 @@ def _optima(found: Effects) -> str:
     rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
     line = "; ".join(map(str.format, told, rates))
     if len(line.split()) > _MOST:
-        ends = [sorted((one.level for one in best), key=float)[end] for end in (0, -1)]
-        return f"The best {said(found.factor)} is between {joined(ends)} in {len(best)} settings."
+        line = f"the best {said(found.factor)} is {_range(best)} in {len(best)} settings"
     return f"{capital(line)}." if told else "No learning rate has a result."
+
+
+def _range(best: list[Optimum]) -> str:
+    ends = sorted((one.level for one in best), key=float)
+    return f"between {ends[0]} and {ends[-1]}" if ends[0] != ends[-1] else ends[0]
 
 
 def _moves(best: list[Optimum], across: str) -> str:
     levels = list(dict.fromkeys(one.level for one in best))
-    if len(levels) == 1:
-        return f"is {levels[0]} at every {said(across)}" if across else f"is {levels[0]}"
-    return (
-        f"moves from {best[0].level} to {best[-1].level} as {said(across)} grows"
-        if across
-        else f"is {joined(levels, 'or')}"
-    )
+    if across and best[0].level != best[-1].level:
+        return f"moves from {best[0].level} to {best[-1].level} as {said(across)} grows"
+    return f"is {joined(levels, 'or')}" + f" at every {said(across)}" * bool(across and not levels[1:])
 
 
 def _moving(found: Effects, moving: list[Trend], words: Words) -> str:

@@ -41,7 +41,7 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 
 
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
-    """What cannot be told apart from the base, and what an edge of a grid leaves open."""
+    """What does not differ significantly from the base, and what an edge of a grid leaves open."""
     unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
     edge = [effect for effect in unsure if effect.estimate and effect.estimate.significant]
     if edge:
@@ -105,8 +105,8 @@ def _chosen(found: Effects, words: Words) -> str:
     flattered = max((setting.flattered for setting in found.settings), default=0.0)
     about = f" by about {words.amount(words.short(flattered))}" if flattered > 10.0**-words.finest else ""
     told = f"Each arm's best {joined(map(said, found.question.best_over))} was chosen on the seeds that are shown"
-    cure = "the correction counts the choice, and python -m gptx confirm trains it on fresh seeds"
-    return f"{told}, which flatters an arm{about}; {cure}."
+    cure = "Intervals allow for the choice, and python -m gptx confirm trains the best on fresh seeds"
+    return f"{told}, which flatters it{about}. {cure}."
 
 
 def _on_fresh_seeds(found: Effects, words: Words) -> Iterator[str]:

@@ -107,7 +107,7 @@ def _note(found: Effects, words: Words) -> str:
     against = f" Base: {base}." if found.settings[0].base else ""
     sure = " Intervals hold together at 95 %; the spread over seeds is pooled over the arms"
     dunnett = " (Dunnett)." if not found.question.best_over and len(found.settings) == 1 else "."
-    alone = " Where an arm's own seeds alone say something else about zero, their interval stands beside it."
+    alone = " Where an arm's own seeds alone say something else about zero, their interval has a column of its own."
     disputed = any(estimate.disputed or estimate.own for estimate in found.judged)
     known = any(estimate.p is not None for estimate in found.judged)
     return f"{unit}{against}{sure + dunnett if known else ''}{alone * disputed}"

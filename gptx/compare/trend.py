@@ -15,7 +15,7 @@ _SIZES = 3  # of models from which on there is a trend
 @dataclass(frozen=True)
 class Trend:
     """An effect at several sizes: its slope per tenfold parameters, and what the smaller sizes predict of the largest,
-    beside what was measured there. Lines are fitted seed by seed, so intervals are of the seeds."""
+    and what was measured there. Lines are fitted seed by seed, so intervals are of the seeds."""
 
     things: tuple[tuple[str, str], ...]
     sizes: tuple[float, ...]  # parameters

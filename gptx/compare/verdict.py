@@ -161,7 +161,7 @@ def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     doubted = _that(found, lambda estimate: estimate.disputed and not estimate.own)
     yield "By their own seeds alone, without correction, these would be judged otherwise: ", doubted, "."
     several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
-    yield "These arms leave the base in more than one key, which cannot be told apart: ", several, "."
+    yield "These arms leave the base in more than one key, and no key can be named as the cause: ", several, "."
     lacking = found.question.things and not all(setting.whole for setting in found.settings)
     told = "A cell of the factorial has no mean, so that there are no main effects, and arms are compared with the base"
     yield "", [told] * bool(lacking), "."

@@ -48,7 +48,9 @@ class Words:
         values, decimals = [found.mean], self.decimals
         if found.low is not None and found.high is not None:
             values += [found.low, found.high]
-            decimals = min(self.finest, self.digits((found.high - found.low) / 2))
+            decimals = self.digits((found.high - found.low) / 2)
+            if max(map(abs, values)) > 10.0**-self.finest:
+                decimals = min(self.finest, decimals)
         if found.p is None or found.significant:
             decimals = max(decimals, self.digits(found.mean))
         return (self.number(value, sign="+", decimals=decimals) for value in values)

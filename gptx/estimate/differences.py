@@ -57,8 +57,8 @@ class Estimate:
 
 
 def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
-    """The mean of samples, one a seed, with Student's interval, one of so many that are judged `together`; None of no
-    samples, or where one is not finite."""
+    """The mean of samples, one a seed, with Student's interval, one of `together` in all that are judged at once;
+    None of no samples, or where one is not finite."""
     n = len(samples)
     if not n or not all(map(math.isfinite, samples)):
         return None
@@ -66,7 +66,7 @@ def estimate(samples: Sequence[float], together: int = 1) -> Estimate | None:
     if n == 1:
         return Estimate(mean, 1)
     error = math.sqrt(variance(samples) / n)
-    return _judged(mean, error, n - 1, n, together, 0.0, _interval(mean, error, n - 1))
+    return _judged(mean, error, n - 1, n, _Family(times=together), _interval(mean, error, n - 1))
 
 
 def quantile(degrees: float) -> float:
@@ -81,22 +81,33 @@ def _interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _judged(mean, error, degrees, n, count, rho, alone, *, paired=True, own=False) -> Estimate:
-    """An estimate that is judged together with others, `count` in all, whose correlations are `rho` or more."""
-    half = critical(count, degrees, rho) * error if error else 0.0
-    p = 1 - _inside(abs(mean) / error, count, degrees, rho) if error else float(not mean)
+@dataclass(frozen=True)
+class _Family:
+    """Estimates that are judged together: `count` of one spread, whose correlations are `rho` or more, and as many
+    such families as `times`, each with a spread of its own."""
+
+    count: int = 1
+    rho: float = 0.0
+    times: int = 1
+
+
+def _judged(mean, error, degrees, n, family: _Family, alone, *, paired=True, own=False) -> Estimate:
+    half = critical(family.count, degrees, family.rho, family.times) * error if error else 0.0
+    inside = _inside(abs(mean) / error, family.count, degrees, family.rho) if error else float(bool(mean))
+    p = 1 - inside**family.times
     return Estimate(mean, n, mean - half, mean + half, max(0.0, p), alone, paired, own)
 
 
 @cache
-def critical(count: int, degrees: float, rho: float = 0.5) -> float:
-    """The t value below which the largest of `count` t values stays in 95 % of cases, without an effect.
+def critical(count: int, degrees: float, rho: float = 0.5, times: int = 1) -> float:
+    """The t value below which the largest of `count` t values stays in 95 % of cases, without an effect; that of all
+    such families, where there are several that do not share the estimate of their noise.
 
     `rho` is the correlation of any two of them: 0.5 for arms against one base of as many seeds (Dunnett's table: 2.73
     for 5 arms and 20 degrees of freedom), 0 for contrasts that are not correlated, which is never too small."""
     from scipy.optimize import brentq
 
-    return float(brentq(lambda t: _inside(t, count, degrees, rho) - _CONFIDENCE, 0.5, 1e4, xtol=1e-6))
+    return float(brentq(lambda t: _inside(t, count, degrees, rho) ** times - _CONFIDENCE, 0.5, 1e4, xtol=1e-6))
 
 
 def _inside(t: float, count: int, degrees: float, rho: float) -> float:
@@ -136,14 +147,14 @@ class Fit:
     strange: frozenset[Hashable]  # arms whose spread over seeds is not that of the others
     paired: bool
 
-    def family(self, contrasts: Sequence[Weights], *, chances: int = 0) -> list[Estimate | None]:
+    def family(self, contrasts: Sequence[Weights], *, chances: int = 0, times: int = 1) -> list[Estimate | None]:
         """The estimates of some contrasts, judged together; None where an arm has no mean. `chances`: how many there
-        could have been, where the arms were chosen by their results."""
+        could have been, where the arms were chosen by their results; `times`: of how many fits they are judged."""
         rows = [self._row(weights) for weights in contrasts]
         known = [row for row in rows if row is not None]
         count = max(chances, len(known))
-        rho = 0.0 if chances else self._correlation(known)
-        return [None if row is None else self._estimate(weights, row, count, rho)
+        family = _Family(count, 0.0 if chances else self._correlation(known), times)
+        return [None if row is None else self._estimate(weights, row, family)
                 for weights, row in zip(contrasts, rows, strict=True)]  # fmt: skip
 
     def _row(self, weights: Weights) -> ndarray | None:
@@ -160,19 +171,20 @@ class Fit:
         sizes = abs(found / numpy.outer(size, size))[numpy.triu_indices(len(rows), 1)]
         return round(float(min(sizes.min(), 0.5)), 3)
 
-    def _estimate(self, weights: Weights, row: ndarray, count: int, rho: float) -> Estimate:
+    def _estimate(self, weights: Weights, row: ndarray, family: _Family) -> Estimate:
         alone = self._alone(weights)
         if alone and alone.alone == (0, 0):
             return alone  # the same to the last bit in every seed
         if alone and alone.alone and not self.strange.isdisjoint(weights):
             error = (alone.alone[1] - alone.alone[0]) / 2 / quantile(alone.n - 1)
-            return _judged(alone.mean, error, alone.n - 1, alone.n, count, 0.0, alone.alone, own=True)
+            family = _Family(times=family.count * family.times)
+            return _judged(alone.mean, error, alone.n - 1, alone.n, family, alone.alone, own=True)
         mean, error = float(row @ self.means), self.deviation * math.sqrt(row @ self.covariance @ row)
         n, span = (alone.n, alone.alone) if alone else (min(len(self.values[arm]) for arm in weights), None)
         paired = self.paired and alone is not None
         if not self.degrees:
             return Estimate(mean, n, paired=paired)
-        return _judged(mean, error, self.degrees, n, count, rho, span, paired=paired)
+        return _judged(mean, error, self.degrees, n, family, span, paired=paired)
 
     def _alone(self, weights: Weights) -> Estimate | None:
         """The estimate of a contrast over the seeds that all its arms have; None without such a seed."""

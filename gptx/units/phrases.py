@@ -1,5 +1,6 @@
 """Phrases of numbers and lists: 1 seed, 2 seeds; a, b and c."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -20,4 +21,5 @@ def sentence(*phrases: str) -> str:
 
 
 def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital, unless it begins with a key or an option's name, such as model.qk_norm=true or adam_l2."""
+    return text if re.match(r"\w+[._=]\w|\w+=", text) else text[:1].upper() + text[1:]

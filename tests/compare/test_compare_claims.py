@@ -1,4 +1,4 @@
-"""How often a page claims what is not there: 1,000 sweeps of a fixed seed without an effect, for each shape of sweep."""
+"""How often a page claims what is not there: 2,000 sweeps of a fixed seed without an effect, for each shape of sweep."""
 
 import re
 from itertools import product
@@ -13,7 +13,7 @@ from gptx.compare.outcomes import Comparison, Outcome
 from gptx.compare.sentences import reasons
 from gptx.compare.words import words
 
-SWEEPS, MOST = 1000, 0.065
+SWEEPS, MOST = 2000, 0.065
 CLAIM = re.compile(r"\d (nats per token )?(higher|lower)|(lowers|raises) the|matters?[:,]|is worse|are worse|depends on|changes? the \S+ \S+ in")  # fmt: skip
 TRAITS = {"constant": (False, False), "warmup": (True, False), "cosine": (True, True), "cosine_no_warmup": (False, True)}  # fmt: skip
 OPTIMS, RATES = ["adamw", "muon", "sgd", "lion", "adafactor", "soap", "sophia"], ["0.001", "0.003", "0.01", "0.03"]

@@ -260,7 +260,9 @@ def test_an_arm_that_leaves_the_base_in_two_keys_is_named_by_both():
     rows = verdict(two).tables[0].rows
     assert [row[0] for row in rows].count("muon instead of adamw and model.qk_norm=true") == 1
     assert not any("baseline" in " ".join(row) for row in rows)
-    assert "cannot be told apart: muon instead of adamw and model.qk_norm=true." in " ".join(verdict(two).warnings)
+    assert "no key can be named as the cause: muon instead of adamw and model.qk_norm=true." in " ".join(
+        verdict(two).warnings
+    )
 
 
 def test_what_equal_time_says_otherwise_is_one_line():

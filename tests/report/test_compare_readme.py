@@ -39,6 +39,15 @@ def experiment(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
+def test_the_headline_of_a_shipped_experiment_has_at_most_25_words_and_says_one_thing(folder):
+    said = verdict(load_comparison(folder / "results.json"))
+    assert len(said.headline.split()) <= 25, said.headline
+    assert re.fullmatch(r"([A-Z0-9]|adam_l2).*[^.]\.", said.headline)
+    assert said.headline.count(";") <= 1
+    assert max(map(len, said.sentences), default=0) < 400
+
+
+@pytest.mark.parametrize("folder", EXPERIMENTS, ids=[folder.name for folder in EXPERIMENTS])
 def test_the_results_in_a_readme_are_those_of_its_results_json(folder):
     kept = load_comparison(folder / "results.json")
     assert marked.parts(folder / "README.md", readme.KIND)[1].strip() == readme.page_markdown(kept, verdict(kept)), (
@@ -70,28 +79,27 @@ def test_what_was_written_by_hand_is_kept_and_the_rest_replaced(experiment):
 def test_written_again_from_the_results_it_is_the_same_also_with_another_baseline(experiment):
     readme.write_page(RATES, verdict(RATES, "muon"), experiment)
     before = (experiment / "README.md").read_text()
-    assert "compared with muon" in before
+    assert "Base: muon." in before
+    assert "adamw instead of muon" in before
     readme.rewrite(experiment)
     assert (experiment / "README.md").read_text() == before
 
 
 def test_a_page_leaves_out_a_table_also_when_it_is_written_again_and_its_command_names_it(experiment):
-    fewer = replace(RATES, without=["levels", "best"])
+    fewer = replace(RATES, without=["levels", "effects"])
     whole, less = ([each.title for each in verdict(each).tables] for each in (RATES, fewer))
-    assert less == [title for title in whole if "by optim" not in title and "at its best" not in title]
+    assert less == [title for title in whole if "by optim" not in title and "What each" not in title]
     assert len(less) == len(whole) - 2
     readme.write_page(fewer, verdict(fewer), experiment)
     before = (experiment / "README.md").read_text()
-    assert f"<!-- results: written by {COMMAND} without=levels,best -->" in before
-    assert "### Arms" in before
-    assert not re.search(r"### .*(at its best|by optim)", before)
+    assert f"<!-- results: written by {COMMAND} without=levels,effects -->" in before
+    assert "### All arms" in before
+    assert not re.search(r"### .*(What each|by optim)", before)
     readme.rewrite(experiment)
     assert (experiment / "README.md").read_text() == before
     readme.write_page(RATES, verdict(RATES), experiment)
     assert f"<!-- results: written by {COMMAND} -->" in (experiment / "README.md").read_text()
-    with pytest.raises(
-        ValueError, match=r"^without=spede: no such table; there are attribution, levels, best, arms, speed$"
-    ):
+    with pytest.raises(ValueError, match=r"^without=spede: no such table; there are effects, levels, arms, speed$"):
         verdict(replace(RATES, without=["spede"]))
 
 
@@ -128,8 +136,10 @@ def test_a_write_that_fails_leaves_what_was_there(experiment, monkeypatch):
 
 def test_a_bar_in_a_level_does_not_break_the_table():
     odd = Comparison("validation/loss", {"data.path": ["a|b", "c"]}, [Outcome({"data.path": p}, 0, "finished", 2.0) for p in ("a|b", "c")])  # fmt: skip
-    rows = [line for line in readme.page_markdown(odd, verdict(odd)).splitlines() if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    tables = re.findall(r"(?:^\|.*\n?)+", readme.page_markdown(odd, verdict(odd)), re.MULTILINE)
+    assert len(tables) == 2
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
 
 
 @pytest.mark.slow
@@ -195,7 +205,7 @@ def test_the_report_of_runs_writes_the_results_of_their_experiment(experiment, t
         (folder / "run.json").write_text(json.dumps({"state": "finished", "choices": choices}))
         (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "validation/loss": loss}) + "\n")
     report(str(tmp_path / "runs"), out=str(tmp_path / "page.md"), readme=str(experiment))
-    assert "with muon, 0.5000 nats per token lower than with adamw" in (experiment / "README.md").read_text()
+    assert "| muon instead of adamw | -0.50" in (experiment / "README.md").read_text()
     assert [each.value for each in load_comparison(experiment / "results.json").outcomes] == [2.0, 1.5]
     with pytest.raises(ValueError, match="no such file"):
         report(str(tmp_path / "runs"), readme=str(tmp_path / "elsewhere"))
