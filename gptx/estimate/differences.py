@@ -116,7 +116,7 @@ def _inside(t: float, count: int, degrees: float, rho: float) -> float:
 
     if count == 1:
         return float(1 - 2 * stdtr(degrees, -t))
-    shared, weight, spread, share = grid(degrees)
+    shared, weight, spread, share = quadrature(degrees)
     if not rho:
         shared, weight = numpy.zeros(1), numpy.ones(1)
     ends = (t * spread[:, None] + side * math.sqrt(rho) * shared for side in (-1, 1))
@@ -125,7 +125,7 @@ def _inside(t: float, count: int, degrees: float, rho: float) -> float:
 
 
 @cache
-def grid(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+def quadrature(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Nodes and weights of the two integrals: over a standard normal, and over a standard deviation's estimate."""
     from scipy.special import gammaincinv
 

@@ -7,7 +7,7 @@ residuals, pooled over the arms, judges every difference, by Dunnett's two-sided
 import math
 from collections.abc import Hashable, Iterable
 
-from gptx.estimate.differences import critical, grid, least_squares
+from gptx.estimate.differences import critical, quadrature, least_squares
 
 _POWER = 0.8
 _MOST = 1000  # seeds
@@ -28,7 +28,7 @@ def chance(errors: float, arms: int, seeds: int) -> float:
     as scipy's is NaN where few degrees of freedom meet many standard errors."""
     from scipy.special import ndtr
 
-    _, _, sizes, weights = grid((arms - 1) * (seeds - 1))
+    _, _, sizes, weights = quadrature((arms - 1) * (seeds - 1))
     edge = critical(arms - 1, (arms - 1) * (seeds - 1)) * sizes
     return float(weights @ (ndtr(errors - edge) + ndtr(-errors - edge)))
 
