@@ -55,9 +55,13 @@ class Effect:
         return self.estimate is not None and len(self.things) == 1
 
     @property
+    def significant(self) -> bool:
+        return bool(self.estimate and self.estimate.significant)
+
+    @property
     def settled(self) -> bool:
         """True if it is significant, and a better learning rate beyond the grid could not undo it."""
-        return bool(self.estimate and self.estimate.significant) and self.bound in ("", "at least")
+        return self.significant and self.bound in ("", "at least")
 
     @property
     def kind(self) -> str:
@@ -77,6 +81,11 @@ class Setting:
     effects: list[Effect]  # the best first
     flattered: float = 0.0  # by how much the best of a grid looks better than it is, on average over the arms
     lead: Estimate | None = None  # of a 2 x 2: what its first thing does beyond what the second does
+
+    @property
+    def mains(self) -> list[Effect]:
+        """The effects but for interactions."""
+        return [effect for effect in self.effects if not effect.interaction]
 
     @property
     def whole(self) -> bool:

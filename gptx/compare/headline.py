@@ -52,9 +52,9 @@ def _levels(found: Effects, setting: Setting, words: Words) -> str:
     base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
     settled = [effect for effect in setting.effects if effect.settled]
     unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
-    if unsettled and (not settled or best in unsettled):
+    if best in unsettled or (unsettled and not settled):
         return _unsettled(unsettled, base, found, words)
-    if best in settled and (best.kind == words.good or len(setting.effects) == 1):
+    if best.settled and (best.kind == words.good or not setting.effects[1:]):
         return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
     return _no_better(found, base, settled, words)
 
@@ -123,15 +123,12 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
 def _in_settings(found: Effects, words: Words) -> str:
     """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
     known = [(setting.context, effect) for setting, effect in found.each if effect.alone]
-    changes = list(dict.fromkeys(effect.things for _, effect in known))
-    subject = turned(changes[0], found.baseline) if len(changes) == 1 else _subject(found)
+    changes = {effect.things for _, effect in known}
+    subject = _subject(found, changes)
     settled = [(context, effect) for context, effect in known if effect.settled]
     inside = count(len(found.settings), "setting")
-    if found.single:
-        return f"One seed cannot say whether {subject} changes the {words.metric}."
     if not settled:
-        none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
-        return _nothing_settled(found, words) or none
+        return _in_none(found, subject, words)
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
     least = f"; {which} ends {_size(most, words)} in one of them"
@@ -139,15 +136,25 @@ def _in_settings(found: Effects, words: Words) -> str:
     return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
-def _subject(found: Effects) -> str:
+def _in_none(found: Effects, subject: str, words: Words) -> str:
+    if found.single:
+        return f"One seed cannot say whether {subject} changes the {words.metric}."
+    inside = count(len(found.settings), "setting")
+    none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
+    return _nothing_settled(found, words) or none
+
+
+def _subject(found: Effects, changes: set[tuple]) -> str:
     vary = found.question.vary
+    if len(changes) == 1:
+        return turned(next(iter(changes)), found.baseline)
     return f"the {joined(map(said, vary))}" if len(vary) < FEW else "a change"
 
 
 def _optima(found: Effects) -> str:
     """Where the best learning rate is, along the last factor of numbers, for each level of the others."""
-    numbers = [name for name in found.question.per if numeric(found.comparison.factors[name])]
-    across = numbers[-1] if numbers else ""
+    numbers = filter(lambda name: numeric(found.comparison.factors[name]), found.question.per)
+    across = ["", *numbers][-1]
     best = [one for one in found.optima if one.level]
     lines = grouped(best, lambda one: where({k: v for k, v in one.context.items() if k != across}))
     told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
@@ -155,7 +162,8 @@ def _optima(found: Effects) -> str:
     line = "; ".join(map(str.format, told, rates))
     if len(line.split()) > _MOST:
         line = f"the best {said(found.factor)} is {_range(best)} in {len(best)} settings"
-    return f"{capital(line)}." if told else "No learning rate has a result."
+    single = " (one seed)" * (max((len(one.arm.values) for one in best if one.arm), default=0) == 1)
+    return f"{capital(line)}{single}." if told else "No learning rate has a result."
 
 
 def _range(best: list[Optimum]) -> str:

@@ -42,11 +42,10 @@ def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str
 
 def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
     """What does not differ significantly from the base, and what an edge of a grid leaves open."""
-    unsure = [effect for effect in setting.effects if effect.kind in ("unsure", "same") and not effect.interaction]
-    edge = [effect for effect in unsure if effect.estimate and effect.estimate.significant]
-    if edge:
+    unsure = [effect for effect in setting.mains if effect.kind in ("unsure", "same")]
+    if edge := [effect for effect in unsure if effect.significant]:
         yield f"Not settled, as a better learning rate may lie beyond the grid: {_few(found, edge, words)}."
-    if closed := [effect for effect in unsure if effect not in edge]:
+    if closed := [effect for effect in unsure if not effect.significant]:
         largest = max(closed, key=lambda effect: abs(effect.mean))
         far = f"; the largest is {_interval(largest, words)}" if largest.mean else ""
         yield f"No significant difference: {_few(found, closed)}{far}."
@@ -72,14 +71,14 @@ def _few(found: Effects, effects: list[Effect], words: Words | None = None) -> s
 
 def contributed(found: Effects, setting: Setting, sign: int) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
-    lead, mains = setting.lead, [effect for effect in setting.effects if not effect.interaction]
-    if lead is None:
-        return "an arm without a mean"
-    if lead.p is None or setting.depends(max(mains, key=lambda effect: abs(effect.mean))):
-        return "single seed" if lead.p is None else "each depends on the other"
+    lead, mains = setting.lead, setting.mains
+    if lead is None or lead.p is None:
+        return "single seed" if lead else "an arm without a mean"
+    if setting.depends(max(mains, key=lambda effect: abs(effect.mean))):
+        return "each depends on the other"
     gains = {named(*thing): _gain(mains, thing, sign) for thing in found.question.things}
     if max(gains.values()) <= 0 > min(gains.values()):
-        return f"harm by {joined(sorted(gains, key=lambda name: gains[name])[: 1 + (max(gains.values()) < 0)])}"
+        return f"harm by {joined(filter(gains.get, gains))}"
     ahead = [*gains][int(sign * lead.mean > 0)]
     return ahead if lead.significant and gains[ahead] > 0 else "not significant"
 

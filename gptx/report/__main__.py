@@ -17,7 +17,7 @@ from gptx.report import one, several
 from gptx.report import readme as results
 from gptx.report.arms import Report, arms_of
 from gptx.report.panels import picture
-from gptx.runs.run import find
+from gptx.runs.run import Run, find
 from gptx.show import marked
 from gptx.show.plots import lines, save
 from gptx.units.phrases import capital, joined
@@ -74,7 +74,7 @@ def report(
     at: what is equal, steps, tokens, flops, time or memory, instead of what the runs were asked for
     target: a value of the metric, such as 1.8; the steps and seconds that each arm takes to it
     json: print the numbers of the answer as JSON, and draw nothing
-    smooth: lines of training are means of the last this many steps
+    smooth: lines of training are means of this many steps around each
     readme: folder of an experiment, such as experiments/warmup, whose results.json, figure and README.md are written
     add: with readme, keep the runs of results.json that are none of these, such as those of other seeds
     without: tables to leave out, of effects, levels, arms, speed
@@ -137,25 +137,32 @@ def _gathered(places: list[Path], asked: _Asked) -> Report:
         results.refuse_other_experiment(found, Path(asked.readme))
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    name = next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name)
+    comparison, answer = _answered(found, begun, asked)
+    return Report(
+        _name(found, begun, places), found, arms_of(known, comparison.factors), comparison, answer, asked.smooth
+    )
+
+
+def _name(found: list[Run], begun: list[Run], places: list[Path]) -> str:
     if len(found) == 1:
         folder = found[0].folder.resolve()
-        name = f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
+        return f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
+    return str(next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name))
+
+
+def _answered(found: list[Run], begun: list[Run], asked: _Asked) -> tuple[Comparison, Verdict]:
+    """The comparison of runs and its answer. Where no run has the usual metric, what there is can still be drawn."""
     try:
-        comparison = compare(found, asked.metric, asked.better)
-    except ValueError as error:  # no run has the metric: what there is can still be drawn, of the usual one
+        comparison = replace(compare(found, asked.metric, asked.better), without=asked.without)
+    except ValueError as error:
         if asked.metric != METRIC:
             raise
-        comparison = Comparison(METRIC, factors(begun), [])
-        answer = Verdict({}, f"{capital(str(error))}.", [], [], [])
-    else:
-        comparison = replace(comparison, without=asked.without)
-        if asked.add:
-            comparison = with_earlier(comparison, load_comparison(Path(asked.readme) / "results.json"))
-        answer = verdict(comparison, asked.baseline, asked.at)
-        if asked.target:
-            answer = replace(answer, tables=[time_to(asked.target, begun, comparison), *answer.tables])
-    return Report(str(name), found, arms_of(known, comparison.factors), comparison, answer, asked.smooth)
+        return Comparison(METRIC, factors(begun), []), Verdict({}, f"{capital(str(error))}.", [], [], [])
+    if asked.add:
+        comparison = with_earlier(comparison, load_comparison(Path(asked.readme) / "results.json"))
+    answer = verdict(comparison, asked.baseline, asked.at)
+    to = [time_to(asked.target, begun, comparison)] if asked.target else []
+    return comparison, replace(answer, tables=[*to, *answer.tables])
 
 
 def _targets(found: Report, place: Path, out: str) -> list[Path]:

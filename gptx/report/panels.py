@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy
@@ -124,8 +125,8 @@ def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Pan
     """The curves of all arms for a choice of metrics; a panel for each level of a second factor where arms are many."""
     factors = report.comparison.factors
     side = across(factors, len(report.arms))
-    every = [[curve for arm in report.arms for curve in _of_arm(arm, key, smooth, side)] for key in keys]
-    curves = [curve for some in every for curve in _within(some, report.arms)]
+    every = (chain(*(_of_arm(arm, key, smooth, side) for arm in report.arms)) for key in keys)
+    curves = list(chain(*(_within(some, report.arms) for some in every)))
     for level in factors.get(side, [""]):
         here = [arm.place for arm in report.arms if arm.levels.get(side, "") == level]
         shown = tuple(curve for curve in curves if curve.arm in here)

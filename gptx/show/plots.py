@@ -125,17 +125,23 @@ def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator
 def _fit(figure: Any) -> None:
     """Break the labels of a small figure, turn its ticks where they are many, put the long legend of one plot below."""
     width, height = figure.get_size_inches()
+    several = len(figure.axes) > 1
     for axis in figure.axes:
         axis.set(xlabel=fill(axis.get_xlabel(), int(12 * width)), ylabel=fill(axis.get_ylabel(), int(12 * height)))
         if len("".join(ticks := [tick.get_text() for tick in axis.get_xticklabels()])) > 9 * width / len(figure.axes):
             axis.set_xticks(axis.get_xticks(), [fill(tick, 18) for tick in ticks], rotation=30)
         curves, names = axis.get_legend_handles_labels()
-        if len(names) > 4 and axis.get_legend() and len(figure.axes) == 1:
+        if names[4:] and axis.get_legend() and not several:
             axis.get_legend().remove()
-            columns = 2 if 2 * max(map(len, names)) < 13 * width else 1
-            names = [fill(name, int(12 * width)) for name in names]
-            figure.legend(curves, names, loc="outside lower center", ncols=columns, frameon=False)
-            figure.set_figheight(height + 0.17 * (sum(1 + name.count("\n") for name in names) // columns - 2))
+            _legend_below(figure, curves, names)
+
+
+def _legend_below(figure: Any, curves: list, names: list[str]) -> None:
+    width, height = figure.get_size_inches()
+    columns = 2 if 2 * max(map(len, names)) < 13 * width else 1
+    names = [fill(name, int(12 * width)) for name in names]
+    figure.legend(curves, names, loc="outside lower center", ncols=columns, frameon=False)
+    figure.set_figheight(height + 0.17 * ("\n".join(names).count("\n") + 1) / columns - 0.34)
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
