@@ -24,8 +24,9 @@ def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Ite
             yield from _interactions(found, setting, words)
     yield from (_trend(found, one, words) for one in trends(found))
     made, sure = tally(found.judged)
-    if made > 1:
-        yield f"{made} comparisons, judged together at 95 %: {sure} significant."
+    if made:
+        seeds = count(max(estimate.n for estimate in found.judged), "seed")
+        yield f"{count(made, 'comparison')} over {seeds}{', judged together at 95 %' * (made > 1)}: {sure} significant."
     if len(contexts(found.arms, *found.question.best_over)) < len(found.arms):
         yield _chosen(found, words)
     yield from _on_fresh_seeds(found, words)

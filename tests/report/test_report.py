@@ -16,7 +16,7 @@ from gptx.compare.verdict import Verdict
 from gptx.config import presets
 from gptx.files import in_one_step
 from gptx.report import panels, several
-from gptx.report.__main__ import _gathered, report
+from gptx.report.__main__ import _Asked, _gathered, report
 from gptx.runs.run import Run
 from gptx.show import plots
 from gptx.units.amounts import spell
@@ -106,6 +106,10 @@ def record(composed, tmp_path):
 
 def text_of(folder) -> str:
     return re.sub(r"\s+", " ", " ".join(Page((folder / "report.html").read_text()).words))
+
+
+def gathered(folder):
+    return _gathered([folder], _Asked("validation/loss", "", "", "", "", [], 20, "", add=False))
 
 
 def paged(folder, **options):
@@ -215,7 +219,7 @@ def test_a_signal_that_was_not_recorded_is_left_out_of_page_and_picture_and_the_
         assert "not recorded" not in text_of(folder)
         assert "observe=[validation,updates]" in text_of(folder)
     assert "Update / weight" not in text_of(without)
-    shown = [panel.title for panel in panels.picture(_gathered([without], "", "validation/loss", "", "", "", 20))]
+    shown = [panel.title for panel in panels.picture(gathered(without))]
     assert shown == ["Loss", "Perplexity", "Gradient norm", "Learning rate", "Speed"]
     assert "AdamW's equilibrium" in [curve["name"] for curve in figure(having, "Update / weight")["data"]]
 
@@ -399,9 +403,9 @@ def test_the_summary_has_the_tables_of_the_page(record):
     paged(folder)
     report(str(folder), out=str(folder / "report.md"))
     summary = (folder / "report.md").read_text()
-    (shown,) = re.findall(r"<section><h3>Arms</h3>(.*?)</section>", (folder / "report.html").read_text(), re.DOTALL)
+    (shown,) = re.findall(r"<section><h3>All arms</h3>(.*?)</section>", (folder / "report.html").read_text(), re.DOTALL)
     numbers = re.findall(r'<td class="number"[^>]*>([^<]+)</td>', shown)
-    assert len(numbers) == 8
+    assert len(numbers) == 6
     assert all(f"| {number} |" in summary for number in numbers)
     assert "](report.png)" in summary
 
@@ -414,11 +418,20 @@ def test_a_line_cut_in_the_middle_is_left_out_and_told(record):
     assert re.search(r"seed=0.{0,80}1 of the lines of metrics.jsonl cannot be read", text_of(folder))
 
 
-def test_a_metric_that_no_run_has_is_one_line_and_the_rest_is_drawn(record, capsys):
+def test_a_metric_that_no_run_has_is_refused_in_one_line(record):
     folder = swept(record)
-    paged(folder, metric="validation/accuracy")
+    with pytest.raises(ValueError, match=r"^no run has the metric validation/accuracy; recorded: train/loss"):
+        paged(folder, metric="validation/accuracy")
+    assert not (folder / "report.html").exists()
+
+
+def test_runs_without_the_usual_metric_are_drawn_with_what_there_is(record, capsys):
+    for rate in ("1e-3", "1e-2"):
+        found = [{k: v for k, v in row.items() if not k.startswith("validation/")} for row in rows()]
+        folder = record(f"sweep/lr={rate}", found, f"optim.lr={rate}").parent
+    paged(folder)
     printed = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("No run has the metric validation/accuracy; recorded: train/loss") for line in printed)
+    assert any(line.startswith("No run has the metric validation/loss; recorded: train/loss") for line in printed)
     assert len(drawn(folder)["arms"]) == 2
 
 
@@ -430,7 +443,7 @@ def test_results_that_stand_in_an_experiment_are_kept_where_no_run_has_the_metri
     text = "<!-- results: written by x -->\nold\n<!-- /results -->\n"
     for name in ("README.md", "results.json"):
         (experiment / name).write_text(text)
-    with pytest.raises(ValueError, match="no run has a result in validation/los,") as error:
+    with pytest.raises(ValueError, match="no run has the metric validation/los;") as error:
         paged(folder, metric="validation/los", readme=str(experiment))
     assert "recorded: train/loss" in str(error.value)
     assert {(experiment / name).read_text() for name in ("README.md", "results.json")} == {text}
@@ -628,7 +641,8 @@ def test_the_first_screen_is_question_answer_one_figure_and_how_sure_and_all_els
     paged(folder)
     found, (answer,) = parts(folder), re.findall(r"<h1[^>]*>(.*?)</h1>", (folder / "report.html").read_text())
     assert "How does validation loss depend on the learning rate?" in found[""]
-    assert "3 seeds" in answer
+    assert answer.endswith("than learning rate 0.001 in validation loss.")
+    assert "1 comparison over 3 seeds: 1 significant." in found[""]
     assert found[""].index("<h1") < found[""].index("<figure") < found[""].index('class="sure"')
     assert found[""].count("<figure") == 1
     assert 'class="plot"' not in found[""]
@@ -663,7 +677,7 @@ def test_the_figure_is_drawn_for_a_wide_screen_and_a_phone_in_the_page_s_colours
 
 def test_warnings_and_sentences_beyond_the_first_are_folded_but_counted(record):
     answer = Verdict({}, "Yes.", [f"Sentence {i}." for i in range(5)], [f"Careful {i}." for i in range(3)], [])
-    found = replace(_gathered([swept(record)], "", "validation/loss", "", "", "", 20), answer=answer)
+    found = replace(gathered(swept(record)), answer=answer)
     first, rest = several.report_page(found).split('class="sure">')[1].split("<details>", 1)
     assert all(text in first for text in ("Sentence 0.", "Sentence 2.", "Careful 0.", "Careful 1."))
     assert rest.startswith("<summary>3 more</summary>")
