@@ -90,7 +90,9 @@ def _speed(effect: Effect) -> str:
     if speed is None:
         return ""
     span = f" ({speed.low:.2f} to {speed.high:.2f})" if speed.low and speed.high else ""
-    return f"{speed.bound}{speed.times:.2f}{span}"
+    slower = effect.costs.get("seconds")
+    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower else ""
+    return f"{speed.bound}{speed.times:.2f}{span}{seconds}"
 
 
 def _title(found: Effects) -> str:
