@@ -38,7 +38,7 @@ def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str,
         grid = sorted((other for other in every if _alike(arm, other, rate)), key=lambda one: float(one.levels[rate]))
         ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}
         side = next((way for way, (end, inside) in ends.items() if end is arm and inside.results), "")
-        if side and arm.mean is not None:
+        if side and arm.mean is not None and float(arm.levels[rate]):  # nothing lies below 0, as of a decay
             found[rate] = side
     return found
 
