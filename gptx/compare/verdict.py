@@ -179,7 +179,7 @@ def _at_edges(found: Effects) -> Iterator[str]:
         levels = found.comparison.factors[rate]
         ends = dict.fromkeys(arm.levels[rate] for arm in arms)
         wider = [_beyond(levels, level) for level in ends]
-        command = found.comparison.commands[-1] if found.comparison.commands else ""
+        command = next((each for each in reversed(found.comparison.commands) if "gptx.train" in each), "")
         cure = f" Extend the grid: {extended(command, rate, levels, wider)}" if command else ""
         best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond"
         yield f"{best}: {_listed(map(_name, arms))}.{cure}"
