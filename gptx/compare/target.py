@@ -22,7 +22,7 @@ def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
     metric, sign = comparison.metric, comparison.sign
     beyond = "below" if sign > 0 else "above"
     goal = _number(target, metric)
-    ended = [run for run in runs if run.state == "finished" and not run.noted.get("confirm")]
+    ended = [run for run in runs if run.state == "finished" and not run.role]
     arms = grouped(ended, lambda run: tuple(described_by(run).get(name, "-") for name in comparison.factors))
     rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items()]
     if not any(row[-3] not in (_NEVER, _FEW) for row in rows):

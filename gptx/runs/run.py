@@ -48,6 +48,11 @@ class Run:
             return Metrics()
 
     @property
+    def role(self) -> str:
+        """What it is besides an arm of a sweep: "confirm", a "length" of the base, or "" for neither."""
+        return "confirm" if self.noted.get("confirm") else "length" if self.noted.get("length", 1) != 1 else ""
+
+    @property
     def seed(self) -> int:
         return self.config.get("seed", 0)
 
