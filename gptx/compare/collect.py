@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from gptx.compare.factors import confounded, described_by, factors, grouped, is_rate, ordered, traits
-from gptx.compare.outcomes import AT, METRIC, Comparison, Outcome
+from gptx.compare.outcomes import AT, METRIC, Comparison, Outcome, at_levels
 from gptx.config.groups import SEEDS
 from gptx.config.keys import under
 from gptx.files import to_json
@@ -29,26 +29,23 @@ def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparis
     found, budgets = factors(main), common_budgets(main)
     several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
     outcomes, asked = several.get("", []), _as_swept(begun)
-    known = list(dict.fromkeys(chain(*(run.metrics.columns for run in begun))))
-    _refuse_unknown(metric, known, outcomes)
+    _refuse_unknown(metric, begun, outcomes)
     bases = _bases(main, outcomes, asked["crossed"])
     base = next(iter(bases), {})
     return Comparison(
-        metric=metric,
-        factors=found,
-        outcomes=outcomes,
-        missing=[run.name for run in runs if run.state == "missing"],
-        confounded=confounded(main, found),
-        problems=[*problems(runs), *_several_bases(bases)],
-        traits=traits(main, found),
-        baseline=base,
-        environment=environment(main) | {"recipe": _shared_recipe(main, found)},
-        better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]),
-        confirmed=several.get("confirm", []),
+        metric, found, outcomes, missing=[run.name for run in runs if run.state == "missing"],
+        confounded=confounded(main, found), problems=[*problems(runs), *_several_bases(bases)],
+        traits=traits(main, found), baseline=base, budgets=budgets, confirmed=several.get("confirm", []),
         lengths=[replace(each, levels=each.levels | base) for each in several.get("length", [])],
-        budgets=budgets,
-        **asked,
-    )
+        environment=environment(main) | {"recipe": _shared_recipe(main, found)},
+        better=metrics.better(metric, better, [run.record.get("better", {}) for run in begun]), **asked,
+    )  # fmt: skip
+
+
+def _refuse_unknown(metric: str, runs: list[Run], outcomes: list[Outcome]) -> None:
+    known = list(dict.fromkeys(chain(*(run.metrics.columns for run in runs))))
+    if metric not in known and all(each.value is None for each in outcomes):
+        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
 
 
 def _shared_recipe(runs: list[Run], names: Iterable[str]) -> str:
@@ -68,28 +65,27 @@ def with_earlier(new: Comparison, old: Comparison) -> Comparison:
     recipes = {each.environment.get("recipe") for each in (new, old)} - {None}
     if len(recipes) > 1:
         raise ValueError("add=true: results.json is of runs of another recipe; without add=true it is replaced")
-    known = {(str(each.levels), each.seed) for each in new.outcomes}
-    kept = [each for each in old.outcomes if (str({k: each.levels[k] for k in new.factors}), each.seed) not in known]
     levels = {name: ordered([*new.factors[name], *old.factors[name]]) for name in new.factors}
     common = common_environment([old.environment, new.environment])
-    return replace(new, factors=levels, outcomes=[*kept, *new.outcomes], environment=common, budgets={})
+    both: dict[str, Any] = {name: _joined(new, old, name) for name in ("outcomes", "confirmed", "lengths")}
+    return replace(new, factors=levels, environment=common, budgets={}, **both)
 
 
-def _refuse_unknown(metric: str, known: list[str], outcomes: list[Outcome]) -> None:
-    if metric not in known and all(each.value is None for each in outcomes):
-        raise ValueError(f"no run has the metric {metric}; recorded: {', '.join(known) or 'nothing yet'}")
+def _joined(new: Comparison, old: Comparison, name: str) -> list[Outcome]:
+    def identity(run: Outcome) -> tuple:
+        return at_levels(new.factors)(run), run.seed, run.steps if name == "lengths" else None
+
+    known = set(map(identity, getattr(new, name)))
+    return [*(run for run in getattr(old, name) if identity(run) not in known), *getattr(new, name)]
 
 
 def _as_swept(runs: list[Run]) -> dict[str, Any]:
     """What the experiment asks, and how the sweep was made, from the newest run."""
     last = runs[-1].config if runs else {}
-    noted = [run.noted for run in runs]
-    return {
-        "question": last.get("question") or {},
-        "crossed": list((last.get("sweep") or {}).get("cross") or []),
-        "design": next((each["design"] for each in noted if each.get("design")), ""),
-        "commands": list(dict.fromkeys(each["command"] for each in noted if each.get("command"))),
-    }
+    told = {key: [run.noted[key] for run in runs if run.noted.get(key)] for key in ("design", "command")}
+    crossed = list((last.get("sweep") or {}).get("cross") or [])
+    return {"question": last.get("question") or {}, "crossed": crossed, "design": next(iter(told["design"]), ""),
+            "commands": list(dict.fromkeys(told["command"]))}  # fmt: skip
 
 
 def _bases(runs: list[Run], outcomes: list[Outcome], crossed: list[str]) -> list[dict[str, str]]:
@@ -112,18 +108,12 @@ def _outcomes(runs: list[Run], found: Iterable[str], metric: str, budgets: dict[
     for run in runs:
         described, speeds = described_by(run), run.metrics["train/tokens_per_second"][1]
         yield Outcome(
-            levels={name: described.get(name, "") for name in found},
-            seed=run.order if repeated else run.seed,
-            state=run.state,
-            value=run.result(metric),
-            seconds=run.seconds,
-            tokens_per_second=float(median_high(speeds)) if len(speeds) else None,
-            peak_bytes=run.record.get("memory", {}).get("measured"),
-            ended_at=run.ended_at,
-            steps=run.metrics.steps or None,
-            parameters=run.record.get("parameters", {}).get("total"),
+            {name: described.get(name, "") for name in found}, run.order if repeated else run.seed, run.state,
+            run.result(metric), run.seconds, float(median_high(speeds)) if len(speeds) else None,
+            peak_bytes=run.record.get("memory", {}).get("measured"), ended_at=run.ended_at,
+            steps=run.metrics.steps or None, parameters=run.record.get("parameters", {}).get("total"),
             at={name: _value_at(run, metric, name, amount) for name, amount in budgets.items()},
-        )
+        )  # fmt: skip
 
 
 def common_budgets(runs: list[Run]) -> dict[str, float]:
@@ -165,19 +155,15 @@ def environment(runs: list[Run]) -> dict:
 
 
 def _environment(run: Run) -> dict:
-    record, hardware, data = run.record, run.record.get("hardware", {}), run.record.get("data", {})
+    record, hardware, git, data = run.record, *(run.record.get(part, {}) for part in ("hardware", "git", "data"))
     return {
         "date": record.get("ended", record.get("started", ""))[:10],
         "hardware": " ".join(str(hardware[key]) for key in hardware if key in ("device", "name")),
-        "threads": hardware.get("threads"),
-        "imitated formats": hardware.get("imitated"),
-        "commit": record.get("git", {}).get("sha", "")[:12],
-        "uncommitted changes": record.get("git", {}).get("dirty", False),
-        "data": data.get("digest", "")[:12],
-        "tokenizer": data.get("tokenizer"),
-        "validation windows": _windows(run),
-        **record.get("versions", {}),
-    }
+        "threads": hardware.get("threads"), "imitated formats": hardware.get("imitated"),
+        "commit": git.get("sha", "")[:12], "uncommitted changes": git.get("dirty", False),
+        "data": data.get("digest", "")[:12], "tokenizer": data.get("tokenizer"),
+        "validation windows": _windows(run), **record.get("versions", {}),
+    }  # fmt: skip
 
 
 def common_environment(environments: Iterable[dict]) -> dict:

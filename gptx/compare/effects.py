@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from math import prod
+from operator import itemgetter
 from statistics import median
 
 import numpy
@@ -36,23 +37,12 @@ class Effect:
     fresh: Estimate | None = None  # the same on seeds that did not choose the arms
 
     @property
-    def by_seed(self) -> dict[int, float]:
-        """The differences of an arm in the seeds that it shares with what it is compared with."""
-        mine, its = (arm.values if arm else {} for arm in (self.arm, self.against))
-        return {seed: value - its[seed] for seed, value in mine.items() if seed in its}
-
-    @property
     def mean(self) -> float:
         return self.estimate.mean if self.estimate else 0.0
 
     @property
     def interaction(self) -> bool:
         return self.arm is None and len(self.things) > 1
-
-    @property
-    def alone(self) -> bool:
-        """True if it has an estimate and is of one change."""
-        return self.estimate is not None and len(self.things) == 1
 
     @property
     def significant(self) -> bool:
@@ -84,7 +74,6 @@ class Setting:
 
     @property
     def mains(self) -> list[Effect]:
-        """The effects but for interactions."""
         return [effect for effect in self.effects if not effect.interaction]
 
     @property
@@ -139,14 +128,10 @@ class Effects:
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:
         """By learning rate, the best arms that stand at the edge of its grid, if the next level inside has a result."""
-        found: dict[str, list[Arm]] = {}
-        for setting in self.settings:
-            for arm in setting.arms if self.question.best_over else ():
-                for rate in edges(arm, self.arms, self.question.best_over):
-                    found.setdefault(rate, []).append(arm)
-        for best in self.optima:
-            found.setdefault(self.factor, []).extend([best.arm] if best.arm and best.edge else [])
-        return {rate: arms for rate, arms in found.items() if arms}
+        rates = self.question.best_over
+        at = [(rate, arm) for one in self.settings for arm in one.arms for rate in edges(arm, self.arms, rates)]
+        at += [(self.factor, best.arm) for best in self.optima if best.arm and best.edge]
+        return {rate: [arm for _, arm in some] for rate, some in grouped(at, itemgetter(0)).items()}
 
     @cached_property
     def costs(self) -> tuple[list[str], dict[tuple[str, ...], list[float | None]]]:
@@ -174,11 +159,9 @@ def effects(comparison: Comparison, baseline: str = "", at: str = "") -> Effects
     if asked.design == "seeds":
         return Effects(comparison, asked, found, [], [], at)
     if asked.design == "optimum":
-        groups = contexts(found, *asked.vary)
-        best = [optimum(context, group, asked.vary[0], comparison.sign) for context, group in groups]
+        best = [optimum(*one, asked.vary[0], comparison.sign) for one in contexts(found, *asked.vary)]
         return Effects(comparison, asked, found, [], best, at)
-    groups = contexts(found, *asked.vary, *asked.best_over)
-    plans = [_Plan(comparison, asked, found, context, group, at) for context, group in groups]
+    plans = [_Plan(comparison, asked, found, at, *one) for one in contexts(found, *asked.vary, *asked.best_over)]
     return Effects(comparison, asked, found, [plan.setting(len(plans)) for plan in plans], [], at)
 
 
@@ -195,8 +178,8 @@ def _at(comparison: Comparison, at: str) -> Comparison:
 class _Plan:
     """One setting before its estimates, which depend on how many are judged in all settings together."""
 
-    def __init__(self, comparison: Comparison, asked: Question, every: list[Arm], context: dict[str, str],
-                 group: list[Arm], at: str):  # fmt: skip
+    def __init__(self, comparison: Comparison, asked: Question, every: list[Arm], at: str, context: dict[str, str],
+                 group: list[Arm]):  # fmt: skip
         self.comparison, self.asked, self.every, self.context, self.at = comparison, asked, every, context, at
         self.tried = grouped(group, at_levels(asked.vary))
         self.best = {levels: best_arm(some, comparison.sign) for levels, some in self.tried.items()}
@@ -286,9 +269,7 @@ class _Plan:
 
     def _again(self, times: int) -> list[Estimate | None]:
         """The contrasts on the seeds that `gptx confirm` trained, with which nothing was chosen."""
-        fresh = grouped(
-            (x for x in self.comparison.confirmed if x.value is not None), lambda x: tuple(x.levels.items())
-        )
-        runs = {levels: fresh.get(tuple(arm.levels.items()), []) for levels, arm in self.best.items()}
-        fit = fit_blocks({levels: {x.seed: x.value for x in some} for levels, some in runs.items()})
+        known = [(run.levels, run.seed, run.value) for run in self.comparison.confirmed if run.value is not None]
+        fit = fit_blocks({levels: {seed: value for where, seed, value in known if where == arm.levels}
+                          for levels, arm in self.best.items()})  # fmt: skip
         return fit.family([weights for _, weights in self.contrasts], times=times)

@@ -9,7 +9,7 @@ from gptx.compare.optimum import Optimum
 from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, named, said, turned, where
-from gptx.units.phrases import capital, count, joined
+from gptx.units.phrases import capital, count, few, joined
 
 _MOST = 25  # words
 
@@ -34,7 +34,7 @@ def headline(found: Effects, words: Words) -> str:
 def _incomparable(found: Effects, words: Words) -> str:
     lost = all(setting.base is None or setting.base.mean is None for setting in found.settings)
     if lost and sum(arm.mean is not None for arm in found.arms) > 1:
-        base = joined(named(name, found.baseline[name]) for name in found.question.vary[:FEW])
+        base = joined(few((named(name, found.baseline[name]) for name in found.question.vary), FEW))
         return f"The base ({base}) has no mean {words.metric} to compare others with."
     return f"No two arms have a {words.metric} to compare."
 
@@ -50,28 +50,28 @@ def _alone(arm: Arm, words: Words) -> str:
 def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
     base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
-    settled = [effect for effect in setting.effects if effect.settled]
-    unsettled = [effect for effect in setting.effects if effect.bound and not effect.settled]
-    if best in unsettled or (unsettled and not settled):
-        return _unsettled(unsettled, base, found, words)
     if best.settled and (best.kind == words.good or not setting.effects[1:]):
         return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
-    return _no_better(found, base, settled, words)
+    return _unsettled(found, setting, base, words) or _no_better(found, setting, base, words)
 
 
-def _no_better(found: Effects, base: str, worse: list[Effect], words: Words) -> str:
-    if worse:
+def _no_better(found: Effects, setting: Setting, base: str, words: Words) -> str:
+    if worse := [joined(named(*thing) for thing in effect.things) for effect in setting.effects if effect.settled]:
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
-        return _held(none, [f", and {_listed(worse)} worse"], _each(found))
+        told = f"{joined(worse) if len(worse) <= FEW else len(worse)} {'is' if len(worse) == 1 else 'are'}"
+        return _held(none, [f", and {told} worse"], _each(found))
     none = "One seed cannot say whether any" if found.single else "No"
     surely = "significantly " * (not found.single)
     return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", _each(found))
 
 
-def _unsettled(some: list[Effect], base: str, found: Effects, words: Words) -> str:
-    """Of levels whose best learning rate, or that of the base, is at the edge of its grid: what that is a bound of."""
+def _unsettled(found: Effects, setting: Setting, base: str, words: Words) -> str:
+    """What a difference is a bound of, where a best learning rate is at the edge of its grid; "" if a level is best."""
+    some = [effect for effect in setting.effects if effect.bound and not effect.settled]
+    if not some or (some[0] is not setting.effects[0] and any(effect.settled for effect in setting.effects)):
+        return ""
     rate = joined(map(said, found.question.best_over))
-    if len(some) > 1 or some[0].bound != "at most" or not (some[0].estimate and some[0].estimate.significant):
+    if [(effect.bound, effect.significant) for effect in some] != [("at most", True)]:
         whether = f"Whether any {said(found.factor)} is better than {base} is not settled"
         return f"{whether}: a best {rate} is at the edge of its grid."
     told = f"{_named(some[0])} ends {_size(some[0], words)} than {base} in {words.metric}"
@@ -106,23 +106,23 @@ def _arms(found: Effects, setting: Setting, words: Words) -> str:
 
 def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     """Of a factorial: the largest main effect, or that it depends on another thing."""
-    mains = [effect for effect in setting.effects if len(effect.things) == 1]
-    settled = [effect for effect in mains if effect.settled]
+    settled, mains = [effect for effect in setting.mains if effect.settled], count(len(setting.mains), "main effect")
     if not settled and (none := _nothing_settled(found, words)):
         return none
     if not settled:
-        return _held(f"None of {count(len(mains), 'main effect')} on the {words.metric} is significant", _each(found))
+        return _held(f"None of {mains} on the {words.metric} is significant", _each(found))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if upon := setting.depends(most):
         return _held(f"The effect of {name} on the {words.metric} depends on {named(*upon)}", _each(found))
-    shares = f"{len(settled)} of {count(len(mains), 'main effect')} {'is' if len(settled) == 1 else 'are'} significant"
+    shares = f"{len(settled)} of {mains} {'is' if len(settled) == 1 else 'are'} significant"
     return _held(f"{capital(name)} {_moved(most, words)} on average", _each(found), [f"; {shares}"])
 
 
 def _in_settings(found: Effects, words: Words) -> str:
     """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
-    known = [(setting.context, effect) for setting, effect in found.each if effect.alone]
+    known = [(setting.context, effect) for setting, effect in found.each
+             if effect.estimate and len(effect.things) == 1]  # fmt: skip
     changes = {effect.things for _, effect in known}
     subject = _subject(found, changes)
     settled = [(context, effect) for context, effect in known if effect.settled]
@@ -210,12 +210,6 @@ def _each(found: Effects) -> list[str]:
 
 def _named(effect: Effect) -> str:
     return capital(joined(named(*thing) for thing in effect.things))
-
-
-def _listed(effects: list[Effect]) -> str:
-    names = [joined(named(*thing) for thing in effect.things) for effect in effects]
-    told = joined(names) if len(names) <= FEW else f"{len(names)} are"
-    return told if len(names) > FEW else f"{told} {'is' if len(names) == 1 else 'are'}"
 
 
 def _size(effect: Effect, words: Words) -> str:

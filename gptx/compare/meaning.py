@@ -65,16 +65,11 @@ def recipe_in_words(run: Run) -> dict[str, str]:
     config, counts, read = run.config, run.record.get("parameters", {}), run.config.get("data", {})
     decay = config.get("decay", {}).get("_target_", "").rpartition(".")[2]
     return _known({
-        **_length(run),
-        "parameters": _told("{total:,}, {non_embedding:,} without embeddings", counts),
-        **{name: _ingredient(run, group) for name, group in _INGREDIENTS.items()},
-        "data": _data(run),
+        **_length(run), "parameters": _told("{total:,}, {non_embedding:,} without embeddings", counts),
+        **{name: _ingredient(run, group) for name, group in _INGREDIENTS.items()}, "data": _data(run),
         "order of the data": _told("{order} by seed {seed}", {"order": "mixed"} | read),
-        "decayed": _DECAYED.get(decay, _ingredient(run, "decay")),
-        **_rates(run),
-        "precision": _precision(run),
-        "starts from": config.get("from") or "fresh weights",
-        "seed": _told("{seed}", config),
+        "decayed": _DECAYED.get(decay, _ingredient(run, "decay")), **_rates(run), "precision": _precision(run),
+        "starts from": config.get("from") or "fresh weights", "seed": _told("{seed}", config),
     })  # fmt: skip
 
 
@@ -107,9 +102,7 @@ def _ingredient(run: Run, group: str) -> str:
     if not isinstance(node, dict):
         return ""
     values = {key: value for key, value in flat(node).items() if value is not None and not key.endswith(presets.HIDDEN)}
-    told = [
-        f"{key} {presets.spelled(value)}" for key, value in values.items() if not under(f"{group}.{key}", _ELSEWHERE)
-    ]
+    told = [f"{key} {presets.spelled(each)}" for key, each in values.items() if not under(f"{group}.{key}", _ELSEWHERE)]
     return _valued(run.record.get("choices", {}).get(group) or node.get("_target_", "").rpartition(".")[2], told)
 
 
@@ -123,13 +116,11 @@ def _length(run: Run) -> dict[str, str]:
     longer = f"lengthen from 1/{1 << batch.context_doublings} over {batch.lengthening:,} steps"
     total, text = run.record.get("parameters", {}).get("total"), run.record.get("data", {}).get("train_tokens")
     return {
-        "steps": f"{steps:,}",
-        "tokens per step": f"{batch.tokens:,}{grown}",
-        "tokens": f"{tokens:,}",
+        "steps": f"{steps:,}", "tokens per step": f"{batch.tokens:,}{grown}", "tokens": f"{tokens:,}",
         "sequences": longer if batch.context_doublings else "",
         "tokens per parameter": f"{tokens / total:.3g}" if total else "",
         "epochs": f"{tokens / text:.3g} of {text:,} tokens" if text else "",
-    }
+    }  # fmt: skip
 
 
 def _data(run: Run) -> str:

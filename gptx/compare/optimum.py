@@ -34,17 +34,14 @@ def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str,
     """The learning rates whose lowest or highest tried level an arm has ("low", "high"), if the level next to it has a
     result."""
     found = {}
-    for rate in rates:
-        grid = sorted((other for other in every if _alike(arm, other, rate)), key=lambda one: float(one.levels[rate]))
+    for rate in rates if arm.mean is not None else ():
+        alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]
+        grid = sorted(alike, key=lambda one: float(one.levels[rate]))
         ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}
-        side = next((way for way, (end, inside) in ends.items() if end is arm and inside.results), "")
-        if side and arm.mean is not None and float(arm.levels[rate]):  # nothing lies below 0, as of a decay
-            found[rate] = side
+        ways = [way for way, (end, inside) in ends.items() if end is arm and inside.results]
+        if ways and float(arm.levels[rate]):  # nothing lies below 0, as of a decay
+            found[rate] = ways[0]
     return found
-
-
-def _alike(one: Arm, other: Arm, but: str) -> bool:
-    return all(other.levels[name] == level for name, level in one.levels.items() if name != but)
 
 
 def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> Optimum:
@@ -80,8 +77,7 @@ def _vertex(x: list[float], y: list[float]) -> float | None:
 
 
 def best_arm(tried: list[Arm], sign: int) -> Arm:
-    order = ranked(dict(enumerate(tried)), sign)
-    return tried[order[0]] if order else tried[0]
+    return ranking(dict(enumerate(tried)), sign)[0]
 
 
 def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
@@ -97,8 +93,7 @@ def ranked(arms: Mapping[_Key, Arm], sign: int) -> list[_Key]:
 
 def ranking(arms: Mapping[_Key, Arm], sign: int) -> list[Arm]:
     """The arms, the best first; those without a mean last."""
-    first = ranked(arms, sign)
-    return [arms[key] for key in (*first, *(key for key in arms if key not in first))]
+    return [arms[key] for key in dict.fromkeys((*ranked(arms, sign), *arms))]
 
 
 def winner(arms: Mapping[_Key, Arm], sign: int) -> _Key | None:

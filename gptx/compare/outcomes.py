@@ -63,8 +63,7 @@ class Comparison:
         object.__setattr__(self, "better", self.better or metrics.ours(self.metric))
 
     @property
-    def sign(self) -> int:
-        """What a value is multiplied by, so that lower is better."""
+    def sign(self) -> int:  # by which a value is multiplied, so that lower is better
         return -1 if self.better == "higher" else 1
 
     @property

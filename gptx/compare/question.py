@@ -39,8 +39,7 @@ def question_of(comparison: Comparison, baseline: str = "") -> Question:
         return Question("seeds", base=base)
     taken = {*vary, *asked.get("per", ())}
     best = asked.get("best_over", tuple(name for name in factors if is_rate(name) and name not in taken))
-    per = tuple(name for name in factors if name not in (*vary, *best))
-    return _designed(comparison, vary, best, per, base)
+    return _designed(comparison, vary, best, tuple(name for name in factors if name not in (*vary, *best)), base)
 
 
 def _base(comparison: Comparison, vary: tuple[str, ...], baseline: str) -> dict[str, str]:
@@ -83,17 +82,12 @@ def _varied(comparison: Comparison, per: Collection[str]) -> tuple[str, ...]:
 def _centre(comparison: Comparison, vary: tuple[str, ...]) -> dict[str, str]:
     """The levels from which most arms differ in one factor, the first of equals; no arms' levels where none do."""
     there: list[tuple[str, ...]] = list(dict.fromkeys(map(at_levels(vary), comparison.outcomes)))
-    usual = baseline_of(comparison.factors, {}, "")
+    usual = tuple(map(baseline_of(comparison.factors, {}, "").get, vary))
 
     def near(one: tuple[str, ...]) -> tuple[int, int]:
-        alone = sum(_apart(one, other) == 1 for other in there)
-        return alone, -_apart(one, tuple(usual[name] for name in vary))
+        return sum(sum(map(str.__ne__, one, other)) == 1 for other in there), sum(map(str.__eq__, one, usual))
 
     return dict(zip(vary, sorted(there, key=near, reverse=True)[0], strict=True))
-
-
-def _apart(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    return sum(a != b for a, b in zip(one, other, strict=True))
 
 
 def _designed(comparison, vary, best, per, base) -> Question:
@@ -120,7 +114,7 @@ def _corners(comparison: Comparison, vary: tuple[str, ...], base: dict[str, str]
     if count < 2 or {len(factors[name]) for name in vary} != {2}:
         return (), {}
     turned = [factors[name][base[name] == factors[name][0]] for name in vary]
-    there = {*map(at_levels(vary), comparison.outcomes)}
+    there = dict.fromkeys(map(at_levels(vary), comparison.outcomes))
     corners = {levels: tuple(map(int, map(str.__eq__, levels, turned))) for levels in there}
     signs = numpy.array([*corners.values()]) * 2 - 1
     balanced = not signs.sum(0).any() and not numpy.triu(signs.T @ signs, 1).any()

@@ -1,13 +1,14 @@
 """The sentences that a headline rests on. None claims more than the numbers of compare.effects do."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from gptx.compare.effects import Effect, Effects, Setting
 from gptx.compare.outcomes import contexts
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, change, named, said, turned, where
 from gptx.estimate.differences import tally
-from gptx.units.phrases import count, joined, sentence
+from gptx.units.phrases import count, few, joined, sentence
 
 _SETTINGS = 4
 
@@ -25,7 +26,7 @@ def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Ite
     yield from (_trend(found, one, words) for one in trends(found))
     made, sure = tally(found.judged)
     if made:
-        seeds = count(max(estimate.n for estimate in found.judged), "seed")
+        seeds = count(max(map(attrgetter("n"), found.judged)), "seed")
         yield f"{count(made, 'comparison')} over {seeds}{', judged together at 95 %' * (made > 1)}: {sure} significant."
     if len(contexts(found.arms, *found.question.best_over)) < len(found.arms):
         yield _chosen(found, words)
@@ -36,8 +37,7 @@ def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Ite
 def _significant(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
     """What is lower and what is higher in a setting."""
     for kind in ("lower", "higher"):
-        some = [effect for effect in setting.effects if effect.kind == kind and not effect.interaction]
-        if some:
+        if some := [effect for effect in setting.mains if effect.kind == kind]:
             yield sentence(where(setting.context), f"{kind}: {_few(found, some, words)}")
 
 
@@ -53,40 +53,33 @@ def _insignificant(found: Effects, setting: Setting, words: Words) -> Iterator[s
 
 
 def _interactions(found: Effects, setting: Setting, words: Words) -> Iterator[str]:
-    both = [effect for effect in setting.effects if effect.interaction]
-    if both:
+    if both := [effect for effect in setting.effects if effect.interaction]:
         sure = [effect for effect in both if effect.settled]
         which = f": {_few(found, sure, words)}" if sure else ""
         share = f"{len(sure) or 'None'} of {count(len(both), 'interaction')} {'is' if len(sure) < 2 else 'are'}"
         yield f"{share} significant{which}."
     if setting.lead:
-        yield f"Contributed more: {contributed(found, setting, words.sign)}."
+        yield f"Contributed more: {contributed(found, setting)}."
 
 
 def _few(found: Effects, effects: list[Effect], words: Words | None = None) -> str:
     """The first of some effects by name, with their intervals if there are words for these; the others are counted."""
-    told = [f"{change(effect, found.baseline)} {_interval(effect, words) if words else ''}".strip()
-            for effect in effects[:FEW]]  # fmt: skip
-    return joined([*told, *[f"{len(effects) - FEW} more"] * (len(effects) > FEW)])
+    told = [f"{change(effect, found.baseline)} {_interval(effect, words) if words else ''}" for effect in effects]
+    return joined(few(map(str.strip, told), FEW))
 
 
-def contributed(found: Effects, setting: Setting, sign: int) -> str:
+def contributed(found: Effects, setting: Setting) -> str:
     """Which of two things improved the metric more: its name, or why there is no answer."""
-    lead, mains = setting.lead, setting.mains
+    lead, mains, sign = setting.lead, setting.mains, found.comparison.sign
     if lead is None or lead.p is None:
         return "single seed" if lead else "an arm without a mean"
     if setting.depends(max(mains, key=lambda effect: abs(effect.mean))):
         return "each depends on the other"
-    gains = {named(*thing): _gain(mains, thing, sign) for thing in found.question.things}
+    gains = {named(*effect.things[0]): -sign * effect.mean * effect.settled for effect in mains}  # 0 for no sure one
     if max(gains.values()) <= 0 > min(gains.values()):
         return f"harm by {joined(filter(gains.get, gains))}"
-    ahead = [*gains][int(sign * lead.mean > 0)]
+    ahead = named(*found.question.things[sign * lead.mean > 0])
     return ahead if lead.significant and gains[ahead] > 0 else "not significant"
-
-
-def _gain(mains: list[Effect], thing: tuple[str, str], sign: int) -> float:
-    """By how much a thing improves the metric; 0 where that is not significant."""
-    return next(-sign * effect.mean * effect.settled for effect in mains if effect.things == (thing,))
 
 
 def _trend(found: Effects, trend: Trend, words: Words) -> str:
@@ -110,8 +103,7 @@ def _chosen(found: Effects, words: Words) -> str:
 
 
 def _on_fresh_seeds(found: Effects, words: Words) -> Iterator[str]:
-    again = [(change(effect, found.baseline), effect.fresh) for effect in found.effects if effect.fresh]
-    if again:
+    if again := [(change(effect, found.baseline), effect.fresh) for effect in found.effects if effect.fresh]:
         told = joined(f"{name} {words.change(estimate)}" for name, estimate in again[:FEW])
         yield f"On {count(max(each.n for _, each in again), 'fresh seed')}, which chose nothing: {told}."
 
@@ -120,12 +112,10 @@ def _at_equal_time(found: Effects, at_time: Effects | None, words: Words) -> Ite
     """One line where equal time says something else than equal steps."""
     before = {effect.things: effect.kind for effect in found.effects if len(found.settings) == 1}
     after = [effect for effect in at_time.effects if effect.estimate] if at_time else []
-    apart = [effect for effect in after if effect.kind != before.get(effect.things, effect.kind)]
-    if apart:
+    if apart := [effect for effect in after if effect.kind != before.get(effect.things, effect.kind)]:
         told = joined(f"{turned(one.things, found.baseline)} {words.change(one.estimate)}" for one in apart[:FEW])
         yield f"At equal time instead (read before a longer run's cool-down has ended): {told}."
 
 
 def _interval(effect: Effect, words: Words) -> str:
-    bound = {"open": "open,"}.get(effect.bound, effect.bound)
-    return f"{bound} {words.change(effect.estimate)}".strip()
+    return f"{effect.bound}{',' * (effect.bound == 'open')} {words.change(effect.estimate)}".strip()

@@ -32,7 +32,9 @@ def _effects(found: Effects, words: Words) -> Iterator[Table]:
         several = len(found.settings) > 1
         rows = [(*[where(setting.context)] * several, *(tell(effect) for tell in columns.values()))
                 for setting, effect in found.each]  # fmt: skip
-        yield Table(_title(found), (*["setting"] * several, *columns), rows, _note(found, words), 1 + several)
+        what = {"levels": said(found.factor), "cumulative": "added change"}.get(found.question.design, "change")
+        heads = *["setting"] * several, *columns
+        yield Table(f"What each {what} does", heads, rows, _note(found, words), 1 + several)
     if any(setting.lead for setting in found.settings):
         yield _leads(found, words)
 
@@ -40,7 +42,7 @@ def _effects(found: Effects, words: Words) -> Iterator[Table]:
 def _leads(found: Effects, words: Words) -> Table:
     """Of a 2 x 2, which of the two things contributed more."""
     each = ((where(setting.context) or "here", setting) for setting in found.settings)
-    told = [(place, words.change(setting.lead), contributed(found, setting, words.sign)) for place, setting in each]
+    told = [(place, words.change(setting.lead), contributed(found, setting)) for place, setting in each]
     heads = "", " less ".join(starmap(named, found.question.things)), "contributed more"
     return Table("What contributed more", heads, told)
 
@@ -63,8 +65,7 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
 
 
 def _bounded(effect: Effect, words: Words) -> str:
-    text = words.change(effect.estimate)
-    return f"{effect.bound}: {text}" if effect.bound else text
+    return f"{effect.bound}: {words.change(effect.estimate)}".removeprefix(": ")
 
 
 def _alone(found: Estimate | None, words: Words) -> str:
@@ -95,13 +96,6 @@ def _speed(effect: Effect) -> str:
     return f"{speed.bound}{speed.times:.2f}{span}{seconds}"
 
 
-def _title(found: Effects) -> str:
-    if found.question.design in ("levels", "cumulative"):
-        what = "each added change" if found.question.design == "cumulative" else f"each {said(found.factor)}"
-        return f"What {what} does"
-    return "What each change does"
-
-
 def _note(found: Effects, words: Words) -> str:
     """How the table is read, and against what."""
     unit = f"{words.metric.capitalize()}{words.per}; {words.good} is better."
@@ -121,10 +115,8 @@ def _optima(found: Effects, words: Words) -> Table:
              f"edge ({best.edge})" if best.edge else "" if best.rate is None else f"{best.rate:.3g}" + (
                  f" ({best.low:.3g} to {best.high:.3g})" if best.low and best.high else ""))
             for best in found.optima]  # fmt: skip
-    note = (
-        "Between levels: the lowest point of a parabola in the logarithm of the rate through the best three, with the "
-    )
-    note += "95 % interval of those of single seeds. The headline uses the best level of the grid."
+    note = "Between levels: the lowest point of a parabola in the logarithm of the rate through the best three, with "
+    note += "the 95 % interval of those of single seeds. The headline uses the best level of the grid."
     heads = ("setting", "best of the grid", "mean ± sd there", "between levels")
     return Table(f"The best {said(found.factor)}", heads, rows, note)
 
@@ -142,7 +134,7 @@ def _grids(found: Effects, words: Words) -> Iterator[Table]:
 
 def _grid(found: Effects, across: str, down: str, place: str, arms: list[Arm], words: Words) -> Table:
     columns = grouped(arms, lambda arm: arm.levels[across])
-    cells = [_marked(some, down, words) for some in columns.values()]
+    cells = [_marked(some, down, words, found.comparison.sign) for some in columns.values()]
     there = filter(set[str]().union(*cells).__contains__, found.comparison.factors[down])
     rows = [(level or "-", *(column.get(level, "") for column in cells)) for level in there]
     title = f"{words.metric.capitalize()} by {said(down)} and {said(across)}{f', {place}' if place else ''}"
@@ -150,9 +142,9 @@ def _grid(found: Effects, across: str, down: str, place: str, arms: list[Arm], w
     return Table(title, (label(down), *(named(across, level) for level in columns)), rows, note)
 
 
-def _marked(arms: list[Arm], down: str, words: Words) -> dict[str, str]:
+def _marked(arms: list[Arm], down: str, words: Words, sign: int) -> dict[str, str]:
     """Mean and spread of arms by their level, the best of several in bold."""
-    best = winner({arm.levels[down]: arm for arm in arms}, words.sign) if len(arms) > 1 else None
+    best = winner({arm.levels[down]: arm for arm in arms}, sign) if len(arms) > 1 else None
     told = {arm.levels[down]: words.spread(arm) for arm in arms}
     return told | ({best: f"**{told[best]}**"} if best is not None else {})
 

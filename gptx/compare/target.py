@@ -21,23 +21,19 @@ def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
     for no number, for single seeds, and for a target that no arm reaches."""
     metric, sign = comparison.metric, comparison.sign
     beyond = "below" if sign > 0 else "above"
-    goal = _number(target, metric)
+    try:
+        goal = float(target)
+    except ValueError:
+        raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
     ended = [run for run in runs if run.state == "finished" and not run.role]
     arms = grouped(ended, lambda run: tuple(described_by(run).get(name, "-") for name in comparison.factors))
     rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items()]
-    if not any(row[-3] not in (_NEVER, _FEW) for row in rows):
-        raise ValueError(f"target={target}: {_why_not(ended, metric, sign, {row[-3] for row in rows})}")
+    if (told := {row[-3] for row in rows}) <= {_NEVER, _FEW}:
+        raise ValueError(f"target={target}: {_why_not(ended, metric, sign, told)}")
     heads = (*map(label, comparison.factors), "steps", "seconds in steps", "n")
     note = f"The first step that an arm's runs have in common at which their mean is {beyond} the target: one-sided t "
     note += f"test, p < {_SURE}. Only steps with a value of {metric} are looked at."
     return Table(f"Steps to {metric.replace('/', ' ')} {goal:g}", heads, rows, note, len(comparison.factors))
-
-
-def _number(target: str, metric: str) -> float:
-    try:
-        return float(target)
-    except ValueError:
-        raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
 
 
 def _why_not(runs: list[Run], metric: str, sign: int, told: set[str]) -> str:
@@ -64,9 +60,9 @@ def _reaches(goal: float, runs: list[Run], metric: str, sign: int) -> tuple[str,
 def steps_to(target: float, curves: Mapping[int, Mapping[int, float]], sign: int) -> int | None:
     """The first step at which the mean over seeds is below (above, where higher is better) the target: a one-sided t
     test with p < 0.01 at one common step. `curves`: seed -> step -> value. None where that never is so."""
-    common = set.intersection(*(set(curve) for curve in curves.values())) if len(curves) > 1 else set()
-    return next((step for step in sorted(common) if _below([sign * curve[step] for curve in curves.values()],
-                                                           sign * target)), None)  # fmt: skip
+    common = set.intersection(*map(set, curves.values())) if len(curves) > 1 else set()
+    values = {step: [sign * curve[step] for curve in curves.values()] for step in sorted(common)}
+    return next((step for step, each in values.items() if _below(each, sign * target)), None)
 
 
 def _below(values: list[float], target: float) -> bool:

@@ -30,7 +30,7 @@ def trends(found: Effects) -> list[Trend]:
     sizes = _sizes(found)
     if len(set(sizes.values())) < max(_SIZES, len(found.settings)):
         return []
-    known = [(sizes[str(setting.context)], effect) for setting, effect in found.each if effect.estimate]
+    known = [(sizes[str(setting.context)], effect) for setting, effect in found.each if effect.estimate and effect.arm]
     groups = grouped(sorted(known, key=lambda row: row[0]), lambda row: row[1].things)
     made = [_trend(things, some, len(groups)) for things, some in groups.items() if len(some) >= _SIZES]
     return list(filter(None, made))
@@ -45,17 +45,16 @@ def _sizes(found: Effects) -> dict[str, int]:
 
 def _trend(things: tuple, some: list, count: int) -> Trend | None:
     """The lines of single seeds through their differences at each size."""
-    x = numpy.log10([size for size, _ in some])
-    by_seed = [effect.by_seed for _, effect in some]
-    seeds = set.intersection(*map(set, by_seed))
+    sizes, pairs = [size for size, _ in some], [(effect.arm.values, effect.against.values) for _, effect in some]
+    seeds = set.intersection(*(set(values) for pair in pairs for values in pair))
     if not seeds:
         return None
-    y = numpy.array([[each[seed] for each in by_seed] for seed in sorted(seeds)])
+    x, y = numpy.log10(sizes), numpy.array([[mine[seed] - its[seed] for mine, its in pairs] for seed in sorted(seeds)])
     slope, _ = numpy.polyfit(x, y.T, 1)
     short, level = numpy.polyfit(x[:-1], y[:, :-1].T, 1)
-    sizes = tuple(size for size, _ in some)
     found = estimate(slope.tolist(), count), float(y[:, -1].mean())
-    return Trend(things, sizes, *found, estimate((short * x[-1] + level).tolist()), estimate(y[:, -1].tolist()))
+    ahead, last = (estimate(each.tolist()) for each in (short * x[-1] + level, y[:, -1]))
+    return Trend(things, tuple(sizes), *found, ahead, last)
 
 
 def line(trend: Trend) -> tuple[list[float], list[float]]:

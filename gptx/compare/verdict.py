@@ -1,7 +1,7 @@
 """The answer of a comparison in words and tables, with how sure it is, and warnings."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gptx.compare.effects import Effects, effects
@@ -14,7 +14,7 @@ from gptx.compare.words import Words, change, named, said, turned, where
 from gptx.compare.words import words as words_for
 from gptx.estimate.differences import Estimate
 from gptx.show.table import Table
-from gptx.units.phrases import count, joined
+from gptx.units.phrases import count, few, joined
 
 _IMITATED = "imitated formats"
 _LISTED = 6  # of a kind are named at most
@@ -44,22 +44,19 @@ def verdict(comparison: Comparison, baseline: str = "", at: str = "") -> Verdict
     or a budget that is not known."""
     if unknown := [name for name in comparison.without if name not in TABLES]:
         raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(TABLES)}")
-    return of_effects(effects(comparison, baseline, at), baseline)
-
-
-def of_effects(found: Effects, baseline: str = "") -> Verdict:
-    """The answer that the numbers give."""
-    comparison, words = found.comparison, words_for(found)
+    found = effects(comparison, baseline, at)
+    words = words_for(found)
     warnings = list(_warnings(found, words))
     if not any(arm.results for arm in found.arms):
         return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [], found)
     sentences = [*_but(found), *reasons(found, words, _at_time(found, baseline))]
-    tables = list(tables_of(found, words))
-    answer = headline(found, words)
-    if any(_different_texts(comparison.environment, words)):
-        told = "These results cannot be compared: the runs are not of the same text."
-        return Verdict(found.baseline, told, [answer, *sentences], warnings, tables, found)
-    return Verdict(found.baseline, answer, sentences, warnings, tables, found)
+    told, answer = (
+        [headline(found, words), *sentences],
+        "These results cannot be compared: the runs are not of the same text.",
+    )
+    if not any(_different_texts(comparison.environment, words)):
+        answer, *told = told
+    return Verdict(found.baseline, answer, told, warnings, list(tables_of(found, words)), found)
 
 
 def _at_time(found: Effects, baseline: str) -> Effects | None:
@@ -104,7 +101,7 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
         yield f"The arms differ in more than {_varied(comparison)}: {differing}. This may be the cause of a difference."
     for before, phrases, after in (*_of_runs(comparison), *_of_arms(found), *_of_effects(found)):
         if phrases:
-            yield f"{before}{_listed(phrases)}{after}"
+            yield f"{before}{'; '.join(few(phrases, _LISTED))}{after}"
     yield from _at_edges(found)
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
         yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
@@ -153,11 +150,8 @@ def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
 
 def _of_effects(found: Effects) -> Iterator[tuple[str, list[str], str]]:
     """Effects whose intervals rest on something else than the others', each with what is said before and after."""
-    yield (
-        "",
-        _that(found, lambda estimate: estimate.own),
-        ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone.",
-    )
+    alone = ": the spread over seeds is not that of the other arms, so it is judged by its own seeds alone."
+    yield "", _that(found, lambda estimate: estimate.own), alone
     doubted = _that(found, lambda estimate: estimate.disputed and not estimate.own)
     yield "By their own seeds alone, without correction, these would be judged otherwise: ", doubted, "."
     several = [turned(effect.things, found.baseline) for effect in found.effects if effect.arm and effect.things[1:]]
@@ -177,12 +171,11 @@ def _at_edges(found: Effects) -> Iterator[str]:
     """Best learning rates at the edge of their grid, with the command that extends it."""
     for rate, arms in found.edges.items():
         levels = found.comparison.factors[rate]
-        ends = dict.fromkeys(arm.levels[rate] for arm in arms)
-        wider = [_beyond(levels, level) for level in ends]
+        wider = [_beyond(levels, level) for level in {arm.levels[rate] for arm in arms}]
         command = next((each for each in reversed(found.comparison.commands) if "gptx.train" in each), "")
         cure = f" Extend the grid: {extended(command, rate, levels, wider)}" if command else ""
         best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond"
-        yield f"{best}: {_listed(map(_name, arms))}.{cure}"
+        yield f"{best}: {'; '.join(few(map(_name, arms), _LISTED))}.{cure}"
 
 
 def _beyond(levels: list[str], end: str) -> str:
@@ -206,17 +199,12 @@ def unlike(environment: dict) -> Iterator[str]:
     differing = [f"{key} {joined(map(str, values), 'or')}" for key, values in environment.items()
                  if isinstance(values, list) and key not in _TOLD]  # fmt: skip
     if differing:
-        yield f"The runs were not made alike: {_listed(differing)}."
+        yield f"The runs were not made alike: {'; '.join(few(differing, _LISTED))}."
     if formats := environment.get(_IMITATED):
         names = joined(formats if isinstance(formats, list) else [formats])
         yield f"The processor only imitates {names}, many times slower than fp32: times in {names} cannot be compared."
     if environment.get("uncommitted changes") not in (None, False):
         yield "Some runs were made with uncommitted changes, which no commit names."
-
-
-def _listed(phrases: Iterable[str]) -> str:
-    told = list(phrases)
-    return "; ".join([*told[:_LISTED], *[f"{len(told) - _LISTED} more"] * (len(told) > _LISTED)])
 
 
 def _run(run: Outcome) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from statistics import median
 
@@ -58,10 +58,6 @@ class Words:
     @property
     def good(self) -> str:
         return "lower" if self.best == "lowest" else "higher"
-
-    @property
-    def sign(self) -> int:
-        return 1 if self.best == "lowest" else -1
 
     @property
     def per(self) -> str:
@@ -125,9 +121,8 @@ def named(factor: str, level: str) -> str:
 
 def turned(things: Collection[tuple[str, str]], base: dict[str, str]) -> str:
     """What is changed, as one would say it: muon instead of adamw; weight decay 0; a trait by its name."""
-    told = ((named(*thing), named(thing[0], base.get(thing[0], ""))) for thing in things)
-    groups = [is_group(factor) for factor, _ in things]
-    return joined(f"{new} instead of {old}" if group else new for (new, old), group in zip(told, groups, strict=True))
+    return joined(named(name, level) + f" instead of {named(name, base.get(name, ''))}" * is_group(name)
+                  for name, level in things)  # fmt: skip
 
 
 def change(effect: Effect, base: dict[str, str]) -> str:
@@ -145,11 +140,3 @@ def label(factor: str) -> str:
 def where(levels: dict[str, str]) -> str:
     """Levels as a place: at learning rate 0.01 and with muon; "" for none."""
     return " and ".join(f"{'at' if numeric([x]) else 'with'} {named(name, x)}" for name, x in levels.items())
-
-
-def places(contexts: Iterable[dict[str, str]]) -> str:
-    """Several places: at learning rate 0.003 and 0.01; "" for none."""
-    first, *rest = contexts
-    if len(first) < 2:
-        return joined([where(first), *(level for context in rest for level in context.values())])
-    return joined(map(where, (first, *rest))) if len(rest) < FEW else f"in {len(rest) + 1} settings"

@@ -188,10 +188,8 @@ class Fit:
 
     def _alone(self, weights: Weights) -> Estimate | None:
         """The estimate of a contrast over the seeds that all its arms have; None without such a seed."""
-        seeds = set.intersection(*(set(self.values[arm]) for arm in weights))
-        return estimate(
-            [sum(weight * self.values[arm][seed] for arm, weight in weights.items()) for seed in sorted(seeds)]
-        )
+        seeds = sorted(set.intersection(*(set(self.values[arm]) for arm in weights)))
+        return estimate([sum(weight * self.values[arm][seed] for arm, weight in weights.items()) for seed in seeds])
 
 
 def fit_blocks(values: Mapping[Hashable, Values]) -> Fit:

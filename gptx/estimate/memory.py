@@ -183,16 +183,10 @@ def _two_steps(parts: dict, live: _Live) -> Footprint:
     for name, tensor in named_tensors(trainer.optimizer.state_dict()):
         if tensor.ndim:  # no scalars such as the count of steps
             state[name] = state.get(name, 0) + storage_bytes([tensor])
-    return Footprint(
-        parameters=sum(map(Tensor.numel, trainer.model.parameters())),
-        weights=storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()]),
-        gradients=gradients,
-        state=state,
-        activations=max(kept),
-        step=step,
-        validation=live.peak if trainer.observers else 0,
-        copy=storage_bytes(tensor for _, tensor in named_tensors(trainer.state_dict())),
-    )
+    copied = storage_bytes(tensor for _, tensor in named_tensors(trainer.state_dict()))
+    weights = storage_bytes([*trainer.model.parameters(), *trainer.model.buffers()])
+    return Footprint(sum(map(Tensor.numel, trainer.model.parameters())), weights, gradients, state, max(kept), step,
+                     validation=live.peak if trainer.observers else 0, copy=copied)  # fmt: skip
 
 
 def storage_bytes(of: Iterable[Tensor]) -> int:

@@ -42,17 +42,9 @@ class _Question:
         return alike if self.judge in alike else [*alike, self.judge]
 
 
-def plan_budget(
-    *,
-    flops: str | None = None,
-    params: str | None = None,
-    tokens: str | None = None,
-    served: str | None = None,
-    law: str = _REFIT,
-    vocab: str = "",
-    context: str = "",
-    out: str = "",
-) -> None:
+def plan_budget(*, flops: str | None = None, params: str | None = None, tokens: str | None = None,
+                served: str | None = None, law: str = _REFIT, vocab: str = "", context: str = "",
+                out: str = "") -> None:  # fmt: skip
     """Split a budget of FLOPs between parameters and tokens, by the rule of 20 and by every scaling law.
 
       python -m gptx plan budget flops=1e19
@@ -81,9 +73,8 @@ def plan_budget(
         raise ValueError(f"law={asked.judge.name}: has no split of that which is a number") from None
 
 
-def read_question(
-    *, law: str = _REFIT, vocab: str = "", context: str = "", out: str = "", **quantities: str | None
-) -> _Question:
+def read_question(*, law: str = _REFIT, vocab: str = "", context: str = "", out: str = "",
+                  **quantities: str | None) -> _Question:  # fmt: skip
     """The question of the options; `quantities` are those of QUANTITIES. Raises ValueError for impossible amounts."""
     given = {key: text for key, text in quantities.items() if text is not None}
     numbers = {key: number(key, text, QUANTITIES[key]) for key, text in given.items()}

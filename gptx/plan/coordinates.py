@@ -50,11 +50,9 @@ def _moved(cfg: Any, parametrization: str, width: int, base: int, steps: int) ->
     mup = {"base_width": base, "base_head_size": base // cfg.model.heads} if parametrization == "mup" else {}
     target = f"gptx.ingredients.parametrization.{parametrization}"
     trainer = trainer_of(as_config({
-        **cfg,
-        "model": {**cfg.model, "width": width},
+        **cfg, "model": {**cfg.model, "width": width}, "log": None, "observe": None,
         "schedule": {"_target_": "gptx.ingredients.schedule.constant", "_partial_": True},
         "parametrization": {"_target_": target, "_partial_": True, "rates": cfg.parametrization.rates, **mup},
-        "log": None, "observe": None,
     }))  # fmt: skip
     inputs = trainer.data.validation(0, min(4, trainer.data.validation_windows)).inputs.to(trainer.parallel.device)
     before = _seen(trainer, inputs)

@@ -69,12 +69,9 @@ def plan_memory(*overrides: str, vocab: str = "") -> None:
 
 
 def footprint_table(found: Footprint) -> list[str]:
+    each = f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each"
     rows = [
-        (
-            "weights",
-            f"{found.parameters:,} parameters, {found.weights / found.parameters:.3g} bytes each",
-            found.weights,
-        ),
+        ("weights", each, found.weights),
         ("gradients", "", found.gradients),
         ("moments", ", ".join(found.state) or "none", found.moments),
         ("weights, gradients, moments", "", found.weights + found.gradients + found.moments),

@@ -30,13 +30,10 @@ class Probe:
         return sum(seconds * count for seconds, count in self.parts.values())
 
     def __str__(self) -> str:
-        said = ", ".join(
-            f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{f' x {count:g}' * (count != 1)}"
-            for name, (seconds, count) in self.parts.items()
-            if count
-        )
+        said = [f"{_brief(seconds)} {name}{f' ({self.spread})' * (name == STEP)}{f' x {count:g}' * (count != 1)}"
+                for name, (seconds, count) in self.parts.items() if count]  # fmt: skip
         total = clock(round(self.run_seconds()))
-        return f"{total} on this machine, measured: {said}; not in it: {', '.join(self.left_out)}"
+        return f"{total} on this machine, measured: {', '.join(said)}; not in it: {', '.join(self.left_out)}"
 
 
 def probe(cfg, seconds: float = 5.0, vocab: str = "") -> Probe:

@@ -24,15 +24,8 @@ from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, power
 
 
-def plan_recipe(
-    *overrides: str,
-    hardware: str = "",
-    devices: int = 1,
-    price: float | None = None,
-    probe: bool = False,
-    law: str = "",
-    vocab: str = "",
-) -> None:
+def plan_recipe(*overrides: str, hardware: str = "", devices: int = 1, price: float | None = None,
+                probe: bool = False, law: str = "", vocab: str = "") -> None:  # fmt: skip
     """Show what a recipe costs and may reach: FLOPs, loss, memory, time, price and warnings.
 
       python -m gptx plan recipe model=gpt2_124m vocab=50257 steps=2.5Btok hardware=h100 devices=8 price=2.5
@@ -61,8 +54,8 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
         spent = effort(build(cfg.model)(vocab_size=vocab_size), build(cfg.batch), cfg.steps)
     share = _on_one(cfg, where)
     found, shards = prediction(share, vocab_size), where.devices if str(cfg.parallel._target_).endswith(".fsdp") else 1
-    recompute = str(cfg.memory._target_).endswith(".recompute")
     again = "memory=recompute computes the blocks again: up to a third more than these times"
+    more = [again] * str(cfg.memory._target_).endswith(".recompute")
     size = f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head"
     each = f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does"
     six = f"6N is {amount(6 * spent.parameters)}, {amount(6 * spent.body)} without embeddings and head"
@@ -71,7 +64,7 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
         "run": _length(spent, text),
         "loss": predicted_losses(laws, spent, vocab_size),
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
-        "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *[again] * recompute],
+        "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *more],
         "here": [str(probe_machine(cfg, vocab=vocab))] if probe else [],
         "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)])),
     }
@@ -125,22 +118,18 @@ def _memory(cfg, found: Footprint | str, *, buckets: bool) -> list[str]:
         dtype = str(build(cfg.precision).on(device)).removeprefix("torch.")
         lines = [*footprint_table(found), f"counted as on {device}, in {dtype}"]
     more = "without the buckets of parallel=ddp, one more copy of the gradients, 4 bytes per parameter"
-    return [*lines, *[more] * buckets]
+    return lines + [more] * buckets
 
 
-def _length(spent: Effort, text: Any) -> list[str]:
+def _length(spent: Effort, text: Any) -> Iterator[str]:
     grows, critical = spent.tokens != spent.steps * spent.tokens_per_step, critical_batch_size(spent.tokens)
-    epochs = "epochs: not known, since vocab= stands for the data"
-    if text is not None:
-        there = text.identity["train_tokens"]
-        epochs = f"{spent.tokens / there:.2f} epochs of {there:,} training tokens"
-    return [
-        f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens, "
-        f"{power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})",
-        f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20",
-        f"{spent.tokens_per_step / critical:.2g} x the critical batch of this many tokens, about {critical:,.0f}",
-        epochs,
-    ]
+    steps = f"{spent.steps:,} steps of {'up to ' * grows}{spent.tokens_per_step:,} tokens = {spent.tokens:,} tokens"
+    yield f"{steps}, {power(spent.flops)} FLOPs (6ND is {power(6 * spent.parameters * spent.tokens)})"
+    yield f"{spent.tokens_per_parameter:.3g} tokens per parameter = {spent.chinchilla_multiple:.3g} x Chinchilla's 20"
+    yield f"{spent.tokens_per_step / critical:.2g} x the critical batch of this many tokens, about {critical:,.0f}"
+    there = 0 if text is None else text.identity["train_tokens"]
+    known = f"{spent.tokens / there:.2f} epochs of {there:,} training tokens" if there else ""
+    yield known or "epochs: not known, since vocab= stands for the data"
 
 
 def predicted_losses(laws: list[Law], spent: Effort, vocab_size: int) -> list[str]:

@@ -42,23 +42,9 @@ class _Asked:
     add: bool
 
 
-def report(
-    *folders: str,
-    out: str = "",
-    metric: str = METRIC,
-    better: str = "",
-    baseline: str = "",
-    at: str = "",
-    target: str = "",
-    json: bool = False,
-    smooth: int = 20,
-    readme: str = "",
-    add: bool = False,
-    without: str = "",
-    watch: bool = False,
-    wandb: bool = False,
-    sync: bool = False,
-) -> None:
+def report(*folders: str, out: str = "", metric: str = METRIC, better: str = "", baseline: str = "", at: str = "",
+           target: str = "", json: bool = False, smooth: int = 20, readme: str = "", add: bool = False,
+           without: str = "", watch: bool = False, wandb: bool = False, sync: bool = False) -> None:  # fmt: skip
     """Draw the dashboard of a run, or compare runs, as report.html, report.png and report.md.
 
       python -m gptx report runs/default/base
@@ -137,15 +123,9 @@ def _gathered(places: list[Path], asked: _Asked) -> Report:
         results.refuse_other_experiment(found, Path(asked.readme))
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
-    comparison, answer = _answered(found, begun, asked)
-    return Report(
-        _name(found, begun, places),
-        found,
-        arms_of(known, comparison.factors, _base(answer)),
-        comparison,
-        answer,
-        asked.smooth,
-    )
+    name, (comparison, answer) = _name(found, begun, places), _answered(found, begun, asked)
+    arms = arms_of(known, comparison.factors, _base(answer))
+    return Report(name, found, arms, comparison, answer, asked.smooth)
 
 
 def _name(found: list[Run], begun: list[Run], places: list[Path]) -> str:

@@ -53,11 +53,9 @@ class ArmRuns:
     @cached_property
     def clock(self) -> dict[str, list]:
         """Each of _AXES at some steps of the longest run; empty where it is not known."""
-        cell = max(self.cells, key=lambda cell: cell.metrics.steps)
-        steps, tokens = cell.metrics["train/tokens"]
-        kept = numpy.unique(numpy.linspace(0, len(steps) - 1, 64).astype(int))
-        flops = tokens * cell.flops_per_token if cell.flops_per_token else ()
-        columns = zip(_AXES, (steps, tokens, flops, numpy.cumsum(cell.spent) / 60), strict=True)
+        found = max(self.cells, key=lambda cell: cell.metrics.steps).clocks
+        kept = numpy.unique(numpy.linspace(0, len(found["steps"]) - 1, 64).astype(int))
+        columns = zip(_AXES, (found | {"time": found["time"] / 60}).values(), strict=True)
         return {name: six_digits([0, *values[kept]]) if len(values) else [] for name, values in columns}
 
 
@@ -92,10 +90,10 @@ def arms_of(cells: Iterable[Run], factors: dict[str, list[str]], base: dict[str,
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
     described = [(cell, described_by(cell)) for cell in cells]
     together = grouped(described, lambda one: tuple(one[1].get(name, "") for name in factors))
-    found, looks, side = list[ArmRuns](), dict[tuple[str, ...], int](), across(factors, len(together))
+    found, looks, side = list[ArmRuns](), dict[str, int](), across(factors, len(together))
     for key in sorted(together, key=lambda key: list(map(list.index, factors.values(), key))):
         levels = dict(zip(factors, key, strict=True))
-        look = looks.setdefault(tuple(level for name, level in levels.items() if name != side), len(looks))
+        look = looks.setdefault(str(levels | {side: ""}), len(looks))
         found.append(ArmRuns(levels, [cell for cell, _ in together[key]], len(found), look, base or {}))
     return found
 

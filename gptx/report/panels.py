@@ -44,27 +44,19 @@ def of_run(cell: Run, smooth: int) -> list[Panel]:
     limit = [Curve(f"clipped above {clip:g}", ends, [clip, clip], "dashed", 1)] if clip else []
     with numpy.errstate(over="ignore"):
         perplexity = numpy.exp(smoothed(loss, smooth))
+    losses = Curve("training", steps, loss, smooth=smooth), Curve("validation", *found["validation/loss"], "dots", 1)
+    told = Curve("training", steps, perplexity), Curve("validation", *found["validation/perplexity"], "dots", 1)
+    norms = Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit
+    rates = Curve("", *found["train/lr"]), *_abandoned(found, "train/lr")
     return [
-        Panel("Loss", "nats per token", (
-            Curve("training", steps, loss, smooth=smooth),
-            Curve("validation", *found["validation/loss"], "dots", 1),
-            *_abandoned(found, key), *_incidents(cell, colour=7),
-        )),
-        Panel("Perplexity", "equally likely tokens", (
-            Curve("training", steps, perplexity),
-            Curve("validation", *found["validation/perplexity"], "dots", 1),
-        ), log=True),
-        Panel("Gradient norm", "before clipping", (
-            Curve("all gradients", *found["train/grad_norm"], smooth=smooth), *limit,
-            *_abandoned(found, "train/grad_norm"),
-        ), log=True),
-        Panel("Learning rate", "of the first parameter group", (
-            Curve("", *found["train/lr"]), *_abandoned(found, "train/lr"),
-        )),
+        Panel("Loss", "nats per token", (*losses, *_abandoned(found, key), *_incidents(cell, colour=7))),
+        Panel("Perplexity", "equally likely tokens", told, log=True),
+        Panel("Gradient norm", "before clipping", (*norms, *_abandoned(found, "train/grad_norm")), log=True),
+        Panel("Learning rate", "of the first parameter group", rates),
         _ratios(found),
         *_activations(found),
         *signal_panels([ArmRuns({}, [cell])], smooth, leave_out=("train/lr", "train/grad_norm", "updates/median")),
-    ]  # fmt: skip
+    ]
 
 
 def _abandoned(found: Metrics, signal: str, **look: Any) -> Iterator[Curve]:

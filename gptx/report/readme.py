@@ -105,10 +105,7 @@ def _how_sure(part: str, folder: Path) -> str:
     """Seeds, comparisons, hardware and date of the generated part of a page."""
     runs = load_comparison(folder / "results.json").outcomes if "`results.json`)" in part else []
     told = [count(len({run.seed for run in runs}), "seed")] if runs else []
-    told += [
-        f"{made}, {sure}"
-        for made, sure in re.findall(r"^- (\d+ comparisons?) over .*: (\d+ significant)\.$", part, re.M)
-    ]
+    told += map(", ".join, re.findall(r"^- (\d+ comparisons?) over .*: (\d+ significant)\.$", part, re.M))
     date = r"20\d\d-\d\d-\d\d"
     made_on = re.findall(rf"^\(.*?({date}(?:(?:,| or) {date})*), ([^,]+)", part, re.MULTILINE)
     return "; ".join([*told, *(f"{hardware}, {day}" for day, hardware in made_on[:1])])

@@ -19,7 +19,6 @@ from gptx.config import paths
 from gptx.report import panels, readme
 from gptx.report.arms import ArmRuns, Report, across
 from gptx.runs.folder import RunFolder
-from gptx.runs.manifest import noted
 from gptx.runs.run import Run
 from gptx.show import page
 from gptx.show.table import Table, section
@@ -101,9 +100,7 @@ def _how_sure(report: Report) -> str:
 
 def _recipe(report: Report) -> tuple[str, str]:
     """The commands that made the runs, and the config of a run of the baseline; and the commands as text."""
-    ours = dict.fromkeys(cell.folder for cell in report.cells)
-    lines = {sweep / name: line for sweep in {each.parent for each in ours} for name, line in noted(sweep).items()}
-    commands = dict.fromkeys(lines[each]["command"] for each in ours if "command" in lines.get(each, ()))
+    commands = dict.fromkeys(filter(None, (cell.noted.get("command") for cell in report.cells)))
     base = next((arm for arm in report.arms if arm.levels == report.answer.baseline), report.arms[0])
     config = yaml.safe_dump(base.cells[0].config, sort_keys=False, allow_unicode=True)
     told = page.verbatim("Made by", "", "\n".join(commands)) if commands else ""
@@ -130,12 +127,10 @@ def _switches(report: Report) -> Iterator[str]:
 
 
 def _row(name: str, buttons: Sequence[tuple[str, int | None, list[ArmRuns]]]) -> str:
-    inside = "".join(
-        f'<button class="arm" aria-pressed="true" data-arms="{[arm.place for arm in arms]}">'
-        f"{page.stroke(look) if look is not None else ''}{html(text)}</button>"
-        for text, look, arms in buttons
-    )
-    return f'<div class="legend">{html(name)} {inside}</div>'
+    inside = [f'<button class="arm" aria-pressed="true" data-arms="{[arm.place for arm in arms]}">'
+              f"{page.stroke(look) if look is not None else ''}{html(text)}</button>"
+              for text, look, arms in buttons]  # fmt: skip
+    return f'<div class="legend">{html(name)} {"".join(inside)}</div>'
 
 
 def _differences(arms: Sequence[ArmRuns]) -> Table:

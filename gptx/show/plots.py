@@ -183,9 +183,8 @@ def lines(panel: Panel, across: str = "step") -> Drawing:
     return draw_on
 
 
-def bars(
-    title: str, values: dict[str, float], spelled: str = "{:,.4g}", mark: tuple[str, float] | None = None
-) -> Drawing:
+def bars(title: str, values: dict[str, float], spelled: str = "{:,.4g}",
+         mark: tuple[str, float] | None = None) -> Drawing:  # fmt: skip
     """A bar for each value, with the value next to it; `mark` is a named line, such as the expected value."""
 
     def draw_on(axis) -> None:

@@ -10,6 +10,12 @@ def joined(phrases: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(first)} {last} {end}" if first else end
 
 
+def few(phrases: Iterable[str], most: int) -> list[str]:
+    """The first phrases, and how many more there are."""
+    told = list(phrases)
+    return [*told[:most], *[f"{len(told) - most} more"] * (len(told) > most)]
+
+
 def count(number: int, noun: str) -> str:
     """1 seed, 3 seeds."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
