@@ -58,7 +58,7 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     yield "its own seeds alone", lambda effect: _alone(effect.estimate, words)
     yield "mean ± sd", lambda effect: words.spread(effect.arm) if effect.arm else ""
     yield f"best {joined(map(said, rates))}", lambda effect: _rates(effect.arm, rates)
-    yield "time", lambda effect: _times(effect, "seconds")
+    yield "time", lambda effect: _times(effect, "seconds") if found.steady else ""
     yield "memory", lambda effect: _times(effect, "peak_bytes")
     yield "speed-up in steps", _speed
     yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
@@ -170,6 +170,7 @@ def _costs(found: Effects, words: Words) -> Iterator[Table]:
         rows.append((*([level or "-" for level in key] or ["all"]), *told))
     columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
     note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
+    note += "" if found.steady else " Here they did not: seeds of one arm differ by more than a quarter in time."
     if rows:
         yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
 

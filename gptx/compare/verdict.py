@@ -50,12 +50,10 @@ def verdict(comparison: Comparison, baseline: str = "", at: str = "") -> Verdict
     if not any(arm.results for arm in found.arms):
         return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [], found)
     sentences = [*_but(found), *reasons(found, words, _at_time(found, baseline))]
-    told, answer = (
-        [headline(found, words), *sentences],
-        "These results cannot be compared: the runs are not of the same text.",
-    )
-    if not any(_different_texts(comparison.environment, words)):
-        answer, *told = told
+    told = [headline(found, words), *sentences]
+    if any(_different_texts(comparison.environment, words)):
+        told = ["These results cannot be compared: the runs are not of the same text.", *told]
+    answer, *told = told
     return Verdict(found.baseline, answer, told, warnings, list(tables_of(found, words)), found)
 
 
@@ -63,7 +61,7 @@ def _at_time(found: Effects, baseline: str) -> Effects | None:
     """The same comparison at equal time, where times are known and compare."""
     facts = found.comparison.environment
     alike = not any(isinstance(facts.get(name), list) for name in ("hardware", "threads")) and not facts.get(_IMITATED)
-    known = not found.at and found.effects and "time" in found.comparison.budgets
+    known = not found.at and found.effects and found.steady and "time" in found.comparison.budgets
     return effects(found.comparison, baseline, "time") if known and alike else None
 
 

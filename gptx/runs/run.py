@@ -112,8 +112,9 @@ def find(folders: list[Path]) -> list[Run]:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
     empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
-    noted = {sweep: manifest.noted(sweep) for sweep in {folder.parent for folder in there}}
-    return [Run.of(folder, common, noted[folder.parent].get(folder.name)) for folder in there] + empty
+    sweeps = {*folders, *(folder.parent for folder in there)}
+    noted = {sweep / name: line for sweep in sweeps for name, line in manifest.noted(sweep).items()}
+    return [Run.of(folder, common, noted.get(folder)) for folder in there] + empty
 
 
 def _below(root: Path) -> list[Path]:
