@@ -89,8 +89,8 @@ def _run(name: str, words: list[str]) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     module, _, function = COMMANDS[name].partition(":")
     command = getattr(import_module(module), function)
+    sys.argv = [f"gptx {name}", *words]  # without the name of the command, which some commands record
     if name == "train":  # which reads its words itself
-        sys.argv = ["gptx train", *words]
         command()
     else:
         arguments.call(command, words)

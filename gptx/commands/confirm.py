@@ -72,7 +72,7 @@ def _planned(sweep: Path, seed: str, metric: str) -> tuple[list[Run], list[int]]
 
 
 def _ended(run: Run) -> bool:
-    return run.state == "finished" and not run.noted.get("confirm") and run.noted.get("length", 1) == 1
+    return run.state == "finished" and not run.role
 
 
 def _fresh(text: str, used: set[int]) -> list[int]:

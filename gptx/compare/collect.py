@@ -24,7 +24,7 @@ _END = 0.005  # share of a run that may lack where it has reached a budget
 def compare(runs: list[Run], metric: str = METRIC, better: str = "") -> Comparison:
     """The comparison of some runs. Raises ValueError if none has the metric, ConfigError for an unknown `better`."""
     begun = list(filter(lambda run: run.config, runs))
-    kinds = grouped(begun, lambda run: _role(run.noted))
+    kinds = grouped(begun, lambda run: run.role)
     main = kinds.get("", [])
     found, budgets = factors(main), common_budgets(main)
     several = {name: list(_outcomes(some, found, metric, budgets)) for name, some in kinds.items()}
@@ -85,11 +85,6 @@ def _as_swept(runs: list[Run]) -> dict[str, Any]:
     crossed = list((last.get("sweep") or {}).get("cross") or [])
     return {"question": last.get("question") or {}, "crossed": crossed, "design": next(iter(told["design"]), ""),
             "commands": list(dict.fromkeys(told["command"]))}  # fmt: skip
-
-
-def _role(noted: dict) -> str:
-    """What a run is besides an arm of the comparison: "confirm", a "length" of the base, or "" for neither."""
-    return "confirm" if noted.get("confirm") else "length" if noted.get("length", 1) != 1 else ""
 
 
 def _bases(runs: list[Run], outcomes: list[Outcome], crossed: list[str]) -> list[dict[str, str]]:

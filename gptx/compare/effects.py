@@ -20,6 +20,7 @@ from gptx.estimate.differences import Estimate, fit_blocks
 
 _FACTS = "tokens_per_second", "seconds", "peak_bytes"  # of an outcome, its costs: seconds in steps, bytes at the peak
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
+_STEADY = 1.25  # times the fastest seed that the slowest one of an arm takes, where nothing else ran on the machine
 _ROOM = 1.02  # times the base's memory that still counts as equal
 
 
@@ -124,6 +125,14 @@ class Effects:
     @property
     def judged(self) -> list[Estimate]:
         return [effect.estimate for _, effect in self.each if effect.estimate]
+
+    @cached_property
+    def steady(self) -> bool:
+        """True if times compare: the slowest seed of an arm usually took at most a quarter more than its fastest."""
+        known = (x for x in self.comparison.outcomes if x.seconds and x.state == "finished")
+        arms = [[x.seconds or 0.0 for x in some] for some in grouped(known, lambda x: str(x.levels)).values()]
+        ratios = [max(seconds) / min(seconds) for seconds in arms if len(seconds) > 1]
+        return not ratios or median(ratios) <= _STEADY
 
     @cached_property
     def edges(self) -> dict[str, list[Arm]]:

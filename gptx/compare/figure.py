@@ -60,7 +60,7 @@ def _forest(plot: Any, rows: list[Effect], found: Effects, said: Words) -> None:
         plot.plot([estimate.mean], [at], marker="s", markersize=6, color=colour, linestyle="",
                   markerfacecolor=colour if effect.settled else "white")  # fmt: skip
     plot.axvline(0, color=AXES, linewidth=1)
-    dress(plot, "", f"difference in {said.metric}{said.per} ({said.good} is better, 95 % intervals)")
+    dress(plot, "", f"difference in {said.metric}{said.per}")
     names = [mathtext(change(effect, found.baseline)) for effect in rows]
     plot.set_yticks(range(len(rows)), names, color=INK, fontsize=9)
     plot.set_ylim(len(rows) - 0.5, -0.5)

@@ -37,7 +37,8 @@ def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str,
         alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]
         grid = sorted(alike, key=lambda one: float(one.levels[rate]))
         ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}
-        if ways := [way for way, (end, inside) in ends.items() if end is arm and inside.results]:
+        ways = [way for way, (end, inside) in ends.items() if end is arm and inside.results]
+        if ways and float(arm.levels[rate]):  # nothing lies below 0, as of a decay
             found[rate] = ways[0]
     return found
 

@@ -59,7 +59,7 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     yield "mean ± sd", lambda effect: words.spread(effect.arm) if effect.arm else ""
     best = f"best {joined(map(said, rates))}"
     yield best, lambda effect: ", ".join(effect.arm.levels[rate] for rate in rates if effect.arm)
-    yield "time", lambda effect: _times(effect, "seconds")
+    yield "time", lambda effect: _times(effect, "seconds") if found.steady else ""
     yield "memory", lambda effect: _times(effect, "peak_bytes")
     yield "speed-up in steps", _speed
     yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
@@ -83,7 +83,9 @@ def _speed(effect: Effect) -> str:
     if (speed := effect.speed) is None:
         return ""
     span = f" ({speed.low:.2f} to {speed.high:.2f})" if speed.low and speed.high else ""
-    return f"{speed.bound}{speed.times:.2f}{span}"
+    slower = effect.costs.get("seconds")
+    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower else ""
+    return f"{speed.bound}{speed.times:.2f}{span}{seconds}"
 
 
 def _note(found: Effects, words: Words) -> str:
@@ -159,6 +161,7 @@ def _costs(found: Effects, words: Words) -> Iterator[Table]:
         rows.append((*([level or "-" for level in key] or ["all"]), *told))
     columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
     note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
+    note += "" if found.steady else " Here they did not: seeds of one arm differ by more than a quarter in time."
     if rows:
         yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
 

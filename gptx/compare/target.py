@@ -24,7 +24,7 @@ def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
         goal = float(target)
     except ValueError:
         raise ValueError(f"target={target}: a value of {metric}, such as 1.8") from None
-    ended = [run for run in runs if run.state == "finished" and not run.noted.get("confirm")]
+    ended = [run for run in runs if run.state == "finished" and not run.role]
     arms = grouped(ended, lambda run: tuple(described_by(run).get(name, "-") for name in comparison.factors))
     rows = [(*levels, *_reaches(goal, some, metric, sign), str(len(some))) for levels, some in arms.items()]
     if (told := {row[-3] for row in rows}) <= {_NEVER, _FEW}:

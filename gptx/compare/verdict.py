@@ -49,12 +49,10 @@ def verdict(comparison: Comparison, baseline: str = "", at: str = "") -> Verdict
     if not any(arm.results for arm in found.arms):
         return Verdict(found.baseline, f"No run has a {words.metric} to compare yet.", [], warnings, [], found)
     sentences = [*_but(found), *reasons(found, words, _at_time(found, baseline))]
-    told, answer = (
-        [headline(found, words), *sentences],
-        "These results cannot be compared: the runs are not of the same text.",
-    )
-    if not any(_different_texts(comparison.environment, words)):
-        answer, *told = told
+    told = [headline(found, words), *sentences]
+    if any(_different_texts(comparison.environment, words)):
+        told = ["These results cannot be compared: the runs are not of the same text.", *told]
+    answer, *told = told
     return Verdict(found.baseline, answer, told, warnings, list(tables_of(found, words)), found)
 
 
@@ -62,7 +60,7 @@ def _at_time(found: Effects, baseline: str) -> Effects | None:
     """The same comparison at equal time, where times are known and compare."""
     facts = found.comparison.environment
     alike = not any(isinstance(facts.get(name), list) for name in ("hardware", "threads")) and not facts.get(_IMITATED)
-    known = not found.at and found.effects and "time" in found.comparison.budgets
+    known = not found.at and found.effects and found.steady and "time" in found.comparison.budgets
     return effects(found.comparison, baseline, "time") if known and alike else None
 
 
@@ -169,9 +167,10 @@ def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
 def _at_edges(found: Effects) -> Iterator[str]:
     """Best learning rates at the edge of their grid, with the command that extends it."""
     for rate, arms in found.edges.items():
-        levels, commands = found.comparison.factors[rate], found.comparison.commands
+        levels = found.comparison.factors[rate]
         wider = [_beyond(levels, level) for level in {arm.levels[rate] for arm in arms}]
-        cure = f" Extend the grid: {extended(commands[-1], rate, levels, wider)}" if commands else ""
+        command = next((each for each in reversed(found.comparison.commands) if "gptx.train" in each), "")
+        cure = f" Extend the grid: {extended(command, rate, levels, wider)}" if command else ""
         best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond"
         yield f"{best}: {'; '.join(few(map(_name, arms), _LISTED))}.{cure}"
 

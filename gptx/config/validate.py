@@ -31,8 +31,13 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
     if any(part in ("", ".", "..") or part != part.strip() for part in cfg.name.split("/")):
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
     for group in GROUPS.values():
-        for path, node in _objects(cfg, group):
-            walk(node, path, allow, cfg)
+        check_group(cfg, group, allow)
+
+
+def check_group(cfg: DictConfig, group: Group, allow: Collection[str]) -> None:
+    """The same for what one group builds, which nobody may build before."""
+    for path, node in _objects(cfg, group):
+        walk(node, path, allow, cfg)
 
 
 def time_asked(cfg: DictConfig) -> float | None:

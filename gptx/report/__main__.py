@@ -124,7 +124,8 @@ def _gathered(places: list[Path], asked: _Asked) -> Report:
     begun = [cell for cell in found if cell.metrics.columns]
     known = [cell for cell in begun if cell.config] or begun  # of another it cannot be said which arm it is of
     name, (comparison, answer) = _name(found, begun, places), _answered(found, begun, asked)
-    return Report(name, found, arms_of(known, comparison.factors), comparison, answer, asked.smooth)
+    arms = arms_of(known, comparison.factors, _base(answer))
+    return Report(name, found, arms, comparison, answer, asked.smooth)
 
 
 def _name(found: list[Run], begun: list[Run], places: list[Path]) -> str:
@@ -132,6 +133,12 @@ def _name(found: list[Run], begun: list[Run], places: list[Path]) -> str:
         folder = found[0].folder.resolve()
         return f"{found[0].config.get('name', folder.parent.name)} / {folder.name}"
     return str(next(filter(None, (cell.config.get("name") for cell in begun)), places[0].resolve().name))
+
+
+def _base(answer: Verdict) -> dict[str, str]:
+    """The base by which arms are called, where several keys are changed one at a time."""
+    asked = answer.numbers.question if answer.numbers else None
+    return {name: asked.base[name] for name in asked.vary} if asked and asked.design in ("arms", "cumulative") else {}
 
 
 def _answered(found: list[Run], begun: list[Run], asked: _Asked) -> tuple[Comparison, Verdict]:

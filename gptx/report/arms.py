@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 
@@ -21,17 +21,20 @@ _AXES = ("steps", "tokens", "FLOPs", "minutes")  # what curves may be drawn over
 
 @dataclass(frozen=True)
 class ArmRuns:
-    """Runs at the same levels of the factors. `place` is among all arms; `look` among those of one panel."""
+    """Runs at the same levels of the factors. `place` is among all arms; `look` among those of one panel. With a `base`
+    an arm is called by the levels in which it leaves it."""
 
     levels: dict[str, str]
     cells: list[Run]
     place: int = 0
     look: int = 0
+    base: dict[str, str] = field(default_factory=dict)
 
     def named(self, without: str = "") -> str:
         """Its levels in words, but for that of the factor `without`."""
-        told = (words.named(name, level) for name, level in self.levels.items() if name != without)
-        return ", ".join(told) or self.cells[0].name
+        told = [words.named(name, level) for name, level in self.levels.items()
+                if name != without and level != self.base.get(name)]  # fmt: skip
+        return ", ".join(told) or ("base" if self.base else self.cells[0].name)
 
     def merged(self, key: str) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         """Steps, mean, lowest and highest of a metric; NaN where a run has no finite number, so that no mean goes on
@@ -83,7 +86,7 @@ class Report:
         return {"figures": figures, "arms": arms, "clocks": clocks, "smooth": self.smooth, "renew": renew, **more}
 
 
-def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns]:
+def arms_of(cells: Iterable[Run], factors: dict[str, list[str]], base: dict[str, str] | None = None) -> list[ArmRuns]:
     """The arms of runs that have begun, in the order of the factors' levels; those of one panel differ in look."""
     described = [(cell, described_by(cell)) for cell in cells]
     together = grouped(described, lambda one: tuple(one[1].get(name, "") for name in factors))
@@ -91,7 +94,7 @@ def arms_of(cells: Iterable[Run], factors: dict[str, list[str]]) -> list[ArmRuns
     for key in sorted(together, key=lambda key: list(map(list.index, factors.values(), key))):
         levels = dict(zip(factors, key, strict=True))
         look = looks.setdefault(str(levels | {side: ""}), len(looks))
-        found.append(ArmRuns(levels, [cell for cell, _ in together[key]], len(found), look))
+        found.append(ArmRuns(levels, [cell for cell, _ in together[key]], len(found), look, base or {}))
     return found
 
 

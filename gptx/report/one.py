@@ -7,6 +7,7 @@ import numpy
 
 from gptx.compare import collect
 from gptx.config import presets
+from gptx.config.groups import SETTINGS
 from gptx.config.keys import flat
 from gptx.report import panels
 from gptx.report.arms import Report
@@ -99,6 +100,8 @@ def _recipe(cell: Run) -> Iterator[str]:
     choices, config = cell.record.get("choices", {}), cell.config
     changed = presets.departures(config, choices)
     for group, usual in presets.defaults().items():
+        if group in SETTINGS:  # how its sweep was made, no ingredient
+            continue
         expected, chosen = str(usual), choices.get(group, "?")
         if isinstance(usual, list):
             expected, chosen = ", ".join(usual), ", ".join(config.get(group) or {}) or "none"

@@ -20,7 +20,7 @@ from gptx.config.groups import GROUPS
 from gptx.ingredients.log import shown
 from gptx.units.printable import masked
 
-_WATCHED = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides}  # nothing of a result
+_ASIDE = {f"gptx.ingredients.{name}" for name, group in GROUPS.items() if not group.decides} | {"gptx.sweeps"}
 _ROOM = re.compile(r"gptx\.(?:ingredients\.)?\w+|")  # of a module: gptx.trainer, gptx.ingredients.optim; else ""
 _PYTHON = sysconfig.get_path("stdlib")
 _PACKAGES = ("gptx", "torch", "numpy", "hydra-core", "omegaconf", "tiktoken", "datasets", "wandb", "submitit")
@@ -96,7 +96,7 @@ def _modules(config: dict) -> dict[str, Path]:
     # from which they are imported: /a of b.c in /a/b/c.py
     folders = {Path(*p[: -1 - name.count(".") - (p[-1] == "__init__.py")]) for name, p in parts.items()}
     beside = {name for name in own if not folders.isdisjoint(files[name].parents)}
-    rooms = set(map(_room, homes)) - _WATCHED - {""}
+    rooms = set(map(_room, homes)) - _ASIDE - {""}  # which decide nothing of a result
     kept = {name for name in files if _room(name) in rooms} | homes & own | beside
     return {name: files[name] for name in sorted(kept)}
 

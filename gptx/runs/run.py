@@ -48,6 +48,11 @@ class Run:
             return Metrics()
 
     @property
+    def role(self) -> str:
+        """What it is besides an arm of a sweep: "confirm", a "length" of the base, or "" for neither."""
+        return "confirm" if self.noted.get("confirm") else "length" if self.noted.get("length", 1) != 1 else ""
+
+    @property
     def seed(self) -> int:
         return self.config.get("seed", 0)
 
@@ -104,7 +109,7 @@ def find(folders: list[Path]) -> list[Run]:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
     common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
     empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
-    sweeps = {*found, *(folder.parent for folder in there)}
+    sweeps = {*folders, *(folder.parent for folder in there)}
     noted = {sweep / name: line for sweep in sweeps for name, line in manifest.noted(sweep).items()}
     return [Run.of(folder, common, noted.get(folder)) for folder in there] + empty
 
