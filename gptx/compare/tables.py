@@ -61,7 +61,7 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     yield best, lambda effect: ", ".join(effect.arm.levels[rate] for rate in rates if effect.arm)
     yield "time", lambda effect: _times(effect, "seconds") if found.steady else ""
     yield "memory", lambda effect: _times(effect, "peak_bytes")
-    yield "speed-up in steps", _speed
+    yield "speed-up in steps", lambda effect: _speed(effect, steady=found.steady)
     yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
 
 
@@ -79,12 +79,12 @@ def _times(effect: Effect, fact: str) -> str:
     return f"×{times:.2f}" if times else ""
 
 
-def _speed(effect: Effect) -> str:
+def _speed(effect: Effect, *, steady: bool) -> str:
     if (speed := effect.speed) is None:
         return ""
     span = f" ({speed.low:.2f} to {speed.high:.2f})" if speed.low and speed.high else ""
     slower = effect.costs.get("seconds")
-    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower else ""
+    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower and steady else ""
     return f"{speed.bound}{speed.times:.2f}{span}{seconds}"
 
 
@@ -94,7 +94,8 @@ def _note(found: Effects, words: Words) -> str:
     base = joined(named(name, found.baseline[name]) for name in found.question.vary)
     against = f" Base: {base}." if found.settings[0].base else ""
     sure = " Intervals hold together at 95 %; the spread over seeds is pooled over the arms"
-    dunnett = " (Dunnett)." if not found.question.best_over and len(found.settings) == 1 else "."
+    against_base = found.question.design in ("levels", "arms") and not found.question.best_over
+    dunnett = " (Dunnett)." if against_base and len(found.settings) == 1 else "."
     alone = " Where an arm's own seeds alone say something else about zero, their interval has a column of its own."
     disputed = any(estimate.disputed or estimate.own for estimate in found.judged)
     known = any(estimate.p is not None for estimate in found.judged)

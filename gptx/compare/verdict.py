@@ -74,6 +74,7 @@ def _but(found: Effects) -> Iterator[str]:
     but = [f"{diverged} ({names})"] * bool(names)
     but += [f"the arms differ in more than {_varied(comparison)}"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
+    but += [f"this is at equal {found.at}"] * bool(found.at)
     if but:
         yield f"But {joined(but)}."
 
