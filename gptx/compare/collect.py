@@ -57,8 +57,7 @@ def _shared_recipe(runs: list[Run], names: Iterable[str]) -> str:
 
 
 def with_earlier(new: Comparison, old: Comparison) -> Comparison:
-    """The runs of a comparison, and those of an earlier one that are none of them: further seeds of the same arms.
-    Raises ValueError where the two do not compare."""
+    """The runs of a comparison, and those of an earlier one that are none of them. ValueError for another question."""
     mine, its = ((each.metric, *sorted(each.factors)) for each in (new, old))
     if mine != its:
         raise ValueError(f"add=true: results.json compares {', '.join(its)}, these runs {', '.join(mine)}")

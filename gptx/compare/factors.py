@@ -39,7 +39,7 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
 def described_by(run: Run) -> dict[str, str]:
     """Options and values of a run that may matter, as text; seeds only pair the runs."""
     values = {key: level_text(value) for key, value in flat(run.config).items() if not key.endswith(presets.HIDDEN)}
-    found = {**run.record.get("choices", {}), **values}
+    found = run.record.get("choices", {}) | values
     return {k: text for k, text in found.items() if decides(k, "result", "digits") and not under(k, SEEDS)}
 
 
@@ -159,9 +159,8 @@ def primary(factors: dict[str, list[str]]) -> str:
 
 
 def axes(factors: dict[str, list[str]], vary: Collection[str] = ()) -> tuple[str, list[str], list[str]]:
-    """The factor of the x-axis (a learning rate before anything else, then a number, else the first that is not
-    varied), those whose levels are lines (all others; where these are too many for a panel, only one) and those whose
-    levels are panels."""
+    """The factor of the x-axis (a learning rate, else a number, else the first that is not varied), those whose levels
+    are lines (all others; only one where these are too many for a panel), and those whose levels are panels."""
     asked = [*vary] or [primary(factors)]
     x = axis(factors) or [*filter(lambda name: name not in asked, factors), asked[0]][0]
     rest = {name: levels for name, levels in factors.items() if name != x}

@@ -10,7 +10,7 @@ import numpy
 from gptx.compare.effects import Effect, Effects
 from gptx.compare.factors import axes, grouped, numeric
 from gptx.compare.outcomes import Arm, contexts
-from gptx.compare.trend import Trend, line, trends
+from gptx.compare.trend import Trend, trends
 from gptx.compare.words import Words, change, label, named, turned, words
 from gptx.show.plots import AXES, COLOURS, DASHES, INK, MARKERS, drawing, dress, logarithmic
 from gptx.units.printable import mathtext
@@ -29,13 +29,12 @@ def figure(found: Effects, file: Path) -> None:
     if moving := trends(found):
         with drawing(file, 7.2, 4.2, dpi=150) as picture:
             _over_sizes(picture.subplots(), moving, found, said)
-        return
-    if found.question.design in ("arms", "cumulative", "factorial") and len(found.settings) == 1 and found.judged:
+    elif found.question.design in ("arms", "cumulative", "factorial") and len(found.settings) == 1 and found.judged:
         rows = [effect for effect in found.effects if effect.estimate][:_ROWS]
         with drawing(file, 7.2, 1.3 + 0.34 * len(rows), dpi=150) as picture:
             _forest(picture.subplots(), rows, found, said)
-        return
-    _panels(found, said, file)
+    else:
+        _panels(found, said, file)
 
 
 def _panels(found: Effects, said: Words, file: Path) -> None:
@@ -80,7 +79,8 @@ def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> 
         plot.errorbar(at, means, away, color=colour, marker=MARKERS[look % len(MARKERS)],
                       linestyle="", label=mathtext(turned(trend.things, found.baseline)))  # fmt: skip
         if trend.slope:
-            plot.plot(*line(trend), color=colour, linestyle=DASHES[look % len(DASHES)], linewidth=1.2)
+            line = trend.at_largest + trend.slope.mean * numpy.log10(numpy.divide(trend.sizes, trend.sizes[-1]))
+            plot.plot(trend.sizes, line, color=colour, linestyle=DASHES[look % len(DASHES)], linewidth=1.2)
     plot.axhline(0, color=AXES, linewidth=1)
     dress(plot, "", "parameters", f"difference in {said.metric}{said.per}")
     logarithmic(plot, "x")
@@ -107,7 +107,7 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
 
 
 def _ticks(plot: Any, columns: list[str], *, numbers: bool) -> None:
-    ticks = [float(column) if numbers else i for i, column in enumerate(columns)]
+    ticks = [*map(float, columns)] if numbers else [*range(len(columns))]
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)
     elif min(ticks) > 0 and max(ticks) / min(ticks) > _WIDE:

@@ -31,8 +31,7 @@ class Optimum:
 
 
 def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str, str]:
-    """The learning rates whose lowest or highest tried level an arm has ("low", "high"), if the level next to it has a
-    result."""
+    """The learning rates at whose lowest or highest level an arm is ("low", "high"), if the next level has a result."""
     found = {}
     for rate in rates if arm.mean is not None else ():
         alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]

@@ -30,8 +30,7 @@ class Question:
 
 
 def question_of(comparison: Comparison, baseline: str = "") -> Question:
-    """The question of a comparison; `baseline` as for baseline_of(). Raises ValueError for a factor or level that no
-    run has."""
+    """The question of a comparison; `baseline` as for baseline_of(). ValueError for a factor or level of no run."""
     factors, asked = comparison.factors, _asked(comparison)
     vary = asked.get("vary") or _varied(comparison, asked.get("per", ()))
     base = _base(comparison, vary, baseline or ",".join(asked.get("baseline", ())))

@@ -54,18 +54,15 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     averaged = any(setting.whole for setting in found.settings)
     yield "change", lambda effect: change(effect, base)
     head = "difference, averaged over the rest" if averaged else f"difference from {after}"
-    yield head, lambda effect: _bounded(effect, words)
+    yield head, lambda effect: f"{effect.bound}: {words.change(effect.estimate)}".removeprefix(": ")
     yield "its own seeds alone", lambda effect: _alone(effect.estimate, words)
     yield "mean ± sd", lambda effect: words.spread(effect.arm) if effect.arm else ""
-    yield f"best {joined(map(said, rates))}", lambda effect: _rates(effect.arm, rates)
+    best = f"best {joined(map(said, rates))}"
+    yield best, lambda effect: ", ".join(effect.arm.levels[rate] for rate in rates if effect.arm)
     yield "time", lambda effect: _times(effect, "seconds") if found.steady else ""
     yield "memory", lambda effect: _times(effect, "peak_bytes")
-    yield "speed-up in steps", _speed
+    yield "speed-up in steps", lambda effect: _speed(effect, steady=found.steady)
     yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
-
-
-def _bounded(effect: Effect, words: Words) -> str:
-    return f"{effect.bound}: {words.change(effect.estimate)}".removeprefix(": ")
 
 
 def _alone(found: Estimate | None, words: Words) -> str:
@@ -77,22 +74,17 @@ def _alone(found: Estimate | None, words: Words) -> str:
     return f"{low} to {high}"
 
 
-def _rates(arm: Arm | None, rates: tuple[str, ...]) -> str:
-    return ", ".join(arm.levels[rate] for rate in rates) if arm else ""
-
-
 def _times(effect: Effect, fact: str) -> str:
     times = effect.costs.get(fact)
     return f"×{times:.2f}" if times else ""
 
 
-def _speed(effect: Effect) -> str:
-    speed = effect.speed
-    if speed is None:
+def _speed(effect: Effect, *, steady: bool) -> str:
+    if (speed := effect.speed) is None:
         return ""
     span = f" ({speed.low:.2f} to {speed.high:.2f})" if speed.low and speed.high else ""
     slower = effect.costs.get("seconds")
-    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower else ""
+    seconds = f", {speed.bound}{speed.times / slower:.2f} in seconds" if slower and steady else ""
     return f"{speed.bound}{speed.times:.2f}{span}{seconds}"
 
 
@@ -102,7 +94,8 @@ def _note(found: Effects, words: Words) -> str:
     base = joined(named(name, found.baseline[name]) for name in found.question.vary)
     against = f" Base: {base}." if found.settings[0].base else ""
     sure = " Intervals hold together at 95 %; the spread over seeds is pooled over the arms"
-    dunnett = " (Dunnett)." if not found.question.best_over and len(found.settings) == 1 else "."
+    against_base = found.question.design in ("levels", "arms") and not found.question.best_over
+    dunnett = " (Dunnett)." if against_base and len(found.settings) == 1 else "."
     alone = " Where an arm's own seeds alone say something else about zero, their interval has a column of its own."
     disputed = any(estimate.disputed or estimate.own for estimate in found.judged)
     known = any(estimate.p is not None for estimate in found.judged)
@@ -162,8 +155,7 @@ def _arms(found: Effects, words: Words) -> Iterator[Table]:
 
 
 def _costs(found: Effects, words: Words) -> Iterator[Table]:
-    names, costs = found.costs
-    rows = []
+    (names, costs), rows = found.costs, []
     for key, (speed, seconds, peak) in costs.items():
         numbers = ((speed, ",.0f"), (seconds, ",.1f"), (peak and peak / 1e6, ",.0f"))
         told = (format(number, form) if number else "-" for number, form in numbers)

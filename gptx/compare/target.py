@@ -17,8 +17,7 @@ _NEVER, _FEW = "not reached", "one seed"
 
 
 def time_to(target: str, runs: list[Run], comparison: Comparison) -> Table:
-    """The first common step at which each arm's mean is beyond the target, and the seconds that it took. ValueError
-    for no number, for single seeds, and for a target that no arm reaches."""
+    """The first common step at which each arm's mean is beyond the target, with its seconds. ValueError for none."""
     metric, sign = comparison.metric, comparison.sign
     beyond = "below" if sign > 0 else "above"
     try:

@@ -1,6 +1,5 @@
 """Does an effect still matter at scale? Effects against the model's size, on a logarithmic axis."""
 
-import math
 from dataclasses import dataclass
 
 import numpy
@@ -55,10 +54,3 @@ def _trend(things: tuple, some: list, count: int) -> Trend | None:
     found = estimate(slope.tolist(), count), float(y[:, -1].mean())
     ahead, last = (estimate(each.tolist()) for each in (short * x[-1] + level, y[:, -1]))
     return Trend(things, tuple(sizes), *found, ahead, last)
-
-
-def line(trend: Trend) -> tuple[list[float], list[float]]:
-    """Two sizes and the effects on the line between them."""
-    assert trend.slope is not None
-    ends, last = [trend.sizes[0], trend.sizes[-1]], math.log10(trend.sizes[-1])
-    return ends, [trend.at_largest + trend.slope.mean * (math.log10(size) - last) for size in ends]

@@ -40,8 +40,7 @@ class Verdict:
 
 
 def verdict(comparison: Comparison, baseline: str = "", at: str = "") -> Verdict:
-    """The answer; `baseline` and `at` as in effects(). Raises ValueError for a level that no run has, an unknown table
-    or a budget that is not known."""
+    """The answer; `baseline` and `at` as in effects(). Raises ValueError as that does, and for an unknown table."""
     if unknown := [name for name in comparison.without if name not in TABLES]:
         raise ValueError(f"without={','.join(unknown)}: no such table; there are {', '.join(TABLES)}")
     found = effects(comparison, baseline, at)
@@ -75,6 +74,7 @@ def _but(found: Effects) -> Iterator[str]:
     but = [f"{diverged} ({names})"] * bool(names)
     but += [f"the arms differ in more than {_varied(comparison)}"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
+    but += [f"this is at equal {found.at}"] * bool(found.at)
     if but:
         yield f"But {joined(but)}."
 

@@ -24,11 +24,8 @@ Weights = Mapping[Hashable, float]  # of arms in a contrast
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` seeds; a single seed gives no interval and no p-value.
-
-    `low` to `high` and `p` (two-sided) hold for all comparisons that were judged together; `alone` is the interval of
-    Student's t over this comparison's own seeds.
-    """
+    """A mean over `n` seeds, of one seed without interval and p-value. `low` to `high` and `p` (two-sided) hold for all
+    comparisons that were judged together; `alone` is the interval of Student's t over this comparison's own seeds."""
 
     mean: float
     n: int
@@ -152,8 +149,7 @@ class Fit:
         could have been, where the arms were chosen by their results; `times`: of how many fits they are judged."""
         rows = [self._row(weights) for weights in contrasts]
         known = [row for row in rows if row is not None]
-        count = max(chances, len(known))
-        family = _Family(count, 0.0 if chances else self._correlation(known), times)
+        family = _Family(max(chances, len(known)), 0.0 if chances else self._correlation(known), times)
         return [None if row is None else self._estimate(weights, row, family)
                 for weights, row in zip(contrasts, rows, strict=True)]  # fmt: skip
 
@@ -195,13 +191,12 @@ class Fit:
 def fit_blocks(values: Mapping[Hashable, Values]) -> Fit:
     """The fit of arms' results by seed; arms that diverged in a seed, or have no result, are left out of it."""
     there = {arm: by_seed for arm, by_seed in values.items() if by_seed and not diverged(by_seed)}
-    pooled = least_squares(whole := dict(there))
-    means, covariance, paired = pooled.means, pooled.covariance, pooled.paired
+    every = pooled = least_squares(whole := dict(there))
     while (odd := _strangest(pooled, whole)) is not None:
         del whole[odd]
         pooled = least_squares(whole)
     strange = frozenset(there.keys() - whole.keys())
-    return Fit(there, means, covariance, pooled.deviation, pooled.degrees, strange, paired)
+    return Fit(there, every.means, every.covariance, pooled.deviation, pooled.degrees, strange, every.paired)
 
 
 @dataclass(frozen=True)

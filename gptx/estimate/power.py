@@ -5,7 +5,9 @@ residuals, pooled over the arms, judges every difference, by Dunnett's two-sided
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable
+from functools import partial
 
 from gptx.estimate.differences import critical, least_squares, quadrature
 
@@ -45,10 +47,6 @@ def smallest_difference(sd: float, arms: int, seeds: int) -> float | None:
 
 def seeds_needed(difference: float, sd: float, arms: int) -> int | None:
     """The fewest seeds an arm that find a true `difference` in 80 of 100 sweeps; None for more than a thousand."""
-    low, high = 1, 2
-    while high < _MOST and (smallest_difference(sd, arms, high) or math.inf) > difference:
-        low, high = high, 2 * high
-    while high - low > 1:
-        half = (low + high) // 2
-        low, high = (low, half) if (smallest_difference(sd, arms, half) or math.inf) <= difference else (half, high)
-    return high if high <= _MOST else None
+    shown = partial(smallest_difference, sd, arms)
+    found = bisect_left(range(_MOST + 1), True, lo=2, key=lambda seeds: (shown(seeds) or math.inf) <= difference)
+    return found if found <= _MOST else None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
+from operator import attrgetter
 
 from gptx.estimate.laws import CHINCHILLA, RULE, Law
 from gptx.plan.split import Split, by_rule
@@ -122,12 +123,10 @@ class Chart:
 
 
 def chart_of(law: Law, *, flops: float | None = None, known: Sequence[Split] = (), runs: Sequence[Split] = ()) -> Chart:
-    """The chart of a law, which was fitted to its own FLOPs or, if those are not known, to those of `runs`. Raises
-    ValueError for a run without a loss."""
-    for run in runs:
-        place = run.parameters, run.tokens, run.loss
+    """The chart of a law, fitted to its own FLOPs or, if unknown, those of `runs`. ValueError without a loss."""
+    for name, *place in map(attrgetter("name", "parameters", "tokens", "loss"), runs):
         if not all(0 < value < math.inf for value in place):
-            raise ValueError(f"{run.name}: has no place on a chart: parameters, tokens and loss are {place}")
+            raise ValueError(f"{name}: has no place on a chart: parameters, tokens and loss are {tuple(place)}")
     models, asked = [each.by(law) for each in known], best_place(law, flops) if flops else None
     fitted = law.operations or _span(run.flops for run in runs)
     spent = _span([*(fitted or ()), *(each.flops for each in (*models, *runs, asked) if each)]) or CHINCHILLA

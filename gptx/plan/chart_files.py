@@ -121,7 +121,7 @@ def _page(charts: Sequence[Chart], below: Table | None) -> str:
 
     names, asked, figures = [chart.law.name for chart in charts], charts[0].asked, list[dict]()
     title = f"What {power(asked.flops)} FLOPs buy" if asked else "What FLOPs buy"
-    menu = page.menu("law", "key", [(str(i), name) for i, name in enumerate(names)])
+    menu = page.menu("law", "key", zip(map(str, range(len(names))), names, strict=True))
     body = [f"<h1>{html(title)}</h1>", *[f'<div class="controls">{menu}</div>'] * (len(charts) > 1)]
     for i, chart in enumerate(charts):
         drawn = {title: _figure(chart, across) for across, (title, *_) in _PANELS.items()}

@@ -32,7 +32,7 @@ def plan_schedule(*overrides: str, at: str = "", out: str = "") -> None:
 def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
-    steps = sorted(set().union(*(_steps(word, list(arms.values())) for word in (at or _TENTHS).split(","))))
+    steps = _steps(at or _TENTHS, list(arms.values()))
     shown = [[f"{rate(step):.3e}" if step <= last else "-" for step in steps] for rate, last in curves.values()]
     rows = list(zip(map("{:,}".format, steps), *shown, strict=True))
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
@@ -51,16 +51,21 @@ def curve(cfg) -> Callable[[int], float]:
     return lambda step: peak * every * factor(step) * rule(step)
 
 
-def _steps(word: str, arms: list) -> set[int]:
-    """The steps that a word of `at` means, if a share or tokens in each arm. Raises ConfigError if no arm has it."""
-    longest, value = max(cfg.steps for cfg in arms), int(word) if word.strip().isdigit() else word
+def _steps(at: str, arms: list) -> list[int]:
+    """The steps that `at` means, shares and tokens in each arm. Raises ConfigError for one that no arm has."""
+    longest, words = (
+        max(cfg.steps for cfg in arms),
+        [int(word) if word.strip().isdigit() else word for word in at.split(",")],
+    )
     try:
-        found = {lengths.in_steps(value, steps=cfg.steps, tokens=cfg.batch.tokens) for cfg in arms}
+        found = {
+            lengths.in_steps(word, steps=cfg.steps, tokens=cfg.batch.tokens): word for word in words for cfg in arms
+        }
     except ValueError as error:
         raise ConfigError(f"at: {error}") from None
-    if not all(1 <= step <= longest for step in found):
-        raise ConfigError(f"at={word}: the run has the steps 1 to {longest}")
-    return found
+    if beyond := [word for step, word in found.items() if not 1 <= step <= longest]:
+        raise ConfigError(f"at={beyond[0]}: the run has the steps 1 to {longest}")
+    return sorted(found)
 
 
 def _sampled(curve: Callable[[int], float], steps: int) -> tuple:

@@ -68,8 +68,6 @@ def report(*folders: str, out: str = "", metric: str = METRIC, better: str = "",
     wandb: build the comparison as a W&B report
     sync: build it after sending the runs that were made offline
     """
-    if smooth < 1:
-        raise ValueError(f"smooth={smooth} must be at least 1 step")
     if not folders:
         raise ValueError("which runs? A run folder, or a folder of runs: python -m gptx report runs/NAME")
     places, said = list(map(Path, folders)), ""
@@ -116,6 +114,8 @@ def _renewed(places: list[Path], watch: bool, asked: _Asked) -> Iterator[tuple[R
 def _gathered(places: list[Path], asked: _Asked) -> Report:
     """The runs in some folders, compared; without arms where no run has recorded anything."""
     found = find(places)
+    if asked.smooth < 1:
+        raise ValueError(f"smooth={asked.smooth} must be at least 1 step")
     if asked.add and not asked.readme:
         raise ValueError("add=true: to which results? readme=experiments/NAME says it")
     if asked.readme:  # a mistake is said before anything is drawn

@@ -59,15 +59,11 @@ def report_page(report: Report, renew: float = 0) -> str:
 
 
 def _sentence(cell: Run) -> str:
-    record, config = cell.record, cell.config
+    record, steps, seed = cell.record, cell.config.get("steps", "?"), cell.config.get("seed", "?")
     choices, total = record.get("choices", {}), record.get("parameters", {}).get("total")
-    return ", ".join([
-        f"{choices.get('model', 'a model')} of {amounts.spell(float(total))} parameters" if total else "a model",
-        f"on {record.get('data', {}).get('name', choices.get('data', '?'))}",
-        f"{cell.metrics.steps:,} of {config.get('steps', '?')} steps of "
-        f"{record.get('batch', {}).get('tokens', 0):,} tokens",
-        f"seed {config.get('seed', '?')}",
-    ])  # fmt: skip
+    size = f"{choices.get('model', 'a model')} of {amounts.spell(float(total))} parameters" if total else "a model"
+    text, batch = record.get("data", {}).get("name", choices.get("data", "?")), record.get("batch", {}).get("tokens", 0)
+    return f"{size}, on {text}, {cell.metrics.steps:,} of {steps} steps of {batch:,} tokens, seed {seed}"
 
 
 def _headline(report: Report) -> Iterator[tuple[str, str]]:

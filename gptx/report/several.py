@@ -163,14 +163,10 @@ def _listing(report: Report) -> Table:
     for cell in filter(lambda cell: cell.config or cell.metrics.columns, report.cells):
         values, speeds = (cell.metrics[key][1] for key in (metric, "train/tokens_per_second"))
         memory = cell.record.get("memory", {}).get("measured")
-        numbers = [
-            ("{:.4f}", cell.result(metric)),
-            ("{:.4f}", extreme(values[numpy.isfinite(values)], default=None)),
-            ("{:,.0f}", median_high(speeds) if len(speeds) else None),
-            ("{:.1f}", cell.seconds / 60 if cell.seconds else None),
-            ("{:.3f}", memory / 1e9 if memory else None),
-        ]
-        told = ("" if value is None else form.format(value) for form, value in numbers)
+        numbers = ((".4f", cell.result(metric)), (".4f", extreme(values[numpy.isfinite(values)], default=None)),
+                   (",.0f", median_high(speeds) if len(speeds) else None),
+                   (".1f", cell.seconds and cell.seconds / 60), (".3f", memory and memory / 1e9))  # fmt: skip
+        told = ("" if value is None else format(value, form) for form, value in numbers)
         rows.append((cell.name, cell.state, f"{cell.metrics.steps:,}", *told))
     head = "run", "state", "steps", metric.replace("/", " "), best, "tokens/s", "minutes", "peak memory, GB"
     return Table(count(len(rows), "run"), head, rows, names=2)

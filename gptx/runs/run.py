@@ -69,25 +69,22 @@ class Run:
         return 6.0 * body if body else None
 
     @cached_property
-    def spent(self) -> ndarray:
-        """Seconds of each step, empty if not known; the first of a branched run has the mean of its recorded tokens."""
-        (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
-        if not len(speed) or len(speed) != len(tokens):
-            return numpy.empty(0)
-        made = numpy.diff(tokens, prepend=tokens[0] - tokens[0] / steps[0])
-        return numpy.divide(made, speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0)
-
-    @cached_property
     def clocks(self) -> dict[str, ndarray]:
-        """Steps, tokens, FLOPs and seconds ("time") after each step that it recorded; empty where not known."""
-        steps, tokens = self.metrics["train/tokens"]
+        """Steps, tokens, FLOPs and seconds ("time") after each step that it recorded; empty where not known. The first
+        step of a branched run counts as the mean of its recorded tokens."""
+        (steps, tokens), speed = self.metrics["train/tokens"], self.metrics["train/tokens_per_second"][1]
         flops = tokens * self.flops_per_token if self.flops_per_token else numpy.empty(0)
-        return {"steps": steps, "tokens": tokens, "flops": flops, "time": numpy.cumsum(self.spent)}
+        found = {"steps": steps, "tokens": tokens, "flops": flops, "time": numpy.empty(0)}
+        if len(speed) and len(speed) == len(tokens):
+            made = numpy.diff(tokens, prepend=tokens[0] - tokens[0] / steps[0])
+            spent = numpy.divide(made, speed, out=numpy.zeros(len(speed)), where=numpy.nan_to_num(speed) > 0)
+            found["time"] = numpy.cumsum(spent)
+        return found
 
     @property
     def seconds(self) -> float | None:
         """Time in training steps, without validation and saves."""
-        return float(self.spent.sum()) if len(self.spent) else None
+        return float(self.clocks["time"][-1]) if len(self.clocks["time"]) else None
 
     @property
     def ended_at(self) -> int | None:

@@ -97,9 +97,7 @@ def add_panel(figures: list[dict], shown: Panel, points: int, *, legend: bool = 
 def _trace(curve: Curve, points: int, legend: bool):
     import plotly.graph_objects as go
 
-    width = 0.0
-    if curve.smooth:
-        curve, width = stretches(curve, points)
+    curve, width = stretches(curve, points) if curve.smooth else (curve, 0.0)
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     kept = numpy.arange(len(steps)) if width or curve.texts else thinned(steps, values, points)
     colour, dash = f"var(--curve{curve.colour % len(COLOURS)})", _DASHED[curve.colour % len(_DASHED)]
@@ -114,7 +112,7 @@ def _trace(curve: Curve, points: int, legend: bool):
                       "marker": cross | {"size": [0] * (len(kept) - 1) + [9]}},
         "incidents": {"mode": "markers", "marker": cross},
     }  # fmt: skip
-    texts = {"text": [plotly(text) for text in curve.texts], "hovertemplate": "%{text}<extra></extra>"}
+    texts = {"text": list(map(plotly, curve.texts)), "hovertemplate": "%{text}<extra></extra>"}
     ends = {"low": curve.low, "high": curve.high}
     meta = {name: getattr(curve, name) for name in ("arm", "key")}
     meta |= {"width": round(width, 3), "raw": bool(legend and width)}
