@@ -7,7 +7,7 @@ residuals, pooled over the arms, judges every difference, by Dunnett's two-sided
 import math
 from collections.abc import Hashable, Iterable
 
-from gptx.estimate.differences import critical, quadrature, least_squares
+from gptx.estimate.differences import critical, least_squares, quadrature
 
 _POWER = 0.8
 _MOST = 1000  # seeds

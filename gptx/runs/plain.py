@@ -159,7 +159,12 @@ CONFIG = _typed({  # config.yaml
 })  # fmt: skip
 
 NOTED = _typed(
-    {"folder command when job design arm": str, "overrides": list[str], "confirm": bool, "length": float}
+    {
+        "folder command when job design arm digest speed_of": str,
+        "overrides": list[str],
+        "confirm": bool,
+        "length seconds_per_step": float,
+    }
 )  # a line of sweep.jsonl
 SAVED: Any = TypedDict("Saved", dict.fromkeys(("id", "url", "entity", "project"), str))  # type: ignore[misc]
 
