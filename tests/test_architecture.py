@@ -38,8 +38,13 @@ SAME_LAYER = {  # imports between rooms of one layer, or between ingredients, ea
     ("observe", "data"): "observe/downstream.py completes words and writes samples: text to tokens and back",
     ("observe", "model"): "observe/downstream.py writes samples with the model's own generate",
 }
-INTERNAL = ("sweeps/", "config/compose.py", "config/command_line.py")  # the gate stands where Hydra reads its files
-HYDRA = ("config/", "sweeps/preflight.py", "sweeps/local.py", "sweeps/slurm.py", "train.py")
+INTERNAL = (
+    "sweeps/",
+    "config/compose.py",
+    "config/command_line.py",
+    "config/cells.py",
+)  # the gate stands where Hydra reads its files
+HYDRA = ("config/", "sweeps/preflight.py", "sweeps/jobs.py", "sweeps/local.py", "sweeps/slurm.py", "train.py")
 TWICE = {"main", "log", "none"}  # names that several rooms may define; clip=none and inject=none are both functions
 HEAVY = ("wandb", "tiktoken", "matplotlib", "plotly", "tqdm", "datasets", "pydantic", "scipy", "tensorboard")
 
