@@ -24,13 +24,13 @@ _NOT_OF_A_RUN = "sweep", "seed", "overwrite", "dry_run"
 
 
 def confirm(sweep: str, /, *, seed: str, metric: str = METRIC, parallel: int | None = None, trust: bool = False) -> int:
-    """Train the chosen arms of a sweep again on fresh seeds: a winner looks better on the seeds that chose it.
+    """Train the chosen arms of a sweep again, on seeds that did not choose them.
 
       python -m gptx confirm runs/optimizers seed=10,11,12
 
-    Each arm is trained at the best learning rate of its grid; without such a choice, the base and the best arm. The
-    runs go into the sweep's folder, and `python -m gptx report` shows both results. The same command again makes what
-    is missing.
+    A winner looks better than it is on the seeds that chose it. Each arm is trained at the best learning rate of its
+    grid; without such a choice, the base and the best arm. The runs go into the sweep's folder, and `python -m gptx
+    report` shows both results. The same command again makes what is missing.
 
     Options:
     seed: the fresh seeds, such as 10,11,12

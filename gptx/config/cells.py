@@ -1,4 +1,4 @@
-"""The jobs that the lists of a command line mean, and the cell of a sweep's design that each of them is."""
+"""The jobs that the lists of a command line mean, and the place of each in a sweep's design."""
 
 import math
 import re
@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from gptx.config.build import build
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
+from gptx.config.groups import GROUPS
 from gptx.config.keys import key_of, under
-from gptx.config.validate import walk
+from gptx.config.validate import check_group
 
 _MOST = 100_000  # jobs of a sweep
 _OF_ALL = "sweep", "question", "dry_run"  # which all runs of a sweep share
@@ -22,7 +23,7 @@ _AS_TYPED = {"True": "true", "False": "false"}
 
 
 def cells(words: Sequence[str], chosen: DictConfig | None = None) -> list[tuple[list[str], Any]]:
-    """The overrides of every job, in order, and the cell of the sweep's design that it is, if any; `chosen` is the
+    """The overrides of every job, in order, and its place in the sweep's design, if any; `chosen` is the
     config of the words without their lists. Raises ConfigError for lists that are wrong, or that no design takes."""
     parsed = OverridesParser.create().parse_overrides(list(words))
     _refuse_lists(parsed)
@@ -51,7 +52,7 @@ def listed(words: Sequence[str], config: DictConfig) -> list[str]:
 
 def _design(config: DictConfig) -> Any:
     """The design that a config has; None for the product of lists alone. Raises ConfigError for wrong values of it."""
-    walk(config.sweep, "sweep", config.allow_targets, config)
+    check_group(config, GROUPS["sweep"], config.allow_targets)
     sweep = build(config.sweep)
     return sweep if sweep.design or sweep.rates or sweep.lengths else None
 
@@ -60,6 +61,8 @@ def _designed(parsed: list[Override], sweep: Any, steps: str) -> Iterator[tuple[
     """The jobs that a design makes of the lists among some overrides."""
     plain = BasicSweeper.split_arguments([word for word in parsed if not word.is_sweep_override()], None)[0][0]
     for cell in sweep.cells({word.get_key_element(): _texts(word) for word in parsed if word.is_sweep_override()}):
+        if both := {key_of(word) for word in plain}.intersection(cell.values):
+            raise ValueError(f"{min(both)} is set, and sweep.rates lists it too; leave one of them out")
         words = [f"{key}={value}" for key, value in cell.values.items()]
         length = [f"steps={scaled(steps, cell.length)}"] * (cell.length != 1)
         yield [*plain, *words, *length], cell
@@ -87,7 +90,8 @@ def _refuse_lists(parsed: list[Override]) -> None:
         if keys.count(key) > 1:
             raise ConfigError(f"{word.input_line}: {key} is there twice; list all its values once")
         if under(key, _OF_ALL):
-            raise ConfigError(f"{word.input_line}: of the whole sweep; choose one")
+            cure = f"write {key}=[{','.join(values)}]" if "." in key else "choose one"
+            raise ConfigError(f"{word.input_line}: of the whole sweep; {cure}")
         if len({*values}) < len(values):
             raise ConfigError(f"{word.input_line}: {max(values, key=values.count)} is there twice")
 

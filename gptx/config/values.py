@@ -98,7 +98,7 @@ def _refuse_number(given: typing.Any, number: float, path: str) -> None:
 
 def _as_a_list(text: typing.Any, hint: typing.Any, path: str) -> str:
     """The end of a message about a text that is a range of whole numbers, or one word where a list is needed."""
-    if typing.get_origin(hint) is list and isinstance(text, str):
+    if typing.get_origin(hint) is list and isinstance(text, str) and text.isprintable():
         return f"; write {path}=[{text}]"
     found = re.fullmatch(r"(\d{1,9})\s*(?:-|:|\.\.+)\s*(\d{1,9})", text) if isinstance(text, str) else None
     if not found or int(found[1]) >= int(found[2]):

@@ -53,7 +53,7 @@ def _needs(folder: Path, todo: list[Any], at_once: int) -> str:
 
 
 def _shows(jobs: list[Job]) -> str:
-    """The smallest difference that so many seeds show; "" where nothing is compared."""
+    """The smallest difference that the seeds can show; "" where nothing is compared."""
     seeds = defaultdict[str, set[int]](set)
     for job in jobs:
         seeds[alike(job.recipe, "result") if job.arm is None else job.arm].add(job.recipe["seed"])

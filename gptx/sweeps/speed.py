@@ -31,7 +31,7 @@ class Speed:
             raise ConfigError(f"steps={asked}: {line}; write steps (500), 10Mtok, 20x or 1e15flop")
         self.known = self.known or self._found(job)
         share_steps(job, self.known)
-        each = f"{self.known['seconds_per_step']:.3g} s a step of the first arm, {self.known['whence']}"
+        each = f"{self.known['seconds_per_step']:.3g} s a step of the first arm, {self.known['origin']}"
         self.told = self.told or f"steps={asked} is {job.steps:,} steps, the same for all arms: {each}"
 
     def _found(self, job: Any) -> dict[str, Any]:
@@ -41,5 +41,5 @@ class Speed:
         of = hashlib.sha256(alike(recorded(untimed), "speed").encode()).hexdigest()[:16]
         for line in manifest.noted(self.sweep).values():
             if line.get("speed_of") == of and "seconds_per_step" in line:
-                return {"speed_of": of, "seconds_per_step": line["seconds_per_step"], "whence": "recorded earlier"}
-        return measured_steps(trial) | {"speed_of": of, "whence": "measured now"}
+                return {"speed_of": of, "seconds_per_step": line["seconds_per_step"], "origin": "recorded earlier"}
+        return measured_steps(trial) | {"speed_of": of, "origin": "measured now"}

@@ -74,7 +74,7 @@ def test_an_arm_keeps_what_the_others_ablate_and_a_product_is_hydras_own():
 
 REFUSED = {
     "sweep=ablate optim=adamw,muon optim=sgd,lion": "twice",
-    "sweep=ablate optim=adamw,adamw": "optim=adamw,adamw: a value is there twice",
+    "sweep=ablate optim=adamw,adamw": "optim=adamw,adamw: adamw is there twice",
     "sweep=ablate optim=adamw seed=0,1": "nothing to compare",
     "sweep=cumulative optim=adamw,muon,sgd": "two values",
     "sweep=fraction optim=adamw,muon clip=none,global_norm": "factorial",
@@ -87,7 +87,7 @@ REFUSED = {
     "sweep=ablate optim=adamw,muon sweep.rates=[1,2] parametrization.rates.all=1,2": "leave one of them out",
     "sweep=ablate optim=adamw,muon sweep.rates=[1,2] parametrization.rates.all=2": "leave one of them out",
     "sweep=ablate optim=adamw,muon ~sweep": "sweep",
-    "sweep=ablate,product optim=adamw,muon": "one design",
+    "sweep=ablate,product optim=adamw,muon": "choose one",
     "sweep=ablate sweep.rates=0.3,1 optim=adamw,muon": "write sweep.rates=[0.3,1]",
     "sweep=ablat optim=adamw,muon": "did you mean 'ablate'?",
 }
