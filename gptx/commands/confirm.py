@@ -33,6 +33,7 @@ def confirm(sweep: str, /, *, seed: str, metric: str = METRIC, parallel: int | N
     report` shows both results. The same command again makes what is missing.
 
     Options:
+    sweep: folder of the sweep
     seed: the fresh seeds, such as 10,11,12
     metric: by which the arms are chosen
     parallel: runs at a time; by default one per core or per GPU
