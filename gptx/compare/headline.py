@@ -153,13 +153,11 @@ def _subject(found: Effects, changes: set[tuple]) -> str:
 
 def _optima(found: Effects) -> str:
     """Where the best learning rate is, along the last factor of numbers, for each level of the others."""
-    numbers = filter(lambda name: numeric(found.comparison.factors[name]), found.question.per)
-    across = ["", *numbers][-1]
+    across = ["", *filter(lambda name: numeric(found.comparison.factors[name]), found.question.per)][-1]
     best = [one for one in found.optima if one.level]
     lines = grouped(best, lambda one: where({k: v for k, v in one.context.items() if k != across}))
     told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
-    rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
-    line = "; ".join(map(str.format, told, rates))
+    line = "; ".join(map(str.format, told, [f"the best {said(found.factor)}", *["it"] * len(told)]))
     if len(line.split()) > _MOST:
         line = f"the best {said(found.factor)} is {_range(best)} in {len(best)} settings"
     single = " (one seed)" * (max((len(one.arm.values) for one in best if one.arm), default=0) == 1)

@@ -91,8 +91,7 @@ class _Family:
 def _judged(mean, error, degrees, n, family: _Family, alone, *, paired=True, own=False) -> Estimate:
     half = critical(family.count, degrees, family.rho, family.times) * error if error else 0.0
     inside = _inside(abs(mean) / error, family.count, degrees, family.rho) if error else float(bool(mean))
-    p = 1 - inside**family.times
-    return Estimate(mean, n, mean - half, mean + half, max(0.0, p), alone, paired, own)
+    return Estimate(mean, n, mean - half, mean + half, max(0.0, 1 - inside**family.times), alone, paired, own)
 
 
 @cache
@@ -128,8 +127,7 @@ def quadrature(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
 
     x, weight = numpy.polynomial.hermite_e.hermegauss(_NODES)
     u, share = numpy.polynomial.legendre.leggauss(_NODES)
-    spread = numpy.sqrt(gammaincinv(degrees / 2, (u + 1) / 2) * 2 / degrees)
-    return x, weight / weight.sum(), spread, share / 2
+    return x, weight / weight.sum(), numpy.sqrt(gammaincinv(degrees / 2, (u + 1) / 2) * 2 / degrees), share / 2
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,7 @@ def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Pan
 
 def _within(curves: Iterable[Curve], arms: Iterable[ArmRuns]) -> Iterator[Curve]:
     """The curves that have points; of arms with a lost run no value further from the others than these span."""
-    lost = [arm.place for arm in arms if arm.lost]
-    curves = [curve for curve in curves if len(curve.steps)]
+    lost, curves = [arm.place for arm in arms if arm.lost], [curve for curve in curves if len(curve.steps)]
     sound = numpy.concatenate([[], *(curve.values for curve in curves if curve.arm not in lost)])
     ends = sound[numpy.isfinite(sound)]
     for curve in curves:

@@ -178,8 +178,7 @@ def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
     """The choice of what curves are drawn over, and of how many steps a line of training is the mean of."""
     over = menu("over", "x", [(name, name) for name in axes])
     windows = [(str(window), count(window, "step")) for window in sorted({*_WINDOWS, smooth})]
-    mean = menu("training as the mean of", "smooth", windows)
-    return f'<div class="controls">{"".join((over, mean, *more))}</div>'
+    return f'<div class="controls">{"".join((over, menu("training as the mean of", "smooth", windows), *more))}</div>'
 
 
 def menu(label: str, key: str, options: Iterable[tuple[str, str]]) -> str:
