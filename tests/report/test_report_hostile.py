@@ -20,7 +20,14 @@ IMAGE, LINK, SCRIPT = "<img src=x onerror=window.hit=1>", "<a href='javascript:w
 HOSTILE = f'{IMAGE} {LINK} <a href="https://x.example">y</a> {SCRIPT} "onload=window.hit=1 [x](javascript:1) $\\frac$ | ` ``` <!-- /results --> %{{x}} \x1b]0;x\x07 \r \u202e \ud800'
 NAME = '<img src=x onerror=window.hit=1> "onload=window.hit=1 [x](javascript:1) $\\frac$ | ` <a href=javascript:window.hit=1>x \x1b]0;x\x07 \r \u202e'
 ADDRESSES = "src", "href", "xlink:href", "action", "formaction", "srcdoc"
-KEPT = {"state", "started", "ended", "step", "_target_", "question"}  # what a reader has to understand to show the run at all
+KEPT = {
+    "state",
+    "started",
+    "ended",
+    "step",
+    "_target_",
+    "question",
+}  # what a reader has to understand to show the run at all
 
 
 @pytest.fixture(autouse=True)
