@@ -98,7 +98,6 @@ def _judged(mean, error, degrees, n, family: _Family, alone, *, paired=True, own
 def critical(count: int, degrees: float, rho: float = 0.5, times: int = 1) -> float:
     """The t value below which the largest of `count` t values stays in 95 % of cases, without an effect; that of all
     such families, where there are several that do not share the estimate of their noise.
-
     `rho` is the correlation of any two of them: 0.5 for arms against one base of as many seeds (Dunnett's table: 2.73
     for 5 arms and 20 degrees of freedom), 0 for contrasts that are not correlated, which is never too small."""
     from scipy.optimize import brentq

@@ -70,8 +70,7 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
         "warning": list(_warnings(cfg, where, spent, text, judge)),
     }
     for label, lines in parts.items():
-        for i, line in enumerate(lines):
-            yield f"{label * (i == 0):11}{line.removeprefix('  ')}"
+        yield from (f"{label * (i == 0):11}{line.removeprefix('  ')}" for i, line in enumerate(lines))
 
 
 def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judge: Law | None) -> Iterator[str]:

@@ -36,12 +36,10 @@ class _Shape:
 
 
 def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
-    """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes.
-
-    That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
-    (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
-    A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual.
-    """
+    """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes: a width of 64 x
+    the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128 (arXiv:2005.14165, table
+    2.1); below a width of 256 about four blocks and smaller heads, as in the small presets. A tenth too many or too few
+    parameters is as bad as an aspect 2.7 times the usual."""
     ideal = (64 * parameters / 12) ** (1 / 3)  # width, if all parameters are in blocks: 12 width^2 (width / 64)
     widths = [*range(16, 112, 16), *range(128, 256, 32), *range(256, min(_BROAD, max(257, int(3 * ideal))), 64)]
     widths += range(_BROAD, max(_BROAD, int(3 * ideal)), 128)

@@ -82,8 +82,7 @@ def _ratios(found: Metrics) -> Panel:
     curves = [Curve("" if i else "each matrix", *found[key], "faint") for i, key in enumerate(matrices)]
     curves += [Curve("median", *found["updates/median"]),
                Curve("AdamW's equilibrium", *found["updates/equilibrium"], "dashed", 1)]  # fmt: skip
-    curves = [curve for curve in curves if len(curve.steps)]
-    if curves:
+    if curves := [curve for curve in curves if len(curve.steps)]:
         ends = [min(curves[0].steps), max(curves[0].steps)]
         curves.append(Curve("rule of thumb 1e-3", ends, [1e-3, 1e-3], "dashed", 2))
     return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True)
