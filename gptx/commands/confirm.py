@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from gptx.compare.collect import compare
@@ -38,25 +39,27 @@ def confirm(sweep: str, /, *, seed: str, metric: str = METRIC, parallel: int | N
     trust: allow records that ask for more than a recipe, as in rerun
     """
     streams(lasting=True)
-    chosen, seeds = _planned(Path(sweep), seed, metric)
-    for run in chosen if not trust else ():
+    root = Path(sweep)
+    chosen, seeds = _planned(root, seed, metric)
+    for run in [] if trust else chosen:
         refuse_beyond(str(run.folder), [*run.record["overrides"], *run.record.get("options", [])])
-    jobs = [job for run in chosen for each in seeds if RunFolder((job := _job(run, each)).folder).state != "finished"]
+    jobs = [job for run in chosen for job in _jobs(run, seeds)]
     about = {"command": typed_command("confirm", *sys.argv[1:]), "when": now(), "confirm": True}
-    manifest.note(Path(sweep), [{"folder": job.folder.name, "overrides": job.words, **about} for job in jobs])
+    manifest.note(root, [{"folder": job.folder.name, "overrides": job.words, **about} for job in jobs])
     places = parallel or pool.room([as_config(run.config) for run in chosen] * len(seeds), 1)
     print(f"{count(len(chosen), 'arm')} x {count(len(seeds), 'seed')}: {count(len(jobs), 'run')} to make", flush=True)
     failed: list[Path] = []
-
-    def ended(job: pool.Job) -> None:
-        code = job.process.returncode
-        pool.note_end(job.folder, code, asked=job.asked)
-        failed.extend([job.folder] * (code != 0))
-        print(f"{'FAILED' if code else 'finished':12} {job.folder}", flush=True)
-
-    stopped = pool.train_all(iter(jobs), min(places, max(1, len(jobs))), ended=ended)
+    stopped = pool.train_all(iter(jobs), max(1, min(places, len(jobs))), ended=partial(_ended, failed))
     print(f"compare      {typed_command('report', sweep)}")
     return 130 if stopped else int(bool(failed))
+
+
+def _ended(failed: list[Path], job: pool.Job) -> None:
+    """Say how a run ended."""
+    code = job.process.returncode
+    pool.note_end(job.folder, code, asked=job.asked)
+    failed.extend([job.folder] * (code != 0))
+    print(f"{'FAILED' if code else 'finished':12} {job.folder}", flush=True)
 
 
 def _planned(sweep: Path, seed: str, metric: str) -> tuple[list[Run], list[int]]:
@@ -64,14 +67,14 @@ def _planned(sweep: Path, seed: str, metric: str) -> tuple[list[Run], list[int]]
     runs = find([sweep])
     found = effects(compare(runs, metric))
     factors = found.comparison.factors
-    by_levels = {tuple(described_by(run).get(name, "") for name in factors): run for run in runs if _ended(run)}
+    by_levels = {tuple(described_by(run).get(name, "") for name in factors): run for run in runs if _chooses(run)}
     arms = _chosen(found)
-    return [by_levels[tuple(arm.levels.values())] for arm in arms], _fresh(
-        seed, {x for arm in arms for x in arm.values}
-    )
+    seeds = _fresh(seed, {x for arm in arms for x in arm.values})
+    return [by_levels[tuple(arm.levels.values())] for arm in arms], seeds
 
 
-def _ended(run: Run) -> bool:
+def _chooses(run: Run) -> bool:
+    """True of the runs among which the arms are chosen."""
     return run.state == "finished" and not run.role
 
 
@@ -98,10 +101,12 @@ def _chosen(found: Effects) -> list[Arm]:
     return list({tuple(arm.levels.values()): arm for arm in arms}.values())
 
 
-def _job(run: Run, seed: int) -> pool.Job:
-    """The same recipe with another seed, in the sweep's folder."""
+def _jobs(run: Run, seeds: list[int]) -> list[pool.Job]:
+    """The same recipe with other seeds, in the sweep's folder, as far as they are not finished."""
     words = [word for word in run.record["overrides"] if not under(key_of(word), _NOT_OF_A_RUN)]
     name = re.sub(r"(^|,)seed=\d+", "", run.folder.name).strip(",")
-    folder = run.folder.parent / ",".join(filter(None, [name.replace("base", ""), f"seed={seed}"]))
+    arm, options = name * (name != "base"), run.record.get("options", [])
     threads = run.record.get("hardware", {}).get("threads") or 1
-    return pool.Job(folder, [*words, f"seed={seed}", *run.record.get("options", [])], threads)
+    folders = {seed: run.folder.parent / ",".join(filter(None, [arm, f"seed={seed}"])) for seed in seeds}
+    todo = {seed: folder for seed, folder in folders.items() if RunFolder(folder).state != "finished"}
+    return [pool.Job(folder, [*words, f"seed={seed}", *options], threads) for seed, folder in todo.items()]

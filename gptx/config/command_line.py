@@ -1,7 +1,6 @@
 """The words of a command line of gptx.train: the configs of all jobs that they mean, or what is wrong, in one line."""
 
 import difflib
-import math
 import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -9,22 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from gptx.config.build import build
+from gptx.config.cells import cells, listed, without_lists
 from gptx.config.compose import composed
 from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, Group
-from gptx.config.keys import key_of, near, nodes, quoted, under
+from gptx.config.keys import key_of, near, nodes, quoted
 from gptx.config.paths import CONF, ROOT
 from gptx.config.validate import check
 
-_MOST = 100_000  # jobs of a sweep
 _WITH_VALUE = {"--config-dir", "-cd", "--package", "-p", "--cfg", "-c"}
 _REFUSED = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")  # pass gptx by, or read a pickle
 
@@ -102,19 +98,22 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[at : at + 2], words[:at] + words[at + 2 :]
 
 
-def examined_arms(words: list[str], examine: Callable[[DictConfig], object]) -> dict[str, DictConfig]:
+def examined_arms(
+    words: list[str], examine: Callable[[DictConfig], object], *, whole: bool = False
+) -> dict[str, DictConfig]:
     """The config of every job that the words mean, lists expanded as in a sweep, by what sets it apart ("" where there
-    is one). Raises ConfigError for words that mean none, and for what `examine` refuses."""
+    is one); `whole`: with the lists of an experiment. Raises ConfigError for words that mean none, and as `examine`."""
     found: dict[str, DictConfig] = {}
     name, overrides = "", words
     try:
         refuse_shadowed(words)
         option, words = split_overrides(words)
-        lines = jobs(_searched(option[-1] if option else None, words))
-        every = [{key_of(override): override for override in line} for line in lines]
-        swept = [key for key in every[0] if len({line[key] for line in every}) > 1]
-        for line, overrides in zip(every, lines, strict=True):
-            name = ", ".join(map(line.__getitem__, swept))
+        words = _searched(option[-1] if option else None, words)
+        words = listed(words, composed(without_lists(words), hydra=True)) if whole else words
+        lines = [line for line, _ in cells(words)]
+        shared = set.intersection(*map(set, lines))
+        for overrides in lines:
+            name = ", ".join(word for word in overrides if word not in shared)
             refuse_choices(overrides)
             examine(cfg := composed(overrides))
             found[name] = cfg
@@ -128,71 +127,6 @@ def _searched(folder: str | None, words: list[str]) -> list[str]:
     if folder and not Path(folder).is_dir():
         raise ConfigError(f"--config-dir {folder}: no such folder")
     return [*words, f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else words
-
-
-def jobs(words: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job, in order. Raises ConfigError for more than anybody waits for, before making them."""
-    return [line for line, _ in cells(words)]
-
-
-def cells(words: Sequence[str], chosen: DictConfig | None = None) -> list[tuple[list[str], Any]]:
-    """The overrides of every job, and the cell of the sweep's design that it is; `chosen` is the config of the words
-    without their lists. Raises ConfigError for a design that they do not fit."""
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    counts = {str(word.input_line): _values(word.value()) for word in parsed if word.is_sweep_override()}
-    if math.prod(counts.values()) > _MOST:
-        longest = max(counts, key=lambda line: counts[line])
-        raise ConfigError(f"{longest}: with it the sweep has more than {_MOST:,} jobs")
-    keys = [word.get_key_element() for word in parsed]
-    if twice := [line for line in counts if keys.count(key_of(line)) > 1]:
-        raise ConfigError(f"{twice[0]}: {key_of(twice[0])} is there twice; list all its values once")
-    fixed = [str(word.input_line) for word in parsed if not word.is_sweep_override()]
-    if chosen is None and not any(under(key_of(word), ("sweep", "experiment")) for word in fixed):
-        return [(line, None) for line in BasicSweeper.split_arguments(parsed, None)[0]]
-    config = composed(fixed) if chosen is None else chosen
-    sweep = build(config.sweep)
-    if not (sweep.design or sweep.rates or sweep.lengths):
-        return [(line, None) for line in BasicSweeper.split_arguments(parsed, None)[0]]
-    return _designed(parsed, sweep, str(config.steps))
-
-
-def _designed(parsed: list[Override], sweep: Any, steps: str) -> list[tuple[list[str], Any]]:
-    """The jobs that a design makes of the lists among some overrides."""
-    plain = BasicSweeper.split_arguments([word for word in parsed if not word.is_sweep_override()], None)[0][0]
-    lists = {word.get_key_element(): [{"True": "true", "False": "false"}.get(value, value)
-                                      for value in word.sweep_string_iterator()]
-             for word in parsed if word.is_sweep_override()}  # fmt: skip
-    for key, values in lists.items():
-        if len({*values}) < len(values):
-            raise ConfigError(f"{key}={','.join(values)}: a value is there twice")
-    found = []
-    try:
-        for cell in sweep.cells(lists):
-            words = [*plain, *(f"{key}={value}" for key, value in cell.values.items())]
-            words += [f"steps={scaled(steps, cell.length)}"] * (cell.length != 1)
-            found.append((words, cell))
-    except ValueError as error:
-        raise ConfigError(f"sweep: {error}") from None
-    return found
-
-
-def scaled(length: str, factor: float) -> str:
-    """A length times a factor: half of 10Mtok is 5Mtok."""
-    number = re.match(r"[\d.]+(?:e[+-]?\d+)?", length)
-    if not number:
-        raise ConfigError(f"steps={length}: no length that can be multiplied, as lengths of a sweep need it")
-    times = float(number[0]) * factor
-    return f"{round(times) if number[0] == length else format(times, '.6g')}{length[number.end() :]}"
-
-
-def _values(value: object) -> float:
-    """Number of values in a sweep of one key; 1 where Hydra alone knows it."""
-    if isinstance(value, IntervalSweep):
-        raise ConfigError("interval(...): a sweep lists its values; python -m gptx study searches between two")
-    if isinstance(value, RangeSweep) and None not in (value.start, value.stop):
-        first, last, step = value.start, value.stop, value.step
-        return max(0.0, (last - first) / step) if step else math.inf  # type: ignore[operator]
-    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def explained(error: Exception, words: list[str], name: str = "") -> Exception:

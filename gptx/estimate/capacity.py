@@ -52,9 +52,10 @@ def asked(launcher: Any, device: str) -> Room:
     return Room(limit, "hydra.launcher.mem_gb", cpu=True)
 
 
-def examined(words: list[str], *, here: bool = False, first: Callable = lambda cfg: None) -> dict[str, Any]:
+def examined(words: list[str], *, here: bool = False, first: Callable = lambda cfg: None, whole: bool = False) -> dict:
     """The config of every job that the words mean, by what sets it apart ("" where there is one), as far as it can be
-    checked without data; `first` is done with each. Raises ConfigError, with `here` also for too little memory here."""
+    checked without data; `first` is done with each; `whole`: with an experiment's lists. Raises ConfigError, with
+    `here` also for too little memory here."""
     room, world = this_machine if here else (lambda device: _ANYWHERE), world_size()
 
     def check(cfg: Any) -> None:
@@ -62,7 +63,7 @@ def examined(words: list[str], *, here: bool = False, first: Callable = lambda c
         examine(cfg, world, within_room(room, world))
 
     with nullcontext() if here else fetching_nothing():
-        return examined_arms(words, check)
+        return examined_arms(words, check, whole=whole)
 
 
 @contextmanager

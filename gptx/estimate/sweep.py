@@ -1,7 +1,7 @@
 """What a sweep needs and what it can show, before it is run: space on the disk, and how small a difference."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,7 @@ from gptx.config.keys import flat
 from gptx.config.model_size import model_size, vocabulary
 from gptx.config.paths import ROOT
 from gptx.config.recorded import recorded
-from gptx.estimate.memory import prediction
+from gptx.estimate.memory import likely_vocabulary, prediction
 from gptx.estimate.power import residual_sd, seeds_needed, smallest_difference
 from gptx.runs import plain
 from gptx.runs.run import find
@@ -42,11 +42,11 @@ def alike(config: dict, *what: str) -> str:
     return str(sorted(kept.items()))
 
 
-def vocabularies(configs: list[Any], vocab_size: int | None = None) -> list[int]:
+def vocabularies(configs: list[Any], vocab_size: int | None = None, size: Callable = vocabulary) -> list[int]:
     """The size of each config's vocabulary, or the given one; a text that several share is read once."""
     keys, found = [alike({"data": recorded(config)["data"]}, "weights") for config in configs], dict[str, int]()
     for key, config in zip(keys, configs, strict=True):
-        found[key] = found.get(key) or vocab_size or vocabulary(config)
+        found[key] = found.get(key) or vocab_size or size(config)
     return [found[key] for key in keys]
 
 
@@ -65,11 +65,14 @@ class Disk:
         return f"{memory(self.needed)} on the disk ({each}), {memory(self.free)} are free"
 
 
-def disk_of(configs: list[Any], folder: Path, *, at_once: int, vocab_size: int | None = None) -> Disk:
-    """The space that the runs of some checked configs need in a folder, by what is predicted of their states."""
+def disk_of(
+    configs: list[Any], folder: Path, *, at_once: int, vocab_size: int | None = None, likely: bool = False
+) -> Disk:
+    """The space that the runs of some checked configs need in a folder, by what is predicted of their states; `likely`:
+    without reading a text for the size of its vocabulary."""
     sizes: dict[str, int] = {}
-    runs = []
-    for config, vocab in zip(configs, vocabularies(configs, vocab_size), strict=True):
+    runs, size_of = [], likely_vocabulary if likely else vocabulary
+    for config, vocab in zip(configs, vocabularies(configs, vocab_size, size_of), strict=True):
         key = alike(recorded(config), "state") + str(config.get("observe"))
         sizes[key] = size = sizes.get(key) or checkpoint_bytes(config, vocab)
         runs.append((kept_checkpoints(config), size, _RECORDED * config.steps))

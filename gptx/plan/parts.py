@@ -12,11 +12,11 @@ from gptx.estimate.memory import Footprint, predict_memory, vocabulary_of
 from gptx.show.table import Table, terminal
 
 
-def composed_arms(overrides: Sequence[str], first: Callable = lambda cfg: None) -> dict:
+def composed_arms(overrides: Sequence[str], first: Callable = lambda cfg: None, *, whole: bool = False) -> dict:
     """The checked config of every arm, by what sets it apart ("" for one). Raises ConfigError as gptx.train."""
     if {"--multirun", "-m"} & {*overrides}:
         raise ConfigError("--multirun: a plan takes lists as they are, such as schedule=constant,cosine")
-    return examined(list(overrides), first=first)
+    return examined(list(overrides), first=first, whole=whole)
 
 
 def print_arms(overrides: Sequence[str], lines: Callable[..., Iterable[str]]) -> None:

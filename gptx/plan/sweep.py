@@ -46,6 +46,7 @@ def plan_sweep(
 
       python -m gptx plan sweep optim=adamw,muon schedule=cosine,linear seed=0,1,2
       python -m gptx plan sweep model=nano,gpt_1600k seed=0,1 steps=20x pilot=runs/first difference=0.005
+      python -m gptx plan sweep experiment=ablation
 
     The words are those of `python -m gptx.train --multirun`. Every kind of run is tried here for a second, one alone;
     runs at the same time slow each other down.
@@ -63,7 +64,7 @@ def plan_sweep(
         raise ValueError(f"difference={difference:g} must be above 0")
     where = machines.hardware_of(hardware)
     spread = pilot_spread(Path(pilot), metric) if pilot else shipped_spread(metric)
-    runs = composed_arms(overrides, partial(share_steps, measured={}))
+    runs = composed_arms(overrides, partial(share_steps, measured={}), whole=True)
     first, *_ = configs = list(runs.values())
     size = vocabulary_of(first, vocab) if vocab else None
     arms, places = seeds_by_arm(configs), _places(configs, where, at_once)
@@ -85,12 +86,16 @@ def _places(configs: list[Any], where: Hardware, asked: int | None) -> int:
         raise ValueError(f"at_once={asked}: at least 1 run")
     if where.device:
         return asked or 1
-    on_cpu = find_device(configs[0].device).type == "cpu"
-    room = cores() // max(config.threads or 1 for config in configs) if on_cpu else torch.cuda.device_count()
-    places = min(len(configs), asked or max(1, room))
+    places = min(len(configs), asked or _room(configs))
     for config in configs:
         config.threads = config.threads or max(1, cores() // places)
     return places
+
+
+def _room(configs: list[Any]) -> int:
+    if find_device(configs[0].device).type != "cpu":
+        return max(1, torch.cuda.device_count())
+    return max(1, cores() // max(config.threads or 1 for config in configs))
 
 
 def _time(runs: dict[str, Any], where: Hardware, vocab_size: int | None, places: int) -> Iterator[str]:

@@ -158,8 +158,8 @@ CONFIG = _typed({  # config.yaml
     "log?.wandb?.every": Annotated[int, Ge(1)],
 })  # fmt: skip
 
-_LINE = {"folder command when job design arm": str, "overrides": list[str], "confirm": bool, "length": float}
-NOTED = _typed(_LINE)  # a line of sweep.jsonl
+NOTED = _typed({"folder command when job design arm digest speed_of": str, "overrides": list[str], "confirm": bool,
+                "length seconds_per_step": float})  # a line of sweep.jsonl # fmt: skip
 SAVED: Any = TypedDict("Saved", dict.fromkeys(("id", "url", "entity", "project"), str))  # type: ignore[misc]
 
 

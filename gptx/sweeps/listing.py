@@ -1,29 +1,68 @@
 """What a sweep says before its first run: its arms and runs, and what runs of one seed share."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gptx.compare.outcomes import METRIC
+from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
 from gptx.config.keys import flat, slug
+from gptx.estimate.power import smallest_difference
+from gptx.estimate.sweep import alike, disk_of, refuse_full, shipped_spread
 from gptx.runs.folder import RunFolder
+from gptx.sweeps.folders import Job
 from gptx.units.phrases import count
 
 _ARMS = 40  # that are listed
 
 
-def runs(folder: Path, made: list[tuple[list[str], Any]], recipes: Mapping[Path, dict]) -> list[str]:
-    """The number of runs, those that exist, a line an arm, and what runs of the same seed share."""
-    there = sum(RunFolder(run).state != "missing" for run in recipes)
+def first_lines(folder: Path, jobs: Mapping[Path, Job], length: str, at_once: int) -> list[str]:
+    """The runs, those that exist, a line an arm, what runs of the same seed share, and what the sweep needs and can
+    show. Raises ConfigError where the disk cannot hold it."""
+    states = {path: RunFolder(path).state for path in jobs}
+    todo = [job.config for path, job in jobs.items() if job.config.overwrite or states[path] != "finished"]
+    there = sum(state != "missing" for state in states.values())
     exist = f", {there} of them exist already" if there else ""
-    each = Counter(cell.arm if cell.length == 1 else f"base at {cell.length:g} times the steps"
-                   for _, cell in made if cell is not None and cell.arm is not None)  # fmt: skip
-    arms = [f"  {arm or 'base':40} {count(number, 'run')}" for arm, number in each.items()]
-    more = [f"  ... and {len(arms) - _ARMS} more arms"] * (len(arms) > _ARMS)
-    told = [f"{count(len(recipes), 'run')} in {folder}{exist}", *arms[:_ARMS], *more, kinship(list(recipes.values()))]
+    cost = "; ".join(filter(None, [_needs(folder, todo, at_once), _shows(list(jobs.values()))]))
+    share = kinship([job.recipe for job in jobs.values()])
+    told = [f"{count(len(jobs), 'run')} in {folder}{exist}", *_arms(jobs.values()), share, length, cost]
     return list(filter(None, told))
+
+
+def _arms(jobs: Iterable[Job]) -> list[str]:
+    """A line an arm of a design, with the number of its runs."""
+    cells = [job.cell for job in jobs if job.arm is not None]
+    each = Counter(cell.arm if cell.length == 1 else f"base at {cell.length:g} times the steps" for cell in cells)
+    lines = [f"  {arm or 'base':40} {count(number, 'run')}" for arm, number in each.items()]
+    return lines[:_ARMS] + [f"  ... and {len(lines) - _ARMS} more arms"] * (len(lines) > _ARMS)
+
+
+def _needs(folder: Path, todo: list[Any], at_once: int) -> str:
+    """The space on the disk that runs need, if any do. Raises ConfigError for more than there is."""
+    try:
+        disk = disk_of(todo, folder, at_once=at_once, likely=True) if todo else None
+    except ConfigError:  # a model of the user's that cannot be built without data
+        disk = None
+    if disk is None:
+        return ""
+    refuse_full(disk, folder)
+    return f"needs {disk}"
+
+
+def _shows(jobs: list[Job]) -> str:
+    """The smallest difference that so many seeds show; "" where nothing is compared."""
+    seeds = defaultdict[str, set[int]](set)
+    for job in jobs:
+        seeds[alike(job.recipe, "result") if job.arm is None else job.arm].add(job.recipe["seed"])
+    least, spread = min(map(len, seeds.values())), shipped_spread(METRIC)
+    if len(seeds) < 2 or spread is None:
+        return ""
+    found = smallest_difference(spread.sd, len(seeds), least)
+    shown = f"about {found:.2g} of {METRIC} at 80 % power" if found else "nothing for sure"
+    return f"{count(least, 'seed')} an arm show {shown}; python -m gptx plan sweep says more, and the time"
 
 
 def short_name(cell: Any) -> str:
@@ -33,9 +72,9 @@ def short_name(cell: Any) -> str:
     return slug([f"{key}={value}" for key, value in told.items()], tuple(told)) if told else "base"
 
 
-def dry_run(recipes: Mapping[Path, dict]) -> list[str]:
+def dry_run(folders: Iterable[Path]) -> list[str]:
     """The folder of every run, with its state."""
-    return [f"{RunFolder(run).state:12} {run}" for run in recipes] + ["dry_run=true: nothing is trained"]
+    return [f"{RunFolder(run).state:12} {run}" for run in folders] + ["dry_run=true: nothing is trained"]
 
 
 def kinship(configs: list[dict]) -> str:

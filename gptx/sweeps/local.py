@@ -1,5 +1,6 @@
 """Trains the runs of a sweep on this machine, several at a time: a launcher of Hydra's."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,13 +64,13 @@ class Submission(BasicLauncher):
 
 
 class Planned(BasicSweeper):
-    """Hydra's sweeper, whose jobs `preflight` has made of the words already."""
+    """Hydra's sweeper, whose jobs have been made of the words already, as JSON."""
 
     __module__ = "hydra_plugins.gptx"
 
-    def __init__(self, max_batch_size: int | None, lines: list[list[str]]):
+    def __init__(self, max_batch_size: int | None, lines: str):
         super().__init__(max_batch_size)
-        self.lines = [list(line) for line in lines]
+        self.lines = json.loads(lines)
 
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
         return list(map(list, self.split_overrides_to_chunks(self.lines, max_batch_size)))

@@ -16,7 +16,7 @@ from gptx.config.errors import ConfigError
 from gptx.config.groups import GROUPS, ROWS, VALUES, decides
 from gptx.config.keys import differences, recipe, slug
 from gptx.estimate.capacity import examined
-from gptx.sweeps import preflight
+from gptx.sweeps import jobs
 from gptx.trainer import Trainer
 
 CONF = Path(paths.CONF)
@@ -286,7 +286,7 @@ def test_every_group_of_conf_and_every_root_key_has_a_row_and_no_row_is_left_ove
     root = yaml.safe_load((CONF / "train.yaml").read_text()).keys() - {"defaults"}
     assert set(GROUPS) == folders
     assert set(VALUES) == root
-    assert set(inspect.signature(Trainer).parameters) == folders | {"steps", "seed"}
+    assert set(inspect.signature(Trainer).parameters) == folders - {"sweep"} | {"steps", "seed"}
     assert set(presets.defaults()) == folders
 
 
@@ -319,7 +319,7 @@ def test_a_folder_s_name_fits_on_every_disk_whatever_its_signs_and_short_ones_ar
 def test_two_texts_of_the_same_name_in_one_sweep_have_folders_of_their_own():
     lines = [["seed=0", f"data.path={folder}/x.txt"] for folder in ("a", "b")]
     config = OmegaConf.create({"hydra": {"overrides": {"hydra": []}}})
-    preflight.name_folders(config, lines)
+    jobs.name_folders(config, lines)
     assert config.hydra.overrides.hydra == ["hydra.sweep.subdir=${gptx.whole_slug:data.path}"]
     assert [slug(line, ("data.path",), whole=True) for line in lines] == ["data.path=a_x.txt", "data.path=b_x.txt"]
 
@@ -406,7 +406,7 @@ def own(tmp_path, monkeypatch):
         (["observe=[look]", TRUSTED[1]], "observe._target_: expected an object with a _target_, got 'mylib.Look'; choose an option of conf/observe, which stands"),
         (["batch.tokens=abc"], "batch.tokens: 'abc' is not a valid int"),
         (["optim=adamv"], "optim=adamv: no such option; did you mean 'adamw'? Options: adafactor, adam_l2,"),
-        (["experiment=zzz"], "experiment=zzz: no such option; Options: accumulation, bare,"),
+        (["experiment=zzz"], "experiment=zzz: no such option; Options: ablation, accumulation,"),
     ],
 )  # fmt: skip
 def test_a_natural_mistake_gets_its_cure(own, words, told):

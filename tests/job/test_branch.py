@@ -21,7 +21,7 @@ from gptx.ingredients.checkpoints import read_state
 from gptx.job import resume
 from gptx.job.build import trainer_of
 from gptx.runs.folder import RunFolder
-from gptx.sweeps import preflight
+from gptx.sweeps import jobs
 
 PLATEAU = [
     "name=plateau",
@@ -345,13 +345,13 @@ def test_a_branch_with_checkpoints_of_its_own_needs_no_origin(composed, tmp_path
     with pytest.raises(ConfigError, match="no checkpoint there"):
         examine(cfg, 1)
     examine(cfg, 1, begun=True)
-    assert not preflight.begun(cfg, run)
+    assert not jobs.begun(cfg, run)
     (run / "checkpoints/step_00000006").mkdir(parents=True)
-    assert preflight.begun(cfg, run)
-    assert not preflight.begun(composed(*words, "overwrite=true"), run)
+    assert jobs.begun(cfg, run)
+    assert not jobs.begun(composed(*words, "overwrite=true"), run)
     (run / "checkpoints/step_00000006").rmdir()
     RunFolder(run).write(state="finished")
-    assert preflight.begun(cfg, run)
+    assert jobs.begun(cfg, run)
     for word in (
         "from=null",
         "from=a/checkpoints/step_1,b/checkpoints/step_1",

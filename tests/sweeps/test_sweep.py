@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -30,8 +31,8 @@ from gptx.ingredients.log import typed_command
 from gptx.runs import manifest
 from gptx.runs.folder import RunFolder
 from gptx.runs.run import Run
-from gptx.sweeps import local, pool, preflight, status
-from gptx.sweeps.preflight import kinship
+from gptx.sweeps import jobs, local, pool, preflight, status
+from gptx.sweeps.listing import kinship
 from gptx.sweeps.status import status as status_of
 from gptx.units.amounts import clock
 from gptx.units.printable import streams
@@ -100,7 +101,8 @@ def test_the_exit_code_of_status_tells_whether_all_is_finished(cells, capsys):
 def test_a_sweep_is_written_down_whole_before_its_first_cell_and_another_adds_to_it(tmp_path):
     for seeds in ((0, 1), (1, 2)):
         folders = [tmp_path / f"seed={seed}" for seed in seeds]
-        preflight.note_sweep(tmp_path, folders, [[f"seed={seed}"] for seed in seeds])
+        made = [SimpleNamespace(words=[f"seed={seed}"], digest="", arm=None, asked="") for seed in seeds]
+        jobs._note(tmp_path, dict(zip(folders, made, strict=True)), "", {})
     assert list(manifest.noted(tmp_path)) == ["seed=0", "seed=1", "seed=2"]
     assert manifest.noted(tmp_path)["seed=2"]["overrides"] == ["seed=2"]
 

@@ -1,0 +1,112 @@
+"""Which folder each job of a sweep has: that of the run that it is, where one stands already, or a new one."""
+
+import hashlib
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gptx.config.errors import ConfigError
+from gptx.config.groups import decides
+from gptx.config.keys import NAME_BYTES, flat, recipe, slug
+from gptx.config.recorded import recorded
+from gptx.files import to_json
+from gptx.runs import manifest
+from gptx.runs.folder import RunFolder
+from gptx.runs.same import moved_text
+
+_PLACE = "threads", "device"  # decide at most the last digits, and are often the machine's
+
+
+@dataclass
+class Job:
+    words: list[str]  # which Hydra composes it of
+    cell: Any  # of the sweep's design, if it has one
+    config: Any  # without Hydra's section, checked
+    usual: Path  # the folder that it has unless its run is elsewhere or another run there
+    asked: str = ""  # the time of which its steps were made
+
+    @cached_property
+    def recipe(self) -> dict:
+        return recorded(self.config)
+
+    @cached_property
+    def digest(self) -> str:
+        """What makes a run another one, where it runs and with how many threads aside."""
+        return _digest(recipe(self.recipe), _digits(self.recipe))
+
+    @property
+    def arm(self) -> str | None:
+        return self.cell and self.cell.arm
+
+
+class Folders:
+    """The folder of each job: that of the run that it is, if it is in the sweep's folder; else a new one."""
+
+    def __init__(self, jobs: list[Job]):
+        self.alike = Counter(job.digest for job in jobs)
+        self.there = {sweep: _there(sweep) for sweep in {job.usual.parent for job in jobs}}
+
+    def of(self, job: Job, placed: dict[Path, Job]) -> Path:
+        """Raises ConfigError for an arm that is the same run as another, and for two jobs of the same folder."""
+        sweep = job.usual.parent
+        if self.alike[job.digest] > 1:
+            _refuse_equal(job, placed)
+        elif known := self.there[sweep].get(job.digest):
+            return sweep / known
+        longer = slug(job.words), f"{slug(job.words, room=NAME_BYTES - 9)}-{job.digest[:8]}"
+        for folder in (job.usual, *(sweep / name for name in longer)):
+            if folder not in placed and not _another(folder, job):
+                return folder
+        raise ConfigError(f"has the same folder {job.usual} as another job")
+
+
+def _refuse_equal(job: Job, placed: dict[Path, Job]) -> None:
+    for folder, other in placed.items():
+        if other.digest == job.digest and (job.arm is not None or other.recipe == job.recipe):
+            raise ConfigError(f"{job.arm or job.usual.name} changes nothing: it is the same run as {folder.name}")
+
+
+def _there(sweep: Path) -> dict[str, str]:
+    """The folder of every run in a sweep's folder, also of one that only waits, by its digest."""
+    noted = manifest.noted(sweep)
+    found = {line["digest"]: name for name, line in noted.items() if "digest" in line}
+    for file in sorted(sweep.glob("*/run.json")):
+        name = file.parent.name
+        with suppress(ConfigError, OSError):
+            found[_known(RunFolder(file.parent), noted.get(name, {}).get("digest", ""))] = name
+    return found
+
+
+def _known(run: RunFolder, noted: str) -> str:
+    """The digest of the run in a folder; its YAML is read only where `noted` is that of another recipe, or nothing."""
+    record = run.record.get("recipe", {})
+    return noted if noted.startswith(_sha(record)) else _digest(record, _digits(run.config))
+
+
+def _digits(config: dict) -> dict:
+    decided = {k: v for k, v in flat(config).items() if decides(k, "digits") and not decides(k, "result")}
+    return {k: v for k, v in decided.items() if k not in _PLACE}
+
+
+def _digest(result: dict, digits: dict) -> str:
+    return f"{_sha(result)}{_sha(digits)}"
+
+
+def _sha(values: dict) -> str:
+    return hashlib.sha256(to_json(sorted(values.items())).encode()).hexdigest()[:16]
+
+
+def _another(folder: Path, job: Job) -> bool:
+    """True if there is another run in a folder; the text may have moved."""
+    run = RunFolder(folder)
+    if job.config.overwrite or not run.holds_run:
+        return False
+    with suppress(ConfigError, OSError):  # of a damaged record, which is refused elsewhere
+        moved = moved_text(run.record, job.recipe) if "recipe" in run.record else ()
+        mine, old = ({k: v for k, v in each.items() if k not in moved}
+                     for each in (recipe(job.recipe), run.record.get("recipe", {})))  # fmt: skip
+        return bool(old) and _digest(old, _digits(run.config)) != _digest(mine, _digits(job.recipe))
+    return False
