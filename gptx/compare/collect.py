@@ -61,8 +61,7 @@ def with_earlier(new: Comparison, old: Comparison) -> Comparison:
     mine, its = ((each.metric, *sorted(each.factors)) for each in (new, old))
     if mine != its:
         raise ValueError(f"add=true: results.json compares {', '.join(its)}, these runs {', '.join(mine)}")
-    recipes = {each.environment.get("recipe") for each in (new, old)} - {None}
-    if len(recipes) > 1:
+    if len({each.environment.get("recipe") for each in (new, old)} - {None}) > 1:
         raise ValueError("add=true: results.json is of runs of another recipe; without add=true it is replaced")
     levels = {name: ordered([*new.factors[name], *old.factors[name]]) for name in new.factors}
     common = common_environment([old.environment, new.environment])

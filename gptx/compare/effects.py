@@ -138,7 +138,8 @@ class Effects:
     def edges(self) -> dict[str, list[Arm]]:
         """By learning rate, the best arms that stand at the edge of its grid, if the next level inside has a result."""
         rates = self.question.best_over
-        at = [(rate, arm) for one in self.settings for arm in one.arms for rate in edges(arm, self.arms, rates)]
+        at = [(rate, arm) for one in self.settings for arm in one.arms if arm.mean is not None
+              for rate in edges(arm, self.arms, rates)]  # fmt: skip
         at += [(self.factor, best.arm) for best in self.optima if best.arm and best.edge]
         return {rate: [arm for _, arm in some] for rate, some in grouped(at, itemgetter(0)).items()}
 

@@ -30,8 +30,7 @@ def factors(runs: list[Run]) -> dict[str, list[str]]:
     needed = set(chosen)
     for key in chosen:  # an early key may follow from later ones, such as a schedule that only one optimizer has
         rest = needed - {key}
-        groups = filter(is_group, rest)
-        if key not in typed or any(_determined([key], [group], rows) for group in groups):
+        if key not in typed or any(_determined([key], [group], rows) for group in filter(is_group, rest)):
             needed = rest if _determined(differing, rest, rows) else needed
     return {key: ordered(differing[key]) for key in chosen if key in needed}
 

@@ -101,8 +101,8 @@ def _draw(plot: Any, found: list[Arm], x: str) -> None:
         for arm in row:
             _seeds(plot, at[arm.levels.get(x, _ALL)], arm, markersize=3.5, alpha=0.6, **look)
     _ticks(plot, columns, numbers=numbers)
-    outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > _FEW else {}  # not on many lines
     if len(rows) > 1:
+        outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(rows) > _FEW else {}  # not on many lines
         plot.legend(frameon=False, handlelength=3.5, **outside)
 
 

@@ -78,13 +78,13 @@ def _unsettled(found: Effects, setting: Setting, base: str, words: Words) -> str
     return f"{told}: a best {rate} is at the grid's edge."
 
 
-def _nothing_settled(found: Effects, words: Words) -> str:
-    """Why nothing is settled, where that is not for want of an effect."""
+def _nothing_settled(found: Effects, words: Words, none: str) -> str:
+    """Why nothing is settled: `none` has an effect, or that cannot be said."""
     if found.single:
         changes = count(sum(not effect.interaction for effect in found.effects), "change")
         return f"One seed cannot say whether any of {changes} matters to the {words.metric}."
     if not any(effect.bound for effect in found.effects):
-        return ""
+        return none
     rate = joined(map(said, found.question.best_over))
     return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
 
@@ -93,10 +93,9 @@ def _arms(found: Effects, setting: Setting, words: Words) -> str:
     """Of several changes: how many matter, and which one most."""
     settled = [effect for effect in setting.effects if effect.settled]
     changes = count(len(setting.effects), "change")
-    if not settled and (none := _nothing_settled(found, words)):
-        return none
     if not settled:
-        return _held(f"None of {changes} makes a significant difference to the {words.metric}", _each(found))
+        none = f"None of {changes} makes a significant difference to the {words.metric}"
+        return _nothing_settled(found, words, _held(none, _each(found)))
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if len(settled) == 1:
@@ -107,10 +106,9 @@ def _arms(found: Effects, setting: Setting, words: Words) -> str:
 def _factorial(found: Effects, setting: Setting, words: Words) -> str:
     """Of a factorial: the largest main effect, or that it depends on another thing."""
     settled, mains = [effect for effect in setting.mains if effect.settled], count(len(setting.mains), "main effect")
-    if not settled and (none := _nothing_settled(found, words)):
-        return none
     if not settled:
-        return _held(f"None of {mains} on the {words.metric} is significant", _each(found))
+        none = _held(f"None of {mains} on the {words.metric} is significant", _each(found))
+        return _nothing_settled(found, words, none)
     most = max(settled, key=lambda effect: abs(effect.mean))
     name = turned(most.things, found.baseline)
     if upon := setting.depends(most):
@@ -141,7 +139,7 @@ def _in_none(found: Effects, subject: str, words: Words) -> str:
         return f"One seed cannot say whether {subject} changes the {words.metric}."
     inside = count(len(found.settings), "setting")
     none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
-    return _nothing_settled(found, words) or none
+    return _nothing_settled(found, words, none)
 
 
 def _subject(found: Effects, changes: set[tuple]) -> str:
@@ -153,13 +151,11 @@ def _subject(found: Effects, changes: set[tuple]) -> str:
 
 def _optima(found: Effects) -> str:
     """Where the best learning rate is, along the last factor of numbers, for each level of the others."""
-    numbers = filter(lambda name: numeric(found.comparison.factors[name]), found.question.per)
-    across = ["", *numbers][-1]
+    across = ["", *filter(lambda name: numeric(found.comparison.factors[name]), found.question.per)][-1]
     best = [one for one in found.optima if one.level]
     lines = grouped(best, lambda one: where({k: v for k, v in one.context.items() if k != across}))
     told = [f"{place}, {{}} {_moves(some, across)}".removeprefix(", ") for place, some in lines.items()]
-    rates = [f"the best {said(found.factor)}", *["it"] * len(told)]
-    line = "; ".join(map(str.format, told, rates))
+    line = "; ".join(map(str.format, told, [f"the best {said(found.factor)}", *["it"] * len(told)]))
     if len(line.split()) > _MOST:
         line = f"the best {said(found.factor)} is {_range(best)} in {len(best)} settings"
     single = " (one seed)" * (max((len(one.arm.values) for one in best if one.arm), default=0) == 1)

@@ -1,6 +1,5 @@
 """Two runs side by side: what each means, in facts with units read from its folder, and whether their numbers agree."""
 
-import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +14,8 @@ from gptx.runs.run import Run, find
 
 _SHARES = {"at step 1": 0.0, "at 25 %": 0.25, "at 50 %": 0.5, "at 75 %": 0.75, "at the end": 1.0}
 _SAMPLES = 1000  # steps at which the peak of the learning rate is searched
-_DECAYED = {
-    "matrices": "matrices, embeddings and head; no biases and gains",
-    "no_embeddings": "matrices and an untied head; no embeddings, biases and gains",
-    "everything": "every parameter",
-}
+_DECAYED = {"matrices": "matrices, embeddings and head; no biases and gains", "everything": "every parameter",
+            "no_embeddings": "matrices and an untied head; no embeddings, biases and gains"}  # fmt: skip
 _INGREDIENTS = {"model": "model", "parametrization": "parametrization", "objective": "objective", "optimizer": "optim",
                 "clip": "clip", "guard": "guard", "fault": "inject"}  # fmt: skip
 _CUT = {"micro": "sequences", "context": "context", "accumulation": "accumulation", "processes": "process(es)"}
@@ -192,6 +188,6 @@ def agreement(a: Metrics, b: Metrics) -> str:
         more = "" if a.steps == b.steps else f", one goes on to {max(a.steps, b.steps):,}"
         return f"identical: the same to the bit in all {both:,} steps that both recorded ({', '.join(keys)}){more}"
     first = int(min(differing.values())[0])
-    largest = (f"{key} by up to {most:.2g}" for key, (_, most) in itertools.islice(differing.items(), 4))
+    largest = [f"{key} by up to {most:.2g}" for key, (_, most) in differing.items()][:4]
     since = f"the same up to step {first - 1:,}, then different" if first > 1 else "different from the first step on"
     return f"not identical: {since}, {', '.join(largest)}"

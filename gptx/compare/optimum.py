@@ -33,7 +33,7 @@ class Optimum:
 def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str, str]:
     """The learning rates at whose lowest or highest level an arm is ("low", "high"), if the next level has a result."""
     found = {}
-    for rate in rates if arm.mean is not None else ():
+    for rate in rates:
         alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]
         grid = sorted(alike, key=lambda one: float(one.levels[rate]))
         ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}

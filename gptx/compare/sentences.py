@@ -118,4 +118,4 @@ def _at_equal_time(found: Effects, at_time: Effects | None, words: Words) -> Ite
 
 
 def _interval(effect: Effect, words: Words) -> str:
-    return f"{effect.bound}{',' * (effect.bound == 'open')} {words.change(effect.estimate)}".strip()
+    return f"{effect.bound.removeprefix('open')} {words.change(effect.estimate)}".strip()

@@ -162,7 +162,7 @@ def _costs(found: Effects, words: Words) -> Iterator[Table]:
         rows.append((*([level or "-" for level in key] or ["all"]), *told))
     columns = (*(map(label, names) if names else ["runs"]), "tokens/s", "seconds in steps", "peak memory, MB")
     note = "Medians over finished runs; times and speeds compare only where each had as much of the machine."
-    note += "" if found.steady else " Here they did not: seeds of one arm differ by more than a quarter in time."
+    note += " Here they did not: seeds of one arm differ by more than a quarter in time." * (not found.steady)
     if rows:
         yield Table("Speed and memory", columns, rows, note, max(1, len(names)))
 

@@ -39,8 +39,7 @@ def recorded(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _value(node: DictConfig | ListConfig, key: Any) -> Any:
-    before = len(_asked)
-    found = node[key]
+    before, found = len(_asked), node[key]
     raw = node._get_node(key)._value()  # type: ignore[union-attr]
     if len(_asked) > before and not isinstance(found, int | float | None):
         plain = OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found

@@ -91,15 +91,13 @@ class _Family:
 def _judged(mean, error, degrees, n, family: _Family, alone, *, paired=True, own=False) -> Estimate:
     half = critical(family.count, degrees, family.rho, family.times) * error if error else 0.0
     inside = _inside(abs(mean) / error, family.count, degrees, family.rho) if error else float(bool(mean))
-    p = 1 - inside**family.times
-    return Estimate(mean, n, mean - half, mean + half, max(0.0, p), alone, paired, own)
+    return Estimate(mean, n, mean - half, mean + half, max(0.0, 1 - inside**family.times), alone, paired, own)
 
 
 @cache
 def critical(count: int, degrees: float, rho: float = 0.5, times: int = 1) -> float:
     """The t value below which the largest of `count` t values stays in 95 % of cases, without an effect; that of all
     such families, where there are several that do not share the estimate of their noise.
-
     `rho` is the correlation of any two of them: 0.5 for arms against one base of as many seeds (Dunnett's table: 2.73
     for 5 arms and 20 degrees of freedom), 0 for contrasts that are not correlated, which is never too small."""
     from scipy.optimize import brentq
@@ -128,8 +126,7 @@ def quadrature(degrees: float) -> tuple[ndarray, ndarray, ndarray, ndarray]:
 
     x, weight = numpy.polynomial.hermite_e.hermegauss(_NODES)
     u, share = numpy.polynomial.legendre.leggauss(_NODES)
-    spread = numpy.sqrt(gammaincinv(degrees / 2, (u + 1) / 2) * 2 / degrees)
-    return x, weight / weight.sum(), spread, share / 2
+    return x, weight / weight.sum(), numpy.sqrt(gammaincinv(degrees / 2, (u + 1) / 2) * 2 / degrees), share / 2
 
 
 @dataclass(frozen=True)

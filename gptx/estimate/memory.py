@@ -157,8 +157,7 @@ def _two_steps(parts: dict, live: _Live) -> Footprint:
         return built
 
     def watched(objective, network, batch) -> Tensor:
-        before = live.bytes
-        loss = objective(network, batch)
+        before, loss = live.bytes, objective(network, batch)
         kept.append(live.bytes - before)
         return loss
 

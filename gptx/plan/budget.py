@@ -9,7 +9,7 @@ from pathlib import Path
 from gptx.estimate.effort import repeated
 from gptx.estimate.laws import LARGEST_VOCABULARY, PUBLISHED, RULE, SUBWORDS, Law, extrapolated, law_named
 from gptx.plan import shapes
-from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by_rule, cheapest, nearest_model
+from gptx.plan.split import MODELS, Split, above_the_best, agrees_at, by_law, by_rule, cheapest
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import amount, memory, number, power, whole
 
@@ -164,7 +164,8 @@ def _remarks(asked: _Question, best: Split) -> Iterator[str]:
         yield from (f"{law.name}: {said}" for said in ("; ".join(_known(law, flops)), *law.warnings))
     yield from extrapolated([judge], flops)
     if PUBLISHED[_REFIT] in asked.laws:
-        others = dict.fromkeys([nearest_model(flops), *(each for each in MODELS if each.name in _FAMOUS)])
+        nearest = min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
+        others = dict.fromkeys([nearest, *(each for each in MODELS if each.name in _FAMOUS)])
         named = (f"{model.name} {power(model.flops)} ({amount(model.flops / flops)} x this)" for model in others)
         yield f"FLOPs of others: {', '.join(named)}"
 

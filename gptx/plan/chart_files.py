@@ -36,19 +36,12 @@ class _Look:
 
 
 _LOOKS = {
-    "now": _Look(1, 1.5, loss=""),
-    "size": _Look(6, 1.5),
-    "budget": _Look(6, 1.5),
-    "asked": _Look(1, 2.5),
-    "minimum": _Look(6, marker="circle"),
-    "spread": _Look(6, 7, alpha=0.35, loss=""),
-    "best": _Look(None, 2.5),
-    "rule": _Look(4, 2, "dot"),
-    "known": _Look(None, marker="circle-open", size=9),
-    "stem": _Look(2, 1.5, loss=""),
+    "now": _Look(1, 1.5, loss=""), "size": _Look(6, 1.5), "budget": _Look(6, 1.5), "asked": _Look(1, 2.5),
+    "best": _Look(None, 2.5), "rule": _Look(4, 2, "dot"), "stem": _Look(2, 1.5, loss=""),
+    "minimum": _Look(6, marker="circle"), "spread": _Look(6, 7, alpha=0.35, loss=""),
+    "known": _Look(None, marker="circle-open", size=9), "optimum": _Look(1, marker="diamond", size=11),
     "runs": _Look(2, marker="square", size=8, loss="measured loss"),
-    "optimum": _Look(1, marker="diamond", size=11),
-}
+}  # fmt: skip
 
 
 def chart(target: Path, laws: Sequence[Law], *, below: Table | None = None, **places: Any) -> None:

@@ -59,6 +59,7 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
     size = f"{spent.parameters:,} parameters, {spent.body:,} without embeddings and head"
     each = f"{amount(spent.flops_per_token)} FLOPs per token, attention counted where the model does"
     six = f"6N is {amount(6 * spent.parameters)}, {amount(6 * spent.body)} without embeddings and head"
+    judge = next(filter(lambda law: law.speaks(vocab_size), reversed(laws)), None)
     parts = {
         "model": [f"{size}; {spent.padding:,} more pad the vocabulary", f"{each}; {six}"],
         "run": _length(spent, text),
@@ -66,18 +67,17 @@ def planned(cfg, *, where: Hardware, probe: bool = False, law: str = "", vocab: 
         "memory": _memory(share, found, buckets=where.devices > 1 and shards == 1),
         "time": [*machines.time_and_room(where, spent, build(cfg.precision), found, shards), *more],
         "here": [str(probe_machine(cfg, vocab=vocab))] if probe else [],
-        "warning": list(_warnings(cfg, where, spent, text, [law for law in laws if law.speaks(vocab_size)])),
+        "warning": list(_warnings(cfg, where, spent, text, judge)),
     }
     for label, lines in parts.items():
-        for i, line in enumerate(lines):
-            yield f"{label if i == 0 else '':11}{line.removeprefix('  ')}"
+        yield from (f"{label * (i == 0):11}{line.removeprefix('  ')}" for i, line in enumerate(lines))
 
 
-def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judges: list[Law]) -> Iterator[str]:
+def _warnings(cfg, where: Hardware, spent: Effort, text: Any, judge: Law | None) -> Iterator[str]:
     train_tokens = None if text is None else text.identity["train_tokens"]
     yield from budget_warnings(spent, warmup=cfg.schedule.get("warmup"), train_tokens=train_tokens)
-    if judges:
-        yield from proportion(spent, judges[-1])
+    if judge:
+        yield from proportion(spent, judge)
     if train_tokens is not None and cfg.model.get("mask") == "cross":
         yield from packing(cfg.data.context, train_tokens / text.identity["train_documents"])
     if where.device is None:

@@ -26,13 +26,13 @@ def plan_schedule(*overrides: str, at: str = "", out: str = "") -> None:
     at: the steps, such as 1,500,50%; by default every tenth of the run
     out: draws the curves of all arms on one figure, .png or .svg
     """
-    print("\n".join(rate_table(composed_arms(overrides), at=at, out=out)))
+    print("\n".join(rate_table(composed_arms(overrides), at=at or _TENTHS, out=out)))
 
 
-def rate_table(arms: dict, *, at: str = "", out: str = "") -> list[str]:
+def rate_table(arms: dict, *, at: str, out: str = "") -> list[str]:
     """The learning rates of every arm in lines, with warnings, and the curves in a file."""
     curves = {name: (curve(cfg), cfg.steps) for name, cfg in arms.items()}
-    steps = _steps(at or _TENTHS, list(arms.values()))
+    steps = _steps(at, list(arms.values()))
     shown = [[f"{rate(step):.3e}" if step <= last else "-" for step in steps] for rate, last in curves.values()]
     rows = list(zip(map("{:,}".format, steps), *shown, strict=True))
     lines = terminal(Table("", ("step", *([*arms] if len(arms) > 1 else ["lr"])), rows))
@@ -85,8 +85,7 @@ def oddities(curve: Callable[[int], float], steps: int) -> list[str]:
         return [f"still rises in the last step, {steps:,}: the peak is never left"]
     level = (abs(rates - last) > _ZERO * peak).nonzero()[0]  # not yet as at the end
     settled = int(made[level[-1] + 1]) if len(level) else 1
-    nothing = round(float((rates <= _ZERO * peak).mean()) * steps)
-    flat = last >= peak * (1 - _ZERO)
+    nothing, flat = round(float((rates <= _ZERO * peak).mean()) * steps), last >= peak * (1 - _ZERO)
     early = f"reaches its end, {last:.3g}, at step {settled:,}, {1 - settled / steps:.0%} of the run too early"
     judged = {
         f"rises for {top:,} steps, {top / steps:.0%} of the run; 1-5 % is usual": 20 < steps <= 20 * (top - 1),

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
+
+import numpy
 
 from gptx.config import paths
 from gptx.estimate.effort import critical_batch_size
@@ -35,12 +36,10 @@ class _Shape:
 
 
 def shape(parameters: float, *, vocab_size: int, context: int) -> _Shape:
-    """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes.
-
-    That is a width of 64 x the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128
-    (arXiv:2005.14165, table 2.1); below a width of 256 about four blocks and smaller heads, as in the small presets.
-    A tenth too many or too few parameters is as bad as an aspect 2.7 times the usual.
-    """
+    """The shape whose count is near to `parameters` and whose aspect is near to that of GPT-3's sizes: a width of 64 x
+    the depth and heads of 64 dimensions up to a width of 1,536, then more of both, up to 128 (arXiv:2005.14165, table
+    2.1); below a width of 256 about four blocks and smaller heads, as in the small presets. A tenth too many or too few
+    parameters is as bad as an aspect 2.7 times the usual."""
     ideal = (64 * parameters / 12) ** (1 / 3)  # width, if all parameters are in blocks: 12 width^2 (width / 64)
     widths = [*range(16, 112, 16), *range(128, 256, 32), *range(256, min(_BROAD, max(257, int(3 * ideal))), 64)]
     widths += range(_BROAD, max(_BROAD, int(3 * ideal)), 128)
@@ -114,6 +113,4 @@ def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | N
 
 def peak_rate(parameters: float) -> float:
     """A first guess at Adam's peak learning rate: _RATES, joined by straight lines in logarithms."""
-    (low, above), (high, below) = next((pair for pair in pairwise(_RATES) if parameters <= pair[1][0]), _RATES[-2:])
-    share = math.log(parameters / low) / math.log(high / low)
-    return above * (below / above) ** min(1.0, max(0.0, share))
+    return math.exp(numpy.interp(math.log(parameters), *numpy.log(_RATES).T))

@@ -57,10 +57,6 @@ MODELS = (
 )
 
 
-def nearest_model(flops: float) -> Split:
-    return min(MODELS, key=lambda model: abs(math.log(model.flops / flops)))
-
-
 def by_rule(*, flops: float = 0.0, parameters: float | None = None, tokens: float | None = None) -> Split:
     """RULE tokens per parameter, for the one quantity that is given."""
     if parameters is None:
@@ -77,10 +73,10 @@ def by_law(law: Law, *, flops: float = 0.0, parameters: float | None = None, tok
     return Split(law.name, *law.optimum(flops), law=law)
 
 
-def agrees_at(law: Law, ratio: float = RULE) -> float | None:
-    """FLOPs of the budget at which a law asks for `ratio` tokens per parameter; None if that is nowhere near."""
+def agrees_at(law: Law) -> float | None:
+    """FLOPs of the budget at which a law asks for RULE tokens per parameter; None if that is nowhere near."""
     growth = law.exponents[1] - law.exponents[0]
-    logarithm = math.log(ratio * law.parameters(6) ** 2) / growth if growth else math.inf
+    logarithm = math.log(RULE * law.parameters(6) ** 2) / growth if growth else math.inf
     return 6 * math.exp(logarithm) if 0 < logarithm < 100 else None
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from gptx.compare.collect import compare, with_earlier
 from gptx.compare.factors import factors
-from gptx.compare.numbers import as_numbers
 from gptx.compare.outcomes import METRIC, Comparison, load_comparison
 from gptx.compare.target import time_to
-from gptx.compare.verdict import Verdict, verdict
+from gptx.compare.verdict import Verdict, as_numbers, verdict
 from gptx.files import to_json, write_text
 from gptx.report import one, several
 from gptx.report import readme as results

@@ -99,9 +99,8 @@ def _recipe(cell: Run) -> Iterator[str]:
     """Rows of HTML: ingredient, option and values. What is not as in conf/ stands out, with the value of the preset."""
     choices, config = cell.record.get("choices", {}), cell.config
     changed = presets.departures(config, choices)
-    for group, usual in presets.defaults().items():
-        if group in SETTINGS:  # how its sweep was made, no ingredient
-            continue
+    # Without how its sweep was made, which is no ingredient.
+    for group, usual in filter(lambda each: each[0] not in SETTINGS, presets.defaults().items()):
         expected, chosen = str(usual), choices.get(group, "?")
         if isinstance(usual, list):
             expected, chosen = ", ".join(usual), ", ".join(config.get(group) or {}) or "none"

@@ -82,8 +82,7 @@ def _ratios(found: Metrics) -> Panel:
     curves = [Curve("" if i else "each matrix", *found[key], "faint") for i, key in enumerate(matrices)]
     curves += [Curve("median", *found["updates/median"]),
                Curve("AdamW's equilibrium", *found["updates/equilibrium"], "dashed", 1)]  # fmt: skip
-    curves = [curve for curve in curves if len(curve.steps)]
-    if curves:
+    if curves := [curve for curve in curves if len(curve.steps)]:
         ends = [min(curves[0].steps), max(curves[0].steps)]
         curves.append(Curve("rule of thumb 1e-3", ends, [1e-3, 1e-3], "dashed", 2))
     return Panel("Update / weight", "ratio of the norms", tuple(curves), log=True)
@@ -127,8 +126,7 @@ def arm_panels(report: Report, keys: Sequence[str], smooth: int) -> Iterator[Pan
 
 def _within(curves: Iterable[Curve], arms: Iterable[ArmRuns]) -> Iterator[Curve]:
     """The curves that have points; of arms with a lost run no value further from the others than these span."""
-    lost = [arm.place for arm in arms if arm.lost]
-    curves = [curve for curve in curves if len(curve.steps)]
+    lost, curves = [arm.place for arm in arms if arm.lost], [curve for curve in curves if len(curve.steps)]
     sound = numpy.concatenate([[], *(curve.values for curve in curves if curve.arm not in lost)])
     ends = sound[numpy.isfinite(sound)]
     for curve in curves:

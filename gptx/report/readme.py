@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptx.compare.effects import effects
 from gptx.compare.figure import figure
 from gptx.compare.outcomes import Comparison, load_comparison
 from gptx.compare.verdict import Verdict, verdict
@@ -44,10 +43,9 @@ def write_page(comparison: Comparison, said: Verdict, folder: Path) -> None:
     marked.parts(page, KIND)
     if all(outcome.value is None for outcome in comparison.outcomes):
         raise ValueError(f"{folder}: no run has a result in {comparison.metric}, so the page is kept; {said.headline}")
-    comparison = replace(comparison, baseline=said.baseline)
-    in_one_step(folder / "results.json", comparison.save)
-    if comparison.drawable:
-        figure(effects(comparison), folder / PICTURE)
+    in_one_step(folder / "results.json", replace(comparison, baseline=said.baseline).save)
+    if comparison.drawable and said.numbers:
+        figure(said.numbers, folder / PICTURE)
     without = f" without={','.join(comparison.without)}" if comparison.without else ""
     command = re.sub(r" without=\S*", "", marked.command(page, KIND)) + without
     marked.write(page, KIND, page_markdown(comparison, said), command)

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import median_high
@@ -11,7 +10,6 @@ import numpy
 import yaml
 
 from gptx.compare import words
-from gptx.compare.effects import effects
 from gptx.compare.figure import figure
 from gptx.compare.meaning import apart, meaning
 from gptx.compare.outcomes import grouped
@@ -49,7 +47,7 @@ def report_page(report: Report, renew: float = 0) -> str:
     known = set().union(*(cell.metrics.columns for arm in report.arms for cell in arm.cells))
     keys = [key for key in dict.fromkeys((comparison.metric, "validation/loss", "train/loss")) if key in known]
     curves, signals = _panels(report, keys, figures)
-    found = effects(replace(comparison, baseline=answer.baseline)) if comparison.drawable else None
+    found = answer.numbers if comparison.drawable else None
     picture = page.embedded(lambda file: figure(found, file), answer.headline) if found else ""
     parts = [
         f'<p class="note">{html(report.name)} · {html(report.standing)}</p>',

@@ -176,14 +176,12 @@ class Builder:
         axis, title = wr.ParallelCoordinatesPlotColumn, f"every run: levels, seed and last {metric}"
         columns = [axis(wr.Config(key), display_name=name, log=spans_much(factors[name])) for name, key in keys.items()]
         columns += [axis(wr.Config("seed")), axis(wr.SummaryMetric(metric))]
-        apart = [
-            wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
-            wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12)),
-        ]
+        apart = [wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=24, h=9)),
+                 wr.RunComparer(diff_only="split", layout=wr.Layout(w=24, h=12))]  # fmt: skip
         told = f"A line or bar is the mean of a level's runs{others}, from the lowest to the highest."
+        whole = "A line is the mean of an arm's runs; its band reaches from the lowest to the highest."
         return [
-            ("All arms", "A line is the mean of an arm's runs; its band reaches from the lowest to the highest.", every,
-             [self.curve(metric, w=24)]),
+            ("All arms", whole, every, [self.curve(metric, w=24)]),
             *((f"By {factor}", told, [key], self.by_factor(factor, key)) for factor, key in keys.items()),
             ("Signals", "", every, signals),
             ("What tells the runs apart", "", [], apart),

@@ -107,10 +107,10 @@ def find(folders: list[Path]) -> list[Run]:
     there = list(dict.fromkeys(itertools.chain(*found.values())))
     if not there:
         raise ValueError(f"{', '.join(map(str, found))}: no run there; a run folder holds run.json and metrics.jsonl")
-    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath([each.absolute().parent for each in there]))
+    parents = [folder.parent for folder in there]
+    common = folders[0] if len(folders) == 1 else Path(os.path.commonpath(list(map(os.path.abspath, parents))))
     empty = [Run(root, str(root), "unreadable", {}, {}, "no run there") for root in found if not found[root]]
-    sweeps = {*folders, *(folder.parent for folder in there)}
-    noted = {sweep / name: line for sweep in sweeps for name, line in manifest.noted(sweep).items()}
+    noted = {sweep / name: line for sweep in {*folders, *parents} for name, line in manifest.noted(sweep).items()}
     return [Run.of(folder, common, noted.get(folder)) for folder in there] + empty
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,7 +20,6 @@ from gptx.units.phrases import count
 from gptx.units.printable import html, plotly, throughout
 
 _HERE = Path(__file__).parent
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _NAMES = ("ink", "muted", "line", *(f"curve{i}" for i in range(len(COLOURS))))
 _LIGHT = (INK, AXES, GRID, *COLOURS)
 _DARK = ("#e7eaee", "#98a2b0", "#2a313a",
@@ -41,21 +41,12 @@ _LOOK: dict[str, Any] = {
 
 def whole_page(name: str, parts: Iterable[str], source: str, data: dict, command: str = "report") -> str:
     """A page of `parts` whose figures and choices are `data`; `source` and `command` say what it was made of and by."""
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    page, style, script = ((_HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     style += f"{_palette(_LIGHT)}\n@media (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}\n"
     told = json.dumps(throughout(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{html(name)}</title><style>{style}</style></head><body><main>\n"
-        "<noscript><p class='warning'>The plots need JavaScript; a .png has them without.</p></noscript>"
-        + "\n".join(parts)
-        + f"\n<footer>Made of <code>{html(source)}</code> by <code>python -m gptx {command}</code>, {now()[:10]}."
-        f'</footer></main>\n<script type="application/json" id="data">{told}</script>\n'
-        f"<script>{library()}</script>\n"
-        f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>\n</body></html>\n"
-    )
+    inside = {"style": style, "parts": "\n".join(parts), "data": told, "library": library(), "script": script}
+    about = {"title": html(name), "source": html(source), "command": command, "date": now()[:10]}
+    return Template(page).substitute(inside | about)
 
 
 def _palette(colours: Iterable[str]) -> str:
@@ -178,8 +169,7 @@ def controls(axes: Sequence[str], smooth: int, *more: str) -> str:
     """The choice of what curves are drawn over, and of how many steps a line of training is the mean of."""
     over = menu("over", "x", [(name, name) for name in axes])
     windows = [(str(window), count(window, "step")) for window in sorted({*_WINDOWS, smooth})]
-    mean = menu("training as the mean of", "smooth", windows)
-    return f'<div class="controls">{"".join((over, mean, *more))}</div>'
+    return f'<div class="controls">{"".join((over, menu("training as the mean of", "smooth", windows), *more))}</div>'
 
 
 def menu(label: str, key: str, options: Iterable[tuple[str, str]]) -> str:

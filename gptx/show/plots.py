@@ -95,8 +95,7 @@ def stretches(curve: Curve, points: int) -> tuple[Curve, float]:
     steps, values = numpy.asarray(curve.steps, float), numpy.asarray(curve.values, float)
     if len(steps) <= points:
         return curve, 1.0
-    first = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1]
-    finite = numpy.isfinite(values)
+    first, finite = numpy.linspace(0, len(steps), points + 1).astype(int)[:-1], numpy.isfinite(values)
     low, high = (values if ends is None else numpy.asarray(ends, float) for ends in (curve.low, curve.high))
     with numpy.errstate(invalid="ignore"):
         low, high = numpy.fmin.reduceat(low, first), numpy.fmax.reduceat(high, first)
@@ -177,8 +176,7 @@ def lines(panel: Panel, across: str = "step") -> Drawing:
         if panel.logarithmic:
             logarithmic(axis, "y")
         if 0 < sum(bool(curve.name) for curve in panel.curves) <= _LEGEND:
-            legend = axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3)
-            legend.set_in_layout(False)
+            axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3).set_in_layout(False)
 
     return draw_on
 

@@ -8,13 +8,13 @@ import numpy
 import pytest
 from synthetic import SIZE, ablation, adding, by_change, covers, grid, means, sweep
 
+from gptx.compare.collect import with_earlier
 from gptx.compare.effects import effects
-from gptx.compare.numbers import as_numbers
 from gptx.compare.outcomes import Outcome
 from gptx.compare.speed import speed_up
 from gptx.compare.target import steps_to
 from gptx.compare.trend import trends
-from gptx.compare.verdict import verdict
+from gptx.compare.verdict import as_numbers, verdict
 from gptx.estimate.differences import critical, quantile
 
 FIVE = {"optim": ["adamw", "muon"], "clip": ["global_norm", "none"], "schedule": ["cosine", "warmup"],
@@ -50,6 +50,8 @@ def test_the_intervals_of_arms_are_dunnett_s_over_a_pooled_spread():
     assert critical(5, 10) == pytest.approx(3.0, abs=0.07)
     for effect in found.effects:
         assert effect.estimate.high - effect.estimate.mean == pytest.approx(critical(5, 10) * error, rel=1e-4)
+    assert "(Dunnett)" in verdict(ablation(FIVE, WORTH)).tables[0].note
+    assert "(Dunnett)" not in verdict(grid(THREE, adding(CUBE))).tables[0].note
 
 
 def test_the_third_factor_of_a_cube_is_there_and_main_effects_are_averages_over_the_others():
@@ -280,7 +282,9 @@ def test_what_equal_time_says_otherwise_is_one_line():
     assert len(lines) == 1
     assert "muon instead of adamw +0.2" in lines[0]
     assert "warmup" not in lines[0]
-    assert not any("At equal time" in text for text in verdict(whole, at="time").sentences)
+    read = verdict(whole, at="time").sentences
+    assert read[0] == "But this is at equal time."
+    assert not any("At equal time" in text for text in read)
     with pytest.raises(ValueError, match="at=flops: not every finished run recorded its flops"):
         effects(whole, at="flops")
     with pytest.raises(ValueError, match="at=speed: one of steps, tokens, flops, time, memory"):
@@ -410,3 +414,13 @@ def test_numbers_for_programs_have_a_row_an_effect_and_are_those_of_the_page():
     assert [(row["changes"][0][1], row["difference"]) for row in rows] == [(name, effect.mean) for name, effect in by_change(effects(whole)).items()]  # fmt: skip
     assert {row["kind"] for row in rows} == {"lower", "unsure", "higher"}
     assert all(row["low"] <= row["difference"] <= row["high"] and row["seeds"] == 3 for row in rows)
+
+
+def test_further_seeds_join_an_earlier_comparison_and_leave_its_confirmations_and_lengths():
+    old = ablation(THREE, CUBE)
+    base = old.outcomes[0].levels
+    fresh, short, long = Outcome(base, 9, "finished", 2.4), *(Outcome(base, 0, "finished", 3 - steps / 1e3, steps=steps) for steps in (500, 2000))  # fmt: skip
+    later = [replace(run, seed=run.seed + 1, value=run.value + 1) for run in old.outcomes]  # seeds 1 to 3
+    both = with_earlier(replace(old, outcomes=later, lengths=[long]), replace(old, confirmed=[fresh], lengths=[short]))
+    assert both.outcomes == [*(run for run in old.outcomes if run.seed == 0), *later]
+    assert (both.confirmed, both.lengths) == ([fresh], [short, long])
