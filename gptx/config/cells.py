@@ -59,6 +59,7 @@ def _design(config: DictConfig) -> Any:
 
 def _designed(parsed: list[Override], sweep: Any, steps: str) -> Iterator[tuple[list[str], Any]]:
     """The jobs that a design makes of the lists among some overrides."""
+    _refuse_twice(parsed)
     plain = BasicSweeper.split_arguments([word for word in parsed if not word.is_sweep_override()], None)[0][0]
     for cell in sweep.cells({word.get_key_element(): _texts(word) for word in parsed if word.is_sweep_override()}):
         if both := {key_of(word) for word in plain}.intersection(cell.values):
@@ -66,6 +67,13 @@ def _designed(parsed: list[Override], sweep: Any, steps: str) -> Iterator[tuple[
         words = [f"{key}={value}" for key, value in cell.values.items()]
         length = [f"steps={scaled(steps, cell.length)}"] * (cell.length != 1)
         yield [*plain, *words, *length], cell
+
+
+def _refuse_twice(parsed: list[Override]) -> None:
+    keys = [word.get_key_element() for word in parsed]
+    for word in parsed:
+        if word.is_sweep_override() and keys.count(word.get_key_element()) > 1:
+            raise ValueError(f"{word.input_line}: {word.get_key_element()} is there twice; list all its values once")
 
 
 def scaled(length: str, factor: float) -> str:
@@ -78,17 +86,14 @@ def scaled(length: str, factor: float) -> str:
 
 
 def _refuse_lists(parsed: list[Override]) -> None:
-    """Refuse more jobs than anybody waits for, before making them; a key or a value twice; a list of sweeps."""
+    """Refuse more jobs than anybody waits for, before making them; a value twice; a list of sweeps."""
     swept = [word for word in parsed if word.is_sweep_override()]
     counts = {str(word.input_line): _values(word.value()) for word in swept}
     if math.prod(counts.values()) > _MOST:
         longest = max(counts, key=lambda line: counts[line])
         raise ConfigError(f"{longest}: with it the sweep has more than {_MOST:,} jobs")
-    keys = [word.get_key_element() for word in parsed]
     for word in swept:
         key, values = word.get_key_element(), _texts(word)
-        if keys.count(key) > 1:
-            raise ConfigError(f"{word.input_line}: {key} is there twice; list all its values once")
         if under(key, _OF_ALL):
             cure = f"write {key}=[{','.join(values)}]" if "." in key else "choose one"
             raise ConfigError(f"{word.input_line}: of the whole sweep; {cure}")
