@@ -1,6 +1,7 @@
 """Which folder each job of a sweep has: that of the run that it is, where one stands already, or a new one."""
 
 import hashlib
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from gptx.config.errors import ConfigError
 from gptx.config.groups import decides
-from gptx.config.keys import NAME_BYTES, flat, recipe, slug
+from gptx.config.keys import NAME_BYTES, flat, key_of, recipe, slug, under
 from gptx.config.recorded import recorded
 from gptx.files import to_json
 from gptx.runs import manifest
@@ -56,11 +57,24 @@ class Folders:
             _refuse_equal(job, placed)
         elif known := self.there[sweep].get(job.digest):
             return sweep / known
-        longer = slug(job.words), f"{slug(job.words, room=NAME_BYTES - 9)}-{job.digest[:8]}"
-        for folder in (job.usual, *(sweep / name for name in longer)):
-            if folder not in placed and not _another(folder, job):
+        names = (
+            job.usual.name,
+            _longer(job),
+            f"{job.usual.name.encode()[:200].decode(errors='ignore')}-{job.digest[:8]}",
+        )
+        for folder in (sweep / name for name in names):
+            if folder not in placed and not _differing(folder, job):
                 return folder
         raise ConfigError(f"has the same folder {job.usual} as another job")
+
+
+def _longer(job: Job) -> str:
+    """The usual name with what was typed of the keys in which the run there differs; as it is where that is too long."""
+    keys = _differing(job.usual, job)
+    typed = [word for word in job.words if any(under(key, (key_of(word),)) for key in keys)]
+    usual = [job.usual.name] * (job.usual.name != "base")
+    longer = ",".join([*usual, slug(typed)]) if typed else job.usual.name
+    return longer if len(longer.encode()) <= NAME_BYTES else job.usual.name
 
 
 def _refuse_equal(job: Job, placed: dict[Path, Job]) -> None:
@@ -96,17 +110,18 @@ def _digest(result: dict, digits: dict) -> str:
 
 
 def _sha(values: dict) -> str:
-    return hashlib.sha256(to_json(sorted(values.items())).encode()).hexdigest()[:16]
+    text = re.sub(r"(?<![\w.])(-?\d+)\.0(?![\w.])", r"\1", to_json(sorted(values.items())))  # 1.0 is 1
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _another(folder: Path, job: Job) -> bool:
-    """True if there is another run in a folder; the text may have moved."""
+def _differing(folder: Path, job: Job) -> set[str]:
+    """The keys in which another run in a folder differs; none if it is the same run, or none. The text may have moved."""
     run = RunFolder(folder)
     if job.config.overwrite or not run.holds_run:
-        return False
+        return set()
     with suppress(ConfigError, OSError):  # of a damaged record, which is refused elsewhere
-        moved = moved_text(run.record, job.recipe) if "recipe" in run.record else ()
-        mine, old = ({k: v for k, v in each.items() if k not in moved}
-                     for each in (recipe(job.recipe), run.record.get("recipe", {})))  # fmt: skip
-        return bool(old) and _digest(old, _digits(run.config)) != _digest(mine, _digits(job.recipe))
-    return False
+        if result := run.record.get("recipe"):
+            moved = {*moved_text(run.record, job.recipe)}
+            old, new = result | _digits(run.config), recipe(job.recipe) | _digits(job.recipe)
+            return {key for key in {**old, **new} if old.get(key) != new.get(key)} - moved
+    return set()
