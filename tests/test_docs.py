@@ -98,6 +98,8 @@ def forked(module: str, words: list[str], folder: Path) -> str:
             sys.path.insert(0, str(folder))
             os.environ |= {"PYTHONPATH": f"{folder}:{paths.ROOT}", "OMP_NUM_THREADS": "1"}
             sys.argv = [module, *words]
+            for name in [name for name in sys.modules if name.startswith("hydra_plugins")]:
+                del sys.modules[name]  # of other tests of this process
             runpy.run_module(module, run_name="__main__", alter_sys=True)
             code = 0
         except SystemExit as end:

@@ -69,7 +69,7 @@ class Folders:
 
 
 def _longer(job: Job) -> str:
-    """The usual name with what was typed of the keys in which the run there differs; as it is where that is too long."""
+    """The usual name with what was typed of the keys in which the run there differs, unless that is too long."""
     keys = _differing(job.usual, job)
     typed = [word for word in job.words if any(under(key, (key_of(word),)) for key in keys)]
     usual = [job.usual.name] * (job.usual.name != "base")
@@ -115,7 +115,7 @@ def _sha(values: dict) -> str:
 
 
 def _differing(folder: Path, job: Job) -> set[str]:
-    """The keys in which another run in a folder differs; none if it is the same run, or none. The text may have moved."""
+    """The keys in which another run in a folder differs; none if it is the same, or none. Its text may have moved."""
     run = RunFolder(folder)
     if job.config.overwrite or not run.holds_run:
         return set()

@@ -22,7 +22,7 @@ _ARMS = 40  # that are listed
 def first_lines(folder: Path, jobs: Mapping[Path, Job], length: str, at_once: int) -> list[str]:
     """The runs, those that exist, a line an arm, what runs of the same seed share, and what the sweep needs and can
     show. Raises ConfigError where the disk cannot hold it."""
-    states = {path: RunFolder(path).state for path in jobs}
+    states = {path: _state(path) for path in jobs}
     todo = [job.config for path, job in jobs.items() if job.config.overwrite or states[path] != "finished"]
     there = sum(state != "missing" for state in states.values())
     exist = f", {there} of them exist already" if there else ""
@@ -72,9 +72,17 @@ def short_name(cell: Any) -> str:
     return slug([f"{key}={value}" for key, value in told.items()], tuple(told)) if told else "base"
 
 
+def _state(folder: Path) -> str:
+    """The state of a run; of one whose record is damaged, which overwrite=true replaces, that."""
+    try:
+        return RunFolder(folder).state
+    except ConfigError:
+        return "unreadable"
+
+
 def dry_run(folders: Iterable[Path]) -> list[str]:
     """The folder of every run, with its state."""
-    return [f"{RunFolder(run).state:12} {run}" for run in folders] + ["dry_run=true: nothing is trained"]
+    return [f"{_state(run):12} {run}" for run in folders] + ["dry_run=true: nothing is trained"]
 
 
 def kinship(configs: list[dict]) -> str:
