@@ -25,6 +25,10 @@ class Cell:
         return None if self.changed is None else " ".join(f"{key}={value}" for key, value in self.changed.items())
 
 
+def _list(values: Sequence[float]) -> str:
+    return f"[{','.join(map('{:g}'.format, values))}]"
+
+
 class Product:
     """Every combination of the listed values. `cross`: keys that a design crosses with every arm and does not ask
     about; `rates`: every arm also at these multiples of its own preset's learning rate; `lengths`: the base also at
@@ -32,9 +36,9 @@ class Product:
 
     def __init__(self, *, cross: list[str], rates: list[float], lengths: list[float]):
         if rates and (len({*rates}) < 2 or len({*rates}) < len(rates) or min(rates) <= 0):
-            raise ValueError(f"rates={rates}: at least two different multiples above 0, such as [0.3,1,3]")
+            raise ValueError(f"sweep.rates={_list(rates)}: at least two different multiples above 0, such as [0.3,1,3]")
         if lengths and (len({*lengths}) < 2 or 1 not in lengths or min(lengths) <= 0):
-            raise ValueError(f"lengths={lengths}: multiples of the steps with 1 among them, such as [0.5,1,2]")
+            raise ValueError(f"sweep.lengths={_list(lengths)}: multiples of the steps, 1 among them, such as [0.5,1,2]")
         self.cross, self.rates, self.lengths = cross, rates, lengths
 
     @property
@@ -44,13 +48,13 @@ class Product:
     def cells(self, lists: _Lists) -> Iterator[Cell]:
         """The runs, arms before what is crossed with them. Raises ValueError for lists that do not fit the design."""
         if self.lengths:
-            raise ValueError(f"lengths={self.lengths}: of a base, which a product does not have; take sweep=ablate")
+            raise ValueError(f"sweep.lengths={_list(self.lengths)}: a product has no base; take sweep=ablate")
         whole = self._with_rates(lists)
         yield from (Cell(dict(zip(whole, values, strict=True))) for values in itertools.product(*whole.values()))
 
     def _with_rates(self, lists: _Lists) -> dict[str, Sequence[str]]:
         if self.rates and RATES in lists:
-            raise ValueError(f"{RATES} is listed, and rates={self.rates} lists it too; leave one of them out")
+            raise ValueError(f"{RATES} is listed, and sweep.rates lists it too; leave one of them out")
         return {**lists, **({RATES: [f"{rate:g}" for rate in self.rates]} if self.rates else {})}
 
 
@@ -62,7 +66,8 @@ class Ablation(Product):
         crossed = {key: values for key, values in whole.items() if key in (*self.cross, *[RATES] * bool(self.rates))}
         asked = {key: values for key, values in whole.items() if key not in crossed}
         if not asked:
-            raise ValueError(f"sweep={self.design}: nothing to compare; list values of a key, such as optim=adamw,muon")
+            aside = f" but {', '.join(crossed)}, which every arm is trained at (sweep.cross)" if crossed else ""
+            raise ValueError(f"sweep={self.design}: nothing to compare{aside}; list values such as optim=adamw,muon")
         for values, changed in self.arms(asked):
             for length in sorted({*self.lengths, 1}) if not changed else (1,):
                 for levels in itertools.product(*crossed.values()):

@@ -57,11 +57,8 @@ class Folders:
             _refuse_equal(job, placed)
         elif known := self.there[sweep].get(job.digest):
             return sweep / known
-        names = (
-            job.usual.name,
-            _longer(job),
-            f"{job.usual.name.encode()[:200].decode(errors='ignore')}-{job.digest[:8]}",
-        )
+        apart = f"{job.usual.name.encode()[:200].decode(errors='ignore')}-{job.digest[:8]}"
+        names = job.usual.name, _longer(job), apart
         for folder in (sweep / name for name in names):
             if folder not in placed and not _differing(folder, job):
                 return folder
@@ -85,19 +82,17 @@ def _refuse_equal(job: Job, placed: dict[Path, Job]) -> None:
 
 def _there(sweep: Path) -> dict[str, str]:
     """The folder of every run in a sweep's folder, also of one that only waits, by its digest."""
-    noted = manifest.noted(sweep)
-    found = {line["digest"]: name for name, line in noted.items() if "digest" in line}
-    for file in sorted(sweep.glob("*/run.json")):
-        name = file.parent.name
+    noted, found = manifest.noted(sweep), dict[str, str]()
+    for name in dict.fromkeys([*noted, *(file.parent.name for file in sorted(sweep.glob("*/run.json")))]):
         with suppress(ConfigError, OSError):
-            found[_known(RunFolder(file.parent), noted.get(name, {}).get("digest", ""))] = name
+            found[_known(RunFolder(sweep / name), noted.get(name, {}).get("digest", ""))] = name
     return found
 
 
 def _known(run: RunFolder, noted: str) -> str:
     """The digest of the run in a folder; its YAML is read only where `noted` is that of another recipe, or nothing."""
-    record = run.record.get("recipe", {})
-    return noted if noted.startswith(_sha(record)) else _digest(record, _digits(run.config))
+    result = run.record.get("recipe")
+    return noted if result is None or noted.startswith(_sha(result)) else _digest(result, _digits(run.config))
 
 
 def _digits(config: dict) -> dict:

@@ -61,8 +61,10 @@ def _shows(jobs: list[Job]) -> str:
     if len(seeds) < 2 or spread is None:
         return ""
     found = smallest_difference(spread.sd, len(seeds), least)
-    shown = f"about {found:.2g} of {METRIC} at 80 % power" if found else "nothing for sure"
-    return f"{count(least, 'seed')} an arm show {shown}; python -m gptx plan sweep says more, and the time"
+    shown = (
+        f"{least} seeds an arm show about {found:.2g} of {METRIC} at 80 % power" if found else "one seed shows nothing"
+    )
+    return f"{shown}; python -m gptx plan sweep says more, and the time"
 
 
 def short_name(cell: Any) -> str:

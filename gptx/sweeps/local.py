@@ -69,7 +69,8 @@ class Planned(BasicSweeper):
     __module__ = "hydra_plugins.gptx"
 
     def __init__(self, max_batch_size: int | None, lines: str):
-        super().__init__(max_batch_size)
+        # not by super(): Hydra loads the module of BasicSweeper again where gptx was imported first
+        self.overrides, self.batch_index, self.max_batch_size, self.params = None, 0, max_batch_size, {}
         self.lines = json.loads(lines)
 
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
