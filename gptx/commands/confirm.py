@@ -92,12 +92,13 @@ def _fresh(text: str, used: set[int]) -> list[int]:
 
 
 def _chosen(found: Effects) -> list[Arm]:
-    """Every arm at its best learning rate; where none was chosen, the base and the best arm of each setting."""
-    arms = []
+    """Every arm at its best learning rate; where none was chosen, the base and the best other arm of each setting."""
+    arms = list[Arm]()
     for setting in found.settings:
         known = [arm for arm in setting.arms if arm.mean is not None]
-        arms += known if found.question.best_over else [*known[:1], *filter(None, [setting.base])]
-    if not arms:
+        others = [arm for arm in known if arm is not setting.base]
+        arms += known if found.question.best_over else [*others[:1], *filter(None, [setting.base])]
+    if len(arms) < 2:
         raise ValueError("nothing to confirm: no two arms have a result to compare")
     return list({tuple(arm.levels.values()): arm for arm in arms}.values())
 

@@ -76,6 +76,16 @@ def test_what_it_can_show_follows_from_the_pilot(plan):
     assert "no shipped experiment has mine/score; pilot=FOLDER" in plan("optim=adamw,sgd", "metric=mine/score")[-1]
 
 
+def test_the_lists_of_an_experiment_count_as_typed_and_so_does_a_design(plan):
+    """experiment=ablation: eight arms and a base, four seeds; what is typed of a list wins."""
+    assert plan("experiment=ablation", "seed=0,1,2")[0].split() == ["runs", "27:", "9", "arms,", "3", "seeds", "each"]
+    assert plan("sweep=ablate", "optim=adamw,sgd", "clip=global_norm,none", "seed=0,1")[0].startswith(
+        "runs    6: 3 arms"
+    )
+    assert plan("experiment=ablation", "sweep=product", "seed=0", "optim=adamw", "optim.weight_decay=0", "schedule=cosine",
+                "schedule.warmup=1", "clip=none", "model.qk_norm=true")[0].startswith("runs    4: 4 arms")  # fmt: skip
+
+
 def test_a_time_is_measured_once_for_all_arms(plan, monkeypatch):
     asked = []
     monkeypatch.setattr(speed, "_known", {})
