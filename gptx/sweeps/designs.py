@@ -66,7 +66,7 @@ class Ablation(Product):
         crossed = {key: values for key, values in whole.items() if key in (*self.cross, *[RATES] * bool(self.rates))}
         asked = {key: values for key, values in whole.items() if key not in crossed}
         if not asked:
-            aside = f" but {', '.join(crossed)}, which every arm is trained at (sweep.cross)" if crossed else ""
+            aside = f" but {', '.join(crossed)}, which every arm is trained at (sweep.cross)" * bool(crossed)
             raise ValueError(f"sweep={self.design}: nothing to compare{aside}; list values such as optim=adamw,muon")
         for values, changed in self.arms(asked):
             for length in sorted({*self.lengths, 1}) if not changed else (1,):

@@ -157,7 +157,13 @@ def _note(sweep: Path, placed: dict[Path, Job], design: str, speed: dict[str, An
     lines = []
     for folder, job in placed.items():
         words = [word for word in job.words if not key_of(word).startswith("hydra.")]
-        line = {"folder": str(folder.relative_to(sweep)), "overrides": words, "digest": job.digest, **about}
+        line = {
+            "folder": str(folder.relative_to(sweep)),
+            "overrides": words,
+            "digest": job.digest,
+            "confirm": False,
+            **about,
+        }
         swept = {} if job.arm is None else {"design": design, "arm": job.arm, "length": float(job.cell.length)}
         timed = {key: speed[key] for key in RECORDED} if job.asked else {}
         lines.append(line | swept | timed)

@@ -72,7 +72,9 @@ def test_more_seeds_values_keys_rates_and_lengths_train_only_what_is_new(sweep):
     noted = {name: (line["arm"], line["length"]) for name, line in manifest.noted(Path("runs/grown")).items()}
     assert noted["clip=none"] == ("clip=none", 1.0)
     assert noted["length=0.5"] == ("", 0.5)
+    manifest.note(Path("runs/grown"), [{"folder": "clip=none", "confirm": True}])
     assert sweep("sweep=factorial", CLIP[1], "schedule=cosine,constant") == ["clip=none,schedule=constant"]
+    assert manifest.noted(Path("runs/grown"))["clip=none"]["confirm"] is False  # asked for, and so it chooses
 
 
 def test_a_product_becomes_an_ablation_and_a_single_run_its_base(sweep, composed):
