@@ -3,9 +3,8 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-
-import numpy
 
 from gptx.config import paths
 from gptx.estimate.effort import critical_batch_size
@@ -113,4 +112,6 @@ def text_for(vocab_size: int, tokens: float) -> tuple[str, tuple[str, float] | N
 
 def peak_rate(parameters: float) -> float:
     """A first guess at Adam's peak learning rate: _RATES, joined by straight lines in logarithms."""
-    return math.exp(numpy.interp(math.log(parameters), *numpy.log(_RATES).T))
+    (low, above), (high, below) = next((pair for pair in pairwise(_RATES) if parameters <= pair[1][0]), _RATES[-2:])
+    share = math.log(parameters / low) / math.log(high / low)
+    return above * (below / above) ** min(1.0, max(0.0, share))

@@ -45,7 +45,7 @@ def plan_sweep(
     """Show what a sweep needs and how small a difference it can show: runs, hours, disk, seeds.
 
       python -m gptx plan sweep optim=adamw,muon schedule=cosine,linear seed=0,1,2
-      python -m gptx plan sweep model=nano,gpt_1600k seed=0,1 steps=20x pilot=runs/first difference=0.005
+      python -m gptx plan sweep model=nano,gpt_1600k seed=0,1 steps=20x pilot=runs/abl difference=0.005
       python -m gptx plan sweep experiment=ablation
 
     The words are those of `python -m gptx.train --multirun`. Every kind of run is tried here for a second, one alone;
