@@ -78,8 +78,8 @@ def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> 
         at = [size * shift for size in trend.sizes]
         plot.errorbar(at, means, away, color=colour, marker=MARKERS[look % len(MARKERS)],
                       linestyle="", label=mathtext(turned(trend.things, found.baseline)))  # fmt: skip
-        if trend.slope:
-            line = trend.at_largest + trend.slope.mean * numpy.log10(numpy.divide(trend.sizes, trend.sizes[-1]))
+        if trend.slope and trend.at_largest:
+            line = trend.at_largest.mean + trend.slope.mean * numpy.log10(numpy.divide(trend.sizes, trend.sizes[-1]))
             plot.plot(trend.sizes, line, color=colour, linestyle=DASHES[look % len(DASHES)], linewidth=1.2)
     plot.axhline(0, color=AXES, linewidth=1)
     dress(plot, "", "parameters", f"difference in {said.metric}{said.per}")

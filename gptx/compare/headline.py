@@ -176,12 +176,13 @@ def _moves(best: list[Optimum], across: str) -> str:
 
 def _moving(found: Effects, moving: list[Trend], words: Words) -> str:
     """Of effects at several model sizes: how many change with the size."""
-    settled = [(trend, trend.slope.mean) for trend in moving if trend.slope and trend.slope.significant]
+    known = [(trend, trend.slope) for trend in moving if trend.slope and not trend.bounds]
+    settled = [(trend, slope.mean) for trend, slope in known if slope.significant]
     what = count(len(moving), "effect")
     if not settled:
         return f"None of {what} on the {words.metric} changes significantly with the model's size."
     most, slope = max(settled, key=lambda pair: abs(pair[1]))
-    way = "grows" if slope * most.at_largest > 0 else "shrinks"
+    way = "grows" if most.at_largest and slope * most.at_largest.mean > 0 else "shrinks"
     told = f"that of {turned(most.things, found.baseline)} {way} by {words.amount(words.short(slope))}"
     return f"{len(settled)} of {what} change{'s' * (len(settled) == 1)} with size: {told} per tenfold parameters."
 

@@ -87,10 +87,11 @@ def _trend(found: Effects, trend: Trend, words: Words) -> str:
     if trend.slope is None or trend.slope.p is None:
         return f"The {name} cannot be extrapolated: it has no interval."
     line = f"The {name} changes by {words.change(trend.slope)} per tenfold parameters"
-    if trend.predicted is None or not trend.slope.significant:
-        return f"{line}, and is not extrapolated."
-    held = f"at the largest size, left out of the line, {words.change(trend.predicted)} is predicted"
-    return f"{line}; {held} and {words.change(trend.measured)} measured."
+    if trend.bounds:
+        return f"{line}, and cannot be extrapolated: at some sizes a better learning rate may lie beyond the grid."
+    ahead, last = map(words.change, (trend.predicted, trend.measured))
+    wrong = ": the line does not hold, and cannot be extrapolated" * bool(trend.missed and trend.missed.significant)
+    return f"{line}; the smaller sizes predict {ahead} at the largest, where {last} is measured{wrong}."
 
 
 def _chosen(found: Effects, words: Words) -> str:

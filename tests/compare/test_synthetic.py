@@ -401,7 +401,20 @@ def test_an_effect_that_shrinks_with_the_model_has_a_slope_per_tenfold_and_predi
     said = verdict(whole)
     assert said.headline == ("1 of 2 effects changes with size: that of muon instead of adamw shrinks by 0.10 nats per byte per "
                              "tenfold parameters.")  # fmt: skip
-    assert any("model.qk_norm=true" in text and text.endswith("and is not extrapolated.") for text in said.sentences)
+    assert muon.slope.high - muon.slope.low < 0.7 * (muon.slope.alone[1] - muon.slope.alone[0])  # pooled over the arms
+    assert not muon.missed.significant
+    assert not any("extrapolated" in text for text in said.sentences)
+
+
+def test_an_effect_that_leaves_the_line_of_the_smaller_sizes_is_not_extrapolated():
+    whole = over_sizes(0.1, noise=0.001)
+    bent = [replace(each, value=each.value + 0.05 * ("muon" in each.levels.values() and "gpt_485k" in each.levels.values()))
+            for each in whole.outcomes]  # fmt: skip
+    muon = next(trend for trend in trends(effects(replace(whole, outcomes=bent))) if trend.things[0][1] == "muon")
+    assert muon.missed.low <= 0.05 <= muon.missed.high
+    assert muon.missed.significant
+    said = verdict(replace(whole, outcomes=bent)).sentences
+    assert [text for text in said if "does not hold, and cannot be extrapolated" in text and "muon" in text]
 
 
 def test_an_effect_that_does_not_change_with_the_model_is_not_said_to():
