@@ -17,6 +17,7 @@ from gptx.units.printable import mathtext
 
 _PANELS = 4  # at most, side by side
 _ROWS = 24  # of a forest plot
+_BROAD = 4  # points, of a line on which a dashed one of the same colour can be seen
 _EVEN = 0.25  # least gap between levels on an axis, of their mean gap
 _SEQUENCE = (1, 7, 4, 3, 0, 6, 2)  # of COLOURS, from orange over violet to green
 _SAME: dict[str, Any] = {"color": AXES, "marker": "o", "linestyle": "", "linewidth": 0}  # of arms alike in every seed
@@ -42,25 +43,20 @@ def _panels(found: Effects, said: Words, file: Path) -> None:
     x, lines, apart = axes(found.comparison.factors, found.question.vary)
     groups = contexts(found.arms, x, *lines)
     panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
-    found_in = [arm for _, arms in panels for arm in arms]
-    kinds = [dict(zip(lines, levels, strict=True)) for levels in grouped(found_in, at_levels(lines))]
-    looks, legend = _looks(kinds)
-    columns = beside(len(panels))
-    rows = -(-len(panels) // columns)
-    with drawing(file, 7.2 if len(panels) == 1 else 4.2 * columns, 4.2 * rows, dpi=150) as picture:
-        grid = picture.subplots(rows, columns, squeeze=False, sharey=True)
-        for plot, (context, arms) in zip(grid.flat, panels, strict=False):
-            if _draw(plot, arms, x, kinds, looks):
+    kinds = list(grouped((arm for _, arms in panels for arm in arms), at_levels(lines)))
+    looks, legend = _looks(lines, kinds)
+    across = beside(len(panels))
+    width, rows = 7.2 if len(panels) == 1 else 4.2 * across, len(panels) // across
+    with drawing(file, width, 4.2 * rows, dpi=150) as picture:
+        plots = picture.subplots(rows, across, squeeze=False, sharey=True).flat
+        for i, (plot, (context, arms)) in enumerate(zip(plots, panels, strict=True)):
+            if _draw(plot, arms, x, lines, dict(zip(kinds, looks, strict=True))):
                 legend = legend | {"all the same": _SAME}
             title = ", ".join(named(*level) for level in context.items() if apart)
-            dress(plot, title, label(x), f"{said.metric}{said.per}" if plot in grid[:, 0] else "")
-        for plot in grid.flat[len(panels) :]:
-            plot.set_axis_off()
+            dress(plot, title, label(x), "" if i % across else f"{said.metric}{said.per}")
+        alone = {} if numeric(found.comparison.factors.get(x, [_ALL])) else {"linestyle": ""}  # no line in the plots
         if len(legend) > 1:
-            words_only = {} if numeric(arm.levels.get(x, _ALL) for arm in found.arms) else {"linestyle": ""}
-            legend_below(
-                picture, {name: look | (words_only if "marker" in look else {}) for name, look in legend.items()}
-            )
+            legend_below(picture, {name: look | (alone if "marker" in look else {}) for name, look in legend.items()})
 
 
 def _forest(plot: Any, rows: list[Effect], found: Effects, said: Words) -> None:
@@ -106,72 +102,59 @@ def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> 
     legend_below(plot.figure, dict(zip(names, looks, strict=True)))
 
 
-def _looks(kinds: list[dict[str, str]]) -> tuple[list[dict], dict[str, dict]]:
-    """The look of each kind of arm, and those of the legend: of two factors colours tell one, in order if of numbers,
-    dashes and markers the other, the first of which is broad and pale; else every kind has a look of its own."""
-    names = [name for name in kinds[0] if len({kind[name] for kind in kinds}) > 1]
-    if len(names) != 2:
+def _looks(lines: list[str], kinds: list[tuple]) -> tuple[list[dict], dict[str, dict]]:
+    """The look of each kind of arm, levels of `lines`, and those of the legend: of two factors colours tell one, in
+    order if of numbers, dashes and markers the other, the first broad and pale; else every kind has its own look."""
+    levels = {name: ordered(each) for name, each in zip(lines, zip(*kinds, strict=True), strict=True)}
+    if len(levels) != 2:
         looks = _apart(len(kinds))
-        told = (", ".join(named(name, kind[name]) for name in names) for kind in kinds)
-        return looks, dict(zip(told, looks, strict=True)) if names else {}
-    levels = {name: ordered(kind[name] for kind in kinds) for name in names}
-    hue, dash = sorted(names, key=lambda name: (not numeric(levels[name]), -len(levels[name])))
+        return looks, {", ".join(map(named, lines, kind)): look for kind, look in zip(kinds, looks, strict=True)}
+    hue, dash = sorted(lines, key=lambda name: (not numeric(levels[name]), -len(levels[name])))
     far = numpy.linspace(0, len(_SEQUENCE) - 1, len(levels[hue])).round().astype(int)
     hues = {level: COLOURS[_SEQUENCE[far[i]] if numeric(levels[hue]) else i] for i, level in enumerate(levels[hue])}
-    strokes = {level: _stroke(i) | {"linewidth": 1.5 if i else 4} for i, level in enumerate(levels[dash])}
-    legend: dict[str, dict] = {named(hue, level): {"color": colour, "linewidth": 4} for level, colour in hues.items()}
-    legend |= {named(dash, level): {"color": AXES} | stroke for level, stroke in strokes.items()}
-    return [{"color": hues[kind[hue]]} | strokes[kind[dash]] for kind in kinds], legend
+    strokes = dict(zip(levels[dash], _apart(len(levels[dash])), strict=True))
+    strokes[levels[dash][0]]["linewidth"] = _BROAD
+    legend: dict[str, dict] = {named(hue, level): {"color": hues[level], "linewidth": _BROAD} for level in levels[hue]}
+    legend |= {named(dash, level): look | {"color": AXES} for level, look in strokes.items()}
+    told = map(dict, (zip(lines, kind, strict=True) for kind in kinds))
+    return [strokes[kind[dash]] | {"color": hues[kind[hue]]} for kind in told], legend
 
 
 def _apart(count: int) -> list[dict]:
-    return [{"color": COLOURS[i % len(COLOURS)]} | _stroke(i) for i in range(count)]
+    return [{"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
+             "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.5} for i in range(count)]  # fmt: skip
 
 
-def _stroke(i: int) -> dict[str, Any]:
-    return {"linestyle": DASHES[i % len(DASHES)], "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.5}
-
-
-def _draw(plot: Any, found: list[Arm], x: str, kinds: list[dict[str, str]], looks: list[dict]) -> bool:
+def _draw(plot: Any, found: list[Arm], x: str, lines: list[str], looks: dict[tuple, dict]) -> bool:
     """Draw arms over the levels of a factor; True if those of a level are all the same, and drawn as one."""
-    at, alike = grouped(found, lambda arm: arm.levels.get(x, _ALL)), False
+    at, kind, alike = grouped(found, lambda arm: arm.levels.get(x, _ALL)), at_levels(lines), False
     columns, numbers = ordered(at), numeric(at)
-    place, lines = dict(zip(columns, _places(columns), strict=True)), grouped(found, lambda arm: _kind(arm, kinds))
-    for kind, arms in lines.items() if numbers else ():
+    place = dict(zip(columns, _places(columns), strict=True))
+    for levels, arms in grouped(found, kind).items() if numbers else ():
         means = sorted((place[arm.levels[x]], arm.mean) for arm in arms if arm.mean is not None)
-        pale = {"alpha": 0.4} if looks[kind]["linewidth"] > 2 else {}
-        plot.plot(*numpy.reshape(means, (-1, 2)).T, **looks[kind] | {"marker": ""} | pale)
+        pale = 0.4 if looks[levels]["linewidth"] == _BROAD else 1
+        plot.plot(*numpy.reshape(means, (-1, 2)).T, **looks[levels] | {"marker": "", "alpha": pale})
     for column, arms in at.items():
         same = len(arms) > 1 and bool(arms[0].values) and len({str(arm.values) for arm in arms}) == 1
+        alike = alike or (same and not arms[0].diverged)
         for arm in arms[:1] if same else arms:
-            kind, alike = _kind(arm, kinds), alike or (same and not arm.diverged)
-            shift = 0 if numbers or same else 0.5 * ((kind + 0.5) / len(kinds) - 0.5)  # columns of words have room
-            _mark(plot, place[column] + shift, arm, **_SAME if same else looks[kind])
+            beside_it = 0 if numbers or same else ([*looks].index(kind(arm)) + 0.5) / len(looks) - 0.5
+            _mark(plot, place[column] + beside_it / 2, arm, **_SAME if same else looks[kind(arm)])
     plot.set_xticks(list(place.values()), [mathtext(column or "not set") for column in columns])
     if not numbers:
         plot.set_xlim(-0.6, len(columns) - 0.4)
     return alike
 
 
-def _kind(arm: Arm, kinds: list[dict[str, str]]) -> int:
-    return next(i for i, kind in enumerate(kinds) if kind.items() <= arm.levels.items())
-
-
 def _places(columns: list[str]) -> list[float]:
     """Where levels stand on the axis: numbers by size, or by their logarithm if that is more even, with a place of its
     own for a 0; words, and numbers of which some would still be too close to tell apart, in equal steps."""
-    equal, best, found = list(map(float, range(len(columns)))), _EVEN, None
-    values = numpy.array([*map(float, columns)] if numeric(columns) else [])
-    scales, above = [values], numpy.log10(values[values > 0])
-    if len(above) > 1 and len(above) >= len(values) - 1:
-        first = above[0] - (above[-1] - above[0]) / (len(above) - 1)
-        scales.append(numpy.append([first] * (len(values) - len(above)), above))
-    for scale in scales:
-        gaps = numpy.diff(scale)
-        even = gaps.min(initial=numpy.inf) / max(gaps.mean() if len(gaps) else 0, 1e-300)
-        if even > best:
-            best, found = even, scale.tolist()
-    return found or equal
+    values, equal = [*map(float, columns)] if numeric(columns) else [], [*map(float, range(len(columns)))]
+    scales, logs = [values], [math.log10(value) for value in values if value > 0]
+    if len(values) > 2 and len(logs) >= len(values) - 1:
+        scales.append([logs[0] - (logs[-1] - logs[0]) / (len(logs) - 1)] * (len(values) - len(logs)) + logs)
+    even = {min(gaps) / numpy.mean(gaps): scale for scale in scales if (gaps := numpy.diff(scale).tolist())}
+    return even[max(even)] if even and max(even) > _EVEN else equal
 
 
 def _mark(plot: Any, x: float, arm: Arm, **look) -> None:

@@ -163,7 +163,7 @@ def legend_under(axis: Any) -> None:
 
 def _columns(names: Sequence[str], width: float, size: float) -> int:
     """The columns of a legend with letters of a size in points that `width` inches hold."""
-    return max(1, min(len(names), int(120 * width / size / (max(map(len, names)) + 9))))
+    return max(1, min(len(names), int(120 * width / size / (max(map(len, names)) + 8))))
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
