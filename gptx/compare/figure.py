@@ -1,6 +1,7 @@
 """A comparison as a picture: every seed's result and the means of arms, over the learning rate if one was varied."""
 
 import math
+from itertools import chain, starmap
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -40,23 +41,21 @@ def figure(found: Effects, file: Path) -> None:
 
 
 def _panels(found: Effects, said: Words, file: Path) -> None:
-    x, lines, apart = axes(found.comparison.factors, found.question.vary)
+    x, lines, _ = axes(found.comparison.factors, found.question.vary)
     groups = contexts(found.arms, x, *lines)
-    panels = [each for each in groups if len(each[1]) == max(len(arms) for _, arms in groups)][:_PANELS]
-    kinds = list(grouped((arm for _, arms in panels for arm in arms), at_levels(lines)))
-    looks, legend = _looks(lines, kinds)
-    across = beside(len(panels))
-    width, rows = 7.2 if len(panels) == 1 else 4.2 * across, len(panels) // across
-    with drawing(file, width, 4.2 * rows, dpi=150) as picture:
-        plots = picture.subplots(rows, across, squeeze=False, sharey=True).flat
-        for i, (plot, (context, arms)) in enumerate(zip(plots, panels, strict=True)):
-            if _draw(plot, arms, x, lines, dict(zip(kinds, looks, strict=True))):
-                legend = legend | {"all the same": _SAME}
-            title = ", ".join(named(*level) for level in context.items() if apart)
-            dress(plot, title, label(x), "" if i % across else f"{said.metric}{said.per}")
-        alone = {} if numeric(found.comparison.factors.get(x, [_ALL])) else {"linestyle": ""}  # no line in the plots
+    fullest = max(len(arms) for _, arms in groups)
+    panels = [each for each in groups if len(each[1]) == fullest][:_PANELS]
+    kinds, across = list(grouped(chain(*(arms for _, arms in panels)), at_levels(lines))), beside(len(panels))
+    looks, legend = _looks(lines, kinds, numbers=numeric(found.comparison.factors.get(x, [_ALL])))
+    width = 7.2 if len(panels) == 1 else 4.2 * across
+    with drawing(file, width, 4.2 * (len(panels) // across), dpi=150) as picture:
+        plots = picture.subplots(len(panels) // across, across, squeeze=False, sharey=True)
+        for plot, (context, arms) in zip(plots.flat, panels, strict=True):
+            legend = legend | _draw(plot, arms, x, lines, dict(zip(kinds, looks, strict=True)))
+            up = f"{said.metric}{said.per}" if plot in plots[:, 0] else ""
+            dress(plot, ", ".join(starmap(named, context.items())), label(x), up)
         if len(legend) > 1:
-            legend_below(picture, {name: look | (alone if "marker" in look else {}) for name, look in legend.items()})
+            legend_below(picture, legend)
 
 
 def _forest(plot: Any, rows: list[Effect], found: Effects, said: Words) -> None:
@@ -102,17 +101,17 @@ def _over_sizes(plot: Any, moving: list[Trend], found: Effects, said: Words) -> 
     legend_below(plot.figure, dict(zip(names, looks, strict=True)))
 
 
-def _looks(lines: list[str], kinds: list[tuple]) -> tuple[list[dict], dict[str, dict]]:
+def _looks(lines: list[str], kinds: list[tuple], *, numbers: bool = True) -> tuple[list[dict], dict[str, dict]]:
     """The look of each kind of arm, levels of `lines`, and those of the legend: of two factors colours tell one, in
     order if of numbers, dashes and markers the other, the first broad and pale; else every kind has its own look."""
     levels = {name: ordered(each) for name, each in zip(lines, zip(*kinds, strict=True), strict=True)}
     if len(levels) != 2:
-        looks = _apart(len(kinds))
+        looks = _apart(len(kinds), numbers=numbers)
         return looks, {", ".join(map(named, lines, kind)): look for kind, look in zip(kinds, looks, strict=True)}
     hue, dash = sorted(lines, key=lambda name: (not numeric(levels[name]), -len(levels[name])))
     far = numpy.linspace(0, len(_SEQUENCE) - 1, len(levels[hue])).round().astype(int)
     hues = {level: COLOURS[_SEQUENCE[far[i]] if numeric(levels[hue]) else i] for i, level in enumerate(levels[hue])}
-    strokes = dict(zip(levels[dash], _apart(len(levels[dash])), strict=True))
+    strokes = dict(zip(levels[dash], _apart(len(levels[dash]), numbers=numbers), strict=True))
     strokes[levels[dash][0]]["linewidth"] = _BROAD
     legend: dict[str, dict] = {named(hue, level): {"color": hues[level], "linewidth": _BROAD} for level in levels[hue]}
     legend |= {named(dash, level): look | {"color": AXES} for level, look in strokes.items()}
@@ -120,30 +119,35 @@ def _looks(lines: list[str], kinds: list[tuple]) -> tuple[list[dict], dict[str, 
     return [strokes[kind[dash]] | {"color": hues[kind[hue]]} for kind in told], legend
 
 
-def _apart(count: int) -> list[dict]:
-    return [{"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-             "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.5} for i in range(count)]  # fmt: skip
+def _apart(count: int, *, numbers: bool = True) -> list[dict]:
+    return [{"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.5,
+             "linestyle": DASHES[i % len(DASHES)] if numbers else ""} for i in range(count)]  # fmt: skip
 
 
-def _draw(plot: Any, found: list[Arm], x: str, lines: list[str], looks: dict[tuple, dict]) -> bool:
-    """Draw arms over the levels of a factor; True if those of a level are all the same, and drawn as one."""
-    at, kind, alike = grouped(found, lambda arm: arm.levels.get(x, _ALL)), at_levels(lines), False
-    columns, numbers = ordered(at), numeric(at)
+def _draw(plot: Any, found: list[Arm], x: str, lines: list[str], looks: dict[tuple, dict]) -> dict[str, dict]:
+    """Draw arms over the levels of a factor. Returns what their marks add to the legend."""
+    at, kind = grouped(found, lambda arm: arm.levels.get(x, _ALL)), at_levels(lines)
+    columns, numbers, shared = ordered(at), numeric(at), dict[str, dict]()
     place = dict(zip(columns, _places(columns), strict=True))
     for levels, arms in grouped(found, kind).items() if numbers else ():
         means = sorted((place[arm.levels[x]], arm.mean) for arm in arms if arm.mean is not None)
-        pale = 0.4 if looks[levels]["linewidth"] == _BROAD else 1
-        plot.plot(*numpy.reshape(means, (-1, 2)).T, **looks[levels] | {"marker": "", "alpha": pale})
+        pale = {"marker": "", "alpha": 0.4 ** (looks[levels]["linewidth"] == _BROAD)}
+        plot.plot(*numpy.reshape(means, (-1, 2)).T, **looks[levels] | pale)
     for column, arms in at.items():
-        same = len(arms) > 1 and bool(arms[0].values) and len({str(arm.values) for arm in arms}) == 1
-        alike = alike or (same and not arms[0].diverged)
-        for arm in arms[:1] if same else arms:
-            beside_it = 0 if numbers or same else ([*looks].index(kind(arm)) + 0.5) / len(looks) - 0.5
-            _mark(plot, place[column] + beside_it / 2, arm, **_SAME if same else looks[kind(arm)])
+        shifts = {each: 0 if numbers else (i + 0.5) / len(looks) - 0.5 for i, each in enumerate(looks)}
+        shared |= _marks(plot, [(place[column] + shifts[kind(arm)] / 2, arm, looks[kind(arm)]) for arm in arms])
     plot.set_xticks(list(place.values()), [mathtext(column or "not set") for column in columns])
-    if not numbers:
-        plot.set_xlim(-0.6, len(columns) - 0.4)
-    return alike
+    plot.set_xlim(*(None, None) if numbers else (-0.6, len(columns) - 0.4))
+    return shared
+
+
+def _marks(plot: Any, marks: list[tuple[float, Arm, dict]]) -> dict[str, dict]:
+    """Arms of one level; one mark where all are the same in every seed."""
+    places, arms, _ = zip(*marks, strict=True)
+    same = len(arms) > 1 and bool(arms[0].values) and len({str(arm.values) for arm in arms}) == 1
+    for place, arm, look in [(sum(places) / len(places), arms[0], _SAME)] if same else marks:
+        _mark(plot, place, arm, **look)
+    return {"all the same": _SAME} if same and not arms[0].diverged else {}
 
 
 def _places(columns: list[str]) -> list[float]:
