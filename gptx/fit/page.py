@@ -13,7 +13,7 @@ from gptx.report import readme as results
 from gptx.runs import plain
 from gptx.runs.run import Run
 from gptx.show import marked
-from gptx.show.plots import INK, dress, logarithmic
+from gptx.show.plots import dress, legend_under, logarithmic
 from gptx.show.table import Table, terminal
 from gptx.units.amounts import spell
 from gptx.units.phrases import joined
@@ -104,7 +104,7 @@ def framed(axis: Any, title: str, across: str, up: str, which: str = "xy", subs:
     """Finish a drawing: `which` of the matplotlib axes logarithmic, with title, labels and legend."""
     logarithmic(axis, which, subs)
     dress(axis, title, across, up)
-    axis.legend(fontsize=8, frameon=False, labelcolor=INK)
+    legend_under(axis)
 
 
 def short(value: float) -> str:

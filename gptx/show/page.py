@@ -114,7 +114,7 @@ def _trace(curve: Curve, points: int, legend: bool):
 
 
 def embedded(draw: Callable[[Path], None], text: str) -> str:
-    """What `draw` writes into a .svg file as HTML in the page's colours, of a single plot also as a phone shows it."""
+    """What `draw` writes into a .svg file as HTML in the page's colours, once more as a phone shows it."""
     found = []
     with TemporaryDirectory() as folder:
         for kind, scale in (("wide", (0.75, 10.0)), ("narrow", (1.0, 3.2))):
@@ -122,8 +122,7 @@ def embedded(draw: Callable[[Path], None], text: str) -> str:
             context.run(SHRINK.set, scale)
             context.run(draw, file)
             found.append(_inline(file.read_text(encoding="utf-8"), kind, text))
-    single = found[0].count("-axes_") == 1
-    return f'<figure class="single">{"".join(found)}</figure>' if single else f"<figure>{found[0]}</figure>"
+    return f'<figure class="single">{"".join(found)}</figure>'
 
 
 def _inline(svg: str, kind: str, text: str) -> str:

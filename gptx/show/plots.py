@@ -23,6 +23,7 @@ MARKERS = ("o", "s", "D", "^", "X", "P", "*", "v")
 INK, AXES, GRID = "#1c2024", "#6b7280", "#e5e7eb"
 POINTS = 1200  # of a curve that are drawn at most
 _LEGEND = 12  # more curves than this have no legend
+_PHONE = 5  # inches; narrower drawings are a phone's
 SHRINK = ContextVar("SHRINK", default=(1.0, numpy.inf))  # of drawings: share of their width, and inches at most
 
 _Values = ndarray | Sequence[float]
@@ -122,25 +123,47 @@ def drawing(file: Path, width: float, height: float, dpi: int = 120) -> Iterator
 
 
 def _fit(figure: Any) -> None:
-    """Break the labels of a small figure, turn its ticks where they are many, put the long legend of one plot below."""
-    width, height = figure.get_size_inches()
-    several = len(figure.axes) > 1
+    """Break the labels of a small figure to the room that they have, and turn its own ticks where they are many."""
+    from matplotlib.ticker import FixedLocator
+
+    figure.draw_without_rendering()
     for axis in figure.axes:
-        axis.set(xlabel=fill(axis.get_xlabel(), int(12 * width)), ylabel=fill(axis.get_ylabel(), int(12 * height)))
-        if len("".join(ticks := [tick.get_text() for tick in axis.get_xticklabels()])) > 9 * width / len(figure.axes):
+        width, ticks = axis.bbox.width / figure.dpi, [tick.get_text() for tick in axis.get_xticklabels()]
+        high = int(12 * figure.get_figheight())
+        axis.set(xlabel=fill(axis.get_xlabel(), int(15 * width)), ylabel=fill(axis.get_ylabel(), high))
+        if isinstance(axis.xaxis.get_major_locator(), FixedLocator) and len("".join(ticks)) > 10 * width:
             axis.set_xticks(axis.get_xticks(), [fill(tick, 18) for tick in ticks], rotation=30)
-        curves, names = axis.get_legend_handles_labels()
-        if names[4:] and axis.get_legend() and not several:
-            axis.get_legend().remove()
-            _legend_below(figure, curves, names)
 
 
-def _legend_below(figure: Any, curves: list, names: list[str]) -> None:
-    width, height = figure.get_size_inches()
-    columns = 2 if 2 * max(map(len, names)) < 13 * width else 1
-    names = [fill(name, int(12 * width)) for name in names]
-    figure.legend(curves, names, loc="outside lower center", ncols=columns, frameon=False)
-    figure.set_figheight(height + 0.17 * ("\n".join(names).count("\n") + 1) / columns - 0.34)
+def beside(count: int) -> int:
+    """How many of `count` plots stand side by side: one on a phone, else all."""
+    return 1 if SHRINK.get()[1] < _PHONE else count
+
+
+def legend_below(figure: Any, looks: dict[str, dict]) -> None:
+    """The one legend of a figure, under its plots: names, and how the line of each looks."""
+    from matplotlib import rcParams
+    from matplotlib.lines import Line2D
+
+    (width, height), size = figure.get_size_inches(), rcParams["legend.fontsize"]
+    names = [fill(mathtext(name), int(96 * width / size)) for name in looks]
+    curves = [Line2D([], [], markerfacecolor="none", **look) for look in looks.values()]
+    columns = _columns(names, width, size)
+    figure.legend(curves, names, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.5)
+    figure.set_figheight(height + 0.018 * size * ("\n".join(names).count("\n") + 1) / columns)
+
+
+def legend_under(axis: Any) -> None:
+    """The legend of one plot of several, under it, so that it hides nothing."""
+    if names := axis.get_legend_handles_labels()[1]:
+        columns = _columns(names, axis.figure.get_figwidth() / axis.get_subplotspec().get_gridspec().ncols, 8)
+        axis.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=3, ncols=columns,
+                    loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5)  # fmt: skip
+
+
+def _columns(names: Sequence[str], width: float, size: float) -> int:
+    """The columns of a legend with letters of a size in points that `width` inches hold."""
+    return max(1, min(len(names), int(120 * width / size / (max(map(len, names)) + 8))))
 
 
 def save(file: Path, title: str, *drawings: Drawing, columns: int = 0, size: tuple[float, float] = (5.6, 4.2)) -> Path:
@@ -176,7 +199,7 @@ def lines(panel: Panel, across: str = "step") -> Drawing:
         if panel.logarithmic:
             logarithmic(axis, "y")
         if 0 < sum(bool(curve.name) for curve in panel.curves) <= _LEGEND:
-            axis.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", handlelength=3).set_in_layout(False)
+            legend_under(axis)
 
     return draw_on
 
@@ -191,7 +214,7 @@ def bars(title: str, values: dict[str, float], spelled: str = "{:,.4g}",
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
         if mark:
             axis.axvline(mark[1], color=AXES, linestyle="--", linewidth=1.2, label=mark[0], zorder=0)
-            axis.legend(fontsize=8, frameon=False, loc="lower right")
+            legend_under(axis)
         axis.set_xlim(0, 1.25 * max(*values.values(), mark[1] if mark else 0.0, 1e-300))
         room = max(0, 4 - len(values)) / 2  # so that few bars are not thick
         axis.set_ylim(len(values) - 0.5 + room, -0.5 - room)
