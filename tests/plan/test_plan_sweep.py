@@ -51,6 +51,7 @@ def test_a_sweep_is_counted_in_runs_arms_and_seeds_and_each_kind_is_tried_once(p
     assert "over 7 comparisons with the base (Dunnett)" in lines[8]
 
 
+@pytest.mark.slow
 def test_time_on_fewer_places_and_by_the_usual_speed_of_a_device(plan):
     assert plan("seed=0,1", "steps=30", "at_once=1")[1].startswith("time    2:00 of one run after another, 2:00 with 1")
     assert plan.tried[0].threads == 4
@@ -76,6 +77,7 @@ def test_what_it_can_show_follows_from_the_pilot(plan):
     assert "no shipped experiment has mine/score; pilot=FOLDER" in plan("optim=adamw,sgd", "metric=mine/score")[-1]
 
 
+@pytest.mark.slow
 def test_the_lists_of_an_experiment_count_as_typed_and_so_does_a_design(plan):
     """experiment=ablation: eight arms and a base, four seeds; what is typed of a list wins."""
     assert plan("experiment=ablation", "seed=0,1,2")[0].split() == ["runs", "27:", "9", "arms,", "3", "seeds", "each"]

@@ -61,6 +61,7 @@ def sweep(tmp_path, corpus, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_more_seeds_values_keys_rates_and_lengths_train_only_what_is_new(sweep):
     assert sweep(*CLIP, "seed=0") == ["base", "clip=none"]
     assert sweep(*CLIP, "seed=0,1") == ["seed=1", "clip=none,seed=1"]
@@ -77,6 +78,7 @@ def test_more_seeds_values_keys_rates_and_lengths_train_only_what_is_new(sweep):
     assert manifest.noted(Path("runs/grown"))["clip=none"]["confirm"] is False  # asked for, and so it chooses
 
 
+@pytest.mark.slow
 def test_a_product_becomes_an_ablation_and_a_single_run_its_base(sweep, composed):
     put(Path("runs/grown/alone"), recorded(composed()) | {"name": "grown"})
     assert sweep("clip=global_norm,none") == ["clip=none"]
@@ -108,6 +110,7 @@ def test_a_run_that_only_waits_has_its_folder_already(sweep):
     assert sweep(*CLIP, "seed=0,1") == ["base", "seed=1", "clip=none", "clip=none,seed=1"]
 
 
+@pytest.mark.slow
 def test_a_text_that_has_moved_is_the_same_run(sweep, tmp_path, corpus, composed):
     sweep(*CLIP)
     for name in ("base", "clip=none"):
@@ -116,6 +119,7 @@ def test_a_text_that_has_moved_is_the_same_run(sweep, tmp_path, corpus, composed
     assert sweep(*CLIP, f"data.path={moved}") == []
 
 
+@pytest.mark.slow
 def test_a_time_becomes_steps_once_and_the_same_command_takes_what_is_recorded(sweep, monkeypatch):
     measured = []
     monkeypatch.setattr(speed, "_seconds_per_step", lambda config: measured.append(config.threads) or 2.0)
@@ -138,6 +142,7 @@ def test_tokens_per_parameter_give_each_size_its_own_steps(sweep):
     assert steps_of("model.depth=2") - steps_of("model.depth=1") == pytest.approx(2 * block / 256, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_the_disk_cannot_hold_is_refused_and_one_that_is_made_needs_nothing(sweep, monkeypatch):
     asked = []
 
