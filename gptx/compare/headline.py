@@ -8,7 +8,7 @@ from gptx.compare.factors import grouped, numeric
 from gptx.compare.optimum import Optimum
 from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
-from gptx.compare.words import FEW, Words, named, said, turned, where
+from gptx.compare.words import FEW, Words, named, rate_of, said, turned, where
 from gptx.units.phrases import capital, count, few, joined
 
 _MOST = 25  # words
@@ -59,7 +59,11 @@ def _no_better(found: Effects, setting: Setting, base: str, words: Words) -> str
     if worse := [joined(named(*thing) for thing in effect.things) for effect in setting.effects if effect.settled]:
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
         told = f"{joined(worse) if len(worse) <= FEW else len(worse)} {'is' if len(worse) == 1 else 'are'}"
-        return _held(none, [f", and {told} worse"], _each(found))
+        away = [effect for effect in setting.effects if found.state(effect) == "open"]
+        unsure = [f"; {joined(map(_named, away))} not settled", f"; {len(away)} not settled"] if away else []
+        return _held(none, [f", and {told} worse"], unsure, _each(found))
+    if not setting.compares:
+        return f"No {said(found.factor)} differs from {base} in {words.metric}, to the last bit."
     none = "One seed cannot say whether any" if found.single else "No"
     surely = "significantly " * (not found.single)
     return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", _each(found))
@@ -70,7 +74,7 @@ def _unsettled(found: Effects, setting: Setting, base: str, words: Words) -> str
     some = [effect for effect in setting.effects if effect.bound and not effect.settled]
     if not some or (some[0] is not setting.effects[0] and any(effect.settled for effect in setting.effects)):
         return ""
-    rate = joined(map(said, found.question.best_over))
+    rate = rate_of(found)
     if [(effect.bound, effect.significant) for effect in some] != [("at most", True)]:
         whether = f"Whether any {said(found.factor)} is better than {base} is not settled"
         return f"{whether}: a best {rate} is at the edge of its grid."
@@ -85,8 +89,7 @@ def _nothing_settled(found: Effects, words: Words, none: str) -> str:
         return f"One seed cannot say whether any of {changes} matters to the {words.metric}."
     if not any(effect.bound for effect in found.effects):
         return none
-    rate = joined(map(said, found.question.best_over))
-    return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
+    return f"Nothing is settled about the {words.metric}: a best {rate_of(found)} is at the edge of its grid."
 
 
 def _arms(found: Effects, setting: Setting, words: Words) -> str:
@@ -119,25 +122,31 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
 
 def _in_settings(found: Effects, words: Words) -> str:
     """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
-    known = [(setting.context, effect) for setting, effect in found.each
+    asked = [setting for setting in found.settings if setting.compares] or found.settings
+    known = [(setting.context, effect) for setting in asked for effect in setting.mains
              if effect.estimate and len(effect.things) == 1]  # fmt: skip
     changes = {effect.things for _, effect in known}
     subject = _subject(found, changes)
     settled = [(context, effect) for context, effect in known if effect.settled]
-    inside = count(len(found.settings), "setting")
+    inside = count(len(asked), "setting")
     if not settled:
-        return _in_none(found, subject, words)
+        return _in_none(found, subject, inside, words)
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
     which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    least = f"; {which} ends {_size(most, words)} in one of them"
-    tail = [f"; {where(context)}, {which} ends {_size(most, words)}", least]
+    does = f"{which} ends {_size(most, words)}"
+    if not most.things[0][0]:  # a trait, which has no end
+        does = f"{which} {_moved(most, words).replace(f'the {words.metric}', 'it')}"
+    base = named(found.factor, found.baseline[found.factor])
+    than = does if found.question.vary[1:] or not most.things[0][0] else f"{does} than {base}"
+    if not asked[1:]:
+        return _held(f"{capital(subject)} changes the {words.metric} {where(context)}", [f": {than}", f": {does}"])
+    tail = [f"; {where(context)}, {told}" for told in (than, does)] + [f"; {does} in one of them"]
     return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
 
 
-def _in_none(found: Effects, subject: str, words: Words) -> str:
+def _in_none(found: Effects, subject: str, inside: str, words: Words) -> str:
     if found.single:
         return f"One seed cannot say whether {subject} changes the {words.metric}."
-    inside = count(len(found.settings), "setting")
     none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
     return _nothing_settled(found, words, none)
 
@@ -200,8 +209,7 @@ def _held(told: str, *tails: Iterable[str]) -> str:
 
 def _each(found: Effects) -> list[str]:
     """How a headline says that each arm is at its best learning rate."""
-    rates = joined(map(said, found.question.best_over))
-    return [f", each at its best {rate}" for rate in (rates, "rate")] if rates else []
+    return [f", each at its best {rate}" for rate in (rate_of(found), "rate") if found.question.best_over]
 
 
 def _named(effect: Effect) -> str:

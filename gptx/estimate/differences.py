@@ -41,6 +41,11 @@ class Estimate:
         return self.p is not None and self.p <= 1 - _CONFIDENCE
 
     @property
+    def ends(self) -> list[float]:
+        """How far from zero the ends of the interval are, the nearer one first."""
+        return sorted((abs(self.low or 0.0), abs(self.high or 0.0)))
+
+    @property
     def kind(self) -> str:
         """same: no seed differs; higher or lower: significant, or of a single seed, as the text says; else unsure."""
         if not (self.mean or self.low or self.high):
@@ -225,7 +230,7 @@ def least_squares(values: Mapping[Hashable, Values], *, by_seed: bool = True) ->
     arms, seeds = [*values], sorted(set[int]().union(*values.values())) if by_seed else []
     x = numpy.zeros((len(cells), len(arms) + len(seeds)))
     for row, (arm, seed, _) in zip(x, cells, strict=True):
-        row[[arms.index(arm), *(len(arms) + seeds.index(seed) for _ in seeds[:1])]] = 1
+        row[[arms.index(arm), *([len(arms) + seeds.index(seed)] if by_seed else [])]] = 1
     x[:, len(arms) :] -= 1 / max(1, len(seeds))
     inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([cell[2] for cell in cells])
     known, solution = inverse @ x.T @ x, inverse @ x.T @ y
