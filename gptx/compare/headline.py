@@ -8,7 +8,7 @@ from gptx.compare.factors import grouped, numeric
 from gptx.compare.optimum import Optimum
 from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
-from gptx.compare.words import FEW, Words, named, rate_of, said, turned, where
+from gptx.compare.words import FEW, Words, bare, named, rate_of, said, turned, where
 from gptx.units.phrases import capital, count, few, joined
 
 _MOST = 25  # words
@@ -49,7 +49,7 @@ def _alone(arm: Arm, words: Words) -> str:
 
 def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
-    base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
+    base, best = bare(found.factor, found.baseline[found.factor]), setting.effects[0]
     if best.settled and (best.kind == words.good or not setting.effects[1:]):
         return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
     return _unsettled(found, setting, base, words) or _no_better(found, setting, base, words)

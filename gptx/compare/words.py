@@ -122,10 +122,15 @@ def named(factor: str, level: str) -> str:
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 
+def bare(factor: str, level: str) -> str:
+    """A level where its factor has been named: cosine, not schedule cosine; but learning rate 0.01."""
+    return named(factor, level).removeprefix(_BEFORE.get(factor, "-"))
+
+
 def turned(things: Collection[tuple[str, str]], base: dict[str, str]) -> str:
     """What is changed, as one would say it: muon instead of adamw; weight decay 0; a trait by its name."""
-    than = {name: named(name, base.get(name, "")).removeprefix(_BEFORE.get(name, "-")) for name, _ in things}
-    return joined(named(*thing) + f" instead of {than[thing[0]]}" * is_group(thing[0]) for thing in things)
+    return joined(named(name, level) + f" instead of {bare(name, base.get(name, ''))}" * is_group(name)
+                  for name, level in things)  # fmt: skip
 
 
 def change(effect: Effect, base: dict[str, str]) -> str:
