@@ -1,6 +1,5 @@
 """The numbers of a comparison, computed once; verdict, tables, figure, pages and programs only read them."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +22,6 @@ _FACTS = "tokens_per_second", "seconds", "peak_bytes"  # of an outcome, its cost
 _ROWS = 12  # of costs; beyond, one row for each level of the factor that is asked about
 _STEADY = 1.25  # times the fastest seed that the slowest one of an arm takes, where nothing else ran on the machine
 _ROOM = 1.02  # times the base's memory that still counts as equal
-_SHARE = 0.01  # of a result, below which a difference is small where no other one is significant
 
 
 @dataclass(frozen=True)
@@ -133,22 +131,6 @@ class Effects:
     @property
     def judged(self) -> list[Estimate]:
         return [effect.estimate for _, effect in self.each if effect.estimate]
-
-    @cached_property
-    def usual(self) -> dict[str, str]:
-        """Of each learning rate that arms are at their best in, the level that most cells have; "" where several do."""
-        most = {rate: Counter(arm.levels[rate] for arm in self.arms).most_common(2) for rate in self.question.best_over}
-        return {rate: two[0][0] if len({n for _, n in two}) == len(two) else "" for rate, two in most.items()}
-
-    def state(self, effect: Effect) -> str:
-        """The kind of an effect, where an unsure one is open (a best rate is at the edge of its grid), small (its whole
-        interval is nearer to zero than those of all significant ones, or without one than 1 % of the smallest result),
-        or else unknown."""
-        if effect.kind != "unsure" or effect.estimate is None or effect.bound:
-            return "open" if effect.bound and not effect.settled else effect.kind
-        sure = [each.estimate.ends[0] for each in self.effects if each.settled and each.estimate]
-        small = min(sure or [_SHARE * abs(arm.mean) for arm in self.arms if arm.mean is not None])
-        return "small" if effect.estimate.ends[1] < small else "unknown"
 
     @cached_property
     def steady(self) -> bool:
@@ -266,7 +248,9 @@ class _Plan:
         if self.asked.design != "cumulative":
             found.sort(key=lambda effect: (effect.interaction, effect.estimate is None, sign * effect.mean))
         far = flattered(self.tried.values(), self.fit, sign) if self.asked.best_over else 0.0
-        return Setting(self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead, self.fit.deviation)
+        return Setting(
+            self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead, self.fit.deviation
+        )
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
         if self.whole:

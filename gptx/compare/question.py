@@ -9,7 +9,7 @@ import numpy
 
 from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import AT, Comparison, at_levels
-from gptx.config.keys import FACTORS, asked
+from gptx.config.keys import FACTORS, stated
 
 _MANY = 6  # factors of two levels, of which a factorial is looked for
 
@@ -30,13 +30,13 @@ class Question:
 
 def question_of(comparison: Comparison, baseline: str = "") -> Question:
     """The question of a comparison; `baseline` as for baseline_of(). ValueError for a factor or level of no run."""
-    factors, stated = comparison.factors, _asked(comparison)
-    vary = stated.get("vary") or _varied(comparison, stated.get("per", ()))
-    base = _base(comparison, vary, baseline or ",".join(stated.get("baseline", ())))
+    factors, asked = comparison.factors, _asked(comparison)
+    vary = asked.get("vary") or _varied(comparison, asked.get("per", ()))
+    base = _base(comparison, vary, baseline or ",".join(asked.get("baseline", ())))
     if not factors:
         return Question("seeds", base=base)
-    taken = {*vary, *stated.get("per", ())}
-    best = stated.get("best_over", tuple(name for name in factors if is_rate(name) and name not in taken))
+    taken = {*vary, *asked.get("per", ())}
+    best = asked.get("best_over", tuple(name for name in factors if is_rate(name) and name not in taken))
     return _designed(comparison, vary, best, tuple(name for name in factors if name not in (*vary, *best)), base)
 
 
@@ -50,7 +50,7 @@ def _base(comparison: Comparison, vary: tuple[str, ...], baseline: str) -> dict[
 
 def _asked(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     """What the experiment states, without factors that these runs do not have."""
-    found = asked(comparison.question)
+    found = stated(comparison.question)
     if not {*found.get("at", ())} <= {*AT, "memory"}:
         raise ValueError(f"question.at={','.join(found['at'])}: one of {', '.join(AT)}, memory")
     there = {key: tuple(filter(comparison.factors.__contains__, found[key])) for key in FACTORS if key in found}

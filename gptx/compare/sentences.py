@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from statistics import median
 
 from gptx.compare.effects import Effect, Effects, Setting
+from gptx.compare.factors import grouped
 from gptx.compare.outcomes import contexts
 from gptx.compare.trend import Trend, trends
 from gptx.compare.words import FEW, Words, change, named, rate_of, tuned, turned, where
 from gptx.config.groups import decides
 from gptx.units.phrases import capital, count, few, joined
 
-_SETTINGS, _NAMED = 4, 6  # that are told one by one
-_WIDE = 2  # times the usual spread over seeds, from which on that of a setting is told
-_DEARER = 0.1  # share of the base's time or memory from which on a difference is told
+_SETTINGS, _NAMED = 4, 6  # that are named one by one
+_WIDE = 2  # times the usual spread over seeds, from which on a setting's own is said
+_SHARE = 0.01  # of a result, below which a difference is small where none is significant
+_DEARER = 0.1  # share of the base's time or memory from which on a difference is said
 
 
 def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Iterator[str]:
@@ -34,91 +36,106 @@ def reasons(found: Effects, words: Words, at_time: Effects | None = None) -> Ite
 
 
 def _against(found: Effects) -> Iterator[str]:
-    """What all differences are from, over how many seeds, and how they are judged."""
-    made = [effect for effect in found.effects if effect.estimate and effect.kind != "same"]
-    seeds = count(max((each.estimate.n for each in made if each.estimate), default=0), "seed")
-    judged = sum(bool(each.estimate and each.estimate.p is not None) for each in made)
-    intervals = "95 % intervals that hold together" if judged > 1 else "a 95 % interval"
-    sure = f", with {intervals}: {sum(effect.settled for effect in made)} of {judged} significant"
+    """What all differences are from, over how many seeds, how they are judged, and what is no comparison."""
+    made = [one for one in found.judged if one.kind != "same"]
+    judged, sure = sum(one.p is not None for one in made), sum(effect.settled for effect in found.effects)
+    told = f", with 95 % intervals{' that hold together' * (judged > 1)}: {sure} of {judged} significant" * bool(judged)
+    same = joined(where(setting.context) for setting in found.settings if not setting.compares)
+    told += f"; {same} all arms are the same run" * bool(same)
     if made:
-        yield f"{_from(found)} over {seeds}{sure if judged else ''}."
+        yield f"Differences {_from(found)} over {count(max(one.n for one in made), 'seed')}{told}."
 
 
 def _from(found: Effects) -> str:
-    setting, (vary, design) = found.settings[0], (found.question.vary, found.question.design)
-    if setting.whole and not found.question.things[0][0]:
-        return f"Differences of having {joined((named(*thing) for thing in found.question.things), 'or')} from not having it"
-    base = joined(few((named(name, found.baseline[name]) for name in vary), FEW))
-    best = tuned(found, setting.base) if len(found.settings) == 1 and not setting.whole else ""
-    name = "the step before" if design == "cumulative" else f"the base ({base})" if vary[1:] else base
-    at = f" ({best})" if best else ", averaged over the others," if setting.whole else ""
-    return f"Differences from {name}{at}"
+    setting, asked = found.settings[0], found.question
+    if setting.whole and not asked.things[0][0]:
+        return f"of having {joined((named(*thing) for thing in asked.things), 'or')} from not having it"
+    base = joined(few((named(name, found.baseline[name]) for name in asked.vary), FEW))
+    base = "the step before" if asked.design == "cumulative" else f"the base ({base})" if asked.vary[1:] else base
+    at = "" if found.settings[1:] else _at_best(tuned(found, setting.base))
+    return f"from {base}{', averaged over the others,' * setting.whole or at}"
+
+
+def _at_best(tuned: str) -> str:
+    return f" ({tuned})" * bool(tuned)
 
 
 def _listed(found: Effects, words: Words) -> Iterator[str]:
     """Every effect by what is known of it: in which direction it is, that it is small, or that neither is known."""
-    kinds: dict[str, dict[str, list[str]]] = {}
-    for setting, effect in found.each:
-        if not effect.interaction and (effect.kind != "same" or setting.compares):
-            state = found.state(effect)
-            places = kinds.setdefault(state, {})
-            told = f"{_name(found, effect)}{_told(effect, state, words)}".replace(") (", ", ")
-            places.setdefault(where(setting.context), []).append(told)
-    same = [where(setting.context) for setting in found.settings if not setting.compares]
-    kinds["none"] = {joined(same): ["all arms"]} if same else {}
+    small, known = _small(found), [pair for pair in found.each if pair[0].compares and not pair[1].interaction]
+    kinds = grouped(known, lambda pair: _state(pair[1], small))
     heads = {"lower": "lower", "higher": "higher", "small": "settled as small", "unknown": "not known",
              "open": f"not settled, as a better {rate_of(found)} may lie beyond the grid",
-             "same": "the same run as the base", "none": "the same run, which is no comparison"}  # fmt: skip
-    for some in (("lower", "higher"), ("open",), ("small", "unknown", "same", "none")):
-        lines = [f"{heads[kind]}: {', '.join(_placed(*each) for each in kinds[kind].items())}"
-                 for kind in some if kinds.get(kind)]  # fmt: skip
-        if lines:
-            yield f"{capital('; '.join(lines))}."
+             "same": "the same run as the base"}  # fmt: skip
+    for some in (("lower", "higher"), ("open",), ("small", "unknown", "same")):
+        told = [f"{heads[kind]}: {_placed(found, kind, kinds[kind], words)}" for kind in some if kind in kinds]
+        yield from [f"{capital('; '.join(told))}."] * bool(told)
 
 
-def _placed(place: str, arms: list[str]) -> str:
-    return f"{place} {joined(few(arms, _NAMED))}".strip()
+def _small(found: Effects) -> float:
+    """The end nearest to zero of all significant intervals; without one 1 % of the smallest result. A difference whose
+    whole interval is nearer to zero is settled as small."""
+    sure = [abs(end or 0.0) for one in found.effects if one.settled for end in _ends(one)]
+    return min(sure or [_SHARE * abs(arm.mean or 0.0) for arm in found.arms if arm.results])
+
+
+def _ends(effect: Effect) -> tuple[float | None, ...]:
+    return (effect.estimate.low, effect.estimate.high) if effect.estimate else ()
+
+
+def _state(effect: Effect, small: float) -> str:
+    """The kind of an effect; an unsure one is open (a best rate is at its grid's edge), small or unknown."""
+    if effect.kind == "unsure" and not effect.bound:
+        return "small" if max(abs(end or 0.0) for end in _ends(effect)) < small else "unknown"
+    return "open" if effect.bound and not effect.settled else effect.kind
+
+
+def _placed(found: Effects, kind: str, pairs: list[tuple[Setting, Effect]], words: Words) -> str:
+    """The effects of a kind with their intervals, by their settings."""
+    places = grouped(pairs, lambda pair: where(pair[0].context))
+    told = {place: [_told(found, effect, kind, words) for _, effect in some] for place, some in places.items()}
+    return ", ".join(f"{place} {joined(few(some, _NAMED))}".strip() for place, some in told.items())
+
+
+def _told(found: Effects, effect: Effect, kind: str, words: Words) -> str:
+    name, interval = _name(found, effect), "" if kind == "same" else f" {_interval(effect, words)}"
+    if effect.estimate and kind in ("small", "unknown"):
+        _, *ends = words.ends(effect.estimate)
+        within = max((end.lstrip("+-") for end in ends), key=float)
+        interval = f" within ±{within}" if kind == "small" else f" (anything from {' to '.join(ends)})"
+    return f"{name}{interval}".replace(") (anything", ", anything")
 
 
 def _name(found: Effects, effect: Effect) -> str:
     """What is changed, and at which rate it is at its best; of the levels of one factor, not from what."""
-    plain = found.question.design == "levels" and effect.arm
-    name = joined(named(*thing) for thing in effect.things) if plain else change(effect, found.baseline)
-    best = tuned(found, effect.arm)
-    return f"{name} ({best})" if best else name
-
-
-def _told(effect: Effect, state: str, words: Words) -> str:
-    if state in ("same", "none") or effect.estimate is None:
-        return ""
-    _, *ends = words.ends(effect.estimate)
-    if state == "small":
-        return f" within ±{max((end.lstrip('+-') for end in ends), key=float)}"
-    return f" (anything from {' to '.join(ends)})" if state == "unknown" else f" {_interval(effect, words)}"
+    alone = found.question.design == "levels" and effect.arm
+    name = named(*effect.things[0]) if alone else change(effect, found.baseline)
+    return name + _at_best(tuned(found, effect.arm))
 
 
 def _costs(found: Effects) -> Iterator[str]:
     """How much more or less time and memory than the base arms take, where the change may be the cause."""
-    imitated, told = str(found.comparison.environment.get("imitated formats")), []
-    for effect in found.effects:
-        caused = effect.arm and any(decides(name, "speed") for name, _ in effect.things)
-        timed = found.steady and not any(level in imitated for _, level in effect.things)
-        kinds = ({"seconds": "time"} if timed else {}) | {"peak_bytes": "memory"}
-        far = {kind: effect.costs.get(fact, 1.0) for fact, kind in kinds.items()}
-        apart = [f"×{times:.2f} {kind}" for kind, times in far.items() if abs(times - 1) > _DEARER and caused]
-        told += [f"{_name(found, effect)} {joined(apart)}"] * bool(apart)
-    if told:
-        yield f"In multiples of the base's: {', '.join(few(told, _NAMED))}."
+    told = {_name(found, effect): joined(_dearer(found, effect)) for effect in found.effects}
+    if lines := [f"{name} {times}" for name, times in told.items() if times]:
+        yield f"In multiples of the base's: {', '.join(few(lines, _NAMED))}."
+
+
+def _dearer(found: Effects, effect: Effect) -> Iterator[str]:
+    imitated = str(found.comparison.environment.get("imitated formats"))
+    timed = found.steady and not any(level in imitated for _, level in effect.things)
+    caused = any(decides(name, "speed") for name, _ in effect.things)
+    for fact, kind in (("seconds", "time"), ("peak_bytes", "memory")):
+        if caused and (timed or kind == "memory") and abs(effect.costs.get(fact, 1) - 1) > _DEARER:
+            yield f"×{effect.costs[fact]:.2f} {kind}"
 
 
 def _wide(found: Effects, words: Words) -> Iterator[str]:
     """Why the intervals of a setting are wide: each rests on the spread of its own setting."""
-    spreads = {where(each.context): each.deviation for each in found.settings if each.compares and each.deviation}
-    place = max(spreads, key=lambda name: spreads[name], default="")
-    usual = median(spreads.values()) if spreads else 0.0
-    if place and spreads[place] > _WIDE * usual:
-        wide = f"Intervals are widest {place}, where seeds differ most: a standard deviation of"
-        yield f"{wide} {words.short(spreads[place])}, pooled over its arms, against {words.short(usual)} in the median setting."
+    spreads = {where(each.context): each.deviation for each in found.settings if each.compares}
+    most, usual = (of(spreads.values() or [0.0]) for of in (max, median))
+    if most > _WIDE * usual:
+        wide = f"Intervals are widest {max(spreads, key=lambda place: spreads[place])}, where seeds differ most"
+        yield f"{wide}: by {words.short(most)} (sd, pooled over its arms), elsewhere usually by {words.short(usual)}."
 
 
 def _interactions(found: Effects, setting: Setting, words: Words) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from gptx.compare.effects import Effect, Effects, Setting, effects
@@ -94,7 +95,8 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     if comparison.confounded:
         varied, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
         yield f"The arms differ in more than {varied}: {differing}. This may be the cause of a difference."
-    for before, phrases, after in (*_of_runs(comparison), *_of_arms(found), *_at_edges(found), *_of_effects(found)):
+    of_answer = chain.from_iterable(kind(found) for kind in (_of_arms, _at_edges, _unfair, _of_effects))
+    for before, phrases, after in (*_of_runs(comparison), *of_answer):
         if phrases:
             yield f"{before}{'; '.join(few(phrases, _LISTED))}{after}"
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
@@ -162,17 +164,22 @@ def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
 
 
 def _at_edges(found: Effects) -> Iterator[tuple[str, list[str], str]]:
-    """Best learning rates at the edge of their grid, with the command that extends it; and who had more to choose from,
-    each with what is said before and after."""
+    """Best learning rates at the edge of their grid, with the command that extends it, before and after."""
     for rate, arms in found.edges.items():
         levels = found.comparison.factors[rate]
-        wider = [_beyond([each.levels[rate] for each in along(arm, found.arms, rate)], arm.levels[rate]) for arm in arms]
+        own = ([each.levels[rate] for each in along(arm, found.arms, rate)] for arm in arms)
+        wider = [_beyond(grid, arm.levels[rate]) for grid, arm in zip(own, arms, strict=True)]
         made = [each for each in reversed(found.comparison.commands) if "gptx.train" in each]
-        cures = [extended(each, rate, levels, wider) for each in made]
-        cures.sort(key=lambda command: command.startswith(tuple(f"{each} " for each in made)))  # that sweep it already
-        cure = f" Extend the grid: {cures[0]}" if cures else ""
+        widened = {extended(each, rate, levels, wider): len(each) for each in made}
+        cure = min(
+            widened, key=lambda each: len(each) - widened[each], default=""
+        )  # it grows most where it was not swept
         best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: "
-        yield best, [_cell(found, arm) for arm in arms], f".{cure}"
+        yield best, [_cell(found, arm) for arm in arms], f".{f' Extend the grid: {cure}' * bool(cure)}"
+
+
+def _unfair(found: Effects) -> Iterator[tuple[str, list[str], str]]:
+    """Who had more to choose from."""
     tried = grouped((arm for arm in found.arms if arm.results), lambda arm: _leaves(found, arm))
     cells = {name: len({at_levels(found.question.best_over)(arm) for arm in some}) for name, some in tried.items()}
     numbers = [f"{joined(some)} at {n}" for n, some in grouped(cells, cells.__getitem__).items()]

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -115,21 +116,20 @@ def said(factor: str) -> str:
 
 
 def named(factor: str, level: str) -> str:
-    """A level as one would say it: muon, no guard, schedule warmup, learning rate 0.01, model.qk_norm=true; of no factor,
-    a trait, such as a warmup, which not only the schedule of that name has."""
+    """A level as one would say it: muon, no guard, schedule warmup, model.qk_norm=true; of no factor, a trait."""
     if not factor or is_group(factor):
         return f"no {factor}" if level in ("", "none") else f"{_BEFORE.get(factor, '')}{level}"
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
 
 
-def bare(factor: str, level: str) -> str:
+def plain(factor: str, level: str) -> str:
     """A level where its factor has been named: cosine, not schedule cosine; but learning rate 0.01."""
     return named(factor, level).removeprefix(_BEFORE.get(factor, "-"))
 
 
 def turned(things: Collection[tuple[str, str]], base: dict[str, str]) -> str:
     """What is changed, as one would say it: muon instead of adamw; weight decay 0; a trait by its name."""
-    return joined(named(name, level) + f" instead of {bare(name, base.get(name, ''))}" * is_group(name)
+    return joined(named(name, level) + f" instead of {plain(name, base.get(name, ''))}" * is_group(name)
                   for name, level in things)  # fmt: skip
 
 
@@ -141,9 +141,10 @@ def change(effect: Effect, base: dict[str, str]) -> str:
 
 
 def tuned(found: Effects, arm: Arm | None) -> str:
-    """The learning rate that an arm is at its best in; of several, those that are not as in most cells."""
+    """The learning rate that an arm is at its best in; of several, those that are not at the level of most cells."""
     rates = found.question.best_over if arm else ()
-    apart = [rate for rate in rates if not rates[1:] or (arm and arm.levels[rate] != found.usual[rate])]
+    counts = {rate: Counter(each.levels[rate] for each in found.arms) for rate in rates}
+    apart = [rate for rate, levels in counts.items() if arm and 2 * levels[arm.levels[rate]] <= levels.total()]
     return joined(named(rate, arm.levels[rate]) for rate in apart or rates[:1] if arm)
 
 

@@ -49,7 +49,7 @@ def nodes(node: Any, prefix: str = "") -> list[str]:
     return [key for name, child in inside for key in (f"{prefix}{name}", *nodes(child, f"{prefix}{name}."))]
 
 
-def asked(question: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
+def stated(question: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
     """What an experiment's `question` states. Raises ValueError for a key that a question does not have."""
     known = *FACTORS, "baseline", "at"
     if unknown := set(question).difference(known):

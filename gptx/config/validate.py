@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
-from gptx.config.keys import FACTORS, asked, near, nodes, under
+from gptx.config.keys import FACTORS, near, nodes, stated, under
 from gptx.config.model_size import model_size, vocabulary
 from gptx.config.presets import elsewhere
 from gptx.config.values import refuse_text, typed_value
@@ -38,12 +38,13 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
 def _refuse_question(cfg: DictConfig) -> None:
     """Of what a report would refuse after the training: a key of the question, or a factor that no config has."""
     try:
-        stated, known = asked(cfg.question), nodes(OmegaConf.to_container(cfg, resolve=False))
+        asked, known = stated(cfg.question), nodes(OmegaConf.to_container(cfg, resolve=False))
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    for key, name in ((key, name) for key in FACTORS for name in stated.get(key, ())):
-        if name not in known and not elsewhere(name):
-            raise ConfigError(f"question.{key}={name}: no such key{near(name, known)}")
+    for key in FACTORS:
+        for name in asked.get(key, ()):
+            if name not in known and not elsewhere(name):
+                raise ConfigError(f"question.{key}={name}: no such key{near(name, known)}")
 
 
 def check_group(cfg: DictConfig, group: Group, allow: Collection[str]) -> None:

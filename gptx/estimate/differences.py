@@ -10,6 +10,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import compress
 from statistics import fmean, variance
 
 import numpy
@@ -39,11 +40,6 @@ class Estimate:
     @property
     def significant(self) -> bool:
         return self.p is not None and self.p <= 1 - _CONFIDENCE
-
-    @property
-    def ends(self) -> list[float]:
-        """How far from zero the ends of the interval are, the nearer one first."""
-        return sorted((abs(self.low or 0.0), abs(self.high or 0.0)))
 
     @property
     def kind(self) -> str:
@@ -151,16 +147,18 @@ class Fit:
         """The estimates of some contrasts, judged together; None where an arm has no mean. `chances`: how many there
         could have been, where the arms were chosen by their results; `times`: of how many fits they are judged."""
         rows = [self._row(weights) for weights in contrasts]
-        apart = [row is None or not math.isclose(row @ self.known @ row, row @ row) for row in rows]
-        if self.loose and any(apart):  # two families, each of its own spread
-            sides = [[one for one, far in zip(contrasts, apart, strict=True) if far == side] for side in (False, True)]
-            fits, times = (replace(self, loose=None), self.loose), times * (2 - all(apart))
-            told = [iter(fit.family(some, chances=chances, times=times)) for fit, some in zip(fits, sides, strict=True)]
-            return [next(told[far]) for far in apart]
+        if self.loose and not all(far := [*map(self._tells, rows)]):  # two families, each of its own spread
+            sides, times = {True: replace(self, loose=None), False: self.loose}, times * (1 + any(far))
+            told = {side: iter(fit.family([*compress(contrasts, map(side.__eq__, far))], chances=chances, times=times))
+                    for side, fit in sides.items()}  # fmt: skip
+            return [next(told[side]) for side in far]
         known = [row for row in rows if row is not None]
         family = _Family(max(chances, len(known)), 0.0 if chances else self._correlation(known), times)
         return [None if row is None else self._estimate(weights, row, family)
                 for weights, row in zip(contrasts, rows, strict=True)]  # fmt: skip
+
+    def _tells(self, row: ndarray | None) -> bool:
+        return row is not None and bool(row @ self.known @ row > (1 - 1e-9) * (row @ row))
 
     def _row(self, weights: Weights) -> ndarray | None:
         if not all(self.values.get(arm) for arm in weights):
@@ -233,12 +231,12 @@ def least_squares(values: Mapping[Hashable, Values], *, by_seed: bool = True) ->
         row[[arms.index(arm), *([len(arms) + seeds.index(seed)] if by_seed else [])]] = 1
     x[:, len(arms) :] -= 1 / max(1, len(seeds))
     inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([cell[2] for cell in cells])
-    known, solution = inverse @ x.T @ x, inverse @ x.T @ y
-    residuals, blocks = y - x @ solution, round(float(numpy.trace(known))) - len(arms)
+    told, solution = inverse @ x.T @ x, inverse @ x.T @ y
+    residuals, blocks = y - x @ solution, round(float(numpy.trace(told))) - len(arms)
     distinct = {tuple(results.items()): arm for arm, results in values.items()}.values()
     squares = {arm: float(sum(residuals[[cell[0] == arm for cell in cells]] ** 2)) for arm in distinct}
     free = max(0, sum(map(len, map(values.__getitem__, squares))) - len(squares) - blocks)
-    covariance, known = (part[: len(arms), : len(arms)] for part in (inverse, known))
+    covariance, known = (part[: len(arms), : len(arms)] for part in (inverse, told))
     return _Solution(solution[: len(arms)], covariance, squares, free, blocks, known, blocks < len(seeds) - 1)
 
 

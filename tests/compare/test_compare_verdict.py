@@ -130,7 +130,9 @@ def test_what_contributed_more_is_told_in_each_setting():
         ("at learning rate 0.001", "a cool-down"),
         ("at learning rate 0.01", "a warmup"),
     ]
-    assert found.headline.endswith("in 2 of 2 settings; at learning rate 0.01, a warmup lowers it by 0.60 nats per byte.")
+    assert found.headline.endswith(
+        "in 2 of 2 settings; at learning rate 0.01, a warmup lowers it by 0.60 nats per byte."
+    )
 
 
 def test_two_factors_of_two_levels_get_the_same_attribution_as_two_traits():
@@ -191,7 +193,10 @@ def test_runs_under_way_are_counted_and_the_rest_is_compared():
 def test_a_difference_within_the_noise_is_no_effect():
     found = verdict(grid({"precision": ["fp32", "bf16", "fp16"]}, lambda levels: 0.0))
     assert all("not significant" in row[1] for row in table(found, "What each").rows)
-    assert found.sentences[0] == "Differences from fp32 over 3 seeds, with 95 % intervals that hold together: 0 of 2 significant."
+    assert (
+        found.sentences[0]
+        == "Differences from fp32 over 3 seeds, with 95 % intervals that hold together: 0 of 2 significant."
+    )
     assert found.sentences[1].startswith("Settled as small: ")
 
 

@@ -115,7 +115,10 @@ def test_every_option_fits_the_signature_it_names(option):
         ("+stepz=1", "stepz: no such key; did you mean 'steps'?"),
         ("question={vry: optim}", "question.vry: no such key; there are vary, best_over, per, baseline, at"),
         ("question={vary: optm}", "question.vary=optm: no such key; did you mean 'optim'?"),
-        ("question={best_over: [optim.lr, parametrization.rates.al]}", "question.best_over=parametrization.rates.al: no such key; did you mean 'parametrization.rates.all'?"),
+        (
+            "question={best_over: [optim.lr, parametrization.rates.al]}",
+            "question.best_over=parametrization.rates.al: no such key; did you mean 'parametrization.rates.all'?",
+        ),
         ("question={per: 'seed, nonsense.key'}", "question.per=nonsense.key: no such key"),
         ("optim.lr=fast", "optim.lr: 'fast' is not a valid"),
         ("model.width=wide", "model.width: 'wide' is not a valid int"),
