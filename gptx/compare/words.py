@@ -141,10 +141,10 @@ def change(effect: Effect, base: dict[str, str]) -> str:
 
 
 def tuned(found: Effects, arm: Arm | None) -> str:
-    """The learning rate that an arm is at its best in; of several, those that are not at the level of most cells."""
+    """The learning rate that an arm is at its best in; of several, those that are not at the level with most cells."""
     rates = found.question.best_over if arm else ()
     counts = {rate: Counter(each.levels[rate] for each in found.arms) for rate in rates}
-    apart = [rate for rate, levels in counts.items() if arm and 2 * levels[arm.levels[rate]] <= levels.total()]
+    apart = [rate for rate, cells in counts.items() if arm and cells.pop(arm.levels[rate]) <= max([0, *cells.values()])]
     return joined(named(rate, arm.levels[rate]) for rate in apart or rates[:1] if arm)
 
 

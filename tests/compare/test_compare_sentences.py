@@ -170,6 +170,16 @@ def test_each_optimizer_is_taken_at_the_best_of_the_cells_it_has_though_the_grid
     assert any(text.endswith(wider) for text in said.warnings)
 
 
+def test_a_best_cell_is_named_by_what_is_not_usual_however_many_optimizers_have_a_grid_over_one_rate_alone():
+    """With seven more, most cells are no longer at the usual rate of all kinds; but no other rate has as many."""
+    whole = star({"embeddings=3": 0.0, "all=1": 0.1}, {"all=3": 0.2})
+    more = [replace(run, levels=run.levels | {"optim": f"lion {i}"}) for i in range(7) for run in whole.outcomes if run.levels["optim"] == "lion"]  # fmt: skip
+    optims = [*whole.factors["optim"], *(f"lion {i}" for i in range(7))]
+    said = verdict(replace(whole, outcomes=whole.outcomes + more, factors=whole.factors | {"optim": optims}))
+    assert said.sentences[0].startswith("Differences from adamw (learning-rate factor of embeddings 3) over")
+    assert "lion 3 (learning-rate factor 3) at " in said.sentences[1]
+
+
 def test_an_arm_of_other_seeds_is_the_only_one_that_is_unpaired():
     whole = grid({"optim": ["adamw", "muon", "lion"]}, adding({"muon": -0.2, "lion": -0.2}))
     apart = replace(whole, outcomes=[replace(run, seed=run.seed + 7 * (run.levels["optim"] == "lion")) for run in whole.outcomes])  # fmt: skip
