@@ -72,10 +72,16 @@ class Setting:
     effects: list[Effect]  # the best first
     flattered: float = 0.0  # by how much the best of a grid looks better than it is, on average over the arms
     lead: Estimate | None = None  # of a 2 x 2: what its first thing does beyond what the second does
+    deviation: float = 0.0  # over the seeds, pooled over the arms
 
     @property
     def mains(self) -> list[Effect]:
         return [effect for effect in self.effects if not effect.interaction]
+
+    @property
+    def compares(self) -> bool:
+        """False if all its arms are the same run, to the last bit."""
+        return any(effect.kind != "same" for effect in self.effects)
 
     @property
     def whole(self) -> bool:
@@ -242,7 +248,9 @@ class _Plan:
         if self.asked.design != "cumulative":
             found.sort(key=lambda effect: (effect.interaction, effect.estimate is None, sign * effect.mean))
         far = flattered(self.tried.values(), self.fit, sign) if self.asked.best_over else 0.0
-        return Setting(self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead)
+        return Setting(
+            self.context, ranking(self.best, sign), self.best.get(self.base), found, far, lead, self.fit.deviation
+        )
 
     def _effect(self, key: tuple, weights: dict, estimate: Estimate | None, fresh: Estimate | None) -> Effect:
         if self.whole:

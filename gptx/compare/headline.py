@@ -8,7 +8,7 @@ from gptx.compare.factors import grouped, numeric
 from gptx.compare.optimum import Optimum
 from gptx.compare.outcomes import Arm
 from gptx.compare.trend import Trend, trends
-from gptx.compare.words import FEW, Words, named, said, turned, where
+from gptx.compare.words import FEW, Words, named, plain, rate_of, said, turned, where
 from gptx.units.phrases import capital, count, few, joined
 
 _MOST = 25  # words
@@ -49,7 +49,7 @@ def _alone(arm: Arm, words: Words) -> str:
 
 def _levels(found: Effects, setting: Setting, words: Words) -> str:
     """Of one factor: the best level, if it is better than the base; else that none is."""
-    base, best = named(found.factor, found.baseline[found.factor]), setting.effects[0]
+    base, best = plain(found.factor, found.baseline[found.factor]), setting.effects[0]
     if best.settled and (best.kind == words.good or not setting.effects[1:]):
         return _held(f"{_named(best)} ends {_size(best, words)} than {base} in {words.metric}", _each(found))
     return _unsettled(found, setting, base, words) or _no_better(found, setting, base, words)
@@ -59,10 +59,20 @@ def _no_better(found: Effects, setting: Setting, base: str, words: Words) -> str
     if worse := [joined(named(*thing) for thing in effect.things) for effect in setting.effects if effect.settled]:
         none = f"No {said(found.factor)} is significantly better than {base} in {words.metric}"
         told = f"{joined(worse) if len(worse) <= FEW else len(worse)} {'is' if len(worse) == 1 else 'are'}"
-        return _held(none, [f", and {told} worse"], _each(found))
+        return _held(none, [f", and {told} worse"], _away(setting), _each(found))
+    if not setting.compares:
+        return f"No {said(found.factor)} differs from {base} in {words.metric}, to the last bit."
     none = "One seed cannot say whether any" if found.single else "No"
     surely = "significantly " * (not found.single)
     return _held(f"{none} {said(found.factor)} differs {surely}from {base} in {words.metric}", _each(found))
+
+
+def _away(setting: Setting) -> list[str]:
+    """Which levels a best learning rate at the edge of its grid leaves open, or how many."""
+    some = [
+        joined(named(*thing) for thing in each.things) for each in setting.effects if each.bound and not each.settled
+    ]
+    return [f"; {joined(some)} not settled", f"; {len(some)} not settled"] if some else []
 
 
 def _unsettled(found: Effects, setting: Setting, base: str, words: Words) -> str:
@@ -70,7 +80,7 @@ def _unsettled(found: Effects, setting: Setting, base: str, words: Words) -> str
     some = [effect for effect in setting.effects if effect.bound and not effect.settled]
     if not some or (some[0] is not setting.effects[0] and any(effect.settled for effect in setting.effects)):
         return ""
-    rate = joined(map(said, found.question.best_over))
+    rate = rate_of(found)
     if [(effect.bound, effect.significant) for effect in some] != [("at most", True)]:
         whether = f"Whether any {said(found.factor)} is better than {base} is not settled"
         return f"{whether}: a best {rate} is at the edge of its grid."
@@ -85,8 +95,7 @@ def _nothing_settled(found: Effects, words: Words, none: str) -> str:
         return f"One seed cannot say whether any of {changes} matters to the {words.metric}."
     if not any(effect.bound for effect in found.effects):
         return none
-    rate = joined(map(said, found.question.best_over))
-    return f"Nothing is settled about the {words.metric}: a best {rate} is at the edge of its grid."
+    return f"Nothing is settled about the {words.metric}: a best {rate_of(found)} is at the edge of its grid."
 
 
 def _arms(found: Effects, setting: Setting, words: Words) -> str:
@@ -119,27 +128,31 @@ def _factorial(found: Effects, setting: Setting, words: Words) -> str:
 
 def _in_settings(found: Effects, words: Words) -> str:
     """Of a question that is asked in several settings: in how many there is a difference, and the largest."""
-    known = [(setting.context, effect) for setting, effect in found.each
+    asked = [setting for setting in found.settings if setting.compares] or found.settings
+    known = [(setting.context, effect) for setting in asked for effect in setting.effects
              if effect.estimate and len(effect.things) == 1]  # fmt: skip
-    changes = {effect.things for _, effect in known}
-    subject = _subject(found, changes)
-    settled = [(context, effect) for context, effect in known if effect.settled]
-    inside = count(len(found.settings), "setting")
-    if not settled:
-        return _in_none(found, subject, words)
+    told = f"{_subject(found, {effect.things for _, effect in known})} changes the {words.metric}"
+    if any(effect.settled for _, effect in known):
+        return _in_some(found, capital(told), known, len(asked), words)
+    none = f"{capital(told)} significantly in none of {count(len(asked), 'setting')}."
+    return f"One seed cannot say whether {told}." if found.single else _nothing_settled(found, words, none)
+
+
+def _in_some(found: Effects, told: str, known: list[tuple[dict, Effect]], asked: int, words: Words) -> str:
+    settled = [pair for pair in known if pair[1].settled]
     context, most = max(settled, key=lambda pair: abs(pair[1].mean))
-    which, number = "it" if len(changes) == 1 else _short(most), len({str(context) for context, _ in settled})
-    least = f"; {which} ends {_size(most, words)} in one of them"
-    tail = [f"; {where(context)}, {which} ends {_size(most, words)}", least]
-    return _held(f"{capital(subject)} changes the {words.metric} in {number} of {inside}", tail)
+    does = _does(found, most, "it" if len({effect.things for _, effect in known}) == 1 else _short(most), words)
+    if asked == 1:
+        return _held(f"{told} {where(context)}", map(": {}".format, does))
+    tail = [*map(f"; {where(context)}, {{}}".format, does), f"; {does[-1]} in one of them"]
+    return _held(f"{told} in {len({str(place) for place, _ in settled})} of {asked} settings", tail)
 
 
-def _in_none(found: Effects, subject: str, words: Words) -> str:
-    if found.single:
-        return f"One seed cannot say whether {subject} changes the {words.metric}."
-    inside = count(len(found.settings), "setting")
-    none = f"{capital(subject)} changes the {words.metric} significantly in none of {inside}."
-    return _nothing_settled(found, words, none)
+def _does(found: Effects, effect: Effect, which: str, words: Words) -> list[str]:
+    if not effect.things[0][0]:  # a trait, which does not end anywhere
+        return [f"{which} {_moved(effect, words).replace(f'the {words.metric}', 'it')}"]
+    than = f" than {plain(found.factor, found.baseline[found.factor])}" * (len(found.question.vary) == 1)
+    return [f"{which} ends {_size(effect, words)}{tail}" for tail in (than, "")]
 
 
 def _subject(found: Effects, changes: set[tuple]) -> str:
@@ -201,8 +214,7 @@ def _held(told: str, *tails: Iterable[str]) -> str:
 
 def _each(found: Effects) -> list[str]:
     """How a headline says that each arm is at its best learning rate."""
-    rates = joined(map(said, found.question.best_over))
-    return [f", each at its best {rate}" for rate in (rates, "rate")] if rates else []
+    return [f", each at its best {rate}" for rate in (rate_of(found), "rate") if found.question.best_over]
 
 
 def _named(effect: Effect) -> str:

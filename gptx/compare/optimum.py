@@ -34,13 +34,19 @@ def edges(arm: Arm, every: Collection[Arm], rates: Collection[str]) -> dict[str,
     """The learning rates at whose lowest or highest level an arm is ("low", "high"), if the next level has a result."""
     found = {}
     for rate in rates:
-        alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]
-        grid = sorted(alike, key=lambda one: float(one.levels[rate]))
+        grid = along(arm, every, rate)
         ends = {"low": grid[:2], "high": grid[:-3:-1]} if len(grid) > 1 else {}
         ways = [way for way, (end, inside) in ends.items() if end is arm and inside.results]
         if ways and float(arm.levels[rate]):  # nothing lies below 0, as of a decay
             found[rate] = ways[0]
     return found
+
+
+def along(arm: Arm, every: Collection[Arm], rate: str) -> list[Arm]:
+    """The arms that differ from one in a learning rate alone, and itself, by that rate: its own grid, however many
+    other rates it, or others, were tried at."""
+    alike = [other for other in every if {**other.levels, rate: ""} == {**arm.levels, rate: ""}]
+    return sorted(alike, key=lambda one: float(one.levels[rate]))
 
 
 def optimum(context: dict[str, str], arms: list[Arm], rate: str, sign: int) -> Optimum:

@@ -9,9 +9,8 @@ import numpy
 
 from gptx.compare.factors import baseline_of, is_rate, primary
 from gptx.compare.outcomes import AT, Comparison, at_levels
+from gptx.config.keys import FACTORS, stated
 
-_FACTORS = "vary", "best_over", "per"
-_KEYS = *_FACTORS, "baseline", "at"
 _MANY = 6  # factors of two levels, of which a factorial is looked for
 
 
@@ -51,17 +50,11 @@ def _base(comparison: Comparison, vary: tuple[str, ...], baseline: str) -> dict[
 
 def _asked(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     """What the experiment states, without factors that these runs do not have."""
-    found = {key: _listed(given) for key, given in comparison.question.items()}
-    if unknown := {*found}.difference(_KEYS):
-        raise ValueError(f"question.{min(unknown)}: no such key; there are {', '.join(_KEYS)}")
+    found = stated(comparison.question)
     if not {*found.get("at", ())} <= {*AT, "memory"}:
         raise ValueError(f"question.at={','.join(found['at'])}: one of {', '.join(AT)}, memory")
-    there = {key: tuple(filter(comparison.factors.__contains__, found[key])) for key in _FACTORS if key in found}
+    there = {key: tuple(filter(comparison.factors.__contains__, found[key])) for key in FACTORS if key in found}
     return found | {key: names for key, names in there.items() if names or not found[key]}
-
-
-def _listed(given: str | list[str]) -> tuple[str, ...]:
-    return tuple(given) if isinstance(given, list) else tuple(filter(None, map(str.strip, given.split(","))))
 
 
 def _varied(comparison: Comparison, per: Collection[str]) -> tuple[str, ...]:

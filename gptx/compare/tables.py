@@ -9,7 +9,7 @@ from gptx.compare.factors import axes, grouped
 from gptx.compare.optimum import winner
 from gptx.compare.outcomes import Arm, contexts
 from gptx.compare.sentences import contributed
-from gptx.compare.words import Words, change, label, named, said, where
+from gptx.compare.words import Words, change, label, named, rate_of, said, tuned, where
 from gptx.estimate.differences import Estimate
 from gptx.show.table import Table
 from gptx.units.phrases import joined
@@ -49,7 +49,7 @@ def _leads(found: Effects, words: Words) -> Table:
 
 def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     """Heads of columns, and what gives the cell of an effect; a column that is empty is left out."""
-    base, rates = found.baseline, found.question.best_over
+    base = found.baseline
     after = "the one before" if found.question.design == "cumulative" else "the base"
     averaged = any(setting.whole for setting in found.settings)
     yield "change", lambda effect: change(effect, base)
@@ -57,12 +57,16 @@ def _columns(found: Effects, words: Words) -> Iterator[tuple]:
     yield head, lambda effect: f"{effect.bound}: {words.change(effect.estimate)}".removeprefix(": ")
     yield "its own seeds alone", lambda effect: _alone(effect.estimate, words)
     yield "mean ± sd", lambda effect: words.spread(effect.arm) if effect.arm else ""
-    best = f"best {joined(map(said, rates))}"
-    yield best, lambda effect: ", ".join(effect.arm.levels[rate] for rate in rates if effect.arm)
+    yield f"best {rate_of(found)}", lambda effect: _best(found, effect)
     yield "time", lambda effect: _times(effect, "seconds") if found.steady else ""
     yield "memory", lambda effect: _times(effect, "peak_bytes")
     yield "speed-up in steps", lambda effect: _speed(effect, steady=found.steady)
     yield "on fresh seeds", lambda effect: words.change(effect.fresh) if effect.fresh else ""
+
+
+def _best(found: Effects, effect: Effect) -> str:
+    only = found.question.best_over if effect.arm else ()
+    return effect.arm.levels[only[0]] if effect.arm and len(only) == 1 else tuned(found, effect.arm)
 
 
 def _alone(found: Estimate | None, words: Words) -> str:

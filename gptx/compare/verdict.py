@@ -3,15 +3,17 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from gptx.compare.effects import Effect, Effects, Setting, effects
 from gptx.compare.factors import grouped
 from gptx.compare.headline import headline
-from gptx.compare.outcomes import Arm, Comparison, Outcome
+from gptx.compare.optimum import along
+from gptx.compare.outcomes import Arm, Comparison, Outcome, at_levels
 from gptx.compare.sentences import reasons
 from gptx.compare.tables import TABLES, tables_of
-from gptx.compare.words import Words, change, named, said, turned, where
+from gptx.compare.words import Words, change, named, rate_of, said, tuned, turned, where
 from gptx.compare.words import words as words_for
 from gptx.estimate.differences import Estimate
 from gptx.show.table import Table
@@ -73,15 +75,10 @@ def _but(found: Effects) -> Iterator[str]:
     names = joined(dict.fromkeys(_leaves(found, arm) for arm in lost if found.factor))
     diverged = f"{sum(arm.diverged for arm in lost)} of {count(ended, 'ended run')} diverged"
     but = [f"{diverged} ({names})"] * bool(names)
-    but += [f"the arms differ in more than {_varied(comparison)}"] * bool(comparison.confounded)
     but += [f"{count(early, 'run')} ended early"] * bool(early)
     but += [f"this is at equal {found.at}"] * bool(found.at)
     if but:
         yield f"But {joined(but)}."
-
-
-def _varied(comparison: Comparison) -> str:
-    return joined(map(said, comparison.factors)) or "their seeds"
 
 
 def _leaves(found: Effects, arm: Arm) -> str:
@@ -96,12 +93,12 @@ def _warnings(found: Effects, words: Words) -> Iterator[str]:
     comparison = found.comparison
     yield from _different_texts(comparison.environment, words)
     if comparison.confounded:
-        differing = "; ".join(comparison.confounded)
-        yield f"The arms differ in more than {_varied(comparison)}: {differing}. This may be the cause of a difference."
-    for before, phrases, after in (*_of_runs(comparison), *_of_arms(found), *_of_effects(found)):
+        varied, differing = joined(map(said, comparison.factors)) or "their seeds", "; ".join(comparison.confounded)
+        yield f"The arms differ in more than {varied}: {differing}. This may be the cause of a difference."
+    of_answer = chain.from_iterable(kind(found) for kind in (_of_arms, _at_edges, _unfair, _of_effects))
+    for before, phrases, after in (*_of_runs(comparison), *of_answer):
         if phrases:
             yield f"{before}{'; '.join(few(phrases, _LISTED))}{after}"
-    yield from _at_edges(found)
     if len(found.arms) > 1 and max(len(arm.results) for arm in found.arms) == 1:
         yield "One seed an arm: differences have no interval, and nothing says how much of them is chance."
     yield from unlike(comparison.environment)
@@ -137,7 +134,7 @@ def _ended_early(comparison: Comparison) -> list[Outcome]:
 
 
 def _of_arms(found: Effects) -> Iterator[tuple[str, list[str], str]]:
-    names = [(_name(arm), arm) for arm in found.arms if arm.results]
+    names = [(_cell(found, arm), arm) for arm in found.arms if arm.results]
     lost = [f"{name} diverged in {x.diverged} of {count(len(x.results), 'seed')}" for name, x in names if x.diverged]
     yield "", lost, ": such an arm has no mean and cannot win."
     seeds = set().union(*(arm.values for _, arm in names))
@@ -166,15 +163,28 @@ def _that(found: Effects, holds: Callable[[Estimate], bool]) -> list[str]:
             for effect in setting.effects if effect.estimate and holds(effect.estimate)]  # fmt: skip
 
 
-def _at_edges(found: Effects) -> Iterator[str]:
-    """Best learning rates at the edge of their grid, with the command that extends it."""
+def _at_edges(found: Effects) -> Iterator[tuple[str, list[str], str]]:
+    """Best learning rates at the edge of their grid, with the command that extends it, before and after."""
     for rate, arms in found.edges.items():
         levels = found.comparison.factors[rate]
-        wider = [_beyond(levels, level) for level in {arm.levels[rate] for arm in arms}]
-        command = next((each for each in reversed(found.comparison.commands) if "gptx.train" in each), "")
-        cure = f" Extend the grid: {extended(command, rate, levels, wider)}" if command else ""
-        best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond"
-        yield f"{best}: {'; '.join(few(map(_name, arms), _LISTED))}.{cure}"
+        own = ([each.levels[rate] for each in along(arm, found.arms, rate)] for arm in arms)
+        wider = [_beyond(grid, arm.levels[rate]) for grid, arm in zip(own, arms, strict=True)]
+        made = [each for each in reversed(found.comparison.commands) if "gptx.train" in each]
+        widened = {extended(each, rate, levels, wider): len(each) for each in made}
+        cure = min(
+            widened, key=lambda each: len(each) - widened[each], default=""
+        )  # it grows most where it was not swept
+        best = f"The best {said(rate)} is at the edge of its grid, and a better one may lie beyond: "
+        yield best, [_cell(found, arm) for arm in arms], f".{f' Extend the grid: {cure}' * bool(cure)}"
+
+
+def _unfair(found: Effects) -> Iterator[tuple[str, list[str], str]]:
+    """Who had more to choose from."""
+    tried = grouped((arm for arm in found.arms if arm.results), lambda arm: _leaves(found, arm))
+    cells = {name: len({at_levels(found.question.best_over)(arm) for arm in some}) for name, some in tried.items()}
+    numbers = [f"{joined(some)} at {n}" for n, some in grouped(cells, cells.__getitem__).items()]
+    unfair = f"Not all were tried at as many values of the {rate_of(found)}, and more tries find a better best: "
+    yield unfair, numbers * (len(numbers) > 1), "."
 
 
 def _beyond(levels: list[str], end: str) -> str:
@@ -210,8 +220,14 @@ def _run(run: Outcome) -> str:
     return f"{_name(run)}, seed {run.seed}"
 
 
-def _name(one: Arm | Outcome) -> str:
-    return ", ".join(named(*level) for level in one.levels.items()) or "The run"
+def _name(one: Arm | Outcome, *aside: str) -> str:
+    return ", ".join(named(*level) for level in one.levels.items() if level[0] not in aside) or "The run"
+
+
+def _cell(found: Effects, arm: Arm) -> str:
+    """An arm by its levels, of several learning rates those alone that are not as usual."""
+    aside = found.question.best_over[1:] and found.question.best_over
+    return ", ".join(filter(None, [_name(arm, *aside), tuned(found, arm) if aside else ""]))
 
 
 def as_numbers(answer: Verdict) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from statistics import median
 
 from gptx.compare.effects import Effect, Effects
-from gptx.compare.factors import is_group, numeric
+from gptx.compare.factors import is_group, is_rate, numeric
 from gptx.compare.outcomes import Arm
 from gptx.estimate.differences import Estimate
 from gptx.units.phrases import joined
@@ -16,9 +17,11 @@ NAMES = {"optim": "optimizer", "optim.lr": "learning rate", "optim.weight_decay"
          "batch.tokens": "tokens per step", "batch.micro": "micro-batch size", "batch.rule": "batch rule",
          "model.context": "context", "model.depth": "layers", "model.width": "width",
          "parametrization.rates.all": "learning-rate factor",
-         "parametrization.rates.matrices": "learning-rate factor of matrices"}  # fmt: skip
+         **{f"parametrization.rates.{kind}": f"learning-rate factor of {kind}"
+            for kind in ("matrices", "embeddings", "head", "vectors")}}  # fmt: skip
 TOKENS = {"chars": "character", "bytes": "byte"}  # by tokenizer
 _UNITS = {"loss": "nats per {token}", "bits_per_byte": "bits per byte", "tokens_per_second": "tokens per second"}
+_BEFORE = {"": "a ", "schedule": "schedule "}  # what tells a trait from an option of the same name
 FEW = 3  # settings of several factors that are named one by one; more are counted
 
 
@@ -113,15 +116,20 @@ def said(factor: str) -> str:
 
 
 def named(factor: str, level: str) -> str:
-    """A level as one would say it: muon, no guard, learning rate 0.01, model.qk_norm=true; of no factor, a trait."""
+    """A level as one would say it: muon, no guard, schedule warmup, model.qk_norm=true; of no factor, a trait."""
     if not factor or is_group(factor):
-        return f"no {factor}" if level in ("", "none") else level
+        return f"no {factor}" if level in ("", "none") else f"{_BEFORE.get(factor, '')}{level}"
     return f"{NAMES[factor]} {level}" if factor in NAMES else f"{factor}={level or 'not set'}"
+
+
+def plain(factor: str, level: str) -> str:
+    """A level where its factor has been named: cosine, not schedule cosine; but learning rate 0.01."""
+    return named(factor, level).removeprefix(_BEFORE.get(factor, "-"))
 
 
 def turned(things: Collection[tuple[str, str]], base: dict[str, str]) -> str:
     """What is changed, as one would say it: muon instead of adamw; weight decay 0; a trait by its name."""
-    return joined(named(name, level) + f" instead of {named(name, base.get(name, ''))}" * is_group(name)
+    return joined(named(name, level) + f" instead of {plain(name, base.get(name, ''))}" * is_group(name)
                   for name, level in things)  # fmt: skip
 
 
@@ -130,6 +138,20 @@ def change(effect: Effect, base: dict[str, str]) -> str:
     if effect.arm or len(effect.things) == 1:
         return turned(effect.things, base)
     return " x ".join(named(*thing) for thing in effect.things)
+
+
+def tuned(found: Effects, arm: Arm | None) -> str:
+    """The learning rate that an arm is at its best in; of several, those that are not at the level with most cells."""
+    rates = found.question.best_over if arm else ()
+    counts = {rate: Counter(each.levels[rate] for each in found.arms) for rate in rates}
+    apart = [rate for rate, cells in counts.items() if arm and cells.pop(arm.levels[rate]) <= max([0, *cells.values()])]
+    return joined(named(rate, arm.levels[rate]) for rate in apart or rates[:1] if arm)
+
+
+def rate_of(found: Effects) -> str:
+    """The name of what each arm is at its best in."""
+    best = found.question.best_over
+    return said(best[0]) if len(best) == 1 else "learning rate" if all(map(is_rate, best)) else "setting"
 
 
 def label(factor: str) -> str:

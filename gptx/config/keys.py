@@ -3,13 +3,14 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gptx.config.groups import decides
 from gptx.units.printable import without_credentials
 
 _SWEEPS_OWN = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra.mode", "hydra.run")  # no options of a lone run
+FACTORS = "vary", "best_over", "per"  # of a question, each a key of the config or several
 NAME_BYTES = 255  # of the name of a file or folder, on nearly every disk
 
 _SYNONYMS = {word: key for key, words in {
@@ -46,6 +47,15 @@ def nodes(node: Any, prefix: str = "") -> list[str]:
     """The dotted keys of nested dicts, inner ones too."""
     inside = node.items() if isinstance(node, dict) else ()
     return [key for name, child in inside for key in (f"{prefix}{name}", *nodes(child, f"{prefix}{name}."))]
+
+
+def stated(question: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
+    """What an experiment's `question` states. Raises ValueError for a key that a question does not have."""
+    known = *FACTORS, "baseline", "at"
+    if unknown := set(question).difference(known):
+        raise ValueError(f"question.{min(unknown)}: no such key; there are {', '.join(known)}")
+    listed = {key: told.split(",") if isinstance(told, str) else told for key, told in question.items()}
+    return {key: tuple(filter(None, map(str.strip, told))) for key, told in listed.items()}
 
 
 def key_of(override: str) -> str:

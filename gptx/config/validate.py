@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, errors, open_dict
 from gptx.config.build import offered, permitted
 from gptx.config.errors import ConfigError, nearest
 from gptx.config.groups import GROUPS, ROWS, VALUES, Group
-from gptx.config.keys import near, nodes, under
+from gptx.config.keys import FACTORS, near, nodes, stated, under
 from gptx.config.model_size import model_size, vocabulary
 from gptx.config.presets import elsewhere
 from gptx.config.values import refuse_text, typed_value
@@ -30,8 +30,21 @@ def check(cfg: DictConfig, *, allow: Collection[str] = ()) -> None:
         raise ConfigError(f"steps={cfg.steps}: a run makes at least 1 step")
     if any(part in ("", ".", "..") or part != part.strip() for part in cfg.name.split("/")):
         raise ConfigError(f"name={cfg.name!r}: a folder below runs/, such as warmup or warmup/first")
+    _refuse_question(cfg)
     for group in GROUPS.values():
         check_group(cfg, group, allow)
+
+
+def _refuse_question(cfg: DictConfig) -> None:
+    """Of what a report would refuse after the training: a key of the question, or a factor that no config has."""
+    try:
+        asked, known = stated(cfg.question), nodes(OmegaConf.to_container(cfg, resolve=False))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    for key in FACTORS:
+        for name in asked.get(key, ()):
+            if name not in known and not elsewhere(name):
+                raise ConfigError(f"question.{key}={name}: no such key{near(name, known)}")
 
 
 def check_group(cfg: DictConfig, group: Group, allow: Collection[str]) -> None:

@@ -7,9 +7,10 @@ the studentized maximum modulus for contrasts that are not correlated), so 95 % 
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import compress
 from statistics import fmean, variance
 
 import numpy
@@ -139,16 +140,25 @@ class Fit:
     deviation: float  # of the noise
     degrees: int
     strange: frozenset[Hashable]  # arms whose spread over seeds is not that of the others
-    paired: bool
+    known: ndarray  # projects contrasts on those that seeds in common, perhaps through other arms, can tell
+    loose: "Fit | None" = None  # without the seeds: for contrasts that none can tell
 
     def family(self, contrasts: Sequence[Weights], *, chances: int = 0, times: int = 1) -> list[Estimate | None]:
         """The estimates of some contrasts, judged together; None where an arm has no mean. `chances`: how many there
         could have been, where the arms were chosen by their results; `times`: of how many fits they are judged."""
         rows = [self._row(weights) for weights in contrasts]
+        if self.loose and not all(far := [*map(self._tells, rows)]):  # two families, each of its own spread
+            sides, times = {True: replace(self, loose=None), False: self.loose}, times * (1 + any(far))
+            told = {side: iter(fit.family([*compress(contrasts, map(side.__eq__, far))], chances=chances, times=times))
+                    for side, fit in sides.items()}  # fmt: skip
+            return [next(told[side]) for side in far]
         known = [row for row in rows if row is not None]
         family = _Family(max(chances, len(known)), 0.0 if chances else self._correlation(known), times)
         return [None if row is None else self._estimate(weights, row, family)
                 for weights, row in zip(contrasts, rows, strict=True)]  # fmt: skip
+
+    def _tells(self, row: ndarray | None) -> bool:
+        return row is not None and bool(row @ self.known @ row > (1 - 1e-9) * (row @ row))
 
     def _row(self, weights: Weights) -> ndarray | None:
         if not all(self.values.get(arm) for arm in weights):
@@ -174,10 +184,9 @@ class Fit:
             return _judged(alone.mean, error, alone.n - 1, alone.n, family, alone.alone, own=True)
         mean, error = float(row @ self.means), self.deviation * math.sqrt(row @ self.covariance @ row)
         n, span = (alone.n, alone.alone) if alone else (min(len(self.values[arm]) for arm in weights), None)
-        paired = self.paired and alone is not None
         if not self.degrees:
-            return Estimate(mean, n, paired=paired)
-        return _judged(mean, error, self.degrees, n, family, span, paired=paired)
+            return Estimate(mean, n, paired=alone is not None)
+        return _judged(mean, error, self.degrees, n, family, span, paired=alone is not None)
 
     def _alone(self, weights: Weights) -> Estimate | None:
         """The estimate of a contrast over the seeds that all its arms have; None without such a seed."""
@@ -185,15 +194,16 @@ class Fit:
         return estimate([sum(weight * self.values[arm][seed] for arm, weight in weights.items()) for seed in seeds])
 
 
-def fit_blocks(values: Mapping[Hashable, Values]) -> Fit:
+def fit_blocks(values: Mapping[Hashable, Values], *, by_seed: bool = True) -> Fit:
     """The fit of arms' results by seed; arms that diverged in a seed, or have no result, are left out of it."""
-    there = {arm: by_seed for arm, by_seed in values.items() if by_seed and not diverged(by_seed)}
-    every = pooled = least_squares(whole := dict(there))
+    there = {arm: results for arm, results in values.items() if results and not diverged(results)}
+    every = pooled = least_squares(whole := dict(there), by_seed=by_seed)
     while (odd := _strangest(pooled, whole)) is not None:
         del whole[odd]
-        pooled = least_squares(whole)
+        pooled = least_squares(whole, by_seed=by_seed)
     strange = frozenset(there.keys() - whole.keys())
-    return Fit(there, every.means, every.covariance, pooled.deviation, pooled.degrees, strange, every.paired)
+    loose = fit_blocks(there, by_seed=False) if every.apart and by_seed else None
+    return Fit(there, every.means, every.covariance, pooled.deviation, pooled.degrees, strange, every.known, loose)
 
 
 @dataclass(frozen=True)
@@ -202,31 +212,32 @@ class _Solution:
     covariance: ndarray
     squares: dict[Hashable, float]  # of the residuals, by arm
     degrees: int
-    paired: bool
+    seeds: int  # how many effects of seeds are estimated
+    known: ndarray  # see Fit
+    apart: bool  # True if arms and seeds do not hang together: some arms share no seed with the others
 
     @property
     def deviation(self) -> float:
         return math.sqrt(sum(self.squares.values()) / self.degrees) if self.degrees else 0.0
 
 
-def least_squares(values: Mapping[Hashable, Values]) -> _Solution:
-    """Arms' means over all seeds. Where arms and seeds do not hang together, seeds are left out. An arm that repeats
-    another one to the last bit says nothing more of the noise."""
-    cells = [(arm, seed, value) for arm, by_seed in values.items() for seed, value in by_seed.items()]
-    arms, seeds = [*values], sorted(set[int]().union(*values.values()))
+def least_squares(values: Mapping[Hashable, Values], *, by_seed: bool = True) -> _Solution:
+    """Arms' means over all seeds, `by_seed` of those that hang together. An arm that repeats another one to the last
+    bit says nothing more of the noise."""
+    cells = [(arm, seed, value) for arm, results in values.items() for seed, value in results.items()]
+    arms, seeds = [*values], sorted(set[int]().union(*values.values())) if by_seed else []
     x = numpy.zeros((len(cells), len(arms) + len(seeds)))
     for row, (arm, seed, _) in zip(x, cells, strict=True):
-        row[[arms.index(arm), len(arms) + seeds.index(seed)]] = 1
-    paired = bool(cells) and int(numpy.linalg.matrix_rank(x)) == len(arms) + len(seeds) - 1
+        row[[arms.index(arm), *([len(arms) + seeds.index(seed)] if by_seed else [])]] = 1
     x[:, len(arms) :] -= 1 / max(1, len(seeds))
-    x = x if paired else x[:, : len(arms)]
     inverse, y = numpy.linalg.pinv(x.T @ x), numpy.array([cell[2] for cell in cells])
-    solution = inverse @ x.T @ y
-    residuals = y - x @ solution
-    distinct = {tuple(by_seed.items()): arm for arm, by_seed in values.items()}.values()
+    told, solution = inverse @ x.T @ x, inverse @ x.T @ y
+    residuals, blocks = y - x @ solution, round(float(numpy.trace(told))) - len(arms)
+    distinct = {tuple(results.items()): arm for arm, results in values.items()}.values()
     squares = {arm: float(sum(residuals[[cell[0] == arm for cell in cells]] ** 2)) for arm in distinct}
-    free = sum(map(len, map(values.__getitem__, squares))) - len(squares) - (len(seeds) - 1) * paired
-    return _Solution(solution[: len(arms)], inverse[: len(arms), : len(arms)], squares, max(0, free), paired)
+    free = max(0, sum(map(len, map(values.__getitem__, squares))) - len(squares) - blocks)
+    covariance, known = (part[: len(arms), : len(arms)] for part in (inverse, told))
+    return _Solution(solution[: len(arms)], covariance, squares, free, blocks, known, blocks < len(seeds) - 1)
 
 
 def _strangest(found: _Solution, values: Mapping[Hashable, Values]) -> Hashable | None:
@@ -235,7 +246,7 @@ def _strangest(found: _Solution, values: Mapping[Hashable, Values]) -> Hashable 
 
     odds: dict[Hashable, float] = {}
     for arm, square in found.squares.items():
-        own = (len(values[arm]) - 1) * (1 - found.paired / len(found.squares))
+        own = (len(values[arm]) - 1) * (1 - bool(found.seeds) / len(found.squares))
         rest, others = found.degrees - own, sum(found.squares.values()) - square
         if own > 0.5 and rest > 0.5 and others > 0:
             odds[arm] = float(fdtrc(own, rest, square / own / (others / rest))) * len(found.squares)
@@ -251,9 +262,3 @@ def difference(values: Values, baseline: Values) -> Estimate | None:
 def diverged(values: Values) -> int:
     """The number of seeds whose run diverged."""
     return sum(not math.isfinite(value) for value in values.values())
-
-
-def tally(made: Iterable[Estimate]) -> tuple[int, int]:
-    """How many estimates have a p-value, and how many of them are significant together."""
-    judged = [each for each in made if each.p is not None]
-    return len(judged), sum(each.significant for each in judged)

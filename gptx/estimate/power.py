@@ -22,7 +22,7 @@ def residual_sd(results: Iterable[tuple[Hashable, int, float]]) -> float | None:
     for arm, seed, value in results:
         arms.setdefault(arm, {}).update({seed: value} if math.isfinite(value) else {})
     found = least_squares({arm: by_seed for arm, by_seed in arms.items() if by_seed})
-    return found.deviation if found.degrees and found.paired else None
+    return found.deviation if found.degrees else None
 
 
 def chance(errors: float, arms: int, seeds: int) -> float:

@@ -57,3 +57,18 @@ def by_change(found: Effects) -> dict[str, Effect]:
 
 def covers(effect: Effect, truth: float) -> bool:
     return effect.estimate.low <= truth <= effect.estimate.high
+
+
+def star(adamw: dict[str, float], lion: dict[str, float], **more) -> Comparison:
+    """AdamW at nine cells, which differ from the usual rates (1 of each kind) in one of three, lion at three; `adamw` and
+    `lion` are the losses of some cells (all=3, embeddings=9), where others have 0.3."""
+    rates = [f"parametrization.rates.{kind}" for kind in ("all", "embeddings", "vectors")]
+    factors = {"optim": ["adamw", "lion"], rates[0]: ["0.333", "1", "3"], **{rate: ["0.333", "1", "3", "9"] for rate in rates[1:]}}  # fmt: skip
+    cells = [("adamw", *["1"] * i, level, *["1"] * (2 - i)) for i in range(3) for level in factors[rates[i]] if level != "1"]  # fmt: skip
+    cells += [("adamw", "1", "1", "1"), *(("lion", level, "1", "1") for level in factors[rates[0]])]
+
+    def loss(levels):
+        apart = [f"{rate.rpartition('.')[2]}={levels[rate]}" for rate in rates if levels[rate] != "1"]
+        return {"adamw": adamw, "lion": lion}[levels["optim"]].get((apart or ["all=1"])[0], 0.3)
+
+    return sweep(factors, cells, loss, question={"vary": "optim", "best_over": rates, "baseline": "adamw"}, **more)

@@ -201,7 +201,7 @@ def test_a_missing_seed_of_one_arm_shifts_no_effect():
     muon = by_change(effects(fewer))["muon"]
     assert covers(muon, -0.2)
     assert muon.estimate.high - muon.estimate.low < 0.04
-    assert "muon, global_norm, cosine, model.qk_norm=false, weight decay 0.1 lacks seed 2" in " ".join(verdict(fewer).warnings)  # fmt: skip
+    assert "muon, global_norm, schedule cosine, model.qk_norm=false, weight decay 0.1 lacks seed 2" in " ".join(verdict(fewer).warnings)  # fmt: skip
 
 
 def test_runs_that_ended_early_count_and_are_named():
@@ -244,7 +244,7 @@ def test_a_diverged_arm_has_no_effect_and_wins_nothing():
     assert by_change(found)["warmup"].estimate is None
     assert found.effects[-1].things == (("schedule", "warmup"),)
     assert all(covers(effect, worth[name]) for name, effect in by_change(found).items() if name != "warmup")
-    assert said.sentences[0] == "But 3 of 18 ended runs diverged (warmup)."
+    assert said.sentences[0] == "But 3 of 18 ended runs diverged (schedule warmup)."
     assert "such an arm has no mean and cannot win" in " ".join(said.warnings)
 
 

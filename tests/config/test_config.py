@@ -113,6 +113,13 @@ def test_every_option_fits_the_signature_it_names(option):
             "observe.validation.evry: no such key; did you mean 'observe.validation.every'?",
         ),
         ("+stepz=1", "stepz: no such key; did you mean 'steps'?"),
+        ("question={vry: optim}", "question.vry: no such key; there are vary, best_over, per, baseline, at"),
+        ("question={vary: optm}", "question.vary=optm: no such key; did you mean 'optim'?"),
+        (
+            "question={best_over: [optim.lr, parametrization.rates.al]}",
+            "question.best_over=parametrization.rates.al: no such key; did you mean 'parametrization.rates.all'?",
+        ),
+        ("question={per: 'seed, nonsense.key'}", "question.per=nonsense.key: no such key"),
         ("optim.lr=fast", "optim.lr: 'fast' is not a valid"),
         ("model.width=wide", "model.width: 'wide' is not a valid int"),
         ("model.width=12.5", "model.width: 12.5 is not a valid int"),

@@ -376,8 +376,8 @@ def test_many_arms_are_drawn_side_by_side_on_one_axis(record):
     assert len([panel for panel in page["figures"] if panel["layout"]["meta"]["group"] == "main"]) == len(rates)
     switches = re.findall(r'data-arms="([^"]*)">(?:<svg.*?</svg>)?([^<]*)<', (made.parent / "report.html").read_text())
     assert switches[:6] == [
-        ("[0, 1, 2, 3]", "constant"),
-        ("[4, 5, 6, 7]", "cosine"),
+        ("[0, 1, 2, 3]", "schedule constant"),
+        ("[4, 5, 6, 7]", "schedule cosine"),
         *((f"[{i}, {i + 4}]", rate) for i, rate in enumerate(rates)),
     ]
     assert len(switches) == 6 + 8  # and single arms
@@ -642,7 +642,7 @@ def test_the_first_screen_is_question_answer_one_figure_and_how_sure_and_all_els
     found, (answer,) = parts(folder), re.findall(r"<h1[^>]*>(.*?)</h1>", (folder / "report.html").read_text())
     assert "How does validation loss depend on the learning rate?" in found[""]
     assert answer.endswith("than learning rate 0.001 in validation loss.")
-    assert "1 comparison over 3 seeds: 1 significant." in found[""]
+    assert "Differences from learning rate 0.001 over 3 seeds, with 95 % intervals: 1 of 1 significant." in found[""]
     assert found[""].index("<h1") < found[""].index("<figure") < found[""].index('class="sure"')
     assert found[""].count("<figure") == 1
     assert 'class="plot"' not in found[""]
