@@ -117,7 +117,7 @@ def _costs(found: Effects) -> Iterator[str]:
     """How much more or less time and memory than the base arms take, where the change may be the cause."""
     told = {_name(found, effect): joined(_dearer(found, effect)) for effect in found.effects}
     if lines := [f"{name} {times}" for name, times in told.items() if times]:
-        yield f"In multiples of the base's: {', '.join(few(lines, _NAMED))}."
+        yield f"Time and memory, in multiples of the base's: {', '.join(few(lines, _NAMED))}."
 
 
 def _dearer(found: Effects, effect: Effect) -> Iterator[str]:

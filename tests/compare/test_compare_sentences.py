@@ -127,12 +127,12 @@ def test_time_and_memory_are_told_where_they_differ_by_more_than_a_tenth_and_the
     }
 
     whole = grid({"precision": ["fp32", "bf16", "fp16"]}, adding({"bf16": -0.1}), facts=lambda at: costs.get(at["precision"], {}))  # fmt: skip
-    line = "In multiples of the base's: bf16 ×0.72 time and ×0.75 memory"
+    line = "Time and memory, in multiples of the base's: bf16 ×0.72 time and ×0.75 memory"
     assert f"{line}, fp16 ×10.00 time." in verdict(whole).sentences
     imitated = replace(whole, environment={"imitated formats": "fp16", "tokenizer": "bytes"})
     assert f"{line}." in verdict(imitated).sentences
     uneven = replace(whole, outcomes=[replace(run, seconds=run.seconds * (1 + run.seed)) for run in whole.outcomes])
-    assert "In multiples of the base's: bf16 ×0.75 memory." in verdict(uneven).sentences
+    assert "Time and memory, in multiples of the base's: bf16 ×0.75 memory." in verdict(uneven).sentences
     decay = ablation({"optim.weight_decay": ["0.1", "0"], "model.mlp": ["gelu", "swiglu"]}, {}, facts=lambda at: {"seconds": 90.0} if at["optim.weight_decay"] == "0" else {})  # fmt: skip
     assert not any("multiples" in text for text in verdict(decay).sentences)  # no cause of a longer time
 
