@@ -72,7 +72,7 @@ def git() -> dict:
 def code_of(config: dict) -> tuple[dict, str]:
     """`sources` and `repositories` of what a config builds, for run.json; a patch of what changed, without secrets."""
     sources, files = _modules(config), {_repository_of(Path.cwd()): list[Path]()}
-    for file in sources.values():
+    for file in [file for file in sources.values() if not _installed(file)]:
         files.setdefault(_repository_of(file.parent), []).append(file)
     gptx = _repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""

@@ -168,8 +168,17 @@ def test_without_git_or_with_one_that_hangs_the_sources_are_known(library, monke
     assert provenance.git() == {}
 
 
-def test_the_repository_around_an_installed_package_is_not_its_own(library, monkeypatch):
+def test_the_repository_around_an_installed_package_is_not_its_own(library, monkeypatch, tmp_path):
     folder, _, _ = library("ignored")
+    installed = folder / ".venv/site-packages/installed_optimizer.py"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("class Plain:\n    pass\n")
+    monkeypatch.syspath_prepend(installed.parent)
+    monkeypatch.setitem(sys.modules, "installed_optimizer", __import__("installed_optimizer"))
+    monkeypatch.chdir(tmp_path)
+    code, _ = provenance.code_of({"optim": {"_target_": "installed_optimizer.Plain"}})
+    assert "installed_optimizer" in code["sources"]
+    assert folder.name not in code["repositories"]
     package = folder / ".venv/gptx"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
