@@ -134,10 +134,11 @@ class Effects:
 
     @cached_property
     def steady(self) -> bool:
-        """True if times compare: the slowest seed of an arm usually took at most a quarter more than its fastest."""
-        known = (x for x in self.comparison.outcomes if x.seconds and x.state == "finished")
-        arms = [[x.seconds or 0.0 for x in some] for some in grouped(known, lambda x: str(x.levels)).values()]
-        ratios = [max(seconds) / min(seconds) for seconds in arms if len(seconds) > 1]
+        """True if times compare: of runs that cost the same, the slowest usually took at most a quarter more than the
+        fastest."""
+        names = [name for name in self.comparison.factors if decides(name, "speed")]
+        known = [x for x in self.comparison.outcomes if x.seconds and x.state == "finished"]
+        ratios = [_slowest(runs) for runs in grouped(known, at_levels(names)).values() if runs[1:]]
         return not ratios or median(ratios) <= _STEADY
 
     @cached_property
@@ -158,6 +159,12 @@ class Effects:
         runs = grouped(self.comparison.outcomes if names or not self.baseline else [], at_levels(names))
         found = {key: [cost(group, fact) for fact in _FACTS] for key, group in runs.items()}
         return names, {key: facts for key, facts in found.items() if any(facts)}
+
+
+def _slowest(runs: list[Outcome]) -> float:
+    """Its time as a multiple of that of the fastest."""
+    seconds = [run.seconds or 0.0 for run in runs]
+    return max(seconds) / min(seconds)
 
 
 def cost(runs: Iterable[Outcome], fact: str) -> float | None:

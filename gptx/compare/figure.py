@@ -26,18 +26,24 @@ _ALL = "all runs"  # the one level where only seeds differ
 
 
 def figure(found: Effects, file: Path) -> None:
-    """Draw a comparison that has a result in a .png or .svg file: a forest plot of several changes in one setting,
-    effects over the model's size, else results as axes() says; of many panels the fullest ones."""
+    """Draw a comparison that has a result in a .png or .svg file: effects over the model's size, a forest plot of one
+    setting's effects, else results as axes() says, of many panels the fullest ones."""
     said = words(found)
     if moving := trends(found):
         with drawing(file, 7.2, 4.2, dpi=150) as picture:
             _over_sizes(picture.subplots(), moving, found, said)
-    elif found.question.design in ("arms", "cumulative", "factorial") and len(found.settings) == 1 and found.judged:
-        rows = [effect for effect in found.effects if effect.estimate][:_ROWS]
+    elif rows := _rows(found):
         with drawing(file, 7.2, 1.3 + (0.34 if beside(2) > 1 else 0.45) * len(rows), dpi=150) as picture:
             _forest(picture.subplots(), rows, found, said)
     else:
         _panels(found, said, file)
+
+
+def _rows(found: Effects) -> list[Effect]:
+    """The rows of a forest plot, which no axis of levels says as well: several changes, or a best of several rates."""
+    asked = found.question
+    over_axis = asked.design == "levels" and len(asked.best_over) < 2
+    return [] if over_axis or found.settings[1:] else [each for each in found.effects if each.estimate][:_ROWS]
 
 
 def _panels(found: Effects, said: Words, file: Path) -> None:

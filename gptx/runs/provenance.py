@@ -11,6 +11,7 @@ import sysconfig
 from collections import defaultdict
 from contextlib import suppress
 from functools import cache
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def git() -> dict:
 def code_of(config: dict) -> tuple[dict, str]:
     """`sources` and `repositories` of what a config builds, for run.json; a patch of what changed, without secrets."""
     sources, files = _modules(config), {_repository_of(Path.cwd()): list[Path]()}
-    for file in [file for file in sources.values() if not _installed(file)]:
+    for file in filterfalse(_installed, sources.values()):
         files.setdefault(_repository_of(file.parent), []).append(file)
     gptx = _repository_of(paths.PACKAGE) if git() else None
     repositories, patches = dict[str, dict](), ""
