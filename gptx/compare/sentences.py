@@ -102,8 +102,8 @@ def _told(found: Effects, effect: Effect, kind: str, words: Words) -> str:
     if effect.estimate and kind in ("small", "unknown"):
         _, *ends = words.ends(effect.estimate)
         within = max((end.lstrip("+-") for end in ends), key=float)
-        interval = f" within ±{within}" if kind == "small" else f" (anything from {' to '.join(ends)})"
-    return f"{name}{interval}".replace(") (anything", ", anything")
+        interval = f" (below {within})" if kind == "small" else f" (anything from {' to '.join(ends)})"
+    return f"{name}{interval}".replace(") (", ", ")
 
 
 def _name(found: Effects, effect: Effect) -> str:

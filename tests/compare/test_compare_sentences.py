@@ -52,7 +52,7 @@ def test_what_is_small_and_what_is_not_known_are_said_apart_and_by_name(three):
     said = verdict(three)
     assert said.sentences[0] == "Differences from adamw over 3 seeds, with 95 % intervals that hold together: 1 of 4 significant."  # fmt: skip
     assert said.sentences[1].startswith("Lower: muon -0.2000 (-0.20")
-    assert said.sentences[2].startswith("Settled as small: soap within ±0.00")
+    assert said.sentences[2].startswith("Settled as small: soap (below 0.00")
     assert "; not known: sgd (anything from -" in said.sentences[2]
 
 
